@@ -1,0 +1,87 @@
+//! What the author of a Galo handler uses: the words of the contract, a strict reader of JSON bodies, rows by column
+//! name, responses, and the macro that turns two functions into a component.
+//!
+//! It does no input or output and knows no business field; a handler that uses nothing but this crate imports no
+//! function at all. Called by every handler, by their tests, and by the host's benchmarks natively.
+//!
+//! A whole handler:
+//!
+//! ```
+//! #![cfg_attr(all(target_family = "wasm", not(test)), no_std)]
+//!
+//! use galo_kit::{Handler, Plan, Request, Response, Rows, UnexpectedRows};
+//! use serde::Serialize;
+//!
+//! struct Saldo;
+//!
+//! #[derive(Serialize)]
+//! struct Body {
+//!     saldo: i64,
+//! }
+//!
+//! impl Handler for Saldo {
+//!     fn prepare(request: &Request) -> Plan {
+//!         match request.decimal("id") {
+//!             Some(id) => Plan::call("saldo", [id.into()], ""),
+//!             None => Response::error(404, "cliente não encontrado").into(),
+//!         }
+//!     }
+//!
+//!     fn respond(_carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows> {
+//!         let saldo = rows.first()?.integer("saldo")?;
+//!         Ok(Response::json(200, &Body { saldo }))
+//!     }
+//! }
+//!
+//! galo_kit::export!(Saldo);
+//! ```
+
+#![no_std]
+
+#[doc(hidden)]
+pub extern crate alloc;
+
+#[doc(hidden)]
+pub mod arena;
+mod export;
+pub mod json;
+#[doc(hidden)]
+pub mod panic;
+mod plan;
+mod request;
+mod response;
+mod rows;
+pub mod test;
+mod timestamp;
+
+/// The code that wit-bindgen generates from `wit/handler.wit`.
+#[doc(hidden)]
+#[expect(clippy::too_many_arguments, reason = "generated: a request is handed over in 13 numbers")]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "handler",
+        pub_export_macro: true,
+        additional_derives: [PartialEq],
+        // Nothing is to pull the description of the world into a test's binary, which is no handler.
+        disable_custom_section_link_helpers: true,
+    });
+}
+
+pub use bindings::galo::handler::types::{Call, Field, Plan, Request, Response, Rows, Value};
+pub use rows::{Row, UnexpectedRows};
+pub use timestamp::Timestamp;
+
+/// The two pure functions that a handler is.
+///
+/// Each runs on a fresh instance: nothing is remembered from one to the other but `carry`.
+pub trait Handler {
+    /// Validates a request and decides: reply at once, or make one call of one stored procedure.
+    fn prepare(request: &Request) -> Plan;
+
+    /// Builds the response from what the procedure returned.
+    ///
+    /// # Errors
+    /// When the rows are not those the procedure promises. The component panics with the error, the host answers 500.
+    fn respond(carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows>;
+}

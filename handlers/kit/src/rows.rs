@@ -1,0 +1,182 @@
+//! Reading what a procedure returned, by column name.
+//!
+//! It refuses to guess: a column that is missing, of another type or NULL is an error that says so, because then the
+//! procedure and the handler do not belong together. Names are compared one by one: a procedure has few columns.
+//! Called by every `respond`.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::{Rows, Timestamp, Value};
+
+/// The procedure returned something else than the handler was written for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnexpectedRows {
+    /// There is no row at all.
+    NoRow,
+    /// There is no column of this name.
+    NoColumn(&'static str),
+    /// The column is of another type.
+    Type {
+        /// Its name.
+        column: &'static str,
+        /// What the handler asked for.
+        wanted: &'static str,
+        /// What was there.
+        found: &'static str,
+    },
+    /// The column is a timestamp before the year 1 or after 9999.
+    Year(&'static str),
+    /// The column is of the right type, but the handler does not know what to do with its value.
+    Value {
+        /// Its name.
+        column: &'static str,
+        /// What was there.
+        found: String,
+    },
+}
+
+impl fmt::Display for UnexpectedRows {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRow => write!(formatter, "the procedure returned no row"),
+            Self::NoColumn(column) => write!(formatter, "the procedure returned no column {column}"),
+            Self::Type { column, wanted, found } => {
+                write!(formatter, "column {column} should be {wanted} and is {found}")
+            }
+            Self::Year(column) => write!(formatter, "column {column} is not of the years 1 to 9999"),
+            Self::Value { column, found } => write!(formatter, "column {column} has the unexpected value {found}"),
+        }
+    }
+}
+
+impl core::error::Error for UnexpectedRows {}
+
+impl Rows {
+    /// The first row.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn first(&self) -> Result<Row<'_>, UnexpectedRows> {
+        self.iter().next().ok_or(UnexpectedRows::NoRow)
+    }
+
+    /// The rows, in the order of the procedure.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        // A procedure without columns has no values either; chunks of 0 would panic.
+        let width = self.columns.len().max(1);
+        self.values.chunks_exact(width).map(|values| Row { columns: &self.columns, values })
+    }
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    columns: &'a [String],
+    values: &'a [Value],
+}
+
+impl<'a> Row<'a> {
+    /// The value in this column.
+    ///
+    /// # Errors
+    /// When there is no such column.
+    pub fn value(&self, column: &'static str) -> Result<&'a Value, UnexpectedRows> {
+        self.columns
+            .iter()
+            .zip(self.values)
+            .find(|(name, _)| *name == column)
+            .map(|(_, value)| value)
+            .ok_or(UnexpectedRows::NoColumn(column))
+    }
+
+    /// Whether this column is NULL.
+    ///
+    /// # Errors
+    /// When there is no such column.
+    pub fn is_null(&self, column: &'static str) -> Result<bool, UnexpectedRows> {
+        Ok(matches!(self.value(column)?, Value::Null))
+    }
+
+    /// A boolean.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn boolean(&self, column: &'static str) -> Result<bool, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Boolean(value) => Ok(*value),
+            other => Err(wrong_type(column, "boolean", other)),
+        }
+    }
+
+    /// A smallint, integer or bigint.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn integer(&self, column: &'static str) -> Result<i64, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Integer(value) => Ok(*value),
+            other => Err(wrong_type(column, "integer", other)),
+        }
+    }
+
+    /// A real or double precision.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn float(&self, column: &'static str) -> Result<f64, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Float(value) => Ok(*value),
+            other => Err(wrong_type(column, "float", other)),
+        }
+    }
+
+    /// A text, varchar, char, name, json, jsonb or uuid.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn text(&self, column: &'static str) -> Result<&'a str, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Text(value) => Ok(value),
+            other => Err(wrong_type(column, "text", other)),
+        }
+    }
+
+    /// A bytea.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn bytes(&self, column: &'static str) -> Result<&'a [u8], UnexpectedRows> {
+        match self.value(column)? {
+            Value::Bytes(value) => Ok(value),
+            other => Err(wrong_type(column, "bytes", other)),
+        }
+    }
+
+    /// A timestamptz or timestamp of the years 1 to 9999.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type, NULL or of another year, as `infinity` is.
+    pub fn timestamp(&self, column: &'static str) -> Result<Timestamp, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Timestamp(micros) => Timestamp::from_micros(*micros).ok_or(UnexpectedRows::Year(column)),
+            other => Err(wrong_type(column, "timestamp", other)),
+        }
+    }
+}
+
+fn wrong_type(column: &'static str, wanted: &'static str, found: &Value) -> UnexpectedRows {
+    let found = match found {
+        Value::Null => "null",
+        Value::Boolean(_) => "boolean",
+        Value::Integer(_) => "integer",
+        Value::Float(_) => "float",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Timestamp(_) => "timestamp",
+    };
+    UnexpectedRows::Type { column, wanted, found }
+}
+
+#[cfg(test)]
+mod tests;

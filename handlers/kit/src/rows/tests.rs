@@ -1,0 +1,74 @@
+//! What the columns of a row give, and what is said when they are not what the handler asked for. Called by
+//! `cargo test`.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::test;
+
+fn one_of_each() -> Rows {
+    test::rows(
+        ["nothing", "flag", "number", "ratio", "name", "raw", "at", "never"],
+        [[
+            Value::Null,
+            true.into(),
+            7.into(),
+            0.5.into(),
+            "galo".into(),
+            Vec::from(*b"\x00\xff").into(),
+            Value::Timestamp(1),
+            Value::Timestamp(i64::MAX),
+        ]],
+    )
+}
+
+#[test]
+fn columns_are_read_by_name_and_type() {
+    let rows = one_of_each();
+    let row = rows.first().unwrap();
+    assert_eq!(row.boolean("flag"), Ok(true));
+    assert_eq!(row.integer("number"), Ok(7));
+    assert_eq!(row.float("ratio"), Ok(0.5));
+    assert_eq!(row.text("name"), Ok("galo"));
+    assert_eq!(row.bytes("raw"), Ok(&b"\x00\xff"[..]));
+    assert_eq!(row.timestamp("at").map(Timestamp::micros), Ok(1));
+    assert_eq!(row.is_null("nothing"), Ok(true));
+    assert_eq!(row.is_null("name"), Ok(false));
+    assert_eq!(row.value("number"), Ok(&Value::Integer(7)));
+}
+
+#[test]
+fn an_unexpected_column_is_named() {
+    let rows = one_of_each();
+    let row = rows.first().unwrap();
+    for (error, message) in [
+        (row.integer("nothing").map(drop), "column nothing should be integer and is null"),
+        (row.boolean("number").map(drop), "column number should be boolean and is integer"),
+        (row.float("flag").map(drop), "column flag should be float and is boolean"),
+        (row.text("ratio").map(drop), "column ratio should be text and is float"),
+        (row.bytes("name").map(drop), "column name should be bytes and is text"),
+        (row.timestamp("raw").map(drop), "column raw should be timestamp and is bytes"),
+        (row.text("at").map(drop), "column at should be text and is timestamp"),
+        (row.timestamp("never").map(drop), "column never is not of the years 1 to 9999"),
+        (row.integer("saldo").map(drop), "the procedure returned no column saldo"),
+        (row.is_null("saldo").map(drop), "the procedure returned no column saldo"),
+    ] {
+        assert_eq!(error.unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn rows_come_in_their_order() {
+    let rows = test::rows(["a", "b"], [[1.into(), 2.into()], [3.into(), 4.into()]]);
+    let read: Vec<_> = rows.iter().map(|row| (row.integer("a").unwrap(), row.integer("b").unwrap())).collect();
+    assert_eq!(read, [(1, 2), (3, 4)]);
+}
+
+#[test]
+fn no_rows_and_no_columns_are_no_row() {
+    for rows in [test::rows(["a"], []), test::rows([], []), test::rows([], [[]])] {
+        assert_eq!(rows.iter().len(), 0);
+        assert_eq!(rows.first().unwrap_err().to_string(), "the procedure returned no row");
+    }
+}

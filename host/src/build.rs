@@ -1,0 +1,218 @@
+//! Builds the handlers of a checkout with Cargo and puts them, with their manifest, into a folder that `serve` takes.
+//! Cargo's own progress and errors are shown as they come.
+//!
+//! Called by `dev`, by `galo build`, by `test_runner` (for tests) and by the integration tests.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail, ensure};
+use cargo_metadata::{Artifact, Message};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::manifest::{self, Manifest};
+
+/// The target handlers are compiled for.
+const TARGET: &str = "wasm32-wasip2";
+
+/// A checkout of the project.
+#[derive(Debug, Clone)]
+pub struct Checkout {
+    /// The folder of the workspace's `Cargo.toml`.
+    pub root: PathBuf,
+}
+
+/// How handlers are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// To be deployed.
+    Release,
+    /// To be developed: a panic says its message, file and line.
+    Development,
+}
+
+/// Ends a build early, from another thread: Cargo and its compilers are killed.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<Cancelled>);
+
+#[derive(Debug, Default)]
+struct Cancelled {
+    requested: AtomicBool,
+    group: std::sync::Mutex<Option<Pid>>,
+}
+
+impl Checkout {
+    /// The checkout that a folder lies in.
+    ///
+    /// # Errors
+    /// When it lies in none.
+    pub fn find(from: &Path) -> anyhow::Result<Self> {
+        let from = fs::canonicalize(from)?;
+        let root = from.ancestors().find(|folder| folder.join("handlers").join(manifest::FILE_NAME).is_file());
+        let root = root.with_context(|| format!("{} is not in a checkout with handlers/galo.toml", from.display()))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The folder of the handlers' sources and their manifest.
+    pub fn handlers(&self) -> PathBuf {
+        self.root.join("handlers")
+    }
+
+    /// The folder for what the project leaves behind in a checkout; git ignores it.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join(".galo")
+    }
+
+    /// The names of the manifest's handlers that have a crate here.
+    fn crates(&self, manifest: &Manifest) -> Vec<String> {
+        let names = manifest.handlers.iter().map(|entry| entry.name.clone());
+        names.filter(|name| self.handlers().join(name).join("Cargo.toml").is_file()).collect()
+    }
+}
+
+/// Builds every handler of the manifest that has a crate in the checkout, and puts all its components and the manifest
+/// into `folder`. A component without a crate is taken from beside the manifest.
+///
+/// # Errors
+/// What the manifest or Cargo complains about.
+pub fn handlers(checkout: &Checkout, profile: Profile, folder: &Path, cancel: &Cancel) -> anyhow::Result<()> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    let crates = checkout.crates(&manifest);
+    let profile = match profile {
+        Profile::Release => "handler",
+        Profile::Development => "handler-dev",
+    };
+    let mut cargo = cargo(checkout, &["build", "--target", TARGET, "--profile", profile], &crates);
+    let artifacts = if crates.is_empty() { Vec::new() } else { artifacts(&mut cargo, cancel)? };
+    let mut components: HashMap<String, PathBuf> = HashMap::new();
+    for artifact in &artifacts {
+        let wasm = artifact.filenames.iter().find(|file| file.extension() == Some("wasm"));
+        if let Some(wasm) = wasm.filter(|_| artifact.target.is_cdylib()) {
+            components.insert(artifact.target.name.clone(), wasm.clone().into());
+        }
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for entry in &manifest.handlers {
+        let source = match crates.contains(&entry.name) {
+            true => components.get(&entry.name.replace('-', "_")),
+            false => Some(&entry.component),
+        };
+        let source = source.with_context(|| format!("the crate `{}` is no cdylib", entry.name))?;
+        let name = entry.component.file_name().context("a component has a file name")?;
+        put(source, &folder.join(name))?;
+    }
+    put(&manifest.path, &folder.join(manifest::FILE_NAME))
+}
+
+/// Compiles the unit tests of handlers for wasm32-wasip2. Returns the name of each crate and its test program.
+///
+/// # Errors
+/// What Cargo complains about, or that there is no such handler.
+pub fn tests(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    let mut crates = checkout.crates(&manifest);
+    match handler {
+        Some(name) => {
+            ensure!(
+                crates.iter().any(|c| c == name),
+                "no handler `{name}` with a crate; there are: {}",
+                crates.join(", ")
+            );
+            crates.retain(|c| c == name);
+        }
+        None => crates.push("galo-kit".to_owned()),
+    }
+    let mut cargo = cargo(checkout, &["test", "--no-run", "--lib", "--target", TARGET], &crates);
+    let artifacts = artifacts(&mut cargo, &Cancel::default())?;
+    let programs = artifacts.into_iter().filter(|artifact| artifact.profile.test);
+    Ok(programs.filter_map(|artifact| Some((artifact.target.name.clone(), artifact.executable?.into()))).collect())
+}
+
+fn cargo(checkout: &Checkout, arguments: &[&str], crates: &[String]) -> Command {
+    // The Cargo that runs us knows which toolchain it is.
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&checkout.root).args(arguments).args(["--message-format", "json-render-diagnostics"]);
+    crates.iter().for_each(|name| {
+        cargo.args(["--package", name]);
+    });
+    cargo
+}
+
+/// Runs Cargo in a process group of its own, so that all of it can be ended.
+fn artifacts(cargo: &mut Command, cancel: &Cancel) -> anyhow::Result<Vec<Artifact>> {
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("cannot run cargo; is it in PATH?")?;
+    cancel.watch(&child)?;
+    let mut artifacts = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        for message in Message::parse_stream(std::io::BufReader::new(stdout)) {
+            match message? {
+                Message::CompilerArtifact(artifact) => artifacts.push(artifact),
+                Message::TextLine(line) => eprintln!("{line}"),
+                _ => {}
+            }
+        }
+    }
+    let status = child.wait()?;
+    cancel.unwatch();
+    match status.success() {
+        true => Ok(artifacts),
+        false if cancel.0.requested.load(Ordering::Relaxed) => bail!("the build was stopped"),
+        false => bail!("the build failed ({status})"),
+    }
+}
+
+impl Cancel {
+    /// Ends the build under way, and any that would follow.
+    pub fn cancel(&self) {
+        self.0.requested.store(true, Ordering::Relaxed);
+        self.kill();
+    }
+
+    fn kill(&self) {
+        let group = self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(group) = *group {
+            // It may just have ended by itself.
+            let _ = killpg(group, Signal::SIGTERM);
+        }
+    }
+
+    fn watch(&self, child: &Child) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        *self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pid);
+        if self.0.requested.load(Ordering::Relaxed) {
+            self.kill();
+        }
+        Ok(())
+    }
+
+    fn unwatch(&self) {
+        *self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}
+
+/// Puts a file in place by renaming: a reader sees the old one or the new one, whole. An equal file is left alone.
+fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let folder = to.parent().context("a file lies in a folder")?;
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)?;
+    file.write_all(&bytes)?;
+    file.persist(to).with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(())
+}

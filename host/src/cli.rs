@@ -1,0 +1,280 @@
+//! The command line. It parses, checks the settings (all mistakes at once), starts log and runtime, and hands over.
+//! The environment is read here and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use galo::build::{self, Cancel, Checkout, Profile};
+use galo::config::{Address, Mistakes, Secret, Settings};
+use galo::database::Target;
+use galo::drain::Outcome;
+use galo::guest::Engine;
+use galo::metrics::Metrics;
+use galo::postgres::{self, GuardOptions};
+use galo::{dev, limits, log, serve, test_runner};
+
+/// A host that runs WASM component handlers in front of Postgres.
+///
+/// Try `galo dev` in a checkout: it builds the handlers, starts a private Postgres and serves on 127.0.0.1:9999.
+#[derive(Parser)]
+#[command(name = "galo", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Which log lines are written: `info`, `debug`, `galo=debug,warn`, ...
+    #[arg(long, env = "GALO_LOG", default_value = "info", global = true)]
+    log: String,
+    /// How log lines look: `text` or `json`
+    #[arg(long, env = "GALO_LOG_FORMAT", default_value = "text", global = true)]
+    log_format: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the handlers of this checkout and serve them on a private Postgres
+    ///
+    /// Everything is set up: the handlers are compiled, a private Postgres is started (or downloaded first), `sql/` is
+    /// applied. Ctrl-C ends everything. The data stays in `.galo/` until `--fresh`. With DATABASE_URL set, that
+    /// database is used instead, by a role that may own and grant what `sql/` creates.
+    Dev(DevArgs),
+    /// Serve the handlers of a folder
+    Serve(ServeArgs),
+    /// Verify the handlers of a folder, their manifest and the database, without serving
+    Check(CheckArgs),
+    /// Build the handlers of this checkout into a folder that `serve` takes
+    Build {
+        /// Where to put the components and the manifest
+        #[arg(long, value_name = "DIR", default_value = "dist")]
+        out: PathBuf,
+    },
+    /// Run the unit tests of the handlers, compiled to wasm32-wasip2, in the sandbox
+    Test {
+        /// The handler to test; all of them and the kit when it is missing. A file that ends in .wasm is a test
+        /// program, run with the arguments that follow: so `galo test` serves as Cargo's runner.
+        #[arg(value_name = "HANDLER")]
+        what: Option<String>,
+        /// Arguments of the test program, as libtest takes them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run a private Postgres until stdin is closed
+    #[command(hide = true)]
+    Postgres {
+        /// The folder of the cluster; made when it is not there
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Delete the data first
+        #[arg(long)]
+        fresh: bool,
+        /// Flush nothing to disk, and delete the data at the end
+        #[arg(long)]
+        throwaway: bool,
+    },
+}
+
+#[derive(Args)]
+struct DevArgs {
+    /// Throw the data of earlier runs away
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The folder of galo.toml and the components
+    #[arg(long, env = "GALO_HANDLERS", value_name = "DIR", default_value = "handlers")]
+    handlers: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// The folder of galo.toml and the components
+    #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
+    handlers: PathBuf,
+    /// The database whose procedures are granted: a Postgres URL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+}
+
+#[derive(Args)]
+struct NodeArgs {
+    /// Where requests are answered: `host:port` or `unix:PATH`
+    #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
+    listen: String,
+    /// Where the node tells about itself: `/live`, `/ready`, `/handlers`, `/metrics`
+    #[arg(long, env = "GALO_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9998")]
+    admin: String,
+    /// The database: a Postgres URL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// A private folder for compiled components [default: galo/components in the user's cache folder]
+    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Database connections, made at start and kept
+    #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
+    pool_connections: String,
+    /// Client connections open at once
+    #[arg(long, env = "GALO_CONNECTIONS_MAX", value_name = "N", default_value_t = limits::CONNECTIONS_MAX_DEFAULT.to_string())]
+    connections_max: String,
+    /// Requests in flight at once; beyond it 503
+    #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
+    in_flight_max: String,
+    /// Worker threads [default: one per available core, CPU quotas counted]
+    #[arg(long, env = "GALO_WORKERS", value_name = "N")]
+    workers: Option<String>,
+}
+
+/// Variables of the environment that are ours.
+const PREFIX: &str = "GALO_";
+
+/// Runs what the command line asks for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut mistakes = unknown_variables();
+    let format = mistakes.parse("--log-format", &cli.log_format);
+    let filter = mistakes.parse("--log", &cli.log);
+    // Every command notes its own mistakes first, so that all are told at once.
+    let begin = |mistakes: Mistakes| {
+        mistakes.into_result()?;
+        if let (Some(format), Some(filter)) = (format, filter) {
+            log::start(format, filter);
+        }
+        Ok::<_, Mistakes>(())
+    };
+    match cli.command {
+        Command::Dev(arguments) => {
+            let database = target(arguments.node.database_url.as_deref(), &mut mistakes);
+            let checkout = Checkout::find(Path::new("."))?;
+            let node = arguments.node.parse(checkout.scratch().join("handlers"), &mut mistakes);
+            begin(mistakes)?;
+            let (settings, workers) = node.context("settings without a mistake are complete")?;
+            let options = dev::Options { checkout, fresh: arguments.fresh, database, settings };
+            let galo = std::env::current_exe().context("cannot find the galo program itself")?;
+            Ok(exit(runtime(workers)?.block_on(dev::dev(options, &galo))?))
+        }
+        Command::Serve(arguments) => {
+            let target = required_target(arguments.node.database_url.as_deref(), &mut mistakes);
+            let node = arguments.node.parse(arguments.handlers, &mut mistakes);
+            begin(mistakes)?;
+            let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
+            Ok(exit(
+                runtime(workers)?
+                    .block_on(async { serve::serve(&settings, &target, &Engine::start()?, |_| {}).await })?,
+            ))
+        }
+        Command::Check(arguments) => {
+            let target = required_target(arguments.database_url.as_deref(), &mut mistakes);
+            begin(mistakes)?;
+            let target = target.context("settings without a mistake are complete")?;
+            runtime(None)?.block_on(check(arguments.handlers, &target))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Build { out } => {
+            begin(mistakes)?;
+            let checkout = Checkout::find(Path::new("."))?;
+            build::handlers(&checkout, Profile::Release, &out, &Cancel::default())?;
+            println!("{}", out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test { what, arguments } => {
+            begin(mistakes)?;
+            let passed = match what.as_deref() {
+                Some(file) if file.ends_with(".wasm") => test_runner::run_program(Path::new(file), &arguments)?,
+                handler => test_runner::run_handlers(&Checkout::find(Path::new("."))?, handler)?,
+            };
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Postgres { data, fresh, throwaway } => {
+            begin(mistakes)?;
+            postgres::guard(GuardOptions { data, fresh, throwaway })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl NodeArgs {
+    /// The settings and the number of workers; mistakes are noted.
+    fn parse(&self, handlers: PathBuf, mistakes: &mut Mistakes) -> Option<(Settings, Option<usize>)> {
+        let listen = mistakes.parse("--listen", &self.listen);
+        let admin = mistakes.parse("--admin", &self.admin);
+        let pool =
+            mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
+        let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
+        let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
+        let workers = match &self.workers {
+            Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, 1024)?),
+            None => None,
+        };
+        let settings = Settings {
+            cache: self.cache.clone().or_else(|| Some(dirs::cache_dir()?.join("galo").join("components"))),
+            pool_connections: pool?,
+            connections_max: connections_max?,
+            in_flight_max: in_flight_max?,
+            ..Settings::new(handlers, listen?, admin?)
+        };
+        Some((settings, workers))
+    }
+}
+
+/// Loads everything a node would serve with, and shows it.
+async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
+    let nowhere = Address::Unix(PathBuf::new());
+    // Nothing is kept: a check proves that the components compile, not that they once did.
+    let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
+    let (registry, _) = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
+    for handler in &registry.handlers {
+        let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.name.as_str()).collect();
+        println!("{:<20} {:<40} {}", handler.name, handler.route.to_string(), procedures.join(", "));
+    }
+    println!("{} handlers verified", registry.handlers.len());
+    Ok(())
+}
+
+fn target(url: Option<&str>, mistakes: &mut Mistakes) -> Option<Target> {
+    Target::parse(&Secret::new(url?)).map_err(|error| mistakes.note("DATABASE_URL", error)).ok()
+}
+
+fn required_target(url: Option<&str>, mistakes: &mut Mistakes) -> Option<Target> {
+    if url.is_none() {
+        mistakes.note("DATABASE_URL", "it is not set, and neither is --database-url");
+    }
+    target(url, mistakes)
+}
+
+/// A variable that is ours by its name and that nothing reads is a typing error.
+fn unknown_variables() -> Mistakes {
+    let mut mistakes = Mistakes::default();
+    let command = Cli::command();
+    let all = command.get_subcommands().chain(std::iter::once(&command)).flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = all.filter_map(|argument| argument.get_env()).collect();
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
+        if !known.contains(&name.as_os_str()) {
+            let mut names: Vec<_> = known.iter().map(|name| name.to_string_lossy()).collect();
+            names.sort();
+            names.dedup();
+            mistakes.note(&name.to_string_lossy(), format!("no such variable; there are {}", names.join(", ")));
+        }
+    }
+    mistakes
+}
+
+fn runtime(workers: Option<usize>) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().thread_name("worker").thread_stack_size(limits::WORKER_STACK_BYTES);
+    builder.build().context("cannot start the runtime")
+}
+
+fn exit(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Graceful => ExitCode::SUCCESS,
+        Outcome::Cut { .. } => ExitCode::FAILURE,
+    }
+}

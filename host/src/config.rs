@@ -1,0 +1,188 @@
+//! The settings of a node, parsed once at the edge. Every mistake is collected and told at once, never replaced by a
+//! default. Nothing below reads the environment.
+//!
+//! Made by `cli`. Where the database is, is parsed by `database`, which alone knows what an address of one looks like.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::limits;
+
+/// Everything `serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder of the manifest and the components.
+    pub handlers: PathBuf,
+    /// Where requests are answered.
+    pub listen: Address,
+    /// Where the node tells about itself.
+    pub admin: Address,
+    /// Where compiled components are kept; none: they are compiled at every start.
+    pub cache: Option<PathBuf>,
+    /// Database connections, made at start and kept.
+    pub pool_connections: usize,
+    /// Open client connections.
+    pub connections_max: usize,
+    /// Requests in flight; beyond it 503.
+    pub in_flight_max: usize,
+}
+
+impl Settings {
+    /// Settings with every limit at its default.
+    pub fn new(handlers: PathBuf, listen: Address, admin: Address) -> Self {
+        Self {
+            handlers,
+            listen,
+            admin,
+            cache: None,
+            pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
+            connections_max: limits::CONNECTIONS_MAX_DEFAULT,
+            in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
+        }
+    }
+}
+
+/// A place to listen: `host:port` or `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+/// `sun_path` has 108 bytes with its NUL.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.len() {
+                0 => Err("`unix:` needs a path behind it".to_owned()),
+                1..=UNIX_PATH_BYTES_MAX => Ok(Self::Unix(PathBuf::from(path))),
+                n => Err(format!("a socket path has at most {UNIX_PATH_BYTES_MAX} bytes, this one has {n}")),
+            };
+        }
+        let numeric = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        numeric
+            .parse()
+            .map(Self::Tcp)
+            .map_err(|_| format!("`{text}` is neither `host:port` (host a number or `localhost`) nor `unix:PATH`"))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A text that no log shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Gives the text out, to the one who connects.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What is wrong with the configuration, all of it.
+#[derive(Debug, Default)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// Notes one, with the name of the option it belongs to.
+    pub fn note(&mut self, option: &str, mistake: impl fmt::Display) {
+        self.0.push(format!("{option}: {mistake}"));
+    }
+
+    /// Parses a setting, or notes what is wrong with it.
+    pub fn parse<T: FromStr<Err: fmt::Display>>(&mut self, option: &str, text: &str) -> Option<T> {
+        text.parse().map_err(|error| self.note(option, error)).ok()
+    }
+
+    /// Parses a whole number within bounds, or notes what is wrong with it.
+    pub fn parse_within(&mut self, option: &str, text: &str, least: usize, most: usize) -> Option<usize> {
+        match text.parse::<usize>() {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                self.note(option, format!("`{text}` is not a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// `Ok` when there is none.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} mistake{}", self.0.len(), if self.0.len() == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_host_and_port_or_a_socket_path() {
+        for (text, shown) in [
+            ("127.0.0.1:9999", "127.0.0.1:9999"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("[::1]:0", "[::1]:0"),
+            ("unix:/run/galo.sock", "unix:/run/galo.sock"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|a| a.to_string()), Ok(shown.to_owned()));
+        }
+        for text in ["", "9999", "127.0.0.1", "127.0.0.1:99999", "example:80", "unix:"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+        assert!(format!("unix:/{}", "x".repeat(107)).parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let mut mistakes = Mistakes::default();
+        assert_eq!(mistakes.parse::<Address>("--listen", "nowhere"), None);
+        assert_eq!(mistakes.parse_within("--pool-connections", "0", 1, 90), None);
+        assert_eq!(mistakes.parse_within("--in-flight-max", "7", 1, 90), Some(7));
+        let text = mistakes.into_result().unwrap_err().to_string();
+        assert!(text.starts_with("the configuration has 2 mistakes\n  --listen: `nowhere`"), "{text}");
+        assert!(text.contains("--pool-connections: `0` is not a whole number from 1 to 90"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert!(!format!("{:?}", Secret::new("hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,136 @@
+//! One call: one statement, one awaited round trip. Once it is sent its outcome is awaited, even if the client has
+//! gone: it runs in a task of its own. Dropping the future of a query does not cancel the query, so pretending would
+//! lose track of money.
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Client, Object};
+use futures_util::TryStreamExt as _;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+
+use super::pool::Database;
+use super::procedure::Procedure;
+use super::target::chain;
+use super::value::{Argument, Returned};
+use crate::contract::{Rows, Value};
+use crate::failure::Failure;
+use crate::limits;
+
+impl Database {
+    /// Calls a procedure with arguments that fit it ([`Procedure::check`]).
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when the database could not be asked or did not answer in time: the call is then
+    /// recorded wholly or not at all. [`Failure::Procedure`] when the procedure raised an exception: nothing is
+    /// recorded.
+    pub async fn call(&self, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
+        let connection = self.acquire().await?;
+        let procedure = Arc::clone(procedure);
+        let answered = Arc::clone(&self.answered);
+        let task = self.calls.spawn(async move {
+            let outcome = run(connection, &procedure, &arguments).await;
+            if outcome.is_ok() {
+                answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            outcome
+        });
+        task.await.unwrap_or_else(|panic| Err(Failure::Panic { message: panic.to_string() }))
+    }
+}
+
+async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Failure> {
+    let outcome = match timeout(limits::CALL_TIMEOUT, retried(&connection, procedure, arguments)).await {
+        Ok(Ok(rows)) => return Ok(rows),
+        Ok(Err(error)) => error,
+        Err(_) => Error::NoAnswer,
+    };
+    if outcome.poisons_connection() {
+        // Whatever still comes back on it would be the answer to this call.
+        drop(Object::take(connection));
+    }
+    Err(outcome.failure(procedure))
+}
+
+/// A statement that DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
+async fn retried(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
+    match once(connection, procedure, arguments).await {
+        Err(Error::Postgres(error)) if stale(&error) => {
+            connection.statement_cache.clear();
+            once(connection, procedure, arguments).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn once(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
+    let statement = connection.prepare_cached(&procedure.sql).await?;
+    let stream = connection.query_raw(&statement, arguments.iter().map(Argument)).await?;
+    tokio::pin!(stream);
+    let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let mut values = Vec::with_capacity(columns.len());
+    let mut bytes = 0;
+    while let Some(row) = stream.try_next().await? {
+        bytes += row.raw_size_bytes();
+        if bytes > limits::ROWS_BYTES_MAX {
+            return Err(Error::TooManyRows);
+        }
+        for index in 0..columns.len() {
+            values.push(row.try_get::<_, Returned>(index)?.0);
+        }
+    }
+    Ok(Rows { columns, values })
+}
+
+/// 0A000 «cached plan must not change result type», 26000 «prepared statement does not exist». A procedure that
+/// raises one of them itself is merely called twice: the first was rolled back.
+fn stale(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
+}
+
+enum Error {
+    Postgres(tokio_postgres::Error),
+    TooManyRows,
+    NoAnswer,
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl Error {
+    fn poisons_connection(&self) -> bool {
+        matches!(self, Self::TooManyRows | Self::NoAnswer)
+    }
+
+    fn failure(self, procedure: &Procedure) -> Failure {
+        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
+        match self {
+            Self::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Self::NoAnswer => Failure::Unavailable {
+                cause: format!("no answer to `{}` within {} s", procedure.name, limits::CALL_TIMEOUT.as_secs()),
+            },
+            Self::Postgres(error) => match error.code() {
+                // No SQLSTATE: the connection broke, or the answer could not be read.
+                None if error.is_closed() || broken(&error) => Failure::Unavailable { cause: chain(&error) },
+                Some(code) if passing(code) => {
+                    Failure::Unavailable { cause: format!("{}: {}", code.code(), chain(&error)) }
+                }
+                Some(code) => failed(format!("{}: {}", code.code(), chain(&error))),
+                None => failed(chain(&error)),
+            },
+        }
+    }
+}
+
+fn broken(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Classes of SQLSTATE that pass by themselves: connection, rollback (serialization, deadlock), resources, operator
+/// intervention (`statement_timeout`, shutdown), lock not available.
+fn passing(code: &SqlState) -> bool {
+    matches!(&code.code()[..2], "08" | "40" | "53" | "57") || *code == SqlState::LOCK_NOT_AVAILABLE
+}

@@ -1,0 +1,16 @@
+//! Postgres: where it is, the pool of connections to it, the procedures that may be called, and the call itself.
+//!
+//! `request` calls, `registry` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
+//! only, from names the catalogue confirmed; no guest ever sees or gives any.
+
+mod call;
+mod pool;
+mod procedure;
+mod schema;
+mod target;
+mod value;
+
+pub use pool::Database;
+pub use procedure::{Procedure, Unusable};
+pub use schema::{apply, create};
+pub use target::Target;

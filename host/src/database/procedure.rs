@@ -1,0 +1,114 @@
+//! What may be called: a function of the database as its catalogue describes it. A procedure that is missing,
+//! overloaded, not executable or of a shape the contract cannot carry is refused before anything serves.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::target::chain;
+use super::value;
+use crate::contract::Value;
+use crate::limits;
+
+/// A procedure that may be called.
+#[derive(Debug)]
+pub struct Procedure {
+    /// The name handlers use, as the manifest grants it.
+    pub name: String,
+    /// The statement that calls it.
+    pub(super) sql: String,
+    parameters: Vec<Type>,
+}
+
+/// Why a procedure cannot be granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// No function of this name is visible to the role.
+    #[error("the database has no procedure `{0}`")]
+    Missing(String),
+    /// A name is all a call gives, so it must be enough.
+    #[error("the procedure `{0}` is overloaded: {1} functions have this name")]
+    Overloaded(String, usize),
+    /// It is an aggregate, a window function or a `CREATE PROCEDURE`, which returns no rows.
+    #[error("`{0}` is not a plain function")]
+    NotAFunction(String),
+    /// The role may not execute it.
+    #[error("the role `{1}` may not execute `{0}`")]
+    Forbidden(String, String),
+    /// A parameter or column has a type that no value of the contract can hold.
+    #[error("`{procedure}` has a {part} of type {type_name}, which the contract has no value for")]
+    Type {
+        /// The procedure.
+        procedure: String,
+        /// `parameter 2`, or ``column `x` ``.
+        part: String,
+        /// The type as Postgres calls it.
+        type_name: String,
+    },
+    /// More parameters than a call may have.
+    #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
+    TooManyParameters(String),
+    /// The database could not be asked.
+    #[error("cannot ask the database about `{0}`: {1}")]
+    Unknown(String, String),
+}
+
+const LOOKUP: &str = "
+    SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
+
+/// Looks a procedure up: `name`, or `schema.name`.
+pub(super) async fn describe(client: &Client, name: &str) -> Result<Procedure, Unusable> {
+    let unknown = |error: tokio_postgres::Error| Unusable::Unknown(name.to_owned(), chain(&error));
+    let (schema, function) = name.split_once('.').unwrap_or(("", name));
+    let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
+    let row = match found.as_slice() {
+        [] => return Err(Unusable::Missing(name.to_owned())),
+        [row] => row,
+        several => return Err(Unusable::Overloaded(name.to_owned(), several.len())),
+    };
+    if row.get::<_, &str>(1) != "f" {
+        return Err(Unusable::NotAFunction(name.to_owned()));
+    }
+    if !row.get::<_, bool>(4) {
+        return Err(Unusable::Forbidden(name.to_owned(), row.get(3)));
+    }
+    let count = usize::try_from(row.get::<_, i32>(2)).unwrap_or(usize::MAX);
+    if count > limits::ARGUMENTS_MAX {
+        return Err(Unusable::TooManyParameters(name.to_owned()));
+    }
+    let placeholders: Vec<_> = (1..=count).map(|n| format!("${n}")).collect();
+    let (schema, function) = (quoted(row.get(0)), quoted(function));
+    let sql = format!("SELECT * FROM {schema}.{function}({})", placeholders.join(", "));
+    let statement = client.prepare(&sql).await.map_err(unknown)?;
+    let parameters = statement.params().iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
+    let columns = statement.columns().iter().map(|column| (format!("column `{}`", column.name()), column.type_()));
+    if let Some((part, ty)) = parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
+        return Err(Unusable::Type { procedure: name.to_owned(), part, type_name: ty.name().to_owned() });
+    }
+    Ok(Procedure { name: name.to_owned(), sql, parameters: statement.params().to_vec() })
+}
+
+impl Procedure {
+    /// Whether a call's arguments fit its parameters.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(&self, arguments: &[Value]) -> Result<(), String> {
+        if arguments.len() != self.parameters.len() {
+            let (given, wanted) = (arguments.len(), self.parameters.len());
+            return Err(format!("`{}` takes {wanted} arguments, {given} given", self.name));
+        }
+        for (index, (argument, parameter)) in arguments.iter().zip(&self.parameters).enumerate() {
+            value::check(argument, parameter)
+                .map_err(|mismatch| format!("argument {} of `{}`: {mismatch}", index + 1, self.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// A name as SQL: in quotes, quotes doubled.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,103 @@
+//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal.
+//!
+//! The build and the start of Postgres go side by side. Whatever happens, nothing of it is left running: the build is
+//! killed by its process group, Postgres by its guard.
+
+use std::path::Path;
+
+use crate::build::{self, Cancel, Checkout, Profile};
+use crate::config::{Secret, Settings};
+use crate::database::{self, Target};
+use crate::drain::Outcome;
+use crate::guest::Engine;
+use crate::postgres::{Cluster, Data, SUPERUSER};
+use crate::serve::{self, Signals};
+
+/// What `galo dev` was asked for.
+pub struct Options {
+    /// Where the sources are.
+    pub checkout: Checkout,
+    /// Whether the data of earlier runs is thrown away.
+    pub fresh: bool,
+    /// The database to use instead of a private one.
+    pub database: Option<Target>,
+    /// How the node serves.
+    pub settings: Settings,
+}
+
+/// The role that `sql/3_grants.sql` lets execute the procedures, and nothing else.
+pub const SERVICE_ROLE: &str = "galo";
+
+/// The database that is made in the private cluster.
+pub const DATABASE: &str = "rinha";
+
+/// Runs everything until a signal. `galo` is the path of this program: it is its own guard of Postgres.
+///
+/// # Errors
+/// Whatever keeps it from serving.
+pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::new()?;
+    let cancel = Cancel::default();
+    let prepared = tokio::select! {
+        prepared = prepare(&options, galo, &cancel) => prepared?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped while starting");
+            cancel.cancel();
+            return Ok(Outcome::Graceful);
+        }
+    };
+    drop(signals);
+    let (target, cluster) = prepared;
+    let engine = Engine::start()?;
+    let outcome = serve::serve(&options.settings, &target, &engine, banner).await;
+    // After the drain: the calls in flight had their database.
+    if let Some(cluster) = cluster {
+        tokio::task::spawn_blocking(move || drop(cluster)).await?;
+    }
+    outcome
+}
+
+/// Builds the handlers, starts the database and applies `sql/`. Returns the database as the service sees it.
+async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<(Target, Option<Cluster>)> {
+    let build = tokio::task::spawn_blocking({
+        let (checkout, cancel) = (options.checkout.clone(), cancel.clone());
+        let folder = options.settings.handlers.clone();
+        move || build::handlers(&checkout, Profile::Development, &folder, &cancel)
+    });
+    let database = database(options, galo);
+    let (built, database) = tokio::join!(build, database);
+    built??;
+    let (owner, cluster) = database?;
+    database::apply(&owner, &options.checkout.root.join("sql")).await?;
+    Ok((owner.acting_as(SERVICE_ROLE), cluster))
+}
+
+/// The database as its owner sees it: the one that was given, or a private one.
+async fn database(options: &Options, galo: &Path) -> anyhow::Result<(Target, Option<Cluster>)> {
+    if let Some(target) = &options.database {
+        return Ok((target.clone(), None));
+    }
+    let data = options.checkout.scratch().join("postgres");
+    let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
+    let galo = galo.to_owned();
+    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
+    let target =
+        |database: &str| Target::parse(&Secret::new(cluster.url(SUPERUSER, database))).map_err(anyhow::Error::msg);
+    let maintenance = target("postgres")?;
+    database::create(&maintenance, DATABASE).await?;
+    Ok((target(DATABASE)?, Some(cluster)))
+}
+
+/// What a person wants to know: where it is, what it answers, and a line to try.
+fn banner(running: &serve::Running) {
+    println!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin);
+    for handler in &running.node.registry.handlers {
+        println!("    {:<20} {}", handler.name, handler.route);
+    }
+    println!("\n  Try\n    curl -i http://{}/clientes/1/extrato", running.listen);
+    println!(
+        "    curl -i http://{}/clientes/1/transacoes -d '{{\"valor\": 1000, \"tipo\": \"c\", \"descricao\": \"toma\"}}'\n",
+        running.listen
+    );
+    println!("  Ctrl-C ends everything; the data stays.\n");
+}

@@ -1,0 +1,58 @@
+//! The end of a node: one signal that everything long-running watches, and the connections that are still open.
+//!
+//! `listen` watches and counts, `serve` pulls the signal and waits.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The signal, and what must end before the node may. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    signal: CancellationToken,
+    connections: TaskTracker,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything in flight was answered.
+    Graceful,
+    /// The grace period was over first.
+    Cut {
+        /// Connections that were still answering.
+        connections: usize,
+    },
+}
+
+impl Drain {
+    /// From now on: no new connection, `Connection: close` on every answer, idle connections end.
+    pub fn begin(&self) {
+        self.signal.cancel();
+        self.connections.close();
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.signal.is_cancelled()
+    }
+
+    /// Resolves when it begins.
+    pub async fn begun(&self) {
+        self.signal.cancelled().await;
+    }
+
+    /// Runs a connection that the drain waits for.
+    pub fn track(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.connections.spawn(connection);
+    }
+
+    /// Waits until every connection has ended, or the grace period is over.
+    pub async fn ended(&self, grace: Duration) -> Outcome {
+        match tokio::time::timeout(grace, self.connections.wait()).await {
+            Ok(()) => Outcome::Graceful,
+            Err(_) => Outcome::Cut { connections: self.connections.len() },
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Compiled components on disk, so that a node is ready without compiling. A compiled component is native code: it is
+//! taken only from a folder that is ours and that nobody else can write to, under a name made of the component's
+//! digest and the engine's compatibility hash. A file is never overwritten in place: a running node has it mapped.
+//!
+//! Asked by `component`. A cache that fails costs time, not service: it is logged and passed over.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use wasmtime::component::Component as Compiled;
+
+use super::component::Digest;
+use super::engine::Engine;
+
+/// A private folder of compiled components.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// Opens the folder, and makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made, belongs to somebody else, or others may write to it.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(folder).with_context(|| format!("cannot make the cache folder {}", folder.display()))?;
+        let metadata = std::fs::symlink_metadata(folder)?;
+        let shown = folder.display();
+        ensure!(metadata.is_dir(), "the cache {shown} is not a folder");
+        ensure!(metadata.uid() == nix::unistd::geteuid().as_raw(), "the cache folder {shown} belongs to another user");
+        ensure!(metadata.mode() & 0o022 == 0, "others may write to the cache folder {shown}: chmod 700 it");
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The compiled form of the component with this digest, when there is one for this very engine.
+    pub(super) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
+        let path = self.path(engine, digest);
+        if !path.exists() {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "wasmtime trusts the file; `open` saw to it that only we can have written it")]
+        // SAFETY: the file lies in a folder that only this user can write to, was written whole by `keep` (renamed
+        // into place, never changed after), and wasmtime itself checks that this engine's version made it.
+        let compiled = unsafe { Compiled::deserialize_file(engine.inner(), &path) };
+        compiled
+            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "compiled component not usable"))
+            .ok()
+    }
+
+    /// Keeps the compiled form, unless there is one already.
+    pub(super) fn keep(&self, engine: &Engine, digest: &Digest, compiled: &Compiled) {
+        let path = self.path(engine, digest);
+        if let Err(error) = self.write(&path, compiled) {
+            tracing::warn!(path = %path.display(), %error, "compiled component not kept");
+        }
+    }
+
+    fn write(&self, path: &Path, compiled: &Compiled) -> anyhow::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        std::io::Write::write_all(&mut file, &compiled.serialize()?)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(path) {
+            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error.error.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        engine.inner().precompile_compatibility_hash().hash(&mut hasher);
+        self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    }
+}

@@ -1,0 +1,128 @@
+//! The one wasmtime engine of the process: pooled, copy-on-write, interrupted by epochs, and without what handlers do
+//! not need. Made by `serve`, `dev` and the tests; `component` compiles with it, `instance` runs on it.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Strategy,
+};
+
+use crate::limits;
+
+/// The engine and its clock. Cheap to clone; the clock stops when the last clone is gone.
+#[derive(Clone)]
+pub struct Engine(wasmtime::Engine);
+
+impl Engine {
+    /// Builds the engine and starts the thread that advances its epoch.
+    ///
+    /// # Errors
+    /// When the address space for the pool cannot be reserved, or the thread cannot be started.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        Self::with(&config)
+    }
+
+    /// An engine for commands, whose memories are larger than a slot of the pool.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_unpooled() -> anyhow::Result<Self> {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand).max_wasm_stack(COMMAND_STACK_BYTES);
+        Self::with(&config)
+    }
+
+    fn with(config: &Config) -> anyhow::Result<Self> {
+        let engine = wasmtime::Engine::new(config)?;
+        let weak = engine.weak();
+        std::thread::Builder::new().name("epoch".to_owned()).stack_size(64 * 1024).spawn(move || {
+            // Ends with the engine: the weak reference does not keep it.
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(limits::EPOCH_TICK);
+            }
+        })?;
+        Ok(Self(engine))
+    }
+
+    /// wasmtime's own, for `component` and `command`.
+    pub(super) fn inner(&self) -> &wasmtime::Engine {
+        &self.0
+    }
+}
+
+/// Epochs from now until a deadline has surely passed: one more than fit, because the present one has begun.
+pub(super) fn ticks(deadline: Duration) -> u64 {
+    let ticks = deadline.as_micros().div_ceil(limits::EPOCH_TICK.as_micros());
+    u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
+}
+
+/// Stack of a command: a test harness formats with it. Its runner has a thread of four times this.
+pub(super) const COMMAND_STACK_BYTES: usize = 512 * 1024;
+
+/// Settings are written out also where they equal wasmtime's default: a new wasmtime must not change them silently.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
+        // A pure function gives the same bits on every machine.
+        .cranelift_nan_canonicalization(true)
+        .parallel_compilation(true)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .max_wasm_stack(limits::GUEST_STACK_BYTES)
+        // Guest calls are synchronous: no fibers, and no per-store state for them (it costs 1 µs a call).
+        .concurrency_support(false)
+        .memory_init_cow(true)
+        .table_lazy_init(true)
+        // A panic of a development build is read out of the dead guest's memory.
+        .coredump_on_trap(true)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
+        // What no handler needs is not there to be broken; threads, GC and async are not even compiled in.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_component_model(true);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(limits::INSTANCES_MAX)
+        .total_core_instances(limits::INSTANCES_MAX * limits::CORE_INSTANCES_PER_COMPONENT)
+        .total_memories(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT)
+        .total_tables(limits::INSTANCES_MAX * limits::TABLES_PER_COMPONENT)
+        .max_core_instances_per_component(limits::CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(limits::MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(limits::TABLES_PER_COMPONENT)
+        .max_memory_size(limits::MEMORY_BYTES_CEILING)
+        .table_elements(limits::TABLE_ELEMENTS_CEILING)
+        .linear_memory_keep_resident(limits::MEMORY_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(limits::TABLE_ELEMENTS_DEFAULT * size_of::<usize>())
+        // All slots stay warm: a slot keeps the memory image of the handler that used it last.
+        .max_unused_warm_slots(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT)
+        // It has an open isolation bug (what it skips is not wiped), and saves nothing for guests of 64 KiB.
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_cut_short() {
+        for (ms, expected) in [(1, 2), (5, 2), (6, 3), (100, 21)] {
+            assert_eq!(ticks(Duration::from_millis(ms)), expected, "{ms}");
+        }
+    }
+}

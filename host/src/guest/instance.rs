@@ -1,0 +1,107 @@
+//! One call of a guest: a fresh store and instance, the function, and the store is gone. Nothing survives a call.
+//!
+//! It runs on the caller's thread and does not await: a call takes microseconds and ends at its deadline. Called by
+//! `component` for its trial, and through it by `request`.
+
+use wasmtime::{Store, Trap, WasmCoreDump};
+
+use super::component::Component;
+use super::limiter::Limiter;
+use super::{engine, wasi};
+use crate::contract::{Handler, Plan, Request, Response, Rows};
+use crate::failure::{Fault, FaultKind, Phase};
+use crate::limits::{self, HandlerLimits};
+
+/// The state of one store: the limits, and what a guest with WASI may see.
+pub struct Guest {
+    limiter: Limiter,
+    pub(super) wasi: Option<Box<wasi::Closed>>,
+}
+
+impl Component {
+    /// Runs `prepare` on a fresh instance.
+    ///
+    /// # Errors
+    /// What the guest did wrong.
+    pub fn prepare(&self, request: &Request) -> Result<Plan, Fault> {
+        self.run(Phase::Prepare, |store, handler| handler.call_prepare(store, request))
+    }
+
+    /// Runs `respond` on a fresh instance.
+    ///
+    /// # Errors
+    /// What the guest did wrong.
+    pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+        self.run(Phase::Respond, |store, handler| handler.call_respond(store, carry, rows))
+    }
+
+    /// Instantiates once and drops it: what does not fit its limits is found before it serves.
+    pub(super) fn trial(&self) -> Result<(), Fault> {
+        self.run(Phase::Prepare, |_, _| Ok(()))
+    }
+
+    fn run<T>(
+        &self,
+        phase: Phase,
+        call: impl FnOnce(&mut Store<Guest>, &Handler) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        if self.grants.wasi {
+            // wasmtime-wasi blocks on tokio when a guest writes to a stream; a worker may only do so in here.
+            tokio::task::block_in_place(|| self.run_here(phase, call))
+        } else {
+            self.run_here(phase, call)
+        }
+    }
+
+    fn run_here<T>(
+        &self,
+        phase: Phase,
+        call: impl FnOnce(&mut Store<Guest>, &Handler) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let mut store = Store::new(self.engine.inner(), Guest::new(&self.limits, self.grants.wasi));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(self.limits.reply_bytes_max);
+        // Right before the call: the deadline counts from here, and a guest's start functions count as well.
+        store.set_epoch_deadline(engine::ticks(self.limits.deadline));
+        let outcome = self.pre.instantiate(&mut store).and_then(|handler| call(&mut store, &handler));
+        outcome.map_err(|error| fault(phase, &error, &store))
+    }
+}
+
+impl Guest {
+    fn new(limits: &HandlerLimits, wasi: bool) -> Self {
+        Self { limiter: Limiter::new(limits), wasi: wasi.then(|| Box::new(wasi::Closed::new())) }
+    }
+}
+
+/// Names what went wrong.
+fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
+    let said = panic_message(error, store).or_else(|| store.data().wasi.as_ref().and_then(|wasi| wasi.output()));
+    let cause = error.root_cause().to_string();
+    let kind = match error.downcast_ref::<Trap>() {
+        _ if store.data().limiter.refused() => FaultKind::Memory,
+        Some(Trap::Interrupt) => FaultKind::Deadline,
+        Some(_) => FaultKind::Trap,
+        None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,
+        None => FaultKind::Malformed,
+    };
+    Fault { phase, kind, detail: said.unwrap_or(cause) }
+}
+
+/// The text of wasmtime's private error for a reply that is too large; a test of `tests/it` pins it.
+const FUEL_EXHAUSTED: &str = "fuel";
+
+/// What the kit's panic handler writes in front of a message: see `handlers/kit/src/panic.rs`.
+const PANIC_MAGIC: &[u8; 16] = b"GALO-PANIC-v1\0\0\0";
+
+/// Reads a panic's message out of the dead guest's memory: a guest needs no import to say its last word.
+fn panic_message(error: &wasmtime::Error, store: &Store<Guest>) -> Option<String> {
+    let dump = error.downcast_ref::<WasmCoreDump>()?;
+    dump.memories().iter().find_map(|memory| {
+        let data = memory.data(store);
+        let start = data.windows(PANIC_MAGIC.len()).position(|window| window == PANIC_MAGIC)? + PANIC_MAGIC.len();
+        let length = u32::from_le_bytes(data.get(start..start + 4)?.try_into().ok()?) as usize;
+        let text = data.get(start + 4..start + 4 + length.min(limits::PANIC_BYTES_MAX))?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    })
+}

@@ -1,0 +1,71 @@
+//! The memory and the tables of one store, all its instances together. What is over is refused, and remembered: the
+//! fault can then be told from another trap. Asked by wasmtime, before it allocates and on every `memory.grow`.
+
+use wasmtime::ResourceLimiter;
+
+use crate::limits::{self, HandlerLimits};
+
+/// What a store has and what it may have.
+pub struct Limiter {
+    memory_bytes: usize,
+    memory_bytes_max: usize,
+    table_elements: usize,
+    table_elements_max: usize,
+    refused: bool,
+}
+
+impl Limiter {
+    /// A store that has nothing yet.
+    pub fn new(limits: &HandlerLimits) -> Self {
+        Self {
+            memory_bytes: 0,
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements: 0,
+            table_elements_max: limits.table_elements_max,
+            refused: false,
+        }
+    }
+
+    /// Whether anything was refused.
+    pub fn refused(&self) -> bool {
+        self.refused
+    }
+
+    /// An error, not a −1 that a guest may misread: growing over the limit is a fault with a name.
+    fn refuse(&mut self, what: &str, wanted: usize, most: usize) -> wasmtime::Result<bool> {
+        self.refused = true;
+        Err(wasmtime::Error::msg(format!("{wanted} {what} wanted, {most} allowed")))
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = (self.memory_bytes - current).saturating_add(desired);
+        if wanted > self.memory_bytes_max {
+            return self.refuse("bytes of memory", wanted, self.memory_bytes_max);
+        }
+        self.memory_bytes = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = (self.table_elements - current).saturating_add(desired);
+        if wanted > self.table_elements_max {
+            return self.refuse("elements of tables", wanted, self.table_elements_max);
+        }
+        self.table_elements = wanted;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        limits::CORE_INSTANCES_PER_COMPONENT as usize
+    }
+
+    fn tables(&self) -> usize {
+        limits::TABLES_PER_COMPONENT as usize
+    }
+
+    fn memories(&self) -> usize {
+        limits::MEMORIES_PER_COMPONENT as usize
+    }
+}

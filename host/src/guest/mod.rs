@@ -1,0 +1,15 @@
+//! The sandbox: the engine, components and what was proved of them, and instances, one call long.
+//!
+//! `registry` loads components, `request` calls them. Nothing here knows a handler, a route or a database.
+
+pub mod cache;
+pub mod command;
+pub mod component;
+pub mod engine;
+pub mod instance;
+mod limiter;
+pub mod wasi;
+
+pub use cache::Cache;
+pub use component::{Component, Digest, Grants, Refusal};
+pub use engine::Engine;

@@ -1,0 +1,101 @@
+//! The closed, deterministic WASI of a handler that is built with std and granted `wasi`: no files, no network, no
+//! environment, clocks that stand still, random numbers from a fixed seed. What it prints is kept for the log.
+//!
+//! Linked by `component`, made by `instance` for each call.
+
+use std::time::Duration;
+
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::instance::Guest;
+use crate::limits;
+
+/// What one call of a guest with WASI sees of the world: nothing, always the same.
+pub struct Closed {
+    ctx: WasiCtx,
+    table: ResourceTable,
+    output: MemoryOutputPipe,
+}
+
+impl Closed {
+    /// A world of its own for one call.
+    pub fn new() -> Self {
+        let output = MemoryOutputPipe::new(limits::GUEST_OUTPUT_BYTES_MAX);
+        let ctx = WasiCtxBuilder::new()
+            .stdout(output.clone())
+            .stderr(output.clone())
+            .wall_clock(Still)
+            .monotonic_clock(Still)
+            .secure_random(seeded())
+            .insecure_random(seeded())
+            .insecure_random_seed(0)
+            .max_random_size(limits::GUEST_OUTPUT_BYTES_MAX as u64)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        Self { ctx, table: ResourceTable::new(), output }
+    }
+
+    /// What the guest printed, if anything.
+    pub fn output(&self) -> Option<String> {
+        let bytes = self.output.contents();
+        (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    }
+}
+
+/// Adds the closed WASI to a linker.
+///
+/// # Errors
+/// When wasmtime refuses a definition.
+pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    // A wait would leave the deadline behind: epochs interrupt the guest, not the host it waits in.
+    linker.allow_shadowing(true);
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    for name in ["subscribe-instant", "subscribe-duration"] {
+        clock.func_wrap(name, |_, (_,): (u64,)| -> wasmtime::Result<(Resource<wasmtime_wasi::p2::DynPollable>,)> {
+            Err(wasmtime::Error::msg("a handler cannot wait: its clock stands still"))
+        })?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Only a component with the grant is linked against WASI, and each of its stores gets one.
+        let closed = self.wasi.as_mut().expect("a guest that imports WASI was granted it");
+        WasiCtxView { ctx: &mut closed.ctx, table: &mut closed.table }
+    }
+}
+
+/// The same bytes for every call: a `HashMap` of a guest has the same order every time.
+fn seeded() -> Deterministic {
+    Deterministic::new((0..=u8::MAX).map(|n| n.wrapping_mul(167).wrapping_add(13)).collect())
+}
+
+/// A clock that shows the epoch and never moves.
+struct Still;
+
+impl HostWallClock for Still {
+    fn resolution(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Still {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}

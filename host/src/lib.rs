@@ -1,0 +1,36 @@
+//! Galo: a host that runs WASM component handlers in front of Postgres.
+//!
+//! Start reading at [`request`]: every branch of the data path is there. ARCHITECTURE.md says which module may import
+//! which; `tests/it/tidy.rs` checks it.
+
+// Ground: imported by all, imports nothing above.
+pub mod config;
+pub mod contract;
+pub mod drain;
+pub mod failure;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+
+// Leaves: they do not know each other.
+pub mod admission;
+pub mod database;
+pub mod guest;
+pub mod postgres;
+pub mod route;
+pub mod wire;
+
+// The spine.
+pub mod manifest;
+pub mod registry;
+pub mod request;
+
+// Long-running tasks.
+pub mod admin;
+pub mod listen;
+
+// They assemble the rest.
+pub mod build;
+pub mod dev;
+pub mod serve;
+pub mod test_runner;

@@ -1,0 +1,163 @@
+//! Every bound of the host, with its reason. Nothing else in the host writes a size, a count or a wait as a number.
+//!
+//! Three kinds: what one request may cost, what a node may hold, and how long anything is waited for. Limits that a
+//! handler may change in the manifest have a default (`*_DEFAULT`) and a ceiling (`*_CEILING`).
+
+use std::time::Duration;
+
+// ---- one request -------------------------------------------------------------------------------------------------
+
+/// Bytes of a request body a handler takes unless its manifest says otherwise. A transaction is about 60 bytes.
+pub const BODY_BYTES_DEFAULT: usize = 8 * 1024;
+/// No manifest may ask for more: the body is copied into the guest whole.
+pub const BODY_BYTES_CEILING: usize = 1024 * 1024;
+/// Bytes of request line and headers together. hyper needs at least 8 KiB; browsers with many cookies send 8–12 KiB.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers of one request. nginx adds about five.
+pub const HEADERS_MAX: usize = 64;
+/// Parameters of one route and arguments of one call. Postgres itself stops at 100.
+pub const ARGUMENTS_MAX: usize = 64;
+/// Bytes of all values a procedure may return to one call; a row of an extrato is about 100.
+pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
+
+// ---- one guest call ----------------------------------------------------------------------------------------------
+
+/// Linear memory a guest may have. Ours take 64 KiB, one built with std takes 1.1 MiB untuned.
+pub const MEMORY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
+/// The size of a slot of the pool, so no manifest may ask for more.
+pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
+/// Bytes of a memory that are wiped by memset instead of given back to the kernel. Above this a call pays page
+/// faults; 256 KiB holds a tuned guest whole, and wiping it takes 5 µs at the most.
+pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// Time a guest has for one call. Ours take 2 µs; the rest is room for a host that is not scheduled.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(100);
+/// A guest call occupies a worker thread, so even the most patient manifest must give it back.
+pub const DEADLINE_CEILING: Duration = Duration::from_secs(2);
+/// How often deadlines are looked at: a guest overruns its deadline by at most this. 200 wake-ups a second cost
+/// less than 0.1 % of a core.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+/// Bytes a guest may hand back from one call, counted by wasmtime while it copies them out.
+pub const REPLY_BYTES_DEFAULT: usize = 256 * 1024;
+/// As for a body: it is copied whole.
+pub const REPLY_BYTES_CEILING: usize = 4 * 1024 * 1024;
+/// Elements of a table (function pointers). Ours have under 100, a large std guest some 2,000.
+pub const TABLE_ELEMENTS_DEFAULT: usize = 4 * 1024;
+/// The size of a table slot of the pool.
+pub const TABLE_ELEMENTS_CEILING: usize = 16 * 1024;
+/// Native stack a guest may use. It is the engine's, not the handler's: it runs on the worker's own stack.
+pub const GUEST_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a worker thread: the guest's share, and the host's frames above and below it.
+pub const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// Core instances, memories and tables one component may have. wit-component makes 4 instances and 1 memory.
+pub const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Memories of one component.
+pub const MEMORIES_PER_COMPONENT: u32 = 2;
+/// Tables of one component: its own, and the shims of wit-component for a guest with imports.
+pub const TABLES_PER_COMPONENT: u32 = 4;
+/// Live guests of the process. A call holds one only while it runs on a worker, so this is far above the workers; it
+/// is also the number of slots that keep the memory image of a handler ready.
+pub const INSTANCES_MAX: u32 = 128;
+/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB.
+pub const COMPONENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of output (stdout and stderr together) kept of a guest with WASI, for the log line of its fault.
+pub const GUEST_OUTPUT_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a panic message taken from a dead guest. The kit's buffer has 1,024.
+pub const PANIC_BYTES_MAX: usize = 1024;
+
+// ---- a node ------------------------------------------------------------------------------------------------------
+
+/// Handlers of one manifest; the contest has two.
+pub const HANDLERS_MAX: usize = 4096;
+/// Bytes of the manifest: 4,096 handlers of 1 KiB each.
+pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Open client connections. Beyond it the kernel's backlog waits, which nginx sees as a slow connect.
+pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;
+/// Requests between their head and the end of their answer. 512 waiting on 8 connections that each serve 2,000 calls
+/// a second wait 32 ms; beyond that a quick 503 serves the client better than a queue.
+pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
+/// Open connections of the admin address: people and probes.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Connections the kernel keeps while none is accepted.
+pub const BACKLOG: i32 = 1024;
+/// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
+pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
+/// Two nodes at this ceiling still fit a Postgres of 200 connections.
+pub const POOL_CONNECTIONS_CEILING: usize = 90;
+
+// ---- waits -------------------------------------------------------------------------------------------------------
+
+/// From the first byte of a request to the end of its headers.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of the headers to the end of the body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A response that the client does not take in this time is given up, and the connection with it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
+/// must be the one who closes it, or it posts on a dead one.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// For a connection of the pool: waiting for a free one, or making one. A client must have its 503 within a second.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
+/// TCP connect to Postgres and its start-up exchange; part of the above.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+/// Postgres itself ends a statement after this (`statement_timeout`).
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the pool is looked after: an idle connection is tried, lost ones are replaced. With two of these,
+/// service is back within two seconds of the database's return even if nobody asks.
+pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node that starts waits for its database, which may be starting too.
+pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries of the above.
+pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
+/// After `accept` failed, most likely for want of file descriptors: connections that end give some back.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// From SIGTERM to the end: what is in flight is answered. Longer than the longest call.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// `Retry-After` of a 503, in seconds: one probe of the pool later the answer may be different.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+/// Time one unit test of a handler may take under `galo test`.
+pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Memory one unit test of a handler may take: the test harness is a std program.
+pub const HANDLER_TEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+
+/// What one call of a handler may cost: the defaults above, or what its manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandlerLimits {
+    /// Bytes of the request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of linear memory.
+    pub memory_bytes_max: usize,
+    /// Time for each of the two functions.
+    pub deadline: Duration,
+    /// Bytes handed back by one function.
+    pub reply_bytes_max: usize,
+    /// Elements of all tables.
+    pub table_elements_max: usize,
+}
+
+impl Default for HandlerLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: BODY_BYTES_DEFAULT,
+            memory_bytes_max: MEMORY_BYTES_DEFAULT,
+            deadline: DEADLINE_DEFAULT,
+            reply_bytes_max: REPLY_BYTES_DEFAULT,
+            table_elements_max: TABLE_ELEMENTS_DEFAULT,
+        }
+    }
+}
+
+const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
+const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
+const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
+const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);
+const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
+const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
+const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());
+const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
+const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ACQUIRE_TIMEOUT.as_millis());
+const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
+const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
+const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);

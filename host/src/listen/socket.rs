@@ -1,0 +1,116 @@
+//! Sockets to listen on: TCP or unix. A stale socket file, left by a node that was killed, is replaced; one that
+//! somebody still listens on is refused. The file goes away with the listener.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::Address;
+use crate::limits;
+
+/// A bound socket.
+pub struct Listener {
+    socket: Bound,
+    address: Address,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix { socket: UnixListener, _file: OwnedPath },
+}
+
+/// An accepted connection.
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    Unix(UnixStream),
+}
+
+/// Removes the socket's file when the listener is gone.
+struct OwnedPath(PathBuf);
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here, and the next node replaces a stale file.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// When it is taken, or may not be bound.
+    pub fn bind(address: &Address) -> anyhow::Result<Self> {
+        let context = || format!("cannot listen on {address}");
+        match address {
+            Address::Tcp(tcp) => {
+                let socket = Socket::new(Domain::for_address(*tcp), Type::STREAM, Some(Protocol::TCP))?;
+                // A node that restarts must not wait for connections of the one before to leave TIME_WAIT.
+                socket.set_reuse_address(true)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&SockAddr::from(*tcp)).with_context(context)?;
+                socket.listen(limits::BACKLOG).with_context(context)?;
+                let socket = TcpListener::from_std(socket.into())?;
+                let address = Address::Tcp(socket.local_addr()?);
+                Ok(Self { socket: Bound::Tcp(socket), address })
+            }
+            Address::Unix(path) => {
+                remove_stale(path).with_context(context)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&SockAddr::unix(path)?).with_context(context)?;
+                let file = OwnedPath(path.clone());
+                socket.listen(limits::BACKLOG).with_context(context)?;
+                let socket = UnixListener::from_std(socket.into())?;
+                Ok(Self { socket: Bound::Unix { socket, _file: file }, address: address.clone() })
+            }
+        }
+    }
+
+    /// The address it is bound to, with the port the kernel chose.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// Those of `accept(2)`.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match &self.socket {
+            Bound::Tcp(socket) => {
+                let (stream, _) = socket.accept().await?;
+                // A response is one small write; Nagle would hold the last segment of it for 40 ms.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Bound::Unix { socket, .. } => Ok(Stream::Unix(socket.accept().await?.0)),
+        }
+    }
+}
+
+/// Removes a socket file that nobody listens on.
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    if !metadata.file_type().is_socket() {
+        bail!("the file is there and is no socket");
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => bail!("another process listens on it"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing a stale socket");
+            Ok(fs::remove_file(path)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

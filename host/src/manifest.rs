@@ -1,0 +1,299 @@
+//! The manifest, `galo.toml`: which handlers there are, where each answers and what it may do. Parsed strictly: an
+//! unknown key, a bad route or a limit over its ceiling is refused with file and line, all of them at once.
+//!
+//! It does not look at the files it names nor at the database: `registry` does, when it loads a handler.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::limits::{self, HandlerLimits};
+use crate::route::Route;
+
+/// The file's name in the handlers folder.
+pub const FILE_NAME: &str = "galo.toml";
+
+/// A parsed manifest.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// Its handlers, in the order of the file.
+    pub handlers: Vec<Entry>,
+}
+
+/// One handler of the manifest.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name, unique in the manifest: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The component's file.
+    pub component: PathBuf,
+    /// Where it answers.
+    pub route: Route,
+    /// The request headers it may see.
+    pub headers: Vec<HeaderName>,
+    /// The procedures it may call, by the names it calls them.
+    pub procedures: Vec<String>,
+    /// Whether its component may import the closed WASI.
+    pub wasi: bool,
+    /// What a call of it may cost.
+    pub limits: HandlerLimits,
+    /// The line of its `[[handler]]`, from 1.
+    pub line: usize,
+}
+
+/// Reads and parses the manifest of a handlers folder.
+///
+/// # Errors
+/// All mistakes of the file, each with its line.
+pub fn read(folder: &Path) -> Result<Manifest, Refused> {
+    let path = folder.join(FILE_NAME);
+    let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake { line: None, text }] };
+    let bytes = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?.len();
+    if bytes > limits::MANIFEST_BYTES_MAX {
+        return Err(refuse(format!("{bytes} bytes are over the limit of {}", limits::MANIFEST_BYTES_MAX)));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
+    parse(&path, &text)
+}
+
+/// Parses the text of a manifest that was found at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
+    let line_of = |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
+    let file: File = toml::from_str(text).map_err(|error| Refused {
+        path: path.to_owned(),
+        mistakes: vec![Mistake { line: error.span().map(|s| line_of(s.start)), text: error.message().to_owned() }],
+    })?;
+    let mut mistakes = Vec::new();
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut handlers = Vec::new();
+    if file.handler.len() > limits::HANDLERS_MAX {
+        mistakes.push(Mistake { line: None, text: format!("more than {} handlers", limits::HANDLERS_MAX) });
+    }
+    for table in &file.handler {
+        let mut entry_mistakes = Vec::new();
+        let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
+            entry_mistakes.push(Mistake { line: Some(line_of(offset)), text });
+        });
+        if let Some(first) = lines.insert(entry.name.clone(), entry.line) {
+            let text = format!("the handler `{}` is already defined in line {first}", entry.name);
+            entry_mistakes.push(Mistake { line: Some(entry.line), text });
+        }
+        mistakes.append(&mut entry_mistakes);
+        handlers.push(entry);
+    }
+    if mistakes.is_empty() {
+        Ok(Manifest { path: path.to_owned(), handlers })
+    } else {
+        Err(Refused { path: path.to_owned(), mistakes })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    handler: Vec<Spanned<Table>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    name: Spanned<String>,
+    component: PathBuf,
+    route: Spanned<String>,
+    #[serde(default)]
+    headers: Vec<Spanned<String>>,
+    #[serde(default)]
+    procedures: Vec<Spanned<String>>,
+    #[serde(default)]
+    wasi: bool,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    body_bytes_max: Option<Spanned<usize>>,
+    memory_bytes_max: Option<Spanned<usize>>,
+    deadline_ms: Option<Spanned<usize>>,
+    reply_bytes_max: Option<Spanned<usize>>,
+    table_elements_max: Option<Spanned<usize>>,
+}
+
+impl Table {
+    fn entry(&self, manifest: &Path, line: usize, mistake: &mut dyn FnMut(usize, String)) -> Entry {
+        let name = self.name.get_ref();
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(well_formed) {
+            mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
+        }
+        let route = self.route.get_ref().parse::<Route>().unwrap_or_else(|error| {
+            mistake(self.route.span().start, format!("route `{}`: {error}", self.route.get_ref()));
+            Route::unmatchable()
+        });
+        let headers = self.headers.iter().filter_map(|header| {
+            let parsed = header.get_ref().parse::<HeaderName>();
+            if parsed.is_err() {
+                mistake(header.span().start, format!("`{}` is no header name", header.get_ref()));
+            }
+            parsed.ok()
+        });
+        let headers = headers.collect();
+        for procedure in self.procedures.iter().filter(|procedure| procedure.get_ref().is_empty()) {
+            mistake(procedure.span().start, "a procedure has a name".to_owned());
+        }
+        Entry {
+            name: name.clone(),
+            component: manifest.parent().unwrap_or(Path::new("")).join(&self.component),
+            route,
+            headers,
+            procedures: self.procedures.iter().map(|procedure| procedure.get_ref().clone()).collect(),
+            wasi: self.wasi,
+            limits: self.limits.limits(mistake),
+            line,
+        }
+    }
+}
+
+impl LimitsTable {
+    fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
+        let mut within = |limit: &Option<Spanned<usize>>, name: &str, default: usize, ceiling: usize| match limit {
+            None => default,
+            Some(value) if (1..=ceiling).contains(value.get_ref()) => *value.get_ref(),
+            Some(value) => {
+                mistake(value.span().start, format!("{name} = {}: 1 to {ceiling} are allowed", value.get_ref()));
+                default
+            }
+        };
+        let default = HandlerLimits::default();
+        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
+        HandlerLimits {
+            body_bytes_max: within(
+                &self.body_bytes_max,
+                "body_bytes_max",
+                default.body_bytes_max,
+                limits::BODY_BYTES_CEILING,
+            ),
+            memory_bytes_max: within(
+                &self.memory_bytes_max,
+                "memory_bytes_max",
+                default.memory_bytes_max,
+                limits::MEMORY_BYTES_CEILING,
+            ),
+            deadline: Duration::from_millis(within(
+                &self.deadline_ms,
+                "deadline_ms",
+                ms(default.deadline),
+                ms(limits::DEADLINE_CEILING),
+            ) as u64),
+            reply_bytes_max: within(
+                &self.reply_bytes_max,
+                "reply_bytes_max",
+                default.reply_bytes_max,
+                limits::REPLY_BYTES_CEILING,
+            ),
+            table_elements_max: within(
+                &self.table_elements_max,
+                "table_elements_max",
+                default.table_elements_max,
+                limits::TABLE_ELEMENTS_CEILING,
+            ),
+        }
+    }
+}
+
+/// Why a manifest is not taken.
+#[derive(Debug)]
+pub struct Refused {
+    /// The file.
+    pub path: PathBuf,
+    /// Everything that is wrong with it.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// One thing that is wrong with a manifest.
+#[derive(Debug)]
+pub struct Mistake {
+    /// Its line, from 1, where there is one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            let line = mistake.line.map(|line| format!("{line}:")).unwrap_or_default();
+            write!(f, "{separator}{}:{line} {}", self.path.display(), mistake.text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[[handler]]
+name = "transacoes"
+component = "transacoes.wasm"
+route = "POST /clientes/{id}/transacoes"
+headers = ["Idempotency-Key"]
+procedures = ["realizar_transacao"]
+limits = { deadline_ms = 20 }
+"#;
+
+    fn refusal(text: &str) -> String {
+        parse(Path::new("h/galo.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_manifest_is_read_whole() {
+        let manifest = parse(Path::new("h/galo.toml"), GOOD).unwrap();
+        let entry = &manifest.handlers[0];
+        assert_eq!((entry.name.as_str(), entry.line), ("transacoes", 2));
+        assert_eq!(entry.component, Path::new("h/transacoes.wasm"));
+        assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
+        assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
+        assert!(!entry.wasi);
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_line() {
+        for (from, to, told) in [
+            ("name = \"transacoes\"", "nome = 1", "h/galo.toml:3: unknown field `nome`"),
+            ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
+            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
+            ("20", "0", "h/galo.toml:8: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "\"x\"", "h/galo.toml:8: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:8:"),
+            ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
+        ] {
+            let told_now = refusal(&GOOD.replace(from, to));
+            assert!(told_now.starts_with(told), "{told_now}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_together_and_a_name_is_defined_once() {
+        let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
+        assert_eq!(told.lines().count(), 5, "{told}");
+        assert!(told.contains("h/galo.toml:10: the handler `transacoes` is already defined in line 2"), "{told}");
+    }
+}

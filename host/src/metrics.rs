@@ -1,0 +1,144 @@
+//! What is counted, in the Prometheus text format. Counters of a handler are looked up once, when it is loaded, not
+//! for every request. `request` counts, `admin` shows.
+
+use std::sync::atomic::AtomicU64;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::failure::FaultKind;
+
+/// Everything a node counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    faults: Family<FaultLabels, Counter>,
+    seconds: Family<HandlerLabels, Histogram, fn() -> Histogram>,
+    /// Requests between their head and the end of their answer.
+    pub in_flight: Gauge,
+    /// Requests answered 503 because too many were in flight.
+    pub shed: Counter,
+    /// Requests that no handler answered: 404, 405.
+    pub unrouted: Counter,
+    /// Open client connections.
+    pub connections: Gauge,
+}
+
+/// The counters of one handler.
+#[derive(Debug)]
+pub struct HandlerMetrics {
+    /// By the status's first digit, 2 to 5.
+    by_class: [Counter; 4],
+    faults: [(FaultKind, Counter); 5],
+    /// From the head of a request to its response.
+    pub seconds: Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    handler: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    handler: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandlerLabels {
+    handler: String,
+}
+
+/// Upper bounds in seconds: an answer usually takes half a millisecond, the contest asks for 250 ms.
+const SECONDS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+const FAULT_KINDS: [FaultKind; 5] =
+    [FaultKind::Trap, FaultKind::Deadline, FaultKind::Memory, FaultKind::Oversized, FaultKind::Malformed];
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("galo"),
+            requests: Family::default(),
+            faults: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            in_flight: Gauge::default(),
+            shed: Counter::default(),
+            unrouted: Counter::default(),
+            connections: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
+        registry.register("faults", "Guest calls that trapped, overran or lied", metrics.faults.clone());
+        registry.register("request_seconds", "From head to response", metrics.seconds.clone());
+        registry.register("in_flight", "Requests being answered", metrics.in_flight.clone());
+        registry.register("shed", "Requests refused because too many were in flight", metrics.shed.clone());
+        registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
+        registry.register("connections", "Open client connections", metrics.connections.clone());
+        metrics
+    }
+
+    /// The counters of a handler.
+    pub fn handler(&self, name: &str) -> HandlerMetrics {
+        let requests = |status| self.requests.get_or_create_owned(&RequestLabels { handler: name.to_owned(), status });
+        let faults = |kind: FaultKind| {
+            let labels = FaultLabels { handler: name.to_owned(), kind: kind.as_str() };
+            (kind, self.faults.get_or_create_owned(&labels))
+        };
+        HandlerMetrics {
+            by_class: ["2xx", "3xx", "4xx", "5xx"].map(requests),
+            faults: FAULT_KINDS.map(faults),
+            seconds: self.seconds.get_or_create_owned(&HandlerLabels { handler: name.to_owned() }),
+        }
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        encode(&mut text, &self.registry).unwrap_or_default();
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HandlerMetrics {
+    /// Counts an answer.
+    pub fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
+        self.by_class[class].inc();
+    }
+
+    /// Counts a fault.
+    pub fn faulted(&self, kind: FaultKind) {
+        self.faults.iter().filter(|(counted, _)| *counted == kind).for_each(|(_, counter)| {
+            counter.inc();
+        });
+    }
+
+    /// Faults so far.
+    pub fn faults(&self) -> u64 {
+        self.faults.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
+    /// Answers so far.
+    pub fn answers(&self) -> u64 {
+        self.by_class.iter().map(Counter::<u64, AtomicU64>::get).sum()
+    }
+}

@@ -1,0 +1,90 @@
+//! What a guard waits for, in one queue: its parent is gone, a signal, its child has ended. Called by the guard, and by
+//! `server` while it starts and stops postgres.
+
+use std::io::{self, Read};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+
+/// Something that a guard reacts to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    /// The parent is gone, or there was a signal that asks us to go.
+    Leave,
+    /// The child has ended. There is one at a time.
+    Ended(ExitStatus),
+}
+
+/// We were asked to leave before we were done. Not a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("asked to leave while starting")]
+pub(super) struct Left;
+
+/// The queue. At most one event from each of two watchers, and one from each child, is ever in it.
+pub(super) struct Events {
+    sender: Sender<Event>,
+    receiver: Receiver<Event>,
+    running: Arc<AtomicUsize>,
+}
+
+impl Events {
+    /// Begins to watch stdin and the signals. To be called on the main thread before there is any other: a signal that
+    /// one thread has not blocked ends the process.
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        // Postgres sets a mask of its own; initdb is ended by SIGKILL if need be.
+        signals.thread_block().context("cannot block signals")?;
+        let (told, gone) = (sender.clone(), sender.clone());
+        thread::spawn(move || {
+            // Nobody listens any more when we are leaving already.
+            let _ = signals.wait().map(|_| told.send(Event::Leave));
+        });
+        thread::spawn(move || {
+            // Whatever is said there means nothing; a failure to read is as good as the end.
+            let mut buffer = [0; 64];
+            while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
+            let _ = gone.send(Event::Leave);
+        });
+        Ok(Self { sender, receiver, running: Arc::default() })
+    }
+
+    /// Starts a child whose end becomes an event.
+    pub(super) fn spawn(&self, command: &mut Command) -> anyhow::Result<Pid> {
+        let mut child = command.spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        let (ended, running) = (self.sender.clone(), Arc::clone(&self.running));
+        running.fetch_add(1, Ordering::SeqCst);
+        thread::spawn(move || {
+            if let Ok(status) = child.wait() {
+                running.fetch_sub(1, Ordering::SeqCst);
+                // Nobody listens any more when we have ended already.
+                let _ = ended.send(Event::Ended(status));
+            }
+        });
+        Ok(pid)
+    }
+
+    /// Whether every child has ended.
+    pub(super) fn nothing_runs(&self) -> bool {
+        self.running.load(Ordering::SeqCst) == 0
+    }
+
+    /// The next event, if there is one in time.
+    pub(super) fn next(&self, bound: Duration) -> Option<Event> {
+        self.receiver.recv_timeout(bound).ok()
+    }
+
+    /// The next event, whenever it comes.
+    pub(super) fn wait(&self) -> Event {
+        // We hold a sender ourselves, so the queue is never closed.
+        self.receiver.recv().unwrap_or(Event::Leave)
+    }
+}

@@ -1,0 +1,113 @@
+//! The guard, `galo postgres --data DIR`: holds postgres for as long as its own stdin stays open, then stops it and
+//! leaves nothing behind. Says one line on stdout: `ready SOCKET-FOLDER PORT`, or `failed` and why, as a JSON string.
+//! Started by `Cluster`; by hand, it ends at Ctrl-D or Ctrl-C.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process;
+
+use anyhow::{Context, bail};
+
+use super::binaries::{self, Binaries, MAJOR_MIN, Search};
+use super::download;
+use super::events::{Events, Left};
+use super::folder::Folder;
+use super::server::{self, Care, PORT, Server};
+
+/// The name of the socket that postgres makes, and with `.lock` of the file beside it.
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// What `galo postgres` was told to do.
+#[derive(Clone, Debug)]
+pub struct GuardOptions {
+    /// The folder of the cluster; made when it is not there.
+    pub data: PathBuf,
+    /// Delete the data before starting.
+    pub fresh: bool,
+    /// Never flush anything to disk, and delete the data after stopping.
+    pub throwaway: bool,
+}
+
+/// Runs a guard to its end. To be called on the main thread, before there is any other thread.
+///
+/// A failure is told on stdout, to the parent, and ends the process with status 1, so that it is not told twice.
+pub fn guard(options: GuardOptions) -> anyhow::Result<()> {
+    match run(&options) {
+        Err(error) if !error.is::<Left>() => {
+            // A parent that is gone needs no explanation.
+            let _ = say(&format!("failed {}", serde_json::to_string(&format!("{error:#}"))?));
+            process::exit(1)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn run(options: &GuardOptions) -> anyhow::Result<()> {
+    let events = Events::listen()?;
+    let mut folder = Folder::take(&options.data)?;
+    if options.fresh {
+        folder.empty()?;
+    }
+    if !options.throwaway {
+        return hold(&mut folder, Care::Lasting, &events);
+    }
+    if let Err(error) = folder.sweep_siblings() {
+        tracing::warn!("an earlier throwaway cluster could not be deleted: {error:#}");
+    }
+    let held = hold(&mut folder, Care::Throwaway, &events);
+    held.and(folder.delete().context("cannot delete the throwaway cluster"))
+}
+
+fn hold(folder: &mut Folder, care: Care, events: &Events) -> anyhow::Result<()> {
+    let binaries = binaries(folder)?;
+    if !folder.data().exists() {
+        server::initdb(&binaries, folder, care, events)?;
+    }
+    let socket = folder.socket(SOCKET)?;
+    let server = Server::start(&binaries, folder, socket.path(), care, events)?;
+    say(&format!("ready {} {PORT}", socket.path().display()))?;
+    let held = server.wait(folder);
+    folder.stopping()?;
+    drop(server); // Before the folder of its socket.
+    held
+}
+
+/// The binaries that the data needs, or the newest: found, or else downloaded.
+fn binaries(folder: &Folder) -> anyhow::Result<Binaries> {
+    let wanted = wanted_major(folder)?;
+    let cache = download::cache(folder.account)?;
+    let too_old = match binaries::find(&binaries::candidates(&cache), folder.account, wanted)? {
+        Search::Found(binaries) => return Ok(binaries),
+        Search::Nothing { too_old } => too_old,
+    };
+    for old in too_old {
+        tracing::warn!(
+            folder = %old.folder.display(), major = old.version.major, needed = MAJOR_MIN,
+            "this PostgreSQL is too old"
+        );
+    }
+    let downloaded = download::download(&cache).map_err(|cause| download::how_to_install(&cause))?;
+    match binaries::find(std::slice::from_ref(&downloaded), folder.account, wanted)? {
+        Search::Found(binaries) => Ok(binaries),
+        Search::Nothing { .. } => bail!(download::how_to_install(&anyhow::anyhow!(
+            "what was downloaded to {} does not run here",
+            downloaded.display()
+        ))),
+    }
+}
+
+/// The major version that existing data is of.
+fn wanted_major(folder: &Folder) -> anyhow::Result<Option<u32>> {
+    let file = folder.data().join("PG_VERSION");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim_end().parse().with_context(|| format!("cannot make sense of {text:?}"))?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}

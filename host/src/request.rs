@@ -1,0 +1,108 @@
+//! One request, from head to response. Every branch of the data path is in [`attempt`].
+//!
+//! Called by `listen` for every request. A guest call is synchronous: it takes microseconds and ends at its deadline.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+
+use crate::admission::Admission;
+use crate::contract::{Call, Plan};
+use crate::database::{Database, Procedure};
+use crate::failure::{Failure, Fault, Phase};
+use crate::metrics::Metrics;
+use crate::registry::{Generation, Handler, Registry};
+use crate::wire::{self, Incoming, Outgoing};
+
+/// What a node holds between requests: the registry and the pool, and how many requests it admits.
+pub struct Node {
+    /// Its handlers.
+    pub registry: Registry,
+    /// Its database.
+    pub database: Database,
+    /// How many requests may be in flight.
+    pub admission: Admission,
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Answers one request, whatever happens.
+pub async fn serve(node: Arc<Node>, incoming: Incoming) -> Outgoing {
+    // A panic of ours costs the request that met it, not the connection's task nor the process.
+    let answer = AssertUnwindSafe(attempt(&node, incoming)).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|payload| Err(Failure::Panic { message: said(payload.as_ref()) }));
+    answer.unwrap_or_else(|failure| {
+        match &failure {
+            Failure::NotFound | Failure::MethodNotAllowed { .. } => {
+                node.metrics.unrouted.inc();
+            }
+            Failure::Panic { message } => tracing::error!(message, "panic in the host"),
+            _ => {}
+        }
+        wire::failed(&failure)
+    })
+}
+
+/// Carries one request to its handler, and counts what became of it.
+async fn attempt(node: &Node, incoming: Incoming) -> Result<Outgoing, Failure> {
+    let _permit = node.admission.admit()?;
+    let (handler, parameters) = node.registry.routes.find(incoming.method(), incoming.uri().path())?;
+    // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
+    let generation = handler.current();
+    let begun = Instant::now();
+    let request = wire::read(incoming, parameters, &handler.headers, handler.limits.body_bytes_max);
+    let answer = match request.await {
+        Ok(request) => handled(node, handler, &generation, &request).await,
+        Err(failure) => Err(failure),
+    };
+    handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+    handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
+    answer.inspect_err(|failure| tell(handler, &generation, failure))
+}
+
+/// The stages of a handler: prepare, call, respond.
+async fn handled(
+    node: &Node,
+    handler: &Handler,
+    generation: &Generation,
+    request: &crate::contract::Request,
+) -> Result<Outgoing, Failure> {
+    match generation.component.prepare(request)? {
+        Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
+        Plan::Call(Call { procedure, arguments, carry }) => {
+            let procedure = granted(handler, &procedure)?;
+            procedure.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
+            let rows = node.database.call(procedure, arguments).await?;
+            let response = generation.component.respond(&carry, &rows)?;
+            Ok(wire::respond(response, Phase::Respond)?)
+        }
+    }
+}
+
+fn granted<'a>(handler: &'a Handler, name: &str) -> Result<&'a Arc<Procedure>, Fault> {
+    handler.procedure(name).ok_or_else(|| {
+        Fault::malformed(Phase::Prepare, format!("the procedure `{}` is not granted", name.escape_default()))
+    })
+}
+
+/// The private side of a failure. What the database does is told by the pool, once, not by every request.
+fn tell(handler: &Handler, generation: &Generation, failure: &Failure) {
+    let (handler_name, number) = (handler.name.as_str(), generation.number);
+    match failure {
+        Failure::Fault(Fault { phase, kind, detail }) => {
+            handler.metrics.faulted(*kind);
+            tracing::error!(handler = handler_name, generation = number, %phase, %kind, detail, "guest faulted");
+        }
+        Failure::Procedure { procedure, cause } => {
+            tracing::error!(handler = handler_name, generation = number, procedure, cause, "procedure failed");
+        }
+        _ => tracing::debug!(handler = handler_name, generation = number, %failure, "request failed"),
+    }
+}
+
+fn said(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

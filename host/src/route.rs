@@ -1,0 +1,249 @@
+//! Which handler answers a request: method and path to value and path parameters, through a radix tree, so that the
+//! cost does not grow with the number of routes. 404 and 405 are decided here.
+//!
+//! A segment of a route is literal or one parameter, `{id}`; where both match, the literal one wins. It knows no
+//! handler: `registry` fills it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::contract::Field;
+use crate::failure::Failure;
+use crate::limits;
+
+/// A method and a path with parameters, as the manifest writes it: `POST /clientes/{id}/transacoes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    method: Method,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Parameter(String),
+}
+
+/// The routes of a node, each with what it leads to.
+#[derive(Debug, Default)]
+pub struct Routes<T> {
+    tree: matchit::Router<Vec<Target<T>>>,
+}
+
+/// What a route leads to: a path that is answered with several methods has several.
+#[derive(Debug)]
+struct Target<T> {
+    method: Method,
+    parameters: Vec<String>,
+    value: T,
+}
+
+impl<T> Routes<T> {
+    /// Builds the tree.
+    ///
+    /// # Errors
+    /// The indices of two routes of the same method that match the same paths.
+    pub fn new(routes: impl IntoIterator<Item = (Route, T)>) -> Result<Self, Ambiguous> {
+        let mut by_shape: BTreeMap<String, Vec<(usize, Target<T>)>> = BTreeMap::new();
+        for (index, (route, value)) in routes.into_iter().enumerate() {
+            let targets = by_shape.entry(route.shape()).or_default();
+            if let Some((first, _)) = targets.iter().find(|(_, target)| target.method == route.method) {
+                return Err(Ambiguous { first: *first, second: index });
+            }
+            let parameters = route.parameters().map(str::to_owned).collect();
+            targets.push((index, Target { method: route.method, parameters, value }));
+        }
+        let mut tree = matchit::Router::new();
+        for (shape, targets) in by_shape {
+            let first = targets.first().map_or(0, |(index, _)| *index);
+            tree.insert(shape, targets.into_iter().map(|(_, target)| target).collect())
+                .map_err(|_| Ambiguous { first, second: first })?;
+        }
+        Ok(Self { tree })
+    }
+
+    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`] or [`Failure::MethodNotAllowed`]. A parameter that is empty or does not decode to
+    /// UTF-8 names nothing: not found.
+    pub fn find(&self, method: &Method, path: &str) -> Result<(&T, Vec<Field>), Failure> {
+        let found = self.tree.at(path).map_err(|_| Failure::NotFound)?;
+        let Some(target) = found.value.iter().find(|target| target.method == *method) else {
+            let methods: Vec<_> = found.value.iter().map(|target| target.method.as_str()).collect();
+            return Err(Failure::MethodNotAllowed { allow: methods.join(", ") });
+        };
+        let values = found.params.iter().map(|(_, value)| percent_decode_str(value).decode_utf8());
+        let parameters = target.parameters.iter().zip(values).map(|(name, value)| {
+            let value = value.map_err(|_| Failure::NotFound)?;
+            Ok(Field { name: name.clone(), value: value.into_owned() })
+        });
+        Ok((&target.value, parameters.collect::<Result<_, Failure>>()?))
+    }
+}
+
+/// Two routes that no request can tell apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ambiguous {
+    /// The place of the one that came first.
+    pub first: usize,
+    /// The place of the other.
+    pub second: usize,
+}
+
+impl Route {
+    /// A route that no request takes, to go on parsing behind a mistake.
+    pub fn unmatchable() -> Self {
+        Self { method: Method::CONNECT, segments: Vec::new() }
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(_) => None,
+            Segment::Parameter(name) => Some(name.as_str()),
+        })
+    }
+
+    /// The path with its parameters numbered, so that `/{a}` and `/{b}` are the same key.
+    fn shape(&self) -> String {
+        let mut number = 0;
+        let mut shape = String::new();
+        for segment in &self.segments {
+            shape.push('/');
+            match segment {
+                Segment::Literal(text) => shape.push_str(text),
+                Segment::Parameter(_) => {
+                    shape.push_str(&format!("{{{number}}}"));
+                    number += 1;
+                }
+            }
+        }
+        shape
+    }
+}
+
+impl FromStr for Route {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (method, path) = text.split_once(' ').ok_or("a route is a method, a space and a path")?;
+        let method = match method.parse::<Method>() {
+            Ok(method) if method.as_str().bytes().all(|b| b.is_ascii_uppercase()) => method,
+            _ => return Err(format!("`{method}` is no method in capital letters")),
+        };
+        let segments = path.strip_prefix('/').ok_or("a path begins with `/`")?.split('/').map(segment);
+        let route = Self { method, segments: segments.collect::<Result<_, _>>()? };
+        let names: Vec<_> = route.parameters().collect();
+        if names.len() > limits::ARGUMENTS_MAX {
+            return Err(format!("more than {} parameters", limits::ARGUMENTS_MAX));
+        }
+        match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            Some((_, name)) => Err(format!("the parameter `{name}` appears twice")),
+            None => Ok(route),
+        }
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ", self.method)?;
+        self.segments.iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => write!(f, "/{text}"),
+            Segment::Parameter(name) => write!(f, "/{{{name}}}"),
+        })
+    }
+}
+
+fn segment(text: &str) -> Result<Segment, String> {
+    if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        return match !name.is_empty() && name.bytes().all(letter) {
+            true => Ok(Segment::Parameter(name.to_owned())),
+            false => Err(format!("`{name}` is no parameter name: letters, digits and `_` make one")),
+        };
+    }
+    // The characters of a path segment that need no percent-encoding (RFC 3986, pchar), without `*`, which the tree
+    // would take for a catch-all.
+    let literal = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&b);
+    match text.bytes().all(literal) {
+        true => Ok(Segment::Literal(text.to_owned())),
+        false => Err(format!("the segment `{text}` is neither plain text nor one `{{parameter}}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(texts: &[&str]) -> Result<Routes<usize>, Ambiguous> {
+        Routes::new(texts.iter().enumerate().map(|(index, text)| (text.parse().unwrap(), index)))
+    }
+
+    #[test]
+    fn a_request_finds_its_route_and_parameters() {
+        let routes =
+            routes(&["GET /clientes/{id}/extrato", "POST /clientes/{cliente}/extrato", "GET /", "GET /a/{x}/{y}"]);
+        let routes = routes.unwrap();
+        for (method, path, index, parameters) in [
+            (Method::GET, "/clientes/1/extrato", 0, vec![("id", "1")]),
+            (Method::POST, "/clientes/1/extrato", 1, vec![("cliente", "1")]),
+            (Method::GET, "/clientes/%31%C3%A7/extrato", 0, vec![("id", "1ç")]),
+            (Method::GET, "/", 2, vec![]),
+            (Method::GET, "/a/b/c", 3, vec![("x", "b"), ("y", "c")]),
+        ] {
+            let (found, fields) = routes.find(&method, path).unwrap();
+            let fields: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.value.as_str())).collect();
+            assert_eq!((*found, fields), (index, parameters), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_are_404_and_other_methods_405() {
+        let routes = routes(&["GET /clientes/{id}/extrato", "POST /clientes/{id}/extrato"]).unwrap();
+        for path in
+            ["/", "", "/clientes", "/clientes/1", "/clientes/1/extrato/", "/clientes//extrato", "/clientes/%FF/extrato"]
+        {
+            assert!(matches!(routes.find(&Method::GET, path), Err(Failure::NotFound)), "{path}");
+        }
+        match routes.find(&Method::DELETE, "/clientes/1/extrato") {
+            Err(Failure::MethodNotAllowed { allow }) => assert_eq!(allow, "GET, POST"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_literal_segment_wins_over_a_parameter() {
+        let routes = routes(&["GET /a/{x}", "GET /a/b"]).unwrap();
+        assert_eq!(*routes.find(&Method::GET, "/a/b").unwrap().0, 1);
+        assert_eq!(*routes.find(&Method::GET, "/a/bc").unwrap().0, 0);
+    }
+
+    #[test]
+    fn routes_that_no_request_can_tell_apart_are_ambiguous() {
+        assert_eq!(routes(&["GET /a", "GET /a/{x}", "GET /a/{y}"]).unwrap_err(), Ambiguous { first: 1, second: 2 });
+        assert!(routes(&["GET /a/{x}", "POST /a/{y}"]).is_ok());
+    }
+
+    #[test]
+    fn a_bad_route_is_refused() {
+        for text in [
+            "",
+            "/a",
+            "GET a",
+            "get /a",
+            "GET /a b",
+            "GET /{}",
+            "GET /{a-b}",
+            "GET /x{a}",
+            "GET /{a}/{a}",
+            "GET /*",
+            "G{T /",
+        ] {
+            assert!(text.parse::<Route>().is_err(), "{text}");
+        }
+        assert_eq!("GET /a/{b}".parse::<Route>().unwrap().to_string(), "GET /a/{b}");
+    }
+}

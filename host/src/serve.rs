@@ -1,0 +1,188 @@
+//! Assembles a node and runs it: database, handlers, pool, listener, and in the end the drain.
+//!
+//! `serve`, `dev`, `check` and the tests all start here, so what is tested is what runs.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::admission::Admission;
+use crate::config::{Address, Settings};
+use crate::database::{Database, Target};
+use crate::drain::{Drain, Outcome};
+use crate::guest::{Cache, Engine};
+use crate::listen::{self, Doors, Listener};
+use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
+use crate::request::{self, Node};
+use crate::{limits, manifest};
+
+/// A node that serves.
+pub struct Running {
+    /// Where it listens, with the port the kernel chose.
+    pub listen: Address,
+    /// Its admin address, likewise.
+    pub admin: Address,
+    /// What it serves with.
+    pub node: Arc<Node>,
+    drain: Drain,
+    tasks: Vec<JoinHandle<()>>,
+    listener: JoinHandle<()>,
+}
+
+/// Starts a node; it is ready when this returns.
+///
+/// # Errors
+/// Whatever keeps it from being ready: it does not serve half.
+pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
+    let metrics = Arc::new(Metrics::new());
+    let drain = Drain::default();
+    let admin = Arc::new(Admin { node: OnceLock::new(), metrics: Arc::clone(&metrics), drain: drain.clone() });
+    let admin_listener = Listener::bind(&settings.admin)?;
+    let admin_address = admin_listener.address().clone();
+    // Not part of the drain: while a node drains, its probes must still learn so.
+    let admin_task = tokio::spawn(run_admin(admin_listener, Arc::clone(&admin)));
+
+    let (registry, database) = load(settings, target, engine, &metrics).await.inspect_err(|_| admin_task.abort())?;
+    let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
+    let node = Arc::new(Node { registry, database, admission, metrics: Arc::clone(&metrics) });
+    let pool_task = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.database.look_after().await }
+    });
+    let listener = Listener::bind(&settings.listen).inspect_err(|_| admin_task.abort())?;
+    let listen = listener.address().clone();
+    let doors = Doors {
+        connections_max: settings.connections_max,
+        connections: metrics.connections.clone(),
+        drain: drain.clone(),
+    };
+    let listener = tokio::spawn(listen::run(listener, doors, {
+        let node = Arc::clone(&node);
+        move |incoming| request::serve(Arc::clone(&node), incoming)
+    }));
+    // Only now: a probe that says ready is believed at once.
+    admin.node.get_or_init(|| Arc::clone(&node));
+    Ok(Running { listen, admin: admin_address, node, drain, tasks: vec![admin_task, pool_task], listener })
+}
+
+/// Loads and verifies everything a node would serve with, and warms its pool.
+///
+/// # Errors
+/// Everything that is wrong with manifest, components or procedures; that the database is not there.
+pub async fn load(
+    settings: &Settings,
+    target: &Target,
+    engine: &Engine,
+    metrics: &Metrics,
+) -> anyhow::Result<(Registry, Database)> {
+    let manifest = manifest::read(&settings.handlers)?;
+    let cache = match &settings.cache {
+        Some(folder) => Some(Cache::open(folder)?),
+        None => None,
+    };
+    let database = Database::new(target, settings.pool_connections)?;
+    database.reach().await?;
+    let registry = registry::load(&manifest, engine, cache.as_ref(), &database, metrics).await?;
+    database.warm(registry.procedures()).await?;
+    Ok((registry, database))
+}
+
+async fn run_admin(listener: Listener, admin: Arc<Admin>) {
+    let doors = Doors {
+        connections_max: limits::ADMIN_CONNECTIONS_MAX,
+        connections: prometheus_client::metrics::gauge::Gauge::default(),
+        drain: Drain::default(),
+    };
+    listen::run(listener, doors, move |incoming| {
+        let answer = admin.answer(&incoming);
+        async move { answer }
+    })
+    .await;
+}
+
+impl Running {
+    /// Ends the node: no new connection, what is in flight is answered, calls that were sent are awaited.
+    pub async fn stop(self) -> Outcome {
+        self.drain.begin();
+        // The socket is closed when the listener has ended, and its file is gone.
+        let _ = self.listener.await;
+        let outcome = self.drain.ended(limits::DRAIN_GRACE).await;
+        // A call outlives the connection of its client, but not this.
+        let calls = tokio::time::timeout(limits::CALL_TIMEOUT, self.node.database.drain()).await;
+        if calls.is_err() {
+            tracing::error!("calls without an outcome were left behind");
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        outcome
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `ready` is called once, when it serves. Returns whether the drain was
+/// graceful.
+///
+/// # Errors
+/// As [`start`].
+pub async fn serve(
+    settings: &Settings,
+    target: &Target,
+    engine: &Engine,
+    ready: impl FnOnce(&Running),
+) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::new()?;
+    let running = tokio::select! {
+        running = start(settings, target, engine) => running?,
+        // Nothing is in flight before the node is ready.
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped while starting");
+            return Ok(Outcome::Graceful);
+        }
+    };
+    let handlers = running.node.registry.handlers.len();
+    tracing::info!(listen = %running.listen, admin = %running.admin, database = %target, handlers, "ready");
+    ready(&running);
+    let name = signals.next().await;
+    tracing::info!(signal = name, "draining");
+    tokio::select! {
+        outcome = running.stop() => {
+            match outcome {
+                Outcome::Graceful => tracing::info!("drained, everything in flight was answered"),
+                Outcome::Cut { connections } => tracing::error!(connections, "drain cut off by the grace period"),
+            }
+            Ok(outcome)
+        }
+        name = signals.next() => {
+            tracing::error!(signal = name, "drain cut off by a second signal");
+            Ok(Outcome::Cut { connections: 0 })
+        }
+    }
+}
+
+/// The signals that end a node.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from their defaults.
+    ///
+    /// # Errors
+    /// When the handler cannot be installed.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

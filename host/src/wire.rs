@@ -1,0 +1,128 @@
+//! Between HTTP and the contract: a request read to its end within its bounds, a guest's response checked and framed,
+//! a failure as its public text. Called by `request`; it decides nothing.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use tokio::time::timeout;
+
+use crate::contract::{Field, Request, Response};
+use crate::failure::{Failure, Fault, Phase};
+use crate::limits;
+
+/// A request whose head was read.
+pub type Incoming = http::Request<hyper::body::Incoming>;
+/// A response, whole: head and body leave in one write.
+pub type Outgoing = http::Response<Full<Bytes>>;
+
+/// Headers that are the host's: they say how the message is framed, and a guest does not know.
+const HOST_HEADERS: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    http::header::CONNECTION,
+    http::header::TRANSFER_ENCODING,
+    http::header::TRAILER,
+    http::header::UPGRADE,
+    http::header::DATE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Reads a request to its end.
+///
+/// # Errors
+/// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`] or [`Failure::BodyBroken`].
+pub async fn read(
+    incoming: Incoming,
+    parameters: Vec<Field>,
+    headers: &[HeaderName],
+    body_bytes_max: usize,
+) -> Result<Request, Failure> {
+    let (head, body) = incoming.into_parts();
+    let body = read_body(body, body_bytes_max).await?;
+    Ok(Request {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        parameters,
+        query: head.uri.query().map(str::to_owned),
+        headers: chosen(&head.headers, headers),
+        body,
+    })
+}
+
+async fn read_body(body: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    if body.is_end_stream() {
+        return Ok(Vec::new());
+    }
+    // A length that is announced is refused before a byte of it is read.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Failure::BodyTooLarge { bytes_max });
+    }
+    match timeout(limits::BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { bytes_max }),
+        Ok(Err(error)) => Err(Failure::BodyBroken { cause: error.to_string() }),
+        Err(_) => Err(Failure::BodyTimeout),
+    }
+}
+
+/// The headers a handler may see, in the order of its manifest. Bytes that are no UTF-8 are shown as U+FFFD.
+fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> Vec<Field> {
+    let fields = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    fields
+        .map(|(name, value)| Field {
+            name: name.as_str().to_owned(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        })
+        .collect()
+}
+
+/// Turns what a guest handed back into a response.
+///
+/// # Errors
+/// A [`Fault`] when the guest lied: a status out of range, a header that is none or not its own.
+pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
+    let status = match StatusCode::from_u16(response.status) {
+        Ok(status) if (200..=599).contains(&response.status) => status,
+        _ => return Err(Fault::malformed(phase, format!("status {} is not in 200..=599", response.status))),
+    };
+    let mut outgoing = http::Response::new(Full::new(Bytes::from(response.body)));
+    *outgoing.status_mut() = status;
+    for Field { name, value } in response.headers {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Fault::malformed(phase, format!("`{}` is no header name", name.escape_default())))?;
+        if HOST_HEADERS.contains(&header) {
+            return Err(Fault::malformed(phase, format!("the header `{header}` is the host's")));
+        }
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| Fault::malformed(phase, format!("the value of the header `{header}` is malformed")))?;
+        outgoing.headers_mut().append(header, value);
+    }
+    Ok(outgoing)
+}
+
+/// Turns a failure into what a client may know of it.
+pub fn failed(failure: &Failure) -> Outgoing {
+    let body = format!("{{\"error\":\"{}\"}}", failure.public_text());
+    let mut outgoing = http::Response::new(Full::new(Bytes::from(body)));
+    *outgoing.status_mut() = failure.status();
+    let headers = outgoing.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match failure {
+        Failure::MethodNotAllowed { allow } => {
+            // The methods of a manifest are tokens, which every header value may hold.
+            if let Ok(allow) = HeaderValue::from_str(allow) {
+                headers.insert(ALLOW, allow);
+            }
+        }
+        Failure::Shed | Failure::Unavailable { .. } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
+        }
+        // What is left of the body is not read: the connection cannot be used again.
+        Failure::BodyTooLarge { .. } | Failure::BodyTimeout | Failure::BodyBroken { .. } => {
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    outgoing
+}

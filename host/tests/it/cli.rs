@@ -1,0 +1,222 @@
+//! The program as a person runs it: its arguments, its mistakes, its signals.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use galo::build::Profile;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{TestDatabase, galo, handlers, scratch};
+
+/// How long a test waits for something to happen before it says that it did not.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `galo`, ended with the test.
+pub struct Program {
+    child: Child,
+    lines: Mutex<Receiver<String>>,
+    seen: Arc<Mutex<Vec<String>>>,
+    /// Its address, once it told it.
+    pub listen: String,
+    /// Its admin address.
+    pub admin: String,
+}
+
+impl Program {
+    /// Starts a command and follows its stderr.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                log.lock().unwrap().push(line.clone());
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines: Mutex::new(lines), seen, listen: String::new(), admin: String::new() }
+    }
+
+    /// `galo serve` on ports of its own, ready.
+    pub fn serve(database: &TestDatabase, handlers: &Path) -> Self {
+        let mut command = galo();
+        command.arg("serve");
+        Self::serve_with(command, database, handlers)
+    }
+
+    /// As above, with a command that was begun.
+    pub fn serve_with(mut command: Command, database: &TestDatabase, handlers: &Path) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handlers"]).arg(handlers);
+        command.env("DATABASE_URL", database.service_url());
+        Self::start(command).until_ready()
+    }
+
+    /// Waits until it serves, and takes its addresses from the line that says so.
+    pub fn until_ready(mut self) -> Self {
+        let ready = self.wait_for("ready listen=");
+        let field = |name: &str| {
+            let rest = ready.split(&format!("{name}=")).nth(1).unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        (self.listen, self.admin) = (field("listen"), field("admin"));
+        self
+    }
+
+    /// Waits for a line of the log that holds a text.
+    pub fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let lines = self.lines.lock().unwrap();
+        loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no line with `{text}` in:\n{}", self.log())
+                }
+            }
+        }
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.seen.lock().unwrap().join("\n")
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status,
+                None if Instant::now() > deadline => panic!("it does not end:\n{}", self.log()),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for something that gives no event.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn run(command: &mut Command) -> (bool, String, String) {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    (status.success(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn all_configuration_mistakes_are_told_at_once() {
+    let mut command = galo();
+    command.args([
+        "serve",
+        "--listen",
+        "nowhere",
+        "--admin",
+        "unix:",
+        "--pool-connections",
+        "0",
+        "--log-format",
+        "xml",
+    ]);
+    command.env("GALO_LISTN", "x").env("DATABASE_URL", "nonsense");
+    let (success, _, told) = run(&mut command);
+    assert!(!success);
+    for mistake in [
+        "galo: the configuration has 6 mistakes",
+        "--listen: `nowhere` is neither",
+        "--admin: `unix:` needs a path behind it",
+        "--pool-connections: `0` is not a whole number from 1 to 90",
+        "--log-format: `xml` is neither",
+        "GALO_LISTN: no such variable; there are ",
+        "DATABASE_URL: ",
+    ] {
+        assert!(told.contains(mistake), "`{mistake}` is missing in: {told}");
+    }
+    let (success, _, told) = run(galo().arg("serve"));
+    assert!(!success && told.contains("DATABASE_URL: it is not set"), "{told}");
+}
+
+#[test]
+fn help_names_every_command_and_variable() {
+    let (success, help, _) = run(galo().arg("--help"));
+    assert!(success);
+    for command in ["dev", "serve", "check", "build", "test"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
+    }
+    assert!(!help.contains("postgres "), "the guard is no command for people: {help}");
+    let (_, help, _) = run(galo().args(["serve", "--help"]));
+    for variable in ["GALO_HANDLERS", "GALO_LISTEN", "GALO_ADMIN", "DATABASE_URL", "GALO_CACHE", "GALO_WORKERS"] {
+        assert!(help.contains(variable), "{variable} is missing in: {help}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_configures_as_the_arguments_do() {
+    let database = TestDatabase::new().await;
+    let (_folder, socket) = scratch("galo.sock");
+    let mut command = galo();
+    command.arg("serve");
+    command.env("GALO_HANDLERS", handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
+    command.env("GALO_LISTEN", format!("unix:{}", socket.display())).env("GALO_ADMIN", "127.0.0.1:0");
+    let mut program = Program::start(command);
+    program.wait_for("ready listen=unix:");
+    assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    program.signal(Signal::SIGTERM);
+    assert!(program.wait().success());
+    assert!(!socket.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_verifies_without_serving() {
+    let database = TestDatabase::new().await;
+    let check = |folder: &Path| {
+        let mut command = galo();
+        command.arg("check").arg(folder).env("DATABASE_URL", database.service_url());
+        run(&mut command)
+    };
+    let (success, shown, told) = check(handlers(Profile::Release));
+    assert!(success, "{told}");
+    assert!(shown.contains("POST /clientes/{id}/transacoes") && shown.contains("realizar_transacao"), "{shown}");
+    assert!(shown.ends_with("2 handlers verified\n"), "{shown}");
+    let folder = tempfile::tempdir().unwrap();
+    let (success, _, told) = check(folder.path());
+    assert!(!success && told.contains("galo.toml: No such file or directory"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_us_is_told_at_once_and_without_its_password() {
+    let mut command = galo();
+    command.arg("check").arg(handlers(Profile::Release));
+    let database = TestDatabase::new().await;
+    let url = database.service_url().replace("galo@", "nobody_here:hunter2@");
+    let (success, _, told) = run(command.env("DATABASE_URL", url));
+    assert!(!success && told.contains("cannot connect to the database") && told.contains("nobody_here"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}

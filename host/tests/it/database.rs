@@ -1,0 +1,264 @@
+//! The database when it is away, slow, changed or wrong, and the values on their way there and back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use galo::build::Profile;
+use galo::config::Secret;
+use galo::contract::Value;
+use galo::database::{self, Database, Target};
+use galo::postgres::{Cluster, Data, SUPERUSER};
+use galo::serve;
+
+use crate::fixture::calling;
+use crate::harness::{
+    GALO, Guests, TestDatabase, TestNode, checkout, connect, engine, handlers, scratch, settings, transacao,
+};
+
+/// Waits until the node's answer to `GET path` has this status.
+async fn until_status(node: &TestNode, path: &str, status: u16, within: Duration) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let answer = node.get(path).await;
+        if answer.status == status {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < within, "still {} after {within:?}", answer.status);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it_is_back() {
+    // Given a node on a Postgres of its own, when Postgres stops, then every request has its 503 within a second; when
+    // it is back, then there is service within two seconds, and nothing that was acknowledged is missing.
+    let (folder, data) = scratch("data");
+    let socket = folder.path().join("socket");
+    let start = |socket: &Path| {
+        let cluster = Cluster::start(Path::new(GALO), Data::Lasting(data.clone())).unwrap();
+        let _ = std::fs::remove_file(socket);
+        std::os::unix::fs::symlink(&cluster.socket, socket).unwrap();
+        cluster
+    };
+    let mut cluster = tokio::task::block_in_place(|| start(&socket));
+    let url = |user: &str, database: &str| format!("host={} user={user} dbname={database}", socket.display());
+    let target = |user: &str, database: &str| Target::parse(&Secret::new(url(user, database))).unwrap();
+    database::create(&target(SUPERUSER, "postgres"), "rinha").await.unwrap();
+    database::apply(&target(SUPERUSER, "rinha"), &checkout().root.join("sql")).await.unwrap();
+    let running =
+        serve::start(&settings(handlers(Profile::Release)), &target("galo", "rinha"), engine()).await.unwrap();
+    let node = TestNode { running };
+    assert_eq!(node.post("/clientes/1/transacoes", transacao(5, "c", "x")).await.status, 200);
+
+    tokio::task::block_in_place(|| cluster.stop());
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let answers = join_all((0..10).map(|_| node.post("/clientes/1/transacoes", transacao(1, "c", "x")))).await;
+        for answer in answers {
+            assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    while node.admin("/ready").await.text() != "the database is away\n" {
+        assert!(begun.elapsed() < Duration::from_secs(5), "still ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let _cluster = tokio::task::block_in_place(|| start(&socket));
+    let took = until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let begun = Instant::now();
+    while node.admin("/ready").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(2), "still not ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.get("/clientes/1/extrato").await.json()["saldo"]["total"], 5);
+    let rows = connect(&url(SUPERUSER, "rinha")).await.query("SELECT FROM rinha.transacoes", &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_killed_are_replaced() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
+    for _ in 0..3 {
+        let killed = database.owner().await.query(kill, &[]).await.unwrap().len();
+        assert!(killed > 0);
+        until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_pool_gives_503_within_a_second() {
+    // Given every connection of the pool waiting for a lock, when one more call comes, then it has its 503 in time.
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let held = join_all((0..4).map(|_| node.post("/clientes/1/transacoes", transacao(1, "c", "x"))));
+    let late = async {
+        while node.running.node.metrics.in_flight.get() < 4 {
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        let answer = node.get("/clientes/2/extrato").await;
+        (answer.status.as_u16(), begun.elapsed())
+    };
+    let (held, (status, took)) = tokio::join!(held, late);
+    assert_eq!(status, 503);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Postgres ended what held the lock's queue up, and nothing of it is recorded.
+    assert!(held.iter().all(|answer| answer.status == 503), "{held:?}");
+    lock.rollback().await.unwrap();
+    assert_eq!(database.ledger_rows(1).await, 0);
+    assert_eq!(node.get("/clientes/2/extrato").await.status, 200);
+    database.assert_ledger_holds().await;
+}
+
+/// A database with a function `um()` that the service may execute, and a node whose guest calls it on `/um`.
+async fn um(body: &str) -> (TestDatabase, TestNode) {
+    let database = TestDatabase::new().await;
+    database.execute(&create(body)).await;
+    let guests = Guests::new().add("um", &calling("um"), "procedures = [\"um\"]");
+    let node = TestNode::guests(&database, &guests).await;
+    (database, node)
+}
+
+fn create(body: &str) -> String {
+    format!("CREATE FUNCTION um() RETURNS {body}; GRANT EXECUTE ON FUNCTION um() TO galo")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_under_a_running_node_costs_no_request() {
+    // Given prepared statements, when the procedure gets another result type, then Postgres refuses the old plan
+    // (0A000) on every connection, and no client sees it.
+    let (database, node) = um("integer LANGUAGE sql AS 'SELECT 1'").await;
+    for body in
+        ["TABLE (a text, b bigint) LANGUAGE sql AS $$SELECT 'x', 2$$", "bigint LANGUAGE sql AS 'SELECT 3::bigint'"]
+    {
+        database.execute(&format!("BEGIN; DROP FUNCTION um(); {}; COMMIT", create(body))).await;
+        let answers = join_all((0..16).map(|_| node.get("/um"))).await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_are_gone_are_prepared_again() {
+    // Given a procedure that throws its connection's prepared statements away (26000 for the next call), when it is
+    // called again and again, then every call is answered.
+    let (_database, node) = um("integer LANGUAGE plpgsql AS $$BEGIN DEALLOCATE ALL; RETURN 1; END$$").await;
+    for _ in 0..10 {
+        assert_eq!(node.get("/um").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_raises_costs_one_request_a_500() {
+    let (database, node) = um("integer LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$").await;
+    let answer = node.get("/um").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (500, r#"{"error":"erro interno"}"#));
+    database.execute("CREATE OR REPLACE FUNCTION um() RETURNS integer LANGUAGE sql AS 'SELECT 1'").await;
+    assert_eq!(node.get("/um").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_takes_too_long_is_ended_and_answered_503() {
+    let (_database, node) = um("integer LANGUAGE sql AS 'SELECT 1 FROM pg_sleep(30)'").await;
+    let begun = Instant::now();
+    assert_eq!(node.get("/um").await.status, 503);
+    let took = begun.elapsed();
+    assert!(took >= galo::limits::STATEMENT_TIMEOUT && took < galo::limits::CALL_TIMEOUT, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_rows_than_a_call_may_have_are_a_500_and_the_node_goes_on() {
+    let (database, node) =
+        um("SETOF text LANGUAGE sql AS $$SELECT repeat('x', 1000) FROM generate_series(1, 2000)$$").await;
+    assert_eq!(node.get("/um").await.status, 500);
+    database.execute("CREATE OR REPLACE FUNCTION um() RETURNS SETOF text LANGUAGE sql AS $$SELECT 'x'$$").await;
+    for _ in 0..8 {
+        assert_eq!(node.get("/um").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION dois() RETURNS integer LANGUAGE sql AS 'SELECT 2';
+             CREATE FUNCTION dois(integer) RETURNS integer LANGUAGE sql AS 'SELECT 2';
+             CREATE FUNCTION proibida() RETURNS integer LANGUAGE sql AS 'SELECT 2';
+             REVOKE ALL ON FUNCTION proibida() FROM PUBLIC;
+             CREATE FUNCTION conta() RETURNS numeric LANGUAGE sql AS 'SELECT 2.5';
+             CREATE FUNCTION soma(numeric) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+             CREATE PROCEDURE faz() LANGUAGE sql AS ''",
+        )
+        .await;
+    let names = ["nenhuma", "dois", "proibida", "conta", "soma", "faz"];
+    let guests = names
+        .iter()
+        .fold(Guests::new(), |guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]")));
+    let refusal = guests.refusal(&database).await;
+    for (index, told) in [
+        "the database has no procedure `nenhuma`",
+        "the procedure `dois` is overloaded: 2 functions have this name",
+        "the role `galo` may not execute `proibida`",
+        "`conta` has a column `conta` of type numeric, which the contract has no value for",
+        "`soma` has a parameter 1 of type numeric, which the contract has no value for",
+        "`faz` is not a plain function",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let line = format!("galo.toml:{}: {}: {told}", 1 + index * 5, names[index]);
+        assert!(refusal.contains(&line), "`{line}` is missing in:\n{refusal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_come_back_as_they_went_out() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION eco(a boolean, b smallint, c integer, d bigint, e real, f double precision, g text,
+                 h varchar, i bytea, j timestamptz, k timestamp, l uuid, m jsonb)
+             RETURNS TABLE (a2 boolean, b2 smallint, c2 integer, d2 bigint, e2 real, f2 double precision, g2 text,
+                 h2 varchar, i2 bytea, j2 timestamptz, k2 timestamp, l2 uuid, m2 jsonb)
+             LANGUAGE sql AS 'SELECT a, b, c, d, e, f, g, h, i, j, k, l, m';
+             GRANT EXECUTE ON FUNCTION eco TO galo",
+        )
+        .await;
+    let pool = Database::new(&database.target(), 1).unwrap();
+    let eco = Arc::new(pool.describe("eco").await.unwrap());
+    let text = |text: &str| Value::Text(text.to_owned());
+    let values = || {
+        vec![
+            Value::Boolean(true),
+            Value::Integer(i16::MIN.into()),
+            Value::Integer(i32::MAX.into()),
+            Value::Integer(i64::MIN),
+            Value::Float(0.5),
+            Value::Float(-1.0e300),
+            text("çã😀"),
+            text(""),
+            Value::Bytes(vec![0, 255]),
+            Value::Timestamp(1_705_458_881_217_753),
+            Value::Timestamp(-1),
+            text("0190163d-8694-739b-aea5-966c26f8ad91"),
+            text("{\"a\": 1}"),
+        ]
+    };
+    let shown = |values: &[Value]| format!("{values:?}");
+    let rows = pool.call(&eco, values()).await.unwrap();
+    assert_eq!(shown(&rows.values), shown(&values()));
+    assert_eq!(rows.columns[..2], ["a2", "b2"]);
+    let nulls = || (0..13).map(|_| Value::Null).collect::<Vec<_>>();
+    assert_eq!(shown(&pool.call(&eco, nulls()).await.unwrap().values), shown(&nulls()));
+    assert!(eco.check(&values()[1..]).unwrap_err().contains("takes 13 arguments, 12 given"));
+}

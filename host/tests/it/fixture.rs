@@ -1,0 +1,105 @@
+//! Misbehaving guests as a few lines of text: the bodies of the two functions as core wasm, wrapped into a component
+//! of the handler's world the way the toolchain does it.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The two functions of a guest, and what stands beside them in its module.
+#[derive(Clone, Copy)]
+pub struct Guest<'a> {
+    /// The body of `prepare`; must leave the address of a plan.
+    pub prepare: &'a str,
+    /// The body of `respond`; must leave the address of a response.
+    pub respond: &'a str,
+    /// Further items of the module: data, imports, globals. Imports come first in a module, so they go here.
+    pub imports: &'a str,
+    /// Data, globals, start functions.
+    pub items: &'a str,
+    /// Pages of memory, and the most it may grow to.
+    pub memory: &'a str,
+}
+
+impl Default for Guest<'_> {
+    fn default() -> Self {
+        Self { prepare: "unreachable", respond: "unreachable", imports: "", items: "", memory: "1" }
+    }
+}
+
+impl Guest<'_> {
+    /// The component.
+    pub fn component(self) -> Vec<u8> {
+        self.try_component().unwrap()
+    }
+
+    /// The component, or why it cannot be made.
+    pub fn try_component(self) -> anyhow::Result<Vec<u8>> {
+        let Self { prepare, respond, imports, items, memory } = self;
+        let prepare_parameters = "i32 ".repeat(13);
+        let respond_parameters = "i32 ".repeat(6);
+        let module = format!(
+            r#"(module {imports}
+                (memory (export "memory") {memory})
+                (global $top (mut i32) (i32.const 32768))
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                    (global.set $top (i32.add (global.get $top) (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -8))))
+                    (i32.sub (global.get $top) (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -8))))
+                {items}
+                (func (export "prepare") (param {prepare_parameters}) (result i32) {prepare})
+                (func (export "respond") (param {respond_parameters}) (result i32) {respond}))"#
+        );
+        encode(&module, "handler")
+    }
+}
+
+/// A guest that replies at once with this status, header and body.
+///
+/// A plan lies in memory as: the case at 0 (0 reply, 1 call); of a response the status at 4, headers (address, count)
+/// at 8, body (address, length) at 16; of a call procedure at 4, arguments at 12, carry at 20.
+pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> Vec<u8> {
+    let (low, high) = (status & 0xff, status >> 8);
+    let (name, value) = header.unwrap_or_default();
+    let count = u8::from(header.is_some());
+    let (name_bytes, value_bytes) = (name.len(), value.len());
+    let body = word(body_bytes);
+    let items = format!(
+        r#"(data (i32.const 1024) "\00\00\00\00\{low:02x}\{high:02x}\00\00\00\08\00\00\{count:02x}\00\00\00\00\10\00\00{body}")
+           (data (i32.const 2048) "\00\0c\00\00{}\00\0d\00\00{}")
+           (data (i32.const 3072) "{name}")
+           (data (i32.const 3328) "{value}")"#,
+        word(u32::try_from(name_bytes).unwrap()),
+        word(u32::try_from(value_bytes).unwrap()),
+    );
+    Guest { prepare: "i32.const 1024", items: &items, ..Guest::default() }.component()
+}
+
+/// A guest that calls a procedure without arguments, and answers 200 to whatever it returned.
+pub fn calling(procedure: &str) -> Vec<u8> {
+    let length = word(u32::try_from(procedure.len()).unwrap());
+    let items = format!(
+        r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{length}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+           (data (i32.const 3072) "{procedure}")
+           (data (i32.const 4096) "\c8\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")"#
+    );
+    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: &items, ..Guest::default() }.component()
+}
+
+/// Four bytes, little endian, as a wat string writes them.
+fn word(number: u32) -> String {
+    number.to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// Wraps a core module into a component of a world of `wit/handler.wit`.
+pub fn encode(module: &str, world: &str) -> anyhow::Result<Vec<u8>> {
+    let wit = super::harness::checkout().root.join("wit/handler.wit");
+    encode_with(module, &std::fs::read_to_string(wit)?, world)
+}
+
+/// Wraps a core module into a component of a world of the given WIT text.
+pub fn encode_with(module: &str, wit: &str, world: &str) -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("handler.wit", wit)?;
+    let world = resolve.select_world(&[package], Some(world))?;
+    let mut module = wat::parse_str(module)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    ComponentEncoder::default().validate(true).module(&module)?.encode()
+}

@@ -1,0 +1,218 @@
+//! Guests that misbehave: each costs one request a 500 or is refused at the start, and the node goes on.
+
+use galo::build::Profile;
+use galo::contract::{Plan, Request};
+use galo::failure::FaultKind;
+use galo::guest::component::verify;
+use galo::guest::{Component, Grants, Refusal};
+use galo::limits::HandlerLimits;
+use http::StatusCode;
+
+use crate::fixture::{Guest, calling, encode_with, replying};
+use crate::harness::{Guests, TestDatabase, TestNode, checkout, engine, handlers};
+
+const NO_GRANT: Grants = Grants { wasi: false };
+
+fn request() -> Request {
+    Request {
+        method: "GET".to_owned(),
+        path: "/x".to_owned(),
+        parameters: Vec::new(),
+        query: None,
+        headers: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+fn verified(component: &[u8]) -> Component {
+    verify(engine(), component, NO_GRANT, HandlerLimits::default(), None).unwrap()
+}
+
+fn refused(component: &[u8], grants: Grants) -> Refusal {
+    match verify(engine(), component, grants, HandlerLimits::default(), None) {
+        Ok(_) => panic!("the component was taken"),
+        Err(refusal) => refusal,
+    }
+}
+
+fn fault(component: &[u8], limits: HandlerLimits) -> (FaultKind, String) {
+    let component = verify(engine(), component, NO_GRANT, limits, None).unwrap();
+    let fault = component.prepare(&request()).unwrap_err();
+    (fault.kind, fault.detail)
+}
+
+#[test]
+fn a_guest_that_goes_wrong_is_told_apart_by_how() {
+    let limits = HandlerLimits::default();
+    let trap = Guest::default().component();
+    let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
+    let grows = Guest { prepare: "(drop (memory.grow (i32.const 1000))) i32.const 0", ..Guest::default() }.component();
+    let recursion =
+        Guest { items: "(func $f (result i32) (i32.add (call $f) (call $f)))", prepare: "call $f", ..Guest::default() };
+    // A body longer than the memory: its address range is not the guest's.
+    let lies = replying(200, None, 1 << 20);
+    for (component, kind, detail) in [
+        (trap, FaultKind::Trap, "unreachable"),
+        (endless, FaultKind::Deadline, "interrupt"),
+        (grows, FaultKind::Memory, "bytes of memory wanted"),
+        (recursion.component(), FaultKind::Trap, "call stack exhausted"),
+        (lies, FaultKind::Malformed, "out of bounds"),
+    ] {
+        let (found, text) = fault(&component, limits);
+        assert_eq!(found, kind, "{text}");
+        assert!(text.contains(detail), "{text}");
+    }
+}
+
+#[test]
+fn a_reply_over_its_limit_is_a_fault_and_one_within_it_is_not() {
+    let limits = HandlerLimits { reply_bytes_max: 20_000, ..HandlerLimits::default() };
+    let (kind, _) = fault(&replying(200, None, 20_001), limits);
+    assert_eq!(kind, FaultKind::Oversized);
+    let component = verify(engine(), &replying(200, None, 10_000), NO_GRANT, limits, None).unwrap();
+    assert!(matches!(component.prepare(&request()), Ok(Plan::Reply(_))));
+}
+
+#[test]
+fn an_endless_loop_ends_at_its_deadline() {
+    let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
+    let deadline = std::time::Duration::from_millis(20);
+    let component = verify(engine(), &endless, NO_GRANT, HandlerLimits { deadline, ..HandlerLimits::default() }, None);
+    let component = component.unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(component.prepare(&request()).unwrap_err().kind, FaultKind::Deadline);
+    let took = begun.elapsed();
+    assert!(took >= deadline && took < deadline * 10, "{took:?}");
+}
+
+#[test]
+fn nothing_survives_a_call() {
+    // Given a guest that counts its calls in a static, when it is called often, then each call is its first.
+    let counter = Guest {
+        items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00")"#,
+        prepare: "(i32.store8 (i32.const 4096) (i32.add (i32.load8_u (i32.const 4096)) (i32.const 1))) i32.const 1024",
+        ..Guest::default()
+    };
+    let component = verified(&counter.component());
+    for _ in 0..1000 {
+        match component.prepare(&request()).unwrap() {
+            Plan::Reply(response) => assert_eq!(response.body, [1]),
+            Plan::Call(_) => panic!("a call"),
+        }
+    }
+}
+
+#[test]
+fn what_is_no_component_of_the_world_is_refused() {
+    let good = verified_bytes();
+    let types = r#"package galo:handler@1.0.0;
+        world handler { export prepare: func(request: string) -> string; export respond: func() -> string; }"#;
+    let wrong_types = r#"(module (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "prepare") (param i32 i32) (result i32) unreachable)
+        (func (export "respond") (result i32) unreachable))"#;
+    let empty = "package galo:handler@1.0.0; world handler {}";
+    let truncated = &good[..good.len() / 2];
+    for (component, told) in [
+        (b"garbage".to_vec(), "not a valid component"),
+        (Vec::new(), "not a valid component"),
+        (truncated.to_vec(), "not a valid component"),
+        (wat::parse_str("(module)").unwrap(), "a core module, not a component"),
+        (encode_with(wrong_types, types, "handler").unwrap(), "not of the world"),
+        (encode_with("(module)", empty, "handler").unwrap(), "not of the world"),
+    ] {
+        let refusal = refused(&component, NO_GRANT).to_string();
+        assert!(refusal.contains(told), "{refusal}");
+    }
+}
+
+fn verified_bytes() -> Vec<u8> {
+    replying(200, None, 0)
+}
+
+#[test]
+fn an_import_that_was_not_granted_is_refused_by_name() {
+    let wit = std::fs::read_to_string(checkout().root.join("wit/handler.wit")).unwrap();
+    let wit =
+        format!("{wit}\ninterface clock {{ now: func() -> u64; }}\nworld spy {{ import clock; include handler; }}");
+    let module = format!(
+        r#"(module (import "galo:handler/clock@1.0.0" "now" (func (result i64))) (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "prepare") (param {}) (result i32) unreachable)
+            (func (export "respond") (param {}) (result i32) unreachable))"#,
+        "i32 ".repeat(13),
+        "i32 ".repeat(6)
+    );
+    let spy = encode_with(&module, &wit, "spy").unwrap();
+    for grants in [NO_GRANT, Grants { wasi: true }] {
+        let refusal = refused(&spy, grants).to_string();
+        assert_eq!(refusal, "imports `galo:handler/clock@1.0.0`, which the manifest does not grant");
+    }
+}
+
+#[test]
+fn a_component_that_does_not_fit_its_memory_is_refused() {
+    let large = Guest { memory: "100", ..Guest::default() }.component();
+    match refused(&large, NO_GRANT) {
+        Refusal::Trial(fault) => assert_eq!(fault.kind, FaultKind::Memory, "{}", fault.detail),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_costs_one_request_a_500_and_the_next_is_served() {
+    let database = TestDatabase::new().await;
+    let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() };
+    let guests = Guests::new()
+        .add("trap", &Guest::default().component(), "")
+        .add("endless", &endless.component(), "limits = { deadline_ms = 20 }")
+        .add("status", &replying(99, None, 0), "")
+        .add("status_high", &replying(600, None, 0), "")
+        .add("header", &replying(200, Some(("a b", "x")), 0), "")
+        .add("framing", &replying(200, Some(("content-length", "9")), 0), "")
+        .add("value", &replying(200, Some(("x", "\\0a")), 0), "")
+        .add("ungranted", &calling("extrato"), "")
+        .add("arguments", &calling("extrato"), "procedures = [\"extrato\"]")
+        .add("good", &replying(204, Some(("x-y", "z")), 0), "");
+    let node = TestNode::guests(&database, &guests).await;
+    for name in ["trap", "endless", "status", "status_high", "header", "framing", "value", "ungranted", "arguments"] {
+        let answer = node.get(&format!("/{name}")).await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"erro interno"}"#),
+            "{name}"
+        );
+        let answer = node.get("/good").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-y")), (204, "z"));
+    }
+    let shown = node.admin("/handlers").await.json();
+    let faults: Vec<_> = shown.as_array().unwrap().iter().map(|handler| handler["faults"].as_i64().unwrap()).collect();
+    assert_eq!(faults, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_without_rows_or_arguments_reaches_respond() {
+    let database = TestDatabase::new().await;
+    database
+        .execute("CREATE FUNCTION nada() RETURNS void LANGUAGE sql AS ''; GRANT EXECUTE ON FUNCTION nada() TO galo")
+        .await;
+    let refusal = Guests::new().add("nada", &calling("nada"), "procedures = [\"nada\"]").refusal(&database).await;
+    assert!(refusal.contains("of type void, which the contract has no value for"), "{refusal}");
+    database
+        .execute(
+            "CREATE FUNCTION um() RETURNS integer LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION um() TO galo",
+        )
+        .await;
+    let guests = Guests::new().add("um", &calling("um"), "procedures = [\"um\"]");
+    let node = TestNode::guests(&database, &guests).await;
+    assert_eq!(node.get("/um").await.status, 200);
+}
+
+#[test]
+fn a_released_handler_imports_no_function() {
+    for name in ["transacoes", "extrato"] {
+        let bytes = std::fs::read(handlers(Profile::Release).join(format!("{name}.wasm"))).unwrap();
+        // Without any grant nothing but the contract's types passes.
+        verify(engine(), &bytes, NO_GRANT, HandlerLimits::default(), None).unwrap();
+    }
+}

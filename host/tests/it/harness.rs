@@ -1,0 +1,299 @@
+//! Set-up for the tests: one engine, one Postgres cluster and one build of the handlers for the run; a database of its
+//! own and a node of its own for each test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock};
+
+use bytes::Bytes;
+use galo::build::{self, Cancel, Checkout, Profile};
+use galo::config::{Address, Secret, Settings};
+use galo::database::{self, Target};
+use galo::dev::SERVICE_ROLE;
+use galo::drain::Outcome;
+use galo::guest::Engine;
+use galo::postgres::{Cluster, Data, SUPERUSER};
+use galo::serve::{self, Running};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// The program under test.
+pub const GALO: &str = env!("CARGO_BIN_EXE_galo");
+
+/// The database every test's database is a copy of.
+const TEMPLATE: &str = "galo_template";
+
+pub fn checkout() -> Checkout {
+    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The one engine: two would reserve the address space of two pools.
+pub fn engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::start().unwrap());
+    &ENGINE
+}
+
+/// The handlers of the checkout, built once per run and profile.
+pub fn handlers(profile: Profile) -> &'static Path {
+    static RELEASE: OnceLock<TempDir> = OnceLock::new();
+    static DEVELOPMENT: OnceLock<TempDir> = OnceLock::new();
+    let folder = match profile {
+        Profile::Release => &RELEASE,
+        Profile::Development => &DEVELOPMENT,
+    };
+    let folder = folder.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        build::handlers(&checkout(), profile, folder.path(), &Cancel::default()).unwrap();
+        folder
+    });
+    folder.path()
+}
+
+/// The URL of a database of the one cluster. Its guard stops it when this process has ended, and deletes it.
+async fn cluster_url(user: &str, database: &str) -> String {
+    static CLUSTER: OnceCell<Mutex<Cluster>> = OnceCell::const_new();
+    let started = CLUSTER.get_or_init(|| async {
+        let start = || Cluster::start(Path::new(GALO), Data::Throwaway).unwrap();
+        let cluster = tokio::task::spawn_blocking(start).await.unwrap();
+        let target = |database| Target::parse(&Secret::new(cluster.url(SUPERUSER, database))).unwrap();
+        database::create(&target("postgres"), TEMPLATE).await.unwrap();
+        database::apply(&target(TEMPLATE), &checkout().root.join("sql")).await.unwrap();
+        Mutex::new(cluster)
+    });
+    started.await.lock().unwrap().url(user, database)
+}
+
+/// A database of one test.
+pub struct TestDatabase {
+    owner_url: String,
+    service_url: String,
+}
+
+impl TestDatabase {
+    /// A copy of the template: the schema, the procedures, the five clients.
+    pub async fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let maintenance = connect(&cluster_url(SUPERUSER, "postgres").await).await;
+        maintenance.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await.unwrap();
+        Self { owner_url: cluster_url(SUPERUSER, &name).await, service_url: cluster_url(SERVICE_ROLE, &name).await }
+    }
+
+    /// As the service's role sees it.
+    pub fn service_url(&self) -> String {
+        self.service_url.clone()
+    }
+
+    /// As the superuser sees it.
+    pub fn owner_url(&self) -> String {
+        self.owner_url.clone()
+    }
+
+    pub fn target(&self) -> Target {
+        Target::parse(&Secret::new(self.service_url())).unwrap()
+    }
+
+    /// A connection of the superuser.
+    pub async fn owner(&self) -> tokio_postgres::Client {
+        connect(&self.owner_url()).await
+    }
+
+    /// A connection of the service's role.
+    pub async fn service(&self) -> tokio_postgres::Client {
+        connect(&self.service_url()).await
+    }
+
+    /// Runs SQL as the superuser.
+    pub async fn execute(&self, sql: &str) {
+        self.owner().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// Every violation of the ledger, as `sql/check/ledger.sql` tells it.
+    pub async fn violations(&self) -> Vec<String> {
+        let check = std::fs::read_to_string(checkout().root.join("sql/check/ledger.sql")).unwrap();
+        let messages = self.owner().await.simple_query(&check).await.unwrap();
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|i| row.get(i).unwrap_or("null")).collect::<Vec<_>>().join(" "))
+            }
+            _ => None,
+        });
+        rows.collect()
+    }
+
+    /// Every test that moves money ends with this.
+    pub async fn assert_ledger_holds(&self) {
+        assert_eq!(self.violations().await, Vec::<String>::new());
+    }
+
+    /// Rows in the ledger of a client.
+    pub async fn ledger_rows(&self, cliente: i32) -> i64 {
+        let sql = "SELECT count(*) FROM rinha.transacoes WHERE cliente_id = $1";
+        self.owner().await.query_one(sql, &[&cliente]).await.unwrap().get(0)
+    }
+}
+
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Settings for a node on ports of its own.
+pub fn settings(handlers: &Path) -> Settings {
+    let any = "127.0.0.1:0".parse::<Address>().unwrap();
+    Settings { pool_connections: 4, ..Settings::new(handlers.to_owned(), any.clone(), any) }
+}
+
+/// A node in this process.
+pub struct TestNode {
+    pub running: Running,
+}
+
+impl TestNode {
+    /// The project's handlers on a test's database.
+    pub async fn start(database: &TestDatabase) -> Self {
+        Self::with(database, settings(handlers(Profile::Release))).await
+    }
+
+    pub async fn with(database: &TestDatabase, settings: Settings) -> Self {
+        Self { running: serve::start(&settings, &database.target(), engine()).await.unwrap() }
+    }
+
+    /// A node with the given guests, each on `/NAME`, with GET and POST.
+    pub async fn guests(database: &TestDatabase, guests: &Guests) -> Self {
+        Self::with(database, settings(guests.folder.path())).await
+    }
+
+    pub fn address(&self) -> String {
+        self.running.listen.to_string()
+    }
+
+    pub fn admin_address(&self) -> String {
+        self.running.admin.to_string()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        request(&self.address(), Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        request(&self.address(), Method::POST, path, body).await
+    }
+
+    pub async fn admin(&self, path: &str) -> Answer {
+        request(&self.admin_address(), Method::GET, path, "").await
+    }
+
+    pub async fn stop(self) -> Outcome {
+        self.running.stop().await
+    }
+}
+
+/// A folder of guests for a node: components with a manifest.
+pub struct Guests {
+    pub folder: TempDir,
+    manifest: String,
+}
+
+impl Guests {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), manifest: String::new() }
+    }
+
+    /// Adds a guest that answers `GET /NAME`. `more` is manifest text: `procedures = [...]`, `limits = {...}`.
+    pub fn add(mut self, name: &str, component: &[u8], more: &str) -> Self {
+        std::fs::write(self.folder.path().join(format!("{name}.wasm")), component).unwrap();
+        self.manifest +=
+            &format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"GET /{name}\"\n{more}\n");
+        std::fs::write(self.folder.path().join("galo.toml"), &self.manifest).unwrap();
+        self
+    }
+
+    /// Why a node does not start with them.
+    pub async fn refusal(&self, database: &TestDatabase) -> String {
+        let settings = settings(self.folder.path());
+        match serve::start(&settings, &database.target(), engine()).await {
+            Ok(_) => panic!("the node started"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A connection that requests are sent on.
+pub struct Connection(SendRequest<Full<Bytes>>);
+
+impl Connection {
+    pub async fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    pub async fn send(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> hyper::Result<Answer> {
+        self.0.ready().await?;
+        let request = Request::builder().method(method).uri(path).header("host", "galo");
+        let response = self.0.send_request(request.body(Full::new(body.into())).unwrap()).await?;
+        let (head, body) = response.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+    }
+}
+
+/// One request on a connection of its own.
+pub async fn request(address: &str, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+    Connection::open(address).await.send(method, path, body).await.unwrap()
+}
+
+/// The body of a transaction.
+pub fn transacao(valor: i64, tipo: &str, descricao: &str) -> String {
+    serde_json::json!({"valor": valor, "tipo": tipo, "descricao": descricao}).to_string()
+}
+
+/// A scratch folder, and the path of something in it.
+pub fn scratch(name: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    (folder, path)
+}
+
+/// The `galo` program with nothing of our environment that it would read.
+pub fn galo() -> Command {
+    let mut command = Command::new(GALO);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GALO_") || name == "DATABASE_URL" {
+            command.env_remove(name);
+        }
+    }
+    command
+}

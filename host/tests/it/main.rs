@@ -1,0 +1,17 @@
+//! The integration tests: one binary, one private Postgres for the run, a database for each test. `harness` has all
+//! the set-up; a test file holds what must hold of one part.
+
+mod admin;
+mod api;
+mod cli;
+mod database;
+mod dev;
+mod drain;
+mod fixture;
+mod guest;
+mod handlers;
+mod harness;
+mod ledger;
+mod listener;
+mod overload;
+mod tidy;

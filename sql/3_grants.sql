@@ -1,0 +1,25 @@
+-- What the service may do: execute the procedures, and nothing else. Privileges on the database itself are not copied
+-- from a template: after CREATE DATABASE ... TEMPLATE, this file is run again.
+
+-- No tables of its own, neither lasting ones nor temporary ones.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+DO $$
+BEGIN
+    -- Asked first, so that a second run leaves pg_database alone.
+    IF pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'TEMPORARY') THEN
+        EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
+    END IF;
+    IF NOT pg_catalog.has_database_privilege('galo', pg_catalog.current_database(), 'CONNECT') THEN
+        EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO galo', pg_catalog.current_database());
+    END IF;
+END
+$$;
+GRANT USAGE ON SCHEMA public TO galo;
+
+SET ROLE rinha_owner;
+REVOKE ALL ON SCHEMA rinha FROM PUBLIC, galo;
+REVOKE ALL ON ALL TABLES IN SCHEMA rinha FROM PUBLIC, galo;
+GRANT EXECUTE ON FUNCTION public.realizar_transacao(integer, bigint, text, text) TO galo;
+GRANT EXECUTE ON FUNCTION public.extrato(integer) TO galo;
+GRANT EXECUTE ON FUNCTION public.cliente_existe(integer) TO galo;
+RESET ROLE;
