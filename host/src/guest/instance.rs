@@ -70,7 +70,7 @@ impl Component {
 
 impl Guest {
     fn new(limits: &HandlerLimits, wasi: bool) -> Self {
-        Self { limiter: Limiter::new(limits), wasi: wasi.then(|| Box::new(wasi::Closed::new())) }
+        Self { limiter: Limiter::new(limits), wasi: wasi.then(|| Box::default()) }
     }
 }
 

@@ -19,9 +19,9 @@ pub struct Closed {
     output: MemoryOutputPipe,
 }
 
-impl Closed {
+impl Default for Closed {
     /// A world of its own for one call.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let output = MemoryOutputPipe::new(limits::GUEST_OUTPUT_BYTES_MAX);
         let ctx = WasiCtxBuilder::new()
             .stdout(output.clone())
@@ -38,7 +38,9 @@ impl Closed {
             .build();
         Self { ctx, table: ResourceTable::new(), output }
     }
+}
 
+impl Closed {
     /// What the guest printed, if anything.
     pub fn output(&self) -> Option<String> {
         let bytes = self.output.contents();

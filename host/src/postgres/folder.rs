@@ -1,5 +1,6 @@
 //! The folder of a cluster: `data` (what initdb makes), `log`, and `lock`, which one guard at a time holds. Taking it
-//! clears away what a killed predecessor left: its postgres, its socket, a half-made `data`. Never deletes what it did not make. Called by the guard.
+//! clears away what a killed predecessor left: its postgres, its socket, a half-made `data`. Never deletes what it did
+//! not make. Called by the guard.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};

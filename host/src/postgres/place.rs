@@ -1,5 +1,6 @@
 //! Where a cluster's folder is: where it was asked for, or, when the user that postgres runs as cannot get there (a
-//! checkout in root's home), in `/var/tmp`. Trusts no name there that somebody else may have planted. Called by `folder`.
+//! checkout in root's home), in `/var/tmp`. Trusts no name there that somebody else may have planted. Called by
+//! `folder`.
 
 use std::fs;
 use std::io::ErrorKind;

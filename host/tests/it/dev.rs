@@ -8,10 +8,11 @@ use nix::sys::signal::Signal;
 
 use crate::cli::{Program, wait_until};
 use crate::handlers::Copy;
-use crate::harness::{Answer, TestDatabase, request, transacao};
+use crate::harness::{Answer, TestDatabase, one_build_at_a_time, request, transacao};
 
 /// `galo dev` on ports of its own, ready.
 fn dev(copy: &Copy, arguments: &[&str], database_url: Option<&str>) -> Program {
+    let _turn = one_build_at_a_time();
     let mut command = copy.galo();
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(arguments);
     if let Some(url) = database_url {
@@ -36,7 +37,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
-    let copy = Copy::new();
+    let copy = Copy::new("data");
     let root = &copy.checkout.root;
     // Given a clean checkout, when dev runs, then it serves, and Ctrl-C ends all of it.
     let mut program = dev(&copy, &[], None);
@@ -73,7 +74,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_uses_the_database_it_is_given() {
-    let copy = Copy::new();
+    let copy = Copy::new("given-database");
     let database = TestDatabase::new().await;
     let mut program = dev(&copy, &[], Some(&database.owner_url()));
     assert_eq!(credit(&program).await.status, 200);
@@ -86,9 +87,10 @@ async fn dev_uses_the_database_it_is_given() {
     assert!(!copy.path(".galo/postgres").exists());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn dev_ends_quickly_when_it_is_stopped_while_it_builds() {
-    let copy = Copy::new();
+#[test]
+fn dev_ends_quickly_when_it_is_stopped_while_it_builds() {
+    let _turn = one_build_at_a_time();
+    let copy = Copy::new("stopped");
     // A build script that would take an hour.
     copy.edit("handlers/extrato/build.rs", |text| {
         text.replace("fn main() {", "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));")
@@ -113,9 +115,10 @@ fn build_scripts() -> usize {
     all.filter(|exe| exe.to_string_lossy().contains("/build/extrato-")).count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_fails_is_told_as_cargo_tells_it() {
-    let copy = Copy::new();
+#[test]
+fn a_build_that_fails_is_told_as_cargo_tells_it() {
+    let _turn = one_build_at_a_time();
+    let copy = Copy::new("broken");
     copy.edit("handlers/extrato/src/lib.rs", |text| text + "\nfn broken() -> u8 { \"x\" }\n");
     let mut command = copy.galo();
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);

@@ -11,16 +11,18 @@ use galo::guest::{Component, Grants, Refusal};
 use galo::limits::HandlerLimits;
 use tempfile::TempDir;
 
-use crate::harness::{GALO, checkout, engine, galo};
+use crate::harness::{GALO, checkout, engine, galo, one_build_at_a_time};
 
-/// A copy of the checkout, to be changed.
+/// A copy of the checkout, to be changed. It builds into our target folder, so that no dependency is compiled twice;
+/// Cargo tells its crates from ours by their version.
 pub struct Copy {
     pub checkout: Checkout,
     _folder: TempDir,
 }
 
 impl Copy {
-    pub fn new() -> Self {
+    /// A copy for one test; its name, as part of a version, is letters and `-`.
+    pub fn new(test: &str) -> Self {
         let folder = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir()
@@ -31,7 +33,12 @@ impl Copy {
             assert!(copied.success());
         }
         let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
-        Self { checkout, _folder: folder }
+        let copy = Self { checkout, _folder: folder };
+        std::fs::create_dir(copy.path(".cargo")).unwrap();
+        let config = format!("[build]\ntarget-dir = {:?}\n", target());
+        std::fs::write(copy.path(".cargo/config.toml"), config).unwrap();
+        copy.edit("Cargo.toml", |text| text.replace("version = \"0.1.0\"", &format!("version = \"0.1.0-{test}\"")));
+        copy
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -46,7 +53,7 @@ impl Copy {
         std::fs::write(path, changed).unwrap();
     }
 
-    /// `galo`, run in the copy, with our target folder: nothing is compiled twice.
+    /// `galo`, run in the copy.
     pub fn galo(&self) -> Command {
         let mut command = galo();
         command.current_dir(&self.checkout.root).env("CARGO_TARGET_DIR", target());
@@ -56,6 +63,7 @@ impl Copy {
     /// Builds a handler and returns its component's bytes.
     fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
+        let _turn = one_build_at_a_time();
         build::handlers(&self.checkout, profile, folder.path(), &Cancel::default()).unwrap();
         std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap()
     }
@@ -84,6 +92,7 @@ fn get(id: &str) -> Request {
 
 #[test]
 fn every_handlers_tests_pass_on_wasm() {
+    let _turn = one_build_at_a_time();
     let (success, shown) = output(galo().arg("test").current_dir(&checkout().root));
     assert!(success, "{shown}");
     for name in ["transacoes", "extrato", "galo_kit"] {
@@ -96,7 +105,8 @@ fn every_handlers_tests_pass_on_wasm() {
 
 #[test]
 fn a_failing_test_fails_the_command_with_its_name_and_message_and_the_others_run() {
-    let copy = Copy::new();
+    let _turn = one_build_at_a_time();
+    let copy = Copy::new("failing-test");
     copy.edit("handlers/extrato/src/tests.rs", |text| {
         text + "\n#[test]\nfn a_test_that_fails() {\n    assert_eq!(1 + 1, 3, \"the sum of {} is wrong\", \"one and one\");\n}\n"
     });
@@ -113,6 +123,7 @@ fn a_failing_test_fails_the_command_with_its_name_and_message_and_the_others_run
 
 #[test]
 fn it_serves_as_cargos_runner() {
+    let _turn = one_build_at_a_time();
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&checkout().root).args([
@@ -137,7 +148,7 @@ fn it_serves_as_cargos_runner() {
 
 #[test]
 fn a_panic_of_a_development_build_says_its_message_file_and_line() {
-    let copy = Copy::new();
+    let copy = Copy::new("panic");
     copy.edit("handlers/extrato/src/lib.rs", |text| {
         text.replace("        match request.decimal", "        assert!(request.body.is_empty(), \"the body of {} is odd\", request.path);\n        match request.decimal")
     });
@@ -196,7 +207,7 @@ galo_kit::export!(Curious, std);
 "#;
 
 fn curious() -> Vec<u8> {
-    let copy = Copy::new();
+    let copy = Copy::new("curious");
     let extrato = std::fs::read_to_string(copy.path("handlers/extrato/Cargo.toml")).unwrap();
     std::fs::create_dir_all(copy.path("handlers/curious/src")).unwrap();
     std::fs::write(copy.path("handlers/curious/Cargo.toml"), extrato.replace("\"extrato\"", "\"curious\"")).unwrap();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use galo::build::{self, Cancel, Checkout, Profile};
@@ -40,6 +40,13 @@ pub fn engine() -> &'static Engine {
     &ENGINE
 }
 
+/// Builds of a handler end in the same file of the target folder, whichever copy of the checkout they are of.
+pub fn one_build_at_a_time() -> MutexGuard<'static, ()> {
+    static BUILD: Mutex<()> = Mutex::new(());
+    // A test that failed while it built leaves nothing half-done behind.
+    BUILD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The handlers of the checkout, built once per run and profile.
 pub fn handlers(profile: Profile) -> &'static Path {
     static RELEASE: OnceLock<TempDir> = OnceLock::new();
@@ -49,6 +56,7 @@ pub fn handlers(profile: Profile) -> &'static Path {
         Profile::Development => &DEVELOPMENT,
     };
     let folder = folder.get_or_init(|| {
+        let _turn = one_build_at_a_time();
         let folder = tempfile::tempdir().unwrap();
         build::handlers(&checkout(), profile, folder.path(), &Cancel::default()).unwrap();
         folder

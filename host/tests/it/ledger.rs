@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::harness::{Connection, TestDatabase, TestNode, transacao};
+use crate::harness::{Connection, TestDatabase, TestNode, checkout, transacao};
 use futures_util::future::join_all;
 use http::Method;
 
@@ -76,6 +76,8 @@ async fn the_check_of_the_ledger_reports_what_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
     let database = TestDatabase::new().await;
+    // The rights on a database itself are not copied with its template.
+    database.execute(&std::fs::read_to_string(checkout().root.join("sql/3_grants.sql")).unwrap()).await;
     let service = database.service().await;
     service.query("SELECT * FROM realizar_transacao(1, 10, 'c', 'x')", &[]).await.unwrap();
     service.query("SELECT * FROM extrato(1)", &[]).await.unwrap();
@@ -87,6 +89,7 @@ async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
         "DELETE FROM rinha.transacoes",
         "TRUNCATE rinha.transacoes",
         "CREATE TABLE public.t (x int)",
+        "CREATE TEMP TABLE t (x int)",
         "CREATE TABLE rinha.t (x int)",
         "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "SET ROLE rinha_owner",

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one private Postgres for the run, a database for each test. `harness` has all
 //! the set-up; a test file holds what must hold of one part.
 
+#![expect(clippy::unwrap_used, reason = "a test says what must hold; this is the shortest way to say it")]
+
 mod admin;
 mod api;
 mod cli;
