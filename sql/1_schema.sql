@@ -7,6 +7,10 @@
 DO $$
 DECLARE
     missing record;
+    -- From 16 on, who creates a role is its member without the right to act as it.
+    act_as constant text := CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                 THEN 'SET' ELSE 'MEMBER' END;
+    role_name text;
 BEGIN
     FOR attempt IN 1..20 LOOP
         BEGIN
@@ -33,10 +37,13 @@ BEGIN
                 ALTER ROLE galo SET idle_in_transaction_session_timeout = '5s';
             END IF;
 
-            -- Who is no superuser must be a member of the owner to make things in its name.
-            IF NOT pg_catalog.pg_has_role(current_user, 'rinha_owner', 'MEMBER') THEN
-                EXECUTE pg_catalog.format('GRANT rinha_owner TO %I', current_user);
-            END IF;
+            -- Who is no superuser must be a member: of the owner to make things in its name, of galo to act as the
+            -- service, which `galo dev` does on a database that it is given.
+            FOREACH role_name IN ARRAY ARRAY['rinha_owner', 'galo'] LOOP
+                IF NOT pg_catalog.pg_has_role(current_user, role_name, act_as) THEN
+                    EXECUTE pg_catalog.format('GRANT %I TO %I', role_name, current_user);
+                END IF;
+            END LOOP;
             RETURN;
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN NULL;

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Address, Mistakes, Secret, Settings};
+use galo::config::{Address, CacheFolder, Mistakes, Secret, Settings};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::metrics::Metrics;
 use galo::postgres::{self, GuardOptions};
-use galo::{dev, limits, log, serve, test_runner};
+use galo::serve::{self, Signals};
+use galo::{dev, limits, log, test_runner};
 
 /// A host that runs WASM component handlers in front of Postgres.
 ///
@@ -149,30 +150,33 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Dev(arguments) => {
             let database = target(arguments.node.database_url.as_deref(), &mut mistakes);
-            let checkout = Checkout::find(Path::new("."))?;
-            let node = arguments.node.parse(checkout.scratch().join("handlers"), &mut mistakes);
+            if arguments.fresh && arguments.node.database_url.is_some() {
+                mistakes.note("--fresh", "the database of DATABASE_URL is not thrown away; empty it yourself");
+            }
+            let checkout = Checkout::find(Path::new(".")).map_err(|error| mistakes.note("dev", error)).ok();
+            let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
+            let node = arguments.node.parse(folder, &mut mistakes);
             begin(mistakes)?;
-            let (settings, workers) = node.context("settings without a mistake are complete")?;
+            let (checkout, (settings, workers)) =
+                checkout.zip(node).context("settings without a mistake are complete")?;
             let options = dev::Options { checkout, fresh: arguments.fresh, database, settings };
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
-            Ok(exit(runtime(workers)?.block_on(dev::dev(options, &galo))?))
+            run_on(workers, dev::dev(options, &galo))
         }
         Command::Serve(arguments) => {
             let target = required_target(arguments.node.database_url.as_deref(), &mut mistakes);
             let node = arguments.node.parse(arguments.handlers, &mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
-            Ok(exit(
-                runtime(workers)?
-                    .block_on(async { serve::serve(&settings, &target, &Engine::start()?, |_| {}).await })?,
-            ))
+            run_on(workers, async {
+                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::new()?, |_| {}).await
+            })
         }
         Command::Check(arguments) => {
             let target = required_target(arguments.database_url.as_deref(), &mut mistakes);
             begin(mistakes)?;
             let target = target.context("settings without a mistake are complete")?;
-            runtime(None)?.block_on(check(arguments.handlers, &target))?;
-            Ok(ExitCode::SUCCESS)
+            run_on(None, async { check(arguments.handlers, &target).await.map(|()| Outcome::Graceful) })
         }
         Command::Build { out } => {
             begin(mistakes)?;
@@ -207,11 +211,15 @@ impl NodeArgs {
         let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
         let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
         let workers = match &self.workers {
-            Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, 1024)?),
+            Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
             None => None,
         };
         let settings = Settings {
-            cache: self.cache.clone().or_else(|| Some(dirs::cache_dir()?.join("galo").join("components"))),
+            cache: match (&self.cache, dirs::cache_dir()) {
+                (Some(folder), _) => CacheFolder::Required(folder.clone()),
+                (None, Some(folder)) => CacheFolder::Preferred(folder.join("galo").join("components")),
+                (None, None) => CacheFolder::None,
+            },
             pool_connections: pool?,
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
@@ -263,18 +271,23 @@ fn unknown_variables() -> Mistakes {
     mistakes
 }
 
-fn runtime(workers: Option<usize>) -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(workers) = workers {
-        builder.worker_threads(workers);
-    }
-    builder.enable_all().thread_name("worker").thread_stack_size(limits::WORKER_STACK_BYTES);
-    builder.build().context("cannot start the runtime")
-}
-
-fn exit(outcome: Outcome) -> ExitCode {
-    match outcome {
+/// Runs a task on a runtime of its own.
+fn run_on(workers: Option<usize>, task: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<ExitCode> {
+    // It counts the CPU quota of a container.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers.unwrap_or(cores).min(limits::WORKERS_MAX))
+        .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
+        .enable_all()
+        .thread_name("worker")
+        .thread_stack_size(limits::WORKER_STACK_BYTES)
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(task);
+    // What still blocks a thread (a download that was stopped) must not hold the end up.
+    runtime.shutdown_background();
+    Ok(match outcome? {
         Outcome::Graceful => ExitCode::SUCCESS,
         Outcome::Cut { .. } => ExitCode::FAILURE,
-    }
+    })
 }

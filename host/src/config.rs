@@ -19,8 +19,8 @@ pub struct Settings {
     pub listen: Address,
     /// Where the node tells about itself.
     pub admin: Address,
-    /// Where compiled components are kept; none: they are compiled at every start.
-    pub cache: Option<PathBuf>,
+    /// Where compiled components are kept.
+    pub cache: CacheFolder,
     /// Database connections, made at start and kept.
     pub pool_connections: usize,
     /// Open client connections.
@@ -36,12 +36,23 @@ impl Settings {
             handlers,
             listen,
             admin,
-            cache: None,
+            cache: CacheFolder::None,
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
         }
     }
+}
+
+/// Where compiled components are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheFolder {
+    /// Nowhere: they are compiled at every start.
+    None,
+    /// Here, if it can be used; a node without a home folder starts all the same.
+    Preferred(PathBuf),
+    /// Here, as it was asked for; a folder that cannot be used is a mistake.
+    Required(PathBuf),
 }
 
 /// A place to listen: `host:port` or `unix:PATH`.

@@ -42,14 +42,14 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
         prepared = prepare(&options, galo, &cancel) => prepared?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped while starting");
+            // The guard of a Postgres that is only starting sees our end, and ends it.
             cancel.cancel();
             return Ok(Outcome::Graceful);
         }
     };
-    drop(signals);
     let (target, cluster) = prepared;
     let engine = Engine::start()?;
-    let outcome = serve::serve(&options.settings, &target, &engine, banner).await;
+    let outcome = serve::serve(&options.settings, &target, &engine, &mut signals, banner).await;
     // After the drain: the calls in flight had their database.
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || drop(cluster)).await?;

@@ -48,11 +48,16 @@ impl Drain {
         self.connections.spawn(connection);
     }
 
+    /// Connections that are still open.
+    pub fn open(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Waits until every connection has ended, or the grace period is over.
     pub async fn ended(&self, grace: Duration) -> Outcome {
         match tokio::time::timeout(grace, self.connections.wait()).await {
             Ok(()) => Outcome::Graceful,
-            Err(_) => Outcome::Cut { connections: self.connections.len() },
+            Err(_) => Outcome::Cut { connections: self.open() },
         }
     }
 }

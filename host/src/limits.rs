@@ -54,15 +54,23 @@ pub const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
 pub const MEMORIES_PER_COMPONENT: u32 = 2;
 /// Tables of one component: its own, and the shims of wit-component for a guest with imports.
 pub const TABLES_PER_COMPONENT: u32 = 4;
-/// Live guests of the process. A call holds one only while it runs on a worker, so this is far above the workers; it
-/// is also the number of slots that keep the memory image of a handler ready.
+/// Live guests of the process: a call holds one while it runs on its thread, and there are no more threads than this.
+/// It is also the number of slots that keep the memory image of a handler ready.
 pub const INSTANCES_MAX: u32 = 128;
+/// Worker threads a node may be given; more cores than this want more nodes.
+pub const WORKERS_MAX: usize = 64;
+/// Threads that stand in for workers while a guest with WASI blocks them. When all are taken such calls wait.
+pub const BLOCKING_THREADS_MAX: usize = 32;
 /// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB.
 pub const COMPONENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bytes of output (stdout and stderr together) kept of a guest with WASI, for the log line of its fault.
-pub const GUEST_OUTPUT_BYTES_MAX: usize = 4 * 1024;
-/// Bytes of a panic message taken from a dead guest. The kit's buffer has 1,024.
-pub const PANIC_BYTES_MAX: usize = 1024;
+/// Bytes one call of a guest with WASI may print (stdout and stderr together); more is a fault.
+pub const GUEST_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Host resources (streams, pollables) one call of a guest with WASI may hold. std holds three.
+pub const GUEST_RESOURCES_MAX: usize = 64;
+/// Random bytes a guest with WASI may ask for at once. A `HashMap` asks for 16.
+pub const GUEST_RANDOM_BYTES_MAX: u64 = 4 * 1024;
+/// Bytes of a guest's last words in the log: a panic message, or the end of what it printed. The kit's buffer has 1,024.
+pub const LAST_WORDS_BYTES_MAX: usize = 1024;
 
 // ---- a node ------------------------------------------------------------------------------------------------------
 
@@ -87,28 +95,34 @@ pub const POOL_CONNECTIONS_CEILING: usize = 90;
 // ---- waits -------------------------------------------------------------------------------------------------------
 
 /// From the first byte of a request to the end of its headers.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the end of the headers to the end of the body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A response that the client does not take in this time is given up, and the connection with it.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For what is left of a body that nobody wants: reading it lets the client read the answer before the close.
+pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of such a body; beyond it the connection is closed on the client.
+pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
 /// must be the one who closes it, or it posts on a dead one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// For a connection of the pool: waiting for a free one, or making one. A client must have its 503 within a second.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
-/// TCP connect to Postgres and its start-up exchange; part of the above.
+/// A new connection of the pool, its start-up exchange and its statements; or an answer to a probe.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Postgres itself ends a statement after this (`statement_timeout`).
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the pool is looked after: an idle connection is tried, lost ones are replaced. With two of these,
-/// service is back within two seconds of the database's return even if nobody asks.
+/// How often the database is probed, on a connection of its own. While it is away nobody else asks; with one of these
+/// and a new pool, service is back within two seconds of its return.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a node that starts waits for its database, which may be starting too.
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two tries of the above.
+/// For a connection outside the pool, and for one question to the catalogue, while a node starts.
+pub const DATABASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
 /// After `accept` failed, most likely for want of file descriptors: connections that end give some back.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -156,6 +170,10 @@ const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());
 const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
+const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX <= INSTANCES_MAX as usize);
+const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + 2 * CONNECT_TIMEOUT.as_millis() < 2000);
 const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ACQUIRE_TIMEOUT.as_millis());
 const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());

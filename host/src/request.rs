@@ -34,21 +34,26 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming) -> Outgoing {
     let answer = AssertUnwindSafe(attempt(&node, incoming)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| Err(Failure::Panic { message: said(payload.as_ref()) }));
     answer.unwrap_or_else(|failure| {
-        match &failure {
-            Failure::NotFound | Failure::MethodNotAllowed { .. } => {
-                node.metrics.unrouted.inc();
-            }
-            Failure::Panic { message } => tracing::error!(message, "panic in the host"),
-            _ => {}
+        if let Failure::Panic { message } = &failure {
+            tracing::error!(message, "panic in the host");
         }
         wire::failed(&failure)
     })
 }
 
 /// Carries one request to its handler, and counts what became of it.
-async fn attempt(node: &Node, incoming: Incoming) -> Result<Outgoing, Failure> {
-    let _permit = node.admission.admit()?;
-    let (handler, parameters) = node.registry.routes.find(incoming.method(), incoming.uri().path())?;
+async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failure> {
+    let (handler, parameters) = match node.registry.routes.find(incoming.method(), incoming.uri().path()) {
+        Ok(found) => found,
+        Err(failure) => {
+            node.metrics.unrouted.inc();
+            let mut outgoing = wire::failed(&failure);
+            if !wire::discard(incoming.body_mut()).await {
+                wire::close(&mut outgoing);
+            }
+            return Ok(outgoing);
+        }
+    };
     // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
     let generation = handler.current();
     let begun = Instant::now();
@@ -69,6 +74,8 @@ async fn handled(
     generation: &Generation,
     request: &crate::contract::Request,
 ) -> Result<Outgoing, Failure> {
+    // Only now: a client that takes its time with a body holds no place.
+    let _permit = node.admission.admit()?;
     match generation.component.prepare(request)? {
         Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
         Plan::Call(Call { procedure, arguments, carry }) => {
@@ -87,7 +94,7 @@ fn granted<'a>(handler: &'a Handler, name: &str) -> Result<&'a Arc<Procedure>, F
     })
 }
 
-/// The private side of a failure. What the database does is told by the pool, once, not by every request.
+/// The private side of a failure. An outage is told by `database`, once, not by every request.
 fn tell(handler: &Handler, generation: &Generation, failure: &Failure) {
     let (handler_name, number) = (handler.name.as_str(), generation.number);
     match failure {

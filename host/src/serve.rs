@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::admission::Admission;
-use crate::config::{Address, Settings};
+use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
 use crate::drain::{Drain, Outcome};
 use crate::guest::{Cache, Engine};
@@ -80,13 +80,16 @@ pub async fn load(
 ) -> anyhow::Result<(Registry, Database)> {
     let manifest = manifest::read(&settings.handlers)?;
     let cache = match &settings.cache {
-        Some(folder) => Some(Cache::open(folder)?),
-        None => None,
+        CacheFolder::None => None,
+        CacheFolder::Required(folder) => Some(Cache::open(folder)?),
+        CacheFolder::Preferred(folder) => Cache::open(folder)
+            .inspect_err(|error| tracing::warn!("components are compiled at every start: {error:#}"))
+            .ok(),
     };
     let database = Database::new(target, settings.pool_connections)?;
     database.reach().await?;
     let registry = registry::load(&manifest, engine, cache.as_ref(), &database, metrics).await?;
-    database.warm(registry.procedures()).await?;
+    database.start(registry.procedures()).await?;
     Ok((registry, database))
 }
 
@@ -123,7 +126,7 @@ impl Running {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. `ready` is called once, when it serves. Returns whether the drain was
+/// Serves until one of the signals, then drains. `ready` is called once, when it serves. Returns whether the drain was
 /// graceful.
 ///
 /// # Errors
@@ -132,9 +135,9 @@ pub async fn serve(
     settings: &Settings,
     target: &Target,
     engine: &Engine,
+    signals: &mut Signals,
     ready: impl FnOnce(&Running),
 ) -> anyhow::Result<Outcome> {
-    let mut signals = Signals::new()?;
     let running = tokio::select! {
         running = start(settings, target, engine) => running?,
         // Nothing is in flight before the node is ready.
@@ -148,6 +151,7 @@ pub async fn serve(
     ready(&running);
     let name = signals.next().await;
     tracing::info!(signal = name, "draining");
+    let drain = running.drain.clone();
     tokio::select! {
         outcome = running.stop() => {
             match outcome {
@@ -157,8 +161,9 @@ pub async fn serve(
             Ok(outcome)
         }
         name = signals.next() => {
-            tracing::error!(signal = name, "drain cut off by a second signal");
-            Ok(Outcome::Cut { connections: 0 })
+            let connections = drain.open();
+            tracing::error!(signal = name, connections, "drain cut off by a second signal");
+            Ok(Outcome::Cut { connections })
         }
     }
 }

@@ -65,7 +65,8 @@ struct Selection {
     filters: Vec<String>,
     exact: bool,
     show_output: bool,
-    ignored_too: bool,
+    /// libtest's own flag for tests marked `#[ignore]`, handed on.
+    ignored: Option<&'static str>,
 }
 
 impl Selection {
@@ -75,7 +76,8 @@ impl Selection {
             match argument.as_str() {
                 "--exact" => selection.exact = true,
                 "--nocapture" | "--no-capture" | "--show-output" => selection.show_output = true,
-                "--include-ignored" | "--ignored" => selection.ignored_too = true,
+                "--include-ignored" => selection.ignored = Some("--include-ignored"),
+                "--ignored" => selection.ignored = Some("--ignored"),
                 // One test at a time is all there is.
                 "--test-threads=1" | "--quiet" | "-q" => {}
                 flag if flag.starts_with('-') => bail!("`{flag}` is not supported by `galo test`"),
@@ -92,7 +94,9 @@ impl Selection {
 }
 
 fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> {
-    let listed = command.run(&["tests", "--list", "--format", "terse"])?;
+    let mut arguments = vec!["tests", "--list", "--format", "terse"];
+    arguments.extend(selection.ignored);
+    let listed = command.run(&arguments)?;
     if !listed.success {
         bail!("the tests could not be listed: {}\n{}", listed.cause.unwrap_or_default(), listed.output);
     }
@@ -104,9 +108,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
     let mut failures = Vec::new();
     for test in tests {
         let mut arguments = vec!["tests", test, "--exact", "--nocapture"];
-        if selection.ignored_too {
-            arguments.push("--include-ignored");
-        }
+        arguments.extend(selection.ignored);
         let exit = command.run(&arguments)?;
         let word = verdict(&exit);
         println!("test {test} ... {word}");

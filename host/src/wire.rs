@@ -50,20 +50,42 @@ pub async fn read(
     })
 }
 
-async fn read_body(body: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+/// Reads what is left of a body that nobody wants, within bounds. Returns whether it came to its end: then the
+/// connection can be used again, and the client, which has sent all it had, reads the answer.
+pub async fn discard(body: &mut hyper::body::Incoming) -> bool {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > limits::DISCARD_BYTES_MAX {
+                return false;
+            }
+        }
+        body.is_end_stream()
+    };
+    timeout(limits::DISCARD_TIMEOUT, read).await.unwrap_or(false)
+}
+
+async fn read_body(mut body: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     if body.is_end_stream() {
         return Ok(Vec::new());
     }
-    // A length that is announced is refused before a byte of it is read.
+    // A length that is announced is refused before a byte of it is kept.
     if body.size_hint().lower() > bytes_max as u64 {
-        return Err(Failure::BodyTooLarge { bytes_max });
+        return Err(too_large(&mut body, bytes_max).await);
     }
-    match timeout(limits::BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+    match timeout(limits::BODY_TIMEOUT, Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { bytes_max }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(&mut body, bytes_max).await),
         Ok(Err(error)) => Err(Failure::BodyBroken { cause: error.to_string() }),
         Err(_) => Err(Failure::BodyTimeout),
     }
+}
+
+/// Closing on a client that still sends would cost it the answer: what it sends is read first.
+async fn too_large(body: &mut hyper::body::Incoming, bytes_max: usize) -> Failure {
+    discard(body).await;
+    Failure::BodyTooLarge { bytes_max }
 }
 
 /// The headers a handler may see, in the order of its manifest. Bytes that are no UTF-8 are shown as U+FFFD.
@@ -118,11 +140,14 @@ pub fn failed(failure: &Failure) -> Outgoing {
         Failure::Shed | Failure::Unavailable { .. } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
-        // What is left of the body is not read: the connection cannot be used again.
-        Failure::BodyTooLarge { .. } | Failure::BodyTimeout | Failure::BodyBroken { .. } => {
-            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        // Of the body something may be left: the connection cannot be used again.
+        Failure::BodyTooLarge { .. } | Failure::BodyTimeout | Failure::BodyBroken { .. } => close(&mut outgoing),
         _ => {}
     }
     outgoing
+}
+
+/// Makes a response the last one of its connection.
+pub fn close(outgoing: &mut Outgoing) {
+    outgoing.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
 }

@@ -3,6 +3,7 @@
 //! lose track of money.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use deadpool_postgres::{Client, Object};
 use futures_util::TryStreamExt as _;
@@ -22,24 +23,39 @@ impl Database {
     ///
     /// # Errors
     /// [`Failure::Unavailable`] when the database could not be asked or did not answer in time: the call is then
-    /// recorded wholly or not at all. [`Failure::Procedure`] when the procedure raised an exception: nothing is
-    /// recorded.
+    /// recorded wholly or not at all. [`Failure::Procedure`] when the procedure raised an exception or has changed:
+    /// nothing is recorded; or when it returned what the contract cannot carry: then it is.
     pub async fn call(&self, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
+        let outcome = self.detached(procedure, arguments).await;
+        self.tell(&outcome);
+        outcome
+    }
+
+    async fn detached(&self, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
         let connection = self.acquire().await?;
-        let procedure = Arc::clone(procedure);
-        let answered = Arc::clone(&self.answered);
-        let task = self.calls.spawn(async move {
-            let outcome = run(connection, &procedure, &arguments).await;
-            if outcome.is_ok() {
-                answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let called = Arc::clone(procedure);
+        let task = self.calls.spawn(async move { run(connection, &called, &arguments).await });
+        match task.await {
+            Ok(outcome) => outcome.map_err(|error| error.failure(self, procedure)),
+            Err(panic) => Err(Failure::Panic { message: panic.to_string() }),
+        }
+    }
+
+    /// The log tells the first call that got no answer, and the recovery: not every one of an outage.
+    fn tell(&self, outcome: &Result<Rows, Failure>) {
+        match outcome {
+            Err(failure @ Failure::Unavailable { .. }) if !self.failing.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(cause = %failure, "calls get no answer");
             }
-            outcome
-        });
-        task.await.unwrap_or_else(|panic| Err(Failure::Panic { message: panic.to_string() }))
+            Ok(_) if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
+                tracing::info!(database = %self.target, "calls are answered again");
+            }
+            _ => {}
+        }
     }
 }
 
-async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Failure> {
+async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
     let outcome = match timeout(limits::CALL_TIMEOUT, retried(&connection, procedure, arguments)).await {
         Ok(Ok(rows)) => return Ok(rows),
         Ok(Err(error)) => error,
@@ -49,7 +65,7 @@ async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> 
         // Whatever still comes back on it would be the answer to this call.
         drop(Object::take(connection));
     }
-    Err(outcome.failure(procedure))
+    Err(outcome)
 }
 
 /// A statement that DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
@@ -65,6 +81,10 @@ async fn retried(connection: &Client, procedure: &Procedure, arguments: &[Value]
 
 async fn once(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
     let statement = connection.prepare_cached(&procedure.sql).await?;
+    // The arguments were checked against the procedure as it was; sent to another they would mean something else.
+    if !procedure.matches(&statement) {
+        return Err(Error::Changed);
+    }
     let stream = connection.query_raw(&statement, arguments.iter().map(Argument)).await?;
     tokio::pin!(stream);
     let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -90,6 +110,7 @@ fn stale(error: &tokio_postgres::Error) -> bool {
 
 enum Error {
     Postgres(tokio_postgres::Error),
+    Changed,
     TooManyRows,
     NoAnswer,
 }
@@ -105,19 +126,19 @@ impl Error {
         matches!(self, Self::TooManyRows | Self::NoAnswer)
     }
 
-    fn failure(self, procedure: &Procedure) -> Failure {
+    fn failure(self, database: &Database, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
         match self {
             Self::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
-            Self::NoAnswer => Failure::Unavailable {
-                cause: format!("no answer to `{}` within {} s", procedure.name, limits::CALL_TIMEOUT.as_secs()),
-            },
+            Self::Changed => failed("its parameters or columns are not those it had when the node started".to_owned()),
+            Self::NoAnswer => {
+                let (name, seconds) = (&procedure.name, limits::CALL_TIMEOUT.as_secs());
+                database.unavailable(format!("no answer to `{name}` within {seconds} s"))
+            }
             Self::Postgres(error) => match error.code() {
                 // No SQLSTATE: the connection broke, or the answer could not be read.
-                None if error.is_closed() || broken(&error) => Failure::Unavailable { cause: chain(&error) },
-                Some(code) if passing(code) => {
-                    Failure::Unavailable { cause: format!("{}: {}", code.code(), chain(&error)) }
-                }
+                None if error.is_closed() || broken(&error) => database.unavailable(chain(&error)),
+                Some(code) if passing(code) => database.unavailable(format!("{}: {}", code.code(), chain(&error))),
                 Some(code) => failed(format!("{}: {}", code.code(), chain(&error))),
                 None => failed(chain(&error)),
             },
@@ -130,7 +151,9 @@ fn broken(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Classes of SQLSTATE that pass by themselves: connection, rollback (serialization, deadlock), resources, operator
-/// intervention (`statement_timeout`, shutdown), lock not available.
+/// intervention (`statement_timeout`, shutdown), system error; and a lock not to be had, and a standby that does not
+/// take writes yet.
 fn passing(code: &SqlState) -> bool {
-    matches!(&code.code()[..2], "08" | "40" | "53" | "57") || *code == SqlState::LOCK_NOT_AVAILABLE
+    matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
+        || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)
 }

@@ -1,9 +1,10 @@
-//! The pool: connections made ahead, each with its statements prepared, looked after while the node runs.
+//! The pool: connections made ahead, each with its statements prepared.
 //!
-//! `ready` is true only while the pool is warm. When the database goes away every wait for a connection is short, and
-//! the pool is warmed again when it is back.
+//! `ready` is true only while the pool is warm and the database answers. A caretaker with a connection of its own finds
+//! out (`look_after`): the pool's connections may all be busy without anything being wrong. While the database is away
+//! nobody waits for it: a call is refused at once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::bail;
@@ -24,14 +25,17 @@ use crate::limits;
 /// A pool of connections to one database.
 pub struct Database {
     pool: Pool,
-    target: Target,
-    procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
+    pub(super) target: Target,
+    procedures: Procedures,
     ready: AtomicBool,
-    /// Calls that were answered: while it moves, the database needs no probing.
-    pub(super) answered: Arc<AtomicU64>,
+    /// Whether the last call could not be answered: the log tells the edge.
+    pub(super) failing: AtomicBool,
     /// Calls that are under way, whether or not their clients are still there.
     pub(super) calls: TaskTracker,
 }
+
+/// What is prepared on every connection.
+type Procedures = Arc<RwLock<Vec<Arc<Procedure>>>>;
 
 impl Database {
     /// Makes the pool; no connection is made yet.
@@ -39,7 +43,7 @@ impl Database {
     /// # Errors
     /// Never in practice: the pool's builder only refuses timeouts without a runtime.
     pub fn new(target: &Target, connections: usize) -> anyhow::Result<Self> {
-        let procedures = Arc::new(RwLock::new(Vec::new()));
+        let procedures = Procedures::default();
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(target.serving(), NoTls, manager_config);
         let pool = Pool::builder(manager)
@@ -55,7 +59,7 @@ impl Database {
             target: target.clone(),
             procedures,
             ready: AtomicBool::new(false),
-            answered: Arc::default(),
+            failing: AtomicBool::new(false),
             calls: TaskTracker::new(),
         })
     }
@@ -76,10 +80,10 @@ impl Database {
             let starting = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
             let refused = error.code().is_some_and(|code| !starting.contains(&code));
             if refused || Instant::now() > deadline {
-                bail!("cannot connect to the database {}: {}", self.target, chain(&error));
+                bail!("cannot connect to the database {}: {error}", self.target);
             }
             if !std::mem::replace(&mut told, true) {
-                tracing::warn!(database = %self.target, cause = chain(&error), "waiting for the database");
+                tracing::warn!(database = %self.target, cause = %error, "waiting for the database");
             }
             tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
         }
@@ -90,18 +94,31 @@ impl Database {
     /// # Errors
     /// Why it cannot be granted.
     pub async fn describe(&self, name: &str) -> Result<Procedure, Unusable> {
-        let client = self.acquire().await.map_err(|e| Unusable::Unknown(name.to_owned(), e.to_string()))?;
-        procedure::describe(&client, name).await
+        let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
+        let client = self.take().await.map_err(|error| unknown(error.to_string()))?;
+        timeout(limits::DATABASE_ANSWER_TIMEOUT, procedure::describe(&client, name))
+            .await
+            .unwrap_or_else(|_| Err(unknown("no answer".to_owned())))
     }
 
     /// Makes all connections and prepares the statements of these procedures on each of them. From here on the
     /// database is ready, until a probe fails.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] when one of the connections cannot be made.
-    pub async fn warm(&self, procedures: Vec<Arc<Procedure>>) -> Result<(), Failure> {
+    /// When that does not succeed in the time a node has to start.
+    pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
-        self.warm_all().await
+        // What `describe` used has nothing prepared yet.
+        self.pool.retain(|_, _| false);
+        let deadline = Instant::now() + limits::DATABASE_START_TIMEOUT;
+        while let Err(failure) = self.warm().await {
+            if Instant::now() > deadline {
+                bail!("the pool of {} connections cannot be filled: {failure}", self.pool.status().max_size);
+            }
+            tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
+        }
+        self.ready.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether the pool is warm and the database answers.
@@ -109,17 +126,12 @@ impl Database {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Probes the database and warms the pool again after it was away. Runs until it is dropped.
+    /// Probes the database, and fills the pool again when connections were lost. Runs until it is dropped.
     pub async fn look_after(&self) {
-        let mut answered = 0;
+        let mut probe = None;
         loop {
             tokio::time::sleep(limits::POOL_PROBE_INTERVAL).await;
-            let now = self.answered.load(Ordering::Relaxed);
-            if now != answered && self.is_ready() {
-                answered = now;
-                continue;
-            }
-            let outcome = if self.is_ready() { self.probe().await } else { self.warm_all().await };
+            let outcome = self.probe(&mut probe).await;
             match (outcome, self.is_ready()) {
                 (Ok(()), false) => {
                     self.ready.store(true, Ordering::Relaxed);
@@ -127,6 +139,8 @@ impl Database {
                 }
                 (Err(failure), true) => {
                     self.ready.store(false, Ordering::Relaxed);
+                    // Connections to a database that is silent look alive. Those in use end by their own timeout.
+                    self.pool.retain(|_, _| false);
                     tracing::error!(database = %self.target, cause = %failure, "database is away");
                 }
                 _ => {}
@@ -134,57 +148,78 @@ impl Database {
         }
     }
 
-    /// No further call is taken, and those under way have ended, when this returns.
+    /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.
     pub async fn drain(&self) {
         self.calls.close();
         self.calls.wait().await;
         self.pool.close();
     }
 
-    /// A connection of the pool.
+    /// A connection for a call. At once a failure while the database is away.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
-        let unavailable = |cause: String| Failure::Unavailable { cause: format!("{}: {cause}", self.target) };
+        if !self.is_ready() {
+            return Err(self.unavailable("it is away"));
+        }
+        self.take().await
+    }
+
+    pub(super) fn unavailable(&self, cause: impl std::fmt::Display) -> Failure {
+        Failure::Unavailable { cause: format!("{}: {cause}", self.target) }
+    }
+
+    async fn take(&self) -> Result<Client, Failure> {
         match timeout(limits::ACQUIRE_TIMEOUT, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(PoolError::Backend(error))) => Err(unavailable(chain(&error))),
-            Ok(Err(error)) => Err(unavailable(error.to_string())),
-            Err(_) => Err(unavailable(format!("no connection within {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
+            Ok(Err(PoolError::Backend(error))) => Err(self.unavailable(chain(&error))),
+            Ok(Err(PoolError::PostCreateHook(HookError::Backend(error)))) => Err(self.unavailable(chain(&error))),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(_) => Err(self.unavailable(format!("no connection in {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
         }
     }
 
-    async fn warm_all(&self) -> Result<(), Failure> {
-        // All at once: a connection that is given back would be handed out again.
-        let connections = try_join_all((0..self.pool.status().max_size).map(|_| self.acquire())).await?;
-        let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for connection in &connections {
-            for procedure in &procedures {
-                connection
-                    .prepare_cached(&procedure.sql)
-                    .await
-                    .map_err(|error| Failure::Unavailable { cause: chain(&error) })?;
+    /// One question on the caretaker's own connection. When that was lost, so were connections of the pool: it is made
+    /// anew and the pool is filled.
+    async fn probe(&self, probe: &mut Option<tokio_postgres::Client>) -> Result<(), Failure> {
+        if let Some(client) = probe {
+            let answer = timeout(limits::CONNECT_TIMEOUT, client.check_connection()).await;
+            if matches!(answer, Ok(Ok(()))) && self.is_ready() {
+                return Ok(());
             }
         }
-        self.ready.store(true, Ordering::Relaxed);
-        Ok(())
+        *probe = None;
+        let client = timeout(limits::CONNECT_TIMEOUT, self.target.connect())
+            .await
+            .map_err(|_| self.unavailable("no answer to a probe"))?
+            .map_err(|error| self.unavailable(error))?;
+        *probe = Some(client);
+        self.pool.retain(|connection, _| !connection.is_closed());
+        self.warm().await
     }
 
-    async fn probe(&self) -> Result<(), Failure> {
-        let connection = self.acquire().await?;
-        match timeout(limits::CONNECT_TIMEOUT, connection.check_connection()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::Unavailable { cause: chain(&error) }),
-            Err(_) => Err(Failure::Unavailable { cause: "no answer to a probe".to_owned() }),
-        }
+    /// Makes the connections that are missing, with their statements. The idle ones are held meanwhile, a few
+    /// milliseconds: the pool would hand them out instead of making new ones. Those in use are left alone.
+    async fn warm(&self) -> Result<(), Failure> {
+        let status = self.pool.status();
+        let missing = status.max_size.saturating_sub(status.size);
+        try_join_all((0..status.available + missing).map(|_| self.take())).await?;
+        Ok(())
     }
 }
 
-/// Prepares every statement as a connection is made, so that no request pays for it.
-fn prepare_all(procedures: Arc<RwLock<Vec<Arc<Procedure>>>>) -> Hook {
+/// Prepares every statement as a connection is made, so that no request pays for it. A procedure that was dropped or
+/// revoked meanwhile fails by itself when it is called; it does not take the other handlers with it.
+fn prepare_all(procedures: Procedures) -> Hook {
     Hook::async_fn(move |connection: &mut ClientWrapper, _| {
         let procedures = procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
             for procedure in procedures {
-                connection.prepare_cached(&procedure.sql).await.map_err(HookError::Backend)?;
+                match connection.prepare_cached(&procedure.sql).await {
+                    Ok(_) => {}
+                    Err(error) if error.code().is_some() => {
+                        tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
+                    }
+                    Err(error) => return Err(HookError::Backend(error)),
+                }
             }
             Ok(())
         })

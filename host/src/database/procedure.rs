@@ -1,8 +1,8 @@
 //! What may be called: a function of the database as its catalogue describes it. A procedure that is missing,
 //! overloaded, not executable or of a shape the contract cannot carry is refused before anything serves.
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Column, Statement};
 
 use super::target::chain;
 use super::value;
@@ -105,6 +105,14 @@ impl Procedure {
                 .map_err(|mismatch| format!("argument {} of `{}`: {mismatch}", index + 1, self.name))?;
         }
         Ok(())
+    }
+}
+
+impl Procedure {
+    /// Whether a statement that was prepared later is still of the shape that was checked at the start.
+    pub(super) fn matches(&self, statement: &Statement) -> bool {
+        let supported = |column: &Column| value::supported(column.type_());
+        statement.params() == self.parameters && statement.columns().iter().all(supported)
     }
 }
 

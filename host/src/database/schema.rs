@@ -15,7 +15,7 @@ use super::target::{Target, chain};
 /// The file and, where Postgres tells it, the line.
 pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
     let files = files(folder)?;
-    let mut client = target.connect().await.map_err(|e| anyhow!("cannot connect to {target}: {}", chain(&e)))?;
+    let mut client = target.connect().await.map_err(|e| anyhow!("cannot connect to {target}: {e}"))?;
     let transaction = client.transaction().await?;
     for file in files {
         let sql = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -36,7 +36,7 @@ pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// When the role may not.
 pub async fn create(maintenance: &Target, name: &str) -> anyhow::Result<()> {
-    let client = maintenance.connect().await.map_err(|e| anyhow!("cannot connect to {maintenance}: {}", chain(&e)))?;
+    let client = maintenance.connect().await.map_err(|e| anyhow!("cannot connect to {maintenance}: {e}"))?;
     if client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
         client.batch_execute(&format!("CREATE DATABASE {}", quoted(name))).await?;
     }

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, NoTls};
 
 use crate::config::Secret;
@@ -59,9 +61,11 @@ impl Target {
     /// One connection outside the pool. Its task ends with the client.
     ///
     /// # Errors
-    /// When the database does not take it.
-    pub(super) async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+    /// When the database does not take it, or does not answer.
+    pub(super) async fn connect(&self) -> Result<tokio_postgres::Client, Unreachable> {
+        // The config's own timeout ends with the socket's connect; the start-up exchange has none.
+        let connected = timeout(limits::DATABASE_ANSWER_TIMEOUT, self.config.connect(NoTls)).await;
+        let (client, connection) = connected.map_err(|_| Unreachable::Silent)?.map_err(Unreachable::Refused)?;
         // The client sees the error of a connection that breaks; nobody waits for this task.
         tokio::spawn(connection);
         Ok(client)
@@ -73,6 +77,27 @@ impl Target {
             None => more.to_owned(),
         };
         self.config.options(options);
+    }
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    /// The socket, or Postgres, refused it.
+    #[error("{}", chain(.0))]
+    Refused(tokio_postgres::Error),
+    /// Nothing answered.
+    #[error("no answer within {} s", limits::DATABASE_ANSWER_TIMEOUT.as_secs())]
+    Silent,
+}
+
+impl Unreachable {
+    /// What Postgres said, if it was Postgres.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::Silent => None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contract's values on the wire of Postgres, both ways, in its binary format; json, jsonb and uuid go out as
 //! text, so that Postgres itself judges them.
 //!
-//! A value is checked against its parameter before anything is sent: what does not fit is the guest's fault.
+//! A value is checked against its parameter before anything is sent (`check`): what does not fit is the guest's fault.
 
 use std::error::Error;
 
@@ -88,19 +88,22 @@ impl ToSql for Argument<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match (self.0, ty) {
             (Value::Null, _) => return Ok(IsNull::Yes),
-            (Value::Boolean(b), _) => out.extend_from_slice(&[u8::from(*b)]),
+            (Value::Boolean(b), &Type::BOOL) => out.extend_from_slice(&[u8::from(*b)]),
             (Value::Integer(n), &Type::INT2) => out.extend_from_slice(&i16::try_from(*n)?.to_be_bytes()),
             (Value::Integer(n), &Type::INT4) => out.extend_from_slice(&i32::try_from(*n)?.to_be_bytes()),
-            (Value::Integer(n), _) => out.extend_from_slice(&n.to_be_bytes()),
+            (Value::Integer(n), &Type::INT8) => out.extend_from_slice(&n.to_be_bytes()),
             #[expect(clippy::cast_possible_truncation, reason = "real is less precise; that is the procedure's choice")]
             (Value::Float(x), &Type::FLOAT4) => out.extend_from_slice(&(*x as f32).to_be_bytes()),
-            (Value::Float(x), _) => out.extend_from_slice(&x.to_be_bytes()),
-            (Value::Text(text), _) => out.extend_from_slice(text.as_bytes()),
-            (Value::Bytes(bytes), _) => out.extend_from_slice(bytes),
-            (Value::Timestamp(us), _) => {
+            (Value::Float(x), &Type::FLOAT8) => out.extend_from_slice(&x.to_be_bytes()),
+            (Value::Text(text), ty) if matches!(kind(ty), Some(Kind::Text | Kind::Parsed)) => {
+                out.extend_from_slice(text.as_bytes());
+            }
+            (Value::Bytes(bytes), &Type::BYTEA) => out.extend_from_slice(bytes),
+            (Value::Timestamp(us), &Type::TIMESTAMP | &Type::TIMESTAMPTZ) => {
                 let us = us.checked_sub(POSTGRES_EPOCH_US).ok_or("timestamp out of range")?;
                 out.extend_from_slice(&us.to_be_bytes());
             }
+            (value, ty) => return Err(format!("{} does not fit {}", shown(value), ty.name()).into()),
         }
         Ok(IsNull::No)
     }

@@ -40,15 +40,24 @@ impl Cache {
     /// The compiled form of the component with this digest, when there is one for this very engine.
     pub(super) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
         let path = self.path(engine, digest);
-        if !path.exists() {
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        // It may be older than the folder's privacy: somebody else's file is not taken.
+        let ours = metadata.is_file() && metadata.uid() == nix::unistd::geteuid().as_raw();
+        if !ours || metadata.mode() & 0o022 != 0 {
+            tracing::warn!(path = %path.display(), "compiled component not taken: others could have written it");
             return None;
         }
         #[expect(unsafe_code, reason = "wasmtime trusts the file; `open` saw to it that only we can have written it")]
-        // SAFETY: the file lies in a folder that only this user can write to, was written whole by `keep` (renamed
-        // into place, never changed after), and wasmtime itself checks that this engine's version made it.
+        // SAFETY: the file is ours alone and lies in a folder that only this user can write to, was written whole by
+        // `keep` (renamed into place, never changed after), and wasmtime itself checks that this engine's version
+        // made it.
         let compiled = unsafe { Compiled::deserialize_file(engine.inner(), &path) };
         compiled
-            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "compiled component not usable"))
+            .inspect_err(|error| {
+                tracing::warn!(path = %path.display(), %error, "compiled component not usable, compiling again");
+                // Removed, not overwritten: a node that has it mapped keeps its pages.
+                let _ = std::fs::remove_file(&path);
+            })
             .ok()
     }
 

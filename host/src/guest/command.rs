@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::engine::{self, Engine};
+use super::wasi;
 use crate::limits;
 
 /// A compiled command.
@@ -53,6 +54,8 @@ impl Command {
             .with_context(|| format!("{} is not a component", path.display()))?;
         let mut linker = Linker::<State>::new(engine.inner());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(anyhow::Error::from)?;
+        // Epochs interrupt the guest, not the host it waits in: a test that sleeps would have no end.
+        wasi::refuse_waiting(&mut linker).map_err(anyhow::Error::from)?;
         let pre = linker
             .instantiate_pre(&compiled)
             .and_then(CommandPre::new)

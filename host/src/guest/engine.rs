@@ -61,7 +61,7 @@ pub(super) fn ticks(deadline: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
 }
 
-/// Stack of a command: a test harness formats with it. Its runner has a thread of four times this.
+/// Stack of a command: a test harness formats with it. It runs on the main thread, which has 8 MiB.
 pub(super) const COMMAND_STACK_BYTES: usize = 512 * 1024;
 
 /// Settings are written out also where they equal wasmtime's default: a new wasmtime must not change them silently.

@@ -70,7 +70,7 @@ impl Component {
 
 impl Guest {
     fn new(limits: &HandlerLimits, wasi: bool) -> Self {
-        Self { limiter: Limiter::new(limits), wasi: wasi.then(|| Box::default()) }
+        Self { limiter: Limiter::new(limits), wasi: wasi.then(Box::default) }
     }
 }
 
@@ -101,7 +101,7 @@ fn panic_message(error: &wasmtime::Error, store: &Store<Guest>) -> Option<String
         let data = memory.data(store);
         let start = data.windows(PANIC_MAGIC.len()).position(|window| window == PANIC_MAGIC)? + PANIC_MAGIC.len();
         let length = u32::from_le_bytes(data.get(start..start + 4)?.try_into().ok()?) as usize;
-        let text = data.get(start + 4..start + 4 + length.min(limits::PANIC_BYTES_MAX))?;
+        let text = data.get(start + 4..start + 4 + length.min(limits::LAST_WORDS_BYTES_MAX))?;
         Some(String::from_utf8_lossy(text).into_owned())
     })
 }

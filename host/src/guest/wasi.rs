@@ -31,20 +31,23 @@ impl Default for Closed {
             .secure_random(seeded())
             .insecure_random(seeded())
             .insecure_random_seed(0)
-            .max_random_size(limits::GUEST_OUTPUT_BYTES_MAX as u64)
+            .max_random_size(limits::GUEST_RANDOM_BYTES_MAX)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { ctx, table: ResourceTable::new(), output }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::GUEST_RESOURCES_MAX);
+        Self { ctx, table, output }
     }
 }
 
 impl Closed {
-    /// What the guest printed, if anything.
+    /// The end of what the guest printed, if it printed anything.
     pub fn output(&self) -> Option<String> {
         let bytes = self.output.contents();
-        (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned())
+        let end = &bytes[bytes.len().saturating_sub(limits::LAST_WORDS_BYTES_MAX)..];
+        (!end.is_empty()).then(|| String::from_utf8_lossy(end).trim_end().to_owned())
     }
 }
 
@@ -54,12 +57,20 @@ impl Closed {
 /// When wasmtime refuses a definition.
 pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    refuse_waiting(linker)
+}
+
+/// Lets a guest trap that waits for a clock.
+///
+/// # Errors
+/// When wasmtime refuses a definition.
+pub fn refuse_waiting<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     // A wait would leave the deadline behind: epochs interrupt the guest, not the host it waits in.
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {
         clock.func_wrap(name, |_, (_,): (u64,)| -> wasmtime::Result<(Resource<wasmtime_wasi::p2::DynPollable>,)> {
-            Err(wasmtime::Error::msg("a handler cannot wait: its clock stands still"))
+            Err(wasmtime::Error::msg("a guest cannot wait for a clock"))
         })?;
     }
     linker.allow_shadowing(false);

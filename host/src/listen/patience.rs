@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,9 +13,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits;
 
-/// Whether a request is being answered on a connection: then nobody waits for headers.
+/// How far a connection is, counted: even while it waits for a request, odd while it answers one. A count and not a
+/// flag, so that a request that came and went between two reads is noticed.
 #[derive(Clone, Default)]
-pub struct Phase(Arc<AtomicBool>);
+pub struct Phase(Arc<AtomicU64>);
 
 /// A request is being answered, until this is dropped.
 pub struct Busy(Phase);
@@ -23,18 +24,18 @@ pub struct Busy(Phase);
 impl Phase {
     /// Called when a request's headers are there.
     pub fn busy(&self) -> Busy {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
         Busy(self.clone())
     }
 
-    fn is_busy(&self) -> bool {
+    fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -42,6 +43,7 @@ impl Drop for Busy {
 pub struct Patience<S> {
     stream: S,
     phase: Phase,
+    seen: u64,
     head: Clock,
     write: Clock,
 }
@@ -49,7 +51,7 @@ pub struct Patience<S> {
 impl<S> Patience<S> {
     /// Watches a stream.
     pub fn new(stream: S, phase: Phase) -> Self {
-        Self { stream, phase, head: Clock::default(), write: Clock::default() }
+        Self { stream, phase, seen: 0, head: Clock::default(), write: Clock::default() }
     }
 }
 
@@ -58,8 +60,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is_busy() {
+        let count = this.phase.count();
+        if this.seen != count {
+            this.seen = count;
             this.head.stop();
+        }
+        if count % 2 == 1 {
             return read;
         }
         if read.is_ready() && buf.filled().len() > before {
@@ -73,13 +79,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Patience<S> {
+    /// The clock runs from the first write that had to wait to the end of the response: a client that takes a byte
+    /// now and then does not start it anew.
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write.stop();
-            return written;
+        if written.is_pending() {
+            self.write.start(limits::WRITE_TIMEOUT);
         }
-        self.write.start(limits::WRITE_TIMEOUT);
-        self.write.check(cx).map(Err)
+        match self.write.check(cx) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => written,
+        }
     }
 }
 
@@ -107,6 +116,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        // hyper flushes the stream when all it had was written.
+        if flushed.is_ready() {
+            this.write.stop();
+        }
         this.written(cx, flushed)
     }
 

@@ -174,7 +174,7 @@ fn settings(care: Care) -> impl Iterator<Item = &'static str> {
         "listen_addresses=",
         "unix_socket_permissions=0700",
         // 64 connections for a node, twice, and a test per core with a pool of its own.
-        "max_connections=200",
+        "max_connections=500",
         // The whole working set is a few pages; the default is 128 MB.
         "shared_buffers=32MB",
         "timezone=UTC",

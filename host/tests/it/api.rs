@@ -192,6 +192,7 @@ async fn a_body_of_exactly_the_limit_passes_and_one_byte_more_is_413() {
     assert_eq!(api.transacao("1", padded(8192)).await.status, 200);
     assert_error(&api.transacao("1", padded(8193)).await, 413, "one byte too long");
     assert_eq!(api.database.ledger_rows(1).await, 1);
+    api.database.assert_ledger_holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,6 +161,26 @@ fn all_configuration_mistakes_are_told_at_once() {
     }
     let (success, _, told) = run(galo().arg("serve"));
     assert!(!success && told.contains("DATABASE_URL: it is not set"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = galo();
+    dev.args(["dev", "--fresh", "--listen", "x"]).env("DATABASE_URL", "host=h user=u").current_dir(folder.path());
+    let (success, _, told) = run(&mut dev);
+    assert!(!success && told.contains("has 3 mistakes") && told.contains("is not in a checkout"), "{told}");
+    assert!(told.contains("--fresh: the database of DATABASE_URL is not thrown away"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not() {
+    let database = TestDatabase::new().await;
+    let mut command = galo();
+    command.args(["serve"]).env("HOME", "/proc/none").env_remove("XDG_CACHE_HOME");
+    let program = Program::serve_with(command, &database, handlers(Profile::Release));
+    assert!(program.log().contains("components are compiled at every start"), "{}", program.log());
+    let mut command = galo();
+    command.args(["serve", "--cache", "/proc/none", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handlers"]);
+    command.arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
+    let (success, _, told) = run(&mut command);
+    assert!(!success && told.contains("cannot make the cache folder /proc/none"), "{told}");
 }
 
 #[test]

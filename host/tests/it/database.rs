@@ -9,8 +9,12 @@ use galo::build::Profile;
 use galo::config::Secret;
 use galo::contract::Value;
 use galo::database::{self, Database, Target};
+use galo::dev::SERVICE_ROLE;
 use galo::postgres::{Cluster, Data, SUPERUSER};
-use galo::serve;
+use galo::{limits, serve};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use crate::fixture::calling;
 use crate::harness::{
@@ -30,29 +34,103 @@ async fn until_status(node: &TestNode, path: &str, status: u16, within: Duration
     }
 }
 
+/// A Postgres that one test may stop and start, always on the same path.
+struct OwnPostgres {
+    folder: TempDir,
+    cluster: Cluster,
+}
+
+impl OwnPostgres {
+    async fn start() -> Self {
+        let (folder, data) = scratch("data");
+        let cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), Data::Lasting(data)).unwrap());
+        let own = Self { folder, cluster };
+        own.link();
+        database::create(&own.target(SUPERUSER, "postgres"), "rinha").await.unwrap();
+        database::apply(&own.target(SUPERUSER, "rinha"), &checkout().root.join("sql")).await.unwrap();
+        own
+    }
+
+    fn link(&self) {
+        let socket = self.folder.path().join("socket");
+        let _ = std::fs::remove_file(&socket);
+        std::os::unix::fs::symlink(&self.cluster.socket, socket).unwrap();
+    }
+
+    fn stop(&mut self) {
+        tokio::task::block_in_place(|| self.cluster.stop());
+    }
+
+    fn start_again(&mut self) {
+        let data = Data::Lasting(self.folder.path().join("data"));
+        self.cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), data).unwrap());
+        self.link();
+    }
+
+    fn url(&self, user: &str, database: &str) -> String {
+        format!("host={} user={user} dbname={database}", self.folder.path().join("socket").display())
+    }
+
+    fn target(&self, user: &str, database: &str) -> Target {
+        Target::parse(&Secret::new(self.url(user, database))).unwrap()
+    }
+
+    async fn node(&self) -> TestNode {
+        let settings = settings(handlers(Profile::Release));
+        TestNode { running: serve::start(&settings, &self.target(SERVICE_ROLE, "rinha"), engine()).await.unwrap() }
+    }
+
+    /// Sends a signal to every process of the cluster.
+    fn signal(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.folder.path().join("data/data/postmaster.pid")).unwrap();
+        let postmaster = pid.lines().next().unwrap().to_owned();
+        let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            let parent = stat.rsplit(") ").next()?.split(' ').nth(1)? == postmaster;
+            parent.then(|| stat.split(' ').next().unwrap().to_owned())
+        });
+        for pid in children.chain([postmaster.clone()]) {
+            kill(Pid::from_raw(pid.parse().unwrap()), signal).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_falls_silent_gives_503_at_once_when_that_was_noticed() {
+    // Given a Postgres whose processes are all stopped, when a probe found it silent, then calls are refused at once,
+    // and go on being refused; when it goes on, then there is service within two seconds.
+    let own = OwnPostgres::start().await;
+    let node = own.node().await;
+    own.signal(Signal::SIGSTOP);
+    until_ready_is(&node, 503, Duration::from_secs(3)).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        let asked = Instant::now();
+        assert_eq!(node.get("/clientes/1/extrato").await.status, 503);
+        assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+        assert_eq!(node.admin("/ready").await.status, 503);
+    }
+    own.signal(Signal::SIGCONT);
+    until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
+}
+
+async fn until_ready_is(node: &TestNode, status: u16, within: Duration) {
+    let begun = Instant::now();
+    while node.admin("/ready").await.status != status {
+        assert!(begun.elapsed() < within, "/ready is not {status} after {within:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it_is_back() {
     // Given a node on a Postgres of its own, when Postgres stops, then every request has its 503 within a second; when
     // it is back, then there is service within two seconds, and nothing that was acknowledged is missing.
-    let (folder, data) = scratch("data");
-    let socket = folder.path().join("socket");
-    let start = |socket: &Path| {
-        let cluster = Cluster::start(Path::new(GALO), Data::Lasting(data.clone())).unwrap();
-        let _ = std::fs::remove_file(socket);
-        std::os::unix::fs::symlink(&cluster.socket, socket).unwrap();
-        cluster
-    };
-    let mut cluster = tokio::task::block_in_place(|| start(&socket));
-    let url = |user: &str, database: &str| format!("host={} user={user} dbname={database}", socket.display());
-    let target = |user: &str, database: &str| Target::parse(&Secret::new(url(user, database))).unwrap();
-    database::create(&target(SUPERUSER, "postgres"), "rinha").await.unwrap();
-    database::apply(&target(SUPERUSER, "rinha"), &checkout().root.join("sql")).await.unwrap();
-    let running =
-        serve::start(&settings(handlers(Profile::Release)), &target("galo", "rinha"), engine()).await.unwrap();
-    let node = TestNode { running };
+    let mut own = OwnPostgres::start().await;
+    let node = own.node().await;
     assert_eq!(node.post("/clientes/1/transacoes", transacao(5, "c", "x")).await.status, 200);
 
-    tokio::task::block_in_place(|| cluster.stop());
+    own.stop();
     for _ in 0..5 {
         let begun = Instant::now();
         let answers = join_all((0..10).map(|_| node.post("/clientes/1/transacoes", transacao(1, "c", "x")))).await;
@@ -61,23 +139,18 @@ async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it
         }
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
-    let begun = Instant::now();
-    while node.admin("/ready").await.text() != "the database is away\n" {
-        assert!(begun.elapsed() < Duration::from_secs(5), "still ready");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_ready_is(&node, 503, Duration::from_secs(2)).await;
+    assert_eq!(node.admin("/ready").await.text(), "the database is away\n");
 
-    let _cluster = tokio::task::block_in_place(|| start(&socket));
+    own.start_again();
     let took = until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    let begun = Instant::now();
-    while node.admin("/ready").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(2), "still not ready");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    assert_eq!(node.admin("/ready").await.status, 200);
     assert_eq!(node.get("/clientes/1/extrato").await.json()["saldo"]["total"], 5);
-    let rows = connect(&url(SUPERUSER, "rinha")).await.query("SELECT FROM rinha.transacoes", &[]).await.unwrap();
-    assert_eq!(rows.len(), 1);
+    let owner = connect(&own.url(SUPERUSER, "rinha")).await;
+    assert_eq!(owner.query("SELECT FROM rinha.transacoes", &[]).await.unwrap().len(), 1);
+    let check = std::fs::read_to_string(checkout().root.join("sql/check/ledger.sql")).unwrap();
+    assert!(owner.query(&check, &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +180,12 @@ async fn a_busy_pool_gives_503_within_a_second() {
         }
         let begun = Instant::now();
         let answer = node.get("/clientes/2/extrato").await;
-        (answer.status.as_u16(), begun.elapsed())
+        let took = begun.elapsed();
+        // Busy is not away: the node stays ready through several probes.
+        while begun.elapsed() < limits::POOL_PROBE_INTERVAL * 2 {
+            assert_eq!(node.admin("/ready").await.status, 200);
+        }
+        (answer.status.as_u16(), took)
     };
     let (held, (status, took)) = tokio::join!(held, late);
     assert_eq!(status, 503);
@@ -145,6 +223,34 @@ async fn ddl_under_a_running_node_costs_no_request() {
         let answers = join_all((0..16).map(|_| node.get("/um"))).await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_changed_its_shape_is_not_called() {
+    // Given a procedure that records something, when it gets a column that the contract cannot carry, then it is not
+    // called at all: a 500 must not hide a recorded call.
+    let (database, node) = um("integer LANGUAGE sql AS 'SELECT 1'").await;
+    database.execute("CREATE TABLE feito (x int)").await;
+    let numeric = "numeric LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO feito VALUES (1); SELECT 2.5'";
+    database.execute(&format!("BEGIN; DROP FUNCTION um(); {}; COMMIT", create(numeric))).await;
+    for _ in 0..8 {
+        assert_eq!(node.get("/um").await.status, 500);
+    }
+    let done: i64 = database.owner().await.query_one("SELECT count(*) FROM feito", &[]).await.unwrap().get(0);
+    assert_eq!(done, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_is_gone_does_not_take_the_others_with_it() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    database.execute("DROP FUNCTION cliente_existe(integer)").await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
+    database.owner().await.query(kill, &[]).await.unwrap();
+    until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
+    assert_eq!(node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await.status, 200);
+    assert_eq!(node.post("/clientes/1/transacoes", "").await.status, 500);
+    database.assert_ledger_holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,9 +76,20 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
 async fn dev_uses_the_database_it_is_given() {
     let copy = Copy::new("given-database");
     let database = TestDatabase::new().await;
-    let mut program = dev(&copy, &[], Some(&database.owner_url()));
+    // Given an owner that is no superuser, as one has in a database that somebody else runs.
+    database
+        .execute(
+            "CREATE ROLE dono LOGIN CREATEROLE;
+             GRANT rinha_owner, galo TO dono WITH ADMIN OPTION;
+             ALTER SCHEMA public OWNER TO dono;
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO dono', current_database()); END $$",
+        )
+        .await;
+    let owner = database.owner_url().replace("postgres@", "dono@");
+    let mut program = dev(&copy, &[], Some(&owner));
     assert_eq!(credit(&program).await.status, 200);
     assert_eq!(database.ledger_rows(1).await, 1);
+    database.assert_ledger_holds().await;
     // It acts as the service's role there too.
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
     assert_eq!(database.owner().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);

@@ -51,10 +51,12 @@ async fn a_body_that_does_not_arrive_does_not_hold_the_drain_up() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
-    stream.write_all(b"POST /clientes/1/transacoes HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
-    while node.running.node.metrics.in_flight.get() < 1 {
-        tokio::task::yield_now().await;
-    }
+    let head = "POST /clientes/1/transacoes HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It says so when it waits for the body.
+    let mut proceed = [0; 25];
+    stream.read_exact(&mut proceed).await.unwrap();
+    assert_eq!(&proceed, b"HTTP/1.1 100 Continue\r\n\r\n");
     let begun = Instant::now();
     assert_eq!(node.stop().await, Outcome::Graceful);
     assert!(begun.elapsed() < galo::limits::DRAIN_GRACE);

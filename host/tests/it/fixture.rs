@@ -1,11 +1,13 @@
 //! Misbehaving guests as a few lines of text: the bodies of the two functions as core wasm, wrapped into a component
 //! of the handler's world the way the toolchain does it.
 
+use std::borrow::Cow;
+
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The two functions of a guest, and what stands beside them in its module.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Guest<'a> {
     /// The body of `prepare`; must leave the address of a plan.
     pub prepare: &'a str,
@@ -14,14 +16,14 @@ pub struct Guest<'a> {
     /// Further items of the module: data, imports, globals. Imports come first in a module, so they go here.
     pub imports: &'a str,
     /// Data, globals, start functions.
-    pub items: &'a str,
+    pub items: Cow<'a, str>,
     /// Pages of memory, and the most it may grow to.
     pub memory: &'a str,
 }
 
 impl Default for Guest<'_> {
     fn default() -> Self {
-        Self { prepare: "unreachable", respond: "unreachable", imports: "", items: "", memory: "1" }
+        Self { prepare: "unreachable", respond: "unreachable", imports: "", items: Cow::Borrowed(""), memory: "1" }
     }
 }
 
@@ -55,7 +57,7 @@ impl Guest<'_> {
 ///
 /// A plan lies in memory as: the case at 0 (0 reply, 1 call); of a response the status at 4, headers (address, count)
 /// at 8, body (address, length) at 16; of a call procedure at 4, arguments at 12, carry at 20.
-pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> Vec<u8> {
+pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> Guest<'static> {
     let (low, high) = (status & 0xff, status >> 8);
     let (name, value) = header.unwrap_or_default();
     let count = u8::from(header.is_some());
@@ -69,7 +71,7 @@ pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> V
         word(u32::try_from(name_bytes).unwrap()),
         word(u32::try_from(value_bytes).unwrap()),
     );
-    Guest { prepare: "i32.const 1024", items: &items, ..Guest::default() }.component()
+    Guest { prepare: "i32.const 1024", items: items.into(), ..Guest::default() }
 }
 
 /// A guest that calls a procedure without arguments, and answers 200 to whatever it returned.
@@ -80,7 +82,7 @@ pub fn calling(procedure: &str) -> Vec<u8> {
            (data (i32.const 3072) "{procedure}")
            (data (i32.const 4096) "\c8\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")"#
     );
-    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: &items, ..Guest::default() }.component()
+    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }.component()
 }
 
 /// Four bytes, little endian, as a wat string writes them.

@@ -1,15 +1,21 @@
 //! Guests that misbehave: each costs one request a 500 or is refused at the start, and the node goes on.
 
 use galo::build::Profile;
-use galo::contract::{Plan, Request};
+use galo::contract::{Field, Plan, Request};
 use galo::failure::FaultKind;
 use galo::guest::component::verify;
-use galo::guest::{Component, Grants, Refusal};
+use galo::guest::{Cache, Component, Grants, Refusal};
 use galo::limits::HandlerLimits;
-use http::StatusCode;
+use http::{Method, StatusCode};
+use nix::sys::resource::{UsageWho, getrusage};
 
+use crate::cli::Program;
 use crate::fixture::{Guest, calling, encode_with, replying};
-use crate::harness::{Guests, TestDatabase, TestNode, checkout, engine, handlers};
+use crate::harness::{Answer, Guests, TestDatabase, TestNode, checkout, engine, handlers, scratch};
+
+async fn get(address: &str, path: &str) -> Answer {
+    crate::harness::request(address, Method::GET, path, "").await
+}
 
 const NO_GRANT: Grants = Grants { wasi: false };
 
@@ -47,10 +53,13 @@ fn a_guest_that_goes_wrong_is_told_apart_by_how() {
     let trap = Guest::default().component();
     let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
     let grows = Guest { prepare: "(drop (memory.grow (i32.const 1000))) i32.const 0", ..Guest::default() }.component();
-    let recursion =
-        Guest { items: "(func $f (result i32) (i32.add (call $f) (call $f)))", prepare: "call $f", ..Guest::default() };
+    let recursion = Guest {
+        items: "(func $f (result i32) (i32.add (call $f) (call $f)))".into(),
+        prepare: "call $f".into(),
+        ..Guest::default()
+    };
     // A body longer than the memory: its address range is not the guest's.
-    let lies = replying(200, None, 1 << 20);
+    let lies = replying(200, None, 1 << 20).component();
     for (component, kind, detail) in [
         (trap, FaultKind::Trap, "unreachable"),
         (endless, FaultKind::Deadline, "interrupt"),
@@ -67,9 +76,9 @@ fn a_guest_that_goes_wrong_is_told_apart_by_how() {
 #[test]
 fn a_reply_over_its_limit_is_a_fault_and_one_within_it_is_not() {
     let limits = HandlerLimits { reply_bytes_max: 20_000, ..HandlerLimits::default() };
-    let (kind, _) = fault(&replying(200, None, 20_001), limits);
+    let (kind, _) = fault(&replying(200, None, 20_001).component(), limits);
     assert_eq!(kind, FaultKind::Oversized);
-    let component = verify(engine(), &replying(200, None, 10_000), NO_GRANT, limits, None).unwrap();
+    let component = verify(engine(), &replying(200, None, 10_000).component(), NO_GRANT, limits, None).unwrap();
     assert!(matches!(component.prepare(&request()), Ok(Plan::Reply(_))));
 }
 
@@ -89,7 +98,8 @@ fn an_endless_loop_ends_at_its_deadline() {
 fn nothing_survives_a_call() {
     // Given a guest that counts its calls in a static, when it is called often, then each call is its first.
     let counter = Guest {
-        items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00")"#,
+        items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00")"#
+            .into(),
         prepare: "(i32.store8 (i32.const 4096) (i32.add (i32.load8_u (i32.const 4096)) (i32.const 1))) i32.const 1024",
         ..Guest::default()
     };
@@ -127,7 +137,7 @@ fn what_is_no_component_of_the_world_is_refused() {
 }
 
 fn verified_bytes() -> Vec<u8> {
-    replying(200, None, 0)
+    replying(200, None, 0).component()
 }
 
 #[test]
@@ -166,14 +176,14 @@ async fn a_fault_costs_one_request_a_500_and_the_next_is_served() {
     let guests = Guests::new()
         .add("trap", &Guest::default().component(), "")
         .add("endless", &endless.component(), "limits = { deadline_ms = 20 }")
-        .add("status", &replying(99, None, 0), "")
-        .add("status_high", &replying(600, None, 0), "")
-        .add("header", &replying(200, Some(("a b", "x")), 0), "")
-        .add("framing", &replying(200, Some(("content-length", "9")), 0), "")
-        .add("value", &replying(200, Some(("x", "\\0a")), 0), "")
+        .add("status", &replying(99, None, 0).component(), "")
+        .add("status_high", &replying(600, None, 0).component(), "")
+        .add("header", &replying(200, Some(("a b", "x")), 0).component(), "")
+        .add("framing", &replying(200, Some(("content-length", "9")), 0).component(), "")
+        .add("value", &replying(200, Some(("x", "\\0a")), 0).component(), "")
         .add("ungranted", &calling("extrato"), "")
         .add("arguments", &calling("extrato"), "procedures = [\"extrato\"]")
-        .add("good", &replying(204, Some(("x-y", "z")), 0), "");
+        .add("good", &replying(204, Some(("x-y", "z")), 0).component(), "");
     let node = TestNode::guests(&database, &guests).await;
     for name in ["trap", "endless", "status", "status_high", "header", "framing", "value", "ungranted", "arguments"] {
         let answer = node.get(&format!("/{name}")).await;
@@ -188,6 +198,80 @@ async fn a_fault_costs_one_request_a_500_and_the_next_is_served() {
     let shown = node.admin("/handlers").await.json();
     let faults: Vec<_> = shown.as_array().unwrap().iter().map(|handler| handler["faults"].as_i64().unwrap()).collect();
     assert_eq!(faults, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_handler_generation_and_cause_of_a_fault() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("armadilha", &Guest::default().component(), "");
+    let program = Program::serve(&database, guests.folder.path());
+    assert_eq!(get(&program.listen, "/armadilha").await.status, 500);
+    let line = program.wait_for("guest faulted");
+    for part in ["handler=\"armadilha\"", "generation=1", "phase=prepare", "kind=trap", "unreachable"] {
+        assert!(line.contains(part), "{part} is missing in: {line}");
+    }
+}
+
+#[test]
+fn a_call_costs_no_page_fault_in_steady_state() {
+    // Given a handler that was called often, when it is called 10,000 times more, then the kernel gave no page for it.
+    let bytes = std::fs::read(handlers(Profile::Release).join("extrato.wasm")).unwrap();
+    let component = verified(&bytes);
+    let request = || Request { parameters: vec![Field { name: "id".to_owned(), value: "1".to_owned() }], ..request() };
+    let calls = |count| {
+        for _ in 0..count {
+            assert!(matches!(component.prepare(&request()), Ok(Plan::Call(_))));
+        }
+    };
+    let faults = || getrusage(UsageWho::RUSAGE_THREAD).unwrap().minor_page_faults();
+    // Other tests use slots of the same pool, so a call may meet a slot it has not used: a few faults are theirs.
+    calls(1_000);
+    let before = faults();
+    calls(10_000);
+    let during = faults() - before;
+    assert!(during < 500, "{during} page faults in 10,000 calls");
+}
+
+#[test]
+fn a_compiled_component_is_kept_and_taken_from_a_private_folder_only() {
+    let (_folder, path) = scratch("cache");
+    let cache = Cache::open(&path).unwrap();
+    let load = |cache: &Cache, status| {
+        verify(engine(), &replying(status, None, 0).component(), NO_GRANT, HandlerLimits::default(), Some(cache))
+            .unwrap()
+    };
+    let files = || {
+        let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    // Given a component that was compiled once, when it is loaded again, then its file is used and not written again.
+    let digest = load(&cache, 200).digest.to_string();
+    let first = files();
+    assert_eq!(first.len(), 1);
+    let file = first.first().unwrap();
+    assert!(file.file_name().unwrap().to_str().unwrap().starts_with(&digest));
+    let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    let before = inode(file);
+    load(&cache, 200);
+    assert_eq!((files(), inode(file)), (first.clone(), before));
+    load(&cache, 201);
+    assert_eq!(files().len(), 2);
+    // A file that is no compiled component is replaced by another file, never changed in place.
+    std::fs::remove_file(file).unwrap();
+    std::fs::write(file, "garbage").unwrap();
+    let garbage = std::fs::File::open(file).unwrap();
+    assert!(matches!(load(&cache, 200).prepare(&request()), Ok(Plan::Reply(_))));
+    assert_ne!(std::fs::read(file).unwrap(), b"garbage");
+    assert_eq!(std::io::read_to_string(&garbage).unwrap(), "garbage");
+    // One that others could have written is not taken, though it is good.
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let before = inode(file);
+    assert!(matches!(load(&cache, 200).prepare(&request()), Ok(Plan::Reply(_))));
+    assert_eq!(inode(file), before);
+    // A folder that others may write to is refused: what lies there is run as native code.
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let told = Cache::open(&path).unwrap_err().to_string();
+    assert!(told.contains("others may write to the cache folder"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use galo::guest::{Component, Grants, Refusal};
 use galo::limits::HandlerLimits;
 use tempfile::TempDir;
 
-use crate::harness::{GALO, checkout, engine, galo, one_build_at_a_time};
+use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, engine, galo, one_build_at_a_time};
 
 /// A copy of the checkout, to be changed. It builds into our target folder, so that no dependency is compiled twice;
 /// Cargo tells its crates from ours by their version.
@@ -242,8 +242,13 @@ async fn a_handler_with_std_works_when_wasi_is_granted_and_sees_nothing() {
     let fault = ask(&component, "/panic").unwrap_err();
     assert_eq!(fault.kind, FaultKind::Trap);
     assert!(fault.detail.contains("a std handler's last word"), "{}", fault.detail);
+    // And over HTTP, on the workers of a node.
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("curioso", &bytes, "wasi = true");
+    let node = TestNode::guests(&database, &guests).await;
+    assert_eq!(node.get("/curioso").await.text(), seen());
     let begun = std::time::Instant::now();
     let fault = ask(&component, "/sleep").unwrap_err();
-    assert!(fault.detail.contains("its clock stands still"), "{}", fault.detail);
+    assert!(fault.detail.contains("cannot wait for a clock"), "{}", fault.detail);
     assert!(begun.elapsed() < std::time::Duration::from_secs(1));
 }

@@ -8,7 +8,8 @@ use galo::limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::harness::{TestDatabase, TestNode, handlers, scratch, settings, transacao};
+use crate::fixture::{Guest, replying};
+use crate::harness::{Guests, TestDatabase, TestNode, handlers, scratch, settings, transacao};
 
 /// A request with everything in it.
 fn post(cliente: u32, body: &str) -> String {
@@ -178,6 +179,55 @@ async fn a_client_that_sends_one_byte_a_second_is_given_up() {
         assert!(took >= limit && took < limit + Duration::from_secs(3), "{took:?} for {limit:?}");
     }
     assert_eq!(database.ledger_rows(1).await, 0);
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_take_its_responses_is_given_up() {
+    // Given responses that are larger than all buffers between, when nobody reads them, then the connection ends.
+    let database = TestDatabase::new().await;
+    let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
+    let limits = "limits = { memory_bytes_max = 8388608, reply_bytes_max = 4194304 }";
+    let guests = Guests::new().add("grande", &large, limits);
+    let node = TestNode::guests(&database, &guests).await;
+    assert_eq!(node.get("/grande").await.body.len(), 3 << 20);
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let begun = Instant::now();
+    stream.write_all("GET /grande HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8).as_bytes()).await.unwrap();
+    let connections = &node.running.node.metrics.connections;
+    while connections.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    while connections.get() > 0 {
+        assert!(begun.elapsed() < galo::limits::WRITE_TIMEOUT * 3, "it is still open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(begun.elapsed() >= galo::limits::WRITE_TIMEOUT, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_handler_leaves_the_connection_usable() {
+    // Given a POST to a path that nobody answers, its body in a packet of its own, when it got its 404, then the next
+    // request on the same connection is served.
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let body = transacao(1, "c", "x");
+    let request = post(1, &body).replace("transacoes", "nada");
+    let (head, body) = request.split_at(request.len() - body.len());
+    for part in [head, body, GET] {
+        stream.write_all(part.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let answers = read_answers(&mut stream, 2).await;
+    assert!(answers.starts_with("HTTP/1.1 404") && answers.contains("HTTP/1.1 200"), "{answers}");
+    assert!(!answers.contains("connection: close"), "{answers}");
+    // An upload that is larger than anybody wants is answered, and then the connection ends.
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let head = "POST /nada HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_to_close(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}");
 }
 
 /// Sends a byte a second until the other side closes. Returns how long it let us, and what it said.
