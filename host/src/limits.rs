@@ -69,7 +69,7 @@ pub const GUEST_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const GUEST_RESOURCES_MAX: usize = 64;
 /// Random bytes a guest with WASI may ask for at once. A `HashMap` asks for 16.
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 4 * 1024;
-/// Bytes of a guest's last words in the log: a panic message, or the end of what it printed. The kit's buffer has 1,024.
+/// Bytes of a guest's last words in the log: a panic message, or the end of what it printed. The kit has 1,024 for one.
 pub const LAST_WORDS_BYTES_MAX: usize = 1024;
 
 // ---- a node ------------------------------------------------------------------------------------------------------

@@ -342,6 +342,7 @@ async fn values_come_back_as_they_went_out() {
         .await;
     let pool = Database::new(&database.target(), 1).unwrap();
     let eco = Arc::new(pool.describe("eco").await.unwrap());
+    pool.start(vec![Arc::clone(&eco)]).await.unwrap();
     let text = |text: &str| Value::Text(text.to_owned());
     let values = || {
         vec![

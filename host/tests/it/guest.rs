@@ -55,7 +55,7 @@ fn a_guest_that_goes_wrong_is_told_apart_by_how() {
     let grows = Guest { prepare: "(drop (memory.grow (i32.const 1000))) i32.const 0", ..Guest::default() }.component();
     let recursion = Guest {
         items: "(func $f (result i32) (i32.add (call $f) (call $f)))".into(),
-        prepare: "call $f".into(),
+        prepare: "call $f",
         ..Guest::default()
     };
     // A body longer than the memory: its address range is not the guest's.
