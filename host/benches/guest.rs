@@ -107,7 +107,8 @@ fn transacoes_with_std(folder: &Path) -> PathBuf {
     let library = library.replace("export!(Transacoes)", "export!(Transacoes, std)");
     write("src/lib.rs", &library.replace("#[cfg(test)]\nmod tests;", ""));
     write("src/rules.rs", &read("rules.rs"));
-    let target = folder.join("target");
+    // Kept between runs, so that only the first one compiles it whole.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("transacoes-std");
     let built = std::process::Command::new(env!("CARGO"))
         .args(["build", "--release", "--target", "wasm32-wasip2", "--quiet", "--target-dir"])
         .arg(&target)

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use http::Method;
+
 use crate::build::{self, Cancel, Checkout, Profile};
 use crate::config::{Secret, Settings};
 use crate::database::{self, Target};
@@ -29,7 +31,7 @@ pub struct Options {
 pub const SERVICE_ROLE: &str = "galo";
 
 /// The database that is made in the private cluster.
-pub const DATABASE: &str = "rinha";
+pub const DATABASE: &str = "galo";
 
 /// Runs everything until a signal. `galo` is the path of this program: it is its own guard of Postgres.
 ///
@@ -94,10 +96,10 @@ fn banner(running: &serve::Running) {
     for handler in &running.node.registry.handlers {
         println!("    {:<20} {}", handler.name, handler.route);
     }
-    println!("\n  Try\n    curl -i http://{}/clientes/1/extrato", running.listen);
-    println!(
-        "    curl -i http://{}/clientes/1/transacoes -d '{{\"valor\": 1000, \"tipo\": \"c\", \"descricao\": \"toma\"}}'\n",
-        running.listen
-    );
+    // A GET needs no body: the line works as it stands.
+    let get = running.node.registry.handlers.iter().find_map(|handler| handler.route.example(&Method::GET));
+    if let Some(path) = get {
+        println!("\n  Try\n    curl -i http://{}{path}\n", running.listen);
+    }
     println!("  Ctrl-C ends everything; the data stays.\n");
 }

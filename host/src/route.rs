@@ -100,6 +100,15 @@ impl Route {
         Self { method: Method::CONNECT, segments: Vec::new() }
     }
 
+    /// A path that this route takes, every parameter being `1`, when its method is this one.
+    pub fn example(&self, method: &Method) -> Option<String> {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Parameter(_) => "/1".to_owned(),
+        });
+        (self.method == *method).then(|| segments.collect())
+    }
+
     fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Literal(_) => None,
@@ -244,6 +253,9 @@ mod tests {
         ] {
             assert!(text.parse::<Route>().is_err(), "{text}");
         }
-        assert_eq!("GET /a/{b}".parse::<Route>().unwrap().to_string(), "GET /a/{b}");
+        let route = "GET /a/{b}".parse::<Route>().unwrap();
+        assert_eq!(route.to_string(), "GET /a/{b}");
+        assert_eq!(route.example(&Method::GET).as_deref(), Some("/a/1"));
+        assert_eq!(route.example(&Method::POST), None);
     }
 }

@@ -1,9 +1,9 @@
 //! The program as a person runs it: its arguments, its mistakes, its signals.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,19 +28,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a command and follows its stderr.
+    /// Starts a command and follows what it says, on stdout and stderr.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                log.lock().unwrap().push(line.clone());
-                let _ = sender.send(line);
-            }
-        });
+        follow(child.stdout.take().unwrap(), Arc::clone(&seen), sender.clone());
+        follow(child.stderr.take().unwrap(), Arc::clone(&seen), sender);
         Self { child, lines: Mutex::new(lines), seen, listen: String::new(), admin: String::new() }
     }
 
@@ -115,6 +109,15 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn follow(stream: impl Read + Send + 'static, seen: Arc<Mutex<Vec<String>>>, sender: Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            seen.lock().unwrap().push(line.clone());
+            let _ = sender.send(line);
+        }
+    });
 }
 
 /// Waits for something that gives no event.
