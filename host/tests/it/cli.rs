@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A running `galo`, ended with the test.
 pub struct Program {
     child: Child,
-    lines: Mutex<Receiver<String>>,
+    /// One word for each line that was added to `seen`.
+    news: Mutex<Receiver<()>>,
     seen: Arc<Mutex<Vec<String>>>,
     /// Its address, once it told it.
     pub listen: String,
@@ -31,11 +32,11 @@ impl Program {
     /// Starts a command and follows what it says, on stdout and stderr.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
+        let (sender, news) = channel();
         let seen = Arc::new(Mutex::new(Vec::new()));
         follow(child.stdout.take().unwrap(), Arc::clone(&seen), sender.clone());
         follow(child.stderr.take().unwrap(), Arc::clone(&seen), sender);
-        Self { child, lines: Mutex::new(lines), seen, listen: String::new(), admin: String::new() }
+        Self { child, news: Mutex::new(news), seen, listen: String::new(), admin: String::new() }
     }
 
     /// `galo serve` on ports of its own, ready.
@@ -63,17 +64,17 @@ impl Program {
         self
     }
 
-    /// Waits for a line of the log that holds a text.
+    /// Waits for a line that holds a text. One that was said before counts: stdout and stderr come in no order.
     pub fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let lines = self.lines.lock().unwrap();
+        let news = self.news.lock().unwrap();
         loop {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("no line with `{text}` in:\n{}", self.log())
-                }
+            let said = self.seen.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
+            if let Some(line) = said {
+                return line;
+            }
+            if news.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                panic!("no line with `{text}` in:\n{}", self.log());
             }
         }
     }
@@ -111,11 +112,12 @@ impl Drop for Program {
     }
 }
 
-fn follow(stream: impl Read + Send + 'static, seen: Arc<Mutex<Vec<String>>>, sender: Sender<String>) {
+fn follow(stream: impl Read + Send + 'static, seen: Arc<Mutex<Vec<String>>>, sender: Sender<()>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            seen.lock().unwrap().push(line.clone());
-            let _ = sender.send(line);
+            seen.lock().unwrap().push(line);
+            // Nobody may be waiting any more.
+            let _ = sender.send(());
         }
     });
 }
