@@ -1,4 +1,4 @@
-//! One request, from head to response. Every branch of the data path is in [`attempt`].
+//! One request, from head to response. Every branch of the data path is in `attempt`.
 //!
 //! Called by `listen` for every request. A guest call is synchronous: it takes microseconds and ends at its deadline.
 
