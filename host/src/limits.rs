@@ -89,7 +89,7 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 pub const BACKLOG: i32 = 1024;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
-/// Two nodes at this ceiling still fit a Postgres of 200 connections.
+/// Two nodes at this ceiling, each with one connection more for probes, still fit a Postgres of 200.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 // ---- waits -------------------------------------------------------------------------------------------------------

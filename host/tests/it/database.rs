@@ -157,10 +157,8 @@ async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it
 async fn connections_that_are_killed_are_replaced() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
     for _ in 0..3 {
-        let killed = database.owner().await.query(kill, &[]).await.unwrap().len();
-        assert!(killed > 0);
+        assert!(database.kill_connections().await > 0);
         until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
     }
 }
@@ -245,8 +243,7 @@ async fn a_procedure_that_is_gone_does_not_take_the_others_with_it() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     database.execute("DROP FUNCTION cliente_existe(integer)").await;
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
-    database.owner().await.query(kill, &[]).await.unwrap();
+    database.kill_connections().await;
     until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
     assert_eq!(node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await.status, 200);
     assert_eq!(node.post("/clientes/1/transacoes", "").await.status, 500);

@@ -77,10 +77,7 @@ async fn a_second_signal_cuts_the_drain_off_and_is_told() {
     let body = transacao(1, "c", "x");
     let head = format!("POST /clientes/1/transacoes HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all((head + &body).as_bytes()).await.unwrap();
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let watcher = database.owner().await;
-    while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    database.until_a_call_waits_for_a_lock().await;
     program.signal(Signal::SIGTERM);
     program.wait_for("draining");
     program.signal(Signal::SIGTERM);

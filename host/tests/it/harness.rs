@@ -123,6 +123,21 @@ impl TestDatabase {
         self.owner().await.batch_execute(sql).await.unwrap();
     }
 
+    /// Ends every connection of the service, and says how many there were.
+    pub async fn kill_connections(&self) -> usize {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND usename = 'galo'";
+        self.owner().await.query(sql, &[]).await.unwrap().len()
+    }
+
+    /// Returns when a call has been sent and waits for a row that a test has locked.
+    pub async fn until_a_call_waits_for_a_lock(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let owner = self.owner().await;
+        while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    }
+
     /// Every violation of the ledger, as `sql/check/ledger.sql` tells it.
     pub async fn violations(&self) -> Vec<String> {
         let check = std::fs::read_to_string(checkout().root.join("sql/check/ledger.sql")).unwrap();

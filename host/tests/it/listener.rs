@@ -139,10 +139,7 @@ async fn a_call_that_was_sent_is_awaited_when_its_client_has_gone() {
     lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
     stream.write_all(post(1, &transacao(7, "c", "x")).as_bytes()).await.unwrap();
-    let watcher = database.owner().await;
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    database.until_a_call_waits_for_a_lock().await;
     drop(stream);
     while node.running.node.metrics.connections.get() > 0 {
         tokio::task::yield_now().await;
