@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use galo::build::{self, Cancel, Checkout, Profile};
 use galo::contract::{Field, Plan, Request, Rows, Value};
-use galo::guest::component::verify;
+use galo::guest::component::compile;
 use galo::guest::{Component, Engine, Grants};
 use galo::limits::HandlerLimits;
 use galo_kit::Handler as _;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One handler with the request and the rows it is called with.
 struct Case {
@@ -80,7 +84,8 @@ fn checkout() -> Checkout {
 
 fn load(engine: &Engine, path: &Path, wasi: bool) -> Component {
     let bytes = std::fs::read(path).expect("the component was built");
-    verify(engine, &bytes, Grants { wasi }, HandlerLimits::default(), None).expect("the component is good")
+    let compiled = compile(engine, &bytes, None).expect("the component compiles");
+    compiled.fit(Grants { wasi }, HandlerLimits::default()).expect("the component is good")
 }
 
 /// `transacoes` built with std: a copy of its crate without `no_std`, as a workspace of its own.

@@ -68,18 +68,19 @@ impl Admin {
     }
 
     fn handlers(&self) -> Outgoing {
-        let handlers = self.node.get().map(|node| node.registry.handlers.as_slice()).unwrap_or_default();
-        let shown: Vec<_> = handlers
+        let table = self.node.get().map(|node| node.registry.table());
+        let shown: Vec<_> = table
             .iter()
+            .flat_map(|table| &table.handlers)
             .map(|handler| {
-                let generation = handler.current();
+                let generation = Arc::clone(&handler.lineage().current);
                 Shown {
-                    name: &handler.name,
-                    route: handler.route.to_string(),
+                    name: &handler.entry.name,
+                    route: handler.entry.route.to_string(),
                     generation: generation.number,
-                    sha256: generation.component.digest.to_string(),
-                    answers: handler.metrics.answers(),
-                    faults: handler.metrics.faults(),
+                    sha256: generation.component.compiled.digest.to_string(),
+                    answers: generation.calls(),
+                    faults: generation.faults(),
                 }
             })
             .collect();

@@ -234,12 +234,12 @@ async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
     let nowhere = Address::Unix(PathBuf::new());
     // Nothing is kept: a check proves that the components compile, not that they once did.
     let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
-    let (registry, _) = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
-    for handler in &registry.handlers {
+    let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
+    for handler in &table.handlers {
         let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.name.as_str()).collect();
-        println!("{:<20} {:<40} {}", handler.name, handler.route.to_string(), procedures.join(", "));
+        println!("{:<20} {:<40} {}", handler.entry.name, handler.entry.route.to_string(), procedures.join(", "));
     }
-    println!("{} handlers verified", registry.handlers.len());
+    println!("{} handlers verified", table.handlers.len());
     Ok(())
 }
 

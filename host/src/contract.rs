@@ -7,11 +7,12 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "handler",
+        additional_derives: [PartialEq],
     });
 }
 
+pub use generated::HandlerPre;
 pub use generated::galo::handler::types::{Call, Field, Plan, Request, Response, Rows, Value};
-pub use generated::{Handler, HandlerPre};
 
 /// The one instance a handler may import without a grant: it holds types, no function.
 pub const TYPES_INSTANCE: &str = "galo:handler/types@1.0.0";

@@ -93,11 +93,12 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<(Target, Opt
 /// What a person wants to know: where it is, what it answers, and a line to try.
 fn banner(running: &serve::Running) {
     println!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin);
-    for handler in &running.node.registry.handlers {
-        println!("    {:<20} {}", handler.name, handler.route);
+    let table = running.node.registry.table();
+    for handler in &table.handlers {
+        println!("    {:<20} {}", handler.entry.name, handler.entry.route);
     }
     // A GET needs no body: the line works as it stands.
-    let get = running.node.registry.handlers.iter().find_map(|handler| handler.route.example(&Method::GET));
+    let get = table.handlers.iter().find_map(|handler| handler.entry.route.example(&Method::GET));
     if let Some(path) = get {
         println!("\n  Try\n    curl -i http://{}{path}\n", running.listen);
     }

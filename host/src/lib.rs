@@ -21,6 +21,7 @@ pub mod route;
 pub mod wire;
 
 // The spine.
+pub mod example;
 pub mod manifest;
 pub mod registry;
 pub mod request;
@@ -28,6 +29,7 @@ pub mod request;
 // Long-running tasks.
 pub mod admin;
 pub mod listen;
+pub mod reload;
 
 // They assemble the rest.
 pub mod build;

@@ -135,6 +135,34 @@ pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory one unit test of a handler may take: the test harness is a std program.
 pub const HANDLER_TEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 
+// ---- reload ------------------------------------------------------------------------------------------------------
+
+/// Calls that a new generation serves on probation; the contest's test makes as many in three seconds.
+pub const PROBATION_CALLS_DEFAULT: u64 = 1000;
+/// What a manifest may ask for.
+pub const PROBATION_CALLS_CEILING: usize = 1_000_000_000;
+/// Time that a new generation serves on probation, however many calls it gets. Both must have passed.
+pub const PROBATION_DEFAULT: Duration = Duration::from_secs(10);
+/// What a manifest may ask for: a week.
+pub const PROBATION_SECONDS_CEILING: usize = 7 * 24 * 3600;
+/// Examples of one handler.
+pub const EXAMPLES_MAX: usize = 256;
+/// Bytes of one example: a body of the greatest size, and what comes of it.
+pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A folder in which nothing happened for this long has come to rest. `cp` and the linker write without pauses; what is
+/// caught half-written is refused and tried again.
+pub const WATCH_QUIET: Duration = Duration::from_millis(5);
+/// A folder that does not come to rest is looked at all the same.
+pub const WATCH_QUIET_MAX: Duration = Duration::from_millis(100);
+/// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// To compile and verify one candidate, at low priority beside a full load. Ours take 0.1 s.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+/// To compile and verify all handlers at a start: 4,096 of ours take 3 minutes on one core.
+pub const VERIFY_START_TIMEOUT: Duration = Duration::from_secs(600);
+/// Priority of the thread that compiles: beside busy workers it gets a quarter of a core.
+pub const RELOAD_NICENESS: i32 = 6;
+
 /// What one call of a handler may cost: the defaults above, or what its manifest says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandlerLimits {
@@ -148,6 +176,10 @@ pub struct HandlerLimits {
     pub reply_bytes_max: usize,
     /// Elements of all tables.
     pub table_elements_max: usize,
+    /// Calls of a new generation until it has proved itself.
+    pub probation_calls: u64,
+    /// Time until then, however many calls there were.
+    pub probation: Duration,
 }
 
 impl Default for HandlerLimits {
@@ -158,10 +190,14 @@ impl Default for HandlerLimits {
             deadline: DEADLINE_DEFAULT,
             reply_bytes_max: REPLY_BYTES_DEFAULT,
             table_elements_max: TABLE_ELEMENTS_DEFAULT,
+            probation_calls: PROBATION_CALLS_DEFAULT,
+            probation: PROBATION_DEFAULT,
         }
     }
 }
 
+const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
+const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);

@@ -1,7 +1,7 @@
 //! The manifest, `galo.toml`: which handlers there are, where each answers and what it may do. Parsed strictly: an
 //! unknown key, a bad route or a limit over its ceiling is refused with file and line, all of them at once.
 //!
-//! It does not look at the files it names nor at the database: `registry` does, when it loads a handler.
+//! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,10 +28,12 @@ pub struct Manifest {
 }
 
 /// One handler of the manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name, unique in the manifest: letters, digits, `-` and `_`.
     pub name: String,
+    /// The folder of the manifest: the handler's examples are in `NAME/examples` there.
+    pub folder: PathBuf,
     /// The component's file.
     pub component: PathBuf,
     /// Where it answers.
@@ -54,7 +56,7 @@ pub struct Entry {
 /// All mistakes of the file, each with its line.
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
-    let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake { line: None, text }] };
+    let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
     let bytes = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?.len();
     if bytes > limits::MANIFEST_BYTES_MAX {
         return Err(refuse(format!("{bytes} bytes are over the limit of {}", limits::MANIFEST_BYTES_MAX)));
@@ -71,22 +73,22 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     let line_of = |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
     let file: File = toml::from_str(text).map_err(|error| Refused {
         path: path.to_owned(),
-        mistakes: vec![Mistake { line: error.span().map(|s| line_of(s.start)), text: error.message().to_owned() }],
+        mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
     let mut mistakes = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut handlers = Vec::new();
     if file.handler.len() > limits::HANDLERS_MAX {
-        mistakes.push(Mistake { line: None, text: format!("more than {} handlers", limits::HANDLERS_MAX) });
+        mistakes.push(Mistake::new(None, format!("more than {} handlers", limits::HANDLERS_MAX)));
     }
     for table in &file.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
-            entry_mistakes.push(Mistake { line: Some(line_of(offset)), text });
+            entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));
         });
         if let Some(first) = lines.insert(entry.name.clone(), entry.line) {
             let text = format!("the handler `{}` is already defined in line {first}", entry.name);
-            entry_mistakes.push(Mistake { line: Some(entry.line), text });
+            entry_mistakes.push(Mistake::new(Some(entry.line), text));
         }
         mistakes.append(&mut entry_mistakes);
         handlers.push(entry);
@@ -129,11 +131,14 @@ struct LimitsTable {
     deadline_ms: Option<Spanned<usize>>,
     reply_bytes_max: Option<Spanned<usize>>,
     table_elements_max: Option<Spanned<usize>>,
+    probation_calls: Option<Spanned<usize>>,
+    probation_seconds: Option<Spanned<usize>>,
 }
 
 impl Table {
     fn entry(&self, manifest: &Path, line: usize, mistake: &mut dyn FnMut(usize, String)) -> Entry {
         let name = self.name.get_ref();
+        let folder = manifest.parent().unwrap_or(Path::new(""));
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(well_formed) {
             mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
@@ -155,7 +160,8 @@ impl Table {
         }
         Entry {
             name: name.clone(),
-            component: manifest.parent().unwrap_or(Path::new("")).join(&self.component),
+            folder: folder.to_owned(),
+            component: folder.join(&self.component),
             route,
             headers,
             procedures: self.procedures.iter().map(|procedure| procedure.get_ref().clone()).collect(),
@@ -209,6 +215,18 @@ impl LimitsTable {
                 default.table_elements_max,
                 limits::TABLE_ELEMENTS_CEILING,
             ),
+            probation_calls: within(
+                &self.probation_calls,
+                "probation_calls",
+                usize::try_from(default.probation_calls).unwrap_or(usize::MAX),
+                limits::PROBATION_CALLS_CEILING,
+            ) as u64,
+            probation: Duration::from_secs(within(
+                &self.probation_seconds,
+                "probation_seconds",
+                usize::try_from(default.probation.as_secs()).unwrap_or(usize::MAX),
+                limits::PROBATION_SECONDS_CEILING,
+            ) as u64),
         }
     }
 }
@@ -229,6 +247,15 @@ pub struct Mistake {
     pub line: Option<usize>,
     /// What is wrong.
     pub text: String,
+    /// It is not the file that is wrong but the database it was held against.
+    pub outside: bool,
+}
+
+impl Mistake {
+    /// A mistake of the file.
+    pub fn new(line: Option<usize>, text: String) -> Self {
+        Self { line, text, outside: false }
+    }
 }
 
 impl fmt::Display for Refused {

@@ -1,8 +1,6 @@
 //! What is counted, in the Prometheus text format. Counters of a handler are looked up once, when it is loaded, not
 //! for every request. `request` counts, `admin` shows.
 
-use std::sync::atomic::AtomicU64;
-
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -21,6 +19,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     faults: Family<FaultLabels, Counter>,
     seconds: Family<HandlerLabels, Histogram, fn() -> Histogram>,
+    swaps: Family<HandlerLabels, Counter>,
+    rollbacks: Family<HandlerLabels, Counter>,
+    refusals: Family<HandlerLabels, Counter>,
     /// Requests between their head and the end of their answer.
     pub in_flight: Gauge,
     /// Requests answered 503 because too many were in flight.
@@ -39,6 +40,12 @@ pub struct HandlerMetrics {
     faults: [(FaultKind, Counter); 5],
     /// From the head of a request to its response.
     pub seconds: Histogram,
+    /// Generations that came into service after the first.
+    pub swaps: Counter,
+    /// Generations that were taken back.
+    pub rollbacks: Counter,
+    /// Candidates that were not taken.
+    pub refusals: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,8 +68,15 @@ struct HandlerLabels {
 /// Upper bounds in seconds: an answer usually takes half a millisecond, the contest asks for 250 ms.
 const SECONDS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
+/// The classes of status a handler answers with.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
 const FAULT_KINDS: [FaultKind; 5] =
     [FaultKind::Trap, FaultKind::Deadline, FaultKind::Memory, FaultKind::Oversized, FaultKind::Malformed];
+
+fn of(name: &str) -> HandlerLabels {
+    HandlerLabels { handler: name.to_owned() }
+}
 
 impl Metrics {
     /// All at zero.
@@ -73,6 +87,9 @@ impl Metrics {
             requests: Family::default(),
             faults: Family::default(),
             seconds: Family::new_with_constructor(seconds),
+            swaps: Family::default(),
+            rollbacks: Family::default(),
+            refusals: Family::default(),
             in_flight: Gauge::default(),
             shed: Counter::default(),
             unrouted: Counter::default(),
@@ -82,6 +99,9 @@ impl Metrics {
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
         registry.register("faults", "Guest calls that trapped, overran or lied", metrics.faults.clone());
         registry.register("request_seconds", "From head to response", metrics.seconds.clone());
+        registry.register("swaps", "Generations that came into service after the first", metrics.swaps.clone());
+        registry.register("rollbacks", "Generations that were taken back", metrics.rollbacks.clone());
+        registry.register("refusals", "Candidates that were not taken", metrics.refusals.clone());
         registry.register("in_flight", "Requests being answered", metrics.in_flight.clone());
         registry.register("shed", "Requests refused because too many were in flight", metrics.shed.clone());
         registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
@@ -97,9 +117,26 @@ impl Metrics {
             (kind, self.faults.get_or_create_owned(&labels))
         };
         HandlerMetrics {
-            by_class: ["2xx", "3xx", "4xx", "5xx"].map(requests),
+            by_class: CLASSES.map(requests),
             faults: FAULT_KINDS.map(faults),
-            seconds: self.seconds.get_or_create_owned(&HandlerLabels { handler: name.to_owned() }),
+            seconds: self.seconds.get_or_create_owned(&of(name)),
+            swaps: self.swaps.get_or_create_owned(&of(name)),
+            rollbacks: self.rollbacks.get_or_create_owned(&of(name)),
+            refusals: self.refusals.get_or_create_owned(&of(name)),
+        }
+    }
+
+    /// Shows the counters of a handler no longer: it is gone, and names must not pile up.
+    pub fn forget(&self, name: &str) {
+        for status in CLASSES {
+            self.requests.remove(&RequestLabels { handler: name.to_owned(), status });
+        }
+        for kind in FAULT_KINDS {
+            self.faults.remove(&FaultLabels { handler: name.to_owned(), kind: kind.as_str() });
+        }
+        self.seconds.remove(&of(name));
+        for family in [&self.swaps, &self.rollbacks, &self.refusals] {
+            family.remove(&of(name));
         }
     }
 
@@ -130,15 +167,5 @@ impl HandlerMetrics {
         self.faults.iter().filter(|(counted, _)| *counted == kind).for_each(|(_, counter)| {
             counter.inc();
         });
-    }
-
-    /// Faults so far.
-    pub fn faults(&self) -> u64 {
-        self.faults.iter().map(|(_, counter)| counter.get()).sum()
-    }
-
-    /// Answers so far.
-    pub fn answers(&self) -> u64 {
-        self.by_class.iter().map(Counter::<u64, AtomicU64>::get).sum()
     }
 }

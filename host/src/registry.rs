@@ -1,43 +1,61 @@
-//! The handlers of a node: each loaded from the manifest, verified, and reachable by its route. A snapshot: nothing in
-//! it changes while requests use it.
+//! The handlers of a node and the generations they serve with. Requests read it through two atomic pointers, one for
+//! the table of all handlers and one for each handler's lineage; `reload` stores new ones, and so does a rollback.
 //!
-//! Built by `serve`, used by `request`, shown by `admin`.
+//! It verifies nothing: whatever is put here was proved to fit by `reload`. Shown by `admin`.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use http::HeaderName;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
 
-use crate::database::{Database, Procedure, Unusable};
-use crate::guest::{self, Cache, Component, Engine, Grants};
-use crate::limits::HandlerLimits;
-use crate::manifest::{Entry, Manifest, Mistake, Refused};
-use crate::metrics::{HandlerMetrics, Metrics};
-use crate::route::{Route, Routes};
+use crate::database::Procedure;
+use crate::guest::{Component, Digest};
+use crate::manifest::Entry;
+use crate::metrics::HandlerMetrics;
+use crate::route::Routes;
 
-/// All handlers of a node.
+/// All handlers of a node, and the last manifest that was not taken.
 pub struct Registry {
+    table: ArcSwap<Table>,
+    refusal: ArcSwapOption<Refusal>,
+}
+
+/// What one manifest gave. It does not change: another manifest is another table.
+pub struct Table {
     /// What answers a request.
     pub routes: Routes<Arc<Handler>>,
     /// In the order of the manifest.
     pub handlers: Vec<Arc<Handler>>,
+    /// When it came into service.
+    pub loaded: Timestamp,
 }
 
 /// A named unit of guest code with its route.
 pub struct Handler {
-    /// Its name in the manifest.
-    pub name: String,
-    /// Where it answers.
-    pub route: Route,
-    /// The request headers it may see.
-    pub headers: Vec<HeaderName>,
-    /// What one call of it may cost.
-    pub limits: HandlerLimits,
-    /// The procedures it may call.
+    /// What the manifest says of it: name, route, limits, what it may see.
+    pub entry: Entry,
+    /// The procedures it may call, as the database describes them.
     pub procedures: Vec<Arc<Procedure>>,
     /// Its counters.
     pub metrics: HandlerMetrics,
-    generation: Arc<Generation>,
+    lineage: ArcSwap<Lineage>,
+    refusal: ArcSwapOption<Refusal>,
+    /// Held while a new lineage is made of the old one; requests do not wait for it.
+    changing: Mutex<()>,
+}
+
+/// The generation of a handler that serves, and where it came from.
+pub struct Lineage {
+    /// The one that serves.
+    pub current: Arc<Generation>,
+    /// The one before it, kept compiled to go back to.
+    pub previous: Option<Arc<Generation>>,
+    /// Set when the current one serves again because the one after it was taken back.
+    pub rolled_back: Option<RolledBack>,
+    /// When the current one came into service.
+    pub since: Timestamp,
 }
 
 /// One verified component of a handler.
@@ -46,111 +64,254 @@ pub struct Generation {
     pub number: u64,
     /// The component.
     pub component: Component,
+    /// Shared with what becomes of this generation under another manifest.
+    tally: Arc<Tally>,
+}
+
+struct Tally {
+    began: Instant,
+    calls: AtomicU64,
+    faults: AtomicU64,
+}
+
+/// A generation that was taken back.
+#[derive(Debug, Clone)]
+pub struct RolledBack {
+    /// Its number.
+    pub number: u64,
+    /// Its digest: while the file holds it, it is not taken again.
+    pub digest: Digest,
+    /// What it did, or who asked.
+    pub cause: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why something is not taken.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// How far it came.
+    pub stage: Stage,
+    /// What is wrong; several lines when there is a difference to show.
+    pub message: String,
+    /// The component, once it could be read.
+    pub digest: Option<Digest>,
+    /// When it was first refused.
+    pub at: Timestamp,
+}
+
+/// The steps from a file to a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The manifest is not as it should be, as a whole.
+    Manifest,
+    /// The file cannot be read.
+    Read,
+    /// It is no component, or takes too long to compile.
+    Compile,
+    /// It is of another world, imports what it was not granted, or does not fit its limits.
+    Fit,
+    /// A granted procedure cannot be called.
+    Procedures,
+    /// It does not do what its examples say.
+    Examples,
+}
+
+impl Registry {
+    /// A registry with its first table.
+    pub fn new(table: Table) -> Self {
+        Self { table: ArcSwap::from_pointee(table), refusal: ArcSwapOption::empty() }
+    }
+
+    /// The table that serves.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Puts another table in its place, in one step.
+    pub fn replace(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Notes that a manifest was not taken, or that there is nothing wrong any more.
+    pub fn note(&self, refusal: Option<Refusal>) {
+        self.refusal.store(refusal.map(Arc::new));
+    }
+
+    /// Why the last manifest was not taken, if it was not.
+    pub fn refusal(&self) -> Option<Arc<Refusal>> {
+        self.refusal.load_full()
+    }
+}
+
+impl Table {
+    /// The table before the first manifest.
+    pub fn empty() -> Self {
+        Self { routes: Routes::default(), handlers: Vec::new(), loaded: Timestamp::now() }
+    }
+
+    /// The handler of this name.
+    pub fn handler(&self, name: &str) -> Option<&Arc<Handler>> {
+        self.handlers.iter().find(|handler| handler.entry.name == name)
+    }
 }
 
 impl Handler {
-    /// The generation that serves. Take it once per request: both functions must run in the same one.
-    pub fn current(&self) -> Arc<Generation> {
-        Arc::clone(&self.generation)
+    /// A handler that serves with this lineage.
+    pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: HandlerMetrics, lineage: Lineage) -> Self {
+        Self {
+            entry,
+            procedures,
+            metrics,
+            lineage: ArcSwap::from_pointee(lineage),
+            refusal: ArcSwapOption::empty(),
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// What serves. Take it once per request: both functions must run in the same generation.
+    pub fn lineage(&self) -> Arc<Lineage> {
+        self.lineage.load_full()
     }
 
     /// The procedure of this name, if it was granted. Grants are few: a scan beats a map.
     pub fn procedure(&self, name: &str) -> Option<&Arc<Procedure>> {
         self.procedures.iter().find(|procedure| procedure.name == name)
     }
-}
 
-impl Registry {
-    /// Every procedure any handler may call, once.
-    pub fn procedures(&self) -> Vec<Arc<Procedure>> {
-        let mut by_name = HashMap::new();
-        for procedure in self.handlers.iter().flat_map(|handler| &handler.procedures) {
-            by_name.entry(procedure.name.as_str()).or_insert_with(|| Arc::clone(procedure));
-        }
-        by_name.into_values().collect()
+    /// The generation before the current one, while that is on probation: until it has served for
+    /// `probation_calls` calls and `probation` time.
+    pub fn fallback<'a>(&self, lineage: &'a Lineage) -> Option<&'a Arc<Generation>> {
+        let (limits, tally) = (&self.entry.limits, &lineage.current.tally);
+        let proved =
+            tally.calls.load(Ordering::Relaxed) >= limits.probation_calls && tally.began.elapsed() >= limits.probation;
+        lineage.previous.as_ref().filter(|_| !proved)
+    }
+
+    /// Puts a component live as the next generation, and returns it. The one it replaces stays, to go back to.
+    pub fn swap(&self, component: Component) -> Arc<Generation> {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.lineage();
+        let next = Arc::new(Generation::new(old.last_number() + 1, component));
+        let previous = Some(Arc::clone(&old.current));
+        let (current, since) = (Arc::clone(&next), Timestamp::now());
+        self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
+        self.refusal.store(None);
+        next
+    }
+
+    /// Goes back to the previous generation, if `from` still serves and there is one. Returns the one that serves now.
+    pub fn roll_back(&self, from: &Generation, cause: String) -> Option<Arc<Generation>> {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.lineage();
+        let current = old.previous.clone().filter(|_| std::ptr::eq(&raw const *old.current, from))?;
+        let (number, digest, at) = (from.number, from.component.compiled.digest, Timestamp::now());
+        let rolled_back = Some(RolledBack { number, digest, cause, at });
+        let serving = Arc::clone(&current);
+        self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
+        Some(serving)
+    }
+
+    /// Notes that a candidate was not taken, or that there is nothing wrong any more.
+    pub fn note(&self, refusal: Option<Refusal>) {
+        self.refusal.store(refusal.map(Arc::new));
+    }
+
+    /// Why the last candidate was not taken, if it was not.
+    pub fn refusal(&self) -> Option<Arc<Refusal>> {
+        self.refusal.load_full()
     }
 }
 
-/// Loads everything a manifest names: looks its procedures up, verifies its components, builds the routes. Compiles:
-/// not for a serving thread.
-///
-/// # Errors
-/// Everything that is wrong, each with its line in the manifest.
-pub async fn load(
-    manifest: &Manifest,
-    engine: &Engine,
-    cache: Option<&Cache>,
-    database: &Database,
-    metrics: &Metrics,
-) -> Result<Registry, Refused> {
-    let mut mistakes = Vec::new();
-    let procedures = describe(manifest, database, &mut mistakes).await;
-    let mut handlers = Vec::new();
-    for entry in &manifest.handlers {
-        let component = tokio::task::block_in_place(|| component(entry, engine, cache));
-        match component {
-            Ok(component) => handlers.push(Arc::new(Handler {
-                name: entry.name.clone(),
-                route: entry.route.clone(),
-                headers: entry.headers.clone(),
-                limits: entry.limits,
-                procedures: entry.procedures.iter().filter_map(|name| procedures.get(name).cloned()).collect(),
-                metrics: metrics.handler(&entry.name),
-                generation: Arc::new(Generation { number: 1, component }),
-            })),
-            Err(error) => mistakes.push(Mistake { line: Some(entry.line), text: format!("{}: {error:#}", entry.name) }),
-        }
+impl Lineage {
+    /// Of a handler that was not there before.
+    pub fn first(component: Component) -> Self {
+        let current = Arc::new(Generation::new(1, component));
+        Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
     }
-    let routes = routes(manifest, &handlers, &mut mistakes);
-    match routes {
-        Some(routes) if mistakes.is_empty() => Ok(Registry { routes, handlers }),
-        _ => Err(Refused { path: manifest.path.clone(), mistakes }),
+
+    /// The highest number that was given.
+    fn last_number(&self) -> u64 {
+        let back = self.rolled_back.as_ref().map_or(0, |back| back.number);
+        back.max(self.current.number)
     }
-}
 
-fn component(entry: &Entry, engine: &Engine, cache: Option<&Cache>) -> anyhow::Result<Component> {
-    let path = &entry.component;
-    let shown = path.display();
-    // Before it is read: a component that is too large must not be in memory first.
-    let size = std::fs::metadata(path).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?.len();
-    anyhow::ensure!(size <= crate::limits::COMPONENT_BYTES_MAX, "{shown}: {size} bytes are over the limit");
-    let bytes = std::fs::read(path).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
-    let grants = Grants { wasi: entry.wasi };
-    guest::component::verify(engine, &bytes, grants, entry.limits, cache)
-        .map_err(|refusal| anyhow::anyhow!("{shown}: {refusal}"))
-}
-
-/// Looks every granted procedure up, once.
-async fn describe(
-    manifest: &Manifest,
-    database: &Database,
-    mistakes: &mut Vec<Mistake>,
-) -> HashMap<String, Arc<Procedure>> {
-    let mut described: HashMap<String, Result<Arc<Procedure>, Unusable>> = HashMap::new();
-    for entry in &manifest.handlers {
-        for name in &entry.procedures {
-            if !described.contains_key(name) {
-                described.insert(name.clone(), database.describe(name).await.map(Arc::new));
-            }
-            if let Some(Err(unusable)) = described.get(name) {
-                mistakes.push(Mistake { line: Some(entry.line), text: format!("{}: {unusable}", entry.name) });
-            }
+    /// The same generations under other limits and grants: what was counted of them stays.
+    pub fn refitted(&self, current: Component, previous: Option<Component>) -> Self {
+        let again = |old: &Generation, component| {
+            Arc::new(Generation { number: old.number, component, tally: Arc::clone(&old.tally) })
+        };
+        Self {
+            current: again(&self.current, current),
+            previous: self.previous.as_ref().zip(previous).map(|(old, component)| again(old, component)),
+            rolled_back: self.rolled_back.clone(),
+            since: self.since,
         }
     }
-    described.into_iter().filter_map(|(name, procedure)| Some((name, procedure.ok()?))).collect()
+
+    /// A new generation that comes with other limits and grants. Nothing to go back to: what was before it served under
+    /// a manifest that is no longer true.
+    pub fn succeeded_by(&self, component: Component) -> Self {
+        let current = Arc::new(Generation::new(self.last_number() + 1, component));
+        Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
+    }
 }
 
-fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mistake>) -> Option<Routes<Arc<Handler>>> {
-    // Ambiguity is looked for among all entries, also those whose component was refused.
-    let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
-    if let Err(ambiguous) = Routes::new(all) {
-        let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
-        let text = format!(
-            "{}: the route `{}` is ambiguous: `{}` of line {} matches the same paths",
-            second.name, second.route, first.route, first.line
-        );
-        mistakes.push(Mistake { line: Some(second.line), text });
-        return None;
+impl Generation {
+    fn new(number: u64, component: Component) -> Self {
+        let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
+        Self { number, component, tally: Arc::new(tally) }
     }
-    Routes::new(handlers.iter().map(|handler| (handler.route.clone(), Arc::clone(handler)))).ok()
+
+    /// Counts a request that begins on it.
+    pub fn called(&self) {
+        self.tally.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a fault of it.
+    pub fn faulted(&self) {
+        self.tally.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that began on it.
+    pub fn calls(&self) -> u64 {
+        self.tally.calls.load(Ordering::Relaxed)
+    }
+
+    /// Faults of it.
+    pub fn faults(&self) -> u64 {
+        self.tally.faults.load(Ordering::Relaxed)
+    }
+}
+
+impl Refusal {
+    /// A refusal of this moment.
+    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
+        Self { stage, message: message.into(), digest: None, at: Timestamp::now() }
+    }
+
+    /// The same, of this component.
+    pub fn of(self, digest: Digest) -> Self {
+        Self { digest: Some(digest), ..self }
+    }
+}
+
+impl Stage {
+    /// Its name in the log and in `/handlers`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Read => "read",
+            Self::Compile => "compile",
+            Self::Fit => "fit",
+            Self::Procedures => "procedures",
+            Self::Examples => "examples",
+        }
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

@@ -1,6 +1,9 @@
-//! One request, from head to response. Every branch of the data path is in `attempt`.
+//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`; what happens when
+//! a new generation faults is in `rescue`.
 //!
 //! Called by `listen` for every request. A guest call is synchronous: it takes microseconds and ends at its deadline.
+
+mod rescue;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,11 +12,11 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 
 use crate::admission::Admission;
-use crate::contract::{Call, Plan};
+use crate::contract::{Request, Value};
 use crate::database::{Database, Procedure};
-use crate::failure::{Failure, Fault, Phase};
+use crate::failure::{Failure, Fault};
 use crate::metrics::Metrics;
-use crate::registry::{Generation, Handler, Registry};
+use crate::registry::{Generation, Handler, Lineage, Registry};
 use crate::wire::{self, Incoming, Outgoing};
 
 /// What a node holds between requests: the registry and the pool, and how many requests it admits.
@@ -43,7 +46,12 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming) -> Outgoing {
 
 /// Carries one request to its handler, and counts what became of it.
 async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failure> {
-    let (handler, parameters) = match node.registry.routes.find(incoming.method(), incoming.uri().path()) {
+    let found = {
+        let table = node.registry.table();
+        let found = table.routes.find(incoming.method(), incoming.uri().path());
+        found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
+    };
+    let (handler, parameters) = match found {
         Ok(found) => found,
         Err(failure) => {
             node.metrics.unrouted.inc();
@@ -55,51 +63,51 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
         }
     };
     // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
-    let generation = handler.current();
+    let lineage = handler.lineage();
+    lineage.current.called();
     let begun = Instant::now();
-    let request = wire::read(incoming, parameters, &handler.headers, handler.limits.body_bytes_max);
-    let answer = match request.await {
-        Ok(request) => handled(node, handler, &generation, &request).await,
+    let entry = &handler.entry;
+    let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
+        Ok(request) => handled(node, &handler, &lineage, &request).await,
         Err(failure) => Err(failure),
     };
     handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    answer.inspect_err(|failure| tell(handler, &generation, failure))
+    answer.inspect_err(|failure| tell(&handler, &lineage.current, failure))
 }
 
 /// The stages of a handler: prepare, call, respond.
-async fn handled(
-    node: &Node,
-    handler: &Handler,
-    generation: &Generation,
-    request: &crate::contract::Request,
-) -> Result<Outgoing, Failure> {
+async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: &Request) -> Result<Outgoing, Failure> {
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
-    match generation.component.prepare(request)? {
-        Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
-        Plan::Call(Call { procedure, arguments, carry }) => {
-            let procedure = granted(handler, &procedure)?;
-            procedure.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
-            let rows = node.database.call(procedure, arguments).await?;
-            let response = generation.component.respond(&carry, &rows)?;
-            Ok(wire::respond(response, Phase::Respond)?)
+    let (generation, decision) = rescue::prepare(handler, lineage, request)?;
+    match decision {
+        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Call(Planned { procedure, arguments, carry }) => {
+            let rows = node.database.call(&procedure, arguments).await?;
+            Ok(rescue::respond(handler, lineage, generation, request, &carry, &rows)?)
         }
     }
 }
 
-fn granted<'a>(handler: &'a Handler, name: &str) -> Result<&'a Arc<Procedure>, Fault> {
-    handler.procedure(name).ok_or_else(|| {
-        Fault::malformed(Phase::Prepare, format!("the procedure `{}` is not granted", name.escape_default()))
-    })
+/// What `prepare` decided, checked: a response that can be sent, or a call that can be made.
+enum Decision {
+    Reply(Outgoing),
+    Call(Planned),
+}
+
+/// A call of a granted procedure with arguments that fit it.
+struct Planned {
+    procedure: Arc<Procedure>,
+    arguments: Vec<Value>,
+    carry: Vec<u8>,
 }
 
 /// The private side of a failure. An outage is told by `database`, once, not by every request.
 fn tell(handler: &Handler, generation: &Generation, failure: &Failure) {
-    let (handler_name, number) = (handler.name.as_str(), generation.number);
+    let (handler_name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
         Failure::Fault(Fault { phase, kind, detail }) => {
-            handler.metrics.faulted(*kind);
             tracing::error!(handler = handler_name, generation = number, %phase, %kind, detail, "guest faulted");
         }
         Failure::Procedure { procedure, cause } => {

@@ -28,9 +28,15 @@ enum Segment {
 }
 
 /// The routes of a node, each with what it leads to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes<T> {
     tree: matchit::Router<Vec<Target<T>>>,
+}
+
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self { tree: matchit::Router::new() }
+    }
 }
 
 /// What a route leads to: a path that is answered with several methods has several.
@@ -107,6 +113,11 @@ impl Route {
             Segment::Parameter(_) => "/1".to_owned(),
         });
         (self.method == *method).then(|| segments.collect())
+    }
+
+    /// The method it answers.
+    pub fn method(&self) -> &Method {
+        &self.method
     }
 
     fn parameters(&self) -> impl Iterator<Item = &str> {

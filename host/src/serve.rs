@@ -15,7 +15,8 @@ use crate::drain::{Drain, Outcome};
 use crate::guest::{Cache, Engine};
 use crate::listen::{self, Doors, Listener};
 use crate::metrics::Metrics;
-use crate::registry::{self, Registry};
+use crate::registry::{Registry, Table};
+use crate::reload::{self, Orders, Reloader, Workbench};
 use crate::request::{self, Node};
 use crate::{limits, manifest};
 
@@ -27,6 +28,8 @@ pub struct Running {
     pub admin: Address,
     /// What it serves with.
     pub node: Arc<Node>,
+    /// To ask something of what keeps its handlers true to their folder.
+    pub orders: Arc<Orders>,
     drain: Drain,
     tasks: Vec<JoinHandle<()>>,
     listener: JoinHandle<()>,
@@ -45,9 +48,10 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     // Not part of the drain: while a node drains, its probes must still learn so.
     let admin_task = tokio::spawn(run_admin(admin_listener, Arc::clone(&admin)));
 
-    let (registry, database) = load(settings, target, engine, &metrics).await.inspect_err(|_| admin_task.abort())?;
+    let loaded = load(settings, target, engine, &metrics).await.inspect_err(|_| admin_task.abort())?;
+    let Loaded { table, database, bench } = loaded;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let node = Arc::new(Node { registry, database, admission, metrics: Arc::clone(&metrics) });
+    let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
     let pool_task = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.database.look_after().await }
@@ -65,19 +69,27 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     }));
     // Only now: a probe that says ready is believed at once.
     admin.node.get_or_init(|| Arc::clone(&node));
-    Ok(Running { listen, admin: admin_address, node, drain, tasks: vec![admin_task, pool_task], listener })
+    let reloader = Reloader::new(Arc::clone(&node), settings.handlers.clone(), bench);
+    let orders = reloader.orders();
+    let tasks = vec![admin_task, pool_task, tokio::spawn(reloader.run())];
+    Ok(Running { listen, admin: admin_address, node, orders, drain, tasks, listener })
+}
+
+/// Everything a node serves with, verified.
+pub struct Loaded {
+    /// Its handlers.
+    pub table: Table,
+    /// Its database, the pool warm.
+    pub database: Database,
+    /// What it loads more with.
+    pub bench: Workbench,
 }
 
 /// Loads and verifies everything a node would serve with, and warms its pool.
 ///
 /// # Errors
 /// Everything that is wrong with manifest, components or procedures; that the database is not there.
-pub async fn load(
-    settings: &Settings,
-    target: &Target,
-    engine: &Engine,
-    metrics: &Metrics,
-) -> anyhow::Result<(Registry, Database)> {
+pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
     let manifest = manifest::read(&settings.handlers)?;
     let cache = match &settings.cache {
         CacheFolder::None => None,
@@ -88,9 +100,9 @@ pub async fn load(
     };
     let database = Database::new(target, settings.pool_connections)?;
     database.reach().await?;
-    let registry = registry::load(&manifest, engine, cache.as_ref(), &database, metrics).await?;
-    database.start(registry.procedures()).await?;
-    Ok((registry, database))
+    let bench = Workbench::new(engine, cache)?;
+    let table = reload::load(&manifest, &bench, &database, metrics).await?;
+    Ok(Loaded { table, database, bench })
 }
 
 async fn run_admin(listener: Listener, admin: Arc<Admin>) {
@@ -146,7 +158,7 @@ pub async fn serve(
             return Ok(Outcome::Graceful);
         }
     };
-    let handlers = running.node.registry.handlers.len();
+    let handlers = running.node.registry.table().handlers.len();
     tracing::info!(listen = %running.listen, admin = %running.admin, database = %target, handlers, "ready");
     ready(&running);
     let name = signals.next().await;

@@ -10,13 +10,14 @@ use crate::contract::Value;
 use crate::limits;
 
 /// A procedure that may be called.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Procedure {
     /// The name handlers use, as the manifest grants it.
     pub name: String,
     /// The statement that calls it.
     pub(super) sql: String,
     parameters: Vec<Type>,
+    columns: Vec<String>,
 }
 
 /// Why a procedure cannot be granted.
@@ -87,7 +88,8 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<Procedure, U
     if let Some((part, ty)) = parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
         return Err(Unusable::Type { procedure: name.to_owned(), part, type_name: ty.name().to_owned() });
     }
-    Ok(Procedure { name: name.to_owned(), sql, parameters: statement.params().to_vec() })
+    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    Ok(Procedure { name: name.to_owned(), sql, parameters: statement.params().to_vec(), columns })
 }
 
 impl Procedure {
@@ -106,9 +108,23 @@ impl Procedure {
         }
         Ok(())
     }
-}
 
-impl Procedure {
+    /// Whether rows with these columns are what it returns.
+    ///
+    /// # Errors
+    /// What it does return.
+    pub fn check_columns(&self, columns: &[String]) -> Result<(), String> {
+        match self.columns == columns {
+            true => Ok(()),
+            false => Err(format!(
+                "`{}` returns the columns {}, not {}",
+                self.name,
+                self.columns.join(", "),
+                columns.join(", ")
+            )),
+        }
+    }
+
     /// Whether a statement that was prepared later is still of the shape that was checked at the start.
     pub(super) fn matches(&self, statement: &Statement) -> bool {
         let supported = |column: &Column| value::supported(column.type_());

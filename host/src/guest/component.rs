@@ -1,13 +1,14 @@
 //! A component and what was proved of it: it compiles, it is of the handler's world, it imports what it was granted
 //! and no more, and an instance of it fits its limits. Only such a component can be called.
 //!
-//! Made by `registry`; called through the functions of `instance`.
+//! Compiled once, it may be fitted again, under other grants and limits. Made by `candidate`; called through the
+//! functions of `instance`.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component as Compiled, Linker};
+use wasmtime::component::{Component as Native, ComponentExportIndex, InstancePre, Linker};
 
 use super::cache::Cache;
 use super::engine::Engine;
@@ -17,14 +18,28 @@ use crate::contract::{HandlerPre, TYPES_INSTANCE};
 use crate::failure::Fault;
 use crate::limits::{self, HandlerLimits};
 
-/// A component that was verified.
-pub struct Component {
-    pub(super) engine: Engine,
-    pub(super) pre: HandlerPre<Guest>,
-    pub(super) limits: HandlerLimits,
-    pub(super) grants: Grants,
+/// A component in its compiled form. That it compiles says nothing of what it is.
+#[derive(Clone)]
+pub struct Compiled {
+    engine: Engine,
+    native: Native,
     /// The sha256 of its bytes: what it is known by.
     pub digest: Digest,
+    /// Whether it was compiled before, and its compiled form was found.
+    pub cached: bool,
+}
+
+/// A component that was proved to fit.
+pub struct Component {
+    pub(super) engine: Engine,
+    pub(super) pre: InstancePre<Guest>,
+    /// Where its two functions are: looking both up by their names costs a call 3 % of its time.
+    pub(super) prepare: ComponentExportIndex,
+    pub(super) respond: ComponentExportIndex,
+    pub(super) limits: HandlerLimits,
+    pub(super) grants: Grants,
+    /// What it was made of, to be fitted again.
+    pub compiled: Compiled,
 }
 
 /// What a component may import besides the contract's types.
@@ -64,55 +79,62 @@ pub enum Refusal {
     Trial(Fault),
 }
 
-/// Verifies the bytes of a component. Takes 10–100 ms per component when it has to be compiled, under 1 ms when its
-/// compiled form is in the cache; do not call it on a serving thread.
+/// Compiles the bytes of a component, or finds their compiled form. Takes 10–100 ms in the first case, under 1 ms in
+/// the second; do not call it on a serving thread.
 ///
 /// # Errors
-/// The first proof that fails.
-pub fn verify(
-    engine: &Engine,
-    bytes: &[u8],
-    grants: Grants,
-    limits: HandlerLimits,
-    cache: Option<&Cache>,
-) -> Result<Component, Refusal> {
+/// When they are too many, or no component.
+pub fn compile(engine: &Engine, bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, Refusal> {
     if bytes.len() as u64 > limits::COMPONENT_BYTES_MAX {
         return Err(Refusal::TooLarge { bytes: bytes.len() });
     }
     let digest = Digest::of(bytes);
-    let compiled = match cache.and_then(|cache| cache.find(engine, &digest)) {
-        Some(compiled) => compiled,
-        None => {
-            let compiled = compile(engine, bytes)?;
-            if let Some(cache) = cache {
-                cache.keep(engine, &digest, &compiled);
-            }
-            compiled
-        }
-    };
-    check_imports(engine, &compiled, grants)?;
-    let mut linker = Linker::<Guest>::new(engine.inner());
-    if grants.wasi {
-        wasi::link(&mut linker).map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+    let compiled = |native, cached| Compiled { engine: engine.clone(), native, digest, cached };
+    if let Some(native) = cache.and_then(|cache| cache.find(engine, &digest)) {
+        return Ok(compiled(native, true));
     }
-    let pre = linker.instantiate_pre(&compiled).map_err(|error| Refusal::World(format!("{error:#}")))?;
-    let pre = HandlerPre::new(pre).map_err(|error| Refusal::World(format!("{error:#}")))?;
-    let component = Component { engine: engine.clone(), pre, limits, grants, digest };
-    component.trial().map_err(Refusal::Trial)?;
-    Ok(component)
-}
-
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Compiled, Refusal> {
     // Magic, version 1, layer 0: told apart because it is what a build for another target gives.
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(Refusal::CoreModule);
     }
-    Compiled::from_binary(engine.inner(), bytes).map_err(|error| Refusal::Invalid(format!("{error:#}")))
+    let native = Native::from_binary(engine.inner(), bytes).map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+    if let Some(cache) = cache {
+        cache.keep(engine, &digest, &native);
+    }
+    Ok(compiled(native, false))
+}
+
+impl Compiled {
+    /// Proves that the component is of the handler's world, imports what it is granted, and that an instance of it can
+    /// be made within its limits. Takes a fraction of a millisecond.
+    ///
+    /// # Errors
+    /// The first proof that fails.
+    pub fn fit(&self, grants: Grants, limits: HandlerLimits) -> Result<Component, Refusal> {
+        check_imports(&self.engine, &self.native, grants)?;
+        let mut linker = Linker::<Guest>::new(self.engine.inner());
+        if grants.wasi {
+            wasi::link(&mut linker).map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+        }
+        let world = |error: wasmtime::Error| Refusal::World(format!("{error:#}"));
+        let pre = linker.instantiate_pre(&self.native).map_err(world)?;
+        // Checks both exports with their types; `instance` calls them unchecked.
+        HandlerPre::new(pre.clone()).map_err(world)?;
+        let export = |name: &str| {
+            let index = self.native.get_export_index(None, name);
+            index.ok_or_else(|| Refusal::World(format!("no export `{name}`")))
+        };
+        let (prepare, respond) = (export("prepare")?, export("respond")?);
+        let (engine, compiled) = (self.engine.clone(), self.clone());
+        let component = Component { engine, pre, prepare, respond, limits, grants, compiled };
+        component.trial().map_err(Refusal::Trial)?;
+        Ok(component)
+    }
 }
 
 /// Names the first import that is neither the contract's types nor granted.
-fn check_imports(engine: &Engine, compiled: &Compiled, grants: Grants) -> Result<(), Refusal> {
-    for (name, import) in compiled.component_type().imports(engine.inner()) {
+fn check_imports(engine: &Engine, native: &Native, grants: Grants) -> Result<(), Refusal> {
+    for (name, import) in native.component_type().imports(engine.inner()) {
         let granted = grants.wasi && name.starts_with("wasi:");
         match import.ty {
             ComponentItem::ComponentInstance(instance) if name == TYPES_INSTANCE => {

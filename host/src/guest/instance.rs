@@ -3,12 +3,13 @@
 //! It runs on the caller's thread and does not await: a call takes microseconds and ends at its deadline. Called by
 //! `component` for its trial, and through it by `request`.
 
+use wasmtime::component::{Instance, TypedFunc};
 use wasmtime::{Store, Trap, WasmCoreDump};
 
 use super::component::Component;
 use super::limiter::Limiter;
 use super::{engine, wasi};
-use crate::contract::{Handler, Plan, Request, Response, Rows};
+use crate::contract::{Plan, Request, Response, Rows};
 use crate::failure::{Fault, FaultKind, Phase};
 use crate::limits::{self, HandlerLimits};
 
@@ -24,7 +25,13 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn prepare(&self, request: &Request) -> Result<Plan, Fault> {
-        self.run(Phase::Prepare, |store, handler| handler.call_prepare(store, request))
+        self.run(Phase::Prepare, |store, instance| {
+            let function = instance.get_func(&mut *store, self.prepare).ok_or_else(missing)?;
+            #[expect(unsafe_code, reason = "checking the types at every call costs 3 % of its time")]
+            // SAFETY: `Compiled::fit` checked these types of this export, and a component does not change.
+            let prepare = unsafe { TypedFunc::<(&Request,), (Plan,)>::new_unchecked(function) };
+            Ok(prepare.call(store, (request,))?.0)
+        })
     }
 
     /// Runs `respond` on a fresh instance.
@@ -32,7 +39,13 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        self.run(Phase::Respond, |store, handler| handler.call_respond(store, carry, rows))
+        self.run(Phase::Respond, |store, instance| {
+            let function = instance.get_func(&mut *store, self.respond).ok_or_else(missing)?;
+            #[expect(unsafe_code, reason = "as in `prepare`")]
+            // SAFETY: as in `prepare`.
+            let respond = unsafe { TypedFunc::<(&[u8], &Rows), (Response,)>::new_unchecked(function) };
+            Ok(respond.call(store, (carry, rows))?.0)
+        })
     }
 
     /// Instantiates once and drops it: what does not fit its limits is found before it serves.
@@ -43,7 +56,7 @@ impl Component {
     fn run<T>(
         &self,
         phase: Phase,
-        call: impl FnOnce(&mut Store<Guest>, &Handler) -> wasmtime::Result<T>,
+        call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         if self.grants.wasi {
             // wasmtime-wasi blocks on tokio when a guest writes to a stream; a worker may only do so in here.
@@ -56,14 +69,14 @@ impl Component {
     fn run_here<T>(
         &self,
         phase: Phase,
-        call: impl FnOnce(&mut Store<Guest>, &Handler) -> wasmtime::Result<T>,
+        call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let mut store = Store::new(self.engine.inner(), Guest::new(&self.limits, self.grants.wasi));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.reply_bytes_max);
         // Right before the call: the deadline counts from here, and a guest's start functions count as well.
         store.set_epoch_deadline(engine::ticks(self.limits.deadline));
-        let outcome = self.pre.instantiate(&mut store).and_then(|handler| call(&mut store, &handler));
+        let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
         outcome.map_err(|error| fault(phase, &error, &store))
     }
 }
@@ -72,6 +85,11 @@ impl Guest {
     fn new(limits: &HandlerLimits, wasi: bool) -> Self {
         Self { limiter: Limiter::new(limits), wasi: wasi.then(Box::default) }
     }
+}
+
+/// `Compiled::fit` found the export, so this is never seen.
+fn missing() -> wasmtime::Error {
+    wasmtime::Error::msg("the component has lost an export")
 }
 
 /// Names what went wrong.

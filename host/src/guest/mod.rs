@@ -1,6 +1,6 @@
 //! The sandbox: the engine, components and what was proved of them, and instances, one call long.
 //!
-//! `registry` loads components, `request` calls them. Nothing here knows a handler, a route or a database.
+//! `reload` loads components, `request` calls them. Nothing here knows a handler, a route or a database.
 
 pub mod cache;
 pub mod command;
@@ -11,5 +11,5 @@ mod limiter;
 pub mod wasi;
 
 pub use cache::Cache;
-pub use component::{Component, Digest, Grants, Refusal};
+pub use component::{Compiled, Component, Digest, Grants, Refusal};
 pub use engine::Engine;

@@ -11,10 +11,7 @@ use galo::build::Profile;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{TestDatabase, galo, handlers, scratch};
-
-/// How long a test waits for something to happen before it says that it did not.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::{PATIENCE, TestDatabase, galo, handlers, scratch};
 
 /// A running `galo`, ended with the test.
 pub struct Program {

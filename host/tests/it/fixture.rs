@@ -85,6 +85,13 @@ pub fn calling(procedure: &str) -> Vec<u8> {
     Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }.component()
 }
 
+/// The same component with other bytes: a section that nobody reads, and another digest.
+pub fn marked(component: &[u8], mark: u64) -> Vec<u8> {
+    // A custom section: its id, its size, the size of its name, its name, its content.
+    let section = [&[0, 13, 4][..], b"mark", &mark.to_le_bytes()].concat();
+    [component, &section].concat()
+}
+
 /// Four bytes, little endian, as a wat string writes them.
 fn word(number: u32) -> String {
     number.to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()

@@ -3,7 +3,6 @@
 use galo::build::Profile;
 use galo::contract::{Field, Plan, Request};
 use galo::failure::FaultKind;
-use galo::guest::component::verify;
 use galo::guest::{Cache, Component, Grants, Refusal};
 use galo::limits::HandlerLimits;
 use http::{Method, StatusCode};
@@ -11,7 +10,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::cli::Program;
 use crate::fixture::{Guest, calling, encode_with, replying};
-use crate::harness::{Answer, Guests, TestDatabase, TestNode, checkout, engine, handlers, scratch};
+use crate::harness::{Answer, Guests, TestDatabase, TestNode, checkout, handlers, scratch, verify};
 
 async fn get(address: &str, path: &str) -> Answer {
     crate::harness::request(address, Method::GET, path, "").await
@@ -31,18 +30,18 @@ fn request() -> Request {
 }
 
 fn verified(component: &[u8]) -> Component {
-    verify(engine(), component, NO_GRANT, HandlerLimits::default(), None).unwrap()
+    verify(component, NO_GRANT, HandlerLimits::default(), None).unwrap()
 }
 
 fn refused(component: &[u8], grants: Grants) -> Refusal {
-    match verify(engine(), component, grants, HandlerLimits::default(), None) {
+    match verify(component, grants, HandlerLimits::default(), None) {
         Ok(_) => panic!("the component was taken"),
         Err(refusal) => refusal,
     }
 }
 
 fn fault(component: &[u8], limits: HandlerLimits) -> (FaultKind, String) {
-    let component = verify(engine(), component, NO_GRANT, limits, None).unwrap();
+    let component = verify(component, NO_GRANT, limits, None).unwrap();
     let fault = component.prepare(&request()).unwrap_err();
     (fault.kind, fault.detail)
 }
@@ -78,7 +77,7 @@ fn a_reply_over_its_limit_is_a_fault_and_one_within_it_is_not() {
     let limits = HandlerLimits { reply_bytes_max: 20_000, ..HandlerLimits::default() };
     let (kind, _) = fault(&replying(200, None, 20_001).component(), limits);
     assert_eq!(kind, FaultKind::Oversized);
-    let component = verify(engine(), &replying(200, None, 10_000).component(), NO_GRANT, limits, None).unwrap();
+    let component = verify(&replying(200, None, 10_000).component(), NO_GRANT, limits, None).unwrap();
     assert!(matches!(component.prepare(&request()), Ok(Plan::Reply(_))));
 }
 
@@ -86,7 +85,7 @@ fn a_reply_over_its_limit_is_a_fault_and_one_within_it_is_not() {
 fn an_endless_loop_ends_at_its_deadline() {
     let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
     let deadline = std::time::Duration::from_millis(20);
-    let component = verify(engine(), &endless, NO_GRANT, HandlerLimits { deadline, ..HandlerLimits::default() }, None);
+    let component = verify(&endless, NO_GRANT, HandlerLimits { deadline, ..HandlerLimits::default() }, None);
     let component = component.unwrap();
     let begun = std::time::Instant::now();
     assert_eq!(component.prepare(&request()).unwrap_err().kind, FaultKind::Deadline);
@@ -237,15 +236,14 @@ fn a_compiled_component_is_kept_and_taken_from_a_private_folder_only() {
     let (_folder, path) = scratch("cache");
     let cache = Cache::open(&path).unwrap();
     let load = |cache: &Cache, status| {
-        verify(engine(), &replying(status, None, 0).component(), NO_GRANT, HandlerLimits::default(), Some(cache))
-            .unwrap()
+        verify(&replying(status, None, 0).component(), NO_GRANT, HandlerLimits::default(), Some(cache)).unwrap()
     };
     let files = || {
         let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
         entries.collect::<std::collections::BTreeSet<_>>()
     };
     // Given a component that was compiled once, when it is loaded again, then its file is used and not written again.
-    let digest = load(&cache, 200).digest.to_string();
+    let digest = load(&cache, 200).compiled.digest.to_string();
     let first = files();
     assert_eq!(first.len(), 1);
     let file = first.first().unwrap();
@@ -297,6 +295,6 @@ fn a_released_handler_imports_no_function() {
     for name in ["transacoes", "extrato"] {
         let bytes = std::fs::read(handlers(Profile::Release).join(format!("{name}.wasm"))).unwrap();
         // Without any grant nothing but the contract's types passes.
-        verify(engine(), &bytes, NO_GRANT, HandlerLimits::default(), None).unwrap();
+        verify(&bytes, NO_GRANT, HandlerLimits::default(), None).unwrap();
     }
 }

@@ -6,12 +6,11 @@ use std::process::{Command, Output};
 use galo::build::{self, Cancel, Checkout, Profile};
 use galo::contract::{Plan, Request};
 use galo::failure::FaultKind;
-use galo::guest::component::verify;
 use galo::guest::{Component, Grants, Refusal};
 use galo::limits::HandlerLimits;
 use tempfile::TempDir;
 
-use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, engine, galo, one_build_at_a_time};
+use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, galo, one_build_at_a_time, verify};
 
 /// A copy of the checkout, to be changed. It builds into our target folder, so that no dependency is compiled twice;
 /// Cargo tells its crates from ours by their version.
@@ -61,7 +60,7 @@ impl Copy {
     }
 
     /// Builds a handler and returns its component's bytes.
-    fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
+    pub fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let _turn = one_build_at_a_time();
         build::handlers(&self.checkout, profile, folder.path(), &Cancel::default()).unwrap();
@@ -158,7 +157,7 @@ fn a_panic_of_a_development_build_says_its_message_file_and_line() {
     odd.body = b"x".to_vec();
     let detail = |profile| {
         let bytes = copy.component("extrato", profile);
-        let component = verify(engine(), &bytes, Grants { wasi: false }, HandlerLimits::default(), None).unwrap();
+        let component = verify(&bytes, Grants { wasi: false }, HandlerLimits::default(), None).unwrap();
         assert!(matches!(component.prepare(&get("1")), Ok(Plan::Call(_))));
         let fault = component.prepare(&odd).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Trap);
@@ -223,7 +222,7 @@ fn curious() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_with_std_works_when_wasi_is_granted_and_sees_nothing() {
     let bytes = tokio::task::block_in_place(curious);
-    let verified = |wasi| verify(engine(), &bytes, Grants { wasi }, HandlerLimits::default(), None);
+    let verified = |wasi| verify(&bytes, Grants { wasi }, HandlerLimits::default(), None);
     match verified(false) {
         Err(Refusal::Import(name)) => assert!(name.starts_with("wasi:"), "{name}"),
         other => panic!("{:?}", other.err()),

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galo::build::{self, Cancel, Checkout, Profile};
@@ -12,8 +13,11 @@ use galo::config::{Address, Secret, Settings};
 use galo::database::{self, Target};
 use galo::dev::SERVICE_ROLE;
 use galo::drain::Outcome;
-use galo::guest::Engine;
+use galo::guest::component::compile;
+use galo::guest::{Cache, Component, Engine, Grants, Refusal};
+use galo::limits::HandlerLimits;
 use galo::postgres::{Cluster, Data, SUPERUSER};
+use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -23,6 +27,9 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// How long a test waits for something to happen before it says that it did not.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub const GALO: &str = env!("CARGO_BIN_EXE_galo");
@@ -38,6 +45,16 @@ pub fn checkout() -> Checkout {
 pub fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::start().unwrap());
     &ENGINE
+}
+
+/// Compiles a component and proves that it fits.
+pub fn verify(
+    bytes: &[u8],
+    grants: Grants,
+    limits: HandlerLimits,
+    cache: Option<&Cache>,
+) -> Result<Component, Refusal> {
+    compile(engine(), bytes, cache)?.fit(grants, limits)
 }
 
 /// Builds of a handler end in the same file of the target folder, whichever copy of the checkout they are of.
@@ -215,8 +232,48 @@ impl TestNode {
         request(&self.admin_address(), Method::GET, path, "").await
     }
 
+    /// A handler as it is now.
+    pub fn handler(&self, name: &str) -> Arc<Handler> {
+        Arc::clone(self.running.node.registry.table().handler(name).unwrap())
+    }
+
+    /// The number of the generation that serves.
+    pub fn generation(&self, name: &str) -> u64 {
+        self.handler(name).lineage().current.number
+    }
+
+    /// Waits until this generation of a handler serves.
+    pub async fn until_generation(&self, name: &str, number: u64) {
+        let why = || format!("{:?}", self.handler(name).refusal());
+        until(&format!("generation {number} of {name} serves"), why, || self.generation(name) == number).await;
+    }
+
+    /// Waits until a candidate is refused, and returns stage and message.
+    pub async fn until_refused(&self, name: &str) -> (Stage, String) {
+        until(&format!("{name} is refused"), String::new, || self.handler(name).refusal().is_some()).await;
+        let refusal = self.handler(name).refusal().unwrap();
+        (refusal.stage, refusal.message.clone())
+    }
+
+    /// Waits until the manifest is refused, and returns why.
+    pub async fn until_manifest_refused(&self) -> (Stage, String) {
+        let registry = &self.running.node.registry;
+        until("the manifest is refused", String::new, || registry.refusal().is_some()).await;
+        let refusal = registry.refusal().unwrap();
+        (refusal.stage, refusal.message.clone())
+    }
+
     pub async fn stop(self) -> Outcome {
         self.running.stop().await
+    }
+}
+
+/// Waits for something that gives no event.
+pub async fn until(what: &str, why: impl Fn() -> String, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still not: {what} {}", why());
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -238,6 +295,25 @@ impl Guests {
             &format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"GET /{name}\"\n{more}\n");
         std::fs::write(self.folder.path().join("galo.toml"), &self.manifest).unwrap();
         self
+    }
+
+    /// Replaces a guest's component the way a deployment should: whole, by renaming.
+    pub fn put(&self, name: &str, component: &[u8]) {
+        self.put_file(&format!("{name}.wasm"), component);
+    }
+
+    /// Replaces a file by renaming; its folder is made.
+    pub fn put_file(&self, name: &str, bytes: &[u8]) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = tempfile::NamedTempFile::new_in(self.folder.path()).unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file.persist(path).unwrap();
+    }
+
+    /// The text of the manifest.
+    pub fn manifest(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("galo.toml")).unwrap()
     }
 
     /// Why a node does not start with them.

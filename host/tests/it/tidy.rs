@@ -11,9 +11,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics"]),
     ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
     ("spine: manifest", &["manifest"]),
+    ("spine: example", &["example"]),
     ("spine: registry", &["registry"]),
     ("spine: request", &["request"]),
-    ("tasks", &["admin", "listen"]),
+    ("tasks", &["admin", "listen", "reload"]),
     ("assemblers: parts", &["build", "serve"]),
     ("assemblers", &["dev", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
@@ -37,6 +38,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("prometheus_client", &["metrics", "listen", "serve"]),
     ("cargo_metadata", &["build"]),
+    ("notify", &["reload"]),
+    ("rayon", &["reload"]),
+    ("rustix", &["reload"]),
+    ("arc_swap", &["registry"]),
+    ("similar", &["example"]),
+    ("base64", &["example"]),
 ];
 
 /// Names that say nothing about what is inside.
@@ -225,6 +232,19 @@ fn the_readme_shows_the_limits_of_the_code() {
         ("statement", wait(STATEMENT_TIMEOUT), dash()),
         ("outcome of a call", wait(CALL_TIMEOUT), dash()),
         ("drain", wait(DRAIN_GRACE), dash()),
+        (
+            "calls of a new generation on probation (`probation_calls`)",
+            PROBATION_CALLS_DEFAULT.to_string(),
+            PROBATION_CALLS_CEILING.to_string(),
+        ),
+        (
+            "time of a new generation on probation (`probation_seconds`)",
+            wait(PROBATION_DEFAULT),
+            format!("{PROBATION_SECONDS_CEILING} s"),
+        ),
+        ("verifying a candidate", wait(VERIFY_TIMEOUT), dash()),
+        ("examples of a handler", EXAMPLES_MAX.to_string(), dash()),
+        ("example", kib(usize::try_from(EXAMPLE_BYTES_MAX).unwrap()), dash()),
     ];
     let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
     let table = readme.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -1,0 +1,165 @@
+//! Examples: files beside a handler, each with a request and the plan it must give, or rows and the response they must
+//! give, or both, one after the other. Read strictly; what differs is told line by line.
+//!
+//! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`.
+
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use similar::TextDiff;
+
+use crate::contract::{Plan, Rows};
+use crate::database::Procedure;
+use crate::guest::Component;
+use crate::limits;
+use crate::manifest::Entry;
+use crate::route::Routes;
+
+/// One example, read from its file.
+pub struct Example {
+    /// The file.
+    pub path: PathBuf,
+    file: words::File,
+}
+
+/// The folder of a handler's examples: `NAME/examples` beside the manifest.
+pub fn folder(entry: &Entry) -> PathBuf {
+    entry.folder.join(&entry.name).join("examples")
+}
+
+/// The paths of a handler's examples, in order; none when there is no folder.
+///
+/// # Errors
+/// When the folder cannot be read, or holds more than a handler may have.
+pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = folder(entry);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", folder.display())),
+    };
+    let mut files = Vec::new();
+    for found in entries {
+        let path = found.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    let (count, most) = (files.len(), limits::EXAMPLES_MAX);
+    ensure!(count <= most, "{} holds {count} examples, {most} are allowed", folder.display());
+    files.sort();
+    Ok(files)
+}
+
+/// Reads all examples of a handler.
+///
+/// # Errors
+/// The first file that is none, with the line where there is one.
+pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
+    files(entry)?.into_iter().map(Example::read).collect()
+}
+
+impl Example {
+    fn read(path: PathBuf) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let bytes = std::fs::metadata(&path).with_context(|| shown.to_string())?.len();
+        let most = limits::EXAMPLE_BYTES_MAX;
+        ensure!(bytes <= most, "{shown}: {bytes} bytes are over the limit of {most}");
+        let text = std::fs::read(&path).with_context(|| shown.to_string())?;
+        let file: words::File = serde_json::from_slice(&text).with_context(|| format!("{shown}: no example"))?;
+        file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
+        Ok(Self { path, file })
+    }
+
+    /// Runs it. `procedures` are those the handler may call, where the database is there to tell: the planned call must
+    /// fit one of them, and the rows must have its columns.
+    ///
+    /// # Errors
+    /// What differs from what the example says, as a text of several lines.
+    pub fn check(
+        &self,
+        entry: &Entry,
+        component: &Component,
+        procedures: Option<&[Arc<Procedure>]>,
+    ) -> Result<(), String> {
+        let mut carry = self.file.carry.clone().unwrap_or_default().into_bytes();
+        if let Some((request, expected)) = self.file.request.as_ref().zip(self.file.plan.as_ref()) {
+            let routes = Routes::new([(entry.route.clone(), ())]).map_err(|_| "no route".to_owned())?;
+            let (method, path) = (request.method(&entry.route)?, request.path());
+            let (_, parameters) = routes
+                .find(&method, path)
+                .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
+            let request = request.to_contract(&method, parameters, &entry.headers)?;
+            let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
+            differ("plan", &expected.as_json(), &words::Plan::of(&plan, expected).as_json())?;
+            if let Plan::Call(call) = plan {
+                fits(&call, procedures, self.file.rows.as_ref())?;
+                carry = call.carry;
+            }
+        }
+        if let Some((rows, expected)) = self.file.rows.as_ref().zip(self.file.response.as_ref()) {
+            let rows: Rows = rows.to_contract()?;
+            let response = component.respond(&carry, &rows).map_err(|fault| format!("respond: {fault}"))?;
+            differ("response", &expected.as_json(), &words::Response::of(&response, expected).as_json())?;
+        }
+        Ok(())
+    }
+
+    /// Its name: the file's.
+    pub fn name(&self) -> &str {
+        self.path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or("?")
+    }
+}
+
+fn fits(
+    call: &crate::contract::Call,
+    procedures: Option<&[Arc<Procedure>]>,
+    rows: Option<&words::Rows>,
+) -> Result<(), String> {
+    let Some(procedures) = procedures else { return Ok(()) };
+    let granted = procedures.iter().find(|procedure| procedure.name == call.procedure);
+    let granted = granted.ok_or_else(|| format!("the manifest does not grant the procedure `{}`", call.procedure))?;
+    granted.check(&call.arguments)?;
+    match rows {
+        Some(rows) => granted.check_columns(&rows.columns),
+        None => Ok(()),
+    }
+}
+
+/// What was expected and what came, line by line.
+fn differ(what: &str, expected: &str, actual: &str) -> Result<(), String> {
+    if expected == actual {
+        return Ok(());
+    }
+    let difference = TextDiff::from_lines(expected, actual);
+    let shown = difference.unified_diff().context_radius(3).header("expected", "actual").to_string();
+    Err(format!("the {what} is not the expected one\n{}", shown.trim_end()))
+}
+
+/// Runs all examples of a handler.
+///
+/// # Errors
+/// Everything that differs, each with its file.
+pub fn check_all(
+    examples: &[Example],
+    entry: &Entry,
+    component: &Component,
+    procedures: Option<&[Arc<Procedure>]>,
+) -> Result<(), String> {
+    let failed = examples.iter().filter_map(|example| {
+        let difference = example.check(entry, component, procedures).err()?;
+        Some(format!("{}: {difference}", shown(&example.path, &entry.folder)))
+    });
+    let failed: Vec<_> = failed.collect();
+    match failed.as_slice() {
+        [] => Ok(()),
+        failed => Err(failed.join("\n")),
+    }
+}
+
+fn shown(path: &Path, folder: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+}

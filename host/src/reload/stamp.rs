@@ -1,0 +1,33 @@
+//! What files look like from outside: enough to see that one may have changed, without reading it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::example;
+use crate::manifest::Entry;
+
+/// The looks of some files, in order. Equal stamps: nothing was written, replaced, added or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Stamp(Vec<Option<Look>>);
+
+/// Device, inode, size, times of change: a file that is replaced by one of the same size and time has another inode.
+type Look = (u64, u64, u64, i64, i64, i64, i64);
+
+impl Stamp {
+    /// Of one file.
+    pub(super) fn of(path: &Path) -> Self {
+        Self(vec![look(path)])
+    }
+
+    /// Of a handler's component and its examples.
+    pub(super) fn of_handler(entry: &Entry) -> Self {
+        let mut looks = vec![look(&entry.component), look(&example::folder(entry))];
+        looks.extend(example::files(entry).unwrap_or_default().iter().map(|path| look(path)));
+        Self(looks)
+    }
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()))
+}

@@ -1,0 +1,252 @@
+//! From a manifest to the table that serves it: what is new is loaded, what changed is proved again under its new terms,
+//! what is the same is the same handler. All or nothing: one mistake, and there is no table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rayon::prelude::*;
+
+use super::same_terms;
+use super::verify::{Haste, Workbench, read, refit};
+use crate::database::{Database, Procedure, Unusable};
+use crate::guest::Digest;
+use crate::manifest::{Entry, Manifest, Mistake, Refused};
+use crate::metrics::Metrics;
+use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
+use crate::request::Node;
+use crate::route::Routes;
+
+/// Loads everything a manifest names, and prepares its procedures on every connection of the database.
+///
+/// # Errors
+/// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
+pub async fn load(
+    manifest: &Manifest,
+    bench: &Workbench,
+    database: &Database,
+    metrics: &Metrics,
+) -> anyhow::Result<Table> {
+    let table = build(manifest, bench, Haste::Start, &Table::empty(), database, metrics).await?;
+    database.start(procedures(&table)).await?;
+    Ok(table)
+}
+
+/// What became of a handler with another manifest.
+pub(super) enum Change {
+    Added(String, String),
+    Changed(String),
+    Removed(String),
+}
+
+/// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements of
+/// its procedures are prepared again in any case.
+pub(super) async fn replace(
+    node: &Node,
+    bench: &Workbench,
+    manifest: &Manifest,
+    anew: bool,
+) -> Result<Vec<Change>, Refusal> {
+    let old = node.registry.table();
+    let table = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
+    let changes = changes(&old, &table);
+    if anew || names(&old) != names(&table) {
+        // Before the table: its first call finds its statement.
+        let started = node.database.start(procedures(&table)).await;
+        started.map_err(|error| Refusal::new(Stage::Procedures, format!("{error:#}")))?;
+    }
+    let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
+    if !changes.is_empty() || !same_order {
+        node.registry.replace(table);
+    }
+    for change in &changes {
+        if let Change::Removed(name) = change {
+            node.metrics.forget(name);
+        }
+    }
+    Ok(changes)
+}
+
+/// A missing right is not the manifest's fault, and may come without its being touched.
+fn refusal(refused: Refused) -> Refusal {
+    let outside = !refused.mistakes.is_empty() && refused.mistakes.iter().all(|mistake| mistake.outside);
+    Refusal::new(if outside { Stage::Procedures } else { Stage::Manifest }, refused.to_string())
+}
+
+async fn build(
+    manifest: &Manifest,
+    bench: &Workbench,
+    haste: Haste,
+    old: &Table,
+    database: &Database,
+    metrics: &Metrics,
+) -> Result<Table, Refused> {
+    let mut mistakes = Vec::new();
+    let described = describe(manifest, database, &mut mistakes).await;
+    let mut kept: HashMap<usize, Arc<Handler>> = HashMap::new();
+    let mut orders = Vec::new();
+    for (index, entry) in manifest.handlers.iter().enumerate() {
+        let procedures: Vec<_> = entry.procedures.iter().filter_map(|name| described.get(name).cloned()).collect();
+        let before = old.handler(&entry.name).map(Arc::clone);
+        match before {
+            Some(handler) if same_terms(&handler.entry, entry) && handler.procedures == procedures => {
+                kept.insert(index, handler);
+            }
+            // What cannot have its procedures is not tried without them.
+            _ if procedures.len() < entry.procedures.len() => {}
+            before => orders.push(Order { index, entry: entry.clone(), procedures, before }),
+        }
+    }
+    let made =
+        bench.run(haste, move |bench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect()).await;
+    let made: Vec<_> = made.unwrap_or_else(|refusal| {
+        mistakes.push(Mistake::new(None, refusal.message));
+        Vec::new()
+    });
+    for (order, lineage) in made {
+        let Order { index, entry, procedures, .. } = order;
+        match lineage {
+            Ok(lineage) => {
+                let counters = metrics.handler(&entry.name);
+                kept.insert(index, Arc::new(Handler::new(entry, procedures, counters, lineage)));
+            }
+            Err(refusal) => {
+                mistakes.push(Mistake::new(Some(entry.line), format!("{}: {}", entry.name, refusal.message)))
+            }
+        }
+    }
+    let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
+    match routes(manifest, &handlers, &mut mistakes) {
+        Some(routes) if mistakes.is_empty() => Ok(Table { routes, handlers, loaded: Timestamp::now() }),
+        _ => Err(Refused { path: manifest.path.clone(), mistakes }),
+    }
+}
+
+/// A handler to be made.
+struct Order {
+    index: usize,
+    entry: Entry,
+    procedures: Vec<Arc<Procedure>>,
+    before: Option<Arc<Handler>>,
+}
+
+impl Order {
+    fn carry_out(self, bench: &Workbench) -> (Self, Result<Lineage, Refusal>) {
+        let lineage = match &self.before {
+            None => read(&self.entry)
+                .and_then(|bytes| bench.prove(&self.entry, &self.procedures, &bytes))
+                .map(|proved| Lineage::first(proved.component)),
+            Some(before) => self.again(bench, before),
+        };
+        (self, lineage)
+    }
+
+    /// A handler whose terms changed. The file may hold the component they were changed for; else what serves must be
+    /// good under them.
+    fn again(&self, bench: &Workbench, before: &Handler) -> Result<Lineage, Refusal> {
+        let lineage = before.lineage();
+        let known = |digest: Digest| {
+            let back = lineage.rolled_back.as_ref().map(|back| back.digest);
+            digest == lineage.current.component.compiled.digest || back == Some(digest)
+        };
+        let moved = before.entry.component != self.entry.component;
+        let candidate = read(&self.entry).and_then(|bytes| match known(Digest::of(&bytes)) {
+            true => Ok(None),
+            false => bench.prove(&self.entry, &self.procedures, &bytes).map(Some),
+        });
+        match candidate {
+            Ok(Some(proved)) => return Ok(lineage.succeeded_by(proved.component)),
+            // It was pointed to, so it is meant.
+            Err(refusal) if moved => return Err(refusal),
+            _ => {}
+        }
+        let refit = |component: &crate::guest::Component| refit(&component.compiled, &self.entry, &self.procedures);
+        let current = refit(&lineage.current.component)?;
+        let previous = lineage.previous.as_ref().and_then(|previous| refit(&previous.component).ok());
+        Ok(lineage.refitted(current, previous))
+    }
+}
+
+/// Looks every granted procedure up, once.
+async fn describe(
+    manifest: &Manifest,
+    database: &Database,
+    mistakes: &mut Vec<Mistake>,
+) -> HashMap<String, Arc<Procedure>> {
+    let mut described: HashMap<String, Result<Arc<Procedure>, Unusable>> = HashMap::new();
+    for entry in &manifest.handlers {
+        for name in &entry.procedures {
+            if !described.contains_key(name) {
+                described.insert(name.clone(), database.describe(name).await.map(Arc::new));
+            }
+            if let Some(Err(unusable)) = described.get(name) {
+                let mistake = Mistake::new(Some(entry.line), format!("{}: {unusable}", entry.name));
+                mistakes.push(Mistake { outside: true, ..mistake });
+            }
+        }
+    }
+    described.into_iter().filter_map(|(name, procedure)| Some((name, procedure.ok()?))).collect()
+}
+
+fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mistake>) -> Option<Routes<Arc<Handler>>> {
+    // Ambiguity is looked for among all entries, also those whose component was refused.
+    let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
+    if let Err(ambiguous) = Routes::new(all) {
+        let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
+        let text = format!(
+            "{}: the route `{}` is ambiguous: `{}` of line {} matches the same paths",
+            second.name, second.route, first.route, first.line
+        );
+        mistakes.push(Mistake::new(Some(second.line), text));
+        return None;
+    }
+    Routes::new(handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)))).ok()
+}
+
+/// Every procedure any handler may call, once.
+fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
+    let mut by_name = HashMap::new();
+    for procedure in table.handlers.iter().flat_map(|handler| &handler.procedures) {
+        by_name.entry(procedure.name.as_str()).or_insert_with(|| Arc::clone(procedure));
+    }
+    by_name.into_values().collect()
+}
+
+fn names(table: &Table) -> BTreeSet<&str> {
+    table.handlers.iter().flat_map(|handler| &handler.procedures).map(|procedure| procedure.name.as_str()).collect()
+}
+
+fn changes(old: &Table, new: &Table) -> Vec<Change> {
+    let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
+        table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let changed = new.handlers.iter().filter_map(|handler| {
+        let name = handler.entry.name.clone();
+        match before.get(&name) {
+            None => Some(Change::Added(name, handler.entry.route.to_string())),
+            Some(old) if !Arc::ptr_eq(old, handler) => Some(Change::Changed(name)),
+            Some(_) => None,
+        }
+    });
+    let gone = old.handlers.iter().filter(|handler| !after.contains_key(&handler.entry.name));
+    changed.chain(gone.map(|handler| Change::Removed(handler.entry.name.clone()))).collect()
+}
+
+impl Change {
+    pub(super) fn concerns(&self, handler: &str) -> bool {
+        let (Self::Added(name, _) | Self::Changed(name) | Self::Removed(name)) = self;
+        name == handler
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added(name, route) => write!(f, "{name}: generation 1 live — added to the manifest, {route}"),
+            Self::Changed(name) => write!(f, "{name}: serves under what the manifest says now"),
+            Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
+        }
+    }
+}

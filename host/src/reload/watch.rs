@@ -1,0 +1,136 @@
+//! Tells that something in a folder may have changed. It does not say what: the parent looks, and looks again from
+//! time to time, because no file system tells everything (bind mounts, network folders, a folder that was replaced).
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode, MetadataKind, ModifyKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::limits;
+
+/// Watches some folders.
+pub struct Watch {
+    folders: Vec<PathBuf>,
+    news: Arc<Notify>,
+    /// With the folders it was made for, as they were then.
+    watcher: Option<(RecommendedWatcher, Vec<Option<(u64, u64)>>)>,
+}
+
+impl Watch {
+    /// Watches these folders with all that is in them. Also one that is not there yet.
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        let mut watch = Self { folders, news: Arc::default(), watcher: None };
+        watch.renew();
+        watch
+    }
+
+    /// Waits until something may have changed and has come to rest: a burst is one change. What happens while nobody
+    /// waits is remembered, once.
+    pub async fn changed(&mut self) {
+        self.news.notified().await;
+        let rest = async { while timeout(limits::WATCH_QUIET, self.news.notified()).await.is_ok() {} };
+        // Whoever writes without pause is looked at all the same.
+        let _ = timeout(limits::WATCH_QUIET_MAX, rest).await;
+        self.renew();
+    }
+
+    /// A handle to say that something changed which is no file.
+    pub fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
+    }
+
+    /// Watches anew when a folder is not the one it was: replaced, or a symlink that leads elsewhere.
+    pub fn renew(&mut self) {
+        let now: Vec<_> = self.folders.iter().map(|folder| identity(folder)).collect();
+        if self.watcher.as_ref().is_some_and(|(_, then)| *then == now) {
+            return;
+        }
+        let made = start(&self.folders, Arc::clone(&self.news));
+        self.watcher = made
+            .inspect_err(|error| {
+                tracing::warn!(%error, "changes are seen late: the folder cannot be watched");
+            })
+            .ok()
+            .map(|watcher| (watcher, now));
+    }
+}
+
+fn start(folders: &[PathBuf], news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let ours = folders.to_vec();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+        Ok(event) if is_change(event.kind) && concerns(&event, &ours) => news.notify_one(),
+        Ok(_) => {}
+        // Most often too many at once: then something has changed.
+        Err(_) => news.notify_one(),
+    })?;
+    for folder in folders {
+        if folder.exists() {
+            watcher.watch(folder, RecursiveMode::Recursive)?;
+        }
+        // Whether the folder itself is replaced is seen from above.
+        if let Some(parent) = folder.parent().filter(|parent| parent.exists()) {
+            watcher.watch(parent, RecursiveMode::NonRecursive)?;
+        }
+    }
+    Ok(watcher)
+}
+
+/// Reading a file is an event too; taken for a change, a reload would follow every reload.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(MetadataKind::AccessTime)) => false,
+        _ => true,
+    }
+}
+
+/// The folder above is full of things that are not ours. What Cargo and editors leave is not either.
+fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
+    let inside = |path: &PathBuf| {
+        let below = folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
+        below.is_some_and(|below| !below.components().any(|part| part.as_os_str() == "target"))
+    };
+    event.paths.is_empty() || event.paths.iter().any(inside)
+}
+
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(folder).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_is_one_change_and_reading_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        for n in 0..20 {
+            std::fs::write(&file, [n]).unwrap();
+        }
+        watch.changed().await;
+        std::fs::read(&file).unwrap();
+        assert!(timeout(limits::WATCH_QUIET_MAX, watch.changed()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_replaced_is_watched_again() {
+        let above = tempfile::tempdir().unwrap();
+        let (folder, other) = (above.path().join("folder"), above.path().join("other"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let mut watch = Watch::new(vec![folder.clone()]);
+        std::fs::remove_dir(&folder).unwrap();
+        watch.changed().await;
+        std::os::unix::fs::symlink(&other, &folder).unwrap();
+        watch.changed().await;
+        std::fs::write(other.join("a"), "a").unwrap();
+        watch.changed().await;
+    }
+}

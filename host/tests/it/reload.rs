@@ -1,0 +1,484 @@
+//! Handlers that change while a node serves: what goes live, what is refused, and that nothing is lost on the way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use galo::build::Profile;
+use galo::registry::Stage;
+use http::Method;
+
+use crate::fixture::{Guest, calling, marked, replying};
+use crate::handlers::Copy;
+use crate::harness::{Connection, Guests, TestDatabase, TestNode, handlers, settings, transacao, until};
+
+/// A guest that answers with this status and nothing else.
+fn answers(status: u16) -> Vec<u8> {
+    replying(status, None, 0).component()
+}
+
+async fn node_with(component: &[u8], more: &str) -> (TestDatabase, Guests, TestNode) {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", component, more);
+    let node = TestNode::guests(&database, &guests).await;
+    (database, guests, node)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_goes_live_however_it_came_into_the_folder() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let path = guests.folder.path().join("x.wasm");
+    // Renamed into place.
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 201);
+    // Overwritten in place.
+    std::fs::write(&path, answers(202)).unwrap();
+    node.until_generation("x", 3).await;
+    assert_eq!(node.get("/x").await.status, 202);
+    // Removed, and there again.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(node.until_refused("x").await.0, Stage::Read);
+    assert_eq!(node.get("/x").await.status, 202);
+    std::fs::write(&path, answers(203)).unwrap();
+    node.until_generation("x", 4).await;
+    assert!(node.handler("x").refusal().is_none());
+    // A file that leads to another one.
+    let other = guests.folder.path().join("other");
+    std::fs::write(&other, answers(204)).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    node.until_generation("x", 5).await;
+    assert_eq!(node.get("/x").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_a_symlink_to_another_one_is_followed() {
+    let database = TestDatabase::new().await;
+    let old = Guests::new().add("x", &answers(200), "");
+    let new = Guests::new().add("x", &answers(201), "");
+    let above = tempfile::tempdir().unwrap();
+    let link = above.path().join("handlers");
+    std::os::unix::fs::symlink(old.folder.path(), &link).unwrap();
+    let node = TestNode::with(&database, settings(&link)).await;
+    let next = above.path().join("next");
+    std::os::unix::fs::symlink(new.folder.path(), &next).unwrap();
+    std::fs::rename(&next, &link).unwrap();
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 201);
+    new.put("x", &answers(202));
+    node.until_generation("x", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_bytes_are_no_new_generation() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    guests.put("x", &answers(200));
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    // Had the first one counted, this would be 4.
+    guests.put("x", &answers(201));
+    guests.put("x", &answers(202));
+    node.until_generation("x", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_changes_nothing_and_what_is_mended_goes_live() {
+    let (_database, guests, node) = node_with(&answers(200), "limits = { memory_bytes_max = 65536 }\n").await;
+    let good = answers(201);
+    let core = wat::parse_str("(module)").unwrap();
+    let other_world = wat::parse_str("(component)").unwrap();
+    let import = wat::parse_str(
+        r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance (export "now" (func (result u64))))))"#,
+    )
+    .unwrap();
+    let fat = Guest { memory: "2", ..replying(201, None, 0) }.component();
+    let bomb = Guest { items: "(func $f unreachable) (start $f)".into(), ..replying(201, None, 0) }.component();
+    let cases: [(&str, &[u8], Stage, &str); 8] = [
+        ("garbage", b"garbage", Stage::Compile, "not a valid component"),
+        ("empty", b"", Stage::Compile, "not a valid component"),
+        ("truncated", &good[..good.len() / 2], Stage::Compile, "not a valid component"),
+        ("core module", &core, Stage::Compile, "a core module, not a component"),
+        ("wrong world", &other_world, Stage::Fit, "not of the world `galo:handler/handler@1.0.0`"),
+        ("import", &import, Stage::Fit, "imports `wasi:clocks/wall-clock@0.2.0`, which the manifest does not grant"),
+        ("memory", &fat, Stage::Fit, "131072 bytes of memory wanted, 65536 allowed"),
+        ("start", &bomb, Stage::Fit, "cannot be instantiated"),
+    ];
+    let mut generation = 1;
+    for (name, component, stage, message) in cases {
+        guests.put("x", component);
+        let refused = node.until_refused("x").await;
+        assert_eq!(refused.0, stage, "{name}: {}", refused.1);
+        assert!(refused.1.contains(message), "{name}: {}", refused.1);
+        assert_eq!(node.generation("x"), generation, "{name}");
+        assert!(node.get("/x").await.status.is_success(), "{name}");
+        // Mended, it goes live by itself, and the refusal is gone.
+        generation += 1;
+        guests.put("x", &marked(&good, generation));
+        node.until_generation("x", generation).await;
+        assert!(node.handler("x").refusal().is_none(), "{name}");
+        assert_eq!(node.get("/x").await.status, 201, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_caught_half_written_is_refused_and_live_when_it_is_whole() {
+    use std::io::Write as _;
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let whole = answers(201);
+    let mut file = std::fs::File::create(guests.folder.path().join("x.wasm")).unwrap();
+    file.write_all(&whole[..whole.len() / 2]).unwrap();
+    assert_eq!(node.until_refused("x").await.0, Stage::Compile);
+    assert_eq!(node.get("/x").await.status, 200);
+    file.write_all(&whole[whole.len() / 2..]).unwrap();
+    drop(file);
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_needs_its_procedures() {
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION um() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+    let guests = Guests::new().add("x", &calling("um"), "procedures = [\"um\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    // The right to execute it is revoked: what serves fails call by call, what comes is refused.
+    database.execute("REVOKE EXECUTE ON FUNCTION um() FROM PUBLIC").await;
+    guests.put("x", &marked(&calling("um"), 1));
+    let (stage, message) = node.until_refused("x").await;
+    assert_eq!((stage, message.as_str()), (Stage::Procedures, "the role `galo` may not execute `um`"));
+    // Granted again it goes live, though no file was touched.
+    database.execute("GRANT EXECUTE ON FUNCTION um() TO galo").await;
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    database.execute("DROP FUNCTION um()").await;
+    guests.put("x", &marked(&calling("um"), 2));
+    assert_eq!(node.until_refused("x").await.1, "the database has no procedure `um`");
+    // There again with another shape: it is looked up anew, and both go live together.
+    database.execute("CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'").await;
+    node.until_generation("x", 3).await;
+    assert_eq!(node.get("/x").await.status, 200);
+}
+
+/// What `replying` answers, as an example.
+fn example(status: u16) -> String {
+    format!(r#"{{"request": {{"path": "/x"}}, "plan": {{"reply": {{"status": {status}}}}}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "");
+    guests.put_file("x/examples/ok.json", example(200).as_bytes());
+    let node = TestNode::guests(&database, &guests).await;
+    guests.put("x", &answers(201));
+    let (stage, message) = node.until_refused("x").await;
+    assert_eq!(stage, Stage::Examples);
+    for line in ["x/examples/ok.json: the plan is not the expected one", "-    \"status\": 200", "+    \"status\": 201"]
+    {
+        assert!(message.lines().any(|told| told == line), "`{line}` is missing in:\n{message}");
+    }
+    assert_eq!(node.get("/x").await.status, 200);
+    // The example may be what was wrong.
+    guests.put_file("x/examples/ok.json", example(201).as_bytes());
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 201);
+    // An example that what serves does not fulfil is told, and what serves goes on.
+    guests.put_file("x/examples/ok.json", example(202).as_bytes());
+    assert!(node.until_refused("x").await.1.contains("-    \"status\": 202"));
+    assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (2, 201));
+    guests.put_file("x/examples/ok.json", b"{\"request\": 1}");
+    until("the example is told", String::new, || {
+        node.handler("x").refusal().is_some_and(|refusal| refusal.message.contains("ok.json: no example: "))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_with_a_component_that_breaks_an_example() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "");
+    guests.put_file("x/examples/ok.json", example(201).as_bytes());
+    let refusal = guests.refusal(&database).await;
+    assert!(refusal.contains("x: x/examples/ok.json: the plan is not the expected one"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_is_live_and_all_or_nothing() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let manifest = guests.manifest();
+    let write = |text: &str| guests.put_file("galo.toml", text.as_bytes());
+    let handlers = || node.running.node.registry.table().handlers.len();
+    let second = "[[handler]]\nname = \"y\"\ncomponent = \"y.wasm\"\nroute = \"GET /y\"\n";
+    // Refused: the old one stays.
+    for (text, stage, told) in [
+        (format!("{manifest}{second}"), Stage::Manifest, "y.wasm: No such file"),
+        (manifest.replace("GET /x", "GET x"), Stage::Manifest, "a path begins with `/`"),
+        (
+            format!("{manifest}{}", second.replace("/y", "/x").replace("y.wasm", "x.wasm")),
+            Stage::Manifest,
+            "is ambiguous",
+        ),
+        (format!("{manifest}nome = 1\n"), Stage::Manifest, "unknown field `nome`"),
+        (format!("{manifest}procedures = [\"nenhuma\"]\n"), Stage::Procedures, "no procedure `nenhuma`"),
+        (format!("{manifest}limits = {{ memory_bytes_max = 1 }}\n"), Stage::Manifest, "65536 bytes of memory wanted"),
+    ] {
+        write(&text);
+        let refused = node.until_manifest_refused().await;
+        assert!(refused.0 == stage && refused.1.contains(told), "{refused:?} for {text}");
+        assert_eq!(node.get("/x").await.status, 200);
+        assert_eq!(handlers(), 1);
+        write(&manifest);
+        until("the manifest is taken", String::new, || node.running.node.registry.refusal().is_none()).await;
+    }
+    // Removed: told, and the old one stays. Components are still followed.
+    std::fs::remove_file(guests.folder.path().join("galo.toml")).unwrap();
+    assert!(node.until_manifest_refused().await.1.contains("No such file"));
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    // Added, with its component; the other handler is left alone.
+    guests.put("y", &answers(202));
+    write(&format!("{manifest}{second}"));
+    until("y is there", String::new, || handlers() == 2).await;
+    assert_eq!((node.get("/y").await.status.as_u16(), node.get("/x").await.status.as_u16()), (202, 201));
+    assert_eq!((node.generation("y"), node.generation("x")), (1, 2));
+    // Changed: another route; the generation is the same one.
+    write(&format!("{manifest}{}", second.replace("GET /y", "GET /z")));
+    until("z is there", String::new, || node.handler("y").entry.route.to_string() == "GET /z").await;
+    assert_eq!((node.get("/z").await.status.as_u16(), node.get("/y").await.status.as_u16()), (202, 404));
+    assert_eq!(node.generation("y"), 1);
+    // A limit and the component it was raised for come together, in whatever order.
+    let fat = Guest { memory: "40", ..replying(203, None, 0) }.component();
+    guests.put("x", &fat);
+    node.until_refused("x").await;
+    write(&format!("{manifest}limits = {{ memory_bytes_max = 4194304 }}\n"));
+    node.until_generation("x", 3).await;
+    assert_eq!(node.get("/x").await.status, 203);
+    // Removed.
+    assert_eq!(handlers(), 1);
+    assert_eq!(node.get("/z").await.status, 404);
+}
+
+/// A guest whose `prepare` is good and whose `respond` traps.
+fn traps_in_respond(procedure: &str) -> Vec<u8> {
+    let length = procedure.len();
+    let items = format!(
+        r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00\{length:02x}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+           (data (i32.const 3072) "{procedure}")"#
+    );
+    Guest { prepare: "i32.const 1024", items: items.into(), ..Guest::default() }.component()
+}
+
+const COUNTING: &str = "CREATE TABLE contadas (n int);
+     CREATE FUNCTION conta() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO public.contadas VALUES (1) RETURNING n'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_faults_is_rescued_and_taken_back() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let lies = replying(99, None, 0).component();
+    let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
+    let grows = Guest { prepare: "(drop (memory.grow (i32.const 1000))) i32.const 0", ..Guest::default() }.component();
+    let ungranted = calling("nenhuma");
+    let mut generation = 1;
+    for (bad, cause) in [
+        (Guest::default().component(), "trap in prepare"),
+        (lies, "malformed in prepare: status 99"),
+        (endless, "deadline in prepare"),
+        (grows, "memory in prepare"),
+        (ungranted, "malformed in prepare: the procedure `nenhuma` is not granted"),
+    ] {
+        let before = node.generation("x");
+        generation += 1;
+        guests.put("x", &bad);
+        node.until_generation("x", generation).await;
+        // The client gets the right answer, and the one before serves again.
+        assert_eq!(node.get("/x").await.status, 200, "{cause}");
+        assert_eq!(node.generation("x"), before, "{cause}");
+        let lineage = node.handler("x").lineage();
+        let back = lineage.rolled_back.as_ref().unwrap();
+        assert_eq!(back.number, generation);
+        assert!(back.cause.starts_with(cause), "{}", back.cause);
+        // What was taken back is not taken again while its file is there; what comes next is.
+        guests.put_file("unrelated", b"");
+        guests.put("x", &bad);
+        generation += 1;
+        guests.put("x", &marked(&answers(200), generation));
+        node.until_generation("x", generation).await;
+        assert!(node.handler("x").lineage().rolled_back.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_call_only_respond_runs_again() {
+    let database = TestDatabase::new().await;
+    database.execute(COUNTING).await;
+    let guests = Guests::new().add("x", &calling("conta"), "procedures = [\"conta\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    guests.put("x", &traps_in_respond("conta"));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    assert_eq!(node.generation("x"), 1);
+    let count = database.owner().await.query_one("SELECT count(*) FROM contadas", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_another_call_are_not_shown_to_the_previous_generation() {
+    let database = TestDatabase::new().await;
+    database.execute(COUNTING).await;
+    database.execute("CREATE FUNCTION outra() RETURNS int LANGUAGE sql AS 'SELECT 2'").await;
+    let guests = Guests::new().add("x", &calling("outra"), "procedures = [\"conta\", \"outra\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    guests.put("x", &traps_in_respond("conta"));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_kills_both_generations_takes_nothing_back() {
+    let (_database, guests, node) = node_with(&Guest::default().component(), "").await;
+    guests.put("x", &marked(&Guest::default().component(), 1));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 500);
+    assert_eq!(node.generation("x"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probation_ends() {
+    let probation = "limits = { probation_calls = 3, probation_seconds = 1 }\n";
+    let (_database, guests, node) = node_with(&answers(200), probation).await;
+    // A guest that is good for three calls cannot be made: it forgets. So it is proved by others, and then it traps.
+    let traps_on_query = Guest {
+        // The eighth of the flat parameters says whether there is a query.
+        prepare: "(if (local.get 6) (then unreachable)) i32.const 1024",
+        ..replying(200, None, 0)
+    };
+    guests.put("x", &traps_on_query.component());
+    node.until_generation("x", 2).await;
+    let handler = node.handler("x");
+    for _ in 0..3 {
+        assert_eq!(node.get("/x").await.status, 200);
+        assert!(handler.fallback(&handler.lineage()).is_some());
+    }
+    until("its time is up", String::new, || handler.fallback(&handler.lineage()).is_none()).await;
+    assert_eq!(node.get("/x?q").await.status, 500);
+    assert_eq!(node.generation("x"), 2);
+}
+
+/// Clients with the contest's mix, each on a connection of its own. Returns what was not answered as it should be.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    clients: Vec<tokio::task::JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn start(address: &str, clients: u64) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let client = |seed: u64| {
+            let (address, stop, answered) = (address.to_owned(), Arc::clone(&stop), Arc::clone(&answered));
+            tokio::spawn(async move {
+                let (mut wrong, mut n) = (Vec::new(), seed * 7919);
+                let mut connection = Connection::open(&address).await;
+                while !stop.load(Ordering::Relaxed) {
+                    n += 1;
+                    let cliente = 1 + n % 5;
+                    let answer = match n % 32 {
+                        0 => connection.send(Method::GET, &format!("/clientes/{cliente}/extrato"), "").await,
+                        k => {
+                            let body = transacao(
+                                i64::try_from(n % 97).unwrap() + 1,
+                                if k % 3 == 0 { "c" } else { "d" },
+                                "carga",
+                            );
+                            connection.send(Method::POST, &format!("/clientes/{cliente}/transacoes"), body).await
+                        }
+                    };
+                    match answer {
+                        Ok(answer) if [200, 422].contains(&answer.status.as_u16()) => {}
+                        Ok(answer) => wrong.push(format!("{} {}", answer.status, answer.text())),
+                        Err(error) => wrong.push(error.to_string()),
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                wrong
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { stop, answered, clients }
+    }
+
+    async fn until_answered(&self, more: u64) {
+        let target = self.answered.load(Ordering::Relaxed) + more;
+        until("requests are answered", String::new, || self.answered.load(Ordering::Relaxed) >= target).await;
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            assert_eq!(client.await.unwrap(), Vec::<String>::new());
+        }
+    }
+}
+
+/// The project's handlers in a folder that a test may change.
+fn rinha() -> Guests {
+    let guests = Guests::new();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(handlers(Profile::Release).join("."))
+        .arg(guests.folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    guests
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_swaps_costs_no_request() {
+    let database = TestDatabase::new().await;
+    let guests = tokio::task::block_in_place(rinha);
+    let node = TestNode::guests(&database, &guests).await;
+    let names = ["transacoes", "extrato"];
+    let originals = names.map(|name| std::fs::read(guests.folder.path().join(format!("{name}.wasm"))).unwrap());
+    let load = Load::start(&node.address(), 32);
+    let end = Instant::now() + Duration::from_secs(6);
+    let mut generation = 1;
+    while Instant::now() < end {
+        generation += 1;
+        for (name, original) in names.iter().zip(&originals) {
+            guests.put(name, &marked(original, generation));
+        }
+        // Every swap reaches both, and requests are served between two of them.
+        for name in names {
+            node.until_generation(name, generation).await;
+        }
+        load.until_answered(32).await;
+    }
+    load.end().await;
+    assert!(generation > 5, "only {generation} swaps");
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_traps_on_every_tenth_value_is_taken_back_once_and_no_client_sees_it() {
+    let database = TestDatabase::new().await;
+    let guests = tokio::task::block_in_place(rinha);
+    // A handler that passes its examples and traps on values that end in 7.
+    let bad = tokio::task::block_in_place(|| {
+        let copy = Copy::new("every-tenth");
+        copy.edit("handlers/transacoes/src/lib.rs", |text| {
+            text.replace("            Ok(transacao) => Plan::call(", "            Ok(transacao) if transacao.valor % 10 == 7 => panic!(\"seven\"),\n            Ok(transacao) => Plan::call(")
+        });
+        copy.component("transacoes", Profile::Release)
+    });
+    let node = TestNode::guests(&database, &guests).await;
+    let load = Load::start(&node.address(), 32);
+    load.until_answered(200).await;
+    guests.put("transacoes", &bad);
+    until("it is taken back", String::new, || node.handler("transacoes").lineage().rolled_back.is_some()).await;
+    load.until_answered(1000).await;
+    load.end().await;
+    assert_eq!(node.generation("transacoes"), 1);
+    assert_eq!(node.handler("transacoes").metrics.rollbacks.get(), 1);
+    database.assert_ledger_holds().await;
+}
