@@ -17,7 +17,8 @@ use cargo_metadata::{Artifact, Message};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::manifest::{self, Manifest};
+use crate::example;
+use crate::manifest::{self, Entry, Manifest};
 
 /// The target handlers are compiled for.
 const TARGET: &str = "wasm32-wasip2";
@@ -65,6 +66,11 @@ impl Checkout {
         self.root.join("handlers")
     }
 
+    /// The folder of the numbered SQL files.
+    pub fn sql(&self) -> PathBuf {
+        self.root.join("sql")
+    }
+
     /// The folder for what the project leaves behind in a checkout; git ignores it.
     pub fn scratch(&self) -> PathBuf {
         self.root.join(".galo")
@@ -77,38 +83,56 @@ impl Checkout {
     }
 }
 
-/// Builds every handler of the manifest that has a crate in the checkout, and puts all its components and the manifest
-/// into `folder`. A component without a crate is taken from beside the manifest.
+/// Builds every handler of the manifest that has a crate in the checkout, and puts all its components, their examples
+/// and the manifest into `folder`. A component without a crate is taken from beside the manifest.
 ///
 /// # Errors
 /// What the manifest or Cargo complains about.
 pub fn handlers(checkout: &Checkout, profile: Profile, folder: &Path, cancel: &Cancel) -> anyhow::Result<()> {
     let manifest = manifest::read(&checkout.handlers())?;
-    let crates = checkout.crates(&manifest);
+    let components = components(checkout, &manifest, profile, cancel)?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (entry, component) in manifest.handlers.iter().zip(&components) {
+        // The examples first: whoever sees the component finds the examples it was built with.
+        mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
+        let name = entry.component.file_name().context("a component has a file name")?;
+        put(component, &folder.join(name))?;
+    }
+    put(&manifest.path, &folder.join(manifest::FILE_NAME))
+}
+
+/// Builds the handlers of a manifest. Returns where the component of each is, in the order of the manifest.
+///
+/// # Errors
+/// What Cargo complains about.
+pub fn components(
+    checkout: &Checkout,
+    manifest: &Manifest,
+    profile: Profile,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let crates = checkout.crates(manifest);
     let profile = match profile {
         Profile::Release => "handler",
         Profile::Development => "handler-dev",
     };
     let mut cargo = cargo(checkout, &["build", "--target", TARGET, "--profile", profile], &crates);
     let artifacts = if crates.is_empty() { Vec::new() } else { artifacts(&mut cargo, cancel)? };
-    let mut components: HashMap<String, PathBuf> = HashMap::new();
+    let mut built: HashMap<&str, &Path> = HashMap::new();
     for artifact in &artifacts {
         let wasm = artifact.filenames.iter().find(|file| file.extension() == Some("wasm"));
         if let Some(wasm) = wasm.filter(|_| artifact.target.is_cdylib()) {
-            components.insert(artifact.target.name.clone(), wasm.clone().into());
+            built.insert(&artifact.target.name, wasm.as_std_path());
         }
     }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for entry in &manifest.handlers {
-        let source = match crates.contains(&entry.name) {
-            true => components.get(&entry.name.replace('-', "_")),
-            false => Some(&entry.component),
-        };
-        let source = source.with_context(|| format!("the crate `{}` is no cdylib", entry.name))?;
-        let name = entry.component.file_name().context("a component has a file name")?;
-        put(source, &folder.join(name))?;
-    }
-    put(&manifest.path, &folder.join(manifest::FILE_NAME))
+    let component = |entry: &Entry| match crates.contains(&entry.name) {
+        true => {
+            let component = built.get(entry.name.replace('-', "_").as_str());
+            component.map(|path| path.to_path_buf()).with_context(|| format!("the crate `{}` is no cdylib", entry.name))
+        }
+        false => Ok(entry.component.clone()),
+    };
+    manifest.handlers.iter().map(component).collect()
 }
 
 /// Compiles the unit tests of handlers for wasm32-wasip2. Returns the name of each crate and its test program.
@@ -180,6 +204,11 @@ impl Cancel {
         self.kill();
     }
 
+    /// Lets builds begin again.
+    pub fn rearm(&self) {
+        self.0.requested.store(false, Ordering::Relaxed);
+    }
+
     fn kill(&self) {
         let group = self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(group) = *group {
@@ -200,6 +229,20 @@ impl Cancel {
     fn unwatch(&self) {
         *self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
+}
+
+/// Makes a folder hold exactly these files.
+fn mirror(files: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
+    if !files.is_empty() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    for old in fs::read_dir(folder).into_iter().flatten() {
+        let old = old?;
+        if !files.iter().any(|file| file.file_name() == Some(&old.file_name())) {
+            fs::remove_file(old.path()).with_context(|| format!("cannot remove {}", old.path().display()))?;
+        }
+    }
+    files.iter().try_for_each(|file| put(file, &folder.join(file.file_name().unwrap_or_default())))
 }
 
 /// Puts a file in place by renaming: a reader sees the old one or the new one, whole. An equal file is left alone.

@@ -1,12 +1,16 @@
-//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal.
+//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal; what is changed
+//! meanwhile is built again and goes live.
 //!
 //! The build and the start of Postgres go side by side. Whatever happens, nothing of it is left running: the build is
 //! killed by its process group, Postgres by its guard.
+
+mod follow;
 
 use std::path::Path;
 
 use http::Method;
 
+use self::follow::Follower;
 use crate::build::{self, Cancel, Checkout, Profile};
 use crate::config::{Secret, Settings};
 use crate::database::{self, Target};
@@ -33,6 +37,15 @@ pub const SERVICE_ROLE: &str = "galo";
 /// The database that is made in the private cluster.
 pub const DATABASE: &str = "galo";
 
+/// The database as its owner sees it.
+struct Owned {
+    target: Target,
+    /// Another database of the same server, to make databases from.
+    maintenance: Target,
+    /// The private cluster it is in.
+    cluster: Option<Cluster>,
+}
+
 /// Runs everything until a signal. `galo` is the path of this program: it is its own guard of Postgres.
 ///
 /// # Errors
@@ -40,8 +53,10 @@ pub const DATABASE: &str = "galo";
 pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     let mut signals = Signals::new()?;
     let cancel = Cancel::default();
-    let prepared = tokio::select! {
-        prepared = prepare(&options, galo, &cancel) => prepared?,
+    // Watched from the first moment: what is saved while the first build runs is built again.
+    let follower = Follower::new(&options, &cancel);
+    let database = tokio::select! {
+        database = prepare(&options, galo, &cancel) => database?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped while starting");
             // The guard of a Postgres that is only starting sees our end, and ends it.
@@ -49,9 +64,22 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Graceful);
         }
     };
-    let (target, cluster) = prepared;
+    let Owned { target, maintenance, cluster } = database;
     let engine = Engine::start()?;
-    let outcome = serve::serve(&options.settings, &target, &engine, &mut signals, banner).await;
+    let mut following = None;
+    let service = target.acting_as(SERVICE_ROLE);
+    let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
+        banner(running);
+        let orders = std::sync::Arc::clone(&running.orders);
+        following = Some(tokio::spawn(follower.run(target, maintenance, orders)));
+    })
+    .await;
+    if let Some(following) = following {
+        following.abort();
+        // Only then: it may have been about to begin a build.
+        let _ = following.await;
+        cancel.cancel();
+    }
     // After the drain: the calls in flight had their database.
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || drop(cluster)).await?;
@@ -59,8 +87,8 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Builds the handlers, starts the database and applies `sql/`. Returns the database as the service sees it.
-async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<(Target, Option<Cluster>)> {
+/// Builds the handlers, starts the database and applies `sql/`.
+async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<Owned> {
     let build = tokio::task::spawn_blocking({
         let (checkout, cancel) = (options.checkout.clone(), cancel.clone());
         let folder = options.settings.handlers.clone();
@@ -69,15 +97,15 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
     let database = database(options, galo);
     let (built, database) = tokio::join!(build, database);
     built??;
-    let (owner, cluster) = database?;
-    database::apply(&owner, &options.checkout.root.join("sql")).await?;
-    Ok((owner.acting_as(SERVICE_ROLE), cluster))
+    let database = database?;
+    database::apply(&database.target, &options.checkout.sql()).await?;
+    Ok(database)
 }
 
-/// The database as its owner sees it: the one that was given, or a private one.
-async fn database(options: &Options, galo: &Path) -> anyhow::Result<(Target, Option<Cluster>)> {
+/// The database that was given, or a private one.
+async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
     if let Some(target) = &options.database {
-        return Ok((target.clone(), None));
+        return Ok(Owned { target: target.clone(), maintenance: target.clone(), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
     let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
@@ -87,7 +115,7 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<(Target, Opt
         |database: &str| Target::parse(&Secret::new(cluster.url(SUPERUSER, database))).map_err(anyhow::Error::msg);
     let maintenance = target("postgres")?;
     database::create(&maintenance, DATABASE).await?;
-    Ok((target(DATABASE)?, Some(cluster)))
+    Ok(Owned { target: target(DATABASE)?, maintenance, cluster: Some(cluster) })
 }
 
 /// What a person wants to know: where it is, what it answers, and a line to try.
@@ -102,5 +130,5 @@ fn banner(running: &serve::Running) {
     if let Some(path) = get {
         println!("\n  Try\n    curl -i http://{}{path}\n", running.listen);
     }
-    println!("  Ctrl-C ends everything; the data stays.\n");
+    println!("  What you save in handlers/, wit/ and sql/ goes live. Ctrl-C ends everything; the data stays.\n");
 }

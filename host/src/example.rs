@@ -25,9 +25,12 @@ pub struct Example {
     file: words::File,
 }
 
+/// The name of the folder of a handler's examples, in a folder of the handler's name beside the manifest.
+pub const FOLDER_NAME: &str = "examples";
+
 /// The folder of a handler's examples: `NAME/examples` beside the manifest.
 pub fn folder(entry: &Entry) -> PathBuf {
-    entry.folder.join(&entry.name).join("examples")
+    entry.folder.join(&entry.name).join(FOLDER_NAME)
 }
 
 /// The paths of a handler's examples, in order; none when there is no folder.

@@ -2,6 +2,8 @@
 //! so that one that traps does not take the rest with it. It speaks libtest's language, so it serves as Cargo's runner
 //! for the target, for `cargo nextest` too.
 //!
+//! The examples of a handler are run too, on its component.
+//!
 //! Called by `cli`: `galo test [HANDLER]` builds first, `galo test FILE.wasm [ARGS]` runs one program.
 
 use std::path::Path;
@@ -9,8 +11,11 @@ use std::time::Instant;
 
 use anyhow::bail;
 
-use crate::build::{self, Checkout};
+use crate::build::{self, Cancel, Checkout, Profile};
 use crate::guest::command::{Command, Exit};
+use crate::guest::component::compile;
+use crate::guest::{Engine, Grants};
+use crate::{example, manifest};
 
 /// What became of some tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub struct Tally {
     pub ignored: usize,
 }
 
-/// Builds and runs the tests of one handler, or of all and the kit. Returns whether all passed.
+/// Builds and runs the tests and the examples of one handler, or of all and the kit. Returns whether all passed.
 ///
 /// # Errors
 /// What Cargo complains about, or that there is nothing to run.
@@ -40,7 +45,36 @@ pub fn run_handlers(checkout: &Checkout, handler: Option<&str>) -> anyhow::Resul
     if total.passed + total.failed == 0 {
         bail!("no test was run");
     }
+    total.failed += run_examples(checkout, handler)?;
     Ok(total.failed == 0)
+}
+
+/// Builds the components as they are developed, and runs their examples. Returns how many failed.
+fn run_examples(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<usize> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    let components = build::components(checkout, &manifest, Profile::Development, &Cancel::default())?;
+    let engine = Engine::start()?;
+    let mut failed = 0;
+    for (entry, path) in manifest.handlers.iter().zip(components) {
+        if handler.is_some_and(|handler| handler != entry.name) {
+            continue;
+        }
+        let examples = example::read(entry)?;
+        println!("\n     Running examples of {}\n\nrunning {} examples", entry.name, examples.len());
+        let compiled = compile(&engine, &std::fs::read(&path)?, None)?;
+        let component = compiled.fit(Grants { wasi: entry.wasi }, entry.limits)?;
+        for example in &examples {
+            // What the database says of the procedures is for the node to hold against it.
+            let checked = example.check(entry, &component, None);
+            println!("example {} ... {}", example.name(), if checked.is_ok() { "ok" } else { "FAILED" });
+            if let Err(difference) = checked {
+                println!("{difference}");
+                failed += 1;
+            }
+        }
+    }
+    println!("\nexample result: {}. {failed} failed\n", if failed == 0 { "ok" } else { "FAILED" });
+    Ok(failed)
 }
 
 /// Runs one test program with the arguments of libtest. Returns whether all passed.
