@@ -16,4 +16,5 @@ mod harness;
 mod ledger;
 mod listener;
 mod overload;
+mod sql;
 mod tidy;
