@@ -113,8 +113,8 @@ async fn within<T>(otherwise: &str, task: impl Future<Output = anyhow::Result<T>
     timeout(limits::REAPPLY_TIMEOUT, task).await.with_context(|| format!("{otherwise} within {seconds} s"))?
 }
 
-/// Every table, column, constraint and index as one line of text: a line that differs is told as it stands. The order of
-/// columns is left out; nothing in `sql/` may rely on it.
+/// Every table, column, constraint and index as one line of text: a line that differs is told as it stands. The order
+/// of columns is left out; nothing in `sql/` may rely on it.
 const TABLES: &str = "
     WITH tables AS (
         SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relkind, c.relpersistence,
