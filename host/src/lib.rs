@@ -32,5 +32,6 @@ pub mod listen;
 // They assemble the rest.
 pub mod build;
 pub mod dev;
+pub mod scaffold;
 pub mod serve;
 pub mod test_runner;

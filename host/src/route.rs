@@ -109,7 +109,8 @@ impl Route {
         (self.method == *method).then(|| segments.collect())
     }
 
-    fn parameters(&self) -> impl Iterator<Item = &str> {
+    /// The names of its parameters, in their order.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Literal(_) => None,
             Segment::Parameter(name) => Some(name.as_str()),

@@ -28,7 +28,17 @@ impl Copy {
             .tempdir()
             .unwrap();
         let root = checkout().root;
-        for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "host", "handlers", "wit", "sql"] {
+        for name in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "rust-toolchain.toml",
+            "rustfmt.toml",
+            "clippy.toml",
+            "host",
+            "handlers",
+            "wit",
+            "sql",
+        ] {
             let copied = Command::new("cp").arg("-r").arg(root.join(name)).arg(folder.path()).status().unwrap();
             assert!(copied.success());
         }

@@ -16,5 +16,6 @@ mod harness;
 mod ledger;
 mod listener;
 mod overload;
+mod scaffold;
 mod sql;
 mod tidy;

@@ -15,7 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen"]),
     ("assemblers: parts", &["build", "serve"]),
-    ("assemblers", &["dev", "test_runner"]),
+    ("assemblers", &["dev", "scaffold", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
 ];
 
