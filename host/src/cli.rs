@@ -1,6 +1,8 @@
 //! The command line. It parses, checks the settings (all mistakes at once), starts log and runtime, and hands over.
 //! The environment is read here and nowhere else.
 
+mod new;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "dist")]
         out: PathBuf,
     },
+    /// Make a handler in this checkout: its crate, a test, examples, and its place in the manifest
+    New(new::NewArgs),
     /// Run the unit tests of the handlers, compiled to wasm32-wasip2, in the sandbox
     Test {
         /// The handler to test; all of them and the kit when it is missing. A file that ends in .wasm is a test
@@ -185,6 +189,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}", out.display());
             Ok(ExitCode::SUCCESS)
         }
+        Command::New(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
         Command::Test { what, arguments } => {
             begin(mistakes)?;
             let passed = match what.as_deref() {

@@ -40,8 +40,6 @@ pub const DATABASE: &str = "galo";
 /// The database as its owner sees it.
 struct Owned {
     target: Target,
-    /// Another database of the same server, to make databases from.
-    maintenance: Target,
     /// The private cluster it is in.
     cluster: Option<Cluster>,
 }
@@ -64,14 +62,14 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Graceful);
         }
     };
-    let Owned { target, maintenance, cluster } = database;
+    let Owned { target, cluster } = database;
     let engine = Engine::start()?;
     let mut following = None;
     let service = target.acting_as(SERVICE_ROLE);
     let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
         banner(running);
         let orders = std::sync::Arc::clone(&running.orders);
-        following = Some(tokio::spawn(follower.run(target, maintenance, orders)));
+        following = Some(tokio::spawn(follower.run(target, orders)));
     })
     .await;
     if let Some(following) = following {
@@ -105,7 +103,7 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
 /// The database that was given, or a private one.
 async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
     if let Some(target) = &options.database {
-        return Ok(Owned { target: target.clone(), maintenance: target.clone(), cluster: None });
+        return Ok(Owned { target: target.clone(), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
     let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
@@ -115,7 +113,7 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
         |database: &str| Target::parse(&Secret::new(cluster.url(SUPERUSER, database))).map_err(anyhow::Error::msg);
     let maintenance = target("postgres")?;
     database::create(&maintenance, DATABASE).await?;
-    Ok(Owned { target: target(DATABASE)?, maintenance, cluster: Some(cluster) })
+    Ok(Owned { target: target(DATABASE)?, cluster: Some(cluster) })
 }
 
 /// What a person wants to know: where it is, what it answers, and a line to try.

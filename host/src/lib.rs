@@ -34,5 +34,6 @@ pub mod reload;
 // They assemble the rest.
 pub mod build;
 pub mod dev;
+pub mod scaffold;
 pub mod serve;
 pub mod test_runner;

@@ -122,6 +122,9 @@ pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a connection outside the pool, and for one question to the catalogue, while a node starts.
 pub const DATABASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes a fifth of a second, a loop
+/// in one of the files would take for ever.
+pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
 /// After `accept` failed, most likely for want of file descriptors: connections that end give some back.

@@ -120,7 +120,8 @@ impl Route {
         &self.method
     }
 
-    fn parameters(&self) -> impl Iterator<Item = &str> {
+    /// The names of its parameters, in their order.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Literal(_) => None,
             Segment::Parameter(name) => Some(name.as_str()),

@@ -7,6 +7,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use serde::Serialize;
+
 use crate::{Rows, Timestamp, Value};
 
 /// The procedure returned something else than the handler was written for.
@@ -67,9 +69,18 @@ impl Rows {
         let width = self.columns.len().max(1);
         self.values.chunks_exact(width).map(|values| Row { columns: &self.columns, values })
     }
+
+    /// All rows, as a JSON array of what [`Row`] is serialised to.
+    pub fn objects(&self) -> impl Serialize + '_ {
+        objects::Objects(self)
+    }
 }
 
-/// One row.
+/// One row. Serialised as a JSON object: every column by its name, in the order of the procedure.
+///
+/// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json and jsonb come as text and
+/// stay text. What JSON has no word for is an error that names the column: a float that is infinite or no number, a
+/// timestamp of a year that [`Timestamp`] does not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     columns: &'a [String],
@@ -178,5 +189,6 @@ fn wrong_type(column: &'static str, wanted: &'static str, found: &Value) -> Unex
     UnexpectedRows::Type { column, wanted, found }
 }
 
+mod objects;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,12 @@ mod call;
 mod pool;
 mod procedure;
 mod schema;
+mod structure;
 mod target;
 mod value;
 
 pub use pool::Database;
 pub use procedure::{Procedure, Unusable};
 pub use schema::{apply, create};
+pub use structure::{NotApplied, reapply};
 pub use target::Target;

@@ -1,9 +1,10 @@
-//! Makes a database and applies the numbered files of `sql/`, in order, in one transaction. Called by `dev` and by the
-//! tests; a node that serves never changes its database.
+//! Makes a database and applies the numbered files of `sql/`, in order, in one transaction. Called by `dev`, by
+//! `structure` and by the tests; a node that serves never changes its database.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, ensure};
+use tokio_postgres::Transaction;
 use tokio_postgres::error::ErrorPosition;
 
 use super::procedure::quoted;
@@ -14,10 +15,19 @@ use super::target::{Target, chain};
 /// # Errors
 /// The file and, where Postgres tells it, the line.
 pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
-    let files = files(folder)?;
     let mut client = target.connect().await.map_err(|e| anyhow!("cannot connect to {target}: {e}"))?;
     let transaction = client.transaction().await?;
-    for file in files {
+    run(&transaction, folder).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Runs the files of a folder inside a transaction, which is of no use any more after an error.
+///
+/// # Errors
+/// As [`apply`].
+pub(super) async fn run(transaction: &Transaction<'_>, folder: &Path) -> anyhow::Result<()> {
+    for file in files(folder)? {
         let sql = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         transaction.batch_execute(&sql).await.map_err(|error| {
             let line = error.as_db_error().and_then(|e| e.position()).map(|position| match position {
@@ -27,7 +37,6 @@ pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
             anyhow!("{}:{line} {}", file.display(), chain(&error))
         })?;
     }
-    transaction.commit().await?;
     Ok(())
 }
 

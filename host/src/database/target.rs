@@ -1,6 +1,6 @@
 //! Where the database is: a parsed Postgres URL, with what the host itself asks of every connection.
 //!
-//! Parsed by `cli`, used by `pool` and `schema`.
+//! Parsed by `cli`, used by `pool`, `schema` and `structure`.
 
 use std::fmt;
 
@@ -47,6 +47,13 @@ impl Target {
     pub fn acting_as(&self, role: &str) -> Self {
         let mut target = self.clone();
         target.add_options(&format!("-c role={role}"));
+        target
+    }
+
+    /// Another database of the same cluster, by the same role.
+    pub(super) fn database(&self, name: &str) -> Self {
+        let mut target = self.clone();
+        target.config.dbname(name);
         target
     }
 

@@ -37,11 +37,11 @@ impl Follower {
     }
 
     /// Runs until it is dropped.
-    pub(super) async fn run(mut self, owner: Target, maintenance: Target, orders: Arc<Orders>) {
+    pub(super) async fn run(mut self, owner: Target, orders: Arc<Orders>) {
         loop {
             tokio::select! {
                 () = self.sources.changed() => self.build(&orders).await,
-                () = self.sql.changed() => self.apply(&owner, &maintenance, &orders).await,
+                () = self.sql.changed() => self.apply(&owner, &orders).await,
             }
         }
     }
@@ -73,15 +73,15 @@ impl Follower {
         }
     }
 
-    async fn apply(&self, owner: &Target, maintenance: &Target, orders: &Orders) {
+    async fn apply(&self, owner: &Target, orders: &Orders) {
         let begun = Instant::now();
-        match database::reapply(owner, maintenance, &self.checkout.sql()).await {
+        match database::reapply(owner, &self.checkout.sql()).await {
             Ok(()) => {
                 let ms = begun.elapsed().as_millis();
                 tracing::info!("sql/ is applied again, in {ms} ms");
                 orders.procedures_changed();
             }
-            Err(error) => tracing::error!("sql/ is not applied, the database stays as it is: {error:#}"),
+            Err(error) => tracing::error!("sql/ is not applied, the database stays as it is: {error}"),
         }
     }
 }

@@ -189,7 +189,7 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "build", "test"] {
+    for command in ["dev", "serve", "check", "build", "new", "test"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     assert!(!help.contains("postgres "), "the guard is no command for people: {help}");

@@ -27,7 +27,17 @@ impl Copy {
             .tempdir()
             .unwrap();
         let root = checkout().root;
-        for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "host", "handlers", "wit", "sql"] {
+        for name in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "rust-toolchain.toml",
+            "rustfmt.toml",
+            "clippy.toml",
+            "host",
+            "handlers",
+            "wit",
+            "sql",
+        ] {
             let copied = Command::new("cp").arg("-r").arg(root.join(name)).arg(folder.path()).status().unwrap();
             assert!(copied.success());
         }
@@ -212,7 +222,6 @@ fn curious() -> Vec<u8> {
     std::fs::write(copy.path("handlers/curious/Cargo.toml"), extrato.replace("\"extrato\"", "\"curious\"")).unwrap();
     std::fs::copy(copy.path("handlers/extrato/build.rs"), copy.path("handlers/curious/build.rs")).unwrap();
     std::fs::write(copy.path("handlers/curious/src/lib.rs"), CURIOUS).unwrap();
-    copy.edit("Cargo.toml", |text| text.replace("\"handlers/extrato\"", "\"handlers/extrato\", \"handlers/curious\""));
     copy.edit("handlers/galo.toml", |text| {
         text + "\n[[handler]]\nname = \"curious\"\ncomponent = \"curious.wasm\"\nroute = \"GET /curious\"\nwasi = true\n"
     });

@@ -17,4 +17,6 @@ mod ledger;
 mod listener;
 mod overload;
 mod reload;
+mod scaffold;
+mod sql;
 mod tidy;

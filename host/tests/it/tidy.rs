@@ -16,7 +16,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen", "reload"]),
     ("assemblers: parts", &["build", "serve"]),
-    ("assemblers", &["dev", "test_runner"]),
+    ("assemblers", &["dev", "scaffold", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
 ];
 

@@ -1,0 +1,151 @@
+//! Rows as JSON: an object for each row, an array of all of them.
+//!
+//! It chooses no column and renames none: a handler that shows something else than its procedure returns has a struct
+//! of its own. Called by `Response::json`, through `Row` and `Rows::objects`.
+
+use core::fmt::{self, Write as _};
+
+use serde::ser::{Error as _, SerializeMap as _};
+use serde::{Serialize, Serializer};
+
+use super::Row;
+use crate::{Rows, Timestamp, Value};
+
+/// See [`Rows::objects`].
+pub(super) struct Objects<'a>(pub(super) &'a Rows);
+
+impl Serialize for Objects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.columns.len()))?;
+        for (column, value) in self.columns.iter().zip(self.values) {
+            object.serialize_entry(column, &Cell { column, value })?;
+        }
+        object.end()
+    }
+}
+
+/// A value, and the column to name when it cannot be JSON.
+struct Cell<'a> {
+    column: &'a str,
+    value: &'a Value,
+}
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let column = self.column;
+        match self.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Boolean(value) => serializer.serialize_bool(*value),
+            Value::Integer(value) => serializer.serialize_i64(*value),
+            // serde_json would write `null`, as if there were no value.
+            Value::Float(value) if !value.is_finite() => {
+                Err(S::Error::custom(format_args!("column {column} is {value}, which is no number in JSON")))
+            }
+            Value::Float(value) => serializer.serialize_f64(*value),
+            Value::Text(value) => serializer.serialize_str(value),
+            Value::Bytes(value) => serializer.collect_str(&Base64(value)),
+            Value::Timestamp(micros) => match Timestamp::from_micros(*micros) {
+                Some(timestamp) => timestamp.serialize(serializer),
+                None => Err(S::Error::custom(format_args!("column {column} is not of the years 1 to 9999"))),
+            },
+        }
+    }
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+struct Base64<'a>(&'a [u8]);
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+impl fmt::Display for Base64<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in self.0.chunks(3) {
+            let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+            // n bytes are n + 1 digits of six bits each; the rest of the four is padding.
+            for digit in 0..4 {
+                let index = (bits >> (18 - 6 * digit)) & 63;
+                formatter.write_char(if digit <= group.len() { char::from(ALPHABET[index as usize]) } else { '=' })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::{Response, test};
+
+    fn json(rows: &Rows) -> String {
+        serde_json::to_string(&rows.objects()).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_an_object_of_its_columns_in_their_order() {
+        let rows = test::rows(
+            ["z", "flag", "number", "ratio", "a \"name\"", "raw", "at"],
+            [[
+                Value::Null,
+                true.into(),
+                i64::MIN.into(),
+                0.5.into(),
+                "ga\"lo\n".into(),
+                Vec::from(*b"\x00\xff").into(),
+                Value::Timestamp(1_705_458_881_217_753),
+            ]],
+        );
+        let object = concat!(
+            r#"{"z":null,"flag":true,"number":-9223372036854775808,"ratio":0.5,"a \"name\"":"ga\"lo\n","#,
+            r#""raw":"AP8=","at":"2024-01-17T02:34:41.217753Z"}"#,
+        );
+        test::assert_json(&Response::json(200, &rows.first().unwrap()), 200, object);
+        assert_eq!(json(&rows), ["[", object, "]"].concat());
+    }
+
+    #[test]
+    fn rows_are_an_array_in_their_order() {
+        assert_eq!(
+            json(&test::rows(["b", "a"], [[1.into(), 2.into()], [3.into(), 4.into()]])),
+            r#"[{"b":1,"a":2},{"b":3,"a":4}]"#
+        );
+        assert_eq!(json(&test::rows(["a"], [])), "[]");
+    }
+
+    #[test]
+    fn bytes_are_base64() {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foo", "Zm9v"),
+            (b"foob", "Zm9vYg=="),
+            (b"fooba", "Zm9vYmE="),
+            (b"foobar", "Zm9vYmFy"),
+            (b"\xfb\xff\xfe", "+//+"),
+        ] {
+            assert_eq!(Base64(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_json_has_no_word_for_is_an_error_that_names_the_column() {
+        for (value, error) in [
+            (f64::NAN.into(), "column x is NaN, which is no number in JSON"),
+            (f64::NEG_INFINITY.into(), "column x is -inf, which is no number in JSON"),
+            (Value::Timestamp(i64::MAX), "column x is not of the years 1 to 9999"),
+        ] {
+            let rows = test::rows(["x"], [[value]]);
+            assert_eq!(serde_json::to_string(&rows.first().unwrap()).unwrap_err().to_string(), error);
+        }
+    }
+}

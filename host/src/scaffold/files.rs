@@ -1,0 +1,178 @@
+//! What the files of a new handler say. The templates are ordinary text with `@words@` to be filled in; every word that
+//! comes from outside was checked, and needs no escape in Rust, TOML or JSON. Called by `scaffold`.
+
+use std::collections::BTreeMap;
+
+use crate::route::Route;
+
+/// A handler to be.
+pub(super) struct Draft<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Where it will answer.
+    pub(super) route: &'a Route,
+    /// The procedure it will call.
+    pub(super) procedure: Option<&'a str>,
+}
+
+macro_rules! template {
+    ($name:literal) => {
+        include_str!(concat!("templates/", $name, ".txt"))
+    };
+}
+
+/// Names that the templates use for something else.
+const TAKEN: &[&str] = &[
+    "BTreeMap",
+    "Err",
+    "Handler",
+    "None",
+    "Ok",
+    "Option",
+    "Plan",
+    "Request",
+    "Response",
+    "Result",
+    "Rows",
+    "Some",
+    "UnexpectedRows",
+    "Value",
+];
+
+impl Draft<'_> {
+    /// Its table of the manifest.
+    pub(super) fn manifest_table(&self) -> String {
+        let procedures = self.procedure.map(|name| format!("procedures = [\"{name}\"]\n")).unwrap_or_default();
+        let (name, route) = (self.name, self.route);
+        format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"{route}\"\n{procedures}")
+    }
+
+    /// Its files, each with its path inside the handler's folder.
+    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
+        let words = self.words();
+        let mut files = vec![("Cargo.toml", template!("Cargo.toml")), ("build.rs", template!("build.rs"))];
+        files.extend(match self.procedure {
+            Some(_) => vec![
+                ("src/lib.rs", if self.has_parameters() { template!("calls.rs") } else { template!("calls_alone.rs") }),
+                ("src/tests.rs", template!("calls_tests.rs")),
+                ("examples/first-row.json", template!("calls_example.json")),
+                ("examples/no-row.json", template!("calls_no_row.json")),
+            ],
+            None => vec![
+                ("src/lib.rs", template!("replies.rs")),
+                ("src/tests.rs", template!("replies_tests.rs")),
+                ("examples/parameters.json", template!("replies_example.json")),
+            ],
+        });
+        files.into_iter().map(|(path, template)| (path, fill(template, &words))).collect()
+    }
+
+    fn has_parameters(&self) -> bool {
+        self.route.parameters().next().is_some()
+    }
+
+    /// What each word of the templates stands for. In tests and examples the parameters are 1, 2, 3 in their order.
+    fn words(&self) -> BTreeMap<&'static str, String> {
+        let route = self.route.to_string();
+        let (method, path) = route.split_once(' ').unwrap_or_default();
+        let numbered: Vec<_> = self.route.parameters().zip(1..).collect();
+        let each = |text: fn(&str, i32) -> String| {
+            numbered.iter().map(|(name, number)| text(name, *number)).collect::<Vec<_>>().join(", ")
+        };
+        let path = numbered
+            .iter()
+            .fold(path.to_owned(), |path, (name, number)| path.replace(&format!("{{{name}}}"), &number.to_string()));
+        let body: BTreeMap<_, _> = numbered.iter().map(|(name, number)| (*name, number.to_string())).collect();
+        let body: Vec<_> = body.iter().map(|(name, number)| format!("\"{name}\":\"{number}\"")).collect();
+        let mut words = BTreeMap::from([
+            ("name", self.name.to_owned()),
+            ("Type", type_name(self.name)),
+            ("procedure", self.procedure.unwrap_or_default().to_owned()),
+            ("method", method.to_owned()),
+            ("path", path),
+            ("count", numbered.len().to_string()),
+            ("arguments", each(|name, _| format!("integer(\"{name}\")?.into()"))),
+            ("fields", each(|name, number| format!("(\"{name}\", \"{number}\")"))),
+            ("bad_fields", each(|name, _| format!("(\"{name}\", parameter)"))),
+            ("values", each(|_, number| format!("{number}.into()"))),
+            ("numbers", each(|_, number| number.to_string())),
+            ("body", format!("{{{}}}", body.join(","))),
+            ("route", route),
+        ]);
+        let refusal = if self.has_parameters() { fill(template!("calls_refusal.rs"), &words) } else { String::new() };
+        words.insert("refusal", refusal);
+        words
+    }
+}
+
+/// `SaldoDiario` for `saldo-diario`.
+fn type_name(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    let name: String = name.split(['-', '_']).map(capital).collect();
+    if TAKEN.contains(&name.as_str()) { name + "Handler" } else { name }
+}
+
+/// Every second piece between two `@` is a word. What is filled in is not looked at again.
+fn fill(template: &str, words: &BTreeMap<&'static str, String>) -> String {
+    let pieces = template.split('@').enumerate();
+    let filled = pieces.map(|(index, piece)| match index % 2 {
+        0 => piece,
+        _ => words.get(piece).map_or("", String::as_str),
+    });
+    filled.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(route: &str, procedure: Option<&str>) -> Vec<(&'static str, String)> {
+        let route = route.parse().unwrap();
+        Draft { name: "saldo-diario", route: &route, procedure }.files()
+    }
+
+    #[test]
+    fn every_word_of_a_template_is_known() {
+        for (route, procedure) in [("GET /a/{b}/{c}", Some("p")), ("GET /a", Some("p")), ("PUT /{a}", None)] {
+            let route: Route = route.parse().unwrap();
+            let draft = Draft { name: "x", route: &route, procedure };
+            let words = draft.words();
+            for template in [
+                template!("Cargo.toml"),
+                template!("calls.rs"),
+                template!("calls_alone.rs"),
+                template!("calls_tests.rs"),
+                template!("calls_refusal.rs"),
+                template!("calls_example.json"),
+                template!("calls_no_row.json"),
+                template!("replies.rs"),
+                template!("replies_tests.rs"),
+                template!("replies_example.json"),
+            ] {
+                for word in template.split('@').skip(1).step_by(2) {
+                    assert!(words.contains_key(word), "{word}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_json_with_the_parameters_in_their_order() {
+        let examples = |route, procedure| {
+            let files = files(route, procedure).into_iter().filter(|(path, _)| path.ends_with(".json"));
+            files.map(|(_, text)| serde_json::from_str::<serde_json::Value>(&text).unwrap()).collect::<Vec<_>>()
+        };
+        let example = &examples("GET /a@b/{z}/{a}", Some("p"))[0];
+        assert_eq!(example["request"]["path"], "/a@b/1/2");
+        assert_eq!(example["plan"]["call"], serde_json::json!({"procedure": "p", "arguments": [1, 2]}));
+        let example = &examples("GET /{z}/{a}", None)[0];
+        assert_eq!(example["plan"]["reply"]["body"], serde_json::json!({"z": "1", "a": "2"}));
+    }
+
+    #[test]
+    fn a_type_is_called_like_its_handler_unless_the_name_is_taken() {
+        for (name, shown) in [("resumo", "Resumo"), ("saldo-diario_2", "SaldoDiario2"), ("plan", "PlanHandler")] {
+            assert_eq!(type_name(name), shown);
+        }
+    }
+}

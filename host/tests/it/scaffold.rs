@@ -1,0 +1,176 @@
+//! `galo new`: what it makes is as clean as the rest and works; what it refuses leaves the checkout as it was.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use galo::build::{self, Cancel, Profile};
+use galo::contract::{Field, Plan, Request, Rows, Value};
+use galo::guest::{Component, Grants};
+use galo::limits::HandlerLimits;
+
+use crate::handlers::Copy;
+use crate::harness::{galo, one_build_at_a_time, verify};
+
+fn new(copy: &Copy, arguments: &[&str]) -> (bool, String) {
+    output(copy.galo().arg("new").args(arguments))
+}
+
+fn output(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+}
+
+#[track_caller]
+fn assert_succeeds(command: &mut Command) -> String {
+    let (success, shown) = output(command);
+    assert!(success, "{shown}");
+    shown
+}
+
+/// Everything in a folder, by its path.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.insert(path.clone(), Vec::new());
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn request(method: &str, parameters: &[(&str, &str)]) -> Request {
+    let parameters = parameters.iter().map(|(name, value)| Field { name: (*name).into(), value: (*value).into() });
+    Request {
+        method: method.to_owned(),
+        path: "/".to_owned(),
+        parameters: parameters.collect(),
+        query: None,
+        headers: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+#[test]
+fn a_new_handler_is_clean_passes_its_tests_and_answers() {
+    let _turn = one_build_at_a_time();
+    let copy = Copy::new("new");
+    // Given one of each kind: a procedure with parameters, one without, and no procedure.
+    let long = "GET /clientes/{id}/resumo/{Ano}/{type}/{um_parametro_bastante_longo}/{outro_parametro_bastante_longo}";
+    for arguments in [
+        ["resumo-anual", "--route", long, "--procedure", "rinha.resumo_anual"].as_slice(),
+        &["total", "--route", "GET /total", "--procedure", "total"],
+        &["plan", "--route", "PUT /eco/{z}/{a}"],
+    ] {
+        let (success, shown) = new(&copy, arguments);
+        assert!(success && shown.contains(&format!("galo test {}", arguments[0])), "{shown}");
+    }
+    // When they are judged as everything else is, then there is nothing to say.
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&copy.checkout.root).args(arguments);
+        assert_succeeds(&mut cargo);
+    };
+    let crates = ["-p", "resumo-anual", "-p", "total", "-p", "plan"];
+    cargo(&[&["fmt", "--check"], crates.as_slice()].concat());
+    cargo(&[&["clippy", "--all-targets", "--offline"], crates.as_slice(), &["--", "-D", "warnings"]].concat());
+    for (name, tests) in [("resumo-anual", 4), ("total", 3), ("plan", 1)] {
+        let shown = assert_succeeds(copy.galo().args(["test", name]));
+        assert!(shown.contains(&format!("test result: ok. {tests} passed; 0 failed; 0 ignored;")), "{shown}");
+    }
+    // And their components do what they say.
+    let folder = tempfile::tempdir().unwrap();
+    build::handlers(&copy.checkout, Profile::Release, folder.path(), &Cancel::default()).unwrap();
+    let component = |name: &str| -> Component {
+        let bytes = std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap();
+        verify(&bytes, Grants { wasi: false }, HandlerLimits::default(), None).unwrap()
+    };
+    let reply = |plan| match plan {
+        Plan::Reply(response) => (response.status, String::from_utf8(response.body).unwrap()),
+        Plan::Call(call) => panic!("a call of {}", call.procedure),
+    };
+    let plan = component("plan").prepare(&request("PUT", &[("z", "1"), ("a", "x")])).unwrap();
+    assert_eq!(reply(plan), (200, r#"{"a":"x","z":"1"}"#.to_owned()));
+    let resumo = component("resumo-anual");
+    let names = ["id", "Ano", "type", "um_parametro_bastante_longo", "outro_parametro_bastante_longo"];
+    let asked = |values: [&'static str; 5]| {
+        resumo.prepare(&request("GET", &names.into_iter().zip(values).collect::<Vec<_>>())).unwrap()
+    };
+    match asked(["5", "4", "3", "2", "1"]) {
+        Plan::Call(call) => {
+            assert_eq!(call.procedure, "rinha.resumo_anual");
+            let numbers = call.arguments.iter().map(|value| match value {
+                Value::Integer(number) => *number,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(numbers.collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+        }
+        Plan::Reply(response) => panic!("a reply: {}", response.status),
+    }
+    assert_eq!(reply(asked(["5", "4", "x", "2", "1"])), (404, r#"{"error":"não encontrado"}"#.to_owned()));
+    let rows = |values| Rows { columns: vec!["b".to_owned(), "a".to_owned()], values };
+    let answered = |values| {
+        let response = resumo.respond(b"", &rows(values)).unwrap();
+        (response.status, String::from_utf8(response.body).unwrap())
+    };
+    let answer = answered(vec![Value::Text("x".to_owned()), Value::Timestamp(0)]);
+    assert_eq!(answer, (200, r#"{"b":"x","a":"1970-01-01T00:00:00.000000Z"}"#.to_owned()));
+    assert_eq!(answered(Vec::new()), (404, r#"{"error":"não encontrado"}"#.to_owned()));
+}
+
+#[test]
+fn what_is_refused_leaves_the_checkout_as_it_was() {
+    let copy = Copy::new("new-refused");
+    let before = contents(&copy.checkout.root);
+    for (name, route, procedure, told) in [
+        ("Resumo", "GET /r", "p", "`Resumo` is no name for a handler"),
+        ("2x", "GET /r", "p", "`2x` is no name for a handler"),
+        ("a--b", "GET /r", "p", "`a--b` is no name for a handler"),
+        ("", "GET /r", "p", "`` is no name for a handler"),
+        ("../x", "GET /r", "p", "`../x` is no name for a handler"),
+        ("fn", "GET /r", "p", "`fn` is a word of the language"),
+        ("proc-macro", "GET /r", "p", "`proc-macro` is a word of the language"),
+        ("extrato", "GET /r", "p", "handlers/extrato is there already"),
+        ("kit", "GET /r", "p", "handlers/kit is there already"),
+        ("galo_kit", "GET /r", "p", "there is a crate `galo-kit` already"),
+        ("serde", "GET /r", "p", "there is a crate `serde` already"),
+        ("resumo", "GET r", "p", "route `GET r`: a path begins with `/`"),
+        ("resumo", "GET /{id}/{id}", "p", "the parameter `id` appears twice"),
+        (
+            "resumo",
+            "GET /clientes/{cliente}/extrato",
+            "p",
+            "`GET /clientes/{cliente}/extrato` of `resumo` takes the requests of `GET /clientes/{id}/extrato` of `extrato`",
+        ),
+        ("resumo", "GET /r", "p q", "`p q` is no procedure's name"),
+        ("resumo", "GET /r", "a.b.c", "`a.b.c` is no procedure's name"),
+        ("resumo", "GET /r", "", "`` is no procedure's name"),
+    ] {
+        let (success, shown) = new(&copy, &[name, "--route", route, "--procedure", procedure]);
+        assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");
+        assert!(contents(&copy.checkout.root) == before, "`{name}` `{route}` `{procedure}` left something behind");
+    }
+    // What the manifest says already counts, with or without a crate.
+    for (table, told) in [
+        ("name = \"resumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "the handler `resumo` is already defined"),
+        ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there is a handler `re-sumo` already"),
+        ("nome = 1", "unknown field `nome`"),
+    ] {
+        let manifest = copy.path("handlers/galo.toml");
+        let text = std::fs::read(&manifest).unwrap();
+        copy.edit("handlers/galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
+        let before = contents(&copy.checkout.root);
+        let name = if told.contains("re-sumo") { "re_sumo" } else { "resumo" };
+        let (success, shown) = new(&copy, &[name, "--route", "GET /r"]);
+        assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");
+        assert!(contents(&copy.checkout.root) == before, "`{table}`");
+        std::fs::write(manifest, text).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (success, shown) = output(galo().args(["new", "resumo", "--route", "GET /r"]).current_dir(folder.path()));
+    assert!(!success && shown.contains("is not in a checkout"), "{shown}");
+}
