@@ -33,5 +33,6 @@ pub mod listen;
 // They assemble the rest.
 pub mod build;
 pub mod dev;
+pub mod operator;
 pub mod serve;
 pub mod test_runner;

