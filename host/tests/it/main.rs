@@ -15,5 +15,6 @@ mod handlers;
 mod harness;
 mod ledger;
 mod listener;
+mod operator;
 mod overload;
 mod tidy;
