@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use subtle::ConstantTimeEq as _;
+
 use crate::limits;
 
 /// Everything `serve` needs to know.
@@ -19,6 +21,8 @@ pub struct Settings {
     pub listen: Address,
     /// Where the node tells about itself.
     pub admin: Address,
+    /// What has to be shown there; required where others than this machine can reach it.
+    pub admin_token: Option<Token>,
     /// Where compiled components are kept.
     pub cache: CacheFolder,
     /// Database connections, made at start and kept.
@@ -36,6 +40,7 @@ impl Settings {
             handlers,
             listen,
             admin,
+            admin_token: None,
             cache: CacheFolder::None,
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
@@ -66,6 +71,17 @@ pub enum Address {
 
 /// `sun_path` has 108 bytes with its NUL.
 const UNIX_PATH_BYTES_MAX: usize = 107;
+
+impl Address {
+    /// Whether only processes of this machine reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            // `::ffff:127.0.0.1` is the same address as 127.0.0.1.
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
 
 impl FromStr for Address {
     type Err = String;
@@ -117,6 +133,40 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// What has to be shown to the admin address, as `Authorization: Bearer TOKEN`.
+#[derive(Debug, Clone)]
+pub struct Token(Secret);
+
+impl Token {
+    /// Checks that it can be one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words; never the text itself.
+    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+        let secret = Secret::new(text);
+        let (least, most) = (limits::ADMIN_TOKEN_BYTES_MIN, limits::ADMIN_TOKEN_BYTES_MAX);
+        match secret.expose() {
+            text if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err("a token is visible ASCII without spaces: it travels in a header".to_owned())
+            }
+            text if !(least..=most).contains(&text.len()) => {
+                Err(format!("a token has {least} to {most} characters, this one has {}", text.len()))
+            }
+            _ => Ok(Self(secret)),
+        }
+    }
+
+    /// Whether a text is this token. Its time tells nothing but whether the length is right.
+    pub fn is(&self, shown: &str) -> bool {
+        self.0.expose().as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+
+    /// Gives the text out, to the one who shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
     }
 }
 
@@ -193,7 +243,39 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_local_when_only_this_machine_reaches_it() {
+        for (text, local) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("unix:/x", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.is_local()), Ok(local), "{text}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         assert!(!format!("{:?}", Secret::new("hunter2")).contains("hunter2"));
+        assert!(!format!("{:?}", Token::new("hunter2-hunter2-h").unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_token_is_long_enough_visible_and_equal_to_itself_only() {
+        let token = Token::new("0123456789abcdef").unwrap();
+        assert!(token.is("0123456789abcdef"));
+        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert!(!token.is(other), "{other}");
+        }
+        for text in ["0123456789abcde", "0123456789 abcdef", "0123456789abcdef\n", "0123456789abcdefç"] {
+            let told = Token::new(text).unwrap_err();
+            assert!(!told.contains("0123"), "{told}");
+        }
+        assert!(Token::new("x".repeat(limits::ADMIN_TOKEN_BYTES_MAX)).is_ok());
+        assert!(Token::new("x".repeat(limits::ADMIN_TOKEN_BYTES_MAX + 1)).is_err());
     }
 }

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod report;
 
 // Leaves: they do not know each other.
 pub mod admission;
@@ -34,6 +35,7 @@ pub mod reload;
 // They assemble the rest.
 pub mod build;
 pub mod dev;
+pub mod operator;
 pub mod scaffold;
 pub mod serve;
 pub mod test_runner;

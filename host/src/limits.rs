@@ -85,6 +85,10 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Bytes of the admin address's token: 16 of base64 are 96 bits, which nobody guesses over a network.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// It travels in a header: far below the bytes of a head, and no token in use is longer.
+pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
 /// Connections the kernel keeps while none is accepted.
 pub const BACKLOG: i32 = 1024;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
@@ -133,6 +137,11 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// `Retry-After` of a 503, in seconds: one probe of the pool later the answer may be different.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
+/// One question of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
+/// from memory; a person waits for it.
+pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a node's answer to it: 4,096 handlers with 4 KiB of refusals each.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory one unit test of a handler may take: the test harness is a std program.
@@ -202,6 +211,8 @@ impl Default for HandlerLimits {
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
+const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
+const _: () = assert!(HANDLERS_MAX * 4 * 1024 <= OPERATOR_ANSWER_BYTES_MAX);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
@@ -42,9 +42,10 @@ pub struct Running {
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let drain = Drain::default();
-    let admin = Arc::new(Admin { node: OnceLock::new(), metrics: Arc::clone(&metrics), drain: drain.clone() });
     let admin_listener = Listener::bind(&settings.admin)?;
     let admin_address = admin_listener.address().clone();
+    let gate = Gate { address: admin_address.clone(), token: settings.admin_token.clone() };
+    let admin = Arc::new(Admin { gate, node: OnceLock::new(), metrics: Arc::clone(&metrics), drain: drain.clone() });
     // Not part of the drain: while a node drains, its probes must still learn so.
     let admin_task = tokio::spawn(run_admin(admin_listener, Arc::clone(&admin)));
 

@@ -1,5 +1,5 @@
-//! From a manifest to the table that serves it: what is new is loaded, what changed is proved again under its new terms,
-//! what is the same is the same handler. All or nothing: one mistake, and there is no table.
+//! From a manifest to the table that serves it: what is new is loaded, what changed is proved again under its new
+//! terms, what is the same is the same handler. All or nothing: one mistake, and there is no table.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -40,8 +40,8 @@ pub(super) enum Change {
     Removed(String),
 }
 
-/// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements of
-/// its procedures are prepared again in any case.
+/// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements
+/// of its procedures are prepared again in any case.
 pub(super) async fn replace(
     node: &Node,
     bench: &Workbench,

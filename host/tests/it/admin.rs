@@ -1,10 +1,38 @@
-//! The admin address: what it shows, and when it says ready.
+//! The admin address: what it shows, when it says ready, and who may ask.
 
 use galo::build::Profile;
+use galo::config::{Settings, Token};
 use galo::guest::Digest;
+use galo::report::{NodeReport, State};
 use http::Method;
 
-use crate::harness::{TestDatabase, TestNode, handlers, request, transacao};
+use crate::cli::run;
+use crate::harness::{
+    Answer, TestDatabase, TestNode, galo, handlers, request, request_with, scratch, settings, transacao,
+};
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// The project's handlers, with another admin address and perhaps a token.
+async fn node(database: &TestDatabase, admin: &str, token: Option<&str>) -> TestNode {
+    let settings = Settings {
+        admin: admin.parse().unwrap(),
+        admin_token: token.map(|token| Token::new(token).unwrap()),
+        ..settings(handlers(Profile::Release))
+    };
+    TestNode::with(database, settings).await
+}
+
+/// The status of `GET /handlers` with these headers; no answer of any kind lets another origin read it.
+async fn status(node: &TestNode, headers: &[(&str, &str)]) -> u16 {
+    let answer = request_with(&node.admin_address(), Method::GET, "/handlers", headers).await;
+    assert_no_cors(&answer);
+    answer.status.as_u16()
+}
+
+fn assert_no_cors(answer: &Answer) {
+    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{answer:?}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_that_it_lives_is_ready_and_what_it_serves() {
@@ -14,13 +42,15 @@ async fn a_node_tells_that_it_lives_is_ready_and_what_it_serves() {
     assert_eq!(node.admin("/ready").await.text(), "ready\n");
     let shown = node.admin("/handlers").await;
     assert_eq!(shown.header("content-type"), "application/json");
-    let shown = shown.json();
-    assert_eq!(shown.as_array().unwrap().len(), 2);
+    let shown: NodeReport = serde_json::from_slice(&shown.body).unwrap();
+    assert_eq!(shown.handlers.len(), 2);
     let component = std::fs::read(handlers(Profile::Release).join("transacoes.wasm")).unwrap();
-    assert_eq!(shown[0]["name"], "transacoes");
-    assert_eq!(shown[0]["route"], "POST /clientes/{id}/transacoes");
-    assert_eq!(shown[0]["generation"], 1);
-    assert_eq!(shown[0]["sha256"], Digest::of(&component).to_string());
+    let transacoes = &shown.handlers[0];
+    assert_eq!((transacoes.name.as_str(), transacoes.route.as_str()), ("transacoes", "POST /clientes/{id}/transacoes"));
+    assert_eq!((transacoes.generation, transacoes.state, transacoes.calls), (1, State::Live, 0));
+    assert_eq!(transacoes.sha256, Digest::of(&component).to_string());
+    node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await;
+    assert_eq!(node.admin("/handlers").await.json()["handlers"][0]["calls"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,11 +75,148 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_address_only_shows() {
+async fn each_path_has_one_method_and_the_others_are_told_it() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
-    let answer = request(&node.admin_address(), Method::POST, "/live", "").await;
-    assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "GET"));
-    assert_eq!(node.admin("/clientes/1/extrato").await.status, 404);
+    for (method, path, allow) in [
+        (Method::POST, "/live", "GET"),
+        (Method::DELETE, "/handlers", "GET"),
+        (Method::OPTIONS, "/metrics", "GET"),
+        (Method::GET, "/handlers/transacoes/rollback", "POST"),
+        (Method::OPTIONS, "/handlers/nobody/rollback", "POST"),
+    ] {
+        let answer = request(&node.admin_address(), method, path, "").await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, allow), "{path}");
+    }
+    for path in ["/", "/clientes/1/extrato", "/handlers/", "/handlers/transacoes", "/live/"] {
+        assert_eq!(node.admin(path).await.status, 404, "{path}");
+    }
     assert_eq!(node.get("/live").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_generation_is_not_rolled_back() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    for (name, status, told) in [
+        ("transacoes", 409, "transacoes has no previous generation\n"),
+        ("nobody", 404, "no handler nobody\n"),
+        ("a/b", 404, "no handler a/b\n"),
+    ] {
+        let answer = request(&node.admin_address(), Method::POST, &format!("/handlers/{name}/rollback"), "").await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, told));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_is_refused() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let own = format!("http://{}", node.admin_address());
+    assert_eq!(status(&node, &[]).await, 200);
+    assert_eq!(status(&node, &[("origin", &own), ("sec-fetch-site", "same-origin")]).await, 200);
+    assert_eq!(status(&node, &[("sec-fetch-site", "none")]).await, 200);
+    for foreign in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        assert_eq!(status(&node, &[foreign]).await, 403, "{foreign:?}");
+        let rollback = "/handlers/transacoes/rollback";
+        let answer = request_with(&node.admin_address(), Method::POST, rollback, &[foreign]).await;
+        assert_eq!(answer.status, 403, "{foreign:?}");
+    }
+    let preflight = [("origin", "http://evil.example"), ("access-control-request-method", "POST")];
+    let answer = request_with(&node.admin_address(), Method::OPTIONS, "/handlers/x/rollback", &preflight).await;
+    assert_eq!(answer.status, 403);
+    assert_no_cors(&answer);
+    assert!(answer.text().contains("another origin"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_pointed_at_the_node_is_refused_on_tcp_only() {
+    let database = TestDatabase::new().await;
+    let tcp = TestNode::start(&database).await;
+    let (_folder, socket) = scratch("admin.sock");
+    let unix = node(&database, &format!("unix:{}", socket.display()), None).await;
+    for (host, on_tcp) in [("localhost", 200), ("[::1]:80", 200), ("127.0.0.1", 200), ("evil.example:9998", 403)] {
+        assert_eq!(status(&tcp, &[("host", host)]).await, on_tcp, "{host}");
+        assert_eq!(status(&unix, &[("host", host)]).await, 200, "{host}");
+    }
+    assert_eq!(unix.admin("/ready").await.text(), "ready\n");
+    assert_eq!(status(&unix, &[("origin", "http://evil.example")]).await, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_everywhere_but_not_of_a_load_balancer() {
+    let database = TestDatabase::new().await;
+    let right = format!("Bearer {TOKEN}");
+    let (_folder, socket) = scratch("admin.sock");
+    for admin in ["127.0.0.1:0", "0.0.0.0:0", &format!("unix:{}", socket.display())] {
+        let node = node(&database, admin, Some(TOKEN)).await;
+        assert_eq!(status(&node, &[("authorization", &right)]).await, 200, "{admin}");
+        for wrong in [&[][..], &[("authorization", "Bearer 0123456789abcdeF")], &[("authorization", TOKEN)]] {
+            let answer = request_with(&node.admin_address(), Method::GET, "/handlers", wrong).await;
+            assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"), "{wrong:?}");
+            assert!(!answer.text().contains("transacoes"), "{answer:?}");
+        }
+        for path in ["/metrics", "/nowhere"] {
+            assert_eq!(node.admin(path).await.status, 401, "{path}");
+        }
+        let rollback = "/handlers/nobody/rollback";
+        assert_eq!(request(&node.admin_address(), Method::POST, rollback, "").await.status, 401);
+        let header = [("authorization", right.as_str())];
+        assert_eq!(request_with(&node.admin_address(), Method::POST, rollback, &header).await.status, 404);
+        assert_eq!(node.admin("/live").await.text(), "live\n");
+        assert_eq!(node.admin("/ready").await.text(), "ready\n");
+        // A page that knew the token would still be one.
+        let foreign = [("authorization", right.as_str()), ("origin", "http://evil.example")];
+        assert_eq!(status(&node, &foreign).await, 403);
+    }
+}
+
+#[test]
+fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_start() {
+    let (_folder, file) = scratch("token");
+    let refusal = |arguments: &[&str], token: Option<&str>| {
+        let mut command = galo();
+        command.args(["serve", "--listen", "nowhere", "--database-url", "postgres://u@127.0.0.1:1/d"]);
+        command.args(arguments);
+        if let Some(token) = token {
+            command.env("GALO_ADMIN_TOKEN", token);
+        }
+        let (success, _, told) = run(&mut command);
+        assert!(!success && told.contains("--listen: `nowhere`"), "{told}");
+        told
+    };
+    for admin in ["0.0.0.0:0", "[::]:0", "10.0.0.1:9998"] {
+        let told = refusal(&["--admin", admin], None);
+        assert!(told.contains("has 2 mistakes"), "{told}");
+        assert!(told.contains(&format!("--admin: others than this machine can reach {admin}")), "{told}");
+        let told = refusal(&["--admin", admin], Some(TOKEN));
+        assert!(told.contains("has 1 mistake\n"), "{told}");
+    }
+    let told = refusal(&["--admin", "127.0.0.1:0"], Some("hunter2"));
+    assert!(told.contains("GALO_ADMIN_TOKEN: a token has 16 to 1024 characters, this one has 7"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+
+    let option = ["--admin", "0.0.0.0:0", "--admin-token-file", file.to_str().unwrap()];
+    let told = refusal(&option, None);
+    assert!(told.contains("--admin-token-file: ") && told.contains("No such file"), "{told}");
+    for (text, mistakes) in [
+        (TOKEN.to_owned(), 1),
+        (format!("{TOKEN}\n"), 1),
+        (format!("{TOKEN}\r\n"), 1),
+        (format!("{TOKEN}\n\n"), 2),
+        ("short\n".to_owned(), 2),
+        ("x".repeat(4096), 2),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let told = refusal(&option, None);
+        assert!(told.contains(&format!("has {mistakes} mistake")), "{text:?}: {told}");
+    }
+    std::fs::write(&file, TOKEN).unwrap();
+    let told = refusal(&option, Some(TOKEN));
+    assert!(told.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; give one of them"), "{told}");
 }

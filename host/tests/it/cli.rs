@@ -128,7 +128,8 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn run(command: &mut Command) -> (bool, String, String) {
+/// Runs a command to its end: whether it succeeded, its stdout, its stderr.
+pub fn run(command: &mut Command) -> (bool, String, String) {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     (status.success(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
@@ -189,14 +190,18 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "build", "new", "test"] {
+    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     assert!(!help.contains("postgres "), "the guard is no command for people: {help}");
-    let (_, help, _) = run(galo().args(["serve", "--help"]));
+    let (_, help, _) = run(galo().args(["serve", "--help"]).env("GALO_ADMIN_TOKEN", "hunter2-hunter2-h"));
     for variable in ["GALO_HANDLERS", "GALO_LISTEN", "GALO_ADMIN", "DATABASE_URL", "GALO_CACHE", "GALO_WORKERS"] {
         assert!(help.contains(variable), "{variable} is missing in: {help}");
     }
+    for variable in ["GALO_ADMIN_TOKEN_FILE", "GALO_ADMIN_TOKEN."] {
+        assert!(help.contains(variable), "{variable} is missing in: {help}");
+    }
+    assert!(!help.contains("hunter2"), "{help}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

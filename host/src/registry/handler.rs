@@ -1,7 +1,5 @@
-//! The handlers of a node and the generations they serve with. Requests read it through two atomic pointers, one for
-//! the table of all handlers and one for each handler's lineage; `reload` stores new ones, and so does a rollback.
-//!
-//! It verifies nothing: whatever is put here was proved to fit by `reload`. Shown by `admin`.
+//! One handler: what the manifest says of it, the generation that serves, the one before it, and how one becomes the
+//! other. A request takes the lineage once; `reload` and a rollback store another one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,27 +8,11 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
+use super::Refusal;
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
-use crate::route::Routes;
-
-/// All handlers of a node, and the last manifest that was not taken.
-pub struct Registry {
-    table: ArcSwap<Table>,
-    refusal: ArcSwapOption<Refusal>,
-}
-
-/// What one manifest gave. It does not change: another manifest is another table.
-pub struct Table {
-    /// What answers a request.
-    pub routes: Routes<Arc<Handler>>,
-    /// In the order of the manifest.
-    pub handlers: Vec<Arc<Handler>>,
-    /// When it came into service.
-    pub loaded: Timestamp,
-}
 
 /// A named unit of guest code with its route.
 pub struct Handler {
@@ -85,75 +67,6 @@ pub struct RolledBack {
     pub cause: String,
     /// When.
     pub at: Timestamp,
-}
-
-/// Why something is not taken.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    /// How far it came.
-    pub stage: Stage,
-    /// What is wrong; several lines when there is a difference to show.
-    pub message: String,
-    /// The component, once it could be read.
-    pub digest: Option<Digest>,
-    /// When it was first refused.
-    pub at: Timestamp,
-}
-
-/// The steps from a file to a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The manifest is not as it should be, as a whole.
-    Manifest,
-    /// The file cannot be read.
-    Read,
-    /// It is no component, or takes too long to compile.
-    Compile,
-    /// It is of another world, imports what it was not granted, or does not fit its limits.
-    Fit,
-    /// A granted procedure cannot be called.
-    Procedures,
-    /// It does not do what its examples say.
-    Examples,
-}
-
-impl Registry {
-    /// A registry with its first table.
-    pub fn new(table: Table) -> Self {
-        Self { table: ArcSwap::from_pointee(table), refusal: ArcSwapOption::empty() }
-    }
-
-    /// The table that serves.
-    pub fn table(&self) -> Arc<Table> {
-        self.table.load_full()
-    }
-
-    /// Puts another table in its place, in one step.
-    pub fn replace(&self, table: Table) {
-        self.table.store(Arc::new(table));
-    }
-
-    /// Notes that a manifest was not taken, or that there is nothing wrong any more.
-    pub fn note(&self, refusal: Option<Refusal>) {
-        self.refusal.store(refusal.map(Arc::new));
-    }
-
-    /// Why the last manifest was not taken, if it was not.
-    pub fn refusal(&self) -> Option<Arc<Refusal>> {
-        self.refusal.load_full()
-    }
-}
-
-impl Table {
-    /// The table before the first manifest.
-    pub fn empty() -> Self {
-        Self { routes: Routes::default(), handlers: Vec::new(), loaded: Timestamp::now() }
-    }
-
-    /// The handler of this name.
-    pub fn handler(&self, name: &str) -> Option<&Arc<Handler>> {
-        self.handlers.iter().find(|handler| handler.entry.name == name)
-    }
 }
 
 impl Handler {
@@ -281,37 +194,5 @@ impl Generation {
     /// Faults of it.
     pub fn faults(&self) -> u64 {
         self.tally.faults.load(Ordering::Relaxed)
-    }
-}
-
-impl Refusal {
-    /// A refusal of this moment.
-    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
-        Self { stage, message: message.into(), digest: None, at: Timestamp::now() }
-    }
-
-    /// The same, of this component.
-    pub fn of(self, digest: Digest) -> Self {
-        Self { digest: Some(digest), ..self }
-    }
-}
-
-impl Stage {
-    /// Its name in the log and in `/handlers`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Read => "read",
-            Self::Compile => "compile",
-            Self::Fit => "fit",
-            Self::Procedures => "procedures",
-            Self::Examples => "examples",
-        }
-    }
-}
-
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -1,5 +1,5 @@
-//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal; what is changed
-//! meanwhile is built again and goes live.
+//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal; what is
+//! changed meanwhile is built again and goes live.
 //!
 //! The build and the start of Postgres go side by side. Whatever happens, nothing of it is left running: the build is
 //! killed by its process group, Postgres by its guard.

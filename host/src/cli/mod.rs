@@ -1,22 +1,29 @@
 //! The command line. It parses, checks the settings (all mistakes at once), starts log and runtime, and hands over.
 //! The environment is read here and nowhere else.
 
+mod access;
 mod new;
+mod node;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Address, CacheFolder, Mistakes, Secret, Settings};
+use galo::config::{Address, Mistakes, Secret, Settings};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::metrics::Metrics;
+use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
 use galo::serve::{self, Signals};
 use galo::{dev, limits, log, test_runner};
+
+use self::access::AccessArgs;
+use self::node::NodeArgs;
 
 /// A host that runs WASM component handlers in front of Postgres.
 ///
@@ -46,6 +53,22 @@ enum Command {
     Serve(ServeArgs),
     /// Verify the handlers of a folder, their manifest and the database, without serving
     Check(CheckArgs),
+    /// List the handlers of a running node: what serves, what was refused, what was taken back
+    Handlers {
+        /// Print the node's JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        access: AccessArgs,
+    },
+    /// Have the previous generation of a running node's handler serve again
+    Rollback {
+        /// The handler, by its name in the manifest
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        access: AccessArgs,
+    },
     /// Build the handlers of this checkout into a folder that `serve` takes
     Build {
         /// Where to put the components and the manifest
@@ -107,34 +130,6 @@ struct CheckArgs {
     database_url: Option<String>,
 }
 
-#[derive(Args)]
-struct NodeArgs {
-    /// Where requests are answered: `host:port` or `unix:PATH`
-    #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
-    listen: String,
-    /// Where the node tells about itself: `/live`, `/ready`, `/handlers`, `/metrics`
-    #[arg(long, env = "GALO_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9998")]
-    admin: String,
-    /// The database: a Postgres URL
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<String>,
-    /// A private folder for compiled components [default: galo/components in the user's cache folder]
-    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Database connections, made at start and kept; one more is for probes
-    #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
-    pool_connections: String,
-    /// Client connections open at once
-    #[arg(long, env = "GALO_CONNECTIONS_MAX", value_name = "N", default_value_t = limits::CONNECTIONS_MAX_DEFAULT.to_string())]
-    connections_max: String,
-    /// Requests in flight at once; beyond it 503
-    #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
-    in_flight_max: String,
-    /// Worker threads [default: one per available core, CPU quotas counted]
-    #[arg(long, env = "GALO_WORKERS", value_name = "N")]
-    workers: Option<String>,
-}
-
 /// Variables of the environment that are ours.
 const PREFIX: &str = "GALO_";
 
@@ -182,6 +177,17 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let target = target.context("settings without a mistake are complete")?;
             run_on(None, async { check(arguments.handlers, &target).await.map(|()| Outcome::Graceful) })
         }
+        Command::Handlers { json, access } => {
+            let access = access.parse(&mut mistakes);
+            begin(mistakes)?;
+            let listing = if json { Listing::Json } else { Listing::Table };
+            tell(access, async |access| operator::handlers(&access, listing).await)
+        }
+        Command::Rollback { name, access } => {
+            let access = access.parse(&mut mistakes);
+            begin(mistakes)?;
+            tell(access, async |access| operator::rollback(&access, &name).await)
+        }
         Command::Build { out } => {
             begin(mistakes)?;
             let checkout = Checkout::find(Path::new("."))?;
@@ -206,34 +212,6 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-impl NodeArgs {
-    /// The settings and the number of workers; mistakes are noted.
-    fn parse(&self, handlers: PathBuf, mistakes: &mut Mistakes) -> Option<(Settings, Option<usize>)> {
-        let listen = mistakes.parse("--listen", &self.listen);
-        let admin = mistakes.parse("--admin", &self.admin);
-        let pool =
-            mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
-        let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
-        let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
-        let workers = match &self.workers {
-            Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
-            None => None,
-        };
-        let settings = Settings {
-            cache: match (&self.cache, dirs::cache_dir()) {
-                (Some(folder), _) => CacheFolder::Required(folder.clone()),
-                (None, Some(folder)) => CacheFolder::Preferred(folder.join("galo").join("components")),
-                (None, None) => CacheFolder::None,
-            },
-            pool_connections: pool?,
-            connections_max: connections_max?,
-            in_flight_max: in_flight_max?,
-            ..Settings::new(handlers, listen?, admin?)
-        };
-        Some((settings, workers))
-    }
-}
-
 /// Loads everything a node would serve with, and shows it.
 async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
     let nowhere = Address::Unix(PathBuf::new());
@@ -246,6 +224,17 @@ async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
     }
     println!("{} handlers verified", table.handlers.len());
     Ok(())
+}
+
+/// Asks a node, and prints what it said.
+fn tell(access: Option<Access>, ask: impl AsyncFnOnce(Access) -> anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+    let access = access.context("settings without a mistake are complete")?;
+    run_on(Some(1), async {
+        let text = ask(access).await?;
+        // Not `print!`, which panics when the reader of a pipe has gone.
+        std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+        Ok(Outcome::Graceful)
+    })
 }
 
 fn target(url: Option<&str>, mistakes: &mut Mistakes) -> Option<Target> {
@@ -264,7 +253,8 @@ fn unknown_variables() -> Mistakes {
     let mut mistakes = Mistakes::default();
     let command = Cli::command();
     let all = command.get_subcommands().chain(std::iter::once(&command)).flat_map(clap::Command::get_arguments);
-    let known: Vec<_> = all.filter_map(|argument| argument.get_env()).collect();
+    let known: Vec<_> =
+        all.filter_map(|argument| argument.get_env()).chain([access::TOKEN_VARIABLE.as_ref()]).collect();
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
         if !known.contains(&name.as_os_str()) {
             let mut names: Vec<_> = known.iter().map(|name| name.to_string_lossy()).collect();

@@ -1,0 +1,172 @@
+//! Who may ask the admin address: a person with curl, `galo` itself, a load balancer; not a web page that a browser on
+//! this machine happens to show. It looks at the head of a request, nothing else. Called by `admin` before it answers.
+//!
+//! A page of another origin is told by what its browser sends along (`Sec-Fetch-Site`, `Origin`); one that pointed a
+//! name of its own at this address (DNS rebinding) by that name in `Host`. No answer ever has a CORS header.
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderName, Request};
+
+use crate::config::{Address, Token};
+
+/// What is asked of who asks.
+#[derive(Debug)]
+pub struct Gate {
+    /// Where the node listens: a unix socket has no name that could be rebound.
+    pub address: Address,
+    /// What has to be shown, if anything.
+    pub token: Option<Token>,
+}
+
+/// Why a request is not answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A web page of another origin asked: 403.
+    Foreign(&'static str),
+    /// The token is missing or wrong: 401.
+    Unauthorized,
+}
+
+/// A load balancer asks them, and they tell one word.
+const OPEN: [&str; 2] = ["/live", "/ready"];
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+impl Gate {
+    /// Lets a request through, or says why not.
+    ///
+    /// # Errors
+    /// The [`Denial`]; a page's own comes first, so that no page learns whether there is a token.
+    pub fn pass<B>(&self, request: &Request<B>) -> Result<(), Denial> {
+        if !values(request, &SEC_FETCH_SITE).all(|site| matches!(site, "none" | "same-origin")) {
+            return Err(Denial::Foreign("a page of another site asked (Sec-Fetch-Site)"));
+        }
+        if !values(request, &ORIGIN).all(|origin| is_own(origin, request)) {
+            return Err(Denial::Foreign("a page of another origin asked (Origin)"));
+        }
+        // A page behind a rebound name does not know the token; a probe inside a network of containers asks by name.
+        let guarded = self.token.is_some() || matches!(self.address, Address::Unix(_));
+        if !guarded && !hosts(request).all(is_plain) {
+            return Err(Denial::Foreign("ask for the node by IP address or as localhost, not by another name (Host)"));
+        }
+        match &self.token {
+            Some(token) if !OPEN.contains(&request.uri().path()) && !shows(request, token) => Err(Denial::Unauthorized),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every value of a header; one that is no text is shown as an empty one, which nothing takes.
+fn values<'a, B>(request: &'a Request<B>, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    request.headers().get_all(name).iter().map(|value| value.to_str().unwrap_or_default())
+}
+
+/// Everything that names whom the request is for: `Host`, and the target when it is a whole URL. No browser sends
+/// none; a probe with HTTP/1.0 does.
+fn hosts<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
+    request.uri().authority().map(http::uri::Authority::as_str).into_iter().chain(values(request, &HOST))
+}
+
+/// Whether an origin is that of the page's own address. There is no TLS, so its scheme is `http`.
+fn is_own<B>(origin: &str, request: &Request<B>) -> bool {
+    let Some(host) = origin.strip_prefix("http://") else { return false };
+    let mut named = hosts(request).peekable();
+    named.peek().is_some() && named.all(|name| name.eq_ignore_ascii_case(host))
+}
+
+/// Whether a host is `localhost` or an IP literal, with a port or without: nobody can point these elsewhere. A tunnel
+/// may have another port than the node.
+fn is_plain(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    match name.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
+        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok(),
+    }
+}
+
+/// Whether the request has exactly one `Authorization`, and it is `Bearer TOKEN`.
+fn shows<B>(request: &Request<B>, token: &Token) -> bool {
+    let mut given = values(request, &AUTHORIZATION);
+    let (Some(given), None) = (given.next(), given.next()) else { return false };
+    let Some((scheme, shown)) = given.split_once(' ') else { return false };
+    scheme.eq_ignore_ascii_case("bearer") && token.is(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn gate(address: &str, token: Option<&str>) -> Gate {
+        Gate { address: address.parse().unwrap(), token: token.map(|token| Token::new(token).unwrap()) }
+    }
+
+    fn pass(gate: &Gate, target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
+        let request = headers.iter().fold(Request::get(target), |request, (name, value)| request.header(*name, *value));
+        gate.pass(&request.body(()).unwrap())
+    }
+
+    fn is_foreign(gate: &Gate, target: &str, headers: &[(&str, &str)]) -> bool {
+        matches!(pass(gate, target, headers), Err(Denial::Foreign(_)))
+    }
+
+    #[test]
+    fn a_host_is_a_literal_or_localhost_on_tcp() {
+        let tcp = gate("127.0.0.1:9998", None);
+        for host in ["127.0.0.1:9998", "localhost", "LocalHost:80", "10.1.2.3", "[::1]", "[fe80::1]:9998"] {
+            assert_eq!(pass(&tcp, "/handlers", &[("host", host)]), Ok(()), "{host}");
+        }
+        let evil =
+            ["evil.example", "evil.example:9998", "localhost.evil", "a@127.0.0.1", "127.0.0.1.evil", "", "\u{ff}"];
+        for host in evil.into_iter().chain(["::1", "[evil]", "127.1:80"]) {
+            assert!(is_foreign(&tcp, "/handlers", &[("host", host)]), "{host}");
+            assert_eq!(pass(&gate("unix:/x", None), "/handlers", &[("host", host)]), Ok(()), "{host}");
+        }
+        assert!(is_foreign(&tcp, "/handlers", &[("host", "localhost"), ("host", "evil.example")]));
+        assert!(is_foreign(&tcp, "http://evil.example/handlers", &[("host", "localhost")]));
+        assert_eq!(pass(&tcp, "/handlers", &[]), Ok(()));
+    }
+
+    #[test]
+    fn an_origin_is_the_own_one_everywhere() {
+        for gate in [gate("127.0.0.1:9998", None), gate("unix:/x", None)] {
+            let own = [("host", "localhost:9998"), ("origin", "http://localhost:9998")];
+            assert_eq!(pass(&gate, "/handlers", &own), Ok(()));
+            for origin in ["http://localhost:3000", "https://localhost:9998", "null", "", "http://evil.example"] {
+                assert!(is_foreign(&gate, "/live", &[("host", "localhost:9998"), ("origin", origin)]), "{origin}");
+            }
+            assert!(is_foreign(&gate, "/live", &[own[0], own[1], ("origin", "http://evil.example")]));
+            assert!(is_foreign(&gate, "/live", &[own[1]]));
+            for (site, passes) in [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false)] {
+                let passed = pass(&gate, "/ready", &[("host", "localhost"), ("sec-fetch-site", site)]).is_ok();
+                assert_eq!(passed, passes, "{site}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_for_everything_but_the_probes() {
+        for gate in [gate("127.0.0.1:9998", Some(TOKEN)), gate("unix:/x", Some(TOKEN))] {
+            let with = |value: &str| pass(&gate, "/handlers", &[("authorization", value)]);
+            assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));
+            assert_eq!(with(&format!("bearer {TOKEN}")), Ok(()));
+            for wrong in ["", "Bearer", "Bearer ", TOKEN, "Basic 0123456789abcdef", "Bearer 0123456789abcdeF"] {
+                assert_eq!(with(wrong), Err(Denial::Unauthorized), "{wrong}");
+            }
+            assert_eq!(with(&format!("Bearer {TOKEN}0")), Err(Denial::Unauthorized));
+            let right = format!("Bearer {TOKEN}");
+            let twice = [("authorization", right.as_str()), ("authorization", right.as_str())];
+            assert_eq!(pass(&gate, "/handlers", &twice), Err(Denial::Unauthorized));
+            for path in ["/metrics", "/handlers/x/rollback", "/", "/live/", "/nowhere"] {
+                assert_eq!(pass(&gate, path, &[]), Err(Denial::Unauthorized), "{path}");
+            }
+            for path in OPEN {
+                assert_eq!(pass(&gate, path, &[]), Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a node tells about itself, on an address of its own: `/live`, `/ready`, `/handlers`, `/metrics`; and the one
+//! thing it lets itself be told, a rollback. Who may ask is `gate`'s to say. Run by `serve` from the first moment,
+//! before there is a registry: a node that starts is live, not ready.
+
+mod gate;
+mod show;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+pub use self::gate::{Denial, Gate};
+use crate::drain::Drain;
+use crate::metrics::Metrics;
+use crate::report::{ManifestReport, NodeReport};
+use crate::request::Node;
+use crate::wire::{Incoming, Outgoing};
+
+/// What the admin address shows.
+pub struct Admin {
+    /// Who may ask.
+    pub gate: Gate,
+    /// The node, once it is assembled.
+    pub node: OnceLock<Arc<Node>>,
+    /// The node's counters.
+    pub metrics: Arc<Metrics>,
+    /// A node that drains is not ready.
+    pub drain: Drain,
+}
+
+impl Admin {
+    /// Answers a request of the admin address.
+    pub fn answer(&self, incoming: &Incoming) -> Outgoing {
+        match self.gate.pass(incoming) {
+            Ok(()) => self.routed(incoming.method(), incoming.uri().path()),
+            Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
+            Err(Denial::Unauthorized) => {
+                let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
+                with(refused, WWW_AUTHENTICATE, "Bearer")
+            }
+        }
+    }
+
+    fn routed(&self, method: &Method, path: &str) -> Outgoing {
+        let rollback = path.strip_prefix("/handlers/").and_then(|rest| rest.strip_suffix("/rollback"));
+        match (path, rollback) {
+            (_, Some(_)) if method != Method::POST => only("POST"),
+            (_, Some(name)) => self.rollback(name),
+            ("/live" | "/ready" | "/handlers" | "/metrics", None) if method != Method::GET => only("GET"),
+            ("/live", None) => text(StatusCode::OK, "live\n"),
+            ("/ready", None) => match self.unready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+            },
+            ("/handlers", None) => self.handlers(),
+            ("/metrics", None) => {
+                typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.text())
+            }
+            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
+        }
+    }
+
+    /// Why the node is not ready, if it is not.
+    fn unready(&self) -> Option<&'static str> {
+        match self.node.get() {
+            _ if self.drain.has_begun() => Some("draining\n"),
+            None => Some("starting\n"),
+            Some(node) if !node.database.is_ready() => Some("the database is away\n"),
+            Some(_) => None,
+        }
+    }
+
+    fn handlers(&self) -> Outgoing {
+        let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
+        json(&self.node.get().map_or_else(starting, |node| show::node(&node.registry)))
+    }
+
+    /// Has the previous generation of a handler serve again.
+    fn rollback(&self, name: &str) -> Outgoing {
+        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+        let table = node.registry.table();
+        let Some(handler) = table.handler(name) else {
+            return text(StatusCode::NOT_FOUND, format!("no handler {name}\n"));
+        };
+        let from = Arc::clone(&handler.lineage().current);
+        match handler.roll_back(&from, "asked for at the admin address".to_owned()) {
+            Some(serving) => {
+                handler.metrics.rollbacks.inc();
+                let (back, number) = (serving.number, from.number);
+                tracing::warn!("{name}: generation {back} live again, generation {number} taken back, as was asked");
+                json(&show::handler(handler))
+            }
+            None => text(StatusCode::CONFLICT, format!("{name} has no previous generation\n")),
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Outgoing {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => typed(StatusCode::OK, "application/json", json + "\n"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn only(method: &'static str) -> Outgoing {
+    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {method}\n")), ALLOW, method)
+}
+
+fn with(mut outgoing: Outgoing, name: http::HeaderName, value: &'static str) -> Outgoing {
+    outgoing.headers_mut().insert(name, HeaderValue::from_static(value));
+    outgoing
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Outgoing {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Outgoing {
+    let mut outgoing = Response::new(Full::new(body.into()));
+    *outgoing.status_mut() = status;
+    with(outgoing, CONTENT_TYPE, content_type)
+}

@@ -1,0 +1,66 @@
+//! The options of a node: what `serve` and `dev` share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use galo::config::{CacheFolder, Mistakes, Settings};
+use galo::limits;
+
+use super::access::AccessArgs;
+
+#[derive(Args)]
+pub(super) struct NodeArgs {
+    /// Where requests are answered: `host:port` or `unix:PATH`
+    #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
+    listen: String,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// The database: a Postgres URL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) database_url: Option<String>,
+    /// A private folder for compiled components [default: galo/components in the user's cache folder]
+    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Database connections, made at start and kept; one more is for probes
+    #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
+    pool_connections: String,
+    /// Client connections open at once
+    #[arg(long, env = "GALO_CONNECTIONS_MAX", value_name = "N", default_value_t = limits::CONNECTIONS_MAX_DEFAULT.to_string())]
+    connections_max: String,
+    /// Requests in flight at once; beyond it 503
+    #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
+    in_flight_max: String,
+    /// Worker threads [default: one per available core, CPU quotas counted]
+    #[arg(long, env = "GALO_WORKERS", value_name = "N")]
+    workers: Option<String>,
+}
+
+impl NodeArgs {
+    /// The settings and the number of workers; mistakes are noted.
+    pub(super) fn parse(&self, handlers: PathBuf, mistakes: &mut Mistakes) -> Option<(Settings, Option<usize>)> {
+        let listen = mistakes.parse("--listen", &self.listen);
+        let access = self.access.parse_for_node(mistakes);
+        let pool =
+            mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
+        let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
+        let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
+        let workers = match &self.workers {
+            Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
+            None => None,
+        };
+        let access = access?;
+        let settings = Settings {
+            admin_token: access.token,
+            cache: match (&self.cache, dirs::cache_dir()) {
+                (Some(folder), _) => CacheFolder::Required(folder.clone()),
+                (None, Some(folder)) => CacheFolder::Preferred(folder.join("galo").join("components")),
+                (None, None) => CacheFolder::None,
+            },
+            pool_connections: pool?,
+            connections_max: connections_max?,
+            in_flight_max: in_flight_max?,
+            ..Settings::new(handlers, listen?, access.admin)
+        };
+        Some((settings, workers))
+    }
+}

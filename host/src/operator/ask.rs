@@ -1,0 +1,119 @@
+//! One question to an admin address, over TCP or a unix socket, bounded in time and size. What goes wrong is said with
+//! what can be done about it.
+
+use std::io;
+
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::Access;
+use super::table::escaped;
+use crate::config::Address;
+use crate::limits;
+
+/// What a node answered.
+pub(super) struct Answer {
+    admin: Address,
+    /// Never 401 or 403: these are errors of [`ask`].
+    pub(super) status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Its body as a shape of `report`.
+    ///
+    /// # Errors
+    /// When the status is another one, or the body has another shape.
+    pub(super) fn json<T: DeserializeOwned>(&self, status: StatusCode) -> anyhow::Result<T> {
+        let Self { admin, status: got, .. } = self;
+        if *got != status {
+            bail!("{admin} answered {got}: {}; is it the admin address of a node?", self.told());
+        }
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!("what {admin} answered is not a node's report; are node and `galo` of one version?")
+        })
+    }
+
+    /// The first line of its text, fit for a terminal.
+    pub(super) fn told(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        escaped(text.lines().next().unwrap_or_default())
+    }
+}
+
+/// Asks a node.
+///
+/// # Errors
+/// When nobody listens there, no answer comes in time, or the node refuses to talk.
+pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
+    let Access { admin, token } = access;
+    let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
+        .await
+        .map_err(|_| anyhow!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs()))??;
+    let answer = Answer { admin: admin.clone(), status, body };
+    match (status, token) {
+        (StatusCode::UNAUTHORIZED, None) => {
+            bail!("{admin} wants a token: give --admin-token-file FILE, or GALO_ADMIN_TOKEN in the environment")
+        }
+        (StatusCode::UNAUTHORIZED, Some(_)) => bail!("{admin} has another token than the one that was given"),
+        (StatusCode::FORBIDDEN, _) => bail!("{admin} refuses the request: {}", answer.told()),
+        _ => Ok(answer),
+    }
+}
+
+async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let unreachable = |error: io::Error| {
+        let admin = &access.admin;
+        let advice = match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                format!("nobody listens on {admin}: is a node running, and is this its --admin address?")
+            }
+            _ => format!("cannot connect to {admin}"),
+        };
+        anyhow::Error::from(error).context(advice)
+    };
+    match &access.admin {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+            talk(stream, access, &address.to_string(), method, path).await
+        }
+        Address::Unix(path_of_socket) => {
+            let stream = UnixStream::connect(path_of_socket).await.map_err(unreachable)?;
+            talk(stream, access, "localhost", method, path).await
+        }
+    }
+}
+
+async fn talk<S>(
+    stream: S,
+    access: &Access,
+    host: &str,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<(StatusCode, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let broken = || format!("{} does not answer as a node does", access.admin);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(broken)?;
+    // Its error reaches the sender too; it ends with the sender.
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+    if let Some(token) = &access.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
+    }
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;
+    Ok((status, body.to_bytes()))
+}

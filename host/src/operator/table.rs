@@ -1,0 +1,190 @@
+//! A node's report as text: a table for people, or JSON. Names, causes and messages may come from guests, so nothing
+//! that moves a terminal's cursor or turns a line around leaves this file as it came.
+
+use std::fmt::Write as _;
+
+use crate::report::{HandlerReport, NodeReport, Refusal, RolledBack};
+
+/// Digits of a digest that people compare; `--json` has all.
+const DIGEST_SHOWN: usize = 12;
+
+const TITLES: [&str; 8] = ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"];
+
+/// An aligned row for each handler; below them what was refused and what was taken back.
+pub(super) fn table(report: &NodeReport) -> String {
+    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(report.handlers.iter().map(row)).collect();
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    if let Some(refusal) = &report.manifest.refused {
+        refused("the manifest", refusal, &mut text);
+    }
+    for handler in &report.handlers {
+        let name = escaped(&handler.name);
+        if let Some(refusal) = &handler.refused {
+            refused(&name, refusal, &mut text);
+        }
+        if let Some(rollback) = &handler.rolled_back {
+            rolled_back(&name, rollback, &mut text);
+        }
+    }
+    text
+}
+
+/// The node's JSON. Control characters beyond those that JSON itself escapes are escaped too; its value is the same.
+pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
+    let mut text = String::new();
+    for c in serde_json::to_string_pretty(report)?.chars() {
+        match c {
+            '\n' => text.push(c),
+            // All of them are below U+10000: four digits do.
+            _ if moves_a_terminal(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push(c),
+        }
+    }
+    Ok(text + "\n")
+}
+
+/// A text on one line, with everything that moves a terminal shown as `\u{1b}`.
+pub(super) fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if moves_a_terminal(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Control characters, C1 among them, and those that turn the direction of a line.
+fn moves_a_terminal(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+fn row(handler: &HandlerReport) -> [String; 8] {
+    let digest: String = handler.sha256.chars().take(DIGEST_SHOWN).collect();
+    [
+        escaped(&handler.name),
+        escaped(&handler.route),
+        handler.generation.to_string(),
+        escaped(&digest),
+        handler.state.to_string(),
+        escaped(handler.since.as_deref().unwrap_or("-")),
+        handler.calls.to_string(),
+        handler.faults.to_string(),
+    ]
+}
+
+fn refused(what: &str, Refusal { stage, message, sha256, at }: &Refusal, text: &mut String) {
+    let digest: String = sha256.iter().flat_map(|digest| digest.chars().take(DIGEST_SHOWN)).collect();
+    let digest = if digest.is_empty() { digest } else { format!(" {}", escaped(&digest)) };
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "\n{what}: refused{digest} at {}, {}", escaped(stage), escaped(at));
+    indented(message, text);
+}
+
+fn rolled_back(name: &str, RolledBack { generation, sha256: _, cause, at }: &RolledBack, text: &mut String) {
+    let _ = writeln!(text, "\n{name}: generation {generation} taken back, {}", escaped(at));
+    indented(cause, text);
+}
+
+fn indented(message: &str, text: &mut String) {
+    for line in message.lines() {
+        let _ = writeln!(text, "    {}", escaped(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{ManifestReport, Previous, State};
+
+    fn report() -> NodeReport {
+        let at = || "2026-01-02T03:04:05.000006Z".to_owned();
+        let refusal = |stage: &str, message: &str| Refusal {
+            stage: stage.to_owned(),
+            message: message.to_owned(),
+            sha256: Some("ef".repeat(32)),
+            at: at(),
+        };
+        let extrato = HandlerReport {
+            name: "extrato".to_owned(),
+            route: "GET /clientes/{id}/extrato".to_owned(),
+            generation: 1,
+            sha256: "ab".repeat(32),
+            state: State::Live,
+            since: None,
+            calls: 0,
+            faults: 0,
+            previous: None,
+            rolled_back: None,
+            refused: None,
+        };
+        let transacoes = HandlerReport {
+            name: "transacoes".to_owned(),
+            route: "POST /x".to_owned(),
+            generation: 3,
+            state: State::RolledBack,
+            since: Some(at()),
+            calls: 123,
+            faults: 7,
+            previous: Some(Previous { generation: 2, sha256: "cd".repeat(32) }),
+            rolled_back: Some(RolledBack {
+                generation: 4,
+                sha256: "ef".repeat(32),
+                cause: "trap in prepare: \u{1b}[2Jboo".to_owned(),
+                at: at(),
+            }),
+            refused: Some(refusal("examples", "first\r\nsecond \u{9b}1m\u{202e}\n")),
+            ..extrato.clone()
+        };
+        let manifest = ManifestReport {
+            loaded: Some(at()),
+            refused: Some(Refusal { sha256: None, ..refusal("manifest", "line 3: no") }),
+        };
+        NodeReport { manifest, handlers: vec![extrato, transacoes] }
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_tells_refusals_and_rollbacks_below() {
+        let expected = r"NAME        ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
+extrato     GET /clientes/{id}/extrato  1           abababababab  live         -                            0      0
+transacoes  POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
+
+the manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
+    line 3: no
+
+transacoes: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
+    first
+    second \u{9b}1m\u{202e}
+
+transacoes: generation 4 taken back, 2026-01-02T03:04:05.000006Z
+    trap in prepare: \u{1b}[2Jboo
+";
+        assert_eq!(table(&report()), expected);
+    }
+
+    #[test]
+    fn a_node_that_starts_has_titles_only() {
+        let starting = NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
+        assert_eq!(table(&starting), "NAME  ROUTE  GENERATION  DIGEST  STATE  SINCE  CALLS  FAULTS\n");
+    }
+
+    #[test]
+    fn json_keeps_its_value_and_no_control_character() {
+        let text = json(&report()).unwrap();
+        assert!(!text.chars().any(|c| c != '\n' && moves_a_terminal(c)), "{text}");
+        assert!(text.contains(r"\u009b1m\u202e"), "{text}");
+        assert_eq!(serde_json::from_str::<NodeReport>(&text).unwrap(), report());
+    }
+}

@@ -1,0 +1,135 @@
+//! What `GET /handlers` says of a node, as JSON: which generation of each handler serves, what was refused and what was
+//! taken back. Written by `admin`, read by `operator`: both use these shapes, so they cannot differ.
+//!
+//! Times are RFC 3339 in UTC with microseconds, digests are hexadecimal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A node's handlers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The manifest they come from.
+    pub manifest: ManifestReport,
+    /// In the order of the manifest; none while the node starts.
+    pub handlers: Vec<HandlerReport>,
+}
+
+/// The manifest a node serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestReport {
+    /// When it was loaded, where that is known.
+    pub loaded: Option<String>,
+    /// Why a newer one is not served.
+    pub refused: Option<Refusal>,
+}
+
+/// One handler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandlerReport {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Method and path.
+    pub route: String,
+    /// The number of the generation that serves.
+    pub generation: u64,
+    /// Its digest.
+    pub sha256: String,
+    /// How sure it is of its place.
+    pub state: State,
+    /// Since when it serves, where that is known.
+    pub since: Option<String>,
+    /// Requests answered.
+    pub calls: u64,
+    /// Guest calls that trapped, overran or lied.
+    pub faults: u64,
+    /// The generation that a rollback would bring back.
+    pub previous: Option<Previous>,
+    /// The generation that was last taken back.
+    pub rolled_back: Option<RolledBack>,
+    /// Why a newer component does not serve.
+    pub refused: Option<Refusal>,
+}
+
+/// How sure a generation is of its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// It serves.
+    #[serde(rename = "live")]
+    Live,
+    /// It serves, and its first faults bring the one before it back.
+    #[serde(rename = "probation")]
+    Probation,
+    /// It serves again: the one after it was taken back.
+    #[serde(rename = "rolled back")]
+    RolledBack,
+}
+
+/// A generation that can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its number.
+    pub generation: u64,
+    /// Its digest.
+    pub sha256: String,
+}
+
+/// A generation that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// Its number.
+    pub generation: u64,
+    /// Its digest.
+    pub sha256: String,
+    /// Why, in words.
+    pub cause: String,
+    /// When.
+    pub at: String,
+}
+
+/// A manifest or component that does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What it failed at: `manifest`, `examples`, ...
+    pub stage: String,
+    /// Why, in words that may be a guest's: escape them before a terminal sees them.
+    pub message: String,
+    /// The digest of what was refused, where it has one.
+    pub sha256: Option<String>,
+    /// When.
+    pub at: String,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Live => "live",
+            Self::Probation => "probation",
+            Self::RolledBack => "rolled back",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_the_json_that_is_promised() {
+        let json = serde_json::json!({
+            "manifest": {"loaded": "2026-01-01T00:00:00.000000Z", "refused": {
+                "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
+            "handlers": [{
+                "name": "transacoes", "route": "POST /clientes/{id}/transacoes", "generation": 4, "sha256": "ab",
+                "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
+                "previous": {"generation": 3, "sha256": "cd"},
+                "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
+                "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
+            }],
+        });
+        let report: NodeReport = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&report).unwrap(), json);
+        assert_eq!(report.handlers[0].state.to_string(), "rolled back");
+    }
+}

@@ -1,0 +1,176 @@
+//! `galo handlers` and `galo rollback`: against a node that runs, against one that says what ours cannot yet, and
+//! against nobody.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use galo::build::Profile;
+use galo::limits;
+use serde_json::json;
+
+use crate::cli::{Program, run};
+use crate::harness::{TestDatabase, galo, handlers, scratch};
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// `galo ARGUMENTS --admin ADMIN`.
+fn ask(admin: &str, arguments: &[&str], token: Option<&str>) -> (bool, String, String) {
+    let mut command = galo();
+    command.args(arguments).args(["--admin", admin]);
+    if let Some(token) = token {
+        command.env("GALO_ADMIN_TOKEN", token);
+    }
+    run(&mut command)
+}
+
+/// One connection that is answered with a text, whatever it asks. Gives what was asked, and where.
+fn answering(answer: String) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        // Who was told enough may hang up first.
+        let _ = stream.write_all(answer.as_bytes());
+        String::from_utf8(head).unwrap()
+    });
+    (address, asked)
+}
+
+fn response(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused() {
+    let database = TestDatabase::new().await;
+    let node = Program::serve(&database, handlers(Profile::Release));
+    let (success, table, told) = ask(&node.admin, &["handlers"], None);
+    assert!(success, "{told}");
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"]);
+    assert_eq!(rows[1][..4], ["transacoes", "POST", "/clientes/{id}/transacoes", "1"]);
+    assert_eq!((rows[1][4].len(), rows[1][5]), (12, "live"));
+    assert_eq!((rows.len(), rows[2][0]), (3, "extrato"));
+
+    let (success, json, told) = ask(&node.admin, &["handlers", "--json"], None);
+    assert!(success, "{told}");
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(report["handlers"][0]["sha256"].as_str().unwrap().starts_with(rows[1][4]));
+
+    for (name, reason) in [
+        ("transacoes", "galo: transacoes has no previous generation; `galo handlers` shows what there is\n"),
+        ("nobody", "galo: no handler nobody; `galo handlers` shows what there is\n"),
+        ("../live", "galo: `../live` is no name of a handler: letters, digits, `-` and `_` make one\n"),
+    ] {
+        let (success, out, told) = ask(&node.admin, &["rollback", name], None);
+        assert_eq!((success, out.as_str(), told.as_str()), (false, "", reason));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_token_is_asked_with_it_over_tcp_and_over_a_unix_socket() {
+    let database = TestDatabase::new().await;
+    let (folder, socket) = scratch("admin.sock");
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    for admin in ["0.0.0.0:0", &format!("unix:{}", socket.display())] {
+        let mut command = galo();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--handlers"]);
+        command.arg(handlers(Profile::Release)).arg("--admin-token-file").arg(&file);
+        command.env("DATABASE_URL", database.service_url()).env("GALO_LOG", "trace");
+        let node = Program::start(command).until_ready();
+
+        let (success, _, told) = ask(&node.admin, &["handlers"], None);
+        assert!(!success && told.contains("wants a token: give --admin-token-file"), "{told}");
+        let (success, _, told) = ask(&node.admin, &["handlers"], Some("fedcba9876543210"));
+        assert!(!success && told.contains("has another token than the one that was given"), "{told}");
+        assert!(!told.contains("fedcba9876543210"), "{told}");
+        let (success, table, told) = ask(&node.admin, &["handlers"], Some(TOKEN));
+        assert!(success && table.contains("extrato"), "{told}");
+        let with_file = ["handlers", "--admin-token-file", file.to_str().unwrap()];
+        let (success, table, told) = ask(&node.admin, &with_file, None);
+        assert!(success && table.contains("extrato"), "{told}");
+        assert!(!node.log().contains(TOKEN), "the log shows the token");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_token_is_asked_over_a_unix_socket_named_by_the_environment() {
+    let database = TestDatabase::new().await;
+    let (_folder, socket) = scratch("admin.sock");
+    let admin = format!("unix:{}", socket.display());
+    let mut command = galo();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--handlers"]).arg(handlers(Profile::Release));
+    command.env("DATABASE_URL", database.service_url()).env("GALO_ADMIN", &admin);
+    let _node = Program::start(command).until_ready();
+    let (success, table, told) = run(galo().arg("handlers").env("GALO_ADMIN", &admin));
+    assert!(success && table.contains("extrato"), "{told}");
+}
+
+#[test]
+fn nobody_listening_is_told_with_what_to_do() {
+    // Bound and dropped: the kernel gives the port to nobody else so soon.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_folder, socket) = scratch("admin.sock");
+    for admin in [free, format!("unix:{}", socket.display())] {
+        for command in [&["handlers"][..], &["rollback", "transacoes"]] {
+            let (success, out, told) = ask(&admin, command, None);
+            assert!(!success && out.is_empty(), "{out}");
+            let advice = format!("nobody listens on {admin}: is a node running, and is this its --admin address?: ");
+            assert!(told.contains(&advice), "{told}");
+        }
+    }
+    let (success, _, told) = ask("nowhere", &["handlers"], Some("short"));
+    assert!(!success && told.contains("has 2 mistakes") && told.contains("GALO_ADMIN_TOKEN: a token has"), "{told}");
+}
+
+#[test]
+fn a_rollback_says_what_lives_and_what_was_taken_back() {
+    let handler = json!({
+        "name": "transacoes", "route": "POST /x", "generation": 3, "sha256": "ab", "state": "rolled back",
+        "since": "2026-01-01T00:00:00.000000Z", "calls": 0, "faults": 0, "previous": null, "refused": null,
+        "rolled_back": {"generation": 4, "sha256": "cd", "cause": "asked", "at": "2026-01-01T00:00:00.000000Z"},
+    });
+    let (admin, asked) = answering(response("200 OK", &handler.to_string()));
+    let (success, out, told) = ask(&admin, &["rollback", "transacoes"], Some(TOKEN));
+    assert!(success, "{told}");
+    assert_eq!(out, "transacoes: generation 3 live again, generation 4 taken back\n");
+    let asked = asked.join().unwrap();
+    assert!(asked.starts_with("POST /handlers/transacoes/rollback HTTP/1.1\r\n"), "{asked}");
+    for header in [format!("host: {admin}"), format!("authorization: Bearer {TOKEN}")] {
+        assert!(asked.lines().any(|line| line == header), "{asked}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
+    for (answer, reason) in [
+        (response("403 Forbidden", "\u{1b}[2Jno\nmore"), r"refuses the request: \u{1b}[2Jno"),
+        (response("500 Internal Server Error", "\u{9b}x"), r"answered 500 Internal Server Error: \u{9b}x; is it the"),
+        (response("200 OK", "<html>"), "what 127.0.0.1"),
+        ("SSH-2.0-OpenSSH\r\n".to_owned(), "does not answer as a node does"),
+        (response("200 OK", &" ".repeat(limits::OPERATOR_ANSWER_BYTES_MAX + 1)), "length limit exceeded"),
+    ] {
+        let (admin, asked) = answering(answer);
+        let (success, out, told) = ask(&admin, &["handlers"], None);
+        assert!(!success && out.is_empty() && told.contains(reason), "{told}");
+        assert!(!told.trim_end().contains(char::is_control), "{told:?}");
+        asked.join().unwrap();
+    }
+}
+
+#[test]
+fn a_node_that_says_nothing_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = silent.local_addr().unwrap().to_string();
+    let (success, _, told) = ask(&admin, &["handlers"], None);
+    let reason = format!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs());
+    assert!(!success && told.contains(&reason), "{told}");
+}
