@@ -126,7 +126,7 @@ pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a connection outside the pool, and for one question to the catalogue, while a node starts.
 pub const DATABASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes a fifth of a second, a loop
+/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, a loop
 /// in one of the files would take for ever.
 pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of a start.

@@ -65,6 +65,12 @@ impl Change {
         service.query_one("SELECT existe FROM cliente_existe(9)", &[]).await.unwrap().get(0)
     }
 
+    /// What the cluster, not the database, keeps of the service's role.
+    async fn role_settings(&self) -> Option<String> {
+        let sql = "SELECT array_to_string(rolconfig, ' ') FROM pg_roles WHERE rolname = 'galo'";
+        self.database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     fn change_a_procedure(&self) {
         self.edit("2_procedures.sql", "existe := EXISTS", "existe := cliente_id = 9 OR EXISTS");
     }
@@ -95,16 +101,14 @@ async fn nothing_changed_and_a_comment_in_the_schema_are_applied() {
 async fn an_error_is_told_with_file_and_line_and_changes_nothing() {
     let change = Change::new().await;
     change.change_a_procedure();
-    let config = "SELECT array_to_string(rolconfig, ' ') FROM pg_roles WHERE rolname = 'galo'";
-    let owner = change.database.owner().await;
-    let before: String = owner.query_one(config, &[]).await.unwrap().get(0);
+    let before = change.role_settings().await;
     change.edit("3_grants.sql", "GRANT USAGE ON SCHEMA public TO galo;", "ALTER ROLE galo RESET ALL;\nGRANT USAGE ON;");
     let told = change.reapply().await.unwrap_err().to_string();
     let text = std::fs::read_to_string(change.sql().join("3_grants.sql")).unwrap();
     let line = 1 + text.lines().position(|line| line == "GRANT USAGE ON;").unwrap();
     assert!(told.contains(&format!("3_grants.sql:{line}: db error: ERROR: syntax error")), "{told}");
     assert!(!change.says_that_nobody_exists().await);
-    assert_eq!(owner.query_one(config, &[]).await.unwrap().get::<_, String>(0), before);
+    assert_eq!(change.role_settings().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,11 +172,14 @@ async fn other_tables_are_refused_with_what_differs_and_change_nothing() {
         assert!(error.contains(told) && error.contains("`--fresh`"), "`{told}` is missing in: {error}");
         assert!(!change.says_that_nobody_exists().await, "{told}");
     }
-    // And the other way round: the database has what sql/ no longer makes.
+    // And the other way round: the database has what sql/ no longer makes. The roles are as they were, too.
     let change = Change::new().await;
+    let before = change.role_settings().await;
+    change.edit("3_grants.sql", "GRANT USAGE ON SCHEMA public TO galo;", "ALTER ROLE galo SET work_mem = '5MB';");
     change.database.execute("CREATE TABLE public.antiga (id integer)").await;
     let error = change.reapply().await.unwrap_err().to_string();
     assert!(error.contains("\n  - public.antiga table"), "{error}");
+    assert_eq!(change.role_settings().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
