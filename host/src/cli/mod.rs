@@ -21,6 +21,7 @@ use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
 use galo::serve::{self, Signals};
 use galo::{dev, limits, log, test_runner};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use self::access::AccessArgs;
 use self::node::NodeArgs;
@@ -268,6 +269,9 @@ fn unknown_variables() -> Mistakes {
 
 /// Runs a task on a runtime of its own.
 fn run_on(workers: Option<usize>, task: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<ExitCode> {
+    // Every compiled component holds a file, and so does every connection; what a shell allows is often 1,024.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     // It counts the CPU quota of a container.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

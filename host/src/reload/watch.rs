@@ -16,14 +16,24 @@ use crate::limits;
 pub struct Watch {
     folders: Vec<PathBuf>,
     news: Arc<Notify>,
-    /// With the folders it was made for, as they were then.
-    watcher: Option<(RecommendedWatcher, Vec<Option<(u64, u64)>>)>,
+    watching: Option<Watching>,
 }
+
+/// A watcher, and the folders it was made for, as they were then.
+struct Watching {
+    _watcher: RecommendedWatcher,
+    then: Vec<Option<Identity>>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
 
 impl Watch {
     /// Watches these folders with all that is in them. Also one that is not there yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        let mut watch = Self { folders, news: Arc::default(), watcher: None };
+        // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
+        let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
+        let mut watch = Self { folders, news: Arc::default(), watching: None };
         watch.renew();
         watch
     }
@@ -46,16 +56,14 @@ impl Watch {
     /// Watches anew when a folder is not the one it was: replaced, or a symlink that leads elsewhere.
     pub fn renew(&mut self) {
         let now: Vec<_> = self.folders.iter().map(|folder| identity(folder)).collect();
-        if self.watcher.as_ref().is_some_and(|(_, then)| *then == now) {
+        if self.watching.as_ref().is_some_and(|watching| watching.then == now) {
             return;
         }
         let made = start(&self.folders, Arc::clone(&self.news));
-        self.watcher = made
-            .inspect_err(|error| {
-                tracing::warn!(%error, "changes are seen late: the folder cannot be watched");
-            })
+        self.watching = made
+            .inspect_err(|error| tracing::warn!(%error, "changes are seen late: the folder cannot be watched"))
             .ok()
-            .map(|watcher| (watcher, now));
+            .map(|watcher| Watching { _watcher: watcher, then: now });
     }
 }
 
@@ -97,7 +105,7 @@ fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
     event.paths.is_empty() || event.paths.iter().any(inside)
 }
 
-fn identity(folder: &Path) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Option<Identity> {
     let metadata = std::fs::metadata(folder).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
