@@ -8,9 +8,10 @@ use galo::build::Profile;
 use galo::registry::Stage;
 use http::Method;
 
+use crate::cli::run;
 use crate::fixture::{Guest, calling, marked, replying};
 use crate::handlers::Copy;
-use crate::harness::{Connection, Guests, TestDatabase, TestNode, handlers, settings, transacao, until};
+use crate::harness::{Connection, Guests, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until};
 
 /// A guest that answers with this status and nothing else.
 fn answers(status: u16) -> Vec<u8> {
@@ -481,4 +482,69 @@ async fn a_handler_that_traps_on_every_tenth_value_is_taken_back_once_and_no_cli
     assert_eq!(node.generation("transacoes"), 1);
     assert_eq!(node.handler("transacoes").metrics.rollbacks.get(), 1);
     database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_what_happened_and_goes_back() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let admin = node.admin_address();
+    let ask = |arguments: &[&str]| {
+        let mut command = galo();
+        command.args(arguments).args(["--admin", &admin]);
+        tokio::task::block_in_place(|| run(&mut command))
+    };
+    let shown = async || node.admin("/handlers").await.json();
+    assert_eq!(shown().await["handlers"][0]["state"], "live");
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 201);
+    let handler = shown().await["handlers"][0].clone();
+    assert_eq!((&handler["state"], &handler["calls"]), (&"probation".into(), &1.into()));
+    assert_eq!(handler["previous"]["generation"], 1);
+    // A candidate that is refused is shown with its reason.
+    guests.put("x", b"garbage");
+    node.until_refused("x").await;
+    let (success, listed, _) = ask(&["handlers"]);
+    assert!(success && listed.contains("refused") && listed.contains("not a valid component"), "{listed}");
+    // Back at once; a second time there is nothing to go back to.
+    let (success, told, error) = ask(&["rollback", "x"]);
+    assert!(success, "{error}");
+    assert_eq!(told, "x: generation 1 live again, generation 2 taken back\n");
+    assert_eq!(node.get("/x").await.status, 200);
+    let handler = shown().await["handlers"][0].clone();
+    assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));
+    assert!(!ask(&["rollback", "x"]).0);
+    // What was taken back stays barred; something else goes live.
+    guests.put("x", &answers(201));
+    until("the refusal is gone", String::new, || node.handler("x").refusal().is_none()).await;
+    assert_eq!(node.generation("x"), 1);
+    guests.put("x", &answers(202));
+    node.until_generation("x", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_ends_on_the_generation_it_began_with() {
+    let database = TestDatabase::new().await;
+    database
+        .execute("CREATE FUNCTION espera() RETURNS int LANGUAGE sql AS 'SELECT 1 FROM pg_advisory_xact_lock(7)'")
+        .await;
+    let guests = Guests::new().add("x", &calling("espera"), "procedures = [\"espera\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    let holder = database.owner().await;
+    holder.execute("SELECT pg_advisory_lock(7)", &[]).await.unwrap();
+    let address = node.address();
+    let waiting = tokio::spawn(async move { request(&address, Method::GET, "/x", "").await });
+    database.until_a_call_waits_for_a_lock().await;
+    // Two swaps: the generation that answers is not even the previous one any more. And its handler gets other terms.
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    guests.put("x", &answers(202));
+    node.until_generation("x", 3).await;
+    let manifest = guests.manifest().replace("procedures = [\"espera\"]", "");
+    guests.put_file("galo.toml", manifest.as_bytes());
+    until("the terms have changed", String::new, || node.handler("x").procedures.is_empty()).await;
+    assert_eq!(node.get("/x").await.status, 202);
+    holder.execute("SELECT pg_advisory_unlock(7)", &[]).await.unwrap();
+    // What it calls answers 200 in `respond`.
+    assert_eq!(waiting.await.unwrap().status, 200);
 }
