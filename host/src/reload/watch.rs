@@ -16,6 +16,8 @@ use crate::limits;
 pub struct Watch {
     folders: Vec<PathBuf>,
     news: Arc<Notify>,
+    /// Something was heard, and nobody has been told yet.
+    stirred: bool,
     /// With the folders it was made for, as they were then.
     watcher: Option<(RecommendedWatcher, Vec<Option<(u64, u64)>>)>,
 }
@@ -23,18 +25,22 @@ pub struct Watch {
 impl Watch {
     /// Watches these folders with all that is in them. Also one that is not there yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        let mut watch = Self { folders, news: Arc::default(), watcher: None };
+        let mut watch = Self { folders, news: Arc::default(), stirred: false, watcher: None };
         watch.renew();
         watch
     }
 
     /// Waits until something may have changed and has come to rest: a burst is one change. What happens while nobody
-    /// waits is remembered, once.
+    /// waits is remembered, once; so is what was heard when the wait is given up before the end.
     pub async fn changed(&mut self) {
-        self.news.notified().await;
+        if !self.stirred {
+            self.news.notified().await;
+            self.stirred = true;
+        }
         let rest = async { while timeout(limits::WATCH_QUIET, self.news.notified()).await.is_ok() {} };
         // Whoever writes without pause is looked at all the same.
         let _ = timeout(limits::WATCH_QUIET_MAX, rest).await;
+        self.stirred = false;
         self.renew();
     }
 
@@ -117,6 +123,21 @@ mod tests {
         watch.changed().await;
         std::fs::read(&file).unwrap();
         assert!(timeout(limits::WATCH_QUIET_MAX, watch.changed()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_change_outlasts_a_wait_that_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        watch.news().notify_one();
+        // Given a wait that has heard of the change, when it is given up before the folder has come to rest,
+        tokio::select! {
+            biased;
+            () = watch.changed() => panic!("it did not wait for the rest"),
+            () = tokio::task::yield_now() => {}
+        }
+        // then the next one tells it.
+        assert!(timeout(limits::WATCH_QUIET_MAX * 2, watch.changed()).await.is_ok());
     }
 
     #[tokio::test]
