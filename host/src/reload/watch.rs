@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 use crate::limits;
 
+/// Device and inode of a folder, when it is there.
+type Identity = Option<(u64, u64)>;
+
 /// Watches some folders.
 pub struct Watch {
     folders: Vec<PathBuf>,
@@ -19,7 +22,7 @@ pub struct Watch {
     /// Something was heard, and nobody has been told yet.
     stirred: bool,
     /// With the folders it was made for, as they were then.
-    watcher: Option<(RecommendedWatcher, Vec<Option<(u64, u64)>>)>,
+    watcher: Option<(RecommendedWatcher, Vec<Identity>)>,
 }
 
 impl Watch {
@@ -103,7 +106,7 @@ fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
     event.paths.is_empty() || event.paths.iter().any(inside)
 }
 
-fn identity(folder: &Path) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Identity {
     let metadata = std::fs::metadata(folder).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
