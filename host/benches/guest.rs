@@ -128,7 +128,8 @@ fn guest_calls(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime starts");
     let engine = Engine::start().expect("the engine starts");
     let folder = tempfile::tempdir().expect("a scratch folder can be made");
-    build::handlers(&checkout(), Profile::Release, folder.path(), &Cancel::default()).expect("the handlers build");
+    let built = build::handlers(&checkout(), Profile::Release, &Cancel::default()).expect("the handlers build");
+    built.put(folder.path()).expect("a fresh folder takes files");
     let with_std = transacoes_with_std(folder.path());
 
     let mut group = criterion.benchmark_group("prepare and respond");

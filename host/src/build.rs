@@ -83,22 +83,39 @@ impl Checkout {
     }
 }
 
-/// Builds every handler of the manifest that has a crate in the checkout, and puts all its components, their examples
-/// and the manifest into `folder`. A component without a crate is taken from beside the manifest.
+/// What a build made: the manifest, and where the component of each of its handlers is.
+#[derive(Debug)]
+pub struct Built {
+    manifest: Manifest,
+    components: Vec<PathBuf>,
+}
+
+/// Builds every handler of the manifest that has a crate in the checkout. A component without a crate is taken from
+/// beside the manifest.
 ///
 /// # Errors
 /// What the manifest or Cargo complains about.
-pub fn handlers(checkout: &Checkout, profile: Profile, folder: &Path, cancel: &Cancel) -> anyhow::Result<()> {
+pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
     let manifest = manifest::read(&checkout.handlers())?;
     let components = components(checkout, &manifest, profile, cancel)?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (entry, component) in manifest.handlers.iter().zip(&components) {
-        // The examples first: whoever sees the component finds the examples it was built with.
-        mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
-        let name = entry.component.file_name().context("a component has a file name")?;
-        put(component, &folder.join(name))?;
+    Ok(Built { manifest, components })
+}
+
+impl Built {
+    /// Puts the components, their examples and the manifest into a folder that `serve` takes.
+    ///
+    /// # Errors
+    /// What cannot be read or written.
+    pub fn put(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (entry, component) in self.manifest.handlers.iter().zip(&self.components) {
+            // The examples first: whoever sees the component finds the examples it was built with.
+            mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
+            let name = entry.component.file_name().context("a component has a file name")?;
+            put(component, &folder.join(name))?;
+        }
+        put(&self.manifest.path, &folder.join(manifest::FILE_NAME))
     }
-    put(&manifest.path, &folder.join(manifest::FILE_NAME))
 }
 
 /// Builds the handlers of a manifest. Returns where the component of each is, in the order of the manifest.

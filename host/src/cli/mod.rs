@@ -192,7 +192,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Build { out } => {
             begin(mistakes)?;
             let checkout = Checkout::find(Path::new("."))?;
-            build::handlers(&checkout, Profile::Release, &out, &Cancel::default())?;
+            build::handlers(&checkout, Profile::Release, &Cancel::default())?.put(&out)?;
             println!("{}", out.display());
             Ok(ExitCode::SUCCESS)
         }

@@ -47,18 +47,21 @@ impl Follower {
     }
 
     /// Builds until what was built is what is there.
-    async fn build(&mut self, orders: &Orders) {
+    async fn build(&mut self, orders: &Arc<Orders>) {
         loop {
             let begun = Instant::now();
             let mut build = tokio::task::spawn_blocking({
                 let (checkout, folder, cancel) = (self.checkout.clone(), self.folder.clone(), self.cancel.clone());
-                move || build::handlers(&checkout, Profile::Development, &folder, &cancel)
+                let orders = Arc::clone(orders);
+                move || {
+                    let built = build::handlers(&checkout, Profile::Development, &cancel)?;
+                    orders.publish(begun.elapsed(), || built.put(&folder))
+                }
             });
             tokio::select! {
                 built = &mut build => {
-                    match built.map_err(anyhow::Error::from).and_then(|built| built) {
-                        Ok(()) => orders.built(begun.elapsed()),
-                        Err(error) => tracing::error!("not built, what serves stays: {error:#}"),
+                    if let Err(error) = built.map_err(anyhow::Error::from).and_then(|built| built) {
+                        tracing::error!("not built, what serves stays: {error:#}");
                     }
                     return;
                 }

@@ -90,7 +90,7 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
     let build = tokio::task::spawn_blocking({
         let (checkout, cancel) = (options.checkout.clone(), cancel.clone());
         let folder = options.settings.handlers.clone();
-        move || build::handlers(&checkout, Profile::Development, &folder, &cancel)
+        move || build::handlers(&checkout, Profile::Development, &cancel)?.put(&folder)
     });
     let database = database(options, galo);
     let (built, database) = tokio::join!(build, database);

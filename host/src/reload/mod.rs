@@ -45,6 +45,8 @@ pub struct Orders {
     database: Mutex<bool>,
     /// What the build took whose result is in the folder.
     built: Mutex<Option<Duration>>,
+    /// Held by a look, and by who puts files there that belong together.
+    folder: tokio::sync::Mutex<()>,
     news: Arc<Notify>,
 }
 
@@ -55,10 +57,17 @@ impl Orders {
         self.news.notify_one();
     }
 
-    /// Looks at the folder at once: a build put something there, and took this long.
-    pub fn built(&self, took: Duration) {
+    /// Puts what a build made into the folder, which is looked at when all of it is there. The build took this long.
+    /// Waits for a look under way; not for threads that serve.
+    ///
+    /// # Errors
+    /// Those of `put`.
+    pub fn publish(&self, took: Duration, put: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let _no_look = self.folder.blocking_lock();
         *self.built.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
+        let done = put();
         self.news.notify_one();
+        done
     }
 }
 
@@ -89,6 +98,8 @@ impl Reloader {
 
     /// One look at everything.
     async fn look(&mut self) {
+        let orders = Arc::clone(&self.orders);
+        let _whole = orders.folder.lock().await;
         let database = std::mem::take(&mut *self.orders.database.lock().unwrap_or_else(PoisonError::into_inner));
         let built = self.orders.built.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stamp = Stamp::of(&self.folder.join(manifest::FILE_NAME));

@@ -12,39 +12,45 @@ use tokio::time::timeout;
 
 use crate::limits;
 
+/// Device and inode of a folder, when it is there.
+type Identity = Option<(u64, u64)>;
+
 /// Watches some folders.
 pub struct Watch {
     folders: Vec<PathBuf>,
     news: Arc<Notify>,
+    /// Something was heard, and nobody has been told yet.
+    stirred: bool,
     watching: Option<Watching>,
 }
 
 /// A watcher, and the folders it was made for, as they were then.
 struct Watching {
     _watcher: RecommendedWatcher,
-    then: Vec<Option<Identity>>,
+    then: Vec<Identity>,
 }
-
-/// Device and inode.
-type Identity = (u64, u64);
 
 impl Watch {
     /// Watches these folders with all that is in them. Also one that is not there yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
         // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
-        let mut watch = Self { folders, news: Arc::default(), watching: None };
+        let mut watch = Self { folders, news: Arc::default(), stirred: false, watching: None };
         watch.renew();
         watch
     }
 
     /// Waits until something may have changed and has come to rest: a burst is one change. What happens while nobody
-    /// waits is remembered, once.
+    /// waits is remembered, once; so is what was heard when the wait is given up before the end.
     pub async fn changed(&mut self) {
-        self.news.notified().await;
+        if !self.stirred {
+            self.news.notified().await;
+            self.stirred = true;
+        }
         let rest = async { while timeout(limits::WATCH_QUIET, self.news.notified()).await.is_ok() {} };
         // Whoever writes without pause is looked at all the same.
         let _ = timeout(limits::WATCH_QUIET_MAX, rest).await;
+        self.stirred = false;
         self.renew();
     }
 
@@ -105,7 +111,7 @@ fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
     event.paths.is_empty() || event.paths.iter().any(inside)
 }
 
-fn identity(folder: &Path) -> Option<Identity> {
+fn identity(folder: &Path) -> Identity {
     let metadata = std::fs::metadata(folder).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
@@ -125,6 +131,21 @@ mod tests {
         watch.changed().await;
         std::fs::read(&file).unwrap();
         assert!(timeout(limits::WATCH_QUIET_MAX, watch.changed()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_change_outlasts_a_wait_that_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        watch.news().notify_one();
+        // Given a wait that has heard of the change, when it is given up before the folder has come to rest,
+        tokio::select! {
+            biased;
+            () = watch.changed() => panic!("it did not wait for the rest"),
+            () = tokio::task::yield_now() => {}
+        }
+        // then the next one tells it.
+        assert!(timeout(limits::WATCH_QUIET_MAX * 2, watch.changed()).await.is_ok());
     }
 
     #[tokio::test]

@@ -55,7 +55,8 @@ impl Draft<'_> {
             Some(_) => vec![
                 ("src/lib.rs", if self.has_parameters() { template!("calls.rs") } else { template!("calls_alone.rs") }),
                 ("src/tests.rs", template!("calls_tests.rs")),
-                ("examples/first-row.json", template!("calls_example.json")),
+                ("examples/call.json", template!("calls_example.json")),
+                ("examples/first-row.json", template!("calls_first_row.json")),
                 ("examples/no-row.json", template!("calls_no_row.json")),
             ],
             None => vec![
@@ -144,6 +145,7 @@ mod tests {
                 template!("calls_tests.rs"),
                 template!("calls_refusal.rs"),
                 template!("calls_example.json"),
+                template!("calls_first_row.json"),
                 template!("calls_no_row.json"),
                 template!("replies.rs"),
                 template!("replies_tests.rs"),

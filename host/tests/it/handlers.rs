@@ -73,7 +73,7 @@ impl Copy {
     pub fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let _turn = one_build_at_a_time();
-        build::handlers(&self.checkout, profile, folder.path(), &Cancel::default()).unwrap();
+        build::handlers(&self.checkout, profile, &Cancel::default()).unwrap().put(folder.path()).unwrap();
         std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap()
     }
 }

@@ -76,7 +76,7 @@ pub fn handlers(profile: Profile) -> &'static Path {
     let folder = folder.get_or_init(|| {
         let _turn = one_build_at_a_time();
         let folder = tempfile::tempdir().unwrap();
-        build::handlers(&checkout(), profile, folder.path(), &Cancel::default()).unwrap();
+        build::handlers(&checkout(), profile, &Cancel::default()).unwrap().put(folder.path()).unwrap();
         folder
     });
     folder.path()

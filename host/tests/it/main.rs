@@ -21,3 +21,4 @@ mod reload;
 mod scaffold;
 mod sql;
 mod tidy;
+mod tutorial;

@@ -84,7 +84,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
     }
     // And their components do what they say.
     let folder = tempfile::tempdir().unwrap();
-    build::handlers(&copy.checkout, Profile::Release, folder.path(), &Cancel::default()).unwrap();
+    build::handlers(&copy.checkout, Profile::Release, &Cancel::default()).unwrap().put(folder.path()).unwrap();
     let component = |name: &str| -> Component {
         let bytes = std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap();
         verify(&bytes, Grants { wasi: false }, HandlerLimits::default(), None).unwrap()
