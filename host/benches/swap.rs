@@ -272,7 +272,10 @@ async fn many_handlers() -> Vec<String> {
     println!("\n| {MANY} handlers | ready after | resident, more than before | for each |\n|---|---|---|---|");
     let mut node = None;
     for what in ["compiled", "compiled forms cached"] {
-        drop(node.take());
+        if let Some(node) = node.take() {
+            let _: TestNode = node;
+            node.stop().await;
+        }
         eprintln!("{MANY} handlers, {what}");
         let (before, begun) = (resident(), Instant::now());
         node = Some(TestNode::with(&few.database, cached(guests.folder.path(), cache.path())).await);

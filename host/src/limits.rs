@@ -157,6 +157,11 @@ pub const PROBATION_CALLS_CEILING: usize = 1_000_000_000;
 pub const PROBATION_DEFAULT: Duration = Duration::from_secs(10);
 /// What a manifest may ask for: a week.
 pub const PROBATION_SECONDS_CEILING: usize = 7 * 24 * 3600;
+/// Bytes of a refusal's message: the first differences tell what is wrong.
+pub const REFUSAL_BYTES_MAX: usize = 3 * 1024;
+/// Bytes of the cache of compiled components: 4,096 of ours, and what was compiled while they were developed. Beyond it
+/// the oldest go.
+pub const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Examples of one handler.
 pub const EXAMPLES_MAX: usize = 256;
 /// Bytes of one example: a body of the greatest size, and what comes of it.
@@ -166,8 +171,12 @@ pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const WATCH_QUIET: Duration = Duration::from_millis(5);
 /// A folder that does not come to rest is looked at all the same.
 pub const WATCH_QUIET_MAX: Duration = Duration::from_millis(100);
+/// Between two tries of what may pass by itself, doubled with each up to this.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// To open a connection to the catalogue, and for one question to it. One candidate asks a few.
+pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// To compile and verify one candidate, at low priority beside a full load. Ours take 0.1 s.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// To compile and verify all handlers at a start: 4,096 of ours take 3 minutes on one core.
@@ -212,7 +221,7 @@ const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
-const _: () = assert!(HANDLERS_MAX * 4 * 1024 <= OPERATOR_ANSWER_BYTES_MAX);
+const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);

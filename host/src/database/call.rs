@@ -71,12 +71,13 @@ async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> 
 /// A statement that DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
 async fn retried(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
     match once(connection, procedure, arguments).await {
-        Err(Error::Postgres(error)) if stale(&error) => {
-            connection.statement_cache.clear();
-            once(connection, procedure, arguments).await
-        }
-        outcome => outcome,
+        // The statement may be what is old, prepared for the procedure as it was; nothing was sent with it.
+        Err(Error::Changed) => {}
+        Err(Error::Postgres(error)) if stale(&error) => {}
+        outcome => return outcome,
     }
+    connection.statement_cache.clear();
+    once(connection, procedure, arguments).await
 }
 
 async fn once(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
@@ -130,7 +131,10 @@ impl Error {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
         match self {
             Self::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
-            Self::Changed => failed("its parameters or columns are not those it had when the node started".to_owned()),
+            Self::Changed => {
+                database.changed.store(true, Ordering::Relaxed);
+                failed("its parameters or columns are not those it had when it was looked up".to_owned())
+            }
             Self::NoAnswer => {
                 let (name, seconds) = (&procedure.name, limits::CALL_TIMEOUT.as_secs());
                 database.unavailable(format!("no answer to `{name}` within {seconds} s"))

@@ -1,6 +1,6 @@
 //! Postgres: where it is, the pool of connections to it, the procedures that may be called, and the call itself.
 //!
-//! `request` calls, `registry` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
+//! `request` calls, `reload` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
 //! only, from names the catalogue confirmed; no guest ever sees or gives any.
 
 mod call;

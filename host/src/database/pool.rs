@@ -28,10 +28,14 @@ pub struct Database {
     pub(super) target: Target,
     procedures: Procedures,
     ready: AtomicBool,
+    /// Whether a call met a procedure that is no longer what was looked up.
+    pub(super) changed: AtomicBool,
     /// Whether the last call could not be answered: the log tells the edge.
     pub(super) failing: AtomicBool,
     /// Calls that are under way, whether or not their clients are still there.
     pub(super) calls: TaskTracker,
+    /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
+    catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
 
 /// What is prepared on every connection.
@@ -59,8 +63,10 @@ impl Database {
             target: target.clone(),
             procedures,
             ready: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             calls: TaskTracker::new(),
+            catalogue: tokio::sync::Mutex::new(None),
         })
     }
 
@@ -95,10 +101,19 @@ impl Database {
     /// Why it cannot be granted.
     pub async fn describe(&self, name: &str) -> Result<Procedure, Unusable> {
         let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
-        let client = self.take().await.map_err(|error| unknown(error.to_string()))?;
-        timeout(limits::DATABASE_ANSWER_TIMEOUT, procedure::describe(&client, name))
-            .await
-            .unwrap_or_else(|_| Err(unknown("no answer".to_owned())))
+        let mut catalogue = self.catalogue.lock().await;
+        let client = match catalogue.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => timeout(limits::CATALOGUE_TIMEOUT, self.target.connect())
+                .await
+                .map_err(|_| unknown("no connection in time".to_owned()))?
+                .map_err(|error| unknown(error.to_string()))?,
+        };
+        let described = timeout(limits::CATALOGUE_TIMEOUT, procedure::describe(&client, name)).await;
+        // One that did not answer is not asked again.
+        let described = described.map_err(|_| unknown("no answer".to_owned()))?;
+        *catalogue = Some(client);
+        described
     }
 
     /// Makes all connections and prepares the statements of these procedures on each of them. From here on the
@@ -108,8 +123,6 @@ impl Database {
     /// When that does not succeed in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
-        // What `describe` used has nothing prepared yet.
-        self.pool.retain(|_, _| false);
         let deadline = Instant::now() + limits::DATABASE_START_TIMEOUT;
         while let Err(failure) = self.warm().await {
             if Instant::now() > deadline {
@@ -121,9 +134,29 @@ impl Database {
         Ok(())
     }
 
+    /// Makes the connections anew that nobody uses, with the statements of these procedures prepared; those in use
+    /// prepare what they miss when it is called. When that fails the pool goes on as it was.
+    ///
+    /// # Errors
+    /// When the connections cannot be made now.
+    pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) -> Result<(), Failure> {
+        let put = |procedures| {
+            let mut prepared = self.procedures.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *prepared, procedures)
+        };
+        let before = put(procedures);
+        self.pool.retain(|_, _| false);
+        self.warm().await.inspect_err(|_| drop(put(before)))
+    }
+
     /// Whether the pool is warm and the database answers.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
+    pub fn has_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
     }
 
     /// Probes the database, and fills the pool again when connections were lost. Runs until it is dropped.

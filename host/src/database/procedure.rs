@@ -17,7 +17,7 @@ pub struct Procedure {
     /// The statement that calls it.
     pub(super) sql: String,
     parameters: Vec<Type>,
-    columns: Vec<String>,
+    columns: Vec<(String, Type)>,
 }
 
 /// Why a procedure cannot be granted.
@@ -88,7 +88,7 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<Procedure, U
     if let Some((part, ty)) = parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
         return Err(Unusable::Type { procedure: name.to_owned(), part, type_name: ty.name().to_owned() });
     }
-    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
     Ok(Procedure { name: name.to_owned(), sql, parameters: statement.params().to_vec(), columns })
 }
 
@@ -114,14 +114,10 @@ impl Procedure {
     /// # Errors
     /// What it does return.
     pub fn check_columns(&self, columns: &[String]) -> Result<(), String> {
-        match self.columns == columns {
+        let its: Vec<_> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
+        match its == columns {
             true => Ok(()),
-            false => Err(format!(
-                "`{}` returns the columns {}, not {}",
-                self.name,
-                self.columns.join(", "),
-                columns.join(", ")
-            )),
+            false => Err(format!("`{}` returns the columns {}, not {}", self.name, its.join(", "), columns.join(", "))),
         }
     }
 

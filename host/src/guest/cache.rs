@@ -13,11 +13,13 @@ use wasmtime::component::Component as Compiled;
 
 use super::component::Digest;
 use super::engine::Engine;
+use crate::limits;
 
 /// A private folder of compiled components.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    bytes_max: u64,
 }
 
 impl Cache {
@@ -34,7 +36,7 @@ impl Cache {
         ensure!(metadata.is_dir(), "the cache {shown} is not a folder");
         ensure!(metadata.uid() == nix::unistd::geteuid().as_raw(), "the cache folder {shown} belongs to another user");
         ensure!(metadata.mode() & 0o022 == 0, "others may write to the cache folder {shown}: chmod 700 it");
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), bytes_max: limits::CACHE_BYTES_MAX })
     }
 
     /// The compiled form of the component with this digest, when there is one for this very engine.
@@ -73,11 +75,34 @@ impl Cache {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         std::io::Write::write_all(&mut file, &compiled.serialize()?)?;
         file.as_file().sync_all()?;
+        self.make_room()?;
         match file.persist_noclobber(path) {
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error.error.into()),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Removes the oldest forms when there are more than the cache may hold. A node that has one mapped keeps it.
+    fn make_room(&self) -> anyhow::Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let metadata = entry.as_ref().map(std::fs::DirEntry::metadata);
+            // Another node may have removed it.
+            if let (Ok(entry), Ok(Ok(metadata))) = (&entry, metadata) {
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, size, path) in files {
+            if bytes <= self.bytes_max {
+                break;
+            }
+            let _ = std::fs::remove_file(path);
+            bytes -= size;
+        }
+        Ok(())
     }
 
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {

@@ -1,7 +1,7 @@
 //! A component and what was proved of it: it compiles, it is of the handler's world, it imports what it was granted
 //! and no more, and an instance of it fits its limits. Only such a component can be called.
 //!
-//! Compiled once, it may be fitted again, under other grants and limits. Made by `candidate`; called through the
+//! Compiled once, it may be fitted again, under other grants and limits. Made by `reload`; called through the
 //! functions of `instance`.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use super::engine::Engine;
 use super::instance::Guest;
 use super::wasi;
 use crate::contract::{HandlerPre, TYPES_INSTANCE};
-use crate::failure::Fault;
+use crate::failure::{Fault, FaultKind};
 use crate::limits::{self, HandlerLimits};
 
 /// A component in its compiled form. That it compiles says nothing of what it is.
@@ -77,6 +77,13 @@ pub enum Refusal {
     /// An instance of it cannot be made within its limits.
     #[error("cannot be instantiated: {0}")]
     Trial(Fault),
+}
+
+impl Refusal {
+    /// Whether an instance was not made in time, which a busy machine may be the cause of.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
+    }
 }
 
 /// Compiles the bytes of a component, or finds their compiled form. Takes 10–100 ms in the first case, under 1 ms in

@@ -1,7 +1,7 @@
 //! One handler: what the manifest says of it, the generation that serves, the one before it, and how one becomes the
 //! other. A request takes the lineage once; `reload` and a rollback store another one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ pub struct Handler {
     refusal: ArcSwapOption<Refusal>,
     /// Held while a new lineage is made of the old one; requests do not wait for it.
     changing: Mutex<()>,
+    /// Another handler serves in its place.
+    retired: AtomicBool,
 }
 
 /// The generation of a handler that serves, and where it came from.
@@ -79,6 +81,7 @@ impl Handler {
             lineage: ArcSwap::from_pointee(lineage),
             refusal: ArcSwapOption::empty(),
             changing: Mutex::new(()),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -101,12 +104,13 @@ impl Handler {
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
-    /// Puts a component live as the next generation, and returns it. The one it replaces stays, to go back to.
+    /// Puts a component live as the next generation, and returns it. The one it replaces stays, to go back to; or, when
+    /// that was on probation itself, the one before it: two quick deployments must not cost the last one that was proved.
     pub fn swap(&self, component: Component) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
         let next = Arc::new(Generation::new(old.last_number() + 1, component));
-        let previous = Some(Arc::clone(&old.current));
+        let previous = Some(Arc::clone(self.proved(&old)));
         let (current, since) = (Arc::clone(&next), Timestamp::now());
         self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
         self.refusal.store(None);
@@ -114,15 +118,35 @@ impl Handler {
     }
 
     /// Goes back to the previous generation, if `from` still serves and there is one. Returns the one that serves now.
+    /// A handler that was retired does not: what serves is another one's to say.
     pub fn roll_back(&self, from: &Generation, cause: String) -> Option<Arc<Generation>> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let current = old.previous.clone().filter(|_| std::ptr::eq(&raw const *old.current, from))?;
+        let serves = std::ptr::eq(&raw const *old.current, from) && !self.retired.load(Ordering::Relaxed);
+        let current = old.previous.clone().filter(|_| serves)?;
         let (number, digest, at) = (from.number, from.component.compiled.digest, Timestamp::now());
         let rolled_back = Some(RolledBack { number, digest, cause, at });
         let serving = Arc::clone(&current);
         self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
         Some(serving)
+    }
+
+    /// Lets another handler take its place, if what serves is still this. From here on it does not change.
+    pub fn retire(&self, lineage: &Arc<Lineage>) -> bool {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let unchanged = Arc::ptr_eq(&self.lineage(), lineage);
+        self.retired.store(unchanged, Ordering::Relaxed);
+        unchanged
+    }
+
+    /// Takes that back: the other one did not come.
+    pub fn stay(&self) {
+        self.retired.store(false, Ordering::Relaxed);
+    }
+
+    /// The generation to go back to once the current one is replaced.
+    pub fn proved<'a>(&self, lineage: &'a Lineage) -> &'a Arc<Generation> {
+        self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
     /// Notes that a candidate was not taken, or that there is nothing wrong any more.
@@ -151,22 +175,21 @@ impl Lineage {
 
     /// The same generations under other limits and grants: what was counted of them stays.
     pub fn refitted(&self, current: Component, previous: Option<Component>) -> Self {
-        let again = |old: &Generation, component| {
-            Arc::new(Generation { number: old.number, component, tally: Arc::clone(&old.tally) })
-        };
+        let previous = self.previous.as_ref().zip(previous);
         Self {
-            current: again(&self.current, current),
-            previous: self.previous.as_ref().zip(previous).map(|(old, component)| again(old, component)),
+            current: Arc::new(self.current.refitted(current)),
+            previous: previous.map(|(old, component)| Arc::new(old.refitted(component))),
             rolled_back: self.rolled_back.clone(),
             since: self.since,
         }
     }
 
-    /// A new generation that comes with other limits and grants. Nothing to go back to: what was before it served under
-    /// a manifest that is no longer true.
-    pub fn succeeded_by(&self, component: Component) -> Self {
+    /// A new generation that comes with other limits and grants. The one to go back to is under them as well, where it
+    /// fits.
+    pub fn succeeded_by(&self, component: Component, previous: Option<(&Generation, Component)>) -> Self {
         let current = Arc::new(Generation::new(self.last_number() + 1, component));
-        Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
+        let previous = previous.map(|(old, component)| Arc::new(old.refitted(component)));
+        Self { current, previous, rolled_back: None, since: Timestamp::now() }
     }
 }
 
@@ -174,6 +197,11 @@ impl Generation {
     fn new(number: u64, component: Component) -> Self {
         let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
         Self { number, component, tally: Arc::new(tally) }
+    }
+
+    /// The same generation, its component under other limits and grants.
+    fn refitted(&self, component: Component) -> Self {
+        Self { number: self.number, component, tally: Arc::clone(&self.tally) }
     }
 
     /// Counts a request that begins on it.

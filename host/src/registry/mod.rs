@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::guest::Digest;
+use crate::limits;
 use crate::route::Routes;
 
 /// All handlers of a node, and the last manifest that was not taken.
@@ -41,6 +42,8 @@ pub struct Refusal {
     pub digest: Option<Digest>,
     /// When it was first refused.
     pub at: Timestamp,
+    /// It may pass without a file being touched: it is tried again.
+    pub passing: bool,
 }
 
 /// The steps from a file to a generation.
@@ -102,7 +105,23 @@ impl Table {
 impl Refusal {
     /// A refusal of this moment.
     pub fn new(stage: Stage, message: impl Into<String>) -> Self {
-        Self { stage, message: message.into(), digest: None, at: Timestamp::now() }
+        let mut message = message.into();
+        if message.len() > limits::REFUSAL_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(limits::REFUSAL_BYTES_MAX));
+            message.push_str(" …");
+        }
+        Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures }
+    }
+
+    /// The same, of something that may be otherwise the next time.
+    pub fn passing(self) -> Self {
+        Self { passing: true, ..self }
+    }
+
+    /// Whether it says anything that the one before did not: that it is tried again is nobody's news.
+    pub fn is_news_after(&self, old: Option<&Self>) -> bool {
+        let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
+        !old.is_some_and(same)
     }
 
     /// The same, of this component.

@@ -1,26 +1,29 @@
 //! Loads the handlers of a manifest, and keeps a node's registry true to their folder while it serves: components,
 //! examples, the manifest itself. A newcomer is verified first and then put live by storing one pointer; what is
-//! refused changes nothing, and is tried again when its files change.
+//! refused changes nothing, and is tried again when its files change, or when it may have passed by itself.
 //!
-//! Requests do not wait for anything here. Run by `serve`, for as long as the node lives.
+//! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
+//! the node lives.
 
+mod component;
+mod retry;
 mod stamp;
 mod table;
 mod verify;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::retry::Retry;
 use self::stamp::Stamp;
-use self::verify::{Haste, Proved, Times};
 use crate::limits;
 use crate::manifest::{self, Entry};
-use crate::registry::{Handler, Refusal, Stage};
+use crate::registry::{Refusal, Stage};
 use crate::request::Node;
 
 pub use self::table::load;
@@ -34,8 +37,19 @@ pub struct Reloader {
     bench: Workbench,
     watch: Watch,
     orders: Arc<Orders>,
-    manifest: Stamp,
-    handlers: HashMap<String, Stamp>,
+    manifest: Seen,
+    /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
+    refused: Vec<Entry>,
+    /// The procedures must be looked up again; stays until that was done.
+    database: bool,
+    handlers: HashMap<String, Seen>,
+}
+
+/// What something looked like when it was last tried, and when it is tried again though it looks the same.
+#[derive(Default)]
+struct Seen {
+    stamp: Stamp,
+    retry: Retry,
 }
 
 /// What others ask of a reloader.
@@ -71,13 +85,29 @@ impl Orders {
     }
 }
 
+/// What one look at the files gave.
+struct Look {
+    manifest: Stamp,
+    handlers: Vec<Stamp>,
+}
+
 impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
     pub fn new(node: Arc<Node>, folder: PathBuf, bench: Workbench) -> Self {
         let watch = Watch::new(vec![folder.clone()]);
         let orders = Arc::new(Orders { news: watch.news(), ..Orders::default() });
-        // Nothing is stamped yet: what changed between the first load and now is found by the first look.
-        Self { node, folder, bench, watch, orders, manifest: Stamp::default(), handlers: HashMap::new() }
+        Self {
+            node,
+            folder,
+            bench,
+            watch,
+            orders,
+            // Nothing was seen yet: what changed between the first load and now is found by the first look.
+            manifest: Seen::default(),
+            refused: Vec::new(),
+            database: false,
+            handlers: HashMap::new(),
+        }
     }
 
     /// To ask something of it while it runs.
@@ -100,128 +130,93 @@ impl Reloader {
     async fn look(&mut self) {
         let orders = Arc::clone(&self.orders);
         let _whole = orders.folder.lock().await;
-        let database = std::mem::take(&mut *self.orders.database.lock().unwrap_or_else(PoisonError::into_inner));
-        let built = self.orders.built.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let stamp = Stamp::of(&self.folder.join(manifest::FILE_NAME));
-        let again = self.node.registry.refusal().is_some_and(|refusal| refusal.stage == Stage::Procedures);
-        if database || again || stamp != self.manifest {
-            self.manifest = stamp;
-            self.follow_manifest(database).await;
+        let mut ordered = std::mem::take(&mut *orders.database.lock().unwrap_or_else(PoisonError::into_inner));
+        ordered |= self.node.database.has_changed();
+        self.database |= ordered;
+        let built = orders.built.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Before anything is read: what is written meanwhile makes another stamp.
+        let path = self.folder.join(manifest::FILE_NAME);
+        let Some(Look { manifest, .. }) = stamps(path.clone(), self.refused.clone()).await else { return };
+        if ordered || self.manifest.stamp != manifest || self.manifest.retry.is_due() {
+            self.manifest.stamp = manifest.first();
+            self.follow_manifest(path.clone()).await;
         }
         let table = self.node.registry.table();
-        self.handlers.retain(|name, _| table.handler(name).is_some());
-        for handler in &table.handlers {
-            let stamp = Stamp::of_handler(&handler.entry);
-            let again = handler.refusal().is_some_and(|refusal| refusal.stage == Stage::Procedures);
-            if again || self.handlers.get(&handler.entry.name) != Some(&stamp) {
-                // Before it is read: what is written meanwhile makes another stamp.
-                self.handlers.insert(handler.entry.name.clone(), stamp);
-                self.follow_component(handler, built).await;
+        let entries = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
+        let Some(Look { handlers, .. }) = stamps(path, entries).await else { return };
+        for (handler, stamp) in table.handlers.iter().zip(handlers) {
+            let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
+            if seen.stamp == stamp && !seen.retry.is_due() {
+                continue;
+            }
+            seen.stamp = stamp;
+            match component::follow(&self.node, &self.bench, handler, built).await {
+                Ok(()) => seen.retry.passed(),
+                Err(refusal) => {
+                    // The terms are what is old: the manifest is held against the database again, and then this.
+                    if refusal.stage == Stage::Procedures {
+                        self.orders.procedures_changed();
+                    }
+                    seen.retry.after(&refusal);
+                }
             }
         }
     }
 
     /// The manifest, all or nothing.
-    async fn follow_manifest(&mut self, database: bool) {
-        let registry = &self.node.registry;
-        let replaced = match manifest::read(&self.folder) {
-            Ok(manifest) => table::replace(&self.node, &self.bench, &manifest, database).await,
-            Err(refused) => Err(Refusal::new(Stage::Manifest, refused.to_string())),
+    async fn follow_manifest(&mut self, path: PathBuf) {
+        let folder = self.folder.clone();
+        let read = tokio::task::spawn_blocking(move || manifest::read(&folder)).await;
+        let manifest = match read {
+            Ok(Ok(manifest)) => manifest,
+            Ok(Err(refused)) => return self.refuse(Refusal::new(Stage::Manifest, refused.to_string()), Vec::new()),
+            Err(panic) => return self.refuse(Refusal::new(Stage::Manifest, panic.to_string()), Vec::new()),
         };
-        match replaced {
+        // Of its handlers too, before they are read: of a manifest that is refused one of them may be what changes.
+        if let Some(Look { handlers, .. }) = stamps(path, manifest.handlers.clone()).await {
+            self.manifest.stamp = self.manifest.stamp.first().with(&handlers);
+        }
+        let entries = manifest.handlers.clone();
+        match table::replace(&self.node, &self.bench, &manifest, self.database).await {
             Ok(changes) => {
-                if registry.refusal().is_some() {
+                if self.node.registry.refusal().is_some() {
                     tracing::info!("the manifest is taken again");
                 }
-                registry.note(None);
-                for change in &changes {
-                    tracing::info!("{change}");
-                }
+                self.node.registry.note(None);
+                self.database = false;
+                self.manifest.retry.passed();
+                // What was noted of its files is noted of each handler from here on.
+                self.manifest.stamp = self.manifest.stamp.first();
+                self.refused = Vec::new();
+                changes.iter().for_each(|change| tracing::info!("{change}"));
                 // A handler that changed with the manifest is looked at again under its new terms.
-                let table = registry.table();
-                self.handlers.retain(|name, _| !changes.iter().any(|change| change.concerns(name)));
-                self.handlers.retain(|name, _| table.handler(name).is_some());
+                let table = self.node.registry.table();
+                let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
+                let changed: HashSet<_> = changes.iter().map(table::Change::name).collect();
+                self.handlers.retain(|name, _| there.contains(name.as_str()) && !changed.contains(name.as_str()));
             }
-            Err(refusal) => note(registry.refusal().as_deref(), refusal, |refusal| {
-                tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
-                registry.note(Some(refusal));
-            }),
+            Err(refusal) => self.refuse(refusal, entries),
         }
     }
 
-    /// The component of one handler.
-    async fn follow_component(&self, handler: &Arc<Handler>, built: Option<Duration>) {
-        let refusal = match self.candidate(handler).await {
-            Ok(Some(Proved { component, times })) => {
-                let begun = Instant::now();
-                let generation = handler.swap(component);
-                let swap = begun.elapsed();
-                handler.metrics.swaps.inc();
-                let (name, number) = (&handler.entry.name, generation.number);
-                let sha256 = generation.component.compiled.digest;
-                tracing::info!(%sha256, "{name}: generation {number} live — {}", line(built, times, swap));
-                return;
-            }
-            // What was refused is gone from the folder.
-            Ok(None) => return handler.note(None),
-            Err(refusal) => refusal,
-        };
-        note(handler.refusal().as_deref(), refusal, |refusal| {
-            let (name, number) = (&handler.entry.name, handler.lineage().current.number);
-            let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
-            let Refusal { stage, message, .. } = &refusal;
-            tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
-            handler.metrics.refusals.inc();
-            handler.note(Some(refusal));
-        });
-    }
-
-    /// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
-    async fn candidate(&self, handler: &Arc<Handler>) -> Result<Option<Proved>, Refusal> {
-        let bytes = verify::read(&handler.entry)?;
-        let digest = crate::guest::Digest::of(&bytes);
-        let lineage = handler.lineage();
-        if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
-            return Ok(None);
+    fn refuse(&mut self, refusal: Refusal, entries: Vec<Entry>) {
+        let registry = &self.node.registry;
+        self.manifest.retry.after(&refusal);
+        self.refused = entries;
+        if refusal.is_news_after(registry.refusal().as_deref()) {
+            tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
+            registry.note(Some(refusal));
         }
-        let current = Arc::clone(&lineage.current);
-        drop(lineage);
-        let handler = Arc::clone(handler);
-        if current.component.compiled.digest == digest {
-            // The examples may be what changed: what serves goes on, but it is told.
-            let examples = move |_: &Workbench| {
-                verify::examples(&current.component, &handler.entry, &handler.procedures)
-                    .map_err(|refusal| refusal.of(digest))
-            };
-            return self.bench.run(Haste::Aside, examples).await?.map(|()| None);
-        }
-        for procedure in &handler.procedures {
-            let now = self.node.database.describe(&procedure.name).await;
-            let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
-            if now.map_err(|unusable| refuse(unusable.to_string()))? != **procedure {
-                return Err(refuse(format!("the procedure `{}` has changed", procedure.name)));
-            }
-        }
-        let prove = move |bench: &Workbench| bench.prove(&handler.entry, &handler.procedures, &bytes);
-        self.bench.run(Haste::Aside, prove).await?.map(Some)
     }
 }
 
-/// A refusal that was told is not told again; that it is retried is nobody's news.
-fn note(old: Option<&Refusal>, new: Refusal, tell: impl FnOnce(Refusal)) {
-    let same = |old: &Refusal| old.stage == new.stage && old.message == new.message && old.digest == new.digest;
-    if !old.is_some_and(same) {
-        tell(new);
-    }
-}
-
-/// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`
-fn line(built: Option<Duration>, times: Times, swap: Duration) -> String {
-    let build = built.map(|took| format!("build {:.1} s, ", took.as_secs_f64())).unwrap_or_default();
-    let compile = if times.cached { "compiled form found in" } else { "compile" };
-    let (compiled, verify) = (times.compile.as_secs_f64() * 1e3, times.verify.as_secs_f64() * 1e3);
-    let swap = swap.as_secs_f64() * 1e6;
-    format!("{build}{compile} {compiled:.0} ms, verify {verify:.1} ms, swap {swap:.0} µs")
+/// What the manifest and the files of some handlers look like: of the manifest's stamp they are a part.
+async fn stamps(manifest: PathBuf, entries: Vec<Entry>) -> Option<Look> {
+    let look = tokio::task::spawn_blocking(move || {
+        let handlers: Vec<_> = entries.iter().map(Stamp::of_handler).collect();
+        Look { manifest: Stamp::of(&manifest).with(&handlers), handlers }
+    });
+    look.await.inspect_err(|panic| tracing::error!(%panic, "the folder could not be looked at")).ok()
 }
 
 /// Whether an entry says the same, wherever it stands in its file.

@@ -19,6 +19,17 @@ impl Stamp {
         Self(vec![look(path)])
     }
 
+    /// Followed by others.
+    pub(super) fn with(mut self, others: &[Self]) -> Self {
+        self.0.extend(others.iter().flat_map(|other| &other.0));
+        self
+    }
+
+    /// Of the first file alone.
+    pub(super) fn first(&self) -> Self {
+        Self(self.0.iter().take(1).copied().collect())
+    }
+
     /// Of a handler's component and its examples.
     pub(super) fn of_handler(entry: &Entry) -> Self {
         let mut looks = vec![look(&entry.component), look(&example::folder(entry))];

@@ -1,7 +1,7 @@
 //! From a manifest to the table that serves it: what is new is loaded, what changed is proved again under its new
 //! terms, what is the same is the same handler. All or nothing: one mistake, and there is no table.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 
 use super::same_terms;
-use super::verify::{Haste, Workbench, read, refit};
+use super::verify::{Haste, Workbench, read, refit, refit_previous};
 use crate::database::{Database, Procedure, Unusable};
 use crate::guest::Digest;
 use crate::manifest::{Entry, Manifest, Mistake, Refused};
@@ -28,7 +28,7 @@ pub async fn load(
     database: &Database,
     metrics: &Metrics,
 ) -> anyhow::Result<Table> {
-    let table = build(manifest, bench, Haste::Start, &Table::empty(), database, metrics).await?;
+    let table = build(manifest, bench, Haste::Start, &Table::empty(), database, metrics).await?.table;
     database.start(procedures(&table)).await?;
     Ok(table)
 }
@@ -36,7 +36,8 @@ pub async fn load(
 /// What became of a handler with another manifest.
 pub(super) enum Change {
     Added(String, String),
-    Changed(String),
+    /// With the number of its generation when that is a new one.
+    Changed(String, Option<u64>),
     Removed(String),
 }
 
@@ -49,20 +50,32 @@ pub(super) async fn replace(
     anew: bool,
 ) -> Result<Vec<Change>, Refusal> {
     let old = node.registry.table();
-    let table = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
+    let built = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
+    let Built { table, made_of } = built;
     let changes = changes(&old, &table);
-    if anew || names(&old) != names(&table) {
+    let known = procedures(&old);
+    if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
         // Before the table: its first call finds its statement.
-        let started = node.database.start(procedures(&table)).await;
-        started.map_err(|error| Refusal::new(Stage::Procedures, format!("{error:#}")))?;
+        let prepared = node.database.prepare_anew(procedures(&table)).await;
+        prepared.map_err(|failure| Refusal::new(Stage::Procedures, failure.to_string()))?;
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
-    if !changes.is_empty() || !same_order {
-        node.registry.replace(table);
+    if changes.is_empty() && same_order {
+        return Ok(changes);
     }
+    // What was taken back while this was verified must not come again with the new table.
+    if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
+        made_of.iter().for_each(|(handler, _)| handler.stay());
+        return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing());
+    }
+    node.registry.replace(table);
     for change in &changes {
-        if let Change::Removed(name) = change {
-            node.metrics.forget(name);
+        match change {
+            Change::Removed(name) => node.metrics.forget(name),
+            Change::Changed(name, Some(_)) => {
+                node.metrics.handler(name).swaps.inc();
+            }
+            Change::Changed(_, None) | Change::Added(..) => {}
         }
     }
     Ok(changes)
@@ -71,7 +84,11 @@ pub(super) async fn replace(
 /// A missing right is not the manifest's fault, and may come without its being touched.
 fn refusal(refused: Refused) -> Refusal {
     let outside = !refused.mistakes.is_empty() && refused.mistakes.iter().all(|mistake| mistake.outside);
-    Refusal::new(if outside { Stage::Procedures } else { Stage::Manifest }, refused.to_string())
+    let stage = if outside { Stage::Procedures } else { Stage::Manifest };
+    Refusal {
+        passing: refused.mistakes.iter().any(|mistake| mistake.outside),
+        ..Refusal::new(stage, refused.to_string())
+    }
 }
 
 async fn build(
@@ -81,7 +98,7 @@ async fn build(
     old: &Table,
     database: &Database,
     metrics: &Metrics,
-) -> Result<Table, Refused> {
+) -> Result<Built, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
     let mut kept: HashMap<usize, Arc<Handler>> = HashMap::new();
@@ -95,32 +112,70 @@ async fn build(
             }
             // What cannot have its procedures is not tried without them.
             _ if procedures.len() < entry.procedures.len() => {}
-            before => orders.push(Order { index, entry: entry.clone(), procedures, before }),
+            before => {
+                let before = before.map(|handler| (Arc::clone(&handler), handler.lineage()));
+                orders.push(Order { index, entry: entry.clone(), procedures, before });
+            }
         }
     }
-    let made =
-        bench.run(haste, move |bench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect()).await;
-    let made: Vec<_> = made.unwrap_or_else(|refusal| {
-        mistakes.push(Mistake::new(None, refusal.message));
-        Vec::new()
-    });
+    let made = match haste {
+        Haste::Start => {
+            let all = move |bench: &Workbench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect();
+            bench.run(haste, all).await.unwrap_or_else(|refusal| {
+                mistakes.push(Mistake::new(None, refusal.message));
+                Vec::new()
+            })
+        }
+        Haste::Aside => one_by_one(bench, orders, &mut mistakes).await,
+    };
+    let mut made_of = Vec::new();
     for (order, lineage) in made {
-        let Order { index, entry, procedures, .. } = order;
+        let Order { index, entry, procedures, before } = order;
         match lineage {
             Ok(lineage) => {
                 let counters = metrics.handler(&entry.name);
                 kept.insert(index, Arc::new(Handler::new(entry, procedures, counters, lineage)));
+                made_of.extend(before);
             }
             Err(refusal) => {
-                mistakes.push(Mistake::new(Some(entry.line), format!("{}: {}", entry.name, refusal.message)))
+                let text = format!("{}: {}", entry.name, refusal.message);
+                mistakes.push(Mistake { outside: refusal.passing, ..Mistake::new(Some(entry.line), text) });
             }
         }
     }
     let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
     match routes(manifest, &handlers, &mut mistakes) {
-        Some(routes) if mistakes.is_empty() => Ok(Table { routes, handlers, loaded: Timestamp::now() }),
+        Some(routes) if mistakes.is_empty() => {
+            Ok(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of })
+        }
         _ => Err(Refused { path: manifest.path.clone(), mistakes }),
     }
+}
+
+/// A table, and the handlers whose places it takes, each with the lineage it was made of.
+struct Built {
+    table: Table,
+    made_of: Vec<(Arc<Handler>, Arc<Lineage>)>,
+}
+
+/// Each with the time that one may take.
+async fn one_by_one(
+    bench: &Workbench,
+    orders: Vec<Order>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(Order, Result<Lineage, Refusal>)> {
+    let mut made = Vec::with_capacity(orders.len());
+    for order in orders {
+        let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+        match bench.run(Haste::Aside, move |bench| order.carry_out(bench)).await {
+            Ok(one) => made.push(one),
+            Err(refusal) => {
+                let text = format!("{name}: {}", refusal.message);
+                mistakes.push(Mistake { outside: refusal.passing, ..Mistake::new(line, text) });
+            }
+        }
+    }
+    made
 }
 
 /// A handler to be made.
@@ -128,7 +183,7 @@ struct Order {
     index: usize,
     entry: Entry,
     procedures: Vec<Arc<Procedure>>,
-    before: Option<Arc<Handler>>,
+    before: Option<(Arc<Handler>, Arc<Lineage>)>,
 }
 
 impl Order {
@@ -137,15 +192,14 @@ impl Order {
             None => read(&self.entry)
                 .and_then(|bytes| bench.prove(&self.entry, &self.procedures, &bytes))
                 .map(|proved| Lineage::first(proved.component)),
-            Some(before) => self.again(bench, before),
+            Some((before, lineage)) => self.again(bench, before, lineage),
         };
         (self, lineage)
     }
 
     /// A handler whose terms changed. The file may hold the component they were changed for; else what serves must be
     /// good under them.
-    fn again(&self, bench: &Workbench, before: &Handler) -> Result<Lineage, Refusal> {
-        let lineage = before.lineage();
+    fn again(&self, bench: &Workbench, before: &Handler, lineage: &Lineage) -> Result<Lineage, Refusal> {
         let known = |digest: Digest| {
             let back = lineage.rolled_back.as_ref().map(|back| back.digest);
             digest == lineage.current.component.compiled.digest || back == Some(digest)
@@ -156,14 +210,18 @@ impl Order {
             false => bench.prove(&self.entry, &self.procedures, &bytes).map(Some),
         });
         match candidate {
-            Ok(Some(proved)) => return Ok(lineage.succeeded_by(proved.component)),
+            Ok(Some(proved)) => {
+                let previous = before.proved(lineage);
+                let refitted = refit_previous(&previous.component.compiled, &self.entry);
+                return Ok(lineage.succeeded_by(proved.component, refitted.map(|component| (&**previous, component))));
+            }
             // It was pointed to, so it is meant.
             Err(refusal) if moved => return Err(refusal),
             _ => {}
         }
-        let refit = |component: &crate::guest::Component| refit(&component.compiled, &self.entry, &self.procedures);
-        let current = refit(&lineage.current.component)?;
-        let previous = lineage.previous.as_ref().and_then(|previous| refit(&previous.component).ok());
+        let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures)?;
+        let previous = lineage.previous.as_ref();
+        let previous = previous.and_then(|previous| refit_previous(&previous.component.compiled, &self.entry));
         Ok(lineage.refitted(current, previous))
     }
 }
@@ -213,10 +271,6 @@ fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
     by_name.into_values().collect()
 }
 
-fn names(table: &Table) -> BTreeSet<&str> {
-    table.handlers.iter().flat_map(|handler| &handler.procedures).map(|procedure| procedure.name.as_str()).collect()
-}
-
 fn changes(old: &Table, new: &Table) -> Vec<Change> {
     let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
         table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()
@@ -226,7 +280,10 @@ fn changes(old: &Table, new: &Table) -> Vec<Change> {
         let name = handler.entry.name.clone();
         match before.get(&name) {
             None => Some(Change::Added(name, handler.entry.route.to_string())),
-            Some(old) if !Arc::ptr_eq(old, handler) => Some(Change::Changed(name)),
+            Some(old) if !Arc::ptr_eq(old, handler) => {
+                let (was, is) = (old.lineage().current.number, handler.lineage().current.number);
+                Some(Change::Changed(name, (was != is).then_some(is)))
+            }
             Some(_) => None,
         }
     });
@@ -235,9 +292,10 @@ fn changes(old: &Table, new: &Table) -> Vec<Change> {
 }
 
 impl Change {
-    pub(super) fn concerns(&self, handler: &str) -> bool {
-        let (Self::Added(name, _) | Self::Changed(name) | Self::Removed(name)) = self;
-        name == handler
+    /// The handler.
+    pub(super) fn name(&self) -> &str {
+        let (Self::Added(name, _) | Self::Changed(name, _) | Self::Removed(name)) = self;
+        name
     }
 }
 
@@ -245,7 +303,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Added(name, route) => write!(f, "{name}: generation 1 live — added to the manifest, {route}"),
-            Self::Changed(name) => write!(f, "{name}: serves under what the manifest says now"),
+            Self::Changed(name, None) => write!(f, "{name}: serves under what the manifest and the database say now"),
+            Self::Changed(name, Some(number)) => write!(f, "{name}: generation {number} live — with its new manifest"),
             Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! Called by the parent for the first load and for every reload. The steps that take time run on threads of their own.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,7 +97,8 @@ impl Workbench {
         match tokio::time::timeout(limit, task).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(panic)) => Err(Refusal::new(Stage::Compile, format!("panic of the compiler: {panic}"))),
-            Err(_) => Err(Refusal::new(Stage::Compile, format!("not verified within {} s", limit.as_secs()))),
+            // The machine may be busy; or the compiler is, with one that was given up before.
+            Err(_) => Err(Refusal::new(Stage::Compile, format!("not verified within {} s", limit.as_secs())).passing()),
         }
     }
 
@@ -116,7 +119,8 @@ pub(super) fn refit(compiled: &Compiled, entry: &Entry, procedures: &[Arc<Proced
     let digest = compiled.digest;
     let component = compiled
         .fit(Grants { wasi: entry.wasi }, entry.limits)
-        .map_err(|refusal| Refusal::new(Stage::Fit, refusal.to_string()).of(digest))?;
+        .map_err(|refusal| Refusal { passing: refusal.is_late(), ..Refusal::new(Stage::Fit, refusal.to_string()) })
+        .map_err(|refusal| refusal.of(digest))?;
     examples(&component, entry, procedures).map_err(|refusal| refusal.of(digest))?;
     Ok(component)
 }
@@ -128,14 +132,27 @@ pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<P
     example::check_all(&examples, entry, component, Some(procedures)).map_err(refuse)
 }
 
+/// Proves a component that is only there to go back to: it did not write the examples of the one after it.
+pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Component> {
+    compiled.fit(Grants { wasi: entry.wasi }, entry.limits).ok()
+}
+
 /// Reads the file of a component.
 pub(super) fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
     let refuse = |text: String| Refusal::new(Stage::Read, format!("{}: {text}", path.display()));
-    // Before it is read: a component that is too large must not be in memory first.
-    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > limits::COMPONENT_BYTES_MAX {
-        return Err(refuse(format!("{size} bytes are over the limit of {}", limits::COMPONENT_BYTES_MAX)));
+    // A file that is there and cannot be read now may be read later.
+    let failed = |error: std::io::Error| refuse(error.to_string()).passing();
+    let found = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+    if !found.is_file() {
+        return Err(refuse("not a file".to_owned()));
     }
-    std::fs::read(path).map_err(|error| refuse(error.to_string()))
+    let most = limits::COMPONENT_BYTES_MAX;
+    let mut bytes = Vec::new();
+    // What it grows by while it is read is not read.
+    File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 > most {
+        true => Err(refuse(format!("more than {most} bytes"))),
+        false => Ok(bytes),
+    }
 }

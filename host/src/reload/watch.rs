@@ -22,6 +22,8 @@ pub struct Watch {
     /// Something was heard, and nobody has been told yet.
     stirred: bool,
     watching: Option<Watching>,
+    /// That it cannot be watched was told.
+    deaf: bool,
 }
 
 /// A watcher, and the folders it was made for, as they were then.
@@ -35,7 +37,7 @@ impl Watch {
     pub fn new(folders: Vec<PathBuf>) -> Self {
         // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
-        let mut watch = Self { folders, news: Arc::default(), stirred: false, watching: None };
+        let mut watch = Self { folders, news: Arc::default(), stirred: false, watching: None, deaf: false };
         watch.renew();
         watch
     }
@@ -67,7 +69,13 @@ impl Watch {
         }
         let made = start(&self.folders, Arc::clone(&self.news));
         self.watching = made
-            .inspect_err(|error| tracing::warn!(%error, "changes are seen late: the folder cannot be watched"))
+            .inspect_err(|error| {
+                // Once, not with every try.
+                if !std::mem::replace(&mut self.deaf, true) {
+                    tracing::warn!(%error, "changes are seen late: the folder cannot be watched");
+                }
+            })
+            .inspect(|_| self.deaf = false)
             .ok()
             .map(|watcher| Watching { _watcher: watcher, then: now });
     }

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use crate::admission::Admission;
 use crate::contract::{Request, Value};
 use crate::database::{Database, Procedure};
-use crate::failure::{Failure, Fault};
+use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::registry::{Generation, Handler, Lineage, Registry};
 use crate::wire::{self, Incoming, Outgoing};
@@ -64,7 +64,6 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     };
     // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
     let lineage = handler.lineage();
-    lineage.current.called();
     let begun = Instant::now();
     let entry = &handler.entry;
     let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
@@ -80,6 +79,7 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
 async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: &Request) -> Result<Outgoing, Failure> {
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
+    lineage.current.called();
     let (generation, decision) = rescue::prepare(handler, lineage, request)?;
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
@@ -107,9 +107,8 @@ struct Planned {
 fn tell(handler: &Handler, generation: &Generation, failure: &Failure) {
     let (handler_name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
-        Failure::Fault(Fault { phase, kind, detail }) => {
-            tracing::error!(handler = handler_name, generation = number, %phase, %kind, detail, "guest faulted");
-        }
+        // Told by `rescue`, which knows whose it was.
+        Failure::Fault(_) => {}
         Failure::Procedure { procedure, cause } => {
             tracing::error!(handler = handler_name, generation = number, procedure, cause, "procedure failed");
         }

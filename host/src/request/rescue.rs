@@ -52,14 +52,24 @@ pub(super) fn respond(
     let Some(previous) = handler.fallback(lineage).filter(|_| newcomer) else { return Err(fault) };
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let (mine, its) = (decide(handler, generation, request), decide(handler, previous, request));
-    let carry = match (mine, its) {
-        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => its.carry,
-        _ => return Err(fault),
+    let answer = match (decide(handler, generation, request), decide(handler, previous, request)) {
+        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
+            build(previous, &its.carry, rows).map_err(|_| Unanswered::Both)
+        }
+        // It would have done something else, and cannot answer for what was done. The newcomer is no better for that.
+        (_, Ok(_)) => Err(Unanswered::Newcomer),
+        (_, Err(_)) => Err(Unanswered::Both),
     };
-    let outgoing = build(previous, &carry, rows).map_err(|_| fault.clone())?;
-    roll_back(handler, generation, &fault);
-    Ok(outgoing)
+    if !matches!(answer, Err(Unanswered::Both)) {
+        roll_back(handler, generation, &fault);
+    }
+    answer.map_err(|_| fault)
+}
+
+/// Who failed a request that has no answer.
+enum Unanswered {
+    Newcomer,
+    Both,
 }
 
 impl Planned {
@@ -87,17 +97,20 @@ fn build(generation: &Generation, carry: &[u8], rows: &Rows) -> Result<Outgoing,
     wire::respond(generation.component.respond(carry, rows)?, Phase::Respond)
 }
 
+/// Counts a fault, and tells it.
 fn count(handler: &Handler, generation: &Generation, fault: Fault) -> Fault {
     generation.faulted();
     handler.metrics.faulted(fault.kind);
+    let (name, number) = (handler.entry.name.as_str(), generation.number);
+    let Fault { phase, kind, detail } = &fault;
+    tracing::error!(handler = name, generation = number, %phase, %kind, detail, "guest faulted");
     fault
 }
 
-/// Of many requests that meet the fault at once, one rolls back; each is told, for none of them reaches `tell`.
+/// Of many requests that meet the fault at once, one rolls back.
 fn roll_back(handler: &Handler, from: &Generation, fault: &Fault) {
     let Fault { phase, kind, detail } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
-    tracing::error!(handler = name, generation = number, %phase, %kind, detail, "guest faulted on probation");
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
         tracing::error!(

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, galo, one_build_at_a_time, verify};
 
-/// A copy of the checkout, to be changed. It builds into our target folder, so that no dependency is compiled twice;
-/// Cargo tells its crates from ours by their version.
+/// A copy of the checkout, to be changed. All copies build into one folder, so that no dependency is compiled twice;
+/// Cargo tells their crates apart by their version.
 pub struct Copy {
     pub checkout: Checkout,
     _folder: TempDir,
@@ -78,9 +78,10 @@ impl Copy {
     }
 }
 
-/// The folder Cargo builds this run into.
-fn target() -> &'static Path {
-    Path::new(GALO).parent().unwrap().parent().unwrap()
+/// The folder Cargo builds copies into. Not ours: a component's file has no hash in its name, and Cargo would take a
+/// copy's for ours the next time.
+fn target() -> PathBuf {
+    Path::new(GALO).parent().unwrap().parent().unwrap().join("copies")
 }
 
 fn output(command: &mut Command) -> (bool, String) {

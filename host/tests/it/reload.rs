@@ -73,14 +73,16 @@ async fn a_folder_that_is_a_symlink_to_another_one_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_are_no_new_generation() {
-    let (_database, guests, node) = node_with(&answers(200), "").await;
-    guests.put("x", &answers(200));
-    guests.put("x", &answers(201));
-    node.until_generation("x", 2).await;
-    // Had the first one counted, this would be 4.
-    guests.put("x", &answers(201));
-    guests.put("x", &answers(202));
-    node.until_generation("x", 3).await;
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "").add("y", &answers(200), "");
+    let node = TestNode::guests(&database, &guests).await;
+    // Handlers are looked at in the order of the manifest: when y was swapped, x was looked at.
+    for generation in 2..5 {
+        guests.put("x", &answers(200));
+        guests.put("y", &marked(&answers(200), generation));
+        node.until_generation("y", generation).await;
+        assert_eq!(node.generation("x"), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,13 +290,12 @@ async fn a_newcomer_that_faults_is_rescued_and_taken_back() {
         (grows, "memory in prepare"),
         (ungranted, "malformed in prepare: the procedure `nenhuma` is not granted"),
     ] {
-        let before = node.generation("x");
         generation += 1;
         guests.put("x", &bad);
         node.until_generation("x", generation).await;
-        // The client gets the right answer, and the one before serves again.
+        // The client gets the right answer, and the last one that was proved serves again.
         assert_eq!(node.get("/x").await.status, 200, "{cause}");
-        assert_eq!(node.generation("x"), before, "{cause}");
+        assert_eq!(node.generation("x"), 1, "{cause}");
         let lineage = node.handler("x").lineage();
         let back = lineage.rolled_back.as_ref().unwrap();
         assert_eq!(back.number, generation);
@@ -333,6 +334,75 @@ async fn rows_of_another_call_are_not_shown_to_the_previous_generation() {
     guests.put("x", &traps_in_respond("conta"));
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 500);
+    // It is taken back all the same: one request is lost, not all that follow.
+    assert_eq!(node.generation("x"), 1);
+    assert_eq!(node.get("/x").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_quick_deployments_do_not_cost_the_one_that_was_proved() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    guests.put("x", &Guest::default().component());
+    node.until_generation("x", 2).await;
+    guests.put("x", &marked(&Guest::default().component(), 1));
+    node.until_generation("x", 3).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    assert_eq!(node.generation("x"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_comes_with_other_terms_is_on_probation_too() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    // Given a component that needs more memory than the manifest allows, when the manifest allows it, it goes live
+    let fat = Guest { memory: "40", ..Guest::default() }.component();
+    guests.put("x", &fat);
+    node.until_refused("x").await;
+    let manifest = guests.manifest();
+    guests.put_file("galo.toml", format!("{manifest}limits = {{ memory_bytes_max = 4194304 }}\n").as_bytes());
+    node.until_generation("x", 2).await;
+    // and when it faults, the one before serves again, under what the manifest says now.
+    assert_eq!(node.get("/x").await.status, 200);
+    assert_eq!(node.generation("x"), 1);
+    assert_eq!(node.handler("x").entry.limits.memory_bytes_max, 4_194_304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_came_before_its_component_is_taken_when_that_is_there() {
+    let (_database, guests, node) = node_with(&answers(200), "").await;
+    let second = "[[handler]]\nname = \"y\"\ncomponent = \"y.wasm\"\nroute = \"GET /y\"\n";
+    guests.put_file("galo.toml", format!("{}{second}", guests.manifest()).as_bytes());
+    assert!(node.until_manifest_refused().await.1.contains("y.wasm"));
+    guests.put("y", b"garbage");
+    let registry = &node.running.node.registry;
+    until("the garbage is told", String::new, || registry.refusal().is_some_and(|r| r.message.contains("component")))
+        .await;
+    guests.put("y", &answers(202));
+    until("the manifest is taken", String::new, || registry.refusal().is_none()).await;
+    assert_eq!(node.get("/y").await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_has_changed_is_looked_up_again_by_itself() {
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION um() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+    let guests = Guests::new().add("x", &calling("um"), "procedures = [\"um\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    let procedure = || Arc::clone(node.handler("x").procedure("um").unwrap());
+    let before = procedure();
+    // Another parameter: what was granted cannot be called, a call tells so, and it is looked up again.
+    database
+        .execute("DROP FUNCTION um(); CREATE FUNCTION um(n int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT n'")
+        .await;
+    guests.put("x", &marked(&calling("um"), 1));
+    until("it is looked up again", String::new, || procedure() != before).await;
+    // And back: under a candidate that was refused meanwhile it goes live by itself.
+    database
+        .execute("DROP FUNCTION um(int); CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
+        .await;
+    guests.put("x", &marked(&calling("um"), 2));
+    node.until_generation("x", 3).await;
+    assert_eq!(node.get("/x").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,88 @@
+//! The component of one handler: what its folder holds is verified and put live, or refused. Called by the parent when
+//! its files look other than they did.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::verify::{self, Haste, Proved, Times, Workbench};
+use crate::database::Database;
+use crate::guest::Digest;
+use crate::registry::{Handler, Refusal, Stage};
+use crate::request::Node;
+
+/// Brings a handler up to its file. What is refused is told and noted, once, and returned.
+pub(super) async fn follow(
+    node: &Node,
+    bench: &Workbench,
+    handler: &Arc<Handler>,
+    built: Option<Duration>,
+) -> Result<(), Refusal> {
+    let name = &handler.entry.name;
+    let refusal = match candidate(&node.database, bench, handler).await {
+        Ok(Some(Proved { component, times })) => {
+            let begun = Instant::now();
+            let generation = handler.swap(component);
+            let swap = begun.elapsed();
+            handler.metrics.swaps.inc();
+            let sha256 = generation.component.compiled.digest;
+            tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
+            return Ok(());
+        }
+        Ok(None) => {
+            // What was refused is gone from the folder.
+            handler.note(None);
+            return Ok(());
+        }
+        Err(refusal) => refusal,
+    };
+    if refusal.is_news_after(handler.refusal().as_deref()) {
+        let number = handler.lineage().current.number;
+        let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
+        let Refusal { stage, message, .. } = &refusal;
+        tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
+        handler.metrics.refusals.inc();
+        handler.note(Some(refusal.clone()));
+    }
+    Err(refusal)
+}
+
+/// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
+async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler>) -> Result<Option<Proved>, Refusal> {
+    let read = {
+        let handler = Arc::clone(handler);
+        move |_: &Workbench| verify::read(&handler.entry).map(|bytes| (Digest::of(&bytes), bytes))
+    };
+    let (digest, bytes) = bench.run(Haste::Aside, read).await??;
+    let lineage = handler.lineage();
+    if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
+        return Ok(None);
+    }
+    let current = Arc::clone(&lineage.current);
+    drop(lineage);
+    let asked = Arc::clone(handler);
+    if current.component.compiled.digest == digest {
+        // The examples may be what changed: what serves goes on, but it is told.
+        let examples = move |_: &Workbench| {
+            verify::examples(&current.component, &asked.entry, &asked.procedures).map_err(|refusal| refusal.of(digest))
+        };
+        return bench.run(Haste::Aside, examples).await?.map(|()| None);
+    }
+    for procedure in &handler.procedures {
+        let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
+        let now = database.describe(&procedure.name).await.map_err(|unusable| refuse(unusable.to_string()))?;
+        if now != **procedure {
+            return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)));
+        }
+    }
+    let prove = move |bench: &Workbench| bench.prove(&asked.entry, &asked.procedures, &bytes);
+    bench.run(Haste::Aside, prove).await?.map(Some)
+}
+
+/// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`
+fn line(built: Option<Duration>, times: Times, swap: Duration) -> String {
+    let build = built.map(|took| format!("build {:.1} s, ", took.as_secs_f64())).unwrap_or_default();
+    let compile = if times.cached { "compiled form found in" } else { "compile" };
+    let (compiled, verify) = (times.compile.as_secs_f64() * 1e3, times.verify.as_secs_f64() * 1e3);
+    let swap = swap.as_secs_f64() * 1e6;
+    format!("{build}{compile} {compiled:.0} ms, verify {verify:.1} ms, swap {swap:.0} µs")
+}

@@ -1,0 +1,58 @@
+//! When something that was refused is tried again though nothing about it has changed: what may pass by itself, after
+//! pauses that double.
+
+use std::time::{Duration, Instant};
+
+use crate::limits;
+use crate::registry::Refusal;
+
+/// The next try of one thing, if there is to be one.
+#[derive(Debug, Default)]
+pub(super) struct Retry(Option<(Instant, Duration)>);
+
+impl Retry {
+    /// Whether it is time.
+    pub(super) fn is_due(&self) -> bool {
+        self.0.is_some_and(|(at, _)| Instant::now() >= at)
+    }
+
+    /// There is nothing to try again.
+    pub(super) fn passed(&mut self) {
+        self.0 = None;
+    }
+
+    /// It was refused, perhaps again.
+    pub(super) fn after(&mut self, refusal: &Refusal) {
+        let pause = match self.0 {
+            _ if !refusal.passing => return self.passed(),
+            // The first look that follows by itself.
+            None => Duration::ZERO,
+            Some((_, pause)) => (pause * 2).clamp(limits::WATCH_INTERVAL, limits::RETRY_PAUSE_MAX),
+        };
+        self.0 = Some((Instant::now() + pause, pause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Stage;
+
+    #[test]
+    fn pauses_double_up_to_their_limit_and_what_cannot_pass_is_not_tried() {
+        let mut retry = Retry::default();
+        assert!(!retry.is_due());
+        let passing = Refusal::new(Stage::Procedures, "");
+        retry.after(&passing);
+        assert!(retry.is_due());
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            retry.after(&passing);
+            assert!(!retry.is_due());
+            pauses.extend(retry.0.map(|(_, pause)| pause.as_secs()));
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30, 30]);
+        retry.after(&Refusal::new(Stage::Compile, ""));
+        assert!(retry.0.is_none());
+    }
+}
