@@ -90,8 +90,12 @@ pub struct Plan {
     number: u64,
 }
 
-/// Cents of one transaction: clients 1 and 2 run into their limits, client 4 never does.
+/// Cents of one transaction.
 const VALOR_MAX: u64 = 10_000;
+
+/// Debits of a hundred transactions: with more debits than credits clientes 1 and 2 are at their limits after a hundred
+/// transactions, and 4 never is.
+const DEBITS: u64 = 65;
 
 impl Plan {
     /// The plan of a client. `run` sets this run's descricoes and keys apart from those of others against the same
@@ -114,7 +118,7 @@ impl Plan {
         let text = format!("bank-{descricao}-{:016x}", random.next());
         let key = random.percent(50).then(|| Key { text, quoted: random.percent(50) });
         let valor = i64::try_from(1 + random.below(VALOR_MAX)).unwrap_or(1);
-        let tipo = if random.percent(50) { "c" } else { "d" };
+        let tipo = if random.percent(DEBITS) { "d" } else { "c" };
         let manner = match (random.percent(self.mix.leaving), &key) {
             (true, _) => Manner::Leave,
             (false, Some(_)) if random.percent(self.mix.repeated) => {

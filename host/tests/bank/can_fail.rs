@@ -9,7 +9,8 @@ use crate::stack::{Stack, block_on};
 /// In place of `realizar_transacao`, a procedure that asks the honest one and then does `body`.
 fn transacao(body: &str) -> String {
     format!(
-        "ALTER FUNCTION public.realizar_transacao(integer, bigint, text, text, text) RENAME TO honesta;
+        "CREATE SCHEMA honesto;
+         ALTER FUNCTION public.realizar_transacao(integer, bigint, text, text, text) SET SCHEMA honesto;
          CREATE FUNCTION public.realizar_transacao(
              cliente_id integer, valor bigint, tipo text, descricao text, chave text,
              OUT resultado text, OUT limite bigint, OUT saldo bigint
@@ -17,7 +18,6 @@ fn transacao(body: &str) -> String {
          LANGUAGE plpgsql SECURITY DEFINER
          AS $$
          DECLARE
-             as_sent public.realizar_transacao.chave%TYPE := chave;
              wrong boolean := random() < 0.1;
          BEGIN
              {body}
@@ -30,7 +30,8 @@ fn transacao(body: &str) -> String {
 /// In place of `extrato`, a procedure that has a row of the honest one for each that `select` makes of `e`.
 fn extrato(select: &str) -> String {
     format!(
-        "ALTER FUNCTION public.extrato(integer) RENAME TO honesto;
+        "CREATE SCHEMA honesto;
+         ALTER FUNCTION public.extrato(integer) SET SCHEMA honesto;
          CREATE FUNCTION public.extrato(cliente_id integer)
          RETURNS TABLE (
              saldo bigint, limite bigint, data_extrato timestamptz,
@@ -58,7 +59,7 @@ fn assert_found(sql: &str, law: Law) {
 }
 
 const HONEST: &str = "SELECT h.resultado, h.limite, h.saldo INTO resultado, limite, saldo
-                      FROM public.honesta(cliente_id, valor, tipo, descricao, chave) AS h;";
+                      FROM honesto.realizar_transacao(cliente_id, valor, tipo, descricao, chave) AS h;";
 
 pub fn an_honest_procedure_has_no_violation() {
     // In the same disguise, so that it is not the disguise that is found.
@@ -66,7 +67,7 @@ pub fn an_honest_procedure_has_no_violation() {
 }
 
 pub fn a_procedure_that_records_twice() {
-    let again = "IF wrong THEN PERFORM public.honesta(cliente_id, valor, tipo, descricao, NULL); END IF;";
+    let again = "IF wrong THEN PERFORM honesto.realizar_transacao(cliente_id, valor, tipo, descricao, NULL); END IF;";
     assert_found(&transacao(&format!("{HONEST} {again}")), Law::NothingTwice);
 }
 
@@ -103,7 +104,7 @@ pub fn a_procedure_that_takes_another_payload() {
     // The key alone decides: whoever has it gets the stored answer.
     let any = "SELECT 'ok', c.limite, t.saldo_apos INTO resultado, limite, saldo
                FROM rinha.transacoes AS t JOIN rinha.clientes AS c ON c.id = t.cliente_id
-               WHERE t.cliente_id = realizar_transacao.cliente_id AND t.chave = as_sent;
+               WHERE t.cliente_id = realizar_transacao.cliente_id AND t.chave = realizar_transacao.chave;
                IF FOUND THEN RETURN; END IF;";
     assert_found(&transacao(&format!("{any} {HONEST}")), Law::AnotherPayloadIsRefused);
 }
@@ -116,13 +117,13 @@ pub fn an_extrato_that_misses_the_newest() {
                   LEFT JOIN rinha.transacoes AS t
                          ON t.cliente_id = c.id AND t.seq BETWEEN c.seq - 10 AND c.seq - 1
                   WHERE c.id = $1 AND c.seq > 1 ORDER BY t.seq DESC";
-    let none_yet = "UNION ALL SELECT e.* FROM public.honesto($1) AS e
+    let none_yet = "UNION ALL SELECT e.* FROM honesto.extrato($1) AS e
                     WHERE (SELECT c.seq FROM rinha.clientes AS c WHERE c.id = $1) <= 1";
     assert_found(&extrato(&format!("({select}) {none_yet}")), Law::ExtratoIsOfItsTime);
 }
 
 pub fn an_extrato_whose_saldo_is_of_another_moment() {
     let select = "SELECT e.saldo + 1, e.limite, e.data_extrato, e.valor, e.tipo, e.descricao, e.realizada_em
-                  FROM public.honesto($1) AS e";
+                  FROM honesto.extrato($1) AS e";
     assert_found(&extrato(select), Law::ExtratoIsAMoment);
 }

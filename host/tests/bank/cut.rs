@@ -68,7 +68,7 @@ impl Relay {
                         self.cuts.fetch_add(1, Ordering::Relaxed);
                         // Sometimes when it was certainly carried out, sometimes while it is.
                         if self.random.percent(50) {
-                            postgres.read(&mut answered).await?;
+                            postgres.readable().await?;
                         }
                         return Ok(());
                     }

@@ -3,6 +3,11 @@
 //!
 //! One test at a time: several of them measure how long an outage is felt. A run is repeated with GALO_BANK_SEED.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what must hold; clippy does not take a program of our own for one"
+)]
+
 mod can_fail;
 mod cut;
 mod faults;
