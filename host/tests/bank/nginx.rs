@@ -36,7 +36,7 @@ impl Nginx {
         fs::write(folder.join("upstream/nodes.conf"), upstream(nodes)).unwrap();
         let configuration = folder.join("nginx.conf");
         fs::write(&configuration, deployed(folder, &socket)).unwrap();
-        let child = Command::new(program().unwrap())
+        let mut child = Command::new(program().unwrap())
             .args(["-g", "daemon off;", "-c"])
             .arg(&configuration)
             .arg("-e")
@@ -47,6 +47,7 @@ impl Nginx {
             .unwrap();
         let begun = Instant::now();
         while UnixStream::connect(&socket).await.is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "nginx has ended");
             assert!(begun.elapsed() < PATIENCE, "nginx does not start");
             sleep(LOOK_EVERY).await;
         }
@@ -89,9 +90,10 @@ fn deployed(folder: &Path, socket: &Path) -> String {
     let file = checkout().root.join("deploy/nginx.conf");
     let mut text = fs::read_to_string(file).unwrap();
     for (theirs, ours) in [
+        // First: what the others put in may begin with it.
+        (" /tmp/", format!(" {}/", folder.display())),
         ("listen 9999 backlog=4096;", format!("listen unix:{} backlog=4096;", socket.display())),
         ("error_log stderr warn;", format!("error_log {} warn;", folder.join("nginx.log").display())),
-        (" /tmp/", format!(" {}/", folder.display())),
     ] {
         assert!(text.contains(theirs), "deploy/nginx.conf has no `{theirs}`: replace something else here");
         text = text.replace(theirs, &ours);
