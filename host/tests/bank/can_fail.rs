@@ -58,6 +58,11 @@ fn assert_found(sql: &str, law: Law) {
     });
 }
 
+/// In place of `realizar_transacao`, one that has no use for keys.
+pub fn without_keys() -> String {
+    transacao(&format!("chave := NULL; {HONEST}"))
+}
+
 const HONEST: &str = "SELECT h.resultado, h.limite, h.saldo INTO resultado, limite, saldo
                       FROM honesto.realizar_transacao(cliente_id, valor, tipo, descricao, chave) AS h;";
 
@@ -81,7 +86,7 @@ pub fn a_procedure_that_says_ok_and_records_nothing() {
 }
 
 pub fn a_procedure_that_ignores_the_key() {
-    assert_found(&transacao(&format!("chave := NULL; {HONEST}")), Law::NothingTwice);
+    assert_found(&without_keys(), Law::NothingTwice);
 }
 
 pub fn a_procedure_that_records_what_it_refuses() {

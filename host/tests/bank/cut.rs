@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use galo_e2e::random::Random;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Instant, sleep};
+
+use crate::node::{LOOK_EVERY, PATIENCE};
 
 /// What a statement's message begins with: Bind, of the extended protocol. Logging in, preparing and probing begin
 /// with others, and are left alone.
@@ -19,10 +22,10 @@ const CUT_PERCENT: u64 = 3;
 /// More than any message of a node, so that each comes in one piece.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// The proxy, at work until it is dropped.
+/// The proxy, at work until the test ends.
 pub struct Cut {
-    pub cutting: Arc<AtomicBool>,
-    pub cuts: Arc<AtomicUsize>,
+    cutting: Arc<AtomicBool>,
+    cuts: Arc<AtomicUsize>,
 }
 
 impl Cut {
@@ -43,6 +46,17 @@ impl Cut {
             }
         });
         proxy
+    }
+
+    /// Cuts so many answers off, and returns when it has.
+    pub async fn answers(&self, cuts: usize) {
+        let begun = Instant::now();
+        self.cutting.store(true, Ordering::Relaxed);
+        while self.cuts.load(Ordering::Relaxed) < cuts {
+            assert!(begun.elapsed() < PATIENCE, "too little is cut");
+            sleep(LOOK_EVERY).await;
+        }
+        self.cutting.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,16 +1,16 @@
 //! What may happen to a stack, each under load and while handlers are swapped. In every case the ledger is proved;
 //! what a client may see differs.
 
-use std::sync::atomic::Ordering;
-
 use galo_e2e::history::{History, Outcome};
 use galo_e2e::plan::Mix;
+use galo_e2e::proof::Law;
 use nix::sys::signal::Signal;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, sleep};
 
+use crate::can_fail;
 use crate::cut::Cut;
 use crate::postgres::{Database, Durable};
-use crate::stack::{Stack, block_on};
+use crate::stack::{Stack, block_on, shown};
 
 /// Between two blows, in transactions: the next one meets a stack that works.
 const BETWEEN: i64 = 50;
@@ -29,6 +29,12 @@ const OUTAGE: Duration = Duration::from_secs(2);
 
 /// From the moment that Postgres takes connections again to the first answer.
 const BACK_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client waits for its 503: limits.rs has 0.8 s for a connection.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
+
+/// Answers that are lost.
+const CUTS: usize = 60;
 
 fn assert_nobody_saw_an_error(history: &History) {
     let failed = history.failed();
@@ -61,6 +67,9 @@ pub fn a_node_is_killed_again_and_again() {
             node.restart().await;
             stack.until_recorded(BETWEEN).await;
         }
+        let errors = stack.nginx.as_ref().unwrap().errors();
+        println!("nginx turned to the other node {errors} times");
+        assert!(errors > 0, "no request was on its way to a node that died");
     });
 }
 
@@ -101,9 +110,7 @@ pub fn postgres_is_killed() {
         let history = stack
             .proved(Mix::default(), async |stack, begun| {
                 let killed = begun.elapsed();
-                durable.kill();
-                sleep(OUTAGE).await;
-                durable.restart(&mut stack.database).await;
+                outage(&mut durable, stack).await;
                 moments = Some((killed, begun.elapsed()));
             })
             .await;
@@ -116,15 +123,30 @@ pub fn postgres_is_killed() {
         assert!(failed.iter().any(|failed| failed.sent > killed), "nobody noticed");
         let slowest = failed.iter().max_by_key(|failed| failed.ended - failed.sent).unwrap();
         println!("the slowest refusal took {:?}", slowest.ended - slowest.sent);
-        assert!(slowest.ended - slowest.sent < Duration::from_secs(1) + SLACK, "{slowest:?}");
+        assert!(slowest.ended - slowest.sent < REFUSAL_MAX, "{slowest:?}");
         for failed in &failed {
             assert!(failed.why.contains("503 "), "{failed:?}");
             assert!(failed.sent < back + BACK_MAX, "it fails still: {failed:?}");
         }
-        // It goes after its nodes, so that their last words are not about it.
-        drop(stack);
-        drop(durable);
     });
+}
+
+/// The test above can fail: a Postgres that says «committed» before it is on the disk loses what it said.
+pub fn a_postgres_that_forgets_is_caught() {
+    block_on(async {
+        let (mut durable, database) = Durable::start().await;
+        database.execute("ALTER ROLE galo SET synchronous_commit = off").await;
+        let mut stack = Stack::start(database).await;
+        let fault = async |stack: &mut Stack, _| outage(&mut durable, stack).await;
+        let (_, violations) = stack.run(Mix::default(), fault).await;
+        assert!(violations.iter().any(|violation| violation.law == Law::NothingLost), "{}", shown(&violations));
+    });
+}
+
+async fn outage(durable: &mut Durable, stack: &mut Stack) {
+    durable.kill();
+    sleep(OUTAGE).await;
+    durable.restart(&mut stack.database).await;
 }
 
 pub fn nginx_is_reloaded() {
@@ -149,22 +171,24 @@ pub fn clients_leave_right_after_sending() {
 pub fn answers_of_postgres_are_cut_off() {
     block_on(async {
         let database = Database::shared().await;
-        let (door, postgres) = (database.door(), database.socket());
-        let cut = Cut::start(&door, &postgres, 1);
+        let cut = Cut::start(&database.door(), &database.socket(), 1);
         let mut stack = Stack::start(database).await;
-        let history = stack
-            .proved(Mix::default(), async |_, begun: Instant| {
-                cut.cutting.store(true, Ordering::Relaxed);
-                while cut.cuts.load(Ordering::Relaxed) < 30 {
-                    assert!(begun.elapsed() < crate::node::PATIENCE, "nothing is cut");
-                    sleep(crate::node::LOOK_EVERY).await;
-                }
-                cut.cutting.store(false, Ordering::Relaxed);
-            })
-            .await;
-        println!("{} answers were cut off", cut.cuts.load(Ordering::Relaxed));
+        let history = stack.proved(Mix::default(), async |_, _| cut.answers(CUTS).await).await;
         for failed in history.failed() {
             assert!(failed.why.contains("503 "), "{failed:?}");
         }
+    });
+}
+
+/// The test above can fail: without a key, what is tried again is recorded again. Nobody but nginx tries again here.
+pub fn lost_answers_without_a_key_are_caught() {
+    block_on(async {
+        let database = Database::shared().await;
+        database.execute(&can_fail::without_keys()).await;
+        let cut = Cut::start(&database.door(), &database.socket(), 1);
+        let mut stack = Stack::start(database).await;
+        let mix = Mix { repeated: 0, leaving: 0, ..Mix::default() };
+        let (_, violations) = stack.run(mix, async |_, _| cut.answers(CUTS).await).await;
+        assert!(violations.iter().any(|violation| violation.law == Law::NothingTwice), "{}", shown(&violations));
     });
 }

@@ -49,6 +49,8 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::nginx_is_reloaded", faults::nginx_is_reloaded),
     ("faults::clients_leave_right_after_sending", faults::clients_leave_right_after_sending),
     ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),
+    ("faults::a_postgres_that_forgets_is_caught", faults::a_postgres_that_forgets_is_caught),
+    ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
 ];
 
 fn main() -> ExitCode {

@@ -54,6 +54,12 @@ impl Nginx {
         Self { child, socket }
     }
 
+    /// How often a node did not answer it.
+    pub fn errors(&self) -> usize {
+        let log = fs::read_to_string(self.socket.with_file_name("nginx.log")).unwrap();
+        log.lines().filter(|line| line.contains("upstream")).count()
+    }
+
     /// Has it read its configuration anew, and waits until new workers have taken over.
     pub async fn reload(&self) {
         let master = i32::try_from(self.child.id().unwrap()).unwrap();
