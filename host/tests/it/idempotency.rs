@@ -1,6 +1,8 @@
 //! Exactly once: a transaction that is sent again under its key is recorded once and answered as it was the first time,
 //! however it comes again.
 
+use std::pin::pin;
+
 use futures_util::future::join_all;
 use galo::config::Secret;
 use galo::database::{self, Target};
@@ -33,6 +35,16 @@ impl Ledger {
         self.post(cliente, &[(KEY, key)], body).await
     }
 
+    /// The answer to a try of client 2 under `a`, which must wait for its row until `end` has been.
+    async fn beside(&self, body: String, end: impl AsyncFnOnce()) -> Answer {
+        let mut second = pin!(self.with_key(2, "a", body));
+        tokio::select! {
+            answer = &mut second => panic!("it did not wait: {} {}", answer.status, answer.text()),
+            () = self.database.until_a_call_waits_for_a_lock() => end().await,
+        }
+        second.await
+    }
+
     async fn assert_rows(&self, cliente: i32, rows: i64) {
         assert_eq!(self.database.ledger_rows(cliente).await, rows);
         self.database.assert_ledger_holds().await;
@@ -58,8 +70,8 @@ fn assert_error(answer: &Answer, status: u16, error: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_again_is_answered_as_the_first_time_and_recorded_once() {
-    // Given a credit under a key and other transactions after it, when it comes again, on the same connection or another,
-    // with its key in quotes or without, then the answer is the first one and nothing moves.
+    // Given a credit under a key and other transactions after it, when it comes again, on the same connection or
+    // another, with its key in quotes or without, then the answer is the first one and nothing moves.
     let ledger = Ledger::start().await;
     let mut connection = Connection::open(&ledger.node.address()).await;
     let path = "/clientes/1/transacoes";
@@ -212,12 +224,8 @@ async fn a_try_beside_the_first_one_waits_and_answers_with_its_result() {
         let mut service = ledger.database.service().await;
         let transaction = service.transaction().await.unwrap();
         assert_eq!(transaction.query_one(*first, &[]).await.unwrap().get::<_, &str>(0), "ok");
-        let second = ledger.with_key(2, "a", transacao(*valor, "d", "x"));
-        let commit = async {
-            ledger.database.until_a_call_waits_for_a_lock().await;
-            transaction.commit().await.unwrap();
-        };
-        let (second, ()) = tokio::join!(second, commit);
+        let body = transacao(*valor, "d", "x");
+        let second = ledger.beside(body, async || transaction.commit().await.unwrap()).await;
         let sql = "SELECT saldo_apos FROM rinha.transacoes WHERE cliente_id = 2 AND chave = 'c:a'";
         let saldos = ledger.database.owner().await.query(sql, &[]).await.unwrap();
         assert_eq!(saldos.len(), 1, "{first}");
@@ -235,12 +243,8 @@ async fn a_try_beside_a_first_one_that_fails_is_decided_on_its_own() {
         let mut service = ledger.database.service().await;
         let transaction = service.transaction().await.unwrap();
         transaction.execute(*first, &[]).await.unwrap();
-        let second = ledger.with_key(2, "a", transacao(*valor, "d", "x"));
-        let rollback = async {
-            ledger.database.until_a_call_waits_for_a_lock().await;
-            transaction.rollback().await.unwrap();
-        };
-        let (second, ()) = tokio::join!(second, rollback);
+        let body = transacao(*valor, "d", "x");
+        let second = ledger.beside(body, async || transaction.rollback().await.unwrap()).await;
         let accepted = before.is_empty();
         assert_eq!(second.status, if accepted { 200 } else { 422 }, "{first}: {}", second.text());
         ledger.assert_rows(2, rows + i64::from(accepted)).await;
@@ -262,12 +266,11 @@ async fn a_malformed_key_is_400_and_records_nothing() {
         assert_error(&ledger.post(1, headers, "{".to_owned()).await, 400, malformed);
         assert_error(&ledger.post(6, headers, transacao(1, "c", "x")).await, 400, malformed);
     }
-    let impossible = ledger.node.address();
-    let mut connection = Connection::open(&impossible).await;
+    let mut connection = Connection::open(&ledger.node.address()).await;
     let answer = connection.send_with(Method::POST, "/clientes/01/transacoes", &[(KEY, "")], "").await.unwrap();
     assert_eq!(answer.status, 404);
     ledger.assert_rows(1, 0).await;
-    // A key that is none of these, and is not looked at before the body.
+    // Beside them the longest key there is, which the body comes after.
     assert_ok(&ledger.with_key(1, &fits, transacao(1, "c", "x")).await, 100_000, 1);
     assert_ok(&ledger.with_key(1, &format!("\"{fits}\""), transacao(1, "c", "x")).await, 100_000, 1);
     assert_eq!(ledger.with_key(1, "a", "{".to_owned()).await.status, 422);
