@@ -1,7 +1,7 @@
 //! The bank test under faults: two nodes, nginx with the configuration that is deployed, Postgres; many clients; then
 //! something dies. And before that: the bank test can fail.
 //!
-//! One test at a time: several of them measure how long an outage is felt. A run is repeated with GALO_BANK_SEED.
+//! One test at a time: several of them measure how long an outage is felt. A run is repeated with BANK_SEED.
 
 #![expect(
     clippy::unwrap_used,
