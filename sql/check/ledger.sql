@@ -51,6 +51,17 @@ FROM cadeia
 WHERE (valor BETWEEN 1 AND 9007199254740991 AND tipo IN ('c', 'd') AND char_length(descricao) BETWEEN 1 AND 10)
       IS NOT TRUE
 UNION ALL
+SELECT 'not a key', cliente_id, seq, format('chave %L', chave)
+FROM rinha.transacoes WHERE octet_length(chave) NOT BETWEEN 3 AND 257
+UNION ALL
+SELECT 'key twice', cliente_id, seq, format('chave %L is that of seq %s', chave, primeira)
+FROM (
+    SELECT t.cliente_id, t.seq, t.chave, min(t.seq) OVER (PARTITION BY t.cliente_id, t.chave) AS primeira
+    FROM rinha.transacoes AS t
+    WHERE t.chave IS NOT NULL
+) AS chaves
+WHERE seq <> primeira
+UNION ALL
 SELECT 'out of range', cliente_id, seq, format('saldo_apos is %s', saldo_apos)
 FROM cadeia WHERE saldo_apos NOT BETWEEN -9007199254740991 AND 9007199254740991
 UNION ALL

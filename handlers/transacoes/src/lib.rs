@@ -18,6 +18,10 @@ impl Handler for Transacoes {
         let Some(cliente_id) = request.decimal("id").and_then(|id| i32::try_from(id).ok()) else {
             return rules::cliente_inexistente().into();
         };
+        // A key that cannot be one says that the client is mistaken about what is recorded once; no body mends that.
+        let Ok(chave) = rules::chave(request) else {
+            return rules::chave_malformada().into();
+        };
         match rules::transacao(&request.body) {
             Ok(transacao) => Plan::call(
                 "realizar_transacao",
@@ -26,6 +30,7 @@ impl Handler for Transacoes {
                     transacao.valor.into(),
                     transacao.tipo.into(),
                     transacao.descricao.into_owned().into(),
+                    chave.into(),
                 ],
                 "",
             ),

@@ -1,11 +1,12 @@
 //! Every row of the API's table that is this handler's business, natively and on wasm. Called by `cargo test`.
 
-use galo_kit::{Handler as _, Response, Rows, UnexpectedRows, Value, test};
+use galo_kit::{Handler as _, Plan, Response, Rows, UnexpectedRows, Value, test};
 
 use crate::Transacoes;
 use crate::rules::Rejection;
 
 const NOT_FOUND: &str = "cliente não encontrado";
+const MALFORMED_KEY: &str = "Idempotency-Key deve vir uma só vez, com 1 a 255 caracteres ASCII imprimíveis";
 
 /// What is planned for this body sent to client 1.
 fn prepare(body: impl Into<Vec<u8>>) -> galo_kit::Call {
@@ -17,7 +18,7 @@ fn prepare(body: impl Into<Vec<u8>>) -> galo_kit::Call {
 fn assert_accepted(body: &str, valor: i64, tipo: &str, descricao: &str) {
     let call = prepare(body);
     assert_eq!(call.procedure, "realizar_transacao", "{body}");
-    assert_eq!(call.arguments, [1.into(), Value::Integer(valor), tipo.into(), descricao.into()], "{body}");
+    assert_eq!(call.arguments, [1.into(), Value::Integer(valor), tipo.into(), descricao.into(), Value::Null], "{body}");
 }
 
 /// A bad body is answered in two steps: 422 when the client exists, 404 when it does not.
@@ -186,6 +187,124 @@ fn an_id_that_a_client_can_have_is_asked_for() {
     }
 }
 
+/// What is planned for a good transaction of client 1 with these headers.
+fn with_headers(headers: &[(&str, &str)]) -> Plan {
+    let mut request = test::post("/clientes/1/transacoes", &[("id", "1")], body("1", r#""c""#, r#""x""#));
+    request.headers = test::fields(headers);
+    Transacoes::prepare(&request)
+}
+
+/// The key that goes on to the procedure.
+#[track_caller]
+fn assert_chave(headers: &[(&str, &str)], chave: impl Into<Value>) {
+    let call = test::call(with_headers(headers));
+    assert_eq!((call.procedure.as_str(), &call.arguments[4]), ("realizar_transacao", &chave.into()), "{headers:?}");
+}
+
+#[track_caller]
+fn assert_malformed(headers: &[(&str, &str)]) {
+    match with_headers(headers) {
+        Plan::Reply(response) => test::assert_error(&response, 400, MALFORMED_KEY),
+        Plan::Call(call) => panic!("{headers:?}: {call:?}"),
+    }
+}
+
+#[test]
+fn the_key_of_the_client_is_taken_with_and_without_quotes() {
+    let longest = "k".repeat(255);
+    for (sent, chave) in [
+        ("8e03978e-40d5-43dd-bc93-6894a57f9324", "c:8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        (r#""8e03978e-40d5-43dd-bc93-6894a57f9324""#, "c:8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ("a", "c:a"),
+        (r#""a""#, "c:a"),
+        ("a b, c;d=1", "c:a b, c;d=1"),
+        (r#"" a ""#, "c: a "),
+        ("!~", "c:!~"),
+        // Escapes are of the quoted form only.
+        (r"a\b", r"c:a\b"),
+        (r#""a\\b\"c\"""#, r#"c:a\b"c""#),
+        (r#""\\""#, r"c:\"),
+        ("r:a", "c:r:a"),
+        (&longest, &format!("c:{longest}")),
+        (&format!("\"{longest}\""), &format!("c:{longest}")),
+        // The key is 255 bytes long, not its quoted form.
+        (&format!("\"{}\"", r"\\".repeat(255)), &format!("c:{}", r"\".repeat(255))),
+    ] {
+        assert_chave(&[("idempotency-key", sent)], chave);
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_one_is_refused() {
+    let long = "k".repeat(256);
+    for sent in [
+        "",
+        r#""""#,
+        r#"""#,
+        r#""a"#,
+        r#"a""#,
+        r#"a"b"#,
+        r#""a"b"#,
+        r#""a"b""#,
+        r#""a" "#,
+        r#""a";p=1"#,
+        r#""a", "b""#,
+        r#""a\"#,
+        r#""a\""#,
+        r#""a\b""#,
+        r#""\é""#,
+        "a\tb",
+        "\"a\tb\"",
+        "a\u{7f}",
+        "a\0",
+        "ç",
+        "\"ç\"",
+        "\u{fffd}",
+        &long,
+        &format!("\"{long}\""),
+    ] {
+        assert_malformed(&[("idempotency-key", sent)]);
+        // The id of the proxy does not stand in for it.
+        assert_malformed(&[("idempotency-key", sent), ("x-request-id", "a")]);
+    }
+    assert_malformed(&[("idempotency-key", "a"), ("idempotency-key", "a")]);
+}
+
+#[test]
+fn without_a_key_the_id_of_the_request_counts_as_it_is() {
+    let [longest, long] = [255, 256].map(|bytes| "i".repeat(bytes));
+    for (id, chave) in [
+        ("444535f9378a3dfa1b8604bc9e05a303", Some("r:444535f9378a3dfa1b8604bc9e05a303")),
+        (r#""a""#, Some(r#"r:"a""#)),
+        (r"a\", Some(r"r:a\")),
+        ("c:a", Some("r:c:a")),
+        (&longest, Some(&*format!("r:{longest}"))),
+        (&long, None),
+        ("", None),
+        ("a b", None),
+        ("a\t", None),
+        ("a\u{7f}", None),
+        ("ç", None),
+    ] {
+        assert_chave(&[("x-request-id", id)], chave);
+        assert_chave(&[("x-request-id", id), ("idempotency-key", "a")], "c:a");
+    }
+    assert_chave(&[("x-request-id", "a"), ("x-request-id", "a")], None::<&str>);
+    assert_chave(&[("x-other", "a")], None::<&str>);
+}
+
+#[test]
+fn a_malformed_key_comes_after_the_id_and_before_the_body() {
+    for (id, status) in [("1", 400), ("6", 400), ("01", 404), ("2147483648", 404)] {
+        for sent in [body("1", r#""c""#, r#""x""#), String::new()] {
+            let mut request = test::post("/clientes/x/transacoes", &[("id", id)], sent);
+            request.headers = test::fields(&[("idempotency-key", "")]);
+            let error = if status == 400 { MALFORMED_KEY } else { NOT_FOUND };
+            test::assert_error(&test::reply(Transacoes::prepare(&request)), status, error);
+        }
+    }
+}
+
 fn decided(resultado: &str) -> Rows {
     test::rows(["resultado", "limite", "saldo"], [[resultado.into(), 100_000.into(), (-9098).into()]])
 }
@@ -197,6 +316,8 @@ fn every_outcome_has_its_answer() {
     test::assert_json(&respond(decided("ok")), 200, r#"{"limite":100000,"saldo":-9098}"#);
     test::assert_error(&respond(decided("limite_excedido")), 422, "a transação passaria do limite");
     test::assert_error(&respond(decided("saldo_fora_da_faixa")), 422, "o saldo sairia da faixa permitida");
+    let reused = respond(decided("chave_reutilizada"));
+    test::assert_error(&reused, 422, "a chave de idempotência já foi usada em outra transação");
     // There is no balance of a client that is not there.
     let nobody =
         test::rows(["resultado", "limite", "saldo"], [["cliente_inexistente".into(), Value::Null, Value::Null]]);

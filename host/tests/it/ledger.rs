@@ -74,6 +74,25 @@ async fn the_check_of_the_ledger_reports_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_the_ledger_reports_a_key_that_is_there_twice() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    for cliente in [1, 1, 2] {
+        node.post(&format!("/clientes/{cliente}/transacoes"), transacao(5, "c", "x")).await;
+    }
+    // Without a key, or under that of another client: nothing is wrong.
+    database.execute("UPDATE rinha.transacoes SET chave = 'c:a' WHERE seq = 1").await;
+    database.assert_ledger_holds().await;
+    database
+        .execute(
+            "ALTER TABLE rinha.transacoes DROP CONSTRAINT chave_uma_vez;
+             UPDATE rinha.transacoes SET chave = 'c:a'",
+        )
+        .await;
+    assert_eq!(database.violations().await, ["key twice 1 2 chave 'c:a' is that of seq 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
     let database = TestDatabase::new().await;
     // The rights on a database itself are not copied with its template.
@@ -104,14 +123,16 @@ async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
 async fn a_business_answer_is_never_an_exception() {
     let database = TestDatabase::new().await;
     let service = database.service().await;
-    for (cliente, valor, tipo, resultado) in [
-        (1, 1i64, "c", "ok"),
-        (1, 100_002, "d", "limite_excedido"),
-        (6, 1, "c", "cliente_inexistente"),
-        (1, (1i64 << 53) - 1, "c", "saldo_fora_da_faixa"),
+    for (cliente, valor, tipo, chave, resultado) in [
+        (1, 1i64, "c", Some("c:a"), "ok"),
+        (1, 1, "c", Some("c:a"), "ok"),
+        (1, 2, "c", Some("c:a"), "chave_reutilizada"),
+        (1, 100_002, "d", None, "limite_excedido"),
+        (6, 1, "c", Some("c:a"), "cliente_inexistente"),
+        (1, (1i64 << 53) - 1, "c", None, "saldo_fora_da_faixa"),
     ] {
-        let sql = "SELECT resultado FROM realizar_transacao($1, $2, $3, 'x')";
-        let row = service.query_one(sql, &[&cliente, &valor, &tipo]).await.unwrap();
+        let sql = "SELECT resultado FROM realizar_transacao($1, $2, $3, 'x', $4)";
+        let row = service.query_one(sql, &[&cliente, &valor, &tipo, &chave]).await.unwrap();
         assert_eq!(row.get::<_, &str>(0), resultado);
     }
     database.assert_ledger_holds().await;

@@ -13,6 +13,7 @@ mod fixture;
 mod guest;
 mod handlers;
 mod harness;
+mod idempotency;
 mod ledger;
 mod listener;
 mod operator;

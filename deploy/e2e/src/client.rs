@@ -1,0 +1,262 @@
+//! One client's connection to the stack: HTTP/1.1 over TCP or a unix socket. It sends exactly once what it is told to
+//! send: whether to try again is decided by `load`, which has it on record.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::history::Answer;
+use crate::plan::Transacao;
+
+/// Longer than any ladder of timeouts in front of it: a client of the test gives up last, so that what it does not know
+/// was decided by the stack.
+pub const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Where the stack is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// `http://host:port`
+    Tcp(String),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl FromStr for Base {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.into()));
+        }
+        let Some(authority) = text.strip_prefix("http://") else { bail!("`{text}` is neither http:// nor unix:") };
+        let authority = authority.trim_end_matches('/');
+        Ok(Self::Tcp(if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") }))
+    }
+}
+
+/// An extrato as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Extrato {
+    /// The balance.
+    pub saldo: Saldo,
+    /// Newest first, ten at most.
+    pub ultimas_transacoes: Vec<Ultima>,
+}
+
+/// The balance in an extrato.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Saldo {
+    /// In cents.
+    pub total: i64,
+    /// In cents, not negative.
+    pub limite: i64,
+}
+
+/// A transaction in an extrato.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Ultima {
+    /// In cents.
+    pub valor: i64,
+    /// "c" or "d".
+    pub tipo: String,
+    /// As it was sent.
+    pub descricao: String,
+    /// RFC 3339 with microseconds, in UTC.
+    pub realizada_em: String,
+}
+
+/// What a 200 to a transaction says.
+#[derive(Deserialize)]
+struct Balance {
+    limite: i64,
+    saldo: i64,
+}
+
+/// How a client treats its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// One for each request, as the contest's load does.
+    Never,
+    /// One for as long as it lasts.
+    Always,
+}
+
+/// A client.
+pub struct Client {
+    base: Base,
+    reuse: Reuse,
+    idle: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Client {
+    /// A client that is not connected yet.
+    #[must_use]
+    pub fn new(base: Base, reuse: Reuse) -> Self {
+        Self { base, reuse, idle: None }
+    }
+
+    /// Sends a transaction and waits for its answer.
+    pub async fn transacao(&mut self, transacao: &Transacao) -> Answer {
+        match self.exchange(request(transacao)).await {
+            Ok((200, body)) => match serde_json::from_slice::<Balance>(&body) {
+                Ok(Balance { limite, saldo }) => Answer::Ok { limite, saldo },
+                Err(error) => Answer::Unexpected(format!("200 with {error}: {}", String::from_utf8_lossy(&body))),
+            },
+            Ok((422, _)) => Answer::Refused,
+            Ok((status @ 500.., body)) => Answer::Failed(format!("{status} {}", String::from_utf8_lossy(&body))),
+            Ok((status, body)) => Answer::Unexpected(format!("{status} {}", String::from_utf8_lossy(&body))),
+            Err(error) => Answer::Failed(format!("{error:#}")),
+        }
+    }
+
+    /// Asks for an extrato.
+    ///
+    /// # Errors
+    /// Whatever was not a 200 with an extrato in it.
+    pub async fn extrato(&mut self, cliente: i32) -> anyhow::Result<Extrato> {
+        let (status, body) =
+            self.exchange(build(Method::GET, &format!("/clientes/{cliente}/extrato"), None, "")).await?;
+        if status != 200 {
+            bail!("{status} {}", String::from_utf8_lossy(&body));
+        }
+        serde_json::from_slice(&body).with_context(|| format!("no extrato: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Sends a transaction on a connection of its own and closes it at once.
+    ///
+    /// # Errors
+    /// When it could not even be sent whole; part of it may have been.
+    pub async fn leave(&self, transacao: &Transacao) -> anyhow::Result<()> {
+        let body = body(transacao);
+        let key = transacao.key.as_ref().map(|key| format!("Idempotency-Key: {}\r\n", key.header()));
+        let request = format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{body}",
+            path(transacao),
+            self.host(),
+            body.len(),
+            key.unwrap_or_default(),
+        );
+        timeout(ANSWER_MAX, async {
+            match &self.base {
+                Base::Tcp(address) => TcpStream::connect(address).await?.write_all(request.as_bytes()).await,
+                Base::Unix(path) => UnixStream::connect(path).await?.write_all(request.as_bytes()).await,
+            }
+        })
+        .await??;
+        Ok(())
+    }
+
+    fn host(&self) -> &str {
+        match &self.base {
+            Base::Tcp(address) => address,
+            Base::Unix(_) => "localhost",
+        }
+    }
+
+    async fn exchange(&mut self, request: anyhow::Result<Request<Full<Bytes>>>) -> anyhow::Result<(u16, Bytes)> {
+        let mut request = request?;
+        request.headers_mut().insert(hyper::header::HOST, self.host().parse()?);
+        if self.reuse == Reuse::Never {
+            request.headers_mut().insert(hyper::header::CONNECTION, "close".parse()?);
+        }
+        timeout(ANSWER_MAX, self.send(request)).await.with_context(|| format!("no answer in {ANSWER_MAX:?}"))?
+    }
+
+    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
+        let mut sender = match self.idle.take() {
+            Some(sender) if !sender.is_closed() => sender,
+            _ => self.connect().await?,
+        };
+        let response = loop {
+            match sender.try_send_request(request).await {
+                Ok(response) => break response,
+                // The connection was closed while it was idle, and not a byte of this was written.
+                Err(mut error) if error.message().is_some() && self.reuse == Reuse::Always => {
+                    let Some(unsent) = error.take_message() else { bail!(error.into_error()) };
+                    request = unsent;
+                    sender = self.connect().await?;
+                }
+                Err(error) => return Err(error.into_error()).context("no answer"),
+            }
+        };
+        let status = response.status().as_u16();
+        let closes = response.headers().get(hyper::header::CONNECTION).is_some_and(|value| value == "close");
+        let body = response.into_body().collect().await.context("the answer was cut off")?.to_bytes();
+        if self.reuse == Reuse::Always && !closes {
+            self.idle = Some(sender);
+        }
+        Ok((status, body))
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        match &self.base {
+            Base::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.context("cannot connect")?;
+                // A request is one small write; Nagle would hold it back.
+                stream.set_nodelay(true)?;
+                handshake(stream).await
+            }
+            Base::Unix(path) => handshake(UnixStream::connect(path).await.context("cannot connect")?).await,
+        }
+    }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Its error is also that of the request in flight.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn path(transacao: &Transacao) -> String {
+    format!("/clientes/{}/transacoes", transacao.cliente)
+}
+
+fn body(transacao: &Transacao) -> String {
+    let Transacao { valor, tipo, descricao, .. } = transacao;
+    serde_json::json!({"valor": valor, "tipo": tipo, "descricao": descricao}).to_string()
+}
+
+fn request(transacao: &Transacao) -> anyhow::Result<Request<Full<Bytes>>> {
+    let key = transacao.key.as_ref().map(|key| key.header());
+    build(Method::POST, &path(transacao), key.as_deref(), body(transacao))
+}
+
+fn build(
+    method: Method,
+    path: &str,
+    key: Option<&str>,
+    body: impl Into<Bytes>,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    Ok(request.header("content-type", "application/json").body(Full::new(body.into()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_base_are_read() {
+        assert_eq!("http://localhost:9999/".parse::<Base>().unwrap(), Base::Tcp("localhost:9999".to_owned()));
+        assert_eq!("http://nginx".parse::<Base>().unwrap(), Base::Tcp("nginx:80".to_owned()));
+        assert_eq!("unix:/tmp/x".parse::<Base>().unwrap(), Base::Unix("/tmp/x".into()));
+        assert!("https://localhost".parse::<Base>().is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! A node as a process of its own, on unix sockets in a folder.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use galo::report::NodeReport;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use crate::postgres::GALO;
+
+/// How long a test waits for something to happen before it says that it did not.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that gives no event.
+pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A node, and how to start it again.
+pub struct Node {
+    name: String,
+    folder: PathBuf,
+    handlers: PathBuf,
+    database_url: String,
+    child: Child,
+}
+
+impl Node {
+    /// Starts it; it is ready when this returns.
+    pub async fn start(name: &str, folder: &Path, handlers: &Path, database_url: &str) -> Self {
+        let child = spawn(name, folder, handlers, database_url);
+        let node = Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            handlers: handlers.to_owned(),
+            database_url: database_url.to_owned(),
+            child,
+        };
+        node.until_ready().await;
+        node
+    }
+
+    /// Where it answers.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.folder, &self.name)
+    }
+
+    /// Kills it, so that it has no time for anything.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        assert_eq!(self.child.wait().await.unwrap().signal(), Some(9), "{} was to be killed", self.name);
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(status.success(), "the drain of {} was not graceful: {status}", self.name);
+    }
+
+    /// Starts it again after its end; it is ready when this returns.
+    pub async fn restart(&mut self) {
+        self.child = spawn(&self.name, &self.folder, &self.handlers, &self.database_url);
+        self.until_ready().await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// What its admin address says of its handlers.
+    pub async fn report(&self) -> NodeReport {
+        let answer = self.admin("/handlers").await.unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    async fn until_ready(&self) {
+        let begun = Instant::now();
+        while !self.admin("/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            assert!(begun.elapsed() < PATIENCE, "{} is not ready", self.name);
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn admin(&self, path: &str) -> Option<String> {
+        let mut stream = UnixStream::connect(admin(&self.folder, &self.name)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+}
+
+fn socket(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.sock"))
+}
+
+fn admin(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.admin"))
+}
+
+fn spawn(name: &str, folder: &Path, handlers: &Path, database_url: &str) -> Child {
+    let mut command = Command::new(GALO);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("GALO_") {
+            command.env_remove(variable);
+        }
+    }
+    let log = File::options().append(true).create(true).open(folder.join(format!("{name}.log"))).unwrap();
+    let cache = folder.join("cache");
+    fs::create_dir_all(&cache).unwrap();
+    command
+        .arg("serve")
+        .arg("--handlers")
+        .arg(handlers)
+        .arg("--listen")
+        .arg(format!("unix:{}", socket(folder, name).display()))
+        .arg("--admin")
+        .arg(format!("unix:{}", admin(folder, name).display()))
+        .arg("--cache")
+        .arg(cache)
+        .env("DATABASE_URL", database_url)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,167 @@
+//! The databases: of a cluster that all tests share, or of a durable one that a test may kill. A node reaches either
+//! through a door, a folder of its own whose socket leads to where Postgres is at the moment.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use galo::build::Checkout;
+use galo::config::Secret;
+use galo::database::{self, Target};
+use galo::dev::SERVICE_ROLE;
+use galo::postgres::{Cluster, Data, SUPERUSER};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+/// The program under test.
+pub const GALO: &str = env!("CARGO_BIN_EXE_galo");
+
+/// What Postgres calls its socket.
+pub const SOCKET: &str = ".s.PGSQL.5432";
+
+pub fn checkout() -> Checkout {
+    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+async fn start(data: Data) -> Cluster {
+    tokio::task::spawn_blocking(|| Cluster::start(Path::new(GALO), data).unwrap()).await.unwrap()
+}
+
+/// A database with the project's schema.
+pub struct Database {
+    name: String,
+    /// The socket of its cluster, now.
+    socket: PathBuf,
+    /// Where nodes look for it.
+    door: TempDir,
+}
+
+impl Database {
+    /// One of the shared cluster, which is not durable. The guard of the cluster deletes it when this process ends.
+    pub async fn shared() -> Self {
+        static CLUSTER: OnceCell<Mutex<Cluster>> = OnceCell::const_new();
+        let cluster = CLUSTER.get_or_init(|| async { Mutex::new(start(Data::Throwaway).await) }).await;
+        let socket = cluster.lock().unwrap().socket.clone();
+        Self::create(socket).await
+    }
+
+    async fn create(socket: PathBuf) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let door = tempfile::tempdir().unwrap();
+        let database = Self { name, socket, door };
+        database.lead();
+        database::create(&target(&database.url(&database.socket, SUPERUSER, "postgres")), &database.name)
+            .await
+            .unwrap();
+        database::apply(&target(&database.owner_url()), &checkout().sql()).await.unwrap();
+        database
+    }
+
+    fn url(&self, folder: &Path, user: &str, database: &str) -> String {
+        format!("host={} user={user} dbname={database}", folder.display())
+    }
+
+    /// As the superuser sees it, past the door.
+    pub fn owner_url(&self) -> String {
+        self.url(&self.socket, SUPERUSER, &self.name)
+    }
+
+    /// As a node sees it.
+    pub fn service_url(&self) -> String {
+        self.url(self.door.path(), SERVICE_ROLE, &self.name)
+    }
+
+    /// The socket of Postgres itself.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.join(SOCKET)
+    }
+
+    /// The socket that nodes connect to.
+    pub fn door(&self) -> PathBuf {
+        self.door.path().join(SOCKET)
+    }
+
+    /// Has the door lead to Postgres, where it is now.
+    fn lead(&self) {
+        let link = self.door.path().join("next");
+        symlink(self.socket(), &link).unwrap();
+        fs::rename(link, self.door()).unwrap();
+    }
+
+    /// Runs SQL as the superuser.
+    pub async fn execute(&self, sql: &str) {
+        self.owner().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// How many transactions there are, by what their clientes say.
+    pub async fn recorded(&self) -> i64 {
+        let sql = "SELECT sum(seq)::bigint FROM rinha.clientes";
+        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn owner(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.owner_url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+}
+
+fn target(url: &str) -> Target {
+    Target::parse(&Secret::new(url)).unwrap()
+}
+
+/// A durable cluster that can be killed.
+pub struct Durable {
+    /// None while it is dead.
+    cluster: Option<Cluster>,
+    data: TempDir,
+}
+
+impl Durable {
+    /// A new one, with a database in it.
+    pub async fn start() -> (Self, Database) {
+        let data = tempfile::tempdir().unwrap();
+        let cluster = start(Data::Lasting(data.path().to_owned())).await;
+        let database = Database::create(cluster.socket.clone()).await;
+        (Self { cluster: Some(cluster), data }, database)
+    }
+
+    /// SIGKILL to every process of it, as when its container or its machine goes. The postmaster first, so that nobody
+    /// makes new ones.
+    pub fn kill(&mut self) {
+        let file = self.data.path().join("data/postmaster.pid");
+        let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();
+        let backends = children(postmaster);
+        for pid in [postmaster].into_iter().chain(backends) {
+            // A backend may have ended by itself when the postmaster was gone.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        self.cluster.take().unwrap().stop();
+    }
+
+    /// Starts it again on what is on the disk; it takes connections when this returns.
+    pub async fn restart(&mut self, database: &mut Database) {
+        let cluster = start(Data::Lasting(self.data.path().to_owned())).await;
+        database.socket = cluster.socket.clone();
+        database.lead();
+        self.cluster = Some(cluster);
+    }
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |pid: &i32| {
+        // `pid (name) state parent ...`; the name may hold anything.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(1));
+        after_name.flatten().is_some_and(|found| found == parent.to_string())
+    };
+    pids.filter(is_child).collect()
+}

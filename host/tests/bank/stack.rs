@@ -1,0 +1,168 @@
+//! The stack under test, and one run of the bank test against it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use galo::build::{self, Cancel, Profile};
+use galo_e2e::client::Base;
+use galo_e2e::history::{History, Outcome};
+use galo_e2e::ledger::Ledger;
+use galo_e2e::load::Load;
+use galo_e2e::plan::Mix;
+use galo_e2e::proof::{Law, Violation, prove};
+use tempfile::TempDir;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::nginx::Nginx;
+use crate::node::{LOOK_EVERY, Node, PATIENCE};
+use crate::postgres::{Database, checkout};
+use crate::swap::Swaps;
+
+/// Enough that both nodes always have something in flight, and few enough that two cores keep up in a debug build.
+const CLIENTS: u32 = 16;
+
+/// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
+const WARM_TRANSACTIONS: i64 = 100;
+
+/// Lines of each log that are shown when a test fails.
+const LOG_TAIL_LINES: usize = 15;
+
+/// The handlers of the checkout, built once.
+fn handlers() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        build::handlers(&checkout(), Profile::Release, folder.path(), &Cancel::default()).unwrap();
+        folder
+    });
+    folder.path()
+}
+
+/// What all requests of a run are made from. The variable is not called GALO_*: those are read by `galo`, which refuses
+/// what it does not know.
+fn seed() -> u64 {
+    std::env::var("BANK_SEED").map_or(1, |text| text.parse().unwrap())
+}
+
+/// Runs a test to its end.
+pub fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test);
+}
+
+/// Nodes, and nginx before them unless the nodes are spoken to directly.
+pub struct Stack {
+    pub database: Database,
+    pub nodes: Vec<Node>,
+    pub nginx: Option<Nginx>,
+    handlers: PathBuf,
+    folder: TempDir,
+}
+
+impl Stack {
+    /// Two nodes behind nginx.
+    pub async fn start(database: Database) -> Self {
+        let mut stack = Self::nodes(database, &["node-1", "node-2"]).await;
+        let sockets: Vec<_> = stack.nodes.iter().map(Node::socket).collect();
+        stack.nginx = Some(Nginx::start(stack.folder.path(), &sockets).await);
+        stack
+    }
+
+    /// One node that clients speak to directly.
+    pub async fn direct(database: Database) -> Self {
+        Self::nodes(database, &["node-1"]).await
+    }
+
+    async fn nodes(database: Database, names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let handlers = folder.path().join("handlers");
+        copy(self::handlers(), &handlers);
+        let mut nodes = Vec::new();
+        for name in names {
+            nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url()).await);
+        }
+        Self { database, nodes, nginx: None, handlers, folder }
+    }
+
+    fn base(&self) -> Base {
+        Base::Unix(self.nginx.as_ref().map_or_else(|| self.nodes[0].socket(), |nginx| nginx.socket.clone()))
+    }
+
+    /// Loads the stack, has `fault` happen while handlers are swapped, lets it recover, and returns the record and what
+    /// is wrong with the ledger.
+    pub async fn run(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, Instant)) -> (History, Vec<Violation>) {
+        let before = Ledger::read(&self.database.owner_url()).await.unwrap();
+        let seed = seed();
+        let running = Load { mix, ..Load::new(self.base(), CLIENTS, seed) }.start(&before);
+        let begun = Instant::from_std(running.begun());
+        let swaps = Swaps::start(&self.handlers);
+        self.until_recorded(WARM_TRANSACTIONS).await;
+        fault(self, begun).await;
+        self.until_recorded(WARM_TRANSACTIONS).await;
+        swaps.stop(&self.nodes).await;
+        let history = running.stop().await.unwrap();
+        let ledger = Ledger::read_quiet(&self.database.owner_url()).await.unwrap();
+        println!("seed {seed}, {:?}: {}", begun.elapsed(), history.summary());
+        let violations = prove(&history, &before, &ledger);
+        (history, violations)
+    }
+
+    /// As [`Self::run`], and nothing may be wrong.
+    pub async fn proved(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, Instant)) -> History {
+        let (history, violations) = self.run(mix, fault).await;
+        assert!(violations.is_empty(), "{}", shown(&violations));
+        assert!(history.count(Outcome::Ok) > 0);
+        history
+    }
+
+    /// A short run without a fault, and the laws that it breaks, each once.
+    pub async fn laws_broken(&mut self) -> Vec<Law> {
+        let (_, violations) = self.run(Mix::default(), async |_, _| sleep(Duration::from_millis(800)).await).await;
+        let mut laws: Vec<_> = violations.iter().map(|violation| violation.law).collect();
+        laws.sort();
+        laws.dedup();
+        laws
+    }
+
+    /// Waits until so many more transactions are in the ledger.
+    pub async fn until_recorded(&self, more: i64) {
+        let begun = Instant::now();
+        let wanted = self.database.recorded().await + more;
+        while self.database.recorded().await < wanted {
+            assert!(begun.elapsed() < PATIENCE, "there are not {more} transactions more");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for log in ["node-1.log", "node-2.log", "nginx.log"] {
+            let text = fs::read_to_string(self.folder.path().join(log)).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            eprintln!("--- {log}\n{}", lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n"));
+        }
+    }
+}
+
+/// The first of many, a line each.
+pub fn shown(violations: &[Violation]) -> String {
+    let lines: Vec<_> = violations.iter().take(10).map(ToString::to_string).collect();
+    format!("{} violations:\n{}", violations.len(), lines.join("\n"))
+}
+
+/// Copies a folder of handlers with what is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
