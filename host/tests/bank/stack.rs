@@ -33,7 +33,7 @@ fn handlers() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        build::handlers(&checkout(), Profile::Release, folder.path(), &Cancel::default()).unwrap();
+        build::handlers(&checkout(), Profile::Release, &Cancel::default()).unwrap().put(folder.path()).unwrap();
         folder
     });
     folder.path()
