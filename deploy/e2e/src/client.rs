@@ -23,6 +23,10 @@ use crate::plan::Transacao;
 /// was decided by the stack.
 pub const ANSWER_MAX: Duration = Duration::from_secs(20);
 
+/// Why a request failed that was on its way while a connection that had served others before was closed. Whoever keeps
+/// connections has to expect it (RFC 9112, 9.3.1), so it is told apart from what the stack has to answer for.
+pub const KEPT_CONNECTION_CLOSED: &str = "a kept connection was closed";
+
 /// Where the stack is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
@@ -173,23 +177,22 @@ impl Client {
         timeout(ANSWER_MAX, self.send(request)).await.with_context(|| format!("no answer in {ANSWER_MAX:?}"))?
     }
 
-    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
-        let mut sender = match self.idle.take() {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => self.connect().await?,
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
+        let idle = self.idle.take().filter(|sender| !sender.is_closed());
+        let mut kept = idle.is_some();
+        let mut sender = match idle {
+            Some(sender) => sender,
+            None => self.connect().await?,
         };
-        let response = loop {
-            match sender.try_send_request(request).await {
-                Ok(response) => break response,
-                // The connection was closed while it was idle, and not a byte of this was written.
-                Err(mut error) if error.message().is_some() && self.reuse == Reuse::Always => {
-                    let Some(unsent) = error.take_message() else { bail!(error.into_error()) };
-                    request = unsent;
-                    sender = self.connect().await?;
-                }
-                Err(error) => return Err(error.into_error()).context("no answer"),
-            }
-        };
+        let mut answered = sender.try_send_request(request).await;
+        // It was closed while it was idle, and not a byte of this was written: that is no second try.
+        if kept && let Some(unsent) = answered.as_mut().err().and_then(|error| error.take_message()) {
+            kept = false;
+            sender = self.connect().await?;
+            answered = sender.try_send_request(unsent).await;
+        }
+        let why = if kept { KEPT_CONNECTION_CLOSED } else { "no answer" };
+        let response = answered.map_err(|error| error.into_error()).context(why)?;
         let status = response.status().as_u16();
         let closes = response.headers().get(hyper::header::CONNECTION).is_some_and(|value| value == "close");
         let body = response.into_body().collect().await.context("the answer was cut off")?.to_bytes();
