@@ -37,6 +37,7 @@ impl Copy {
             "handlers",
             "wit",
             "sql",
+            "deploy",
         ] {
             let copied = Command::new("cp").arg("-r").arg(root.join(name)).arg(folder.path()).status().unwrap();
             assert!(copied.success());
