@@ -88,15 +88,16 @@ async fn too_large(body: &mut hyper::body::Incoming, bytes_max: usize) -> Failur
     Failure::BodyTooLarge { bytes_max }
 }
 
-/// The headers a handler may see, in the order of its manifest. Bytes that are no UTF-8 are shown as U+FFFD.
+/// The headers a handler may see, in the order of its manifest. A value that is no UTF-8 has `?` for each byte beyond
+/// ASCII: a replacement of three bytes would let a client treble what the guest must hold.
 fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> Vec<Field> {
     let fields = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
-    fields
-        .map(|(name, value)| Field {
-            name: name.as_str().to_owned(),
-            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        })
-        .collect()
+    fields.map(|(name, value)| Field { name: name.as_str().to_owned(), value: text(value.as_bytes()) }).collect()
+}
+
+fn text(value: &[u8]) -> String {
+    let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
+    std::str::from_utf8(value).map_or_else(|_| value.iter().map(ascii).collect(), str::to_owned)
 }
 
 /// Turns what a guest handed back into a response.

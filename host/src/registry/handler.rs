@@ -105,7 +105,7 @@ impl Handler {
     }
 
     /// Puts a component live as the next generation, and returns it. The one it replaces stays, to go back to; or, when
-    /// that was on probation itself, the one before it: two quick deployments must not cost the last one that was proved.
+    /// that was on probation itself, the one before it: two quick deployments must not cost the last that was proved.
     pub fn swap(&self, component: Component) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();

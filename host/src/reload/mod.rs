@@ -6,6 +6,7 @@
 //! the node lives.
 
 mod component;
+mod order;
 mod retry;
 mod stamp;
 mod table;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use super::order::Order;
 use super::same_terms;
-use super::verify::{Haste, Workbench, read, refit, refit_previous};
+use super::verify::{Haste, Workbench};
 use crate::database::{Database, Procedure, Unusable};
-use crate::guest::Digest;
-use crate::manifest::{Entry, Manifest, Mistake, Refused};
+use crate::manifest::{Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
 use crate::request::Node;
@@ -126,7 +126,18 @@ async fn build(
                 Vec::new()
             })
         }
-        Haste::Aside => one_by_one(bench, orders, &mut mistakes).await,
+        Haste::Aside => {
+            let mut made = Vec::with_capacity(orders.len());
+            // Each with the time that one may take.
+            for order in orders {
+                let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+                match bench.run(haste, move |bench| order.carry_out(bench)).await {
+                    Ok(one) => made.push(one),
+                    Err(refusal) => mistakes.push(mistake(line, &name, refusal)),
+                }
+            }
+            made
+        }
     };
     let mut made_of = Vec::new();
     for (order, lineage) in made {
@@ -138,8 +149,7 @@ async fn build(
                 made_of.extend(before);
             }
             Err(refusal) => {
-                let text = format!("{}: {}", entry.name, refusal.message);
-                mistakes.push(Mistake { outside: refusal.passing, ..Mistake::new(Some(entry.line), text) });
+                mistakes.push(mistake(Some(entry.line), &entry.name, refusal));
             }
         }
     }
@@ -158,72 +168,8 @@ struct Built {
     made_of: Vec<(Arc<Handler>, Arc<Lineage>)>,
 }
 
-/// Each with the time that one may take.
-async fn one_by_one(
-    bench: &Workbench,
-    orders: Vec<Order>,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<(Order, Result<Lineage, Refusal>)> {
-    let mut made = Vec::with_capacity(orders.len());
-    for order in orders {
-        let (line, name) = (Some(order.entry.line), order.entry.name.clone());
-        match bench.run(Haste::Aside, move |bench| order.carry_out(bench)).await {
-            Ok(one) => made.push(one),
-            Err(refusal) => {
-                let text = format!("{name}: {}", refusal.message);
-                mistakes.push(Mistake { outside: refusal.passing, ..Mistake::new(line, text) });
-            }
-        }
-    }
-    made
-}
-
-/// A handler to be made.
-struct Order {
-    index: usize,
-    entry: Entry,
-    procedures: Vec<Arc<Procedure>>,
-    before: Option<(Arc<Handler>, Arc<Lineage>)>,
-}
-
-impl Order {
-    fn carry_out(self, bench: &Workbench) -> (Self, Result<Lineage, Refusal>) {
-        let lineage = match &self.before {
-            None => read(&self.entry)
-                .and_then(|bytes| bench.prove(&self.entry, &self.procedures, &bytes))
-                .map(|proved| Lineage::first(proved.component)),
-            Some((before, lineage)) => self.again(bench, before, lineage),
-        };
-        (self, lineage)
-    }
-
-    /// A handler whose terms changed. The file may hold the component they were changed for; else what serves must be
-    /// good under them.
-    fn again(&self, bench: &Workbench, before: &Handler, lineage: &Lineage) -> Result<Lineage, Refusal> {
-        let known = |digest: Digest| {
-            let back = lineage.rolled_back.as_ref().map(|back| back.digest);
-            digest == lineage.current.component.compiled.digest || back == Some(digest)
-        };
-        let moved = before.entry.component != self.entry.component;
-        let candidate = read(&self.entry).and_then(|bytes| match known(Digest::of(&bytes)) {
-            true => Ok(None),
-            false => bench.prove(&self.entry, &self.procedures, &bytes).map(Some),
-        });
-        match candidate {
-            Ok(Some(proved)) => {
-                let previous = before.proved(lineage);
-                let refitted = refit_previous(&previous.component.compiled, &self.entry);
-                return Ok(lineage.succeeded_by(proved.component, refitted.map(|component| (&**previous, component))));
-            }
-            // It was pointed to, so it is meant.
-            Err(refusal) if moved => return Err(refusal),
-            _ => {}
-        }
-        let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures)?;
-        let previous = lineage.previous.as_ref();
-        let previous = previous.and_then(|previous| refit_previous(&previous.component.compiled, &self.entry));
-        Ok(lineage.refitted(current, previous))
-    }
+fn mistake(line: Option<usize>, handler: &str, refusal: Refusal) -> Mistake {
+    Mistake { outside: refusal.passing, ..Mistake::new(line, format!("{handler}: {}", refusal.message)) }
 }
 
 /// Looks every granted procedure up, once.

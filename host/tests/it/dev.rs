@@ -103,7 +103,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     let mut program = dev(&copy, &[], None);
     assert_eq!(credit(&program).await.json()["saldo"], 30);
     // A second one on the same checkout is refused, and the first goes on.
-    let mut command = copy.galo();
+    let mut command = copy.galo_beside();
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let mut second = Program::start(command);
     assert!(!second.wait().success());
@@ -281,7 +281,7 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
         std::fs::write(path, text.replace("/extrato", "/conta")).unwrap();
     }
     std::fs::write(dev.copy.path("handlers/galo.toml"), manifest.replace("{id}/extrato", "{id}/conta")).unwrap();
-    dev.program.wait_for("extrato: serves under what the manifest says now");
+    dev.program.wait_for("extrato: serves under what the manifest and the database say now");
     assert_eq!(dev.get("/clientes/1/conta").status, 200);
     assert_eq!(dev.get("/clientes/1/extrato").status, 404);
     assert!(!dev.program.log().contains("REFUSED"), "{}", dev.program.log());

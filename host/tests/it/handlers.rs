@@ -63,17 +63,36 @@ impl Copy {
         std::fs::write(path, changed).unwrap();
     }
 
-    /// `galo`, run in the copy.
+    /// `galo`, run in the copy. To be built by the holder of the turn: Cargo takes a component for fresh that another
+    /// copy has written meanwhile, so each is built anew.
     pub fn galo(&self) -> Command {
+        self.touch();
+        self.galo_beside()
+    }
+
+    /// The same beside one that runs in the copy, whose sources are left alone.
+    pub fn galo_beside(&self) -> Command {
         let mut command = galo();
         command.current_dir(&self.checkout.root).env("CARGO_TARGET_DIR", target());
         command
+    }
+
+    /// Makes Cargo build every handler again.
+    fn touch(&self) {
+        for entry in std::fs::read_dir(self.path("handlers")).unwrap() {
+            let source = entry.unwrap().path().join("src/lib.rs");
+            if source.exists() {
+                let file = std::fs::File::options().append(true).open(source).unwrap();
+                file.set_modified(std::time::SystemTime::now()).unwrap();
+            }
+        }
     }
 
     /// Builds a handler and returns its component's bytes.
     pub fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let _turn = one_build_at_a_time();
+        self.touch();
         build::handlers(&self.checkout, profile, &Cancel::default()).unwrap().put(folder.path()).unwrap();
         std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap()
     }
