@@ -93,7 +93,7 @@ pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
 pub const BACKLOG: i32 = 1024;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
-/// Two nodes at this ceiling, each with one connection more for probes, still fit a Postgres of 200.
+/// Two nodes at this ceiling, each with two more for probes and the catalogue, still fit a Postgres of 200.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 // ---- waits -------------------------------------------------------------------------------------------------------

@@ -152,3 +152,15 @@ pub fn failed(failure: &Failure) -> Outgoing {
 pub fn close(outgoing: &mut Outgoing) {
     outgoing.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_no_longer_for_the_guest_than_it_was_for_the_client() {
+        assert_eq!(text("ção".as_bytes()), "ção");
+        assert_eq!(text(b"a\xff\xfeb"), "a??b");
+        assert_eq!(text(&[0xff; 1000]).len(), 1000);
+    }
+}
