@@ -110,7 +110,8 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// The folder above is full of things that are not ours. What Cargo and editors leave is not either.
+/// The folder above is full of things that are not ours, and so is a target folder. A file that an editor leaves beside
+/// a source costs a look, or a build that finds nothing to do.
 fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
     let inside = |path: &PathBuf| {
         let below = folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
