@@ -122,6 +122,121 @@ BEGIN
 END
 $$;
 
+-- realizar_transacao for many calls at once: every argument an array, one row of the result for each call, in their order.
+-- What comes out is what realizar_transacao would give for one call after the other, in one transaction.
+--
+-- The clients are locked first, in the order of their ids, so that two batches never wait for each other. From then on
+-- nobody else records anything for them: to do so is to update their row first. So what the ledger says of a key is
+-- final, the decisions are taken on local copies, and the ledger is written once for all calls.
+--
+-- A key that the ledger has, or that two calls share, is what only realizar_transacao knows how to answer: then each
+-- call goes through it.
+--
+-- Raises what realizar_transacao raises, for the whole batch; and for arrays of different lengths.
+--
+-- The settings have the search for the keys go through the index, whatever the planner makes of a ledger that is short.
+CREATE OR REPLACE FUNCTION public.realizar_transacoes(
+    cliente_id integer[], valor bigint[], tipo text[], descricao text[], chave text[]
+)
+RETURNS TABLE (resultado text, limite bigint, saldo bigint)
+LANGUAGE plpgsql VOLATILE ROWS 32 SECURITY DEFINER SET search_path = rinha, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    chamadas CONSTANT integer := pg_catalog.cardinality(cliente_id);
+    -- The clients, as they are and as they become.
+    ids integer[];
+    limites bigint[];
+    saldos bigint[];
+    seqs bigint[];
+    momentos timestamptz[];
+    -- The calls: what is answered, and the place in the ledger of those that are recorded.
+    resultados text[] := pg_catalog.array_fill(NULL::text, ARRAY[chamadas]);
+    limites_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
+    saldos_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
+    seqs_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
+    agora timestamptz;
+    diferenca bigint;
+    saldo_apos bigint;
+    n integer;
+BEGIN
+    IF (pg_catalog.cardinality(valor), pg_catalog.cardinality(tipo), pg_catalog.cardinality(descricao),
+        pg_catalog.cardinality(chave)) IS DISTINCT FROM (chamadas, chamadas, chamadas, chamadas) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the arrays differ in length';
+    END IF;
+
+    SELECT pg_catalog.array_agg(trancado.id), pg_catalog.array_agg(trancado.limite),
+           pg_catalog.array_agg(trancado.saldo), pg_catalog.array_agg(trancado.seq),
+           pg_catalog.array_agg(trancado.ultima_em)
+    INTO ids, limites, saldos, seqs, momentos
+    FROM (
+        SELECT c.id, c.limite, c.saldo, c.seq, c.ultima_em
+        FROM rinha.clientes AS c
+        WHERE c.id = ANY (realizar_transacoes.cliente_id)
+        ORDER BY c.id
+        FOR NO KEY UPDATE
+    ) AS trancado;
+
+    -- unnest of several arrays has no other name; pg_catalog comes first in any search_path.
+    -- A statement of its own, so that it sees what was committed while the first one waited.
+    IF EXISTS (
+        SELECT FROM unnest(realizar_transacoes.cliente_id, realizar_transacoes.chave) AS u (cliente_id, chave)
+        JOIN rinha.transacoes AS t ON t.cliente_id = u.cliente_id AND t.chave = u.chave
+    ) OR EXISTS (
+        SELECT FROM unnest(realizar_transacoes.cliente_id, realizar_transacoes.chave) AS u (cliente_id, chave)
+        WHERE u.chave IS NOT NULL
+        GROUP BY u.cliente_id, u.chave
+        HAVING pg_catalog.count(*) > 1
+    ) THEN
+        FOR i IN 1 .. chamadas LOOP
+            SELECT uma.resultado, uma.limite, uma.saldo INTO resultado, limite, saldo
+            FROM public.realizar_transacao(cliente_id[i], valor[i], tipo[i], descricao[i], chave[i]) AS uma;
+            RETURN NEXT;
+        END LOOP;
+        RETURN;
+    END IF;
+
+    agora := pg_catalog.clock_timestamp();
+    FOR i IN 1 .. chamadas LOOP
+        diferenca := CASE tipo[i] WHEN 'c' THEN valor[i] WHEN 'd' THEN -valor[i] END;
+        IF diferenca IS NULL OR valor[i] NOT BETWEEN 1 AND 9007199254740991 THEN
+            RAISE invalid_parameter_value USING MESSAGE = 'valor or tipo is out of range';
+        END IF;
+        n := pg_catalog.array_position(ids, cliente_id[i]);
+        IF n IS NULL THEN
+            resultados[i] := 'cliente_inexistente';
+            CONTINUE;
+        END IF;
+        saldo_apos := saldos[n] + diferenca;
+        limites_apos[i] := limites[n];
+        IF saldo_apos BETWEEN -limites[n] AND 9007199254740991 THEN
+            saldos[n] := saldo_apos;
+            seqs[n] := seqs[n] + 1;
+            seqs_apos[i] := seqs[n];
+            saldos_apos[i] := saldo_apos;
+            resultados[i] := 'ok';
+        ELSE
+            saldos_apos[i] := saldos[n];
+            resultados[i] := CASE tipo[i] WHEN 'd' THEN 'limite_excedido' ELSE 'saldo_fora_da_faixa' END;
+        END IF;
+    END LOOP;
+
+    INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos, chave)
+    SELECT u.cliente_id, u.seq, u.valor, u.tipo, u.descricao,
+           GREATEST(momentos[pg_catalog.array_position(ids, u.cliente_id)], agora), u.saldo_apos, u.chave
+    FROM unnest(cliente_id, seqs_apos, valor, tipo, descricao, saldos_apos, chave)
+         AS u (cliente_id, seq, valor, tipo, descricao, saldo_apos, chave)
+    WHERE u.seq IS NOT NULL;
+
+    UPDATE rinha.clientes AS c
+    SET saldo = u.saldo, seq = u.seq, ultima_em = GREATEST(c.ultima_em, agora)
+    FROM unnest(ids, saldos, seqs) AS u (id, saldo, seq)
+    WHERE c.id = u.id AND c.seq <> u.seq;
+
+    RETURN QUERY SELECT * FROM unnest(resultados, limites_apos, saldos_apos);
+END
+$$;
+
 -- A client's balance and its last ten transactions, newest first, all of one moment.
 --
 -- No row when there is no such client; one row, with nulls from valor on, when it has no transaction.
@@ -171,6 +286,7 @@ $$;
 
 -- A new function may be executed by everyone, which with its owner's rights is too many.
 REVOKE ALL ON FUNCTION public.realizar_transacao(integer, bigint, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.extrato(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.cliente_existe(integer) FROM PUBLIC;
 

@@ -8,7 +8,7 @@ use std::fmt;
 use http::StatusCode;
 
 /// Why a request did not get the answer of its handler.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// No route has this path.
     #[error("no such path")]
@@ -34,7 +34,7 @@ pub enum Failure {
         /// hyper's word for it.
         cause: String,
     },
-    /// More requests in flight than the node admits.
+    /// More requests in flight than the node admits, or more calls waiting than a batch form takes.
     #[error("too many requests in flight")]
     Shed,
     /// The database could not be asked, or its answer did not come. What was sent is either wholly recorded or not

@@ -20,6 +20,14 @@ pub const ARGUMENTS_MAX: usize = 64;
 /// Bytes of all values a procedure may return to one call; a row of an extrato is about 100.
 pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Calls in one statement of a batch form. Three quarters of what a batch of 64 takes is the work of its calls; more of
+/// them would only keep the clients' rows locked for longer.
+pub const BATCH_CALLS_MAX: usize = 64;
+/// Bytes of their arguments; a transaction has 150. What goes over it goes with the next statement.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Calls that wait for one batch form. Requests in flight are fewer; these are also calls whose clients have gone.
+pub const LANE_CALLS_MAX: usize = 1024;
+
 // ---- one guest call ----------------------------------------------------------------------------------------------
 
 /// Linear memory a guest may have. Ours take 64 KiB, one built with std takes 1.1 MiB untuned.
@@ -237,4 +245,5 @@ const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ACQUIRE_TIMEOUT.as_millis())
 const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);

@@ -3,7 +3,7 @@
 //!
 //! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,14 +40,23 @@ pub struct Entry {
     pub route: Route,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
-    /// The procedures it may call, by the names it calls them.
-    pub procedures: Vec<String>,
+    /// The procedures it may call.
+    pub procedures: Vec<GrantedProcedure>,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
     /// What a call of it may cost.
     pub limits: HandlerLimits,
     /// The line of its `[[handler]]`, from 1.
     pub line: usize,
+}
+
+/// A procedure that a handler may call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GrantedProcedure {
+    /// The name it calls it by.
+    pub name: String,
+    /// The procedure that carries many of its calls out at once, where there is one.
+    pub batch: Option<String>,
 }
 
 /// Reads and parses the manifest of a handlers folder.
@@ -118,6 +127,8 @@ struct Table {
     #[serde(default)]
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
+    batch: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
     wasi: bool,
     #[serde(default)]
     limits: LimitsTable,
@@ -155,16 +166,24 @@ impl Table {
             parsed.ok()
         });
         let headers = headers.collect();
-        for procedure in self.procedures.iter().filter(|procedure| procedure.get_ref().is_empty()) {
-            mistake(procedure.span().start, "a procedure has a name".to_owned());
+        for name in self.procedures.iter().chain(self.batch.values()).filter(|name| name.get_ref().is_empty()) {
+            mistake(name.span().start, "a procedure has a name".to_owned());
         }
+        for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {
+            let text = format!("`{}` has a batch form, and is not among the procedures", batched.get_ref());
+            mistake(batched.span().start, text);
+        }
+        let granted = |name: &Spanned<String>| GrantedProcedure {
+            name: name.get_ref().clone(),
+            batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
+        };
         Entry {
             name: name.clone(),
             folder: folder.to_owned(),
             component: folder.join(&self.component),
             route,
             headers,
-            procedures: self.procedures.iter().map(|procedure| procedure.get_ref().clone()).collect(),
+            procedures: self.procedures.iter().map(granted).collect(),
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
             line,
@@ -281,7 +300,8 @@ name = "transacoes"
 component = "transacoes.wasm"
 route = "POST /clientes/{id}/transacoes"
 headers = ["Idempotency-Key"]
-procedures = ["realizar_transacao"]
+procedures = ["realizar_transacao", "cliente_existe"]
+batch = { realizar_transacao = "realizar_transacoes" }
 limits = { deadline_ms = 20 }
 "#;
 
@@ -298,6 +318,9 @@ limits = { deadline_ms = 20 }
         assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
         assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
         assert!(!entry.wasi);
+        let granted = entry.procedures.iter().map(|granted| (granted.name.as_str(), granted.batch.as_deref()));
+        let expected = [("realizar_transacao", Some("realizar_transacoes")), ("cliente_existe", None)];
+        assert_eq!(granted.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -307,9 +330,11 @@ limits = { deadline_ms = 20 }
             ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
             ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
-            ("20", "0", "h/galo.toml:8: deadline_ms = 0: 1 to 2000 are allowed"),
-            ("20", "\"x\"", "h/galo.toml:8: invalid type: string \"x\""),
-            ("20 }", "20", "h/galo.toml:8:"),
+            ("{ realizar_transacao", "{ outra", "h/galo.toml:8: `outra` has a batch form, and is not among the"),
+            ("realizar_transacoes", "", "h/galo.toml:8: a procedure has a name"),
+            ("20", "0", "h/galo.toml:9: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "\"x\"", "h/galo.toml:9: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:9:"),
             ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
         ] {
             let told_now = refusal(&GOOD.replace(from, to));
@@ -321,6 +346,6 @@ limits = { deadline_ms = 20 }
     fn mistakes_are_told_together_and_a_name_is_defined_once() {
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("h/galo.toml:10: the handler `transacoes` is already defined in line 2"), "{told}");
+        assert!(told.contains("h/galo.toml:11: the handler `transacoes` is already defined in line 2"), "{told}");
     }
 }

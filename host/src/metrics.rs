@@ -30,6 +30,17 @@ pub struct Metrics {
     pub unrouted: Counter,
     /// Open client connections.
     pub connections: Gauge,
+    /// Of calls that go in batches.
+    pub batches: BatchMetrics,
+}
+
+/// The counters of batches; `database` counts.
+#[derive(Debug, Clone)]
+pub struct BatchMetrics {
+    /// Calls that went in one statement.
+    pub calls: Histogram,
+    /// Batches that failed and whose calls went one by one.
+    pub broken: Counter,
 }
 
 /// The counters of one handler.
@@ -68,6 +79,9 @@ struct HandlerLabels {
 /// Upper bounds in seconds: an answer usually takes half a millisecond, the contest asks for 250 ms.
 const SECONDS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
+/// Upper bounds of the calls of a batch, up to the most there may be.
+const BATCH_CALLS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
 /// The classes of status a handler answers with.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -94,6 +108,7 @@ impl Metrics {
             shed: Counter::default(),
             unrouted: Counter::default(),
             connections: Gauge::default(),
+            batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
@@ -106,6 +121,8 @@ impl Metrics {
         registry.register("shed", "Requests refused because too many were in flight", metrics.shed.clone());
         registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
+        registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
+        registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
         metrics
     }
 

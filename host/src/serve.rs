@@ -81,7 +81,7 @@ pub struct Loaded {
     /// Its handlers.
     pub table: Table,
     /// Its database, the pool warm.
-    pub database: Database,
+    pub database: Arc<Database>,
     /// What it loads more with.
     pub bench: Workbench,
 }
@@ -99,7 +99,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .inspect_err(|error| tracing::warn!("components are compiled at every start: {error:#}"))
             .ok(),
     };
-    let database = Database::new(target, settings.pool_connections)?;
+    let database = Arc::new(Database::new(target, settings.pool_connections, metrics.batches.clone())?);
     database.reach().await?;
     let bench = Workbench::new(engine, cache)?;
     let table = reload::load(&manifest, &bench, &database, metrics).await?;

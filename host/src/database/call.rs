@@ -1,6 +1,6 @@
-//! One call: one statement, one awaited round trip. Once it is sent its outcome is awaited, even if the client has
-//! gone: it runs in a task of its own. Dropping the future of a query does not cancel the query, so pretending would
-//! lose track of money.
+//! One call: one statement, one awaited round trip, by itself or in a `batch`. Once it is sent its outcome is awaited,
+//! even if the client has gone: it runs in a task of its own. Dropping the future of a query does not cancel the query,
+//! so pretending would lose track of money.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,10 @@ use deadpool_postgres::{Client, Object};
 use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::pool::Database;
-use super::procedure::Procedure;
+use super::procedure::{Procedure, Signature};
 use super::target::chain;
 use super::value::{Argument, Returned};
 use crate::contract::{Rows, Value};
@@ -19,14 +20,19 @@ use crate::failure::Failure;
 use crate::limits;
 
 impl Database {
-    /// Calls a procedure with arguments that fit it ([`Procedure::check`]).
+    /// Calls a procedure with arguments that fit it ([`Procedure::check`]): by itself, or with others when its batch
+    /// form was granted.
     ///
     /// # Errors
     /// [`Failure::Unavailable`] when the database could not be asked or did not answer in time: the call is then
     /// recorded wholly or not at all. [`Failure::Procedure`] when the procedure raised an exception or has changed:
-    /// nothing is recorded; or when it returned what the contract cannot carry: then it is.
-    pub async fn call(&self, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
-        let outcome = self.detached(procedure, arguments).await;
+    /// nothing is recorded; or when it returned what the contract cannot carry: then it is. [`Failure::Shed`] when too
+    /// many wait for its batch form.
+    pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
+        let outcome = match &procedure.batch {
+            Some(form) => self.call_on_lane(procedure, &form.lane, arguments).await,
+            None => self.detached(procedure, arguments).await,
+        };
         self.tell(&outcome);
         outcome
     }
@@ -56,37 +62,35 @@ impl Database {
 }
 
 async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
-    let outcome = match timeout(limits::CALL_TIMEOUT, retried(&connection, procedure, arguments)).await {
-        Ok(Ok(rows)) => return Ok(rows),
-        Ok(Err(error)) => error,
-        Err(_) => Error::NoAnswer,
-    };
-    if outcome.poisons_connection() {
-        // Whatever still comes back on it would be the answer to this call.
-        drop(Object::take(connection));
-    }
-    Err(outcome)
+    let arguments: Vec<_> = arguments.iter().map(Argument).collect();
+    let sent = timeout(limits::CALL_TIMEOUT, exchange(&connection, &procedure.signature, &arguments)).await;
+    let outcome = sent.unwrap_or(Err(Error::NoAnswer));
+    outcome.inspect_err(|error| drop(error.spare(connection)))
 }
 
-/// A statement that DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
-async fn retried(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
-    match once(connection, procedure, arguments).await {
+/// One statement. What DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
+pub(super) async fn exchange<P: ToSql + Sync>(
+    connection: &Client,
+    signature: &Signature,
+    arguments: &[P],
+) -> Result<Rows, Error> {
+    match once(connection, signature, arguments).await {
         // The statement may be what is old, prepared for the procedure as it was; nothing was sent with it.
         Err(Error::Changed) => {}
         Err(Error::Postgres(error)) if stale(&error) => {}
         outcome => return outcome,
     }
     connection.statement_cache.clear();
-    once(connection, procedure, arguments).await
+    once(connection, signature, arguments).await
 }
 
-async fn once(connection: &Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
-    let statement = connection.prepare_cached(&procedure.sql).await?;
+async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
+    let statement = connection.prepare_cached(&signature.sql).await?;
     // The arguments were checked against the procedure as it was; sent to another they would mean something else.
-    if !procedure.matches(&statement) {
+    if !signature.matches(&statement) {
         return Err(Error::Changed);
     }
-    let stream = connection.query_raw(&statement, arguments.iter().map(Argument)).await?;
+    let stream = connection.query_raw(&statement, arguments.iter()).await?;
     tokio::pin!(stream);
     let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let mut values = Vec::with_capacity(columns.len());
@@ -109,10 +113,17 @@ fn stale(error: &tokio_postgres::Error) -> bool {
     matches!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
 }
 
-enum Error {
+/// Why a statement gave no rows.
+pub(super) enum Error {
     Postgres(tokio_postgres::Error),
+    /// The procedure is no longer what was looked up. Nothing was sent.
     Changed,
+    /// More bytes than a call may return.
     TooManyRows,
+    /// A batch form returned another number of rows than it got calls.
+    OtherRows {
+        calls: usize,
+    },
     NoAnswer,
 }
 
@@ -123,14 +134,33 @@ impl From<tokio_postgres::Error> for Error {
 }
 
 impl Error {
-    fn poisons_connection(&self) -> bool {
-        matches!(self, Self::TooManyRows | Self::NoAnswer)
+    /// The connection, if it is of use still.
+    pub(super) fn spare(&self, connection: Client) -> Option<Client> {
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) {
+            // Whatever still comes back on it would be the answer to this call.
+            drop(Object::take(connection));
+            return None;
+        }
+        Some(connection)
     }
 
-    fn failure(self, database: &Database, procedure: &Procedure) -> Failure {
+    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is away or has no
+    /// time for any of them says nothing of one.
+    pub(super) fn is_of_one_call(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)),
+            Self::Changed => true,
+            Self::TooManyRows | Self::OtherRows { .. } | Self::NoAnswer => false,
+        }
+    }
+
+    pub(super) fn failure(self, database: &Database, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
         match self {
             Self::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Self::OtherRows { calls } => {
+                failed(format!("its batch form did not return one row for each of {calls} calls"))
+            }
             Self::Changed => {
                 database.changed.store(true, Ordering::Relaxed);
                 failed("its parameters or columns are not those it had when it was looked up".to_owned())

@@ -3,6 +3,7 @@
 //! `request` calls, `reload` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
 //! only, from names the catalogue confirmed; no guest ever sees or gives any.
 
+mod batch;
 mod call;
 mod pool;
 mod procedure;

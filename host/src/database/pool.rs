@@ -21,6 +21,7 @@ use super::procedure::{self, Procedure, Unusable};
 use super::target::{Target, chain};
 use crate::failure::Failure;
 use crate::limits;
+use crate::metrics::BatchMetrics;
 
 /// A pool of connections to one database.
 pub struct Database {
@@ -34,6 +35,8 @@ pub struct Database {
     pub(super) failing: AtomicBool,
     /// Calls that are under way, whether or not their clients are still there.
     pub(super) calls: TaskTracker,
+    /// What is counted of batches.
+    pub(super) batches: BatchMetrics,
     /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
     catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
@@ -46,7 +49,7 @@ impl Database {
     ///
     /// # Errors
     /// Never in practice: the pool's builder only refuses timeouts without a runtime.
-    pub fn new(target: &Target, connections: usize) -> anyhow::Result<Self> {
+    pub fn new(target: &Target, connections: usize, batches: BatchMetrics) -> anyhow::Result<Self> {
         let procedures = Procedures::default();
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(target.serving(), NoTls, manager_config);
@@ -66,6 +69,7 @@ impl Database {
             changed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             calls: TaskTracker::new(),
+            batches,
             catalogue: tokio::sync::Mutex::new(None),
         })
     }
@@ -95,11 +99,11 @@ impl Database {
         }
     }
 
-    /// Looks a procedure up in the catalogue.
+    /// Looks a procedure up in the catalogue, and its batch form, if it is to have one.
     ///
     /// # Errors
     /// Why it cannot be granted.
-    pub async fn describe(&self, name: &str) -> Result<Procedure, Unusable> {
+    pub async fn describe(&self, name: &str, batch: Option<&str>) -> Result<Procedure, Unusable> {
         let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
         let mut catalogue = self.catalogue.lock().await;
         let client = match catalogue.take() {
@@ -109,7 +113,7 @@ impl Database {
                 .map_err(|_| unknown("no connection in time".to_owned()))?
                 .map_err(|error| unknown(error.to_string()))?,
         };
-        let described = timeout(limits::CATALOGUE_TIMEOUT, procedure::describe(&client, name)).await;
+        let described = timeout(limits::CATALOGUE_TIMEOUT, procedure::describe(&client, name, batch)).await;
         // One that did not answer is not asked again.
         let described = described.map_err(|_| unknown("no answer".to_owned()))?;
         *catalogue = Some(client);
@@ -190,10 +194,12 @@ impl Database {
 
     /// A connection for a call. At once a failure while the database is away.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
-        if !self.is_ready() {
-            return Err(self.unavailable("it is away"));
-        }
+        self.check_ready()?;
         self.take().await
+    }
+
+    pub(super) fn check_ready(&self) -> Result<(), Failure> {
+        if self.is_ready() { Ok(()) } else { Err(self.unavailable("it is away")) }
     }
 
     pub(super) fn unavailable(&self, cause: impl std::fmt::Display) -> Failure {
@@ -246,12 +252,14 @@ fn prepare_all(procedures: Procedures) -> Hook {
         let procedures = procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
             for procedure in procedures {
-                match connection.prepare_cached(&procedure.sql).await {
-                    Ok(_) => {}
-                    Err(error) if error.code().is_some() => {
-                        tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
+                for signature in procedure.signatures() {
+                    match connection.prepare_cached(&signature.sql).await {
+                        Ok(_) => {}
+                        Err(error) if error.code().is_some() => {
+                            tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
+                        }
+                        Err(error) => return Err(HookError::Backend(error)),
                     }
-                    Err(error) => return Err(HookError::Backend(error)),
                 }
             }
             Ok(())

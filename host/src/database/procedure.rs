@@ -1,9 +1,11 @@
-//! What may be called: a function of the database as its catalogue describes it. A procedure that is missing,
-//! overloaded, not executable or of a shape the contract cannot carry is refused before anything serves.
+//! What may be called: a function of the database as its catalogue describes it, and the form of it that takes many
+//! calls at once. A procedure that is missing, overloaded, not executable or of a shape the contract cannot carry is
+//! refused before anything serves.
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Column, Statement};
 
+use super::batch::Lane;
 use super::target::chain;
 use super::value;
 use crate::contract::Value;
@@ -14,7 +16,24 @@ use crate::limits;
 pub struct Procedure {
     /// The name handlers use, as the manifest grants it.
     pub name: String,
-    /// The statement that calls it.
+    pub(super) signature: Signature,
+    /// The form that takes many calls at once, if the manifest grants one.
+    pub(super) batch: Option<BatchForm>,
+}
+
+/// A procedure whose parameters are arrays, one element for each call, and that returns one row for each call, in
+/// their order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BatchForm {
+    name: String,
+    pub(super) signature: Signature,
+    /// Where its calls wait.
+    pub(super) lane: Lane,
+}
+
+/// A function with what it takes and returns, and the statement that calls it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Signature {
     pub(super) sql: String,
     parameters: Vec<Type>,
     columns: Vec<(String, Type)>,
@@ -48,6 +67,16 @@ pub enum Unusable {
     /// More parameters than a call may have.
     #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
     TooManyParameters(String),
+    /// It does not do for many calls what the procedure does for one.
+    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
+    NotItsBatchForm {
+        /// The procedure.
+        procedure: String,
+        /// What was granted as its batch form.
+        batch: String,
+        /// What does not fit.
+        cause: String,
+    },
     /// The database could not be asked.
     #[error("cannot ask the database about `{0}`: {1}")]
     Unknown(String, String),
@@ -55,12 +84,34 @@ pub enum Unusable {
 
 const LOOKUP: &str = "
     SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
-           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
 
-/// Looks a procedure up: `name`, or `schema.name`.
-pub(super) async fn describe(client: &Client, name: &str) -> Result<Procedure, Unusable> {
+/// Looks a procedure up, `name` or `schema.name`, and its batch form.
+pub(super) async fn describe(client: &Client, name: &str, batch: Option<&str>) -> Result<Procedure, Unusable> {
+    let one = look_up(client, name).await?;
+    one.signature.check_supported(name)?;
+    let batch = match batch {
+        None => None,
+        Some(batch) => {
+            let many = look_up(client, batch).await?;
+            let refuse =
+                |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.to_owned(), cause };
+            check_batch_form(&one, &many).map_err(refuse)?;
+            Some(BatchForm { name: batch.to_owned(), signature: many.signature, lane: Lane::default() })
+        }
+    };
+    Ok(Procedure { name: name.to_owned(), signature: one.signature, batch })
+}
+
+/// A function as the catalogue has it.
+struct Found {
+    signature: Signature,
+    returns_set: bool,
+}
+
+async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     let unknown = |error: tokio_postgres::Error| Unusable::Unknown(name.to_owned(), chain(&error));
     let (schema, function) = name.split_once('.').unwrap_or(("", name));
     let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
@@ -83,13 +134,35 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<Procedure, U
     let (schema, function) = (quoted(row.get(0)), quoted(function));
     let sql = format!("SELECT * FROM {schema}.{function}({})", placeholders.join(", "));
     let statement = client.prepare(&sql).await.map_err(unknown)?;
-    let parameters = statement.params().iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
-    let columns = statement.columns().iter().map(|column| (format!("column `{}`", column.name()), column.type_()));
-    if let Some((part, ty)) = parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
-        return Err(Unusable::Type { procedure: name.to_owned(), part, type_name: ty.name().to_owned() });
-    }
     let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
-    Ok(Procedure { name: name.to_owned(), sql, parameters: statement.params().to_vec(), columns })
+    let signature = Signature { sql, parameters: statement.params().to_vec(), columns };
+    Ok(Found { signature, returns_set: row.get(5) })
+}
+
+/// One row for each call is what ties an outcome to its call, so both must be what gives that.
+fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
+    if one.returns_set {
+        return Err("what returns a set has no batch form; one row for each call is what tells them apart".to_owned());
+    }
+    if !many.returns_set {
+        return Err("it does not return a set".to_owned());
+    }
+    let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
+    if wanted.len() != given.len() {
+        return Err(format!("it takes {} arguments, not {}", given.len(), wanted.len()));
+    }
+    for (index, (element, array)) in wanted.iter().zip(given).enumerate() {
+        if !value::travels_in_array(element) {
+            return Err(format!("parameter {} is of type {element}, which does not travel in an array", index + 1));
+        }
+        if !matches!(array.kind(), Kind::Array(of) if of == element) {
+            return Err(format!("parameter {} is of type {array}, not an array of {element}", index + 1));
+        }
+    }
+    match one.signature.columns == many.signature.columns {
+        true => Ok(()),
+        false => Err("it returns other columns".to_owned()),
+    }
 }
 
 impl Procedure {
@@ -98,11 +171,12 @@ impl Procedure {
     /// # Errors
     /// What does not fit, in words.
     pub fn check(&self, arguments: &[Value]) -> Result<(), String> {
-        if arguments.len() != self.parameters.len() {
-            let (given, wanted) = (arguments.len(), self.parameters.len());
+        let parameters = &self.signature.parameters;
+        if arguments.len() != parameters.len() {
+            let (given, wanted) = (arguments.len(), parameters.len());
             return Err(format!("`{}` takes {wanted} arguments, {given} given", self.name));
         }
-        for (index, (argument, parameter)) in arguments.iter().zip(&self.parameters).enumerate() {
+        for (index, (argument, parameter)) in arguments.iter().zip(parameters).enumerate() {
             value::check(argument, parameter)
                 .map_err(|mismatch| format!("argument {} of `{}`: {mismatch}", index + 1, self.name))?;
         }
@@ -114,10 +188,34 @@ impl Procedure {
     /// # Errors
     /// What it does return.
     pub fn check_columns(&self, columns: &[String]) -> Result<(), String> {
-        let its: Vec<_> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
+        let its: Vec<_> = self.signature.columns.iter().map(|(name, _)| name.as_str()).collect();
         match its == columns {
             true => Ok(()),
             false => Err(format!("`{}` returns the columns {}, not {}", self.name, its.join(", "), columns.join(", "))),
+        }
+    }
+
+    /// The name of its batch form, if it was granted one.
+    pub fn batch_form(&self) -> Option<&str> {
+        self.batch.as_ref().map(|batch| batch.name.as_str())
+    }
+
+    /// What is prepared for it on every connection.
+    pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
+        std::iter::once(&self.signature).chain(self.batch.as_ref().map(|batch| &batch.signature))
+    }
+}
+
+impl Signature {
+    /// Whether the contract has values for what it takes and returns.
+    fn check_supported(&self, procedure: &str) -> Result<(), Unusable> {
+        let parameters = self.parameters.iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
+        let columns = self.columns.iter().map(|(name, ty)| (format!("column `{name}`"), ty));
+        match parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
+            None => Ok(()),
+            Some((part, ty)) => {
+                Err(Unusable::Type { procedure: procedure.to_owned(), part, type_name: ty.name().to_owned() })
+            }
         }
     }
 

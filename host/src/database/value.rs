@@ -18,6 +18,11 @@ pub fn supported(ty: &Type) -> bool {
     kind(ty).is_some()
 }
 
+/// Whether it can also be the element of an array, where everything is binary.
+pub fn travels_in_array(ty: &Type) -> bool {
+    kind(ty).is_some_and(|kind| kind != Kind::Parsed)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Boolean,

@@ -69,7 +69,10 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     }
     for procedure in &handler.procedures {
         let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
-        let now = database.describe(&procedure.name).await.map_err(|unusable| refuse(unusable.to_string()))?;
+        let now = database
+            .describe(&procedure.name, procedure.batch_form())
+            .await
+            .map_err(|unusable| refuse(unusable.to_string()))?;
         if now != **procedure {
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)));
         }

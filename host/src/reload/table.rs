@@ -12,7 +12,7 @@ use super::order::Order;
 use super::same_terms;
 use super::verify::{Haste, Workbench};
 use crate::database::{Database, Procedure, Unusable};
-use crate::manifest::{Manifest, Mistake, Refused};
+use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
 use crate::request::Node;
@@ -104,7 +104,8 @@ async fn build(
     let mut kept: HashMap<usize, Arc<Handler>> = HashMap::new();
     let mut orders = Vec::new();
     for (index, entry) in manifest.handlers.iter().enumerate() {
-        let procedures: Vec<_> = entry.procedures.iter().filter_map(|name| described.get(name).cloned()).collect();
+        let procedures: Vec<_> =
+            entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
         let before = old.handler(&entry.name).map(Arc::clone);
         match before {
             Some(handler) if same_terms(&handler.entry, entry) && handler.procedures == procedures => {
@@ -177,20 +178,21 @@ async fn describe(
     manifest: &Manifest,
     database: &Database,
     mistakes: &mut Vec<Mistake>,
-) -> HashMap<String, Arc<Procedure>> {
-    let mut described: HashMap<String, Result<Arc<Procedure>, Unusable>> = HashMap::new();
+) -> HashMap<GrantedProcedure, Arc<Procedure>> {
+    let mut described: HashMap<GrantedProcedure, Result<Arc<Procedure>, Unusable>> = HashMap::new();
     for entry in &manifest.handlers {
-        for name in &entry.procedures {
-            if !described.contains_key(name) {
-                described.insert(name.clone(), database.describe(name).await.map(Arc::new));
+        for granted in &entry.procedures {
+            if !described.contains_key(granted) {
+                let procedure = database.describe(&granted.name, granted.batch.as_deref()).await;
+                described.insert(granted.clone(), procedure.map(Arc::new));
             }
-            if let Some(Err(unusable)) = described.get(name) {
+            if let Some(Err(unusable)) = described.get(granted) {
                 let mistake = Mistake::new(Some(entry.line), format!("{}: {unusable}", entry.name));
                 mistakes.push(Mistake { outside: true, ..mistake });
             }
         }
     }
-    described.into_iter().filter_map(|(name, procedure)| Some((name, procedure.ok()?))).collect()
+    described.into_iter().filter_map(|(granted, procedure)| Some((granted, procedure.ok()?))).collect()
 }
 
 fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mistake>) -> Option<Routes<Arc<Handler>>> {
@@ -210,11 +212,11 @@ fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mis
 
 /// Every procedure any handler may call, once.
 fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
-    let mut by_name = HashMap::new();
+    let mut granted = HashMap::new();
     for procedure in table.handlers.iter().flat_map(|handler| &handler.procedures) {
-        by_name.entry(procedure.name.as_str()).or_insert_with(|| Arc::clone(procedure));
+        granted.entry((procedure.name.as_str(), procedure.batch_form())).or_insert_with(|| Arc::clone(procedure));
     }
-    by_name.into_values().collect()
+    granted.into_values().collect()
 }
 
 fn changes(old: &Table, new: &Table) -> Vec<Change> {

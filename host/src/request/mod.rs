@@ -24,7 +24,7 @@ pub struct Node {
     /// Its handlers.
     pub registry: Registry,
     /// Its database.
-    pub database: Database,
+    pub database: Arc<Database>,
     /// How many requests may be in flight.
     pub admission: Admission,
     /// Its counters.

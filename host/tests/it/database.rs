@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use galo::build::Profile;
-use galo::config::Secret;
+use galo::config::{Secret, Settings};
 use galo::contract::Value;
 use galo::database::{self, Database, Target};
 use galo::dev::SERVICE_ROLE;
+use galo::metrics::Metrics;
 use galo::postgres::{Cluster, Data, SUPERUSER};
 use galo::{limits, serve};
 use nix::sys::signal::{Signal, kill};
@@ -165,9 +166,11 @@ async fn connections_that_are_killed_are_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_pool_gives_503_within_a_second() {
-    // Given every connection of the pool waiting for a lock, when one more call comes, then it has its 503 in time.
+    // Given the one connection of the pool waiting for a lock, and more that wait for it, when one more call comes, then
+    // it has its 503 in time.
     let database = TestDatabase::new().await;
-    let node = TestNode::start(&database).await;
+    let settings = Settings { pool_connections: 1, ..settings(handlers(Profile::Release)) };
+    let node = TestNode::with(&database, settings).await;
     let mut owner = database.owner().await;
     let lock = owner.transaction().await.unwrap();
     lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
@@ -337,8 +340,8 @@ async fn values_come_back_as_they_went_out() {
              GRANT EXECUTE ON FUNCTION eco TO galo",
         )
         .await;
-    let pool = Database::new(&database.target(), 1).unwrap();
-    let eco = Arc::new(pool.describe("eco").await.unwrap());
+    let pool = Arc::new(Database::new(&database.target(), 1, Metrics::new().batches).unwrap());
+    let eco = Arc::new(pool.describe("eco", None).await.unwrap());
     pool.start(vec![Arc::clone(&eco)]).await.unwrap();
     let text = |text: &str| Value::Text(text.to_owned());
     let values = || {

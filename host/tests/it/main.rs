@@ -5,6 +5,8 @@
 
 mod admin;
 mod api;
+mod batch;
+mod batch_form;
 mod cli;
 mod database;
 mod dev;

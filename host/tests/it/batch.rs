@@ -1,0 +1,315 @@
+//! Calls that go together in one statement: which do, in which order, and what each is answered when all goes well and
+//! when it does not. The procedures here are made up; `batch_form` has those of the ledger.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::{FutureExt as _, poll};
+use galo::contract::Value;
+use galo::database::{Database, Procedure};
+use galo::failure::Failure;
+use galo::limits;
+use galo::metrics::Metrics;
+
+use crate::harness::TestDatabase;
+
+/// `um` waits at the gate when it is asked 0; neither of the two takes 13.
+const PROCEDURES: &str = "
+    CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer);
+    CREATE FUNCTION um(x integer, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        IF x = 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;
+        IF x = 13 THEN RAISE 'thirteen'; END IF;
+        INSERT INTO vistos (x) VALUES (um.x);
+        y := x * 2;
+        por := 'um';
+    END $$;
+    CREATE FUNCTION muitos(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO vistos (x) SELECT unnest(muitos.x);
+        IF 13 = ANY (muitos.x) THEN RAISE 'thirteen'; END IF;
+        RETURN QUERY SELECT u.e * 2, 'muitos' FROM unnest(muitos.x) WITH ORDINALITY AS u (e, n) ORDER BY u.n;
+    END $$;
+    GRANT EXECUTE ON FUNCTION um, muitos TO galo";
+
+struct Lane {
+    database: TestDatabase,
+    pool: Arc<Database>,
+    um: Arc<Procedure>,
+    metrics: Metrics,
+}
+
+impl Lane {
+    async fn new(procedures: &str) -> Self {
+        let (database, metrics) = (TestDatabase::new().await, Metrics::new());
+        database.execute(procedures).await;
+        let pool = Arc::new(Database::new(&database.target(), 2, metrics.batches.clone()).unwrap());
+        let um = Arc::new(pool.describe("um", Some("muitos")).await.unwrap());
+        pool.start(vec![Arc::clone(&um)]).await.unwrap();
+        Self { database, pool, um, metrics }
+    }
+
+    /// `2x um` when it went alone, `2x muitos` when it went with others.
+    async fn call(&self, x: i64) -> Result<String, Failure> {
+        let rows = self.pool.call(&self.um, vec![Value::Integer(x)]).await?;
+        match rows.values.as_slice() {
+            [Value::Integer(y), Value::Text(por)] if rows.columns == ["y", "por"] => Ok(format!("{y} {por}")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Call 0 finds the lane free and waits at the gate; these come meanwhile, and `then` happens before it opens.
+    async fn meanwhile(&self, calls: &[i64], then: impl AsyncFnOnce()) -> Vec<Result<String, Failure>> {
+        let gate = self.database.owner().await;
+        gate.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+        let all = join_all([0].iter().chain(calls).map(|x| self.call(*x)));
+        let open = async {
+            self.database.until_a_call_waits_for_a_lock().await;
+            then().await;
+            gate.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+        };
+        tokio::join!(all, open).0
+    }
+
+    /// What was recorded, in its order.
+    async fn seen(&self) -> Vec<i32> {
+        let rows = self.database.owner().await.query("SELECT x FROM vistos ORDER BY ordem", &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// A figure of `/metrics`.
+    fn figure(&self, name: &str) -> String {
+        let text = self.metrics.text();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
+}
+
+fn shown(outcomes: &[Result<String, Failure>]) -> Vec<String> {
+    outcomes.iter().map(|outcome| outcome.clone().unwrap_or_else(|failure| failure.to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_finds_the_lane_free_goes_alone() {
+    let lane = Lane::new(PROCEDURES).await;
+    for x in 1..=3 {
+        assert_eq!(lane.call(x).await.unwrap(), format!("{} um", x * 2));
+    }
+    assert_eq!(lane.figure("galo_batch_calls_count"), "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_meanwhile_go_together_in_their_order() {
+    let lane = Lane::new(PROCEDURES).await;
+    let outcomes = lane.meanwhile(&[5, 3, 9, 1], async || {}).await;
+    assert_eq!(shown(&outcomes), ["0 um", "10 muitos", "6 muitos", "18 muitos", "2 muitos"]);
+    assert_eq!(lane.seen().await, [0, 5, 3, 9, 1]);
+    assert_eq!((lane.figure("galo_batch_calls_count"), lane.figure("galo_batch_calls_sum")), ("2".into(), "5.0".into()));
+    // And the lane is free again.
+    assert_eq!(lane.call(1).await.unwrap(), "2 um");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_takes_no_more_calls_than_it_may() {
+    let lane = Lane::new(PROCEDURES).await;
+    let most = i64::try_from(limits::BATCH_CALLS_MAX).unwrap();
+    let calls: Vec<_> = (100..100 + 2 * most + 1).collect();
+    let outcomes = lane.meanwhile(&calls, async || {}).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    // Call 0, two full ones, and the one that is left, which goes alone.
+    assert_eq!(lane.figure("galo_batch_calls_count"), "4");
+    assert_eq!(outcomes.last().unwrap().as_ref().unwrap(), &format!("{} um", calls.last().unwrap() * 2));
+    assert_eq!(lane.seen().await.len(), calls.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_takes_no_more_bytes_than_it_may() {
+    // Given calls of a third of what a batch may have, then two of them go together.
+    let lane = Lane::new(
+        "CREATE FUNCTION um(x text, OUT bytes integer, OUT por text) LANGUAGE plpgsql AS $$
+         BEGIN
+             IF x = '' THEN PERFORM pg_advisory_xact_lock(1); END IF;
+             bytes := length(x);
+             por := 'um';
+         END $$;
+         CREATE FUNCTION muitos(x text[]) RETURNS TABLE (bytes integer, por text) LANGUAGE sql AS $$
+             SELECT length(u.e), 'muitos ' || cardinality(x) FROM unnest(x) WITH ORDINALITY AS u (e, n) ORDER BY u.n $$;
+         GRANT EXECUTE ON FUNCTION um, muitos TO galo",
+    )
+    .await;
+    let gate = lane.database.owner().await;
+    gate.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+    let third = "x".repeat(limits::BATCH_BYTES_MAX / 3 + 1);
+    let texts = ["", &third, &third, &third, "y"];
+    let calls = texts.map(|text| lane.pool.call(&lane.um, vec![Value::Text(text.to_owned())]));
+    let open = async {
+        lane.database.until_a_call_waits_for_a_lock().await;
+        gate.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+    };
+    let (rows, ()) = tokio::join!(join_all(calls), open);
+    let ways: Vec<_> = rows.into_iter().map(|rows| format!("{:?}", rows.unwrap().values[1])).collect();
+    let [alone, two] = ["um", "muitos 2"].map(|text| format!("{:?}", Value::Text(text.to_owned())));
+    assert_eq!(ways, [&alone, &two, &two, &two, &two].map(String::as_str));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_carried_out_fails_alone() {
+    let lane = Lane::new(PROCEDURES).await;
+    let outcomes = lane.meanwhile(&[5, 13, 9], async || {}).await;
+    assert_eq!(shown(&outcomes[..2]), ["0 um", "10 um"]);
+    assert!(matches!(&outcomes[2], Err(Failure::Procedure { cause, .. }) if cause.contains("thirteen")), "{outcomes:?}");
+    assert_eq!(shown(&outcomes[3..]), ["18 um"]);
+    // Nothing of the batch is left.
+    assert_eq!(lane.seen().await, [0, 5, 9]);
+    assert_eq!(lane.figure("galo_batches_broken_total"), "1");
+    assert_eq!(shown(&lane.meanwhile(&[2, 4], async || {}).await), ["0 um", "4 muitos", "8 muitos"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_form_that_is_gone_leaves_the_procedure() {
+    let lane = Lane::new(PROCEDURES).await;
+    let drop = async || lane.database.execute("DROP FUNCTION muitos").await;
+    let outcomes = lane.meanwhile(&[5, 9], drop).await;
+    assert_eq!(shown(&outcomes), ["0 um", "10 um", "18 um"]);
+    let other = "CREATE FUNCTION muitos(x text[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, x[1]';
+                 GRANT EXECUTE ON FUNCTION muitos TO galo";
+    lane.database.execute(other).await;
+    assert_eq!(shown(&lane.meanwhile(&[5, 9], async || {}).await), ["0 um", "10 um", "18 um"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_form_that_loses_rows_costs_its_calls_a_failure() {
+    let fewer = PROCEDURES.replace("ORDER BY u.n", "WHERE u.n > 1 ORDER BY u.n");
+    let lane = Lane::new(&fewer).await;
+    let outcomes = lane.meanwhile(&[5, 9], async || {}).await;
+    let told = "procedure um failed: its batch form did not return one row for each of 2 calls";
+    assert_eq!(shown(&outcomes), ["0 um", told, told]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_in_vain_is_not_sent() {
+    let lane = Lane::new(PROCEDURES).await;
+    let begun = Instant::now();
+    let outcomes = lane.meanwhile(&[5], async || tokio::time::sleep(limits::ACQUIRE_TIMEOUT).await).await;
+    assert!(begun.elapsed() < limits::CALL_TIMEOUT, "{:?}", begun.elapsed());
+    assert_eq!(outcomes[0].as_deref().unwrap(), "0 um");
+    assert!(matches!(&outcomes[1], Err(Failure::Unavailable { cause }) if cause.contains("not sent")), "{outcomes:?}");
+    assert_eq!(lane.call(7).await.unwrap(), "14 um");
+    assert_eq!(lane.seen().await, [0, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_client_has_gone_is_awaited_when_it_was_sent_and_else_is_not_sent() {
+    let lane = Lane::new(PROCEDURES).await;
+    let gate = lane.database.owner().await;
+    gate.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+    let mut sent = Box::pin(lane.call(0));
+    assert!(poll!(&mut sent).is_pending());
+    lane.database.until_a_call_waits_for_a_lock().await;
+    let mut waiting = Box::pin(lane.call(5));
+    assert!(poll!(&mut waiting).is_pending());
+    drop((sent, waiting));
+    gate.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+    lane.pool.drain().await;
+    assert_eq!(lane.seen().await, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_than_may_wait_are_shed() {
+    let lane = Lane::new(PROCEDURES).await;
+    let most = i64::try_from(limits::LANE_CALLS_MAX).unwrap();
+    // The task of call 0 may not have taken it yet when the last one comes.
+    let calls: Vec<_> = (100..100 + most + 1).collect();
+    let outcomes = lane.meanwhile(&calls, async || {}).await;
+    let shed = outcomes.iter().filter(|outcome| matches!(outcome, Err(Failure::Shed))).count();
+    assert!((1..=2).contains(&shed), "{shed}");
+    assert_eq!(lane.seen().await.len(), calls.len() + 1 - shed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_answers_all_calls_of_a_batch() {
+    let lane = Lane::new(PROCEDURES).await;
+    let kill = async || assert!(lane.database.kill_connections().await > 0);
+    let begun = Instant::now();
+    let outcomes = lane.meanwhile(&[5, 9], kill).await;
+    // Call 0 was under way. The others went on another connection, or were told that there is none.
+    assert!(matches!(outcomes[0], Err(Failure::Unavailable { .. })), "{outcomes:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(lane.seen().await.len(), outcomes.iter().filter(|outcome| outcome.is_ok()).count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_come_back_from_a_batch_as_they_went_out() {
+    let lane = Lane::new(
+        "CREATE FUNCTION um(a boolean, b smallint, c integer, d bigint, e real, f double precision, g text, h varchar,
+             i bytea, j timestamptz, k timestamp, OUT a2 boolean, OUT b2 smallint, OUT c2 integer, OUT d2 bigint,
+             OUT e2 real, OUT f2 double precision, OUT g2 text, OUT h2 varchar, OUT i2 bytea, OUT j2 timestamptz,
+             OUT k2 timestamp)
+         LANGUAGE sql AS 'SELECT a, b, c, d, e, f, g, h, i, j, k FROM pg_sleep(0.05)';
+         CREATE FUNCTION muitos(a boolean[], b smallint[], c integer[], d bigint[], e real[], f double precision[],
+             g text[], h varchar[], i bytea[], j timestamptz[], k timestamp[])
+         RETURNS TABLE (a2 boolean, b2 smallint, c2 integer, d2 bigint, e2 real, f2 double precision, g2 text,
+             h2 varchar, i2 bytea, j2 timestamptz, k2 timestamp)
+         LANGUAGE sql AS 'SELECT * FROM unnest(a, b, c, d, e, f, g, h, i, j, k)';
+         GRANT EXECUTE ON FUNCTION um, muitos TO galo",
+    )
+    .await;
+    let values = |n: i64| {
+        vec![
+            Value::Boolean(n % 2 == 0),
+            Value::Integer(-n),
+            Value::Integer(i32::MAX.into()),
+            Value::Integer(i64::MIN + n),
+            Value::Float(0.5),
+            Value::Float(-1.0e300),
+            Value::Text(format!("çã😀,\"{{}} NULL {n}")),
+            Value::Text(String::new()),
+            Value::Bytes(vec![0, 255]),
+            Value::Timestamp(1_705_458_881_217_753 + n),
+            Value::Timestamp(-1),
+        ]
+    };
+    let nulls = || (0..11).map(|_| Value::Null).collect::<Vec<_>>();
+    let sent = || (0..6).map(values).chain([nulls()]).collect::<Vec<_>>();
+    let rows = join_all(sent().into_iter().map(|values| lane.pool.call(&lane.um, values))).await;
+    let returned: Vec<_> = rows.into_iter().map(|rows| rows.unwrap().values).collect();
+    assert_eq!(format!("{returned:?}"), format!("{:?}", sent()));
+    assert_eq!(lane.figure("galo_batch_calls_count"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_batch_form_is_refused() {
+    let lane = Lane::new(PROCEDURES).await;
+    let create = "
+        CREATE FUNCTION mais(x integer[], z integer[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, 1';
+        CREATE FUNCTION largo(x bigint[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
+        CREATE FUNCTION solto(x integer) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
+        CREATE FUNCTION outro(x integer[]) RETURNS TABLE (por text, y integer) LANGUAGE sql AS 'SELECT '''', 1';
+        CREATE FUNCTION um_so(x integer[], OUT y integer, OUT por text) LANGUAGE sql AS 'SELECT 1, ''''';
+        CREATE FUNCTION de_uuid(x uuid, OUT y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION de_uuids(x uuid[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
+    let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
+    lane.database.execute(&create).await;
+    for (procedure, batch, told) in [
+        ("um", "nada", "the database has no procedure `nada`"),
+        ("um", "mais", "`mais` is no batch form of `um`: it takes 2 arguments, not 1"),
+        ("um", "largo", "parameter 1 is of type _int8, not an array of int4"),
+        ("um", "solto", "parameter 1 is of type int4, not an array of int4"),
+        ("um", "outro", "it returns other columns"),
+        ("um", "um_so", "it does not return a set"),
+        ("muitos", "muitos", "`muitos` has a parameter 1 of type _int4"),
+        ("solto", "muitos", "what returns a set has no batch form"),
+        ("de_uuid", "de_uuids", "parameter 1 is of type uuid, which does not travel in an array"),
+    ] {
+        let refused = lane.pool.describe(procedure, Some(batch)).await.unwrap_err().to_string();
+        assert!(refused.contains(told), "{procedure}, {batch}: {refused}");
+    }
+    let forbid = "REVOKE EXECUTE ON FUNCTION muitos FROM galo, PUBLIC";
+    lane.database.execute(forbid).await;
+    let refused = lane.pool.describe("um", Some("muitos")).now_or_never();
+    assert!(refused.is_none(), "the catalogue is asked");
+    let refused = lane.pool.describe("um", Some("muitos")).await.unwrap_err().to_string();
+    assert!(refused.contains("may not execute `muitos`"), "{refused}");
+}
