@@ -220,7 +220,7 @@ async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
     let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
     let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
     for handler in &table.handlers {
-        let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.name.as_str()).collect();
+        let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
         println!("{:<20} {:<40} {}", handler.entry.name, handler.entry.route.to_string(), procedures.join(", "));
     }
     println!("{} handlers verified", table.handlers.len());

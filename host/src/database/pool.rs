@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::bail;
 use deadpool_postgres::{
-    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod,
+    Runtime,
 };
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, timeout};
@@ -55,6 +56,9 @@ impl Database {
         let manager = Manager::from_config(target.serving(), NoTls, manager_config);
         let pool = Pool::builder(manager)
             .max_size(connections)
+            // The connection that was used last: its backend has its plans and its caches at hand. In turn, eight backends
+            // of a node would each find theirs cold.
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(limits::ACQUIRE_TIMEOUT))
             .create_timeout(Some(limits::CONNECT_TIMEOUT))
             .recycle_timeout(Some(limits::CONNECT_TIMEOUT))

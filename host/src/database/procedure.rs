@@ -2,6 +2,8 @@
 //! calls at once. A procedure that is missing, overloaded, not executable or of a shape the contract cannot carry is
 //! refused before anything serves.
 
+use std::fmt;
+
 use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Column, Statement};
 
@@ -203,6 +205,14 @@ impl Procedure {
     /// What is prepared for it on every connection.
     pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
         std::iter::once(&self.signature).chain(self.batch.as_ref().map(|batch| &batch.signature))
+    }
+}
+
+/// `realizar_transacao`, or with its batch form `realizar_transacao (realizar_transacoes)`.
+impl fmt::Display for Procedure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.batch_form().map_or(Ok(()), |batch| write!(f, " ({batch})"))
     }
 }
 

@@ -105,7 +105,10 @@ async fn calls_that_come_meanwhile_go_together_in_their_order() {
     let outcomes = lane.meanwhile(&[5, 3, 9, 1], async || {}).await;
     assert_eq!(shown(&outcomes), ["0 um", "10 muitos", "6 muitos", "18 muitos", "2 muitos"]);
     assert_eq!(lane.seen().await, [0, 5, 3, 9, 1]);
-    assert_eq!((lane.figure("galo_batch_calls_count"), lane.figure("galo_batch_calls_sum")), ("2".into(), "5.0".into()));
+    assert_eq!(
+        (lane.figure("galo_batch_calls_count"), lane.figure("galo_batch_calls_sum")),
+        ("2".into(), "5.0".into())
+    );
     // And the lane is free again.
     assert_eq!(lane.call(1).await.unwrap(), "2 um");
 }
@@ -158,7 +161,10 @@ async fn a_call_that_cannot_be_carried_out_fails_alone() {
     let lane = Lane::new(PROCEDURES).await;
     let outcomes = lane.meanwhile(&[5, 13, 9], async || {}).await;
     assert_eq!(shown(&outcomes[..2]), ["0 um", "10 um"]);
-    assert!(matches!(&outcomes[2], Err(Failure::Procedure { cause, .. }) if cause.contains("thirteen")), "{outcomes:?}");
+    assert!(
+        matches!(&outcomes[2], Err(Failure::Procedure { cause, .. }) if cause.contains("thirteen")),
+        "{outcomes:?}"
+    );
     assert_eq!(shown(&outcomes[3..]), ["18 um"]);
     // Nothing of the batch is left.
     assert_eq!(lane.seen().await, [0, 5, 9]);

@@ -73,8 +73,7 @@ async fn a_batch_gives_what_its_calls_would_one_after_the_other() {
     let mut outcomes = std::collections::BTreeMap::new();
     for round in 0..300 {
         let calls: Vec<_> = (0..=round % CALLS).map(|_| call(&mut random)).collect();
-        let (expected, answers) =
-            tokio::join!(one_by_one(&service_apart, &calls), together(&service_batched, &calls));
+        let (expected, answers) = tokio::join!(one_by_one(&service_apart, &calls), together(&service_batched, &calls));
         let answers = answers.unwrap();
         assert_eq!(answers, expected, "round {round}: {calls:#?}");
         answers.into_iter().for_each(|answer| *outcomes.entry(answer.0).or_insert(0) += 1);
