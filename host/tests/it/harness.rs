@@ -153,7 +153,10 @@ impl TestDatabase {
         let sql = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let owner = self.owner().await;
-        while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+        let deadline = Instant::now() + PATIENCE;
+        while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(Instant::now() < deadline, "no call waits for a lock");
+        }
     }
 
     /// Every violation of the ledger, as `sql/check/ledger.sql` tells it.
