@@ -99,12 +99,6 @@ impl Database {
         self.owner().await.batch_execute(sql).await.unwrap();
     }
 
-    /// How many transactions there are, by what their clientes say.
-    pub async fn recorded(&self) -> i64 {
-        let sql = "SELECT sum(seq)::bigint FROM rinha.clientes";
-        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
-    }
-
     async fn owner(&self) -> Client {
         let (client, connection) = tokio_postgres::connect(&self.owner_url(), NoTls).await.unwrap();
         tokio::spawn(connection);
