@@ -1,5 +1,5 @@
-//! What clients may see of a fault, whichever way the stack is run. Pure: reads a record, and says what should not be in
-//! it. Called by the fault tests.
+//! What clients may see of a fault, whichever way the stack is run. Pure: reads a record, and says what should not be
+//! in it. Called by the fault tests.
 
 use std::time::Duration;
 

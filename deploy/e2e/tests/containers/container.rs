@@ -25,8 +25,8 @@ impl Container {
         Ok(Self { name, id: compose.run(&["ps", "-q", name])? })
     }
 
-    /// SIGKILL to its first process, and so to all of them, without Docker being asked: as the kernel does it when memory
-    /// is short. Returns when Docker has started it again, which compose.yaml asks for (`restart`).
+    /// SIGKILL to its first process, and so to all of them, without Docker being asked: as the kernel does it when
+    /// memory is short. Returns when Docker has started it again, which compose.yaml asks for (`restart`).
     pub fn crash(&self) {
         let before = self.pid();
         kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();

@@ -1,5 +1,5 @@
-//! What may happen to the containers, each under load and while handlers are swapped. In every case the ledger is proved;
-//! what a client may see differs, and is the same as with plain processes (`galo_e2e::verdict`).
+//! What may happen to the containers, each under load and while handlers are swapped. In every case the ledger is
+//! proved; what a client may see differs, and is the same as with plain processes (`galo_e2e::verdict`).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Keys on their way through nginx, a node, a handler and into the ledger. The rules themselves are tested with one node
-//! (`host/tests/it/idempotency.rs`); this is that nothing on the way changes a key.
+//! Keys on their way through nginx, a node, a handler and into the ledger. The rules themselves are tested with one
+//! node (`host/tests/it/idempotency.rs`); this is that nothing on the way changes a key.
 
 use galo_e2e::client::Client;
 use serde_json::{Value, json};

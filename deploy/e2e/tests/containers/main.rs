@@ -1,7 +1,7 @@
-//! The bank test on the compose stack, durable, as users run it: nginx, two nodes and Postgres in their containers, with
-//! their limits. Containers are killed, stopped, frozen and restarted under load, while handlers are swapped through their
-//! volume; then the ledger is proved. That answers of Postgres are cut off is tested with plain processes only
-//! (`host/tests/bank`): here nothing can stand between a node and the socket.
+//! The bank test on the compose stack, durable, as users run it: nginx, two nodes and Postgres in their containers,
+//! with their limits. Containers are killed, stopped, frozen and restarted under load, while handlers are swapped
+//! through their volume; then the ledger is proved. That answers of Postgres are cut off is tested with plain processes
+//! only (`host/tests/bank`): here nothing can stand between a node and the socket.
 //!
 //! One stack serves a run, and one test at a time has it. Needs root, a Docker engine on this machine, and the images
 //! that `deploy/quick-images` makes. A run is repeated with BANK_SEED.
