@@ -130,11 +130,20 @@ impl Client {
     /// Whatever was not a 200 with an extrato in it.
     pub async fn extrato(&mut self, cliente: i32) -> anyhow::Result<Extrato> {
         let (status, body) =
-            self.exchange(build(Method::GET, &format!("/clientes/{cliente}/extrato"), None, "")).await?;
+            self.exchange(build(Method::GET, &format!("/clientes/{cliente}/extrato"), &[], "")).await?;
         if status != 200 {
             bail!("{status} {}", String::from_utf8_lossy(&body));
         }
         serde_json::from_slice(&body).with_context(|| format!("no extrato: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Sends a body to the transactions of a cliente under these headers beside the usual ones, and returns status and
+    /// body of what is answered.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn post(&mut self, cliente: i32, headers: &[(&str, &str)], body: &str) -> anyhow::Result<(u16, Bytes)> {
+        self.exchange(build(Method::POST, &transacoes(cliente), headers, body.to_owned())).await
     }
 
     /// Sends a transaction on a connection of its own and closes it at once.
@@ -146,7 +155,7 @@ impl Client {
         let key = transacao.key.as_ref().map(|key| format!("Idempotency-Key: {}\r\n", key.header()));
         let request = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{body}",
-            path(transacao),
+            transacoes(transacao.cliente),
             self.host(),
             body.len(),
             key.unwrap_or_default(),
@@ -224,8 +233,8 @@ async fn handshake(
     Ok(sender)
 }
 
-fn path(transacao: &Transacao) -> String {
-    format!("/clientes/{}/transacoes", transacao.cliente)
+fn transacoes(cliente: i32) -> String {
+    format!("/clientes/{cliente}/transacoes")
 }
 
 fn body(transacao: &Transacao) -> String {
@@ -235,18 +244,20 @@ fn body(transacao: &Transacao) -> String {
 
 fn request(transacao: &Transacao) -> anyhow::Result<Request<Full<Bytes>>> {
     let key = transacao.key.as_ref().map(|key| key.header());
-    build(Method::POST, &path(transacao), key.as_deref(), body(transacao))
+    let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+    build(Method::POST, &transacoes(transacao.cliente), &headers, body(transacao))
 }
 
 fn build(
     method: Method,
     path: &str,
-    key: Option<&str>,
+    headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(method).uri(path);
-    if let Some(key) = key {
-        request = request.header("idempotency-key", key);
+    for (name, value) in headers {
+        // As bytes: a test may send what is no text.
+        request = request.header(*name, value.as_bytes());
     }
     Ok(request.header("content-type", "application/json").body(Full::new(body.into()))?)
 }

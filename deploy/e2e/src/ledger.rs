@@ -1,15 +1,30 @@
 //! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` says of
-//! it. Read with rights on the tables, which the service itself does not have. Called by `main` and the fault tests.
+//! it. Read with rights on the tables, which the service itself does not have. Called by `main` and `experiment`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, IsolationLevel, NoTls, SimpleQueryMessage};
+
+use crate::source::Source;
 
 /// The proof of the ledger that belongs to the schema.
 const CHECK: &str = include_str!("../../../sql/check/ledger.sql");
+
+/// The clientes and their rows, each as a line of JSON.
+const ROWS: &str = "
+    SELECT json_build_object('cliente', json_build_object('id', id, 'limite', limite)) FROM rinha.clientes;
+    SELECT json_build_object('row', json_build_object('cliente_id', cliente_id, 'seq', seq, 'valor', valor,
+               'tipo', tipo, 'descricao', descricao,
+               'realizada_em', to_char(realizada_em AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+               'realizada_micros', (extract(epoch FROM realizada_em) * 1000000)::bigint,
+               'saldo_apos', saldo_apos, 'chave', chave))
+    FROM rinha.transacoes ORDER BY cliente_id, seq;";
+
+/// What comes after this line is what the check says.
+const MARK: &str = "check";
 
 /// A stack is quiet when nothing was recorded for so long: longer than any pause between two statements of a node that
 /// is not itself waiting. A row that comes later still belongs to a request that is unknown, or is found missing.
@@ -40,7 +55,7 @@ pub struct Cliente {
 }
 
 /// A row of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Row {
     /// Counted from 1 in each cliente.
     pub seq: i64,
@@ -60,43 +75,44 @@ pub struct Row {
     pub chave: Option<String>,
 }
 
+/// A line of [`ROWS`].
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Cliente {
+        id: i32,
+        limite: i64,
+    },
+    Row {
+        cliente_id: i32,
+        #[serde(flatten)]
+        row: Row,
+    },
+}
+
 impl Ledger {
     /// Reads it.
     ///
     /// # Errors
     /// Postgres's own.
-    pub async fn read(url: &str) -> anyhow::Result<Self> {
-        let mut client = connect(url).await?;
+    pub async fn read(source: &Source) -> anyhow::Result<Self> {
         // The check and the rows are of one snapshot.
-        let transaction =
-            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {ROWS} SELECT '{MARK}';\n{};\nCOMMIT;",
+            CHECK.trim_end().trim_end_matches(';')
+        );
+        let mut lines = source.lines(&sql).await?.into_iter();
         let mut ledger = Self::default();
-        for row in transaction.query("SELECT id, limite FROM rinha.clientes", &[]).await? {
-            ledger.clientes.insert(row.get(0), Cliente { limite: row.get(1), rows: Vec::new() });
-        }
-        let sql = "SELECT cliente_id, seq, valor, tipo, descricao,
-                          to_char(realizada_em AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-                          (extract(epoch FROM realizada_em) * 1000000)::bigint, saldo_apos, chave
-                   FROM rinha.transacoes ORDER BY cliente_id, seq";
-        for row in transaction.query(sql, &[]).await? {
-            // A stranger's row is the check's business.
-            ledger.clientes.entry(row.get(0)).or_default().rows.push(Row {
-                seq: row.get(1),
-                valor: row.get(2),
-                tipo: row.get(3),
-                descricao: row.get(4),
-                realizada_em: row.get(5),
-                realizada_micros: row.get(6),
-                saldo_apos: row.get(7),
-                chave: row.get(8),
-            });
-        }
-        for message in transaction.simple_query(CHECK).await? {
-            if let SimpleQueryMessage::Row(row) = message {
-                let cells: Vec<_> = (0..row.len()).map(|cell| row.get(cell).unwrap_or("null")).collect();
-                ledger.violations.push(cells.join(" "));
+        for line in lines.by_ref().take_while(|line| line != MARK) {
+            match serde_json::from_str(&line).with_context(|| format!("not of the ledger: {line}"))? {
+                Line::Cliente { id, limite } => {
+                    ledger.clientes.insert(id, Cliente { limite, rows: Vec::new() });
+                }
+                // A stranger's row is the check's business.
+                Line::Row { cliente_id, row } => ledger.clientes.entry(cliente_id).or_default().rows.push(row),
             }
         }
+        ledger.violations = lines.collect();
         Ok(ledger)
     }
 
@@ -104,21 +120,20 @@ impl Ledger {
     ///
     /// # Errors
     /// Postgres's own; a ledger that does not come to rest.
-    pub async fn read_quiet(url: &str) -> anyhow::Result<Self> {
-        let client = connect(url).await?;
+    pub async fn read_quiet(source: &Source) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let mut last = (count(&client).await?, Instant::now());
+        let mut last = (count(source).await?, Instant::now());
         while last.1.elapsed() < QUIET {
             if begun.elapsed() > QUIET_MAX {
                 bail!("the ledger still grows {QUIET_MAX:?} after the last request");
             }
             sleep(LOOK_EVERY).await;
-            let now = count(&client).await?;
+            let now = count(source).await?;
             if now != last.0 {
                 last = (now, Instant::now());
             }
         }
-        Self::read(url).await
+        Self::read(source).await
     }
 
     /// How many transactions there are.
@@ -129,13 +144,7 @@ impl Ledger {
 }
 
 /// Of a cliente whose row is updated, seq has counted them: five rows to read.
-async fn count(client: &Client) -> anyhow::Result<i64> {
-    Ok(client.query_one("SELECT coalesce(sum(seq), 0)::bigint FROM rinha.clientes", &[]).await?.get(0))
-}
-
-async fn connect(url: &str) -> anyhow::Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("cannot connect to the database")?;
-    // Its error is also that of the query that meets it.
-    tokio::spawn(connection);
-    Ok(client)
+async fn count(source: &Source) -> anyhow::Result<String> {
+    let lines = source.lines("SELECT coalesce(sum(seq), 0) FROM rinha.clientes;").await?;
+    lines.into_iter().next().context("clientes cannot be counted")
 }

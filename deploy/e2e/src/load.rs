@@ -1,10 +1,12 @@
 //! Many clients at once, each following its plan until it is told to stop, each keeping its own record.
 //!
-//! A client tries again only what has a key of its own, and only with that key. Called by `main` and the fault tests.
+//! A client tries again only what has a key of its own, and only with that key. Called by `experiment`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// With a pause and a quick answer each, twice as long as the longest outage of the fault tests.
 const TRIES_MAX: usize = 150;
+
+/// How long a load may take to get on, an outage of the fault tests included.
+const PROGRESS_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks at how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What drives a stack.
 #[derive(Clone, Debug)]
@@ -42,6 +50,15 @@ pub struct Running {
     stop: CancellationToken,
     clients: JoinSet<anyhow::Result<Part>>,
     history: History,
+    progress: Progress,
+}
+
+/// How far a load is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The moment that the record's times are counted from.
+    begun: Instant,
+    acknowledged: Arc<AtomicU64>,
 }
 
 impl Load {
@@ -58,6 +75,7 @@ impl Load {
     pub fn start(&self, before: &Ledger) -> Running {
         let clientes: Vec<i32> = before.clientes.keys().copied().collect();
         let history = History::begin();
+        let progress = Progress { begun: history.begun.into(), acknowledged: Arc::default() };
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
@@ -66,20 +84,20 @@ impl Load {
                 plan: Plan::new(self.seed, before.rows() as u64, number, self.mix, &clientes),
                 client: Client::new(self.base.clone(), reuse),
                 second: Client::new(self.base.clone(), Reuse::Never),
-                begun: history.begun.into(),
+                progress: progress.clone(),
                 part: Part::default(),
             };
             clients.spawn(client.run(stop.clone(), self.pause_max));
         }
-        Running { stop, clients, history }
+        Running { stop, clients, history, progress }
     }
 }
 
 impl Running {
-    /// The moment that the record's times are counted from.
+    /// How far it is, now and later.
     #[must_use]
-    pub fn begun(&self) -> std::time::Instant {
-        self.history.begun
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Lets every client finish what it is at, tries for an outcome included, and returns the record.
@@ -98,6 +116,30 @@ impl Running {
     }
 }
 
+impl Progress {
+    /// The time that the record would give to this moment.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Waits until so many more transactions are acknowledged.
+    ///
+    /// # Errors
+    /// A stack that does not get on.
+    pub async fn until(&self, more: u64) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
+        while self.acknowledged.load(Ordering::Relaxed) < wanted {
+            if begun.elapsed() > PROGRESS_MAX {
+                bail!("{more} transactions more are not acknowledged within {PROGRESS_MAX:?}");
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
 /// The record of one client.
 #[derive(Default)]
 struct Part {
@@ -112,7 +154,7 @@ struct Session {
     client: Client,
     /// For what is sent twice at once.
     second: Client,
-    begun: Instant,
+    progress: Progress,
     part: Part,
 }
 
@@ -130,9 +172,9 @@ impl Session {
     }
 
     async fn extrato(&mut self, cliente: i32) {
-        let sent = self.begun.elapsed();
+        let sent = self.progress.elapsed();
         let answer = self.client.extrato(cliente).await;
-        let ended = self.begun.elapsed();
+        let ended = self.progress.elapsed();
         match answer {
             Ok(extrato) => self.part.extratos.push(Reading { cliente, sent, ended, extrato }),
             Err(error) => {
@@ -142,7 +184,7 @@ impl Session {
     }
 
     async fn transacao(&mut self, transacao: Transacao, manner: Manner) {
-        let begun = self.begun;
+        let begun = self.progress.begun;
         let mut tries = match manner {
             Manner::Leave => vec![leave(begun, &self.client, &transacao).await],
             Manner::Together => {
@@ -162,6 +204,7 @@ impl Session {
             tries.push(send(begun, &mut self.client, &transacao, Payload::Own).await);
         }
         let acknowledged = tries.iter().any(|each| matches!(each.answer, Answer::Ok { .. }));
+        self.progress.acknowledged.fetch_add(acknowledged.into(), Ordering::Relaxed);
         match manner {
             Manner::Again => tries.push(send(begun, &mut self.client, &transacao, Payload::Own).await),
             // Of what was refused nothing is kept, so another valor would be a first try.

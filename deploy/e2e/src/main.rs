@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use galo_e2e::client::Base;
+use galo_e2e::experiment::Experiment;
 use galo_e2e::history::{History, Outcome};
-use galo_e2e::ledger::Ledger;
 use galo_e2e::load::Load;
-use galo_e2e::proof::{Violation, prove};
+use galo_e2e::proof::Violation;
+use galo_e2e::source::Source;
 
 /// Drives a Galo stack with many clients and proves its ledger
 #[derive(Parser)]
@@ -46,14 +47,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let before = Ledger::read(&options.database_url).await?;
     println!("seed {}, {} clients, {} s", options.seed, options.clients, options.seconds);
-    let running = Load::new(options.url.clone(), options.clients, options.seed).start(&before);
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-    let history = running.stop().await?;
-    let ledger = Ledger::read_quiet(&options.database_url).await?;
-    let violations = prove(&history, &before, &ledger);
-    println!("{}", history.summary());
+    let experiment = Experiment {
+        load: Load::new(options.url.clone(), options.clients, options.seed),
+        source: Source::Url(options.database_url.clone()),
+    };
+    let (history, violations) = experiment
+        .run(async |_| {
+            tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+            Ok(())
+        })
+        .await?;
     Ok(judge(options, &history, &violations))
 }
 

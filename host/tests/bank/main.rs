@@ -15,7 +15,6 @@ mod nginx;
 mod node;
 mod postgres;
 mod stack;
-mod swap;
 
 use std::io::Write as _;
 use std::process::ExitCode;

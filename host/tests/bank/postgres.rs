@@ -1,5 +1,5 @@
 //! The databases: of a cluster that all tests share, or of a durable one that a test may kill. A node reaches either
-//! through a door, a folder of its own whose socket leads to where Postgres is at the moment.
+//! through a door, a folder of its own whose socket leads to where Postgres is at the moment; a test has another one.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -39,6 +39,8 @@ pub struct Database {
     socket: PathBuf,
     /// Where nodes look for it.
     door: TempDir,
+    /// Where tests look for it, whatever stands in the nodes' door.
+    back_door: TempDir,
 }
 
 impl Database {
@@ -53,8 +55,8 @@ impl Database {
     async fn create(socket: PathBuf) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let door = tempfile::tempdir().unwrap();
-        let database = Self { name, socket, door };
+        let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let database = Self { name, socket, door, back_door };
         database.lead();
         database::create(&target(&database.url(&database.socket, SUPERUSER, "postgres")), &database.name)
             .await
@@ -67,9 +69,9 @@ impl Database {
         format!("host={} user={user} dbname={database}", folder.display())
     }
 
-    /// As the superuser sees it, past the door.
+    /// As the superuser sees it, before and after a restart.
     pub fn owner_url(&self) -> String {
-        self.url(&self.socket, SUPERUSER, &self.name)
+        self.url(self.back_door.path(), SUPERUSER, &self.name)
     }
 
     /// As a node sees it.
@@ -87,22 +89,18 @@ impl Database {
         self.door.path().join(SOCKET)
     }
 
-    /// Has the door lead to Postgres, where it is now.
+    /// Has both doors lead to Postgres, where it is now.
     fn lead(&self) {
-        let link = self.door.path().join("next");
-        symlink(self.socket(), &link).unwrap();
-        fs::rename(link, self.door()).unwrap();
+        for door in [&self.door, &self.back_door] {
+            let link = door.path().join("next");
+            symlink(self.socket(), &link).unwrap();
+            fs::rename(link, door.path().join(SOCKET)).unwrap();
+        }
     }
 
     /// Runs SQL as the superuser.
     pub async fn execute(&self, sql: &str) {
         self.owner().await.batch_execute(sql).await.unwrap();
-    }
-
-    /// How many transactions there are, by what their clientes say.
-    pub async fn recorded(&self) -> i64 {
-        let sql = "SELECT sum(seq)::bigint FROM rinha.clientes";
-        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     async fn owner(&self) -> Client {

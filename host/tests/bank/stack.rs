@@ -6,24 +6,29 @@ use std::sync::OnceLock;
 
 use galo::build::{self, Cancel, Profile};
 use galo_e2e::client::Base;
+use galo_e2e::experiment::Experiment;
 use galo_e2e::history::{History, Outcome};
-use galo_e2e::ledger::Ledger;
-use galo_e2e::load::Load;
+use galo_e2e::load::{Load, Progress};
 use galo_e2e::plan::Mix;
-use galo_e2e::proof::{Law, Violation, prove};
+use galo_e2e::proof::{Law, Violation};
+use galo_e2e::source::Source;
+use galo_e2e::swap::Swaps;
+use galo_e2e::verdict;
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::nginx::Nginx;
 use crate::node::{LOOK_EVERY, Node, PATIENCE};
 use crate::postgres::{Database, checkout};
-use crate::swap::Swaps;
 
 /// Enough that both nodes always have something in flight, and few enough that two cores keep up in a debug build.
 const CLIENTS: u32 = 16;
 
 /// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
-const WARM_TRANSACTIONS: i64 = 100;
+const WARM_TRANSACTIONS: u64 = 100;
+
+/// Between two swaps: compiling takes a tenth of a second, beside a load up to one.
+const SWAP_EVERY: Duration = Duration::from_millis(800);
 
 /// Lines of each log that are shown when a test fails.
 const LOG_TAIL_LINES: usize = 15;
@@ -90,27 +95,26 @@ impl Stack {
 
     /// Loads the stack, has `fault` happen while handlers are swapped, lets it recover, and returns the record and what
     /// is wrong with the ledger.
-    pub async fn run(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, Instant)) -> (History, Vec<Violation>) {
-        let before = Ledger::read(&self.database.owner_url()).await.unwrap();
-        let seed = seed();
-        let running = Load { mix, ..Load::new(self.base(), CLIENTS, seed) }.start(&before);
-        let begun = Instant::from_std(running.begun());
-        let swaps = Swaps::start(&self.handlers);
-        self.until_recorded(WARM_TRANSACTIONS).await;
-        fault(self, begun).await;
-        self.until_recorded(WARM_TRANSACTIONS).await;
-        swaps.stop(&self.nodes).await;
-        let history = running.stop().await.unwrap();
-        let ledger = Ledger::read_quiet(&self.database.owner_url()).await.unwrap();
-        println!("seed {seed}, {:?}: {}", begun.elapsed(), history.summary());
-        let violations = prove(&history, &before, &ledger);
-        (history, violations)
+    pub async fn run(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, &Progress)) -> (History, Vec<Violation>) {
+        let experiment = Experiment {
+            load: Load { mix, ..Load::new(self.base(), CLIENTS, seed()) },
+            source: Source::Url(self.database.owner_url()),
+        };
+        let meanwhile = async |progress: &Progress| {
+            let swaps = Swaps::start(&self.handlers, SWAP_EVERY);
+            progress.until(WARM_TRANSACTIONS).await?;
+            fault(self, progress).await;
+            progress.until(WARM_TRANSACTIONS).await?;
+            self.until_served(&swaps.stop().await?).await;
+            Ok(())
+        };
+        experiment.run(meanwhile).await.unwrap()
     }
 
     /// As [`Self::run`], and nothing may be wrong.
-    pub async fn proved(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, Instant)) -> History {
+    pub async fn proved(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, &Progress)) -> History {
         let (history, violations) = self.run(mix, fault).await;
-        assert!(violations.is_empty(), "{}", shown(&violations));
+        verdict::ledger(&violations).unwrap();
         assert!(history.count(Outcome::Ok) > 0);
         history
     }
@@ -124,13 +128,16 @@ impl Stack {
         laws
     }
 
-    /// Waits until so many more transactions are in the ledger.
-    pub async fn until_recorded(&self, more: i64) {
-        let begun = Instant::now();
-        let wanted = self.database.recorded().await + more;
-        while self.database.recorded().await < wanted {
-            assert!(begun.elapsed() < PATIENCE, "there are not {more} transactions more");
-            sleep(LOOK_EVERY).await;
+    /// Waits until every node serves the components with these digests.
+    async fn until_served(&self, digests: &[String]) {
+        for node in &self.nodes {
+            for digest in digests {
+                let begun = Instant::now();
+                while !node.report().await.handlers.iter().any(|handler| handler.sha256 == *digest) {
+                    assert!(begun.elapsed() < PATIENCE, "{digest} does not serve: {:?}", node.report().await);
+                    sleep(LOOK_EVERY).await;
+                }
+            }
         }
     }
 }
@@ -146,12 +153,6 @@ impl Drop for Stack {
             eprintln!("--- {log}\n{}", lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n"));
         }
     }
-}
-
-/// The first of many, a line each.
-pub fn shown(violations: &[Violation]) -> String {
-    let lines: Vec<_> = violations.iter().take(10).map(ToString::to_string).collect();
-    format!("{} violations:\n{}", violations.len(), lines.join("\n"))
 }
 
 /// Copies a folder of handlers with what is in it.

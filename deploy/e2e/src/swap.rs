@@ -1,0 +1,78 @@
+//! Handlers that are swapped while something else happens: the same components again and again, each time with another
+//! digest. Whether a node serves what was put, the fault tests ask in their own ways.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// The components that are swapped.
+const COMPONENTS: [&str; 2] = ["transacoes.wasm", "extrato.wasm"];
+
+/// Swaps until it is told to stop.
+pub struct Swaps {
+    folder: PathBuf,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<u32>>,
+}
+
+impl Swaps {
+    /// Begins to swap in the folder that all nodes serve from.
+    #[must_use]
+    pub fn start(folder: &Path, every: Duration) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(swap(folder.to_owned(), every, stop.clone()));
+        Self { folder: folder.to_owned(), stop, task }
+    }
+
+    /// Ends it, and returns the digests that every node serves sooner or later.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to; fewer than two swaps.
+    pub async fn stop(self) -> anyhow::Result<Vec<String>> {
+        self.stop.cancel();
+        let swaps = self.task.await.context("the swaps panicked")??;
+        ensure!(swaps >= 2, "only {swaps} swaps");
+        let digest = |name| {
+            let digest = Sha256::digest(std::fs::read(self.folder.join(name))?);
+            Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        };
+        COMPONENTS.into_iter().map(digest).collect()
+    }
+}
+
+async fn swap(folder: PathBuf, every: Duration, stop: CancellationToken) -> anyhow::Result<u32> {
+    let originals: Vec<_> = COMPONENTS.iter().map(|name| std::fs::read(folder.join(name))).collect::<Result<_, _>>()?;
+    let mut number = 0_u32;
+    while !stop.is_cancelled() {
+        number += 1;
+        for (name, original) in COMPONENTS.iter().zip(&originals) {
+            put(&folder, name, &numbered(original, number))?;
+        }
+        tokio::select! {
+            () = sleep(every) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(number)
+}
+
+/// A component with a custom section behind it: `galo` and a number. It means nothing, and changes the digest.
+fn numbered(component: &[u8], number: u32) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    bytes.extend([0, 9, 4]);
+    bytes.extend(b"galo");
+    bytes.extend(number.to_le_bytes());
+    bytes
+}
+
+/// As a deployment should: whole, by renaming.
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let next = folder.join("next");
+    std::fs::write(&next, bytes)?;
+    std::fs::rename(next, folder.join(name))
+}
