@@ -56,7 +56,7 @@ const MEASURE: &str = "
     BEGIN
         FOR n IN 1..measurements LOOP
             begun := clock_timestamp();
-            FOR call IN 1..calls LOOP
+            FOR made IN 1..calls LOOP
                 PERFORM FROM public.extrato(1);
             END LOOP;
             micros[n] := extract(epoch FROM clock_timestamp() - begun) * 1000000 / calls;

@@ -122,6 +122,13 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         + if durable { 2 * rounds } else { 0 }
         + if extrato { 2 } else { 0 };
     let progress = Progress::new(steps);
+    let mut growth = None;
+    if extrato {
+        // On a cluster of its own, whose gigabytes are gone before anything else is measured.
+        let mut cluster = bench.cluster(Durability::Off).await?;
+        growth = Some(growth::run(&mut cluster, options.rows(), &progress).await?);
+        tokio::task::spawn_blocking(move || drop(cluster)).await?;
+    }
     let mut cluster = bench.cluster(Durability::Off).await?;
     let facts = machine::facts(&bench.programs, &cluster.version);
     let mut compared = 0;
@@ -131,7 +138,6 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         progress.end(&format!("they do, {compared} requests each"));
     }
     let samples = compare::run(bench, &mut cluster, &subjects, &connections, rounds, &progress).await?;
-    let growth = if extrato { Some(growth::run(&mut cluster, options.rows(), &progress).await?) } else { None };
     // Durability is measured with no other cluster beside it.
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
     let durable =
