@@ -100,6 +100,9 @@ enum Command {
         /// Flush nothing to disk, and delete the data at the end
         #[arg(long)]
         throwaway: bool,
+        /// A setting of Postgres; wins over those a private cluster has
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        settings: Vec<String>,
     },
 }
 
@@ -205,9 +208,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Postgres { data, fresh, throwaway } => {
+        Command::Postgres { data, fresh, throwaway, settings } => {
             begin(mistakes)?;
-            postgres::guard(GuardOptions { data, fresh, throwaway })?;
+            postgres::guard(GuardOptions { data, fresh, throwaway, settings })?;
             Ok(ExitCode::SUCCESS)
         }
     }

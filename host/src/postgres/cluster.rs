@@ -36,6 +36,8 @@ pub enum Data {
     Fresh(PathBuf),
     /// A folder of its own that goes when the cluster goes; not durable, and quicker for it.
     Throwaway,
+    /// The same, inside this folder: where the disk is that one means.
+    ThrowawayIn(PathBuf),
 }
 
 /// A private cluster that is ready. Stopped when dropped, and when this process ends in whatever way.
@@ -54,8 +56,19 @@ impl Cluster {
     ///
     /// Errors: the folder is in use by another galo, there are no binaries, or postgres's own, with the end of its log.
     pub fn start(galo: &Path, data: Data) -> anyhow::Result<Self> {
+        Self::start_with(galo, data, &[])
+    }
+
+    /// As [`Cluster::start`], with settings of Postgres (`name=value`) that win over those a private cluster has.
+    ///
+    /// Errors: as [`Cluster::start`].
+    pub fn start_with(galo: &Path, data: Data, settings: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(galo);
-        command.arg("postgres").arg("--data");
+        command.arg("postgres");
+        for setting in settings {
+            command.arg("--set").arg(setting);
+        }
+        command.arg("--data");
         let temporary = match data {
             Data::Lasting(folder) => {
                 command.arg(folder);
@@ -65,12 +78,8 @@ impl Cluster {
                 command.arg(folder).arg("--fresh");
                 None
             }
-            Data::Throwaway => {
-                let private = Permissions::from_mode(0o700);
-                let folder = tempfile::Builder::new().prefix(THROWAWAY_PREFIX).permissions(private).tempdir()?;
-                command.arg(folder.path()).arg("--throwaway");
-                Some(folder)
-            }
+            Data::Throwaway => Some(throwaway(&mut command, &std::env::temp_dir())?),
+            Data::ThrowawayIn(parent) => Some(throwaway(&mut command, &parent)?),
         };
         let mut guard = Guard::spawn(command, temporary)
             .with_context(|| format!("cannot start the guard of postgres, {}", galo.display()))?;
@@ -89,6 +98,14 @@ impl Cluster {
     pub fn stop(&mut self) {
         self.guard.stop();
     }
+}
+
+/// Makes the folder of a cluster that goes with its guard.
+fn throwaway(command: &mut Command, parent: &Path) -> anyhow::Result<TempDir> {
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix(THROWAWAY_PREFIX).permissions(private).tempdir_in(parent)?;
+    command.arg(folder.path()).arg("--throwaway");
+    Ok(folder)
 }
 
 /// The guard's process.

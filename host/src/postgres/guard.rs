@@ -26,6 +26,8 @@ pub struct GuardOptions {
     pub fresh: bool,
     /// Never flush anything to disk, and delete the data after stopping.
     pub throwaway: bool,
+    /// Settings of Postgres, `name=value`, that win over those a private cluster has.
+    pub settings: Vec<String>,
 }
 
 /// Runs a guard to its end. To be called on the main thread, before there is any other thread.
@@ -49,22 +51,22 @@ fn run(options: &GuardOptions) -> anyhow::Result<()> {
         folder.empty()?;
     }
     if !options.throwaway {
-        return hold(&mut folder, Care::Lasting, &events);
+        return hold(&mut folder, options, Care::Lasting, &events);
     }
     if let Err(error) = folder.sweep_siblings() {
         tracing::warn!("an earlier throwaway cluster could not be deleted: {error:#}");
     }
-    let held = hold(&mut folder, Care::Throwaway, &events);
+    let held = hold(&mut folder, options, Care::Throwaway, &events);
     held.and(folder.delete().context("cannot delete the throwaway cluster"))
 }
 
-fn hold(folder: &mut Folder, care: Care, events: &Events) -> anyhow::Result<()> {
+fn hold(folder: &mut Folder, options: &GuardOptions, care: Care, events: &Events) -> anyhow::Result<()> {
     let binaries = binaries(folder)?;
     if !folder.data().exists() {
         server::initdb(&binaries, folder, care, events)?;
     }
     let socket = folder.socket(SOCKET)?;
-    let server = Server::start(&binaries, folder, socket.path(), care, events)?;
+    let server = Server::start(&binaries, folder, socket.path(), care, &options.settings, events)?;
     say(&format!("ready {} {PORT}", socket.path().display()))?;
     let held = server.wait(folder);
     folder.stopping()?;

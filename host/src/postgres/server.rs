@@ -91,18 +91,23 @@ pub(super) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// Starts postgres on `folder`, its socket in `socket`, and waits until it is ready. To be called on the main
-    /// thread: the kernel takes the end of the calling thread for the end of the parent.
+    /// Starts postgres on `folder`, its socket in `socket`, and waits until it is ready. Of two settings of one name
+    /// the later wins, so `others` come last. To be called on the main thread: the kernel takes the end of the
+    /// calling thread for the end of the parent.
     pub(super) fn start(
         binaries: &Binaries,
         folder: &Folder,
         socket: &Path,
         care: Care,
+        others: &[String],
         events: &'a Events,
     ) -> anyhow::Result<Self> {
         let mut postgres = tied(folder.account, &binaries.folder.join("postgres"), "INT");
         postgres.arg("-D").arg(folder.data()).args(["-p", &PORT.to_string()]).arg("-k").arg(socket);
         for setting in settings(care) {
+            postgres.args(["-c", setting]);
+        }
+        for setting in others {
             postgres.args(["-c", setting]);
         }
         let log = File::create(folder.log()).context("cannot make the log file")?;

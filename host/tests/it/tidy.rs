@@ -159,7 +159,7 @@ fn crates_stay_with_their_owners() {
 #[test]
 fn every_file_says_what_it_is_and_is_one_idea_long() {
     let mut wrong = Vec::new();
-    for folder in ["host/src", "host/tests", "host/benches", "handlers", "deploy/e2e"] {
+    for folder in ["host/src", "host/tests", "host/benches", "handlers", "deploy/e2e", "deploy/bench"] {
         for source in sources(folder) {
             let shown = source.path.display();
             if !source.text.starts_with("//! ") {

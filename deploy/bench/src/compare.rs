@@ -1,0 +1,140 @@
+//! The comparison: in each round every subject once for each number of connections, in an order that moves on from one
+//! to the next, so that none is always measured behind the same other. Called by `run`.
+
+use crate::cluster::{Cluster, Durability};
+use crate::figures::{brief, whole};
+use crate::measure::{Bench, Measured, measure};
+use crate::pgbench;
+use crate::progress::Progress;
+use crate::subject::Subject;
+
+/// One measurement of the comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    pub subject: Subject,
+    pub connections: usize,
+    pub round: usize,
+    pub measured: Measured,
+}
+
+/// The steps of a comparison.
+pub fn steps(subjects: &[Subject], connections: &[usize], rounds: usize) -> usize {
+    let http = subjects.iter().filter(|subject| subject.speaks_http()).count();
+    rounds * (http * connections.len() + subjects.len() - http)
+}
+
+/// Measures.
+///
+/// # Errors
+/// The first measurement that is invalid.
+pub async fn run(
+    bench: &Bench,
+    cluster: &mut Cluster,
+    subjects: &[Subject],
+    connections: &[usize],
+    rounds: usize,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for round in 0..rounds {
+        for (index, (connections, subjects)) in plan(subjects, connections, round).into_iter().enumerate() {
+            for subject in subjects {
+                progress.begin(format!("round {}: {}, {connections} connections", round + 1, subject.name()));
+                // The same for all subjects of a round, so that they are sent the same.
+                let seed = u64::try_from(round * 100 + index)?;
+                let measured = measure(bench, cluster, subject, connections, seed).await?;
+                progress.end(&told(&measured));
+                samples.push(Sample { subject, connections, round, measured });
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// What is measured in a round: numbers of connections, and for each of them subjects in their order.
+fn plan(subjects: &[Subject], connections: &[usize], round: usize) -> Vec<(usize, Vec<Subject>)> {
+    let (http, other): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.speaks_http());
+    let mut plan: Vec<_> = connections
+        .iter()
+        .enumerate()
+        .map(|(index, &connections)| {
+            let mut order = http.clone();
+            if !order.is_empty() {
+                let by = (round + index) % order.len();
+                order.rotate_left(by);
+            }
+            (connections, order)
+        })
+        .collect();
+    if !other.is_empty() {
+        plan.push((pgbench::CONNECTIONS, other));
+    }
+    plan
+}
+
+/// A measurement in a line.
+pub fn told(measured: &Measured) -> String {
+    let [half, .., most] = measured.load.latency;
+    let cpu = measured.cpu.iter().sum::<f64>();
+    format!(
+        "{}/s, half in {} ms, all in {} ms, {} µs of CPU each",
+        whole(measured.throughput()),
+        brief(half),
+        brief(most),
+        brief(cpu)
+    )
+}
+
+/// Galo, durable and not.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    pub on: Measured,
+    pub off: Measured,
+}
+
+/// Measures Galo with and without durability, each on a new cluster, in turn; who comes first changes.
+///
+/// # Errors
+/// The first measurement that is invalid.
+pub async fn durable(
+    bench: &Bench,
+    connections: usize,
+    rounds: usize,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for round in 0..rounds {
+        let seed = u64::try_from(round)?;
+        let one = async |durability| {
+            let durable = if durability == Durability::On { "durable" } else { "not durable" };
+            progress.begin(format!("round {}: Galo, {durable}, {connections} connections", round + 1));
+            let mut cluster = bench.cluster(durability).await?;
+            let measured = measure(bench, &mut cluster, Subject::Galo, connections, seed).await?;
+            progress.end(&told(&measured));
+            anyhow::Ok(measured)
+        };
+        pairs.push(if round.is_multiple_of(2) {
+            let on = one(Durability::On).await?;
+            Pair { on, off: one(Durability::Off).await? }
+        } else {
+            let off = one(Durability::Off).await?;
+            Pair { on: one(Durability::On).await?, off }
+        });
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_moves_on_and_nobody_is_left_out() {
+        use Subject::{Galo, Limit, Pgbench, Plain};
+        let subjects = [Limit, Pgbench, Plain, Galo];
+        let expected = vec![(8, vec![Plain, Galo, Limit]), (64, vec![Galo, Limit, Plain]), (16, vec![Pgbench])];
+        assert_eq!(plan(&subjects, &[8, 64], 1), expected);
+        assert_eq!(steps(&subjects, &[8, 64], 3), 21);
+        assert_eq!(plan(&[Pgbench], &[8], 0), [(8, vec![]), (16, vec![Pgbench])]);
+    }
+}

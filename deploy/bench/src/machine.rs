@@ -1,0 +1,46 @@
+//! The machine of a run and what ran on it: without these, a figure says nothing. Called by `run`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::programs::{self, Programs};
+
+/// Names and values, in the order of the table.
+pub type Facts = Vec<(&'static str, String)>;
+
+/// What is known of the machine and the programs.
+pub fn facts(programs: &Programs, postgres: &str) -> Facts {
+    let rustc = programs::program("rustc").unwrap_or_else(|| "rustc".into());
+    vec![
+        ("CPU", field("/proc/cpuinfo", "model name", ':').unwrap_or_else(|| "unknown".to_owned())),
+        ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
+        ("memory", field("/proc/meminfo", "MemTotal", ':').map_or_else(|| "unknown".to_owned(), |kib| gibibytes(&kib))),
+        ("kernel", fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()),
+        ("system", field("/etc/os-release", "PRETTY_NAME", '=').unwrap_or_else(|| "unknown".to_owned())),
+        ("nginx", last_word(&programs::version(&programs.nginx, "-v"), '/')),
+        ("Postgres", postgres.to_owned()),
+        ("pgbench", programs::version(&programs.pgbench, "--version")),
+        ("wrk", programs::version(&programs.wrk, "-v").split(" [").next().unwrap_or_default().to_owned()),
+        ("rustc", programs::version(&rustc, "--version")),
+        (
+            "build",
+            if cfg!(debug_assertions) { "development: NOT the figures of a release" } else { "release" }.to_owned(),
+        ),
+    ]
+}
+
+fn field(file: impl AsRef<Path>, name: &str, separator: char) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    let (_, value) = line.split_once(separator)?;
+    Some(value.trim().trim_matches('"').to_owned())
+}
+
+fn gibibytes(kib: &str) -> String {
+    let kib: f64 = kib.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    format!("{:.0} GiB", kib / f64::from(1 << 20))
+}
+
+fn last_word(text: &str, separator: char) -> String {
+    text.rsplit(separator).next().unwrap_or_default().to_owned()
+}

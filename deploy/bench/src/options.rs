@@ -1,0 +1,127 @@
+//! The command line. Called by `main`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::serve::ServeArgs;
+use crate::subject::Subject;
+
+/// Compares Galo with what bounds it, with itself without WASM, and with a plain service, on this machine
+///
+/// It needs nginx, wrk and the binaries of Postgres; it builds the rest, runs everything as plain processes on unix
+/// sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
+#[derive(Parser)]
+#[command(name = "galo-bench", max_term_width = 110)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// A few seconds of everything, to try it; writes nothing without --out
+    #[arg(long)]
+    pub quick: bool,
+    /// How long each measurement lasts [default: 8, or 1 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: Option<u64>,
+    /// How often each is made; an odd number has a middle [default: 5, or 1 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
+    rounds: Option<u64>,
+    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    connections: Vec<usize>,
+    /// Measure these parts only; writes nothing without --out
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Rows of the longer ledger that an extrato is read from [default: 10000000, or 100000 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
+    rows: Option<u32>,
+    /// Workers of nginx, the same for every subject
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub nginx_workers: usize,
+    /// A folder on a disk, for the data of Postgres [default: .galo of the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub disk: Option<PathBuf>,
+    /// Where BENCHMARKS.md and its plots go [default: the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// One of the servers that are compared
+    #[command(hide = true)]
+    Serve(ServeArgs),
+    /// The guard of a private Postgres, as `galo postgres`
+    #[command(hide = true)]
+    Postgres {
+        #[arg(long)]
+        data: PathBuf,
+        #[arg(long)]
+        throwaway: bool,
+        #[arg(long = "set")]
+        settings: Vec<String>,
+    },
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Limit,
+    Pgbench,
+    Plain,
+    Twin,
+    Galo,
+    Durable,
+    Extrato,
+}
+
+impl Options {
+    pub fn seconds(&self) -> u64 {
+        self.seconds.unwrap_or(if self.quick { 1 } else { 8 })
+    }
+
+    /// What is driven and thrown away before a measurement: pools, caches and branch predictors are warm after it.
+    pub fn warm_seconds(&self) -> u64 {
+        (self.seconds() / 4).max(1)
+    }
+
+    pub fn rounds(&self) -> usize {
+        self.rounds.map_or(if self.quick { 1 } else { 5 }, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
+    }
+
+    pub fn connections(&self) -> Vec<usize> {
+        match self.connections.as_slice() {
+            [] if self.quick => vec![64],
+            [] => vec![8, 32, 64, 256],
+            chosen => chosen.to_vec(),
+        }
+    }
+
+    pub fn rows(&self) -> u32 {
+        self.rows.unwrap_or(if self.quick { 100_000 } else { 10_000_000 })
+    }
+
+    pub fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    pub fn subjects(&self) -> Vec<Subject> {
+        let part = |subject| match subject {
+            Subject::Limit => Part::Limit,
+            Subject::Pgbench => Part::Pgbench,
+            Subject::Plain => Part::Plain,
+            Subject::Twin => Part::Twin,
+            Subject::Galo => Part::Galo,
+        };
+        Subject::ALL.into_iter().filter(|subject| self.wants(part(*subject))).collect()
+    }
+
+    /// Whether anything is measured that runs components.
+    pub fn wants_components(&self) -> bool {
+        [Part::Twin, Part::Galo, Part::Durable].into_iter().any(|part| self.wants(part))
+    }
+
+    /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
+    pub fn is_whole(&self) -> bool {
+        !self.quick && self.only.is_empty()
+    }
+}

@@ -1,0 +1,77 @@
+//! The programs of others that a run needs, and `galo` itself, which Cargo brings up to date first. What is missing is
+//! told in one line, before anything is started. Called by `run`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use galo::build::Checkout;
+
+/// Where they are.
+pub struct Programs {
+    pub nginx: PathBuf,
+    pub wrk: PathBuf,
+    pub pgbench: PathBuf,
+    /// This program: the other servers are subcommands of it.
+    pub own: PathBuf,
+}
+
+impl Programs {
+    /// Finds them.
+    ///
+    /// # Errors
+    /// Which of them are missing.
+    pub fn find() -> anyhow::Result<Self> {
+        let found = ["nginx", "wrk", "pgbench"].map(|name| (name, program(name)));
+        let missing: Vec<_> = found.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+        let [Some(nginx), Some(wrk), Some(pgbench)] = found.map(|(_, path)| path) else {
+            bail!(
+                "missing: {}; on Debian: apt-get install --no-install-recommends nginx wrk postgresql",
+                missing.join(", ")
+            );
+        };
+        let own = std::env::current_exe().context("cannot find this program itself")?;
+        Ok(Self { nginx, wrk, pgbench, own })
+    }
+}
+
+/// A program, where it is installed. Debian puts nginx where a plain user's PATH does not lead, and pgbench of the
+/// newest Postgres behind a link in it.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// What a program says of its version, in one line, wherever it says it.
+pub fn version(program: &Path, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+    let Ok(output) = output else { return "unknown".to_owned() };
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown").to_owned()
+}
+
+/// Builds `galo` beside this program, with the same profile, and returns where it is.
+///
+/// Asked for as all programs of both packages, Cargo resolves the features of their dependencies as it did for this
+/// program; `--bin galo` would give them others, and compile wasmtime once more.
+///
+/// # Errors
+/// What Cargo complains about.
+pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
+    let folder = own.parent().context("a program lies in a folder")?;
+    let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {
+        "debug" => "dev",
+        other => other,
+    };
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(&checkout.root)
+        .args(["build", "--locked", "--profile", profile, "--package", "galo", "--package", "galo-bench"])
+        .args(["--bins", "--target-dir"])
+        .arg(folder.parent().context("a profile's folder lies in a target folder")?)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo; is it in PATH?")?;
+    ensure!(status.success(), "galo could not be built");
+    Ok(folder.join("galo"))
+}

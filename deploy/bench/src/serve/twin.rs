@@ -1,0 +1,122 @@
+//! The native twin: the host as it is, with the handlers linked into it. What it lacks against Galo is what WASM costs.
+//!
+//! It loads what a node loads, listens, reads, admits, calls and counts with the host's own functions; only `prepare`
+//! and `respond` are calls of two crates. `attempt` and `handled` follow those of the host's `request`; a change there
+//! is to be followed here.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow};
+use futures_util::FutureExt as _;
+use galo::admission::Admission;
+use galo::config::{Address, CacheFolder, Secret, Settings};
+use galo::contract::{Call, Plan, Request, Response, Rows};
+use galo::database::Target;
+use galo::drain::Drain;
+use galo::failure::{Failure, Fault, Phase};
+use galo::guest::Engine;
+use galo::listen::{self, Doors, Listener};
+use galo::metrics::Metrics;
+use galo::registry::{Handler, Lineage, Registry};
+use galo::request::Node;
+use galo::serve::{self, Loaded};
+use galo::wire::{self, Incoming, Outgoing};
+use galo_kit::Handler as _;
+
+use super::ServeArgs;
+use super::twin_words::{plan, request, response, rows};
+
+/// Serves until it is dropped; the pool is full before it listens.
+pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let target = Target::parse(&Secret::new(&args.database_url)).map_err(|error| anyhow!(error))?;
+    let nowhere = Address::Unix(PathBuf::new());
+    let listen = Address::Unix(args.listen.clone());
+    let cache = CacheFolder::Required(args.cache.clone().context("--cache is missing")?);
+    let handlers = args.handlers.clone().context("--handlers is missing")?;
+    let settings = Settings { cache, ..Settings::new(handlers, listen, nowhere) };
+    let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
+    let Loaded { table, database, bench: _bench } = serve::load(&settings, &target, &engine, &metrics).await?;
+    let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
+    let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
+    let doors = Doors {
+        connections_max: settings.connections_max,
+        connections: metrics.connections.clone(),
+        drain: Drain::default(),
+    };
+    let listener = Listener::bind(&settings.listen)?;
+    let caretaker = Arc::clone(&node);
+    tokio::spawn(async move { caretaker.database.look_after().await });
+    listen::run(listener, doors, move |incoming| answer(Arc::clone(&node), incoming)).await;
+    Ok(())
+}
+
+async fn answer(node: Arc<Node>, incoming: Incoming) -> Outgoing {
+    let answer = AssertUnwindSafe(attempt(&node, incoming)).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|_| Err(Failure::Panic { message: "a handler panicked".to_owned() }));
+    answer.unwrap_or_else(|failure| wire::failed(&failure))
+}
+
+async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failure> {
+    let found = {
+        let table = node.registry.table();
+        let found = table.routes.find(incoming.method(), incoming.uri().path());
+        found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
+    };
+    let (handler, parameters) = match found {
+        Ok(found) => found,
+        Err(failure) => {
+            node.metrics.unrouted.inc();
+            let mut outgoing = wire::failed(&failure);
+            if !wire::discard(incoming.body_mut()).await {
+                wire::close(&mut outgoing);
+            }
+            return Ok(outgoing);
+        }
+    };
+    let lineage = handler.lineage();
+    let begun = Instant::now();
+    let entry = &handler.entry;
+    let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
+        Ok(request) => handled(node, &handler, &lineage, request).await,
+        Err(failure) => Err(failure),
+    };
+    handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+    handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
+    answer
+}
+
+async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: Request) -> Result<Outgoing, Failure> {
+    let _permit = node.admission.admit()?;
+    lineage.current.called();
+    match prepare(handler, request) {
+        Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
+        Plan::Call(Call { procedure, arguments, carry }) => {
+            let granted = handler.procedure(&procedure).ok_or_else(|| {
+                Fault::malformed(Phase::Prepare, format!("the procedure `{procedure}` is not granted"))
+            })?;
+            granted.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
+            let rows = node.database.call(granted, arguments).await?;
+            Ok(wire::respond(respond(handler, &carry, rows)?, Phase::Respond)?)
+        }
+    }
+}
+
+fn prepare(handler: &Handler, given: Request) -> Plan {
+    let given = request(given);
+    plan(match handler.entry.name.as_str() {
+        "transacoes" => transacoes::Transacoes::prepare(&given),
+        _ => extrato::Extrato::prepare(&given),
+    })
+}
+
+fn respond(handler: &Handler, carry: &[u8], given: Rows) -> Result<Response, Fault> {
+    let given = rows(given);
+    let built = match handler.entry.name.as_str() {
+        "transacoes" => transacoes::Transacoes::respond(carry, &given),
+        _ => extrato::Extrato::respond(carry, &given),
+    };
+    built.map(response).map_err(|unexpected| Fault::malformed(Phase::Respond, unexpected.to_string()))
+}

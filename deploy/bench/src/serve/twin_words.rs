@@ -1,0 +1,57 @@
+//! Between the contract as the host has it and as the kit has it: the same records, generated twice. They move, nothing
+//! is copied. Called by `twin`.
+
+use galo::contract;
+
+/// A request for a handler.
+pub fn request(request: contract::Request) -> galo_kit::Request {
+    let contract::Request { method, path, parameters, query, headers, body } = request;
+    let field = |contract::Field { name, value }| galo_kit::Field { name, value };
+    let parameters = parameters.into_iter().map(field).collect();
+    let headers = headers.into_iter().map(field).collect();
+    galo_kit::Request { method, path, parameters, query, headers, body }
+}
+
+/// Rows for a handler.
+pub fn rows(rows: contract::Rows) -> galo_kit::Rows {
+    let values = rows.values.into_iter().map(|value| match value {
+        contract::Value::Null => galo_kit::Value::Null,
+        contract::Value::Boolean(value) => galo_kit::Value::Boolean(value),
+        contract::Value::Integer(value) => galo_kit::Value::Integer(value),
+        contract::Value::Float(value) => galo_kit::Value::Float(value),
+        contract::Value::Text(value) => galo_kit::Value::Text(value),
+        contract::Value::Bytes(value) => galo_kit::Value::Bytes(value),
+        contract::Value::Timestamp(value) => galo_kit::Value::Timestamp(value),
+    });
+    galo_kit::Rows { columns: rows.columns, values: values.collect() }
+}
+
+/// A plan of a handler.
+pub fn plan(plan: galo_kit::Plan) -> contract::Plan {
+    match plan {
+        galo_kit::Plan::Reply(reply) => contract::Plan::Reply(response(reply)),
+        galo_kit::Plan::Call(galo_kit::Call { procedure, arguments, carry }) => {
+            let arguments = arguments.into_iter().map(value).collect();
+            contract::Plan::Call(contract::Call { procedure, arguments, carry })
+        }
+    }
+}
+
+/// A response of a handler.
+pub fn response(response: galo_kit::Response) -> contract::Response {
+    let galo_kit::Response { status, headers, body } = response;
+    let field = |galo_kit::Field { name, value }| contract::Field { name, value };
+    contract::Response { status, headers: headers.into_iter().map(field).collect(), body }
+}
+
+fn value(value: galo_kit::Value) -> contract::Value {
+    match value {
+        galo_kit::Value::Null => contract::Value::Null,
+        galo_kit::Value::Boolean(value) => contract::Value::Boolean(value),
+        galo_kit::Value::Integer(value) => contract::Value::Integer(value),
+        galo_kit::Value::Float(value) => contract::Value::Float(value),
+        galo_kit::Value::Text(value) => contract::Value::Text(value),
+        galo_kit::Value::Bytes(value) => contract::Value::Bytes(value),
+        galo_kit::Value::Timestamp(value) => contract::Value::Timestamp(value),
+    }
+}

@@ -1,0 +1,120 @@
+//! A process that answers on a unix socket: a node, or one of the servers beside it. Called by `measure` and `equal`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use crate::programs::Programs;
+use crate::subject::Subject;
+
+/// A first start compiles two components, in a development build and beside others.
+pub const START_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that gives no event.
+pub const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A drain ends after ten seconds at most.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+/// What a server is started with.
+#[derive(Clone, Copy)]
+pub struct Launch<'a> {
+    pub programs: &'a Programs,
+    pub galo: &'a Path,
+    /// The folder of galo.toml and the components.
+    pub handlers: &'a Path,
+    /// Of compiled components; shared by all servers of a run.
+    pub cache: &'a Path,
+    /// Empty for what needs no database.
+    pub database_url: &'a str,
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub pid: i32,
+    pub socket: PathBuf,
+}
+
+impl Server {
+    /// Starts one; it takes connections when this returns, and its pool is full.
+    ///
+    /// # Errors
+    /// That it does not, with the end of its log.
+    pub async fn start(subject: Subject, number: usize, folder: &Path, launch: Launch<'_>) -> anyhow::Result<Self> {
+        let place = |ending: &str| folder.join(format!("node-{number}.{ending}"));
+        let (socket, log) = (place("sock"), place("log"));
+        let mut command = command(subject, &socket, &place("admin"), launch)?;
+        let file = File::create(&log)?;
+        let mut child = command
+            .env("DATABASE_URL", launch.database_url)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            // Ctrl-C is for us, who then end everything in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", subject.name()))?;
+        let pid = i32::try_from(child.id().context("a server has ended")?)?;
+        let begun = Instant::now();
+        while UnixStream::connect(&socket).await.is_err() {
+            let tail = || fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = child.try_wait()? {
+                bail!("{} has ended ({status}): {}", subject.name(), tail());
+            }
+            ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", subject.name(), tail());
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(Self { child, pid, socket })
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// That it had to be killed.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(self.pid), Signal::SIGTERM).context("a server has ended by itself")?;
+        tokio::time::timeout(STOP_MAX, self.child.wait()).await.context("a server does not end")??;
+        Ok(())
+    }
+}
+
+fn command(subject: Subject, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
+    let Launch { programs, galo, handlers, cache, .. } = launch;
+    let own = |what: &str| {
+        let mut command = Command::new(&programs.own);
+        command.args(["serve", what, "--listen"]).arg(socket);
+        command
+    };
+    let mut command = match subject {
+        Subject::Limit => own("limit"),
+        Subject::Plain => own("plain"),
+        Subject::Twin => own("twin"),
+        Subject::Galo => {
+            let mut command = Command::new(galo);
+            command.arg("serve").arg("--listen").arg(format!("unix:{}", socket.display()));
+            command.arg("--admin").arg(format!("unix:{}", admin.display()));
+            command
+        }
+        Subject::Pgbench => bail!("pgbench is no server"),
+    };
+    if matches!(subject, Subject::Twin | Subject::Galo) {
+        command.arg("--handlers").arg(handlers).arg("--cache").arg(cache);
+    }
+    // Whatever a developer has set is not what is compared.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("GALO_") {
+            command.env_remove(variable);
+        }
+    }
+    Ok(command)
+}

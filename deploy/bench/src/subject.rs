@@ -1,0 +1,42 @@
+//! What is compared. Called by all that runs or shows it.
+
+use clap::ValueEnum;
+
+/// Something that answers the contest's requests, or bounds what does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+pub enum Subject {
+    /// nginx in front of an upstream that answers at once.
+    Limit,
+    /// The same contract by hand, without Galo.
+    Plain,
+    /// The host with its handlers linked natively.
+    Twin,
+    /// Two nodes.
+    Galo,
+    /// The procedures, without HTTP.
+    Pgbench,
+}
+
+impl Subject {
+    /// All, in the order of tables and plots.
+    pub const ALL: [Self; 5] = [Self::Limit, Self::Pgbench, Self::Plain, Self::Twin, Self::Galo];
+
+    /// Those whose answers must be the same.
+    pub const SERVICES: [Self; 3] = [Self::Galo, Self::Twin, Self::Plain];
+
+    /// Its name in tables and plots.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Plain => "plain",
+            Self::Twin => "native twin",
+            Self::Galo => "Galo",
+            Self::Pgbench => "pgbench",
+        }
+    }
+
+    /// Whether nginx stands in front of it.
+    pub fn speaks_http(self) -> bool {
+        self != Self::Pgbench
+    }
+}

@@ -1,0 +1,254 @@
+//! The tables of BENCHMARKS.md. What was not measured has no table. Called by `report`.
+
+use std::fmt::Write as _;
+
+use crate::compare::Sample;
+use crate::figures::{Spread, brief, ratio, spread, whole};
+use crate::measure::{Component, Measured, PERCENTILES};
+use crate::pgbench;
+use crate::run::Results;
+use crate::subject::Subject;
+
+/// Of the limit, of the twin, of Galo without durability, and of the shorter ledger.
+const GOALS: [f64; 4] = [0.5, 0.92, 0.8, 1.1];
+
+/// Goals, and what came out.
+pub fn goals(results: &Results) -> String {
+    let [limit, twin, durable, growth] = GOALS;
+    let connections = results.goal_connections;
+    let against = |other| paired(results, Subject::Galo, other, connections);
+    let of_durable = spread(results.durable.iter().map(|pair| pair.on.throughput() / pair.off.throughput()));
+    let rows = results.growth.map_or(0, |growth| growth.rows);
+    let goals = [
+        (format!("throughput of Galo to that of the limit, {connections} connections"), limit, against(Subject::Limit)),
+        (
+            format!("throughput of Galo to that of its native twin, {connections} connections"),
+            twin,
+            against(Subject::Twin),
+        ),
+        (
+            format!("throughput of Galo durable to that of Galo not durable, {connections} connections"),
+            durable,
+            of_durable,
+        ),
+    ];
+    let mut rows_text = Vec::new();
+    for (what, goal, found) in goals {
+        if let Some(found) = found {
+            let met = if found.median >= goal { "met" } else { "missed" };
+            rows_text.push(vec![what, format!("≥ {}", ratio(goal)), found.shown(ratio), met.to_owned()]);
+        }
+    }
+    if let Some(found) = results.growth {
+        let met = if found.ratio.median <= growth { "met" } else { "missed" };
+        let what = format!("an extrato with {} rows in the ledger to one with ten", whole(f64::from(rows)));
+        rows_text.push(vec![what, format!("≤ {}", ratio(growth)), found.ratio.shown(ratio), met.to_owned()]);
+    }
+    table(&["goal", "", "measured", ""], &rows_text)
+}
+
+/// Requests a second, by connections.
+pub fn throughput(results: &Results) -> String {
+    let write = |measured: &Measured| measured.throughput();
+    by_connections(results, |subject, connections| Some(of(results, subject, connections, write)?.shown(whole)))
+}
+
+/// What Galo does to what the others do.
+pub fn ratios(results: &Results) -> String {
+    let mut rows = Vec::new();
+    for other in [Subject::Limit, Subject::Plain, Subject::Twin] {
+        let mut row = vec![format!("Galo to {}", other.name())];
+        for &connections in &results.connections {
+            row.push(paired(results, Subject::Galo, other, connections).map_or_else(dash, |found| found.shown(ratio)));
+        }
+        if row.iter().skip(1).any(|cell| *cell != dash()) {
+            rows.push(row);
+        }
+    }
+    table(&header("throughput", results), &rows)
+}
+
+/// Milliseconds, by percentile.
+pub fn latency(results: &Results) -> String {
+    let row = |subject, connections| {
+        let cell = |place: usize| of(results, subject, connections, |measured| measured.load.latency[place]);
+        (0..PERCENTILES.len()).map(|place| Some(cell(place)?.shown(brief))).collect::<Option<Vec<_>>>()
+    };
+    by_subject(results, "ms", &PERCENTILES, row)
+}
+
+/// Microseconds, by component.
+pub fn cpu(results: &Results) -> String {
+    let columns: Vec<_> = Component::ALL.map(Component::name).into_iter().chain(["all"]).collect();
+    let row = |subject, connections| {
+        let mut cells = Vec::new();
+        for place in 0..Component::ALL.len() {
+            cells.push(present(of(results, subject, connections, |measured| measured.cpu[place])?, brief));
+        }
+        cells.push(of(results, subject, connections, |measured| measured.cpu.iter().sum())?.shown(brief));
+        Some(cells)
+    };
+    by_subject(results, "µs", &columns, row)
+}
+
+/// Mebibytes, by component; not of the load generator, which has ended when it is looked at.
+pub fn memory(results: &Results) -> String {
+    let components = &Component::ALL[1..];
+    let columns: Vec<_> = components.iter().map(|component| component.name()).collect();
+    let row = |subject, connections| {
+        let cell = |place: usize| {
+            let anonymous = of(results, subject, connections, |measured| measured.memory[place].anonymous)?;
+            let share = of(results, subject, connections, |measured| measured.memory[place].share)?;
+            Some(if share.most > 0.0 {
+                format!("{}; {}", brief(anonymous.median), brief(share.median))
+            } else {
+                dash()
+            })
+        };
+        (1..=components.len()).map(cell).collect::<Option<Vec<_>>>()
+    };
+    by_subject(results, "MiB, anonymous; Pss", &columns, row)
+}
+
+/// Galo with every commit on the disk, and without.
+pub fn durable(results: &Results) -> String {
+    type Pick = fn(&crate::compare::Pair) -> &Measured;
+    let kinds: [(&str, Pick); 2] = [("durable", |pair| &pair.on), ("not durable", |pair| &pair.off)];
+    let mut rows = Vec::new();
+    for (name, pick) in kinds {
+        let of = |value: fn(&Measured) -> f64| spread(results.durable.iter().map(|pair| value(pick(pair))));
+        let (Some(throughput), Some(half), Some(late)) =
+            (of(Measured::throughput), of(|m| m.load.latency[0]), of(|m| m.load.latency[3]))
+        else {
+            return String::new();
+        };
+        rows.push(vec![name.to_owned(), throughput.shown(whole), half.shown(brief), late.shown(brief)]);
+    }
+    table(&["", "requests a second", "p50, ms", "p99, ms"], &rows)
+}
+
+/// What an extrato costs the server.
+pub fn growth(results: &Results) -> String {
+    let Some(found) = results.growth else { return String::new() };
+    let rows =
+        [vec!["10".to_owned(), found.few.shown(brief)], vec![whole(f64::from(found.rows)), found.many.shown(brief)]];
+    table(&["rows of the client", "µs a call, on the server"], &rows)
+}
+
+/// The machine.
+pub fn machine(results: &Results) -> String {
+    let rows: Vec<_> = results.facts.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
+    table(&["", ""], &rows)
+}
+
+/// How it was measured.
+pub fn method(results: &Results) -> String {
+    let Results { seconds, warm_seconds, rounds, nginx_workers, compared, .. } = results;
+    let refused: Vec<_> = Subject::SERVICES
+        .into_iter()
+        .filter_map(|subject| {
+            let found = of(results, subject, results.goal_connections, Measured::refused)?;
+            Some(format!("{} {} %", subject.name(), found.shown(|value| format!("{value:.1}"))))
+        })
+        .collect();
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write!(
+        text,
+        include_str!("method.txt"),
+        seconds = seconds,
+        warm_seconds = warm_seconds,
+        rounds = rounds,
+        workers = nginx_workers,
+        compared = compared,
+        refused = if refused.is_empty() { dash() } else { refused.join(", ") },
+        pool = pgbench::CONNECTIONS,
+    );
+    text
+}
+
+/// The spread of a figure over the rounds.
+pub fn of(results: &Results, subject: Subject, connections: usize, value: impl Fn(&Measured) -> f64) -> Option<Spread> {
+    spread(chosen(results, subject, connections).map(|sample| value(&sample.measured)))
+}
+
+/// pgbench has the connections of the pools, whatever nginx has.
+fn chosen(results: &Results, subject: Subject, connections: usize) -> impl Iterator<Item = &Sample> {
+    let connections = if subject.speaks_http() { connections } else { pgbench::CONNECTIONS };
+    results.samples.iter().filter(move |sample| sample.subject == subject && sample.connections == connections)
+}
+
+/// The throughput of one to that of another, round by round: what slows a whole round down is in both.
+fn paired(results: &Results, one: Subject, other: Subject, connections: usize) -> Option<Spread> {
+    spread(chosen(results, one, connections).filter_map(|sample| {
+        let other = chosen(results, other, connections).find(|other| other.round == sample.round)?;
+        Some(sample.measured.throughput() / other.measured.throughput())
+    }))
+}
+
+fn by_connections(results: &Results, cell: impl Fn(Subject, usize) -> Option<String>) -> String {
+    let mut rows = Vec::new();
+    for subject in Subject::ALL {
+        let mut row = vec![name(subject)];
+        if subject.speaks_http() {
+            row.extend(results.connections.iter().map(|&connections| cell(subject, connections).unwrap_or_else(dash)));
+        } else {
+            // It has no connections to nginx: one figure.
+            row.push(cell(subject, pgbench::CONNECTIONS).unwrap_or_else(dash));
+            row.resize(results.connections.len() + 1, String::new());
+        }
+        if row.iter().skip(1).any(|cell| !cell.is_empty() && *cell != dash()) {
+            rows.push(row);
+        }
+    }
+    table(&header("requests a second", results), &rows)
+}
+
+fn by_subject(
+    results: &Results,
+    unit: &str,
+    columns: &[&str],
+    row: impl Fn(Subject, usize) -> Option<Vec<String>>,
+) -> String {
+    let mut rows = Vec::new();
+    for subject in Subject::ALL {
+        if let Some(cells) = row(subject, results.goal_connections) {
+            rows.push([vec![name(subject)], cells].concat());
+        }
+    }
+    table(&[&[unit][..], columns].concat(), &rows)
+}
+
+fn name(subject: Subject) -> String {
+    match subject {
+        Subject::Pgbench => format!("pgbench, {} connections", pgbench::CONNECTIONS),
+        other => other.name().to_owned(),
+    }
+}
+
+fn header(what: &'static str, results: &Results) -> Vec<String> {
+    let connections = results.connections.iter().map(|connections| format!("{connections} connections"));
+    std::iter::once(what.to_owned()).chain(connections).collect()
+}
+
+fn table(header: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(header.iter().map(AsRef::as_ref).collect());
+    text += &line(vec!["---"; header.len()]);
+    for row in rows {
+        text += &line(row.iter().map(String::as_str).collect());
+    }
+    text + "\n"
+}
+
+/// A figure of a component; none of one that a subject does not have.
+fn present(found: Spread, write: impl Fn(f64) -> String) -> String {
+    if found.most > 0.0 { found.shown(write) } else { dash() }
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
