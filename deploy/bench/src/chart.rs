@@ -54,8 +54,10 @@ pub struct Bars<'a> {
     pub unit: &'a str,
     /// The bars.
     pub places: &'a [&'a str],
-    /// What each is stacked from.
+    /// What each is stacked from, from the bottom.
     pub parts: &'a [&'a str],
+    /// The colour of the first of them; the next has the next one.
+    pub colour: usize,
     /// For each bar a number for each part.
     pub stacks: Vec<Vec<f64>>,
 }
@@ -98,13 +100,14 @@ pub fn bars(chart: &Bars<'_>) -> Drawn<String> {
             let mut below = 0.0;
             for (part, value) in stack.iter().enumerate() {
                 let corners = [(frame.x(place) - 34, frame.y(below + value)), (frame.x(place) + 34, frame.y(below))];
-                root.draw(&Rectangle::new(corners, COLOURS[part % COLOURS.len()].filled())).map_err(told)?;
+                root.draw(&Rectangle::new(corners, COLOURS[(chart.colour + part) % COLOURS.len()].filled()))
+                    .map_err(told)?;
                 below += value;
             }
             text(root, &brief(below), (frame.x(place), frame.y(below) - 19), 13, BLACK, HPos::Center)?;
             frame.below(place, 8, chart.places[place], 14)?;
         }
-        legend(root, chart.parts.iter().enumerate().map(|(part, name)| (*name, part)))
+        legend(root, chart.parts.iter().enumerate().map(|(part, name)| (*name, chart.colour + part)))
     })
 }
 
@@ -265,7 +268,7 @@ mod tests {
             assert!(drawn.contains(name), "{name}");
         }
         let stacks = vec![vec![1.0, 2.0], vec![3.0, 4.0]];
-        let chart = Bars { title: "t", unit: "u", places: &["p", "q"], parts: &["one", "two"], stacks };
+        let chart = Bars { title: "t", unit: "u", places: &["p", "q"], parts: &["one", "two"], colour: 0, stacks };
         assert!(bars(&chart).unwrap().contains("7.00"));
     }
 }

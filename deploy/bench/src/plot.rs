@@ -71,6 +71,7 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
         unit: "microseconds",
         places: &names,
         parts: &components,
+        colour: 0,
         stacks: stacks(0, &|measured, place| measured.cpu[place]),
     };
     draw("cpu", bars(&chart))?;
@@ -79,6 +80,7 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
         unit: "MiB (Pss)",
         places: &names,
         parts: &components[1..],
+        colour: 1,
         stacks: stacks(1, &|measured, place| measured.memory[place].share),
     };
     draw("memory", bars(&chart))

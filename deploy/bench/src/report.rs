@@ -56,7 +56,7 @@ pub fn generated(results: &Results) -> String {
 /// Whether the file can be written: better known before half an hour of measuring than after it.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`fn@write`].
 pub fn check(file: &Path) -> anyhow::Result<()> {
     match fs::read_to_string(file) {
         Ok(old) => replaced(&old, "").map(drop).with_context(|| format!("cannot write {}", file.display())),
