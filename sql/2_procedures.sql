@@ -156,7 +156,7 @@ DECLARE
     limites_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
     saldos_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
     seqs_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
-    recusadas text[];
+    recusou_chave boolean := false;
     agora timestamptz;
     diferenca bigint;
     saldo_apos bigint;
@@ -195,7 +195,7 @@ BEGIN
             saldos_apos[i] := saldo_apos;
         ELSE
             saldos_apos[i] := saldos[n];
-            recusadas := recusadas || chave[i];
+            recusou_chave := recusou_chave OR chave[i] IS NOT NULL;
         END IF;
     END LOOP;
 
@@ -210,7 +210,7 @@ BEGIN
              AS u (cliente_id, seq, valor, tipo, descricao, saldo_apos, chave)
         WHERE u.seq IS NOT NULL;
 
-        IF recusadas IS NOT NULL AND EXISTS (
+        IF recusou_chave AND EXISTS (
             SELECT FROM unnest(cliente_id, seqs_apos, chave) AS u (cliente_id, seq, chave)
             WHERE u.seq IS NULL AND u.chave IS NOT NULL
               AND EXISTS (SELECT FROM rinha.transacoes AS t

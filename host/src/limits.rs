@@ -104,6 +104,11 @@ pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
 /// Two nodes at this ceiling, each with two more for probes and the catalogue, still fit a Postgres of 200.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
+/// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
+/// these a backend gives the top of its heap back after every statement, and takes it again with the next.
+pub const POSTGRES_MALLOC: [(&str, usize); 2] =
+    [("MALLOC_TOP_PAD_", 1024 * 1024), ("MALLOC_TRIM_THRESHOLD_", 8 * 1024 * 1024)];
+
 // ---- waits -------------------------------------------------------------------------------------------------------
 
 /// From the first byte of a request to the end of its headers.

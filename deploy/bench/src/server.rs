@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use galo::limits;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -107,6 +108,9 @@ fn command(subject: Subject, socket: &Path, admin: &Path, launch: Launch<'_>) ->
         }
         Subject::Pgbench => bail!("pgbench is no server"),
     };
+    // Two of them share the cores.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    command.arg("--workers").arg((cores / 2).clamp(1, limits::WORKERS_MAX).to_string());
     if matches!(subject, Subject::Twin | Subject::Galo) {
         command.arg("--handlers").arg(handlers).arg("--cache").arg(cache);
     }

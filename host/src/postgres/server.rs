@@ -14,6 +14,7 @@ use super::account::{Account, answer};
 use super::binaries::Binaries;
 use super::events::{Event, Events, Left};
 use super::folder::Folder;
+use crate::limits;
 
 /// The role that owns the cluster.
 pub const SUPERUSER: &str = "postgres";
@@ -104,6 +105,10 @@ impl<'a> Server<'a> {
     ) -> anyhow::Result<Self> {
         let mut postgres = tied(folder.account, &binaries.folder.join("postgres"), "INT");
         postgres.arg("-D").arg(folder.data()).args(["-p", &PORT.to_string()]).arg("-k").arg(socket);
+        // As deploy/compose.yaml has it, with the reason.
+        for (variable, bytes) in limits::POSTGRES_MALLOC {
+            postgres.env(variable, bytes.to_string());
+        }
         for setting in settings(care) {
             postgres.args(["-c", setting]);
         }

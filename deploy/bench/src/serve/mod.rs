@@ -34,6 +34,9 @@ pub struct ServeArgs {
     /// The folder of compiled components
     #[arg(long)]
     cache: Option<PathBuf>,
+    /// Worker threads
+    #[arg(long, value_name = "N")]
+    workers: usize,
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = "")]
     database_url: String,
 }
@@ -56,9 +59,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // As `galo serve` does: every connection holds a file.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(limits::WORKERS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(args.workers)
         .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
         .enable_all()
         .thread_stack_size(limits::WORKER_STACK_BYTES)
