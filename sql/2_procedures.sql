@@ -122,21 +122,21 @@ BEGIN
 END
 $$;
 
--- realizar_transacao for many calls at once: every argument an array, one row of the result for each call, in their order.
--- What comes out is what realizar_transacao would give for one call after the other, in one transaction.
+-- realizar_transacao for many calls at once: every argument an array, and one row of the result for each call, in their
+-- order. What comes out is what realizar_transacao would give for one call after the other, in one transaction.
 --
 -- The clients are locked first, in the order of their ids, so that two batches never wait for each other. From then on
--- nobody else records anything for them: to do so is to update their row first. So what the ledger says of a key is
--- final, the decisions are taken on local copies, and the ledger is written once for all calls.
+-- nobody else records anything for them: to do so is to update their row first. So the decisions are taken on local
+-- copies, what the ledger says of a key is final, and the ledger is written once for all calls.
 --
--- A key that the ledger has, or that two calls share, is what only realizar_transacao knows how to answer: then each
--- call goes through it.
+-- A key that the ledger has, or that two calls share, only realizar_transacao knows how to answer: then what was written
+-- is undone, and each call goes through it.
 --
 -- Raises what realizar_transacao raises, for the whole batch; and for arrays of different lengths.
 --
--- enable_seqscan = off has the search for the keys go through the index, however short the ledger was when it was planned.
--- force_generic_plan because arrays differ in length from call to call, and the planner would rather make a new plan each
--- time than use one for all: 0.13 ms more for a batch, as much as the rest of one.
+-- enable_seqscan = off has the search for keys go through the index, however short the ledger was when it was planned.
+-- force_generic_plan because arrays differ in length from call to call, and the planner would rather make a new plan
+-- each time than use one for all: 0.13 ms more for a batch, as much as the rest of one.
 CREATE OR REPLACE FUNCTION public.realizar_transacoes(
     cliente_id integer[], valor bigint[], tipo text[], descricao text[], chave text[]
 )
