@@ -2,8 +2,9 @@
 //!
 //! A client tries again only what has a key of its own, and only with that key. Called by `experiment`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -59,6 +60,14 @@ pub struct Progress {
     /// The moment that the record's times are counted from.
     begun: Instant,
     acknowledged: Arc<AtomicU64>,
+    steps: Arc<Mutex<Steps>>,
+}
+
+/// The steps that clients are at, by number.
+#[derive(Debug, Default)]
+struct Steps {
+    begun: u64,
+    open: BTreeSet<u64>,
 }
 
 impl Load {
@@ -75,7 +84,7 @@ impl Load {
     pub fn start(&self, before: &Ledger) -> Running {
         let clientes: Vec<i32> = before.clientes.keys().copied().collect();
         let history = History::begin();
-        let progress = Progress { begun: history.begun.into(), acknowledged: Arc::default() };
+        let progress = Progress { begun: history.begun.into(), acknowledged: Arc::default(), steps: Arc::default() };
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
@@ -123,20 +132,42 @@ impl Progress {
         self.begun.elapsed()
     }
 
-    /// Waits until so many more transactions are acknowledged.
+    /// Waits until so many more transactions are acknowledged, and until everything that was asked before is answered:
+    /// what happens next to the stack is the first that happens to a request. nginx makes two tries of it, no more.
     ///
     /// # Errors
     /// A stack that does not get on.
     pub async fn until(&self, more: u64) -> anyhow::Result<()> {
         let begun = Instant::now();
         let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
-        while self.acknowledged.load(Ordering::Relaxed) < wanted {
+        let last = self.steps().begun;
+        while self.acknowledged.load(Ordering::Relaxed) < wanted
+            || self.steps().open.first().is_some_and(|at| *at <= last)
+        {
             if begun.elapsed() > PROGRESS_MAX {
-                bail!("{more} transactions more are not acknowledged within {PROGRESS_MAX:?}");
+                bail!("{more} transactions more, and all before them, are not answered within {PROGRESS_MAX:?}");
             }
             sleep(LOOK_EVERY).await;
         }
         Ok(())
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        // Whoever panicked with it left it whole.
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a step, and returns its number.
+    fn begin(&self) -> u64 {
+        let mut steps = self.steps();
+        steps.begun += 1;
+        let number = steps.begun;
+        steps.open.insert(number);
+        number
+    }
+
+    fn end(&self, number: u64) {
+        self.steps().open.remove(&number);
     }
 }
 
@@ -162,10 +193,12 @@ impl Session {
     async fn run(mut self, stop: CancellationToken, pause_max: Duration) -> anyhow::Result<Part> {
         let pause_max = u64::try_from(pause_max.as_millis())?;
         while !stop.is_cancelled() {
+            let number = self.progress.begin();
             match self.plan.step() {
                 Step::Extrato(cliente) => self.extrato(cliente).await,
                 Step::Transacao(transacao, manner) => self.transacao(transacao, manner).await,
             }
+            self.progress.end(number);
             sleep(Duration::from_millis(self.plan.pause_ms(pause_max))).await;
         }
         Ok(self.part)
