@@ -172,7 +172,7 @@ async fn requests_of_two_nodes_go_in_batches_and_each_is_answered_with_its_own_r
     join_all(clients).await;
     for cliente in 1..=5 {
         let sent = (0..32).filter(|n| n % 5 + 1 == cliente).count() * 20;
-        assert_eq!(database.ledger_rows(i32::try_from(cliente).unwrap()).await, i64::try_from(sent).unwrap());
+        assert_eq!(database.ledger_rows(cliente).await, i64::try_from(sent).unwrap());
     }
     database.assert_ledger_holds().await;
     for node in &nodes {
