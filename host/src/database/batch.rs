@@ -197,7 +197,7 @@ impl Drop for Turn<'_> {
 
 /// Carries out what goes in one statement, and answers each call.
 async fn carry_out(database: &Database, procedure: &Procedure, form: &BatchForm, batch: Vec<Waiter>) {
-    // One for all of it, also when a batch fails and its calls go one by one: whoever waits for an answer counts on it.
+    // One for all of it, also when a batch fails and its calls go one by one: who waits for an answer counts on it.
     let deadline = Instant::now() + limits::CALL_TIMEOUT;
     let connection = match database.acquire().await {
         Ok(connection) => connection,
@@ -262,9 +262,18 @@ async fn one_by_one(
 ) {
     let mut connection = Some(connection);
     for waiter in batch {
-        let Some(usable) = connection.take_if(|_| Instant::now() < deadline) else {
-            waiter.answer(Err(database.unavailable("no time was left to send it")));
-            continue;
+        let usable = match connection.take() {
+            _ if Instant::now() >= deadline => Err(database.unavailable("no time was left to send it")),
+            Some(usable) => Ok(usable),
+            // The call before it cost its connection.
+            None => database.acquire().await,
+        };
+        let usable = match usable {
+            Ok(usable) => usable,
+            Err(failure) => {
+                waiter.answer(Err(failure));
+                continue;
+            }
         };
         let arguments: Vec<_> = waiter.arguments.iter().map(Argument).collect();
         let sent = timeout_at(deadline, exchange(&usable, &procedure.signature, &arguments)).await;

@@ -15,7 +15,7 @@ use galo::metrics::Metrics;
 
 use crate::harness::TestDatabase;
 
-/// `um` waits at the gate when it is asked 0; neither of the two takes 13.
+/// `um` waits at the gate when it is asked 0, and returns too much when it is asked 99; neither of the two takes 13.
 const PROCEDURES: &str = "
     CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer);
     CREATE FUNCTION um(x integer, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -24,7 +24,7 @@ const PROCEDURES: &str = "
         IF x = 13 THEN RAISE 'thirteen'; END IF;
         INSERT INTO vistos (x) VALUES (um.x);
         y := x * 2;
-        por := 'um';
+        por := CASE x WHEN 99 THEN repeat('x', 2000000) ELSE 'um' END;
     END $$;
     CREATE FUNCTION muitos(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
@@ -184,6 +184,14 @@ async fn a_call_that_cannot_be_carried_out_fails_alone() {
     assert_eq!(lane.seen().await, [0, 5, 9]);
     assert_eq!(lane.figure("galo_batches_broken_total"), "1");
     assert_eq!(shown(&lane.meanwhile(&[2, 4], async || {}).await), ["0 um", "4 muitos", "8 muitos"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_costs_its_connection_costs_no_other_call() {
+    let lane = Lane::new(PROCEDURES).await;
+    let outcomes = lane.meanwhile(&[13, 99, 5], async || {}).await;
+    let told = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
+    assert_eq!(shown(&outcomes[2..]), [told.as_str(), "10 um"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

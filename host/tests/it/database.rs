@@ -166,8 +166,8 @@ async fn connections_that_are_killed_are_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_pool_gives_503_within_a_second() {
-    // Given the one connection of the pool waiting for a lock, and more that wait for it, when one more call comes, then
-    // it has its 503 in time.
+    // Given the one connection of the pool waiting for a lock, and more that wait for it, when one more call comes,
+    // then it has its 503 in time.
     let database = TestDatabase::new().await;
     let settings = Settings { pool_connections: 1, ..settings(handlers(Profile::Release)) };
     let node = TestNode::with(&database, settings).await;
