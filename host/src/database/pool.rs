@@ -56,8 +56,8 @@ impl Database {
         let manager = Manager::from_config(target.serving(), NoTls, manager_config);
         let pool = Pool::builder(manager)
             .max_size(connections)
-            // The connection that was used last: its backend has its plans and caches at hand. In turn, eight backends of
-            // a node would each find theirs cold.
+            // The connection that was used last: its backend has its plans and caches at hand. In turn, eight backends
+            // of a node would each find theirs cold.
             .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(limits::ACQUIRE_TIMEOUT))
             .create_timeout(Some(limits::CONNECT_TIMEOUT))
