@@ -100,8 +100,8 @@ impl Lane {
     }
 
     /// Lets those requests join that are here already: whatever is ready on this worker runs first, as long as that
-    /// adds to what waits. Nothing is waited for. Without it the calls that a finished batch sets off would go in statements
-    /// of 1, 2, 4, 8, because the first of them finds the lane free.
+    /// adds to what waits. Nothing is waited for. Without it the calls that a finished batch sets off would go in
+    /// statements of 1, 2, 4, 8, because the first of them finds the lane free.
     async fn gather(&self) {
         let mut before = 0;
         loop {
