@@ -266,6 +266,16 @@ fn dash() -> String {
 }
 
 #[test]
+fn commands_say_which_program_they_run() {
+    // The workspace has several, and Cargo does not guess.
+    for name in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(checkout().root.join(name)).unwrap();
+        let commands: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("cargo run")).collect();
+        assert!(!commands.is_empty() && commands.iter().all(|line| line.contains(" -p ")), "{name}: {commands:#?}");
+    }
+}
+
+#[test]
 fn the_readme_shows_the_handler_that_the_kit_documents() {
     // The kit's example is compiled and run as its documentation test.
     let kit = fs::read_to_string(checkout().root.join("handlers/kit/src/lib.rs")).unwrap();
