@@ -20,8 +20,8 @@ pub const ARGUMENTS_MAX: usize = 64;
 /// Bytes of all values a procedure may return to one call; a row of an extrato is about 100.
 pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
 
-/// Calls in one statement of a batch form. Three quarters of what a batch of 64 takes is the work of its calls; more of
-/// them would only keep the clients' rows locked for longer.
+/// Calls in one statement of a batch form. Five sixths of what a batch of 64 takes Postgres is the work of its calls;
+/// more of them would only keep the clients' rows locked for longer.
 pub const BATCH_CALLS_MAX: usize = 64;
 /// Bytes of their arguments; a transaction has 150. What goes over it goes with the next statement.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
