@@ -200,23 +200,25 @@ BEGIN
     END LOOP;
 
     -- What was written is undone when a key turns out to be there: by the ledger itself for a call that was accepted, by
-    -- a look for one that was refused. unnest of several arrays has no other name, and pg_catalog comes first in any
-    -- search_path.
+    -- a look for one that was refused. A call's values are taken by its number: unnest would copy every array into a
+    -- table of its own first.
     BEGIN
         INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos, chave)
-        SELECT u.cliente_id, u.seq, u.valor, u.tipo, u.descricao,
-               GREATEST(ultimas[pg_catalog.array_position(ids, u.cliente_id)], agora), u.saldo_apos, u.chave
-        FROM unnest(cliente_id, seqs_apos, valor, tipo, descricao, saldos_apos, chave)
-             AS u (cliente_id, seq, valor, tipo, descricao, saldo_apos, chave)
-        WHERE u.seq IS NOT NULL;
+        SELECT cliente_id[i], seqs_apos[i], valor[i], tipo[i], descricao[i],
+               GREATEST(ultimas[pg_catalog.array_position(ids, cliente_id[i])], agora), saldos_apos[i], chave[i]
+        FROM pg_catalog.generate_series(1, chamadas) AS i
+        WHERE seqs_apos[i] IS NOT NULL;
 
-        IF recusou_chave AND EXISTS (
-            SELECT FROM unnest(cliente_id, seqs_apos, chave) AS u (cliente_id, seq, chave)
-            WHERE u.seq IS NULL AND u.chave IS NOT NULL
+        IF recusou_chave THEN
+            -- OFFSET 0 leaves the planner no choice but to go by the index, once for each key.
+            PERFORM FROM pg_catalog.generate_series(1, chamadas) AS i
+            WHERE seqs_apos[i] IS NULL AND chave[i] IS NOT NULL
               AND EXISTS (SELECT FROM rinha.transacoes AS t
-                          WHERE t.cliente_id = u.cliente_id AND t.chave = u.chave OFFSET 0)
-        ) THEN
-            RAISE unique_violation;
+                          WHERE t.cliente_id = realizar_transacoes.cliente_id[i]
+                            AND t.chave = realizar_transacoes.chave[i] OFFSET 0);
+            IF FOUND THEN
+                RAISE unique_violation;
+            END IF;
         END IF;
     EXCEPTION WHEN unique_violation THEN
         FOR i IN 1 .. chamadas LOOP
@@ -228,15 +230,15 @@ BEGIN
     END;
 
     UPDATE rinha.clientes AS c
-    SET saldo = u.saldo, seq = u.seq, ultima_em = GREATEST(c.ultima_em, agora)
-    FROM unnest(ids, saldos, seqs) AS u (id, saldo, seq)
-    WHERE c.id = u.id AND c.seq <> u.seq;
+    SET saldo = saldos[pg_catalog.array_position(ids, c.id)], seq = seqs[pg_catalog.array_position(ids, c.id)],
+        ultima_em = GREATEST(c.ultima_em, agora)
+    WHERE c.id = ANY (ids) AND c.seq <> seqs[pg_catalog.array_position(ids, c.id)];
 
     RETURN QUERY
-    SELECT CASE WHEN u.seq IS NOT NULL THEN 'ok' WHEN u.limite IS NULL THEN 'cliente_inexistente'
-                WHEN u.tipo = 'd' THEN 'limite_excedido' ELSE 'saldo_fora_da_faixa' END,
-           u.limite, u.saldo
-    FROM unnest(seqs_apos, tipo, limites_apos, saldos_apos) AS u (seq, tipo, limite, saldo);
+    SELECT CASE WHEN seqs_apos[i] IS NOT NULL THEN 'ok' WHEN limites_apos[i] IS NULL THEN 'cliente_inexistente'
+                WHEN tipo[i] = 'd' THEN 'limite_excedido' ELSE 'saldo_fora_da_faixa' END,
+           limites_apos[i], saldos_apos[i]
+    FROM pg_catalog.generate_series(1, chamadas) AS i;
 END
 $$;
 
@@ -264,8 +266,8 @@ BEGIN
         FROM rinha.clientes AS c
         WHERE c.id = extrato.cliente_id
     )
-    SELECT cliente.saldo, cliente.limite, cliente.data_extrato,
-           ultimas.valor, ultimas.tipo, ultimas.descricao, ultimas.realizada_em
+    SELECT cliente.saldo::bigint, cliente.limite::bigint, cliente.data_extrato,
+           ultimas.valor::bigint, ultimas.tipo::text, ultimas.descricao::text, ultimas.realizada_em
     FROM cliente
     LEFT JOIN LATERAL (
         SELECT t.seq, t.valor, t.tipo, t.descricao, t.realizada_em

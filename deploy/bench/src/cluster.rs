@@ -13,6 +13,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio_postgres::{Client, NoTls};
 
 use crate::process::parent;
+use crate::programs::Programs;
+use crate::schedule;
 
 /// What the deployed settings say of places: those of a private cluster are its own.
 const PLACES: [&str; 5] =
@@ -49,9 +51,14 @@ impl Cluster {
     ///
     /// # Errors
     /// That it does not start, or that the folder is in memory.
-    pub async fn start(guard: &Path, checkout: &Checkout, disk: &Path, durability: Durability) -> anyhow::Result<Self> {
+    pub async fn start(
+        programs: &Programs,
+        checkout: &Checkout,
+        disk: &Path,
+        durability: Durability,
+    ) -> anyhow::Result<Self> {
         let settings = deployed(checkout, durability)?;
-        let (guard, data) = (guard.to_owned(), Data::ThrowawayIn(disk.to_owned()));
+        let (guard, data) = (programs.own.clone(), Data::ThrowawayIn(disk.to_owned()));
         let start = move || postgres::Cluster::start_with(&guard, data, &settings);
         let inner = tokio::task::spawn_blocking(start).await??;
         let database = Database { socket: inner.socket.clone(), name: "postgres".to_owned() };
@@ -70,6 +77,7 @@ impl Cluster {
         let found: String = row.get(3);
         ensure!(found == wanted, "Postgres did not take the deployed settings: synchronous_commit is {found}");
         let postmaster = parent(row.get(0)).context("a backend has a parent")?;
+        schedule::batch(&programs.chrt, postmaster)?;
         Ok(Self { inner, sql: checkout.sql(), postmaster, version: row.get(2), databases: 0 })
     }
 

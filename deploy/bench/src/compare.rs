@@ -6,6 +6,7 @@ use crate::figures::{brief, whole};
 use crate::measure::{Bench, Measured, measure};
 use crate::pgbench;
 use crate::progress::Progress;
+use crate::schedule::Placement;
 use crate::subject::Subject;
 
 /// One measurement of the comparison.
@@ -30,6 +31,7 @@ pub fn steps(subjects: &[Subject], connections: &[usize], rounds: usize) -> usiz
 pub async fn run(
     bench: &Bench,
     cluster: &mut Cluster,
+    placement: Placement,
     subjects: &[Subject],
     connections: &[usize],
     rounds: usize,
@@ -39,10 +41,11 @@ pub async fn run(
     for round in 0..rounds {
         for (index, (connections, subjects)) in plan(subjects, connections, round).into_iter().enumerate() {
             for subject in subjects {
-                progress.begin(format!("round {}: {}, {connections} connections", round + 1, subject.name()));
+                let placed = if placement == Placement::Placed { "placed, " } else { "" };
+                progress.begin(format!("round {}: {}, {placed}{connections} connections", round + 1, subject.name()));
                 // The same for all subjects of a round, so that they are sent the same.
                 let seed = u64::try_from(round * 100 + index)?;
-                let measured = measure(bench, cluster, subject, connections, seed).await?;
+                let measured = measure(bench, cluster, placement, subject, connections, seed).await?;
                 progress.end(&told(&measured));
                 samples.push(Sample { subject, connections, round, measured });
             }
@@ -109,7 +112,7 @@ pub async fn durable(
             let durable = if durability == Durability::On { "durable" } else { "not durable" };
             progress.begin(format!("round {}: Galo, {durable}, {connections} connections", round + 1));
             let mut cluster = bench.cluster(durability).await?;
-            let measured = measure(bench, &mut cluster, Subject::Galo, connections, seed).await?;
+            let measured = measure(bench, &mut cluster, Placement::Free, Subject::Galo, connections, seed).await?;
             progress.end(&told(&measured));
             anyhow::Ok(measured)
         };

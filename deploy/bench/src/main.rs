@@ -18,6 +18,7 @@ mod programs;
 mod progress;
 mod report;
 mod run;
+mod schedule;
 mod serve;
 mod server;
 mod subject;

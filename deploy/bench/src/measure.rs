@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::nginx::Nginx;
 use crate::process::{self, Memory};
 use crate::programs::Programs;
+use crate::schedule::{Cores, Placement};
 use crate::server::{Launch, Server};
 use crate::subject::Subject;
 use crate::{pgbench, wrk};
@@ -33,6 +34,7 @@ pub struct Bench {
     /// For the data of Postgres.
     pub disk: PathBuf,
     pub nginx_workers: usize,
+    pub cores: Cores,
     pub seconds: u64,
     pub warm_seconds: u64,
 }
@@ -108,17 +110,19 @@ fn number(count: u64) -> f64 {
 pub async fn measure(
     bench: &Bench,
     cluster: &mut Cluster,
+    placement: Placement,
     subject: Subject,
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<Measured> {
-    let measured = attempt(bench, cluster, subject, connections, seed).await;
+    let measured = attempt(bench, cluster, placement, subject, connections, seed).await;
     measured.with_context(|| format!("{} with {connections} connections", subject.name()))
 }
 
 async fn attempt(
     bench: &Bench,
     cluster: &mut Cluster,
+    placement: Placement,
     subject: Subject,
     connections: usize,
     seed: u64,
@@ -137,6 +141,9 @@ async fn attempt(
         let deploy = bench.checkout.root.join("deploy");
         nginx = Some(Nginx::start(&bench.programs.nginx, &deploy, folder.path(), bench.nginx_workers, &sockets).await?);
     }
+    let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
+    let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
+    bench.cores.place(placement, &gate, &pids, &[cluster.postmaster])?;
     let port = nginx.as_ref().map(|nginx| nginx.port);
     let drive = async |seconds: u64, seed: u64| match port {
         Some(port) => wrk::run(&bench.programs, folder.path(), port, connections, seconds, seed).await,
@@ -144,12 +151,7 @@ async fn attempt(
     };
     // Other requests than those that count.
     drive(bench.warm_seconds, seed + 1_000_000).await.context("warming up")?;
-    let roots = [
-        Vec::new(),
-        nginx.iter().map(|nginx| nginx.pid).collect(),
-        servers.iter().map(|server| server.pid).collect(),
-        if subject == Subject::Limit { Vec::new() } else { vec![cluster.postmaster] },
-    ];
+    let roots = [Vec::new(), gate, pids, if subject == Subject::Limit { Vec::new() } else { vec![cluster.postmaster] }];
     let before = cpu(&roots)?;
     let load = drive(bench.seconds, seed).await?;
     let after = cpu(&roots)?;
@@ -194,6 +196,6 @@ impl Bench {
     /// # Errors
     /// As [`Cluster::start`].
     pub async fn cluster(&self, durability: crate::cluster::Durability) -> anyhow::Result<Cluster> {
-        Cluster::start(&self.programs.own, &self.checkout, &self.disk, durability).await
+        Cluster::start(&self.programs, &self.checkout, &self.disk, durability).await
     }
 }

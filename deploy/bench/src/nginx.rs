@@ -143,7 +143,7 @@ mod tests {
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let theirs = fs::read_to_string(deploy.join("nginx.conf")).unwrap();
         let text = replaced(&theirs, Path::new("/x/y"), 1234, 2).unwrap();
-        for line in ["worker_processes 2;", "listen 127.0.0.1:1234 backlog", "pid /x/y/nginx.pid;", "keepalive 64;"] {
+        for line in ["worker_processes 2;", "listen 127.0.0.1:1234 backlog", "pid /x/y/nginx.pid;", "keepalive 256;"] {
             assert!(text.contains(line), "{line}");
         }
         assert!(replaced("listen 9999 backlog=1;", Path::new("/x"), 1, 1).is_err());

@@ -70,6 +70,7 @@ pub enum Part {
     Plain,
     Twin,
     Galo,
+    Placed,
     Durable,
     Extrato,
 }
@@ -117,7 +118,7 @@ impl Options {
 
     /// Whether anything is measured that runs components.
     pub fn wants_components(&self) -> bool {
-        [Part::Twin, Part::Galo, Part::Durable].into_iter().any(|part| self.wants(part))
+        [Part::Twin, Part::Galo, Part::Placed, Part::Durable].into_iter().any(|part| self.wants(part))
     }
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.

@@ -26,6 +26,13 @@ pub fn cpu(roots: &[i32]) -> anyhow::Result<Duration> {
     Ok(TICK.saturating_mul(u32::try_from(ticks)?))
 }
 
+/// All threads of processes with all their descendants, as they are now.
+pub fn tasks(roots: &[i32]) -> Vec<i32> {
+    let threads = |pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    family(roots, &snapshot()).into_iter().flat_map(|pid| threads(pid).filter_map(number)).collect()
+}
+
 /// The CPU time of all children of ours that have ended.
 ///
 /// # Errors

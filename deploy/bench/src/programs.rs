@@ -12,6 +12,8 @@ pub struct Programs {
     pub nginx: PathBuf,
     pub wrk: PathBuf,
     pub pgbench: PathBuf,
+    /// Of util-linux: sets how a process is scheduled.
+    pub chrt: PathBuf,
     /// This program: the other servers are subcommands of it.
     pub own: PathBuf,
 }
@@ -22,16 +24,16 @@ impl Programs {
     /// # Errors
     /// Which of them are missing.
     pub fn find() -> anyhow::Result<Self> {
-        let found = ["nginx", "wrk", "pgbench"].map(|name| (name, program(name)));
+        let found = ["nginx", "wrk", "pgbench", "chrt"].map(|name| (name, program(name)));
         let missing: Vec<_> = found.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
-        let [Some(nginx), Some(wrk), Some(pgbench)] = found.map(|(_, path)| path) else {
+        let [Some(nginx), Some(wrk), Some(pgbench), Some(chrt)] = found.map(|(_, path)| path) else {
             bail!(
-                "missing: {}; on Debian: apt-get install --no-install-recommends nginx wrk postgresql",
+                "missing: {}; on Debian: apt-get install --no-install-recommends nginx wrk postgresql util-linux",
                 missing.join(", ")
             );
         };
         let own = std::env::current_exe().context("cannot find this program itself")?;
-        Ok(Self { nginx, wrk, pgbench, own })
+        Ok(Self { nginx, wrk, pgbench, chrt, own })
     }
 }
 

@@ -46,6 +46,7 @@ pub fn generated(results: &Results) -> String {
     section(&title, &[plot("cpu", "Microseconds of CPU for a request by component"), tables::cpu(results)]);
     let title = format!("Memory, {connections} connections");
     section(&title, &[plot("memory", "Memory by component"), tables::memory(results)]);
+    section(&format!("Each process kept on one core, {connections} connections"), &[tables::placed(results)]);
     section(&format!("Galo durable and not, {connections} connections"), &[tables::durable(results)]);
     section("An extrato of a longer ledger", &[tables::growth(results)]);
     section("Machine", &[tables::machine(results)]);

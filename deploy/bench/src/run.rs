@@ -15,6 +15,7 @@ use crate::measure::Bench;
 use crate::options::{Options, Part};
 use crate::programs::Programs;
 use crate::progress::Progress;
+use crate::schedule::{Cores, Placement};
 use crate::subject::Subject;
 use crate::{equal, plot, programs, report};
 
@@ -34,6 +35,8 @@ pub struct Results {
     /// Requests whose answers were compared.
     pub compared: usize,
     pub samples: Vec<Sample>,
+    /// The same with each process kept on one core, at the connections of the goals only.
+    pub placed: Vec<Sample>,
     pub durable: Vec<Pair>,
     pub growth: Option<Growth>,
 }
@@ -92,6 +95,7 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
                 folder,
                 disk,
                 nginx_workers,
+                cores: Cores::find()?,
                 seconds,
                 warm_seconds,
             })
@@ -116,8 +120,12 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
     let (subjects, connections, rounds) = (options.subjects(), options.connections(), options.rounds());
     let services: Vec<_> = Subject::SERVICES.into_iter().filter(|subject| subjects.contains(subject)).collect();
     let (durable, extrato) = (options.wants(Part::Durable), options.wants(Part::Extrato));
+    // With one core there is nothing to place.
+    let placed: &[Subject] =
+        if options.wants(Part::Placed) && bench.cores.are_enough() { &Subject::PLACED } else { &[] };
     let goal_connections = *connections.iter().find(|&&c| c == GOAL_CONNECTIONS).unwrap_or(&connections[0]);
     let steps = compare::steps(&subjects, &connections, rounds)
+        + compare::steps(placed, &[goal_connections], rounds)
         + usize::from(!services.is_empty())
         + if durable { 2 * rounds } else { 0 }
         + if extrato { 2 } else { 0 };
@@ -137,7 +145,10 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         compared = equal::check(bench, &mut cluster, &services).await?;
         progress.end(&format!("they do, {compared} requests each"));
     }
-    let samples = compare::run(bench, &mut cluster, &subjects, &connections, rounds, &progress).await?;
+    let samples =
+        compare::run(bench, &mut cluster, Placement::Free, &subjects, &connections, rounds, &progress).await?;
+    let placed =
+        compare::run(bench, &mut cluster, Placement::Placed, placed, &[goal_connections], rounds, &progress).await?;
     // Durability is measured with no other cluster beside it.
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
     let durable =
@@ -153,6 +164,7 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         nginx_workers: bench.nginx_workers,
         compared,
         samples,
+        placed,
         durable,
         growth,
     })

@@ -24,6 +24,9 @@ impl Subject {
     /// Those whose answers must be the same.
     pub const SERVICES: [Self; 3] = [Self::Galo, Self::Twin, Self::Plain];
 
+    /// Those that are also measured with each process kept on one core.
+    pub const PLACED: [Self; 4] = [Self::Limit, Self::Plain, Self::Twin, Self::Galo];
+
     /// Its name in tables and plots.
     pub fn name(self) -> &'static str {
         match self {

@@ -16,16 +16,23 @@ const GOALS: [f64; 4] = [0.5, 0.92, 0.8, 1.1];
 pub fn goals(results: &Results) -> String {
     let [limit, twin, durable, growth] = GOALS;
     let connections = results.goal_connections;
-    let against = |other| paired(results, Subject::Galo, other, connections);
+    let against = |samples, other| paired(samples, Subject::Galo, other, connections);
+    let (free, placed) = (&results.samples[..], &results.placed[..]);
     let of_durable = spread(results.durable.iter().map(|pair| pair.on.throughput() / pair.off.throughput()));
     let rows = results.growth.map_or(0, |growth| growth.rows);
     let goals = [
-        (format!("throughput of Galo to that of the limit, {connections} connections"), limit, against(Subject::Limit)),
+        (
+            format!("throughput of Galo to that of the limit, {connections} connections"),
+            limit,
+            against(free, Subject::Limit),
+        ),
+        ("the same, each process kept on one core".to_owned(), limit, against(placed, Subject::Limit)),
         (
             format!("throughput of Galo to that of its native twin, {connections} connections"),
             twin,
-            against(Subject::Twin),
+            against(free, Subject::Twin),
         ),
+        ("the same, each process kept on one core".to_owned(), twin, against(placed, Subject::Twin)),
         (
             format!("throughput of Galo durable to that of Galo not durable, {connections} connections"),
             durable,
@@ -59,7 +66,10 @@ pub fn ratios(results: &Results) -> String {
     for other in [Subject::Limit, Subject::Plain, Subject::Twin] {
         let mut row = vec![format!("Galo to {}", other.name())];
         for &connections in &results.connections {
-            row.push(paired(results, Subject::Galo, other, connections).map_or_else(dash, |found| found.shown(ratio)));
+            row.push(
+                paired(&results.samples, Subject::Galo, other, connections)
+                    .map_or_else(dash, |found| found.shown(ratio)),
+            );
         }
         if row.iter().skip(1).any(|cell| *cell != dash()) {
             rows.push(row);
@@ -108,6 +118,27 @@ pub fn memory(results: &Results) -> String {
         (1..=components.len()).map(cell).collect::<Option<Vec<_>>>()
     };
     by_subject(results, "MiB, anonymous; Pss", &columns, row)
+}
+
+/// Requests a second with each process kept on one core, beside those without.
+pub fn placed(results: &Results) -> String {
+    let connections = results.goal_connections;
+    let rows: Vec<_> = Subject::PLACED
+        .into_iter()
+        .filter_map(|subject| {
+            let placed = chosen(&results.placed, subject, connections);
+            let placed = spread(placed.map(|sample| sample.measured.throughput()))?;
+            let free = of(results, subject, connections, Measured::throughput);
+            let to_it = paired(&results.placed, Subject::Galo, subject, connections);
+            Some(vec![
+                name(subject),
+                free.map_or_else(dash, |free| free.shown(whole)),
+                placed.shown(whole),
+                to_it.filter(|_| subject != Subject::Galo).map_or_else(dash, |found| found.shown(ratio)),
+            ])
+        })
+        .collect();
+    table(&["requests a second", "left to the kernel", "placed", "Galo to it, both placed"], &rows)
 }
 
 /// Galo with every commit on the disk, and without.
@@ -169,19 +200,19 @@ pub fn method(results: &Results) -> String {
 
 /// The spread of a figure over the rounds.
 pub fn of(results: &Results, subject: Subject, connections: usize, value: impl Fn(&Measured) -> f64) -> Option<Spread> {
-    spread(chosen(results, subject, connections).map(|sample| value(&sample.measured)))
+    spread(chosen(&results.samples, subject, connections).map(|sample| value(&sample.measured)))
 }
 
 /// pgbench has the connections of the pools, whatever nginx has.
-fn chosen(results: &Results, subject: Subject, connections: usize) -> impl Iterator<Item = &Sample> {
+fn chosen(samples: &[Sample], subject: Subject, connections: usize) -> impl Iterator<Item = &Sample> {
     let connections = if subject.speaks_http() { connections } else { pgbench::CONNECTIONS };
-    results.samples.iter().filter(move |sample| sample.subject == subject && sample.connections == connections)
+    samples.iter().filter(move |sample| sample.subject == subject && sample.connections == connections)
 }
 
 /// The throughput of one to that of another, round by round: what slows a whole round down is in both.
-fn paired(results: &Results, one: Subject, other: Subject, connections: usize) -> Option<Spread> {
-    spread(chosen(results, one, connections).filter_map(|sample| {
-        let other = chosen(results, other, connections).find(|other| other.round == sample.round)?;
+fn paired(samples: &[Sample], one: Subject, other: Subject, connections: usize) -> Option<Spread> {
+    spread(chosen(samples, one, connections).filter_map(|sample| {
+        let other = chosen(samples, other, connections).find(|other| other.round == sample.round)?;
         Some(sample.measured.throughput() / other.measured.throughput())
     }))
 }

@@ -1,9 +1,10 @@
 //! Applies a changed `sql/` to a database that serves: tried on a scratch database first, refused when it would need
-//! other tables than there are.
+//! other tables or domains than there are.
 //!
-//! `CREATE TABLE IF NOT EXISTS` leaves a table as it is, so a changed one would be passed over in silence; how the data
-//! of a table becomes another table's is not for this to guess. Functions are replaced; one that has vanished from
-//! `sql/` stays in the database until somebody drops it. Called by `dev` and by the tests.
+//! `CREATE TABLE IF NOT EXISTS` leaves a table as it is, and so does what makes a domain, so a changed one would be
+//! passed over in silence; how the data of a table becomes another table's is not for this to guess. Functions are
+//! replaced; one that has vanished from `sql/` stays in the database until somebody drops it. Called by `dev` and by
+//! the tests.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -22,9 +23,9 @@ use crate::limits;
 /// Why a changed `sql/` was not applied. The database is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum NotApplied {
-    /// The tables of `sql/` are not those of the database.
-    #[error("sql/ describes other tables (+) than the database has (-); start with `--fresh`, which throws the data \
-             away, or change the tables by hand\n{}", .0.join("\n"))]
+    /// The tables or domains of `sql/` are not those of the database.
+    #[error("sql/ describes other tables or domains (+) than the database has (-); start with `--fresh`, which throws \
+             the data away, or change them by hand\n{}", .0.join("\n"))]
     OtherTables(Vec<String>),
     /// An error of the SQL, with file and line; or the database could not be asked.
     #[error("{0:#}")]
@@ -113,8 +114,8 @@ async fn within<T>(otherwise: &str, task: impl Future<Output = anyhow::Result<T>
     timeout(limits::REAPPLY_TIMEOUT, task).await.with_context(|| format!("{otherwise} within {seconds} s"))?
 }
 
-/// Every table, column, constraint and index as one line of text: a line that differs is told as it stands. The order
-/// of columns is left out; nothing in `sql/` may rely on it.
+/// Every table, column, constraint, index and domain as one line of text: a line that differs is told as it stands. The
+/// order of columns is left out; nothing in `sql/` may rely on it.
 const TABLES: &str = "
     WITH tables AS (
         SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relkind, c.relpersistence,
@@ -124,6 +125,15 @@ const TABLES: &str = "
           -- The tables of an extension are the extension's.
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
                           WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                            AND d.deptype = 'e')
+    ),
+    domains AS (
+        SELECT t.oid, pg_catalog.format('%I.%I', n.nspname, t.typname) AS name, t.typbasetype, t.typtypmod,
+               t.typcollation, t.typnotnull, t.typdefault
+        FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE t.typtype = 'd' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                          WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid
                             AND d.deptype = 'e')
     )
     SELECT pg_catalog.concat_ws(' ', name,
@@ -150,7 +160,18 @@ const TABLES: &str = "
     FROM tables AS t JOIN pg_catalog.pg_constraint AS c ON c.conrelid = t.oid
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', t.name, 'index', pg_catalog.pg_get_indexdef(i.indexrelid))
-    FROM tables AS t JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid";
+    FROM tables AS t JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid
+    UNION ALL
+    SELECT pg_catalog.concat_ws(' ', d.name, 'domain', pg_catalog.format_type(d.typbasetype, d.typtypmod),
+               (SELECT 'collate ' || l.collname FROM pg_catalog.pg_collation AS l
+                WHERE l.oid = d.typcollation AND l.collname <> 'default'),
+               CASE WHEN d.typnotnull THEN 'not null' END,
+               'default ' || d.typdefault)
+    FROM domains AS d
+    UNION ALL
+    SELECT pg_catalog.concat_ws(' ', d.name, 'domain constraint', pg_catalog.quote_ident(c.conname),
+               pg_catalog.pg_get_constraintdef(c.oid))
+    FROM domains AS d JOIN pg_catalog.pg_constraint AS c ON c.contypid = d.oid";
 
 async fn tables(client: &Client) -> anyhow::Result<BTreeSet<String>> {
     // With nothing on the path, Postgres writes every name in full, whatever the files or the role have set.

@@ -100,6 +100,9 @@ pub fn a_postgres_that_forgets_is_caught() {
     block_on(async {
         let (mut durable, database) = Durable::start().await;
         database.execute("ALTER ROLE galo SET synchronous_commit = off").await;
+        // With the default it writes everything down five times a second, and the moment of its death would decide.
+        database.execute("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+        database.execute("SELECT pg_reload_conf()").await;
         let mut stack = Stack::start(database).await;
         let fault = async |stack: &mut Stack, _: &Progress| outage(&mut durable, stack).await;
         let (_, violations) = stack.run(Mix::default(), fault).await;

@@ -342,8 +342,8 @@ fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
     let limite = || dev.get("/clientes/1/extrato").json()["saldo"]["limite"].clone();
     assert_eq!((dev.credit().status.as_u16(), limite()), (200, 100_000.into()));
     let procedures = std::fs::read_to_string(dev.copy.path("sql/2_procedures.sql")).unwrap();
-    let one_more =
-        procedures.replace("SELECT cliente.saldo, cliente.limite,", "SELECT cliente.saldo, cliente.limite + 1,");
+    let one_more = procedures
+        .replace("cliente.saldo::bigint, cliente.limite::bigint,", "cliente.saldo::bigint, cliente.limite + 1,");
     dev.copy.edit("sql/2_procedures.sql", |_| one_more.clone());
     dev.program.wait_for("sql/ is applied again, in ");
     assert_eq!(limite(), 100_001);
@@ -355,11 +355,11 @@ fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
     // Other tables are not made of those that are there.
     dev.copy.edit("sql/2_procedures.sql", |_| one_more);
     dev.copy.edit("sql/1_schema.sql", |text| {
-        text.replace("    descricao    text        NOT NULL,", "    descricao    varchar(10) NOT NULL,")
+        text.replace("    descricao    rinha.descricao NOT NULL,", "    descricao    varchar(10) NOT NULL,")
     });
     dev.program.wait_for("sql/ is not applied, the database stays as it is: sql/ describes other tables");
     dev.program.wait_for("start with `--fresh`");
-    dev.program.wait_for("- rinha.transacoes column descricao text");
+    dev.program.wait_for("- rinha.transacoes column descricao rinha.descricao");
     dev.program.wait_for("+ rinha.transacoes column descricao character varying(10)");
     assert_eq!(dev.credit().json()["saldo"], 20);
     dev.interrupt();

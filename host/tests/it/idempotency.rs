@@ -319,7 +319,7 @@ async fn a_ledger_from_before_there_were_keys_gets_them() {
         .execute(
             "SELECT realizar_transacao(1, 5, 'c', 'x');
              DROP FUNCTION realizar_transacao(integer, bigint, text, text, text);
-             ALTER TABLE rinha.transacoes DROP COLUMN chave, DROP CONSTRAINT IF EXISTS chave_de_3_a_257;
+             ALTER TABLE rinha.transacoes DROP COLUMN chave;
              CREATE FUNCTION realizar_transacao(cliente_id integer, valor bigint, tipo text, descricao text,
                                                 OUT resultado text, OUT limite bigint, OUT saldo bigint)
              LANGUAGE sql AS $$ SELECT 'antiga', 0::bigint, 0::bigint $$;
@@ -345,13 +345,58 @@ async fn a_ledger_from_before_there_were_keys_gets_them() {
     ledger.assert_rows(1, 3).await;
 }
 
-/// Columns and constraints of the ledger, in words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_from_before_there_were_domains_gets_them() {
+    // Given a database whose tables have checks of their own, with a row, and a connection that knows the procedures,
+    // when sql/ is applied twice, then the tables are those of a new database, and what they hold is as it was.
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "SELECT realizar_transacao(1, 5, 'c', 'x', 'k:1');
+             ALTER TABLE rinha.clientes DROP CONSTRAINT saldo_dentro_do_limite,
+                 ALTER COLUMN limite TYPE bigint, ALTER COLUMN saldo TYPE bigint, ALTER COLUMN seq TYPE bigint,
+                 ADD CONSTRAINT limite_na_faixa CHECK (limite BETWEEN 0 AND 9007199254740991),
+                 ADD CONSTRAINT saldo_na_faixa CHECK (saldo BETWEEN -limite AND 9007199254740991),
+                 ADD CONSTRAINT seq_na_faixa CHECK (seq >= 0);
+             ALTER TABLE rinha.transacoes
+                 ALTER COLUMN seq TYPE bigint, ALTER COLUMN valor TYPE bigint, ALTER COLUMN saldo_apos TYPE bigint,
+                 ALTER COLUMN tipo TYPE text, ALTER COLUMN descricao TYPE text,
+                 ALTER COLUMN chave TYPE text COLLATE \"C\",
+                 ADD CONSTRAINT seq_na_faixa CHECK (seq >= 1),
+                 ADD CONSTRAINT valor_na_faixa CHECK (valor BETWEEN 1 AND 9007199254740991),
+                 ADD CONSTRAINT saldo_apos_na_faixa CHECK (saldo_apos BETWEEN -9007199254740991 AND 9007199254740991),
+                 ADD CONSTRAINT tipo_conhecido CHECK (tipo IN ('c', 'd')),
+                 ADD CONSTRAINT descricao_de_1_a_10 CHECK (char_length(descricao) BETWEEN 1 AND 10),
+                 ADD CONSTRAINT chave_de_3_a_257 CHECK (octet_length(chave) BETWEEN 3 AND 257);
+             DROP DOMAIN rinha.limite, rinha.saldo, rinha.valor, rinha.seq, rinha.ultima_seq, rinha.tipo,
+                 rinha.descricao, rinha.chave",
+        )
+        .await;
+    let new = TestDatabase::new().await;
+    assert_ne!(ledger_table(&database).await, ledger_table(&new).await);
+    let connected = database.service().await;
+    let known = connected.prepare("SELECT saldo FROM realizar_transacao(1, $1, 'c', 'x')").await.unwrap();
+    let saldo = async || connected.query_one(&known, &[&1i64]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(saldo().await, 6);
+
+    let target = Target::parse(&Secret::new(database.owner_url())).unwrap();
+    for expected in [7, 8] {
+        database::apply(&target, &checkout().root.join("sql")).await.unwrap();
+        assert_eq!(saldo().await, expected);
+    }
+    assert_eq!(ledger_table(&database).await, ledger_table(&new).await);
+    assert_eq!(database.ledger_rows(1).await, 4);
+    database.assert_ledger_holds().await;
+}
+
+/// Columns and constraints of both tables, in words.
 async fn ledger_table(database: &TestDatabase) -> Vec<String> {
     let sql = "SELECT format('%s %s %s', attname, atttypid::regtype, attcollation::regcollation) FROM pg_attribute
-               WHERE attrelid = 'rinha.transacoes'::regclass AND attnum > 0 AND NOT attisdropped
+               WHERE attrelid IN ('rinha.clientes'::regclass, 'rinha.transacoes'::regclass)
+                 AND attnum > 0 AND NOT attisdropped
                UNION ALL
                SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
-               WHERE conrelid = 'rinha.transacoes'::regclass
+               WHERE conrelid IN ('rinha.clientes'::regclass, 'rinha.transacoes'::regclass)
                ORDER BY 1";
     database.owner().await.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
