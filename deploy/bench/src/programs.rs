@@ -66,7 +66,15 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
         "debug" => "dev",
         other => other,
     };
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it is
+    // compiled once more: six minutes.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            cargo.env_remove(name);
+        }
+    }
+    let status = cargo
         .current_dir(&checkout.root)
         .args(["build", "--locked", "--profile", profile, "--package", "galo", "--package", "galo-bench"])
         .args(["--bins", "--target-dir"])
