@@ -67,8 +67,8 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
         other => other,
     };
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it is
-    // compiled once more: six minutes.
+    // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it
+    // is compiled once more: six minutes.
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
             cargo.env_remove(name);
