@@ -514,7 +514,8 @@ async fn a_storm_of_swaps_costs_no_request() {
     let load = Load::start(&node.address(), 32);
     let end = Instant::now() + Duration::from_secs(6);
     let mut generation = 1;
-    while Instant::now() < end {
+    // As many as six seconds have room for, and five on a machine that is starved.
+    while Instant::now() < end || generation <= 5 {
         generation += 1;
         for (name, original) in names.iter().zip(&originals) {
             guests.put(name, &marked(original, generation));
@@ -526,7 +527,6 @@ async fn a_storm_of_swaps_costs_no_request() {
         load.until_answered(32).await;
     }
     load.end().await;
-    assert!(generation > 5, "only {generation} swaps");
     database.assert_ledger_holds().await;
 }
 
