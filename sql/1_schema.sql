@@ -1,4 +1,4 @@
--- The roles and the tables. Nothing in this folder holds a password, and every file may be run again at any time,
+-- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at any time,
 -- inside one transaction or statement by statement, by a superuser or by the database's owner with CREATEROLE.
 
 -- rinha_owner owns everything and logs in nowhere; galo is the service, and may only execute what 3_grants.sql lists.
@@ -141,7 +141,9 @@ BEGIN
         SELECT FROM pg_catalog.pg_attribute
         WHERE attrelid = 'rinha.transacoes'::pg_catalog.regclass AND attname = 'chave' AND NOT attisdropped
     ) THEN
-        ALTER TABLE rinha.transacoes ADD COLUMN chave rinha.chave, ADD CONSTRAINT chave_uma_vez UNIQUE (cliente_id, chave);
+        ALTER TABLE rinha.transacoes
+            ADD COLUMN chave rinha.chave,
+            ADD CONSTRAINT chave_uma_vez UNIQUE (cliente_id, chave);
     END IF;
     -- From before there were domains. Both tables are written anew, and no call gets through meanwhile.
     IF EXISTS (

@@ -9,8 +9,8 @@ use crate::subject::Subject;
 
 /// Compares Galo with what bounds it, with itself without WASM, and with a plain service, on this machine
 ///
-/// It needs nginx, wrk and the binaries of Postgres; it builds the rest, runs everything as plain processes on unix
-/// sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
+/// It needs nginx, wrk, chrt and the binaries of Postgres; it builds the rest, runs everything as plain processes on
+/// unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
 #[derive(Parser)]
 #[command(name = "galo-bench", max_term_width = 110)]
 pub struct Options {
