@@ -35,7 +35,6 @@ impl Admission {
         // Held also by a request that is shed: dropping it counts back.
         let permit = Permit(self);
         if before >= self.in_flight_max {
-            self.metrics.shed.inc();
             if !self.shedding.swap(true, Ordering::Relaxed) {
                 tracing::warn!(in_flight_max = self.in_flight_max, "too many requests in flight, shedding");
             }

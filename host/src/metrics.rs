@@ -24,7 +24,7 @@ pub struct Metrics {
     refusals: Family<HandlerLabels, Counter>,
     /// Requests between their head and the end of their answer.
     pub in_flight: Gauge,
-    /// Requests answered 503 because too many were in flight.
+    /// Requests answered 503 because too many were in flight, or too many calls waited for their lane.
     pub shed: Counter,
     /// Requests that no handler answered: 404, 405.
     pub unrouted: Counter,
@@ -118,7 +118,7 @@ impl Metrics {
         registry.register("rollbacks", "Generations that were taken back", metrics.rollbacks.clone());
         registry.register("refusals", "Candidates that were not taken", metrics.refusals.clone());
         registry.register("in_flight", "Requests being answered", metrics.in_flight.clone());
-        registry.register("shed", "Requests refused because too many were in flight", metrics.shed.clone());
+        registry.register("shed", "Requests refused because too many were under way or waiting", metrics.shed.clone());
         registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());

@@ -22,11 +22,17 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
         ("pgbench", programs::version(&programs.pgbench, "--version")),
         ("wrk", programs::version(&programs.wrk, "-v").split(" [").next().unwrap_or_default().to_owned()),
         ("rustc", programs::version(&rustc, "--version")),
-        (
-            "build",
-            if cfg!(debug_assertions) { "development: NOT the figures of a release" } else { "release" }.to_owned(),
-        ),
+        ("build", build().to_owned()),
     ]
+}
+
+/// How all that was compiled here is compiled.
+fn build() -> &'static str {
+    match (cfg!(debug_assertions), cfg!(galo_profiled)) {
+        (true, _) => "development: NOT the figures of a release",
+        (false, false) => "release, without the profile: NOT what is deployed",
+        (false, true) => "release, with the profile (`deploy/with-profile`), all subjects",
+    }
 }
 
 fn field(file: impl AsRef<Path>, name: &str, separator: char) -> Option<String> {

@@ -139,7 +139,8 @@ async fn attempt(
         }
         let sockets: Vec<_> = servers.iter().map(|server| server.socket.clone()).collect();
         let deploy = bench.checkout.root.join("deploy");
-        nginx = Some(Nginx::start(&bench.programs.nginx, &deploy, folder.path(), bench.nginx_workers, &sockets).await?);
+        let (program, workers) = (&bench.programs.nginx, bench.nginx_workers);
+        nginx = Some(Nginx::start(program, &deploy, placement, folder.path(), workers, &sockets).await?);
     }
     let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
     let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();

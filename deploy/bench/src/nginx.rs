@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use crate::schedule::Placement;
 use crate::server::{LOOK_EVERY, START_MAX};
 
 /// How long it may take to end before it is left alone.
@@ -37,6 +38,7 @@ impl Nginx {
     pub async fn start(
         program: &Path,
         deploy: &Path,
+        placement: Placement,
         folder: &Path,
         workers: usize,
         sockets: &[PathBuf],
@@ -48,7 +50,8 @@ impl Nginx {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
         fs::create_dir(folder.join("upstream"))?;
-        fs::write(folder.join("upstream/nodes.conf"), upstream(&read("upstream/nodes.conf")?, sockets)?)?;
+        let nodes = read(&format!("{}/nodes.conf", placement.upstream()))?;
+        fs::write(folder.join("upstream/nodes.conf"), upstream(&nodes, sockets)?)?;
         let configuration = folder.join("nginx.conf");
         fs::write(&configuration, replaced(&read("nginx.conf")?, folder, port, workers)?)?;
         let log = folder.join("nginx.log");
@@ -126,7 +129,7 @@ fn replaced(theirs: &str, folder: &Path, port: u16, workers: usize) -> anyhow::R
 /// The deployed lines, with the parameters they have, for these sockets.
 fn upstream(theirs: &str, sockets: &[PathBuf]) -> anyhow::Result<String> {
     let lines: Vec<_> = theirs.lines().filter(|line| line.starts_with("server ")).collect();
-    ensure!(lines.len() == sockets.len(), "deploy/upstream/nodes.conf has another number of nodes");
+    ensure!(lines.len() == sockets.len(), "the deployed nodes.conf has another number of nodes");
     let ours = lines.iter().zip(sockets).map(|(line, socket)| {
         let parameters = line.splitn(3, [' ', ';']).nth(2).unwrap_or_default().trim_end_matches(';');
         format!("server unix:{} {parameters};\n", socket.display())
@@ -147,8 +150,12 @@ mod tests {
             assert!(text.contains(line), "{line}");
         }
         assert!(replaced("listen 9999 backlog=1;", Path::new("/x"), 1, 1).is_err());
-        let nodes = fs::read_to_string(deploy.join("upstream/nodes.conf")).unwrap();
-        let ours = upstream(&nodes, &["/a.sock".into(), "/b.sock".into()]).unwrap();
-        assert!(ours.starts_with("server unix:/a.sock max_fails=0;\nserver unix:/b.sock "), "{ours}");
+        let ours = |placement: Placement| {
+            let nodes = fs::read_to_string(deploy.join(placement.upstream()).join("nodes.conf")).unwrap();
+            upstream(&nodes, &["/a.sock".into(), "/b.sock".into()]).unwrap()
+        };
+        let free = "server unix:/a.sock max_fails=0;\nserver unix:/b.sock max_fails=0;\n";
+        assert_eq!(ours(Placement::Free), free);
+        assert_eq!(ours(Placement::Placed), free.replacen(';', " weight=2;", 1));
     }
 }

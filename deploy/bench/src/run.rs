@@ -35,7 +35,7 @@ pub struct Results {
     /// Requests whose answers were compared.
     pub compared: usize,
     pub samples: Vec<Sample>,
-    /// The same with each process kept on one core, at the connections of the goals only.
+    /// Each process kept on one core, at the connections of the goals only.
     pub placed: Vec<Sample>,
     pub durable: Vec<Pair>,
     pub growth: Option<Growth>,

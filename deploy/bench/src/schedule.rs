@@ -16,8 +16,18 @@ pub enum Placement {
     /// On any: the kernel moves them about.
     Free,
     /// As `deploy/compose.placed.yaml` has it: nginx and the first node on one core, the second node and Postgres on
-    /// another. The load generator goes where it likes.
+    /// another, and nginx gives the first node more. The load generator goes where it likes.
     Placed,
+}
+
+impl Placement {
+    /// The folder in `deploy/` whose file says what share of the requests each node gets.
+    pub fn upstream(self) -> &'static str {
+        match self {
+            Self::Free => "upstream",
+            Self::Placed => "upstream.placed",
+        }
+    }
 }
 
 /// The cores that may be used.

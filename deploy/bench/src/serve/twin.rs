@@ -83,6 +83,9 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
         Ok(request) => handled(node, &handler, &lineage, request).await,
         Err(failure) => Err(failure),
     };
+    if matches!(answer, Err(Failure::Shed)) {
+        node.metrics.shed.inc();
+    }
     handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
     answer
