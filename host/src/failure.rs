@@ -35,7 +35,7 @@ pub enum Failure {
         cause: String,
     },
     /// More requests in flight than the node admits, or more calls waiting than a batch form takes.
-    #[error("too many requests in flight")]
+    #[error("too many requests in flight, or calls waiting")]
     Shed,
     /// The database could not be asked, or its answer did not come. What was sent is either wholly recorded or not
     /// at all.

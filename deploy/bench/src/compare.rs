@@ -24,31 +24,29 @@ pub fn steps(subjects: &[Subject], connections: &[usize], rounds: usize) -> usiz
     rounds * (http * connections.len() + subjects.len() - http)
 }
 
-/// Measures.
+/// Measures a round.
 ///
 /// # Errors
 /// The first measurement that is invalid.
-pub async fn run(
+pub async fn round(
     bench: &Bench,
     cluster: &mut Cluster,
     placement: Placement,
     subjects: &[Subject],
     connections: &[usize],
-    rounds: usize,
+    round: usize,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
-    for round in 0..rounds {
-        for (index, (connections, subjects)) in plan(subjects, connections, round).into_iter().enumerate() {
-            for subject in subjects {
-                let placed = if placement == Placement::Placed { "placed, " } else { "" };
-                progress.begin(format!("round {}: {}, {placed}{connections} connections", round + 1, subject.name()));
-                // The same for all subjects of a round, so that they are sent the same.
-                let seed = u64::try_from(round * 100 + index)?;
-                let measured = measure(bench, cluster, placement, subject, connections, seed).await?;
-                progress.end(&told(&measured));
-                samples.push(Sample { subject, connections, round, measured });
-            }
+    for (index, (connections, subjects)) in plan(subjects, connections, round).into_iter().enumerate() {
+        for subject in subjects {
+            let placed = if placement == Placement::Placed { "placed, " } else { "" };
+            progress.begin(format!("round {}: {}, {placed}{connections} connections", round + 1, subject.name()));
+            // The same for all subjects of a round, so that they are sent the same.
+            let seed = u64::try_from(round * 100 + index)?;
+            let measured = measure(bench, cluster, placement, subject, connections, seed).await?;
+            progress.end(&told(&measured));
+            samples.push(Sample { subject, connections, round, measured });
         }
     }
     Ok(samples)

@@ -26,12 +26,23 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
     ]
 }
 
-/// How all that was compiled here is compiled.
+/// Whether the servers are compiled with the profile that releases have; `programs::galo` sees to it that it is all or
+/// none.
+pub const PROFILED: bool = cfg!(galo_profiled);
+
+/// What is said of it beside the figures.
+pub const PROFILE: &str = if PROFILED {
+    "What is\ncompiled here, the limit and plain included, is compiled with a profile of the contest's mix, for which all of it was\n\
+     driven alike (`deploy/train`)."
+} else {
+    "Nothing is\ncompiled with a profile, as a release would be."
+};
+
 fn build() -> &'static str {
-    match (cfg!(debug_assertions), cfg!(galo_profiled)) {
+    match (cfg!(debug_assertions), PROFILED) {
         (true, _) => "development: NOT the figures of a release",
-        (false, false) => "release, without the profile: NOT what is deployed",
-        (false, true) => "release, with the profile (`deploy/with-profile`), all subjects",
+        (false, false) => "release, without the profile",
+        (false, true) => "release, with the profile (`deploy/with-profile`)",
     }
 }
 

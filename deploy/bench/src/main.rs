@@ -17,6 +17,7 @@ mod process;
 mod programs;
 mod progress;
 mod report;
+mod rounds;
 mod run;
 mod schedule;
 mod serve;

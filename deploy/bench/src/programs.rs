@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use galo::build::Checkout;
 
+use crate::machine;
+
 /// Where they are.
 pub struct Programs {
     pub nginx: PathBuf,
@@ -55,17 +57,23 @@ pub fn version(program: &Path, argument: &str) -> String {
 
 /// Builds `galo` beside this program, with the same profile, and returns where it is.
 ///
-/// Asked for as all programs of both packages, Cargo resolves the features of their dependencies as it did for this
-/// program; `--bin galo` would give them others, and compile wasmtime once more.
+/// Both packages are named, so that Cargo resolves the features of their dependencies as it did for this program; of
+/// `galo` alone they are others, and wasmtime would be compiled once more.
 ///
 /// # Errors
-/// What Cargo complains about.
+/// What Cargo complains about; that this program was compiled with the profile and `galo` would not be, or the reverse.
 pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     let folder = own.parent().context("a program lies in a folder")?;
     let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {
         "debug" => "dev",
         other => other,
     };
+    let profiled =
+        std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS").is_ok_and(|f| f.contains("galo_profiled"));
+    ensure!(
+        profiled == machine::PROFILED,
+        "run galo-bench as it was compiled: with deploy/with-profile in front, or without"
+    );
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it
     // is compiled once more: six minutes.

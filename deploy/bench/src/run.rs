@@ -145,10 +145,14 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         compared = equal::check(bench, &mut cluster, &services).await?;
         progress.end(&format!("they do, {compared} requests each"));
     }
-    let samples =
-        compare::run(bench, &mut cluster, Placement::Free, &subjects, &connections, rounds, &progress).await?;
-    let placed =
-        compare::run(bench, &mut cluster, Placement::Placed, placed, &[goal_connections], rounds, &progress).await?;
+    let (mut samples, mut placed_samples) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let free = compare::round(bench, &mut cluster, Placement::Free, &subjects, &connections, round, &progress);
+        samples.extend(free.await?);
+        let connections = [goal_connections];
+        let placed = compare::round(bench, &mut cluster, Placement::Placed, placed, &connections, round, &progress);
+        placed_samples.extend(placed.await?);
+    }
     // Durability is measured with no other cluster beside it.
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
     let durable =
@@ -164,7 +168,7 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         nginx_workers: bench.nginx_workers,
         compared,
         samples,
-        placed,
+        placed: placed_samples,
         durable,
         growth,
     })

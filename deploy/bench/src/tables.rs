@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::compare::Sample;
 use crate::figures::{Spread, brief, ratio, spread, whole};
+use crate::machine;
 use crate::measure::{Component, Measured, PERCENTILES};
 use crate::pgbench;
+use crate::rounds;
 use crate::run::Results;
 use crate::subject::Subject;
 
@@ -16,27 +17,19 @@ const GOALS: [f64; 4] = [0.5, 0.92, 0.8, 1.1];
 pub fn goals(results: &Results) -> String {
     let [limit, twin, durable, growth] = GOALS;
     let connections = results.goal_connections;
-    let against = |samples, other| paired(samples, Subject::Galo, other, connections);
-    let (free, placed) = (&results.samples[..], &results.placed[..]);
+    let to = |other| rounds::galo_to(&results.samples, other, connections);
+    let placed_to = |other| rounds::placed_galo_to(&results.samples, &results.placed, other, connections);
     let of_durable = spread(results.durable.iter().map(|pair| pair.on.throughput() / pair.off.throughput()));
     let rows = results.growth.map_or(0, |growth| growth.rows);
     let goals = [
+        (format!("throughput of Galo to that of the limit, {connections} connections"), limit, to(Subject::Limit)),
         (
-            format!("throughput of Galo to that of the limit, {connections} connections"),
+            "the same, Galo placed; the limit placed or not, as it does more".to_owned(),
             limit,
-            against(free, Subject::Limit),
+            placed_to(Subject::Limit),
         ),
-        (
-            "the same, Galo placed, to that limit, placed or not, which does more".to_owned(),
-            limit,
-            placed_to_greater_limit(results),
-        ),
-        (
-            format!("throughput of Galo to that of its native twin, {connections} connections"),
-            twin,
-            against(free, Subject::Twin),
-        ),
-        ("the same, both placed".to_owned(), twin, against(placed, Subject::Twin)),
+        (format!("throughput of Galo to that of its native twin, {connections} connections"), twin, to(Subject::Twin)),
+        ("the same, Galo placed; the twin placed or not, as it does more".to_owned(), twin, placed_to(Subject::Twin)),
         (
             format!("throughput of Galo durable to that of Galo not durable, {connections} connections"),
             durable,
@@ -70,10 +63,8 @@ pub fn ratios(results: &Results) -> String {
     for other in [Subject::Limit, Subject::Plain, Subject::Twin] {
         let mut row = vec![format!("Galo to {}", other.name())];
         for &connections in &results.connections {
-            row.push(
-                paired(&results.samples, Subject::Galo, other, connections)
-                    .map_or_else(dash, |found| found.shown(ratio)),
-            );
+            let found = rounds::galo_to(&results.samples, other, connections);
+            row.push(found.map_or_else(dash, |found| found.shown(ratio)));
         }
         if row.iter().skip(1).any(|cell| *cell != dash()) {
             rows.push(row);
@@ -130,10 +121,9 @@ pub fn placed(results: &Results) -> String {
     let rows: Vec<_> = Subject::PLACED
         .into_iter()
         .filter_map(|subject| {
-            let placed = chosen(&results.placed, subject, connections);
-            let placed = spread(placed.map(|sample| sample.measured.throughput()))?;
+            let placed = rounds::of(&results.placed, subject, connections, Measured::throughput)?;
             let free = of(results, subject, connections, Measured::throughput);
-            let to_it = paired(&results.placed, Subject::Galo, subject, connections);
+            let to_it = rounds::placed_galo_to(&results.samples, &results.placed, subject, connections);
             Some(vec![
                 name(subject),
                 free.map_or_else(dash, |free| free.shown(whole)),
@@ -142,7 +132,7 @@ pub fn placed(results: &Results) -> String {
             ])
         })
         .collect();
-    table(&["requests a second", "left to the kernel", "placed", "Galo to it, both placed"], &rows)
+    table(&["requests a second", "left to the kernel", "placed", "Galo placed to the better of the two"], &rows)
 }
 
 /// Galo with every commit on the disk, and without.
@@ -191,6 +181,7 @@ pub fn method(results: &Results) -> String {
     let _ = write!(
         text,
         include_str!("method.txt"),
+        profile = machine::PROFILE,
         seconds = seconds,
         warm_seconds = warm_seconds,
         rounds = rounds,
@@ -202,37 +193,9 @@ pub fn method(results: &Results) -> String {
     text
 }
 
-/// The spread of a figure over the rounds.
+/// A figure of the measurements that were not placed.
 pub fn of(results: &Results, subject: Subject, connections: usize, value: impl Fn(&Measured) -> f64) -> Option<Spread> {
-    spread(chosen(&results.samples, subject, connections).map(|sample| value(&sample.measured)))
-}
-
-/// pgbench has the connections of the pools, whatever nginx has.
-fn chosen(samples: &[Sample], subject: Subject, connections: usize) -> impl Iterator<Item = &Sample> {
-    let connections = if subject.speaks_http() { connections } else { pgbench::CONNECTIONS };
-    samples.iter().filter(move |sample| sample.subject == subject && sample.connections == connections)
-}
-
-/// The throughput of one to that of another, round by round: what slows a whole round down is in both.
-fn paired(samples: &[Sample], one: Subject, other: Subject, connections: usize) -> Option<Spread> {
-    spread(chosen(samples, one, connections).filter_map(|sample| {
-        let other = chosen(samples, other, connections).find(|other| other.round == sample.round)?;
-        Some(sample.measured.throughput() / other.measured.throughput())
-    }))
-}
-
-/// Galo placed to the limit, round by round. What is placed suits Galo, and may not suit the limit: it counts as it does
-/// best.
-fn placed_to_greater_limit(results: &Results) -> Option<Spread> {
-    let connections = results.goal_connections;
-    spread(chosen(&results.placed, Subject::Galo, connections).filter_map(|galo| {
-        let limits = [&results.samples, &results.placed].map(|samples| {
-            let mut limits = chosen(samples, Subject::Limit, connections);
-            limits.find(|limit| limit.round == galo.round).map(|limit| limit.measured.throughput())
-        });
-        let greater = limits.into_iter().flatten().reduce(f64::max)?;
-        Some(galo.measured.throughput() / greater)
-    }))
+    rounds::of(&results.samples, subject, connections, value)
 }
 
 fn by_connections(results: &Results, cell: impl Fn(Subject, usize) -> Option<String>) -> String {

@@ -4,11 +4,15 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::poll;
 use galo::build::Profile;
 use galo::config::Settings;
+use galo::contract::Value;
+use galo::limits;
 use http::Method;
 
 use crate::cli::{Program, wait_until};
@@ -42,6 +46,46 @@ async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
     assert_eq!(node.get("/clientes/2/extrato").await.status, 200);
     assert_eq!(node.running.node.metrics.shed.get(), 20);
     assert_eq!(node.running.node.metrics.in_flight.get(), 0);
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_lane_is_full_is_shed_and_counted() {
+    // Given a lane that holds all it may behind a call that waits for a lock, when a request comes, then it gets 503 at
+    // once, and counts as shed; when the lock is gone, then the next one is answered.
+    let database = TestDatabase::new().await;
+    let node = TestNode::with(&database, settings(handlers(Profile::Release))).await;
+    let inner = &node.running.node;
+    let handler = {
+        let table = inner.registry.table();
+        let (handler, _) = table.routes.find(&Method::POST, "/clientes/1/transacoes").unwrap();
+        Arc::clone(handler)
+    };
+    let procedure = handler.procedure("realizar_transacao").unwrap();
+    let call = || {
+        let arguments = [Value::Integer(1), Value::Integer(1)].into_iter();
+        let arguments = arguments.chain([Value::Text("c".to_owned()), Value::Text("x".to_owned()), Value::Null]);
+        Box::pin(inner.database.call(procedure, arguments.collect()))
+    };
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let mut calls = vec![call()];
+    assert!(poll!(&mut calls[0]).is_pending());
+    database.until_a_call_waits_for_a_lock().await;
+    for _ in 0..limits::LANE_CALLS_MAX {
+        let mut waiting = call();
+        assert!(poll!(&mut waiting).is_pending());
+        calls.push(waiting);
+    }
+    let begun = Instant::now();
+    assert_eq!(node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await.status, 503);
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    assert_eq!(inner.metrics.shed.get(), 1);
+    lock.commit().await.unwrap();
+    let recorded = join_all(calls).await.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(recorded >= 1);
+    assert_eq!(node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await.status, 200);
     database.assert_ledger_holds().await;
 }
 
