@@ -1,5 +1,5 @@
--- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at any time,
--- inside one transaction or statement by statement, by a superuser or by the database's owner with CREATEROLE.
+-- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at any
+-- time, inside one transaction or statement by statement, by a superuser or by the database's owner with CREATEROLE.
 
 -- rinha_owner owns everything and logs in nowhere; galo is the service, and may only execute what 3_grants.sql lists.
 -- Roles belong to the cluster, and several databases of it may be set up at once: whoever loses the race to create a

@@ -32,10 +32,10 @@ pub const PROFILED: bool = cfg!(galo_profiled);
 
 /// What is said of it beside the figures.
 pub const PROFILE: &str = if PROFILED {
-    "What is\ncompiled here, the limit and plain included, is compiled with a profile of the contest's mix, for which all of it was\n\
-     driven alike (`deploy/train`)."
+    "What is compiled here, the limit and plain included, is compiled with a profile of the contest's mix, for which all of\n\
+     it was driven alike (`deploy/train`)."
 } else {
-    "Nothing is\ncompiled with a profile, as a release would be."
+    "Nothing is compiled with a profile, as a release would be."
 };
 
 fn build() -> &'static str {
