@@ -7,6 +7,8 @@
 // RAMP      the time from the first request to full rate  (2m)
 // HOLD      the time at full rate                         (2m)
 // RATE      a factor on all rates: 0.5 is half the load   (1)
+// TIMES     what times to an answer may be, in ms, as k6
+//           writes it: "med<20,p(99)<=3"                  (none)
 // SUMMARY   a file for the figures as JSON                (none)
 //
 // An HTML report: K6_WEB_DASHBOARD=true K6_WEB_DASHBOARD_EXPORT=report.html
@@ -18,6 +20,7 @@ const BASE = __ENV.BASE_URL || 'http://localhost:9999';
 const RAMP = __ENV.RAMP || '2m';
 const HOLD = __ENV.HOLD || '2m';
 const RATE = Number(__ENV.RATE || 1);
+const TIMES = (__ENV.TIMES || '').split(',').filter((rule) => rule.trim());
 
 const LIMITES = { 1: 100000, 2: 80000, 3: 1000000, 4: 10000000, 5: 500000 };
 const CLIENTES = Object.keys(LIMITES).map(Number);
@@ -62,6 +65,7 @@ export const options = {
     dropped_iterations: ['count==0'],
     inconsistent_saldo: ['count==0'],
     answered_ok_within_250ms: [`rate>=${USD.percentWanted / 100}`],
+    http_req_duration: TIMES,
     // Listed, so that the summary has them apart.
     'http_req_duration{kind:debito}': ['max>=0'],
     'http_req_duration{kind:credito}': ['max>=0'],
