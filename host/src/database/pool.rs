@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::bail;
 use deadpool_postgres::{
-    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod,
-    Runtime,
+    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode,
+    RecyclingMethod, Runtime,
 };
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, timeout};
@@ -142,19 +142,25 @@ impl Database {
         Ok(())
     }
 
-    /// Makes the connections anew that nobody uses, with the statements of these procedures prepared; those in use
-    /// prepare what they miss when it is called. When that fails the pool goes on as it was.
-    ///
-    /// # Errors
-    /// When the connections cannot be made now.
-    pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) -> Result<(), Failure> {
-        let put = |procedures| {
-            let mut prepared = self.procedures.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *prepared, procedures)
-        };
-        let before = put(procedures);
-        self.pool.retain(|_, _| false);
-        self.warm().await.inspect_err(|_| drop(put(before)))
+    /// Prepares the statements of these procedures, and forgets those of others. No connection is made anew, and half
+    /// of those that nobody uses stay where calls find them: these and those in use prepare what they miss when it is
+    /// called.
+    pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
+        *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
+        self.pool.retain(|connection, _| {
+            connection.statement_cache.clear();
+            true
+        });
+        // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
+        let mut prepared = Vec::new();
+        for _ in 0..self.pool.status().available / 2 {
+            // The caretaker finds out what is wrong with the database.
+            let Ok(connection) = self.take().await else { return };
+            match timeout(limits::CONNECT_TIMEOUT, prepare(&connection, &procedures)).await {
+                Ok(Ok(())) => prepared.push(connection),
+                Ok(Err(_)) | Err(_) => return drop(Object::take(connection)),
+            }
+        }
     }
 
     /// Whether the pool is warm and the database answers.
@@ -249,24 +255,27 @@ impl Database {
     }
 }
 
-/// Prepares every statement as a connection is made, so that no request pays for it. A procedure that was dropped or
-/// revoked meanwhile fails by itself when it is called; it does not take the other handlers with it.
+/// Prepares every statement as a connection is made, so that no request pays for it.
 fn prepare_all(procedures: Procedures) -> Hook {
     Hook::async_fn(move |connection: &mut ClientWrapper, _| {
         let procedures = procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move {
-            for procedure in procedures {
-                for signature in procedure.signatures() {
-                    match connection.prepare_cached(&signature.sql).await {
-                        Ok(_) => {}
-                        Err(error) if error.code().is_some() => {
-                            tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
-                        }
-                        Err(error) => return Err(HookError::Backend(error)),
-                    }
-                }
-            }
-            Ok(())
-        })
+        Box::pin(async move { prepare(connection, &procedures).await.map_err(HookError::Backend) })
     })
+}
+
+/// Prepares what a connection has not prepared yet. A procedure that was dropped or revoked meanwhile fails by itself
+/// when it is called; it does not take the other handlers with it.
+async fn prepare(connection: &ClientWrapper, procedures: &[Arc<Procedure>]) -> Result<(), tokio_postgres::Error> {
+    for procedure in procedures {
+        for signature in procedure.signatures() {
+            match connection.prepare_cached(&signature.sql).await {
+                Ok(_) => {}
+                Err(error) if error.code().is_some() => {
+                    tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }

@@ -56,8 +56,7 @@ pub(super) async fn replace(
     let known = procedures(&old);
     if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
         // Before the table: its first call finds its statement.
-        let prepared = node.database.prepare_anew(procedures(&table)).await;
-        prepared.map_err(|failure| Refusal::new(Stage::Procedures, failure.to_string()))?;
+        node.database.prepare_anew(procedures(&table)).await;
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
     if changes.is_empty() && same_order {

@@ -101,7 +101,10 @@ fn the_tutorial_of_the_readme_holds() {
                 replaced(&source, text).unwrap_or_else(|| panic!("README.md:{line}: {source} has no such item"))
             }),
             "sh" => printed = Some(typed(&dev, &block)),
-            "json" => assert_eq!(printed.as_deref().map(str::trim_end), Some(text.trim_end()), "README.md:{line}"),
+            "json" => {
+                let (got, want) = (printed.as_deref().map(str::trim_end), Some(text.trim_end()));
+                assert_eq!(got, want, "README.md:{line}, and the log is\n{}", dev.program.log());
+            }
             "console" => {
                 let printed = printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
