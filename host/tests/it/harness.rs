@@ -141,11 +141,21 @@ impl TestDatabase {
         self.owner().await.batch_execute(sql).await.unwrap();
     }
 
+    /// The server processes of the service's connections.
+    pub async fn backends(&self) -> Vec<i32> {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
+        self.owner().await.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
     /// Ends every connection of the service, and says how many there were.
     pub async fn kill_connections(&self) -> usize {
-        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                   WHERE datname = current_database() AND usename = 'galo'";
-        self.owner().await.query(sql, &[]).await.unwrap().len()
+        let backends = self.backends().await;
+        self.owner()
+            .await
+            .query("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", &[&backends])
+            .await
+            .unwrap();
+        backends.len()
     }
 
     /// Returns when a call has been sent and waits for a row that a test has locked.
