@@ -26,23 +26,22 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
     ]
 }
 
-/// Whether the servers are compiled with the profile that releases have; `programs::galo` sees to it that it is all or
-/// none.
-pub const PROFILED: bool = cfg!(galo_profiled);
+/// Whether the servers are compiled with profile-guided optimisation; `programs::galo` sees to it that it is all or none.
+pub const PGO: bool = cfg!(galo_pgo);
 
 /// What is said of it beside the figures.
-pub const PROFILE: &str = if PROFILED {
-    "What is compiled here, the limit and plain included, is compiled with a profile of the contest's mix, for which all of\n\
-     it was driven alike (`deploy/train`)."
+pub const PGO_NOTE: &str = if PGO {
+    "What is compiled here, the limit and plain included, is compiled with profile-guided optimisation; its profile is of\n\
+     the contest's mix, for which all of it was driven alike (`deploy/pgo/train`)."
 } else {
-    "Nothing is compiled with a profile, as a release would be."
+    "Nothing is compiled with profile-guided optimisation (`deploy/pgo`)."
 };
 
 fn build() -> &'static str {
-    match (cfg!(debug_assertions), PROFILED) {
+    match (cfg!(debug_assertions), PGO) {
         (true, _) => "development: NOT the figures of a release",
-        (false, false) => "release, without the profile",
-        (false, true) => "release, with the profile (`deploy/with-profile`)",
+        (false, false) => "release, without profile-guided optimisation",
+        (false, true) => "release, with profile-guided optimisation (`deploy/pgo`)",
     }
 }
 

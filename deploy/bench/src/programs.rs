@@ -61,19 +61,17 @@ pub fn version(program: &Path, argument: &str) -> String {
 /// `galo` alone they are others, and wasmtime would be compiled once more.
 ///
 /// # Errors
-/// What Cargo complains about; that this program was compiled with the profile and `galo` would not be, or the reverse.
+/// What Cargo complains about; that this program was compiled with profile-guided optimisation and `galo` would not be, or the
+/// reverse.
 pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     let folder = own.parent().context("a program lies in a folder")?;
     let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {
         "debug" => "dev",
         other => other,
     };
-    let profiled =
-        std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS").is_ok_and(|f| f.contains("galo_profiled"));
-    ensure!(
-        profiled == machine::PROFILED,
-        "run galo-bench as it was compiled: with deploy/with-profile in front, or without"
-    );
+    let with_pgo =
+        std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS").is_ok_and(|f| f.contains("galo_pgo"));
+    ensure!(with_pgo == machine::PGO, "run galo-bench as it was compiled: with deploy/pgo/use in front, or without");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it
     // is compiled once more: six minutes.
@@ -85,7 +83,7 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     let status = cargo
         .current_dir(&checkout.root)
         .args(["build", "--locked", "--profile", profile, "--package", "galo", "--package", "galo-bench"])
-        .args(["--bins", "--target-dir"])
+        .args(["--bin", "galo", "--target-dir"])
         .arg(folder.parent().context("a profile's folder lies in a target folder")?)
         .stdin(Stdio::null())
         .status()

@@ -181,7 +181,7 @@ pub fn method(results: &Results) -> String {
     let _ = write!(
         text,
         include_str!("method.txt"),
-        profile = machine::PROFILE,
+        profile = machine::PGO_NOTE,
         seconds = seconds,
         warm_seconds = warm_seconds,
         rounds = rounds,

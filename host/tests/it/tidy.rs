@@ -270,8 +270,7 @@ fn commands_say_which_program_they_run() {
     // The workspace has several, and Cargo does not guess.
     for name in ["README.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(checkout().root.join(name)).unwrap();
-        let command =
-            |line: &&str| line.trim_start().trim_start_matches("deploy/with-profile ").starts_with("cargo run");
+        let command = |line: &&str| line.trim_start().trim_start_matches("deploy/pgo/use ").starts_with("cargo run");
         let commands: Vec<_> = text.lines().filter(command).collect();
         assert!(!commands.is_empty() && commands.iter().all(|line| line.contains(" -p ")), "{name}: {commands:#?}");
     }
