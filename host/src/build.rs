@@ -221,6 +221,11 @@ impl Cancel {
         self.kill();
     }
 
+    /// Whether it was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::Relaxed)
+    }
+
     /// Lets builds begin again.
     pub fn rearm(&self) {
         self.0.requested.store(false, Ordering::Relaxed);

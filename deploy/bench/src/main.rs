@@ -1,6 +1,7 @@
 //! The comparison, as one command: it sets everything up, measures, and writes BENCHMARKS.md with its plots. Hidden
 //! subcommands are the servers that Galo is compared with.
 
+mod against;
 mod chart;
 mod cluster;
 mod compare;

@@ -22,10 +22,10 @@ pub struct Options {
     /// How long each measurement lasts [default: 8, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
-    /// How often each is made; an odd number has a middle [default: 5, or 1 with --quick]
+    /// How often each is made; an odd number has a middle [default: 5, 7 with --against, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
-    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick]
+    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick or --against]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     connections: Vec<usize>,
     /// Measure these parts only; writes nothing without --out
@@ -40,6 +40,11 @@ pub struct Options {
     /// A folder on a disk, for the data of Postgres [default: .galo of the checkout]
     #[arg(long, value_name = "DIR")]
     pub disk: Option<PathBuf>,
+    /// Compare with the galo of another checkout instead, e.g. of `git worktree add ../before HEAD~9`: both are built in
+    /// release mode and measured in alternation, 7 rounds by default. Fails when the median of the paired ratios is over
+    /// 1.03 for the nodes' CPU a request, or under 0.97 for throughput
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "rows", "out"])]
+    pub against: Option<PathBuf>,
     /// Where BENCHMARKS.md and its plots go [default: the checkout]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -86,12 +91,18 @@ impl Options {
     }
 
     pub fn rounds(&self) -> usize {
-        self.rounds.map_or(if self.quick { 1 } else { 5 }, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
+        let default = match (self.quick, &self.against) {
+            (true, _) => 1,
+            (false, None) => 5,
+            // Fewer pairs have no interval for their median.
+            (false, Some(_)) => 7,
+        };
+        self.rounds.map_or(default, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
     }
 
     pub fn connections(&self) -> Vec<usize> {
         match self.connections.as_slice() {
-            [] if self.quick => vec![64],
+            [] if self.quick || self.against.is_some() => vec![64],
             [] => vec![8, 32, 64, 256],
             chosen => chosen.to_vec(),
         }

@@ -17,7 +17,7 @@ use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::schedule::{Cores, Placement};
 use crate::subject::Subject;
-use crate::{equal, plot, programs, report};
+use crate::{against, equal, plot, programs, report};
 
 /// Where goals are measured, when these connections are among those of the run.
 pub const GOAL_CONNECTIONS: usize = 64;
@@ -66,6 +66,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     let checkout =
         Checkout::find(&PathBuf::from(".")).or_else(|_| Checkout::find(env!("CARGO_MANIFEST_DIR").as_ref()))?;
+    if let Some(before) = &options.against {
+        return against::run(options, &checkout, before, cancel).await;
+    }
     let out = options.out.clone().or_else(|| options.is_whole().then(|| checkout.root.clone()));
     if let Some(out) = &out {
         report::check(&out.join(report::FILE))?;
