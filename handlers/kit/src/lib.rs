@@ -45,7 +45,6 @@ pub extern crate alloc;
 pub mod arena;
 #[doc(hidden)]
 #[rustfmt::skip]
-#[expect(unsafe_code, clippy::all, clippy::allow_attributes, reason = "generated from wit/")]
 pub mod bindings;
 mod export;
 pub mod json;

@@ -14,11 +14,12 @@ use wit_parser::Resolve;
 use crate::harness::checkout;
 
 /// How the file begins.
-const HEAD: &str =
-    "//! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
+const HEAD: &str = r#"//! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
 //! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
 
-";
+#![allow(unsafe_code, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+
+"#;
 
 #[test]
 fn the_bindings_of_the_kit_are_those_of_wit() {
