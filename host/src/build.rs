@@ -193,12 +193,6 @@ fn cargo(checkout: &Checkout, arguments: &[&str], crates: &[String]) -> anyhow::
     toolchain::prepare(&checkout.root)?;
     // The Cargo that runs us knows which toolchain it is.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` says of its own package a build script of another may take for news, and is compiled once more.
-    for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
-            cargo.env_remove(name);
-        }
-    }
     cargo.current_dir(&checkout.root).args(arguments).args(["--message-format", "json-render-diagnostics"]);
     crates.iter().for_each(|name| {
         cargo.args(["--package", name]);

@@ -2,8 +2,8 @@
 //! published digest) into the user's cache, for a machine that has none. When that fails too, says what to install.
 //! Called by the guard.
 //!
-//! curl fetches and tar unpacks: a machine with rustup has both, and they save the host an HTTP client with a TLS stack,
-//! which were a fifth of its crates. Who stops the host stops them.
+//! curl fetches and tar unpacks: a machine with rustup has both, and they save the host an HTTP client with a TLS
+//! stack, which were a fifth of its crates. They end when the host is stopped.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! The kit's bindings are generated from `wit/` by wit-bindgen and checked in, so that a handler compiles neither a macro
-//! nor a parser. This holds them against `wit/`, and makes them anew:
+//! The kit's bindings are generated from `wit/` by wit-bindgen and checked in, so that a handler compiles neither a
+//! macro nor a parser. This holds them against `wit/`, and makes them anew:
 //!
 //! ```sh
 //! UPDATE_BINDINGS=1 cargo test -p galo --test it bindings
