@@ -3,6 +3,8 @@
 //!
 //! Called by `dev`, by `galo build`, by `test_runner` (for tests) and by the integration tests.
 
+mod toolchain;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
@@ -118,6 +120,15 @@ impl Built {
     }
 }
 
+/// Sees to it that what compiles handlers is installed, if there is a handler to be compiled.
+///
+/// # Errors
+/// What is missing, with the command that installs it.
+pub fn prepare(checkout: &Checkout) -> anyhow::Result<()> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    if checkout.crates(&manifest).is_empty() { Ok(()) } else { toolchain::prepare(&checkout.root) }
+}
+
 /// Builds the handlers of a manifest. Returns where the component of each is, in the order of the manifest.
 ///
 /// # Errors
@@ -131,10 +142,12 @@ pub fn components(
     let crates = checkout.crates(manifest);
     let profile = match profile {
         Profile::Release => "handler",
-        Profile::Development => "handler-dev",
+        // That of the host, so that macros and build scripts are those that were compiled with the host.
+        Profile::Development => "dev",
     };
-    let mut cargo = cargo(checkout, &["build", "--target", TARGET, "--profile", profile], &crates);
-    let artifacts = if crates.is_empty() { Vec::new() } else { artifacts(&mut cargo, cancel)? };
+    let arguments = ["build", "--target", TARGET, "--profile", profile];
+    let artifacts =
+        if crates.is_empty() { Vec::new() } else { artifacts(&mut cargo(checkout, &arguments, &crates)?, cancel)? };
     let mut built: HashMap<&str, &Path> = HashMap::new();
     for artifact in &artifacts {
         let wasm = artifact.filenames.iter().find(|file| file.extension() == Some("wasm"));
@@ -170,20 +183,21 @@ pub fn tests(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<Vec<(
         }
         None => crates.push("galo-kit".to_owned()),
     }
-    let mut cargo = cargo(checkout, &["test", "--no-run", "--lib", "--target", TARGET], &crates);
+    let mut cargo = cargo(checkout, &["test", "--no-run", "--lib", "--target", TARGET], &crates)?;
     let artifacts = artifacts(&mut cargo, &Cancel::default())?;
     let programs = artifacts.into_iter().filter(|artifact| artifact.profile.test);
     Ok(programs.filter_map(|artifact| Some((artifact.target.name.clone(), artifact.executable?.into()))).collect())
 }
 
-fn cargo(checkout: &Checkout, arguments: &[&str], crates: &[String]) -> Command {
+fn cargo(checkout: &Checkout, arguments: &[&str], crates: &[String]) -> anyhow::Result<Command> {
+    toolchain::prepare(&checkout.root)?;
     // The Cargo that runs us knows which toolchain it is.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&checkout.root).args(arguments).args(["--message-format", "json-render-diagnostics"]);
     crates.iter().for_each(|name| {
         cargo.args(["--package", name]);
     });
-    cargo
+    Ok(cargo)
 }
 
 /// Runs Cargo in a process group of its own, so that all of it can be ended.

@@ -153,9 +153,9 @@ fn of(ratios: &[Ratios], value: impl Fn(&Ratios) -> f64) -> anyhow::Result<Sprea
     Ok(Spread { least: values[outer], most: values[values.len() - 1 - outer], ..spread })
 }
 
-/// How many of the least and of the greatest of `count` values lie outside of an interval that holds the median with
-/// 95 % confidence or more, and that confidence. The median is as often over a value as under it, so how many values are
-/// under it is binomial. None for fewer than six values.
+/// How many of the least and of the greatest of `count` values lie outside of an interval that holds the median
+/// with 95 % confidence or more, and that confidence. The median is as often over a value as under it, so how many
+/// values are under it is binomial. None for fewer than six values.
 fn interval(count: usize) -> Option<(usize, f64)> {
     let mut found = None;
     let (mut ways, mut outside) = (0.5_f64.powi(i32::try_from(count).ok()?), 0.0);

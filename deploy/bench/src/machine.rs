@@ -26,7 +26,8 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
     ]
 }
 
-/// Whether the servers are compiled with profile-guided optimisation; `programs::galo` sees to it that it is all or none.
+/// Whether the servers are compiled with profile-guided optimisation; `programs::galo` sees to it that it is all
+/// or none.
 pub const PGO: bool = cfg!(galo_pgo);
 
 /// What is said of it beside the figures.

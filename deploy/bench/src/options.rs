@@ -40,9 +40,9 @@ pub struct Options {
     /// A folder on a disk, for the data of Postgres [default: .galo of the checkout]
     #[arg(long, value_name = "DIR")]
     pub disk: Option<PathBuf>,
-    /// Compare with the galo of another checkout instead, e.g. of `git worktree add ../before HEAD~9`: both are built in
-    /// release mode and measured in alternation, 7 rounds by default. Fails when the median of the paired ratios is over
-    /// 1.03 for the nodes' CPU a request, or under 0.97 for throughput
+    /// Compare with the galo of another checkout instead, e.g. of `git worktree add ../before HEAD~9`: both are built
+    /// in release mode and measured in alternation, 7 rounds by default. Fails when the median of the paired ratios is
+    /// over 1.03 for the nodes' CPU a request, or under 0.97 for throughput
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "rows", "out"])]
     pub against: Option<PathBuf>,
     /// Where BENCHMARKS.md and its plots go [default: the checkout]

@@ -61,8 +61,8 @@ pub fn version(program: &Path, argument: &str) -> String {
 /// `galo` alone they are others, and wasmtime would be compiled once more.
 ///
 /// # Errors
-/// What Cargo complains about; that this program was compiled with profile-guided optimisation and `galo` would not be, or the
-/// reverse.
+/// What Cargo complains about; that this program was compiled with profile-guided optimisation and `galo` would
+/// not be, or the reverse.
 pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     let folder = own.parent().context("a program lies in a folder")?;
     let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {

@@ -43,6 +43,9 @@ pub extern crate alloc;
 
 #[doc(hidden)]
 pub mod arena;
+#[doc(hidden)]
+#[rustfmt::skip]
+pub mod bindings;
 mod export;
 pub mod json;
 #[doc(hidden)]
@@ -53,20 +56,6 @@ mod response;
 mod rows;
 pub mod test;
 mod timestamp;
-
-/// The code that wit-bindgen generates from `wit/handler.wit`.
-#[doc(hidden)]
-#[expect(clippy::too_many_arguments, reason = "generated: a request is handed over in 13 numbers")]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "handler",
-        pub_export_macro: true,
-        additional_derives: [PartialEq],
-        // Nothing is to pull the description of the world into a test's binary, which is no handler.
-        disable_custom_section_link_helpers: true,
-    });
-}
 
 pub use bindings::galo::handler::types::{Call, Field, Plan, Request, Response, Rows, Value};
 pub use rows::{Row, UnexpectedRows};

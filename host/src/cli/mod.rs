@@ -35,7 +35,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Which log lines are written: `info`, `debug`, `galo=debug,warn`, ...
-    #[arg(long, env = "GALO_LOG", default_value = "info,tokio_postgres=warn,reqwest_retry=error", global = true)]
+    #[arg(long, env = "GALO_LOG", default_value = "info,tokio_postgres=warn", global = true)]
     log: String,
     /// How log lines look: `text` or `json`
     #[arg(long, env = "GALO_LOG_FORMAT", default_value = "text", global = true)]

@@ -87,6 +87,9 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
 
 /// Builds the handlers, starts the database and applies `sql/`.
 async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<Owned> {
+    // Before anything that takes long: Postgres may have to be downloaded.
+    let checkout = options.checkout.clone();
+    tokio::task::spawn_blocking(move || build::prepare(&checkout)).await??;
     let build = tokio::task::spawn_blocking({
         let (checkout, cancel) = (options.checkout.clone(), cancel.clone());
         let folder = options.settings.handlers.clone();

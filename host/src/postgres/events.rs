@@ -38,11 +38,11 @@ impl Events {
     /// Begins to watch stdin and the signals. To be called on the main thread before there is any other: a signal that
     /// one thread has not blocked ends the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
-        let (sender, receiver) = mpsc::channel();
+        let events = Self::new();
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         // Postgres sets a mask of its own; initdb is ended by SIGKILL if need be.
         signals.thread_block().context("cannot block signals")?;
-        let (told, gone) = (sender.clone(), sender.clone());
+        let (told, gone) = (events.sender.clone(), events.sender.clone());
         thread::spawn(move || {
             // Nobody listens any more when we are leaving already.
             let _ = signals.wait().map(|_| told.send(Event::Leave));
@@ -53,7 +53,13 @@ impl Events {
             while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
             let _ = gone.send(Event::Leave);
         });
-        Ok(Self { sender, receiver, running: Arc::default() })
+        Ok(events)
+    }
+
+    /// The queue alone, in which only the ends of children come.
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver, running: Arc::default() }
     }
 
     /// Starts a child whose end becomes an event.

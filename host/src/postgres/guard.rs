@@ -61,7 +61,7 @@ fn run(options: &GuardOptions) -> anyhow::Result<()> {
 }
 
 fn hold(folder: &mut Folder, options: &GuardOptions, care: Care, events: &Events) -> anyhow::Result<()> {
-    let binaries = binaries(folder)?;
+    let binaries = binaries(folder, events)?;
     if !folder.data().exists() {
         server::initdb(&binaries, folder, care, events)?;
     }
@@ -75,7 +75,7 @@ fn hold(folder: &mut Folder, options: &GuardOptions, care: Care, events: &Events
 }
 
 /// The binaries that the data needs, or the newest: found, or else downloaded.
-fn binaries(folder: &Folder) -> anyhow::Result<Binaries> {
+fn binaries(folder: &Folder, events: &Events) -> anyhow::Result<Binaries> {
     let wanted = wanted_major(folder)?;
     let cache = download::cache(folder.account)?;
     let too_old = match binaries::find(&binaries::candidates(&cache), folder.account, wanted)? {
@@ -88,7 +88,8 @@ fn binaries(folder: &Folder) -> anyhow::Result<Binaries> {
             "this PostgreSQL is too old"
         );
     }
-    let downloaded = download::download(&cache).map_err(|cause| download::how_to_install(&cause))?;
+    let downloaded = download::download(&cache, events)
+        .map_err(|cause| if cause.is::<Left>() { cause } else { download::how_to_install(&cause) })?;
     match binaries::find(std::slice::from_ref(&downloaded), folder.account, wanted)? {
         Search::Found(binaries) => Ok(binaries),
         Search::Nothing { .. } => bail!(download::how_to_install(&anyhow::anyhow!(

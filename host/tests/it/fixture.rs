@@ -109,6 +109,6 @@ pub fn encode_with(module: &str, wit: &str, world: &str) -> anyhow::Result<Vec<u
     let package = resolve.push_str("handler.wit", wit)?;
     let world = resolve.select_world(&[package], Some(world))?;
     let mut module = wat::parse_str(module)?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
 }

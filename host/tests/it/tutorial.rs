@@ -73,7 +73,7 @@ fn replaced(source: &str, item: &str) -> Option<String> {
 
 /// Runs the lines of a block as they would be typed, and returns what they printed.
 fn typed(dev: &Dev, Block { line, text, .. }: &Block) -> String {
-    let text = text.replace("cargo run --release -p galo --", GALO).replace("target/release/galo", GALO);
+    let text = text.replace("target/debug/galo", GALO);
     let text = text.replace("127.0.0.1:9999", &dev.program.listen).replace("127.0.0.1:9998", &dev.program.admin);
     let galo = dev.copy.galo_beside();
     let mut shell = Command::new("sh");

@@ -1,0 +1,56 @@
+//! The kit's bindings are generated from `wit/` by wit-bindgen and checked in, so that a handler compiles neither a
+//! macro nor a parser. This holds them against `wit/`, and makes them anew:
+//!
+//! ```sh
+//! UPDATE_BINDINGS=1 cargo test -p galo --test it bindings
+//! ```
+
+use std::fs;
+
+use wit_bindgen_core::{Files, WorldGenerator as _};
+use wit_bindgen_rust::Opts;
+use wit_parser::Resolve;
+
+use crate::harness::checkout;
+
+/// How the file begins.
+const HEAD: &str = r#"//! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
+//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
+
+#![allow(unsafe_code, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+
+"#;
+
+#[test]
+fn the_bindings_of_the_kit_are_those_of_wit() {
+    let path = checkout().root.join("handlers/kit/src/bindings.rs");
+    let generated = generate();
+    if std::env::var_os("UPDATE_BINDINGS").is_some() {
+        fs::write(&path, &generated).unwrap();
+    }
+    let checked_in = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        checked_in == generated,
+        "{} is not what wit-bindgen makes of wit/; make it anew: \
+         UPDATE_BINDINGS=1 cargo test -p galo --test it bindings",
+        path.display()
+    );
+}
+
+fn generate() -> String {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(checkout().root.join("wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("handler")).unwrap();
+    let options = Opts {
+        format: true,
+        pub_export_macro: true,
+        additional_derive_attributes: vec!["PartialEq".to_owned()],
+        // Nothing is to pull the description of the world into a test's binary, which is no handler.
+        disable_custom_section_link_helpers: true,
+        ..Opts::default()
+    };
+    let mut files = Files::default();
+    options.build().generate(&mut resolve, world, &mut files).unwrap();
+    let (_, source) = files.iter().next().unwrap();
+    HEAD.to_owned() + std::str::from_utf8(source).unwrap()
+}
