@@ -8,7 +8,7 @@ use crate::harness::checkout;
 
 /// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "report"]),
+    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "place", "report"]),
     ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
@@ -229,7 +229,7 @@ fn the_readme_shows_the_limits_of_the_code() {
         ("calls that wait for one batch form", LANE_CALLS_MAX.to_string(), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
-        ("headers of a request, once begun", wait(HEAD_TIMEOUT), dash()),
+        ("headers of a request, once begun; of a connection's first, from its accept", wait(HEAD_TIMEOUT), dash()),
         ("body of a request", wait(BODY_TIMEOUT), dash()),
         ("idle connection", wait(IDLE_TIMEOUT), dash()),
         ("client that does not take its response", wait(WRITE_TIMEOUT), dash()),
