@@ -21,6 +21,7 @@ mod ledger;
 mod listener;
 mod operator;
 mod overload;
+mod properties;
 mod reload;
 mod scaffold;
 mod sql;

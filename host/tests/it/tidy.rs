@@ -266,6 +266,26 @@ fn dash() -> String {
 }
 
 #[test]
+fn each_promise_of_security_is_tested() {
+    let mut tests = String::new();
+    for folder in ["host/src", "host/tests"] {
+        sources(folder).into_iter().for_each(|source| tests.push_str(&source.text));
+    }
+    let security = fs::read_to_string(checkout().root.join("SECURITY.md")).unwrap();
+    let names = |text: &str| {
+        let quoted = text.split('`').skip(1).step_by(2);
+        // A test's name is a sentence; nothing else that is quoted there is.
+        quoted.filter(|quoted| quoted.matches('_').count() > 2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let missing: Vec<_> = names(&security).into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:#?}");
+    let promises: Vec<_> = security.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let untested: Vec<_> = promises.iter().filter(|promise| names(promise).is_empty()).collect();
+    assert!(promises.len() > 10 && untested.is_empty(), "promises without a test: {untested:#?}");
+    assert!(security.lines().count() <= 100, "SECURITY.md has over 100 lines");
+}
+
+#[test]
 fn commands_say_which_program_they_run() {
     // The workspace has several, and Cargo does not guess.
     for name in ["README.md", "CONTRIBUTING.md"] {
