@@ -19,6 +19,15 @@ pub enum Failure {
         /// The methods of the path, as the header wants them: `GET, POST`.
         allow: String,
     },
+    /// The head of the request is not what HTTP asks for.
+    #[error("malformed head: {cause}")]
+    HeadMalformed {
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// The body has a transfer coding other than `chunked`.
+    #[error("unknown transfer coding")]
+    CodingUnknown,
     /// The body has more bytes than the handler takes.
     #[error("body is over {bytes_max} bytes")]
     BodyTooLarge {
@@ -107,7 +116,8 @@ impl Failure {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyBroken { .. } | Self::HeadMalformed { .. } => StatusCode::BAD_REQUEST,
+            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::Shed | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -121,6 +131,8 @@ impl Failure {
             Self::BodyTooLarge { .. } => "corpo grande demais",
             Self::BodyTimeout => "o corpo demorou demais",
             Self::BodyBroken { .. } => "corpo incompleto",
+            Self::HeadMalformed { .. } => "requisicao malformada",
+            Self::CodingUnknown => "codificacao desconhecida",
             Self::Shed | Self::Unavailable { .. } => "indisponivel",
             Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => "erro interno",
         }

@@ -86,13 +86,19 @@ pub const LAST_WORDS_BYTES_MAX: usize = 1024;
 pub const HANDLERS_MAX: usize = 4096;
 /// Bytes of the manifest: 4,096 handlers of 1 KiB each.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Open client connections. Beyond it the kernel's backlog waits, which nginx sees as a slow connect.
+/// Open client connections. Beyond it the one that has waited longest for its client leaves for a newcomer; while all
+/// are served the kernel's backlog waits, which nginx sees as a slow connect.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;
 /// Requests between their head and the end of their answer. 512 waiting on 8 connections that each serve 2,000 calls
 /// a second wait 32 ms; beyond that a quick 503 serves the client better than a queue.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Open files of a node beside those of its connections: the runtime, sockets, logs, the watched folders, and what a
+/// verification opens. A node at rest has 25.
+pub const FILES_RESERVED: usize = 64;
+/// Open files of one handler: the memory image and the file of each generation that is kept, and of a candidate.
+pub const FILES_PER_HANDLER: usize = 8;
 /// Bytes of the admin address's token: 16 of base64 are 96 bits, which nobody guesses over a network.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// It travels in a header: far below the bytes of a head, and no token in use is longer.
@@ -111,7 +117,8 @@ pub const POSTGRES_MALLOC: [(&str, usize); 2] =
 
 // ---- waits -------------------------------------------------------------------------------------------------------
 
-/// From the first byte of a request to the end of its headers.
+/// From the first byte of a request to the end of its headers; for the first of a connection from its accept: who opens
+/// one has something to ask.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the end of the headers to the end of the body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,6 +151,14 @@ pub const DATABASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
+/// A connection that has waited less for its client is not closed for a newcomer: what the client sent may be under
+/// way.
+pub const ROOM_GRACE: Duration = Duration::from_millis(100);
+/// While no connection can be closed and a newcomer waits: between two looks for one. A request takes about a
+/// millisecond.
+pub const ROOM_PAUSE: Duration = Duration::from_millis(10);
+/// Connections that leave for newcomers are logged at the first of them, and again after this long without one.
+pub const ROOM_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// After `accept` failed, most likely for want of file descriptors: connections that end give some back.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// From SIGTERM to the end: what is in flight is answered. Longer than the longest call.
@@ -244,6 +259,7 @@ const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis
 const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
 const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX <= INSTANCES_MAX as usize);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + 2 * CONNECT_TIMEOUT.as_millis() < 2000);
 const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ACQUIRE_TIMEOUT.as_millis());

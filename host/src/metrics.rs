@@ -30,6 +30,8 @@ pub struct Metrics {
     pub unrouted: Counter,
     /// Open client connections.
     pub connections: Gauge,
+    /// Client connections that were closed for a newcomer.
+    pub made_room: Counter,
     /// Of calls that go in batches.
     pub batches: BatchMetrics,
 }
@@ -108,6 +110,7 @@ impl Metrics {
             shed: Counter::default(),
             unrouted: Counter::default(),
             connections: Gauge::default(),
+            made_room: Counter::default(),
             batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
         };
         let registry = &mut metrics.registry;
@@ -121,6 +124,7 @@ impl Metrics {
         registry.register("shed", "Requests refused because too many were under way or waiting", metrics.shed.clone());
         registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
+        registry.register("made_room", "Connections that were closed for a newcomer", metrics.made_room.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
         metrics

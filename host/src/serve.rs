@@ -13,7 +13,7 @@ use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
 use crate::drain::{Drain, Outcome};
 use crate::guest::{Cache, Engine};
-use crate::listen::{self, Doors, Listener};
+use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Workbench};
@@ -40,9 +40,10 @@ pub struct Running {
 /// # Errors
 /// Whatever keeps it from being ready: it does not serve half.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
+    files::provide(settings, 0)?;
     let metrics = Arc::new(Metrics::new());
     let drain = Drain::default();
-    let admin_listener = Listener::bind(&settings.admin)?;
+    let admin_listener = Listener::bind(&settings.admin, Reach::Owner)?;
     let admin_address = admin_listener.address().clone();
     let gate = Gate { address: admin_address.clone(), token: settings.admin_token.clone() };
     let admin = Arc::new(Admin { gate, node: OnceLock::new(), metrics: Arc::clone(&metrics), drain: drain.clone() });
@@ -51,17 +52,19 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
 
     let loaded = load(settings, target, engine, &metrics).await.inspect_err(|_| admin_task.abort())?;
     let Loaded { table, database, bench } = loaded;
+    files::provide(settings, table.handlers.len()).inspect_err(|_| admin_task.abort())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
     let pool_task = tokio::spawn({
         let node = Arc::clone(&node);
         async move { node.database.look_after().await }
     });
-    let listener = Listener::bind(&settings.listen).inspect_err(|_| admin_task.abort())?;
+    let listener = Listener::bind(&settings.listen, Reach::Group).inspect_err(|_| admin_task.abort())?;
     let listen = listener.address().clone();
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
+        made_room: metrics.made_room.clone(),
         drain: drain.clone(),
     };
     let listener = tokio::spawn(listen::run(listener, doors, {
@@ -110,6 +113,7 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
     let doors = Doors {
         connections_max: limits::ADMIN_CONNECTIONS_MAX,
         connections: prometheus_client::metrics::gauge::Gauge::default(),
+        made_room: prometheus_client::metrics::counter::Counter::default(),
         drain: Drain::default(),
     };
     listen::run(listener, doors, move |incoming| {

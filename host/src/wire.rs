@@ -1,19 +1,23 @@
 //! Between HTTP and the contract: a request read to its end within its bounds, a guest's response checked and framed,
 //! a failure as its public text. Called by `request`; it decides nothing.
 
+mod body;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use tokio::time::timeout;
 
+pub use self::body::Body;
+use self::body::Gone;
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, Phase};
 use crate::limits;
 
 /// A request whose head was read.
-pub type Incoming = http::Request<hyper::body::Incoming>;
+pub type Incoming = http::Request<Body>;
 /// A response, whole: head and body leave in one write.
 pub type Outgoing = http::Response<Full<Bytes>>;
 
@@ -39,7 +43,7 @@ pub async fn read(
     body_bytes_max: usize,
 ) -> Result<Request, Failure> {
     let (head, body) = incoming.into_parts();
-    let body = read_body(body, body_bytes_max).await?;
+    let body = read_body(&head.headers, body, body_bytes_max).await?;
     Ok(Request {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
@@ -50,9 +54,19 @@ pub async fn read(
     })
 }
 
-/// Reads what is left of a body that nobody wants, within bounds. Returns whether it came to its end: then the
+/// Reads the body of a request that nobody wants, within bounds. Returns whether it came to its end: then the
 /// connection can be used again, and the client, which has sent all it had, reads the answer.
-pub async fn discard(body: &mut hyper::body::Incoming) -> bool {
+pub async fn discard(incoming: &mut Incoming) -> bool {
+    // Asking for the body would have hyper say `100 Continue`, and the client send what is refused.
+    !is_held_back(incoming.headers()) && drain(incoming.body_mut()).await
+}
+
+/// Whether the client sends the body only when it is asked to.
+fn is_held_back(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+async fn drain(body: &mut Body) -> bool {
     let read = async {
         let mut bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -66,26 +80,28 @@ pub async fn discard(body: &mut hyper::body::Incoming) -> bool {
     timeout(limits::DISCARD_TIMEOUT, read).await.unwrap_or(false)
 }
 
-async fn read_body(mut body: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+async fn read_body(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     if body.is_end_stream() {
         return Ok(Vec::new());
     }
-    // A length that is announced is refused before a byte of it is kept.
+    // A length that is announced is refused before a byte of it is kept, or asked for.
     if body.size_hint().lower() > bytes_max as u64 {
-        return Err(too_large(&mut body, bytes_max).await);
+        if !is_held_back(headers) {
+            drain(&mut body).await;
+        }
+        return Err(Failure::BodyTooLarge { bytes_max });
     }
     match timeout(limits::BODY_TIMEOUT, Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(&mut body, bytes_max).await),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            // Closing on a client that still sends would cost it the answer: what it sends is read first.
+            drain(&mut body).await;
+            Err(Failure::BodyTooLarge { bytes_max })
+        }
+        Ok(Err(error)) if matches!(error.downcast_ref(), Some(Gone::Overdue)) => Err(Failure::BodyTimeout),
         Ok(Err(error)) => Err(Failure::BodyBroken { cause: error.to_string() }),
         Err(_) => Err(Failure::BodyTimeout),
     }
-}
-
-/// Closing on a client that still sends would cost it the answer: what it sends is read first.
-async fn too_large(body: &mut hyper::body::Incoming, bytes_max: usize) -> Failure {
-    discard(body).await;
-    Failure::BodyTooLarge { bytes_max }
 }
 
 /// The headers a handler may see, in the order of its manifest. A value that is no UTF-8 has `?` for each byte beyond
@@ -142,7 +158,11 @@ pub fn failed(failure: &Failure) -> Outgoing {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
         // Of the body something may be left: the connection cannot be used again.
-        Failure::BodyTooLarge { .. } | Failure::BodyTimeout | Failure::BodyBroken { .. } => close(&mut outgoing),
+        Failure::BodyTooLarge { .. }
+        | Failure::BodyTimeout
+        | Failure::BodyBroken { .. }
+        | Failure::HeadMalformed { .. }
+        | Failure::CodingUnknown => close(&mut outgoing),
         _ => {}
     }
     outgoing
@@ -162,5 +182,12 @@ mod tests {
         assert_eq!(text("ção".as_bytes()), "ção");
         assert_eq!(text(b"a\xff\xfeb"), "a??b");
         assert_eq!(text(&[0xff; 1000]).len(), 1000);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_header_holds_the_guest_gets_as_many_bytes(value: Vec<u8>) {
+            proptest::prop_assert_eq!(text(&value).len(), value.len());
+        }
     }
 }

@@ -10,7 +10,7 @@ mod procedure;
 mod schema;
 mod structure;
 mod target;
-mod value;
+pub mod value;
 
 pub use pool::Database;
 pub use procedure::{Procedure, Unusable};

@@ -72,7 +72,16 @@ impl Example {
         let most = limits::EXAMPLE_BYTES_MAX;
         ensure!(bytes <= most, "{shown}: {bytes} bytes are over the limit of {most}");
         let text = std::fs::read(&path).with_context(|| shown.to_string())?;
-        let file: words::File = serde_json::from_slice(&text).with_context(|| format!("{shown}: no example"))?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses the text of an example that was found at `path`.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the line where there is one.
+    pub fn parse(path: PathBuf, text: &[u8]) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let file: words::File = serde_json::from_slice(text).with_context(|| format!("{shown}: no example"))?;
         file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
         Ok(Self { path, file })
     }

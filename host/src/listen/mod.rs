@@ -1,32 +1,43 @@
 //! The listener: sockets, the accept loop, and one HTTP/1.1 connection per task, each with its bounds in time. It
 //! does not know what is answered: `serve` gives it the function, for requests and for the admin address alike.
 
+mod crowd;
+pub mod files;
+pub mod head;
 mod patience;
 mod socket;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::patience::{Patience, Phase};
-pub use self::socket::Listener;
+use self::crowd::{Crowd, Seat};
+use self::patience::Patience;
+pub use self::socket::{Listener, Reach};
 use crate::drain::Drain;
 use crate::limits;
-use crate::wire::{Incoming, Outgoing};
+use crate::place::{Leave, Place};
+use crate::wire::{self, Body, Incoming, Outgoing};
 
 /// What bounds and counts a listener's connections.
 #[derive(Clone)]
 pub struct Doors {
-    /// Connections open at once; beyond it the kernel's backlog waits.
+    /// Connections open at once; beyond it the longest idle one is closed, and the kernel's backlog waits.
     pub connections_max: usize,
     /// How many are open.
     pub connections: Gauge,
+    /// How many were closed for a newcomer.
+    pub made_room: Counter,
     /// When to stop.
     pub drain: Drain,
 }
@@ -38,70 +49,109 @@ where
     A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(doors.connections_max));
-    let mut failing = false;
+    let mut entrance = Entrance::new(&listener, &doors);
     loop {
         let accepted = tokio::select! {
             () = doors.drain.begun() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = entrance.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, permit)) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!(address = %listener.address(), "accepting again");
+        if let Some((stream, seat)) = accepted {
+            doors.drain.track(connection(stream, seat, doors.connections.clone(), answer.clone()));
+        }
+    }
+    entrance.crowd.dismiss();
+}
+
+/// Where connections come in. It logs the edges: the first failure and the recovery, the first that leaves for another.
+struct Entrance<'a> {
+    listener: &'a Listener,
+    doors: &'a Doors,
+    crowd: Arc<Crowd>,
+    failing: bool,
+    made_room: Option<Instant>,
+}
+
+impl<'a> Entrance<'a> {
+    fn new(listener: &'a Listener, doors: &'a Doors) -> Self {
+        let crowd = Crowd::new(doors.connections_max);
+        Self { listener, doors, crowd, failing: false, made_room: None }
+    }
+
+    /// The next connection, and its place. `None` when none could be accepted; then it has paused.
+    async fn accept(&mut self) -> Option<(socket::Stream, Seat)> {
+        let address = self.listener.address();
+        match self.listener.accept().await {
+            Ok(stream) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(%address, "accepting again");
                 }
-                let connection = connection(stream, permit, doors.clone(), answer.clone());
-                doors.drain.track(connection);
+                let crowd = Arc::clone(&self.crowd);
+                Some((stream, crowd.enter(|| self.made_room()).await))
             }
             Err(error) => {
-                // Out of file descriptors, most likely. The connection stays in the backlog; trying again at once
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%address, %error, "cannot accept, pausing between tries");
+                }
+                // Another connection's file is all that this one can get. It stays in the backlog; trying again at once
                 // would only burn the CPU that the open connections need to end.
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(address = %listener.address(), %error, "cannot accept, pausing between tries");
+                if out_of_files(&error) && self.crowd.make_room() {
+                    self.made_room();
                 }
                 tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                None
             }
+        }
+    }
+
+    fn made_room(&mut self) {
+        self.doors.made_room.inc();
+        let before = self.made_room.replace(Instant::now());
+        if before.is_none_or(|before| before.elapsed() > limits::ROOM_LOG_PAUSE) {
+            let (address, connections_max) = (self.listener.address(), self.doors.connections_max);
+            tracing::warn!(%address, connections_max, "all connections are taken, closing the longest idle for a new one");
         }
     }
 }
 
-async fn accept(
-    listener: &Listener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(socket::Stream, OwnedSemaphorePermit)> {
-    // The permit first: a connection that cannot be served is not taken from the backlog.
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
-    Ok((listener.accept().await?, permit))
+/// Whether the process, or the machine, has no file descriptor left.
+fn out_of_files(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    error.raw_os_error().map(Errno::from_raw).is_some_and(|errno| matches!(errno, Errno::EMFILE | Errno::ENFILE))
 }
 
-async fn connection<A, F>(stream: socket::Stream, permit: OwnedSemaphorePermit, doors: Doors, answer: A)
+async fn connection<A, F>(stream: socket::Stream, seat: Seat, connections: Gauge, answer: A)
 where
     A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
-    doors.connections.inc();
+    connections.inc();
     match stream {
-        socket::Stream::Tcp(stream) => exchange(stream, &doors.drain, answer).await,
-        socket::Stream::Unix(stream) => exchange(stream, &doors.drain, answer).await,
+        socket::Stream::Tcp(stream) => exchange(stream, &seat.place, answer).await,
+        socket::Stream::Unix(stream) => exchange(stream, &seat.place, answer).await,
     }
-    doors.connections.dec();
-    drop(permit);
+    connections.dec();
 }
 
-/// One connection, from its first request to its last.
-async fn exchange<S, A, F>(stream: S, drain: &Drain, answer: A)
+/// One connection, from its first request to its last. Also called by `host/fuzz`, with a client's bytes.
+pub async fn exchange<S, A, F>(stream: S, place: &Arc<Place>, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
-    let phase = Phase::default();
-    let io = TokioIo::new(Patience::new(stream, phase.clone()));
-    let service = service_fn(move |incoming: Incoming| {
-        let busy = phase.busy();
-        let answer = answer(incoming);
+    let io = TokioIo::new(Patience::new(stream, Arc::clone(place)));
+    let service = service_fn(|incoming: http::Request<hyper::body::Incoming>| {
+        let busy = place.busy();
+        let checked = head::check(incoming.version(), incoming.headers());
+        let answer = checked.map(|()| answer(incoming.map(|body| Body::new(body, place))));
         async move {
-            let outgoing = answer.await;
+            let outgoing = match answer {
+                Ok(answer) => answer.await,
+                Err(failure) => {
+                    tracing::debug!(%failure, "request refused");
+                    wire::failed(&failure)
+                }
+            };
             drop(busy);
             Ok::<_, Infallible>(outgoing)
         }
@@ -123,14 +173,20 @@ where
         .auto_date_header(true)
         .serve_connection(io, service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.begun() => {
+    let mut leaving = Leave::Stay;
+    let ended = poll_fn(|cx| {
+        let asked = place.poll_asked(cx);
+        if std::mem::replace(&mut leaving, asked) != asked {
+            // A request that is there already is answered.
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
             // The answer in flight goes out with `Connection: close`; an idle connection ends at once.
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    };
+        connection.as_mut().poll(cx)
+    });
+    let ended = ended.await;
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended early");
     }

@@ -1,10 +1,9 @@
-//! How long a connection is waited for: for the headers of a request once its first byte came, and for a client to
-//! take its response. The wait between requests is hyper's, the wait for a body is `wire`'s.
+//! How long a connection is waited for: for the headers of a request once its first byte came, or the connection was
+//! accepted, and for a client to take its response. The wait between requests is hyper's, that for a body is `wire`'s.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,37 +11,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits;
-
-/// How far a connection is, counted: even while it waits for a request, odd while it answers one. A count and not a
-/// flag, so that a request that came and went between two reads is noticed.
-#[derive(Clone, Default)]
-pub struct Phase(Arc<AtomicU64>);
-
-/// A request is being answered, until this is dropped.
-pub struct Busy(Phase);
-
-impl Phase {
-    /// Called when a request's headers are there.
-    pub fn busy(&self) -> Busy {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Busy(self.clone())
-    }
-
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use crate::place::{Leave, Place};
 
 /// A stream that is given up when its client is too slow.
 pub struct Patience<S> {
     stream: S,
-    phase: Phase,
+    place: Arc<Place>,
     seen: u64,
     head: Clock,
     write: Clock,
@@ -50,8 +24,8 @@ pub struct Patience<S> {
 
 impl<S> Patience<S> {
     /// Watches a stream.
-    pub fn new(stream: S, phase: Phase) -> Self {
-        Self { stream, phase, seen: 0, head: Clock::default(), write: Clock::default() }
+    pub fn new(stream: S, place: Arc<Place>) -> Self {
+        Self { stream, place, seen: 0, head: Clock::default(), write: Clock::default() }
     }
 }
 
@@ -60,7 +34,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let count = this.phase.count();
+        let count = this.place.requests();
         if this.seen != count {
             this.seen = count;
             this.head.stop();
@@ -68,11 +42,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         if count % 2 == 1 {
             return read;
         }
-        if read.is_ready() && buf.filled().len() > before {
+        // Who opens a connection has something to ask: the first request has no other time than its own.
+        if count == 0 || read.is_ready() && buf.filled().len() > before {
             this.head.start(limits::HEAD_TIMEOUT);
         }
         match read {
             Poll::Ready(read) => Poll::Ready(read),
+            // hyper closes an idle connection that is to leave, and waits for the rest of a head.
+            Poll::Pending if this.place.asked() == Leave::AtOnce => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => this.head.check(cx).map(Err),
         }
     }
@@ -119,6 +96,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         // hyper flushes the stream when all it had was written.
         if flushed.is_ready() {
             this.write.stop();
+            this.place.flushed();
         }
         this.written(cx, flushed)
     }

@@ -1,9 +1,9 @@
-//! Sockets to listen on: TCP or unix. A stale socket file, left by a node that was killed, is replaced; one that
-//! somebody still listens on is refused. The file goes away with the listener.
+//! Sockets to listen on: TCP or unix, whose file has a mode that no umask changes. A stale socket file, left by a node
+//! that was killed, is replaced; one that somebody still listens on is refused. The file goes away with the listener.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -32,6 +32,16 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+/// Who may connect to a unix socket, whatever the umask is. To connect is to write to its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reach {
+    /// The user of the node, and root.
+    Owner = 0o600,
+    /// The group of the node as well: a proxy of another user is put into it.
+    Group = 0o660,
+}
+
 /// Removes the socket's file when the listener is gone.
 struct OwnedPath(PathBuf);
 
@@ -43,11 +53,11 @@ impl Drop for OwnedPath {
 }
 
 impl Listener {
-    /// Binds an address.
+    /// Binds an address. `reach` is for a unix socket.
     ///
     /// # Errors
     /// When it is taken, or may not be bound.
-    pub fn bind(address: &Address) -> anyhow::Result<Self> {
+    pub fn bind(address: &Address, reach: Reach) -> anyhow::Result<Self> {
         let context = || format!("cannot listen on {address}");
         match address {
             Address::Tcp(tcp) => {
@@ -67,6 +77,8 @@ impl Listener {
                 socket.set_nonblocking(true)?;
                 socket.bind(&SockAddr::unix(path)?).with_context(context)?;
                 let file = OwnedPath(path.clone());
+                // Nobody can connect before it listens.
+                fs::set_permissions(path, fs::Permissions::from_mode(reach as u32)).with_context(context)?;
                 socket.listen(limits::BACKLOG).with_context(context)?;
                 let socket = UnixListener::from_std(socket.into())?;
                 Ok(Self { socket: Bound::Unix { socket, _file: file }, address: address.clone() })

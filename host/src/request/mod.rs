@@ -56,7 +56,7 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
         Err(failure) => {
             node.metrics.unrouted.inc();
             let mut outgoing = wire::failed(&failure);
-            if !wire::discard(incoming.body_mut()).await {
+            if !wire::discard(&mut incoming).await {
                 wire::close(&mut outgoing);
             }
             return Ok(outgoing);

@@ -1,14 +1,16 @@
 //! The admin address: what it shows, when it says ready, and who may ask.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use galo::build::Profile;
 use galo::config::{Settings, Token};
 use galo::guest::Digest;
 use galo::report::{NodeReport, State};
 use http::Method;
 
-use crate::cli::run;
+use crate::cli::{Program, run};
 use crate::harness::{
-    Answer, TestDatabase, TestNode, galo, handlers, request, request_with, scratch, settings, transacao,
+    Answer, GALO, TestDatabase, TestNode, galo, handlers, request, request_with, scratch, settings, transacao,
 };
 
 const TOKEN: &str = "0123456789abcdef";
@@ -219,4 +221,24 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
     std::fs::write(&file, TOKEN).unwrap();
     let told = refusal(&option, Some(TOKEN));
     assert!(told.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; give one of them"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_has_its_mode_whatever_the_umask_is() {
+    // Given a umask that takes nothing away, and one that takes everything, when a node listens on sockets, then its
+    // owner's group reaches the one for requests, and its owner alone that of the admin address.
+    let database = TestDatabase::new().await;
+    for umask in ["000", "027", "777"] {
+        let (_folder, path) = scratch("galo.sock");
+        let admin = path.with_file_name("admin.sock");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "umask \"$0\" && exec \"$@\"", umask, GALO, "serve", "--listen"]);
+        command.arg(format!("unix:{}", path.display())).arg("--admin").arg(format!("unix:{}", admin.display()));
+        command.arg("--handlers").arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
+        // A cache folder that nobody may enter is no concern of this test.
+        command.env("XDG_CACHE_HOME", path.parent().unwrap());
+        let _program = Program::start(command).until_ready();
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(&admin)), (0o660, 0o600), "umask {umask}");
+    }
 }

@@ -1,9 +1,5 @@
-//! More than a node takes: requests are shed quickly, connections wait outside, and running out of file descriptors is
-//! survived.
+//! More requests than a node takes: they are shed quickly. Connections are in `doors.rs`.
 
-use std::io::Read as _;
-use std::net::TcpStream;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +11,7 @@ use galo::contract::Value;
 use galo::limits;
 use http::Method;
 
-use crate::cli::{Program, wait_until};
-use crate::harness::{Connection, GALO, TestDatabase, TestNode, handlers, settings, transacao};
+use crate::harness::{TestDatabase, TestNode, handlers, settings, transacao};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
@@ -87,43 +82,4 @@ async fn a_request_whose_lane_is_full_is_shed_and_counted() {
     assert!(recorded >= 1);
     assert_eq!(node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await.status, 200);
     database.assert_ledger_holds().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn beyond_connections_max_a_connection_waits_for_its_turn() {
-    let database = TestDatabase::new().await;
-    let node = TestNode::with(&database, Settings { connections_max: 1, ..settings(handlers(Profile::Release)) }).await;
-    let mut first = Connection::open(&node.address()).await;
-    assert_eq!(first.send(Method::GET, "/clientes/1/extrato", "").await.unwrap().status, 200);
-    let address = node.address();
-    let second = tokio::spawn(async move {
-        Connection::open(&address).await.send(Method::GET, "/clientes/1/extrato", "").await.unwrap().status
-    });
-    // The first connection is still served while the second waits.
-    for _ in 0..20 {
-        assert_eq!(first.send(Method::GET, "/clientes/1/extrato", "").await.unwrap().status, 200);
-    }
-    assert!(!second.is_finished());
-    drop(first);
-    assert_eq!(second.await.unwrap(), 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn running_out_of_file_descriptors_is_survived() {
-    // Given a node that may open 64 files, when 100 clients connect, then it says so once and goes on; when they have
-    // gone, then it serves.
-    let database = TestDatabase::new().await;
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\"", GALO, "serve", "--pool-connections", "2"]);
-    let node = Program::serve_with(command, &database, handlers(Profile::Release));
-    let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&node.listen).unwrap()).collect();
-    node.wait_for("cannot accept, pausing between tries");
-    drop(idle);
-    node.wait_for("accepting again");
-    wait_until("it serves again", || {
-        let mut stream = TcpStream::connect(&node.listen).unwrap();
-        std::io::Write::write_all(&mut stream, b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.0 200")
-    });
 }

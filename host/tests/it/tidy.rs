@@ -8,7 +8,7 @@ use crate::harness::checkout;
 
 /// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "report"]),
+    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "place", "report"]),
     ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
@@ -234,7 +234,7 @@ fn the_readme_shows_the_limits_of_the_code() {
         ("calls that wait for one batch form", LANE_CALLS_MAX.to_string(), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
-        ("headers of a request, once begun", wait(HEAD_TIMEOUT), dash()),
+        ("headers of a request, once begun; of a connection's first, from its accept", wait(HEAD_TIMEOUT), dash()),
         ("body of a request", wait(BODY_TIMEOUT), dash()),
         ("idle connection", wait(IDLE_TIMEOUT), dash()),
         ("client that does not take its response", wait(WRITE_TIMEOUT), dash()),
@@ -268,6 +268,26 @@ fn the_readme_shows_the_limits_of_the_code() {
 
 fn dash() -> String {
     "–".to_owned()
+}
+
+#[test]
+fn each_promise_of_security_is_tested() {
+    let mut tests = String::new();
+    for folder in ["host/src", "host/tests"] {
+        sources(folder).into_iter().for_each(|source| tests.push_str(&source.text));
+    }
+    let security = fs::read_to_string(checkout().root.join("SECURITY.md")).unwrap();
+    let names = |text: &str| {
+        let quoted = text.split('`').skip(1).step_by(2);
+        // A test's name is a sentence; nothing else that is quoted there is.
+        quoted.filter(|quoted| quoted.matches('_').count() > 2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let missing: Vec<_> = names(&security).into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:#?}");
+    let promises: Vec<_> = security.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let untested: Vec<_> = promises.iter().filter(|promise| names(promise).is_empty()).collect();
+    assert!(promises.len() > 10 && untested.is_empty(), "promises without a test: {untested:#?}");
+    assert!(security.lines().count() <= 100, "SECURITY.md has over 100 lines");
 }
 
 #[test]

@@ -1,0 +1,14 @@
+//! The text of an example: nothing panics, and what is refused names its file.
+
+#![no_main]
+
+use std::path::PathBuf;
+
+use galo::example::Example;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &[u8]| {
+    if let Err(refused) = Example::parse(PathBuf::from("a.json"), text) {
+        assert!(format!("{refused:#}").starts_with("a.json: "), "{refused:#}");
+    }
+});

@@ -1,0 +1,47 @@
+//! Bytes of a client, through the listener's connection and `wire::read`: nothing panics, a connection ends when its
+//! client has gone, and what is answered is HTTP.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use galo::listen;
+use galo::place::Place;
+use galo::wire::{self, Incoming, Outgoing};
+use http::HeaderName;
+use http_body_util::Full;
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::{Builder, Runtime};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
+
+const BODY_BYTES_MAX: usize = 64;
+
+async fn answer(incoming: Incoming) -> Outgoing {
+    match wire::read(incoming, Vec::new(), &[HeaderName::from_static("x")], BODY_BYTES_MAX).await {
+        Ok(request) => {
+            assert!(request.body.len() <= BODY_BYTES_MAX);
+            http::Response::new(Full::new(Bytes::from(request.body)))
+        }
+        Err(failure) => wire::failed(&failure),
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let answered = RUNTIME.block_on(async {
+        let (mut client, server) = tokio::io::duplex(data.len().max(1));
+        let place = Arc::new(Place::new(Instant::now()));
+        let served = tokio::spawn(async move { listen::exchange(server, &place, answer).await });
+        client.write_all(data).await.ok();
+        client.shutdown().await.ok();
+        let mut answered = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut answered)).await;
+        ended.expect("the connection does not end").ok();
+        served.await.expect("the connection's task panicked");
+        answered
+    });
+    assert!(answered.is_empty() || answered.starts_with(b"HTTP/1."), "{answered:?}");
+});

@@ -1,0 +1,231 @@
+//! Who gets in when all places are taken: clients that keep a node waiting close no door, at the requests' address nor
+//! at the admin address, and who is being served is never closed for a newcomer.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use galo::build::Profile;
+use galo::config::Settings;
+use galo::limits;
+use http::Method;
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::cli::{Program, run, wait_until};
+use crate::harness::{Connection, GALO, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until};
+
+const EXTRATO: &str = "/clientes/1/extrato";
+/// In the middle of a head.
+const HEAD: &str = "GET /clientes/1/extrato HTTP/1.1\r\nhost: ga";
+/// In the middle of a request, behind its head.
+const BODY: &str = "POST /clientes/1/transacoes HTTP/1.1\r\nhost: galo\r\ncontent-length: 60\r\n\r\n{";
+
+async fn node(database: &TestDatabase, connections_max: usize) -> TestNode {
+    TestNode::with(database, Settings { connections_max, ..settings(handlers(Profile::Release)) }).await
+}
+
+/// Clients that send this and nothing more; there when it returns.
+async fn crowd(address: &str, count: usize, sent: &str) -> Vec<TcpStream> {
+    let mut crowd = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        crowd.push(stream);
+    }
+    crowd
+}
+
+/// Asks on a connection of its own, with the time that a newcomer has.
+async fn served(address: &str, path: &str) {
+    let begun = Instant::now();
+    let answer = tokio::time::timeout(Duration::from_secs(5), request(address, Method::GET, path, "")).await;
+    let answer = answer.expect("the newcomer stands outside");
+    assert_eq!(answer.status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+/// Whether the other side has closed a connection on which nothing is expected.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut [0])).await;
+    matches!(read, Ok(Ok(0) | Err(_)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_out() {
+    // Given more clients than a node has places, none of which sends a byte, when somebody comes with a request, then
+    // it is answered, again and again; the oldest of the silent ones have left.
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let mut silent = crowd(&node.address(), limits::CONNECTIONS_MAX_DEFAULT + 76, "").await;
+    for _ in 0..5 {
+        served(&node.address(), EXTRATO).await;
+    }
+    assert!(is_closed(&mut silent[0]).await && !is_closed(silent.last_mut().unwrap()).await);
+    assert!(node.running.node.metrics.made_room.get() >= 76);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_from_the_admin_address() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let _silent = crowd(&node.admin_address(), 2 * limits::ADMIN_CONNECTIONS_MAX, "").await;
+    served(&node.admin_address(), "/ready").await;
+    served(&node.admin_address(), "/handlers").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_do_not_go_on_keep_nobody_out() {
+    // Given a client in each place that has begun a head, or a body, when somebody comes, then it is served.
+    let database = TestDatabase::new().await;
+    for begun in [HEAD, BODY] {
+        let node = node(&database, 16).await;
+        let _crowd = crowd(&node.address(), 16, begun).await;
+        let connections = &node.running.node.metrics.connections;
+        until("all places are taken", String::new, || connections.get() == 16).await;
+        for _ in 0..3 {
+            served(&node.address(), EXTRATO).await;
+        }
+    }
+    assert_eq!(database.ledger_rows(1).await, 0);
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_loses_its_place_is_answered() {
+    let database = TestDatabase::new().await;
+    let node = node(&database, 1).await;
+    let mut slow = crowd(&node.address(), 1, BODY).await.remove(0);
+    served(&node.address(), EXTRATO).await;
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_request_has_its_time_from_the_accept_and_a_later_one_does_not() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let mut kept = Connection::open(&node.address()).await;
+    assert_eq!(kept.send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+    let begun = Instant::now();
+    let mut silent = TcpStream::connect(node.address()).await.unwrap();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    let took = begun.elapsed();
+    assert!(took >= limits::HEAD_TIMEOUT - Duration::from_millis(100) && took < limits::HEAD_TIMEOUT * 2, "{took:?}");
+    assert_eq!(kept.send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_waited_longest_leaves_and_nobody_below_the_limit() {
+    // Given three places and two clients that keep their connections, when others come and go, then both stay; when a
+    // third stays and a fourth comes, then it is the one that asked least recently who has left.
+    let database = TestDatabase::new().await;
+    let node = node(&database, 3).await;
+    let mut kept = [Connection::open(&node.address()).await, Connection::open(&node.address()).await];
+    for _ in 0..10 {
+        for connection in &mut kept {
+            assert_eq!(connection.send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+        }
+        served(&node.address(), EXTRATO).await;
+        let connections = &node.running.node.metrics.connections;
+        until("it has gone", String::new, || connections.get() == 2).await;
+    }
+    assert_eq!(node.running.node.metrics.made_room.get(), 0);
+    let mut third = Connection::open(&node.address()).await;
+    assert_eq!(third.send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+    served(&node.address(), EXTRATO).await;
+    assert!(kept[0].send(Method::GET, EXTRATO, "").await.is_err());
+    assert_eq!(kept[1].send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_served_is_not_closed_for_a_newcomer() {
+    // Given calls in all places that wait for a lock, when more clients come, then these wait outside; when the lock is
+    // gone, then everybody is answered.
+    let database = TestDatabase::new().await;
+    let node = node(&database, 4).await;
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let address = node.address();
+    let post = |id: u32| {
+        let address = address.clone();
+        let path = format!("/clientes/{id}/transacoes");
+        tokio::spawn(async move { request(&address, Method::POST, &path, transacao(1, "c", "x")).await.status })
+    };
+    let held: Vec<_> = (0..4).map(|_| post(1)).collect();
+    let in_flight = &node.running.node.metrics.in_flight;
+    until("all places serve", String::new, || in_flight.get() == 4).await;
+    let later: Vec<_> = (0..4).map(|_| post(2)).collect();
+    tokio::time::sleep(limits::ROOM_PAUSE * 5).await;
+    assert!(!later.iter().any(tokio::task::JoinHandle::is_finished));
+    lock.commit().await.unwrap();
+    for call in held.into_iter().chain(later) {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_do_not_suffice_are_refused_at_the_start_with_the_remedy() {
+    let database = TestDatabase::new().await;
+    let serve = |files: usize, connections: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string(), GALO, "serve"]);
+        command.args(["--connections-max", connections, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.env("DATABASE_URL", database.service_url()).arg("--handlers").arg(handlers(Profile::Release));
+        command
+    };
+    let (succeeded, _, told) = run(&mut serve(512, "1024"));
+    assert!(!succeeded && told.contains("RLIMIT_NOFILE"), "{told}");
+    assert!(told.contains("`ulimit -n 1") && told.contains("lower --connections-max to "), "{told}");
+    let fitting = told.split("--connections-max to ").nth(1).unwrap().trim().to_owned();
+    let fewer = (fitting.parse::<usize>().unwrap() - 2 * limits::FILES_PER_HANDLER).to_string();
+    Program::start(serve(512, &fewer)).until_ready();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_limit_of_files_is_raised_as_far_as_it_may() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let database = TestDatabase::new().await;
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\"", GALO, "serve"]);
+    let node = Program::serve_with(command, &database, handlers(Profile::Release));
+    let shown = std::fs::read_to_string(format!("/proc/{}/limits", node.pid())).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3).unwrap(), hard.to_string(), "{line}");
+    // And what is reserved for everything but connections suffices.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count();
+    println!("{open} files are open");
+    assert!(open < limits::FILES_RESERVED, "{open} files are open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_only() {
+    // Given a node whose limit of open files is lowered while it runs, when 100 silent clients connect, then it says so
+    // once, closes those that have waited longest, and serves a newcomer; when they have gone, then it says so.
+    let database = TestDatabase::new().await;
+    let mut command = galo();
+    command.args(["serve", "--pool-connections", "2"]);
+    let node = Program::serve_with(command, &database, handlers(Profile::Release));
+    let (succeeded, _, told) = run(Command::new("prlimit").args(["--nofile=64:64", "--pid", &node.pid().to_string()]));
+    assert!(succeeded, "{told}");
+    let silent = crowd(&node.listen, 100, "").await;
+    node.wait_for("cannot accept, pausing between tries");
+    node.wait_for("closing the longest idle");
+    let mut answer = String::new();
+    let mut stream = TcpStream::connect(&node.listen).await.unwrap();
+    stream.write_all(b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").await.unwrap();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    drop(silent);
+    node.wait_for("accepting again");
+    wait_until("it serves again", || {
+        std::net::TcpStream::connect(&node.listen).is_ok_and(|mut stream| {
+            let asked = std::io::Write::write_all(&mut stream, b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n");
+            let mut answer = String::new();
+            asked.is_ok() && std::io::Read::read_to_string(&mut stream, &mut answer).is_ok() && answer.contains(" 200 ")
+        })
+    });
+}
