@@ -11,6 +11,7 @@ pub mod failure;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod repeats;
 pub mod report;
 
 // Leaves: they do not know each other.
