@@ -3,9 +3,11 @@
 //!
 //! Made by the leaves (`route`, `wire`, `guest`, `database`), turned into a response by `wire`, logged by `request`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use http::StatusCode;
+
+use crate::limits;
 
 /// Why a request did not get the answer of its handler.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,8 +45,9 @@ pub enum Failure {
         /// hyper's word for it.
         cause: String,
     },
-    /// More requests in flight than the node admits, or more calls waiting than a batch form takes.
-    #[error("too many requests in flight, or calls waiting")]
+    /// More requests in flight than the node admits, more calls waiting than a batch form takes, or more slow calls
+    /// than a handler may have.
+    #[error("too many requests in flight, calls waiting or slow calls")]
     Shed,
     /// The database could not be asked, or its answer did not come. What was sent is either wholly recorded or not
     /// at all.
@@ -60,6 +63,8 @@ pub enum Failure {
         procedure: String,
         /// SQLSTATE and message.
         cause: String,
+        /// The SQLSTATE of the exception, which rolled the call back; none when it failed in another way.
+        sqlstate: Option<String>,
     },
     /// The guest trapped, overran or lied.
     #[error("{0}")]
@@ -80,8 +85,11 @@ pub struct Fault {
     pub phase: Phase,
     /// What it did.
     pub kind: FaultKind,
-    /// The cause in words; for a panic of a development build its message, file and line.
+    /// The cause in words; for a panic of a development build its message, file and line. What a guest says is cut
+    /// where it enters, by [`Fault::new`].
     pub detail: String,
+    /// The functions it was in, the innermost first, where the component has their names.
+    pub backtrace: Option<String>,
 }
 
 /// One of the two functions of a handler.
@@ -106,6 +114,8 @@ pub enum FaultKind {
     Oversized,
     /// It handed back something the contract forbids: a bad status, a procedure it was not granted.
     Malformed,
+    /// It failed a request that the proved generation does not fail: its call was rejected, or it answered 5xx.
+    Worse,
 }
 
 impl Failure {
@@ -140,9 +150,49 @@ impl Failure {
 }
 
 impl Fault {
+    /// A fault whose detail may be a guest's own words, of any length.
+    pub fn new(phase: Phase, kind: FaultKind, detail: &str) -> Self {
+        Self { phase, kind, detail: cut(detail, limits::FAULT_BYTES_MAX), backtrace: None }
+    }
+
     /// A fault of kind `Malformed`.
-    pub fn malformed(phase: Phase, detail: impl Into<String>) -> Self {
-        Self { phase, kind: FaultKind::Malformed, detail: detail.into() }
+    pub fn malformed(phase: Phase, detail: impl AsRef<str>) -> Self {
+        Self::new(phase, FaultKind::Malformed, detail.as_ref())
+    }
+}
+
+/// The first bytes of a text that is not ours, up to a limit. Control characters but line feeds and tabs are replaced:
+/// escaped, in the log or as JSON, they would be six times as long.
+pub fn cut(text: impl fmt::Display, bytes_max: usize) -> String {
+    let mut kept = Cut { text: String::new(), bytes_max };
+    // What fails is writing on when it is full.
+    if write!(kept, "{text}").is_err() {
+        kept.text.push('…');
+    }
+    kept.text
+}
+
+/// A name that a guest made up, as its fault shows it.
+pub fn shown(name: impl fmt::Display) -> String {
+    let most = limits::NAME_SHOWN_BYTES_MAX;
+    cut(cut(name, most).escape_default(), most)
+}
+
+/// A text that takes no more than its bytes: what writes it is stopped there, however much it had to write.
+struct Cut {
+    text: String,
+    bytes_max: usize,
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        for c in piece.chars() {
+            if self.text.len() + c.len_utf8() > self.bytes_max {
+                return Err(fmt::Error);
+            }
+            self.text.push(if c.is_control() && !matches!(c, '\n' | '\t') { '?' } else { c });
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +214,7 @@ impl FaultKind {
             Self::Memory => "memory",
             Self::Oversized => "oversized",
             Self::Malformed => "malformed",
+            Self::Worse => "worse",
         }
     }
 }
@@ -171,5 +222,22 @@ impl FaultKind {
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_guest_is_cut_between_characters_and_moves_no_terminal() {
+        assert_eq!(cut("a\u{1b}[2J\nb\u{9b}", 64), "a?[2J\nb?");
+        assert_eq!(cut("ççç", 4), "çç…");
+        assert_eq!(cut("ççç", 5), "çç…");
+        assert_eq!(cut("ççç", 6), "ççç");
+        let fault = Fault::malformed(Phase::Prepare, "\0".repeat(1_000_000));
+        assert!(fault.detail.len() <= limits::FAULT_BYTES_MAX + '…'.len_utf8());
+        assert!(shown("\u{301}".repeat(1_000_000)).len() <= limits::NAME_SHOWN_BYTES_MAX + '…'.len_utf8());
+        assert_eq!(shown("a b"), "a b");
     }
 }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod place;
+pub mod repeats;
 pub mod report;
 
 // Leaves: they do not know each other.

@@ -39,11 +39,23 @@ pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
 pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 /// Time a guest has for one call. Ours take 2 µs; the rest is room for a host that is not scheduled.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(100);
-/// A guest call occupies a worker thread, so even the most patient manifest must give it back.
+/// A guest that loops keeps a thread busy, so even the most patient manifest must give it back.
 pub const DEADLINE_CEILING: Duration = Duration::from_secs(2);
 /// How often deadlines are looked at: a guest overruns its deadline by at most this. 200 wake-ups a second cost
 /// less than 0.1 % of a core.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+/// Time a guest has on the thread that serves its request. A call that needs more is stopped, and runs again on a thread
+/// of its own. Every call has this much, and at most a tick more: a guest of 4 ms, as in Python, stays where it is.
+pub const GUEST_SLICE: Duration = EPOCH_TICK;
+/// Calls of one generation that run on threads of their own. While they do and another overruns, the calls of that
+/// generation are shed: what loops must not take more.
+pub const SLOW_CALLS_PER_GENERATION: usize = 2;
+/// Threads for such calls, of all generations together. Each holds an instance of the pool.
+pub const SLOW_THREADS_MAX: usize = 32;
+/// Turns of the scheduler that a call of a generation with slow calls lets pass, while in each of them another overran.
+pub const SLOW_TURNS_MAX: usize = 16;
+/// Priority of these threads: two of them leave a busy worker four fifths of a core, and it is never behind them.
+pub const SLOW_NICENESS: i32 = 10;
 /// Bytes a guest may hand back from one call, counted by wasmtime while it copies them out.
 pub const REPLY_BYTES_DEFAULT: usize = 256 * 1024;
 /// As for a body: it is copied whole.
@@ -79,6 +91,21 @@ pub const GUEST_RESOURCES_MAX: usize = 64;
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 4 * 1024;
 /// Bytes of a guest's last words in the log: a panic message, or the end of what it printed. The kit has 1,024 for one.
 pub const LAST_WORDS_BYTES_MAX: usize = 1024;
+/// Bytes of what the log and `/handlers` say of a fault: last words whole, and what the host says around them.
+pub const FAULT_BYTES_MAX: usize = LAST_WORDS_BYTES_MAX + 256;
+/// Bytes of a name that a guest made up, in the text of its fault.
+pub const NAME_SHOWN_BYTES_MAX: usize = 64;
+/// Functions of a trap's backtrace, the innermost first. A panic has five of its own before the handler's.
+pub const BACKTRACE_FRAMES_MAX: usize = 16;
+/// Headers of a guest's response, as many as a request may have.
+pub const RESPONSE_HEADERS_MAX: usize = HEADERS_MAX;
+/// Bytes of these headers, names, values and what stands between them. nginx takes a head of 4 KiB
+/// (`proxy_buffer_size`) and calls a longer one invalid: it would ask the next node, and a transaction would run twice.
+pub const RESPONSE_HEADERS_BYTES_MAX: usize = 3 * 1024;
+/// The same failure of a handler is logged when it comes first, and then counted: a line in this time.
+pub const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Failures of one generation that are told apart in the log; two phases, six kinds, and the SQLSTATEs of its calls.
+pub const REPEATS_MAX: usize = 64;
 
 // ---- a node ------------------------------------------------------------------------------------------------------
 
@@ -168,8 +195,8 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 /// One question of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
 /// from memory; a person waits for it.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a node's answer to it: 4,096 handlers with 4 KiB of refusals each.
-pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal and a generation that was taken back.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Time one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory one unit test of a handler may take: the test harness is a std program.
@@ -249,7 +276,7 @@ const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
-const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
+const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);
@@ -257,7 +284,11 @@ const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());
 const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
-const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX <= INSTANCES_MAX as usize);
+const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX <= INSTANCES_MAX as usize);
+const _: () = assert!(GUEST_SLICE.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
+const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
+// 512 for the status line and what the host adds: date, length, connection.
+const _: () = assert!(RESPONSE_HEADERS_BYTES_MAX + 512 <= 4 * 1024);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());

@@ -24,7 +24,8 @@ pub struct Metrics {
     refusals: Family<HandlerLabels, Counter>,
     /// Requests between their head and the end of their answer.
     pub in_flight: Gauge,
-    /// Requests answered 503 because too many were in flight, or too many calls waited for their lane.
+    /// Requests answered 503 because too many were in flight, too many calls waited for their lane, or too many of their
+    /// handler were slow.
     pub shed: Counter,
     /// Requests that no handler answered: 404, 405.
     pub unrouted: Counter,
@@ -50,7 +51,7 @@ pub struct BatchMetrics {
 pub struct HandlerMetrics {
     /// By the status's first digit, 2 to 5.
     by_class: [Counter; 4],
-    faults: [(FaultKind, Counter); 5],
+    faults: [(FaultKind, Counter); 6],
     /// From the head of a request to its response.
     pub seconds: Histogram,
     /// Generations that came into service after the first.
@@ -87,8 +88,14 @@ const BATCH_CALLS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 /// The classes of status a handler answers with.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-const FAULT_KINDS: [FaultKind; 5] =
-    [FaultKind::Trap, FaultKind::Deadline, FaultKind::Memory, FaultKind::Oversized, FaultKind::Malformed];
+const FAULT_KINDS: [FaultKind; 6] = [
+    FaultKind::Trap,
+    FaultKind::Deadline,
+    FaultKind::Memory,
+    FaultKind::Oversized,
+    FaultKind::Malformed,
+    FaultKind::Worse,
+];
 
 fn of(name: &str) -> HandlerLabels {
     HandlerLabels { handler: name.to_owned() }
@@ -121,7 +128,11 @@ impl Metrics {
         registry.register("rollbacks", "Generations that were taken back", metrics.rollbacks.clone());
         registry.register("refusals", "Candidates that were not taken", metrics.refusals.clone());
         registry.register("in_flight", "Requests being answered", metrics.in_flight.clone());
-        registry.register("shed", "Requests refused because too many were under way or waiting", metrics.shed.clone());
+        registry.register(
+            "shed",
+            "Requests refused because too many were under way, waiting or slow",
+            metrics.shed.clone(),
+        );
         registry.register("unrouted", "Requests that no route takes", metrics.unrouted.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register("made_room", "Connections that were closed for a newcomer", metrics.made_room.clone());

@@ -4,16 +4,17 @@
 mod body;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use hyper::ext::ReasonPhrase;
 use tokio::time::timeout;
 
 pub use self::body::Body;
 use self::body::Gone;
 use crate::contract::{Field, Request, Response};
-use crate::failure::{Failure, Fault, Phase};
+use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
 use crate::limits;
 
 /// A request whose head was read.
@@ -21,16 +22,24 @@ pub type Incoming = http::Request<Body>;
 /// A response, whole: head and body leave in one write.
 pub type Outgoing = http::Response<Full<Bytes>>;
 
-/// Headers that are the host's: they say how the message is framed, and a guest does not know.
-const HOST_HEADERS: [HeaderName; 7] = [
-    CONTENT_LENGTH,
-    http::header::CONNECTION,
-    http::header::TRANSFER_ENCODING,
-    http::header::TRAILER,
-    http::header::UPGRADE,
-    http::header::DATE,
-    HeaderName::from_static("keep-alive"),
+/// Headers that are the host's: they say how the message is framed or belong to one connection (RFC 9110, 7.6.1), and a
+/// guest knows neither.
+const HOST_HEADERS: [&str; 9] = [
+    "content-length",
+    "connection",
+    "transfer-encoding",
+    "trailer",
+    "upgrade",
+    "te",
+    "keep-alive",
+    "proxy-connection",
+    "date",
 ];
+
+/// Headers that have a proxy send something else than this response, a file or another address, or change how it sends
+/// it: nginx, Apache and lighttpd, LiteSpeed, Perlbal. `surrogate-control` is none of them: like `cache-control` it says
+/// how long a response is good, which is the handler's to know.
+const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
 /// Reads a request to its end.
 ///
@@ -119,25 +128,54 @@ fn text(value: &[u8]) -> String {
 /// Turns what a guest handed back into a response.
 ///
 /// # Errors
-/// A [`Fault`] when the guest lied: a status out of range, a header that is none or not its own.
+/// A [`Fault`] when the guest lied: a status out of range, a header that is none or not its own, too many of them.
 pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
     let status = match StatusCode::from_u16(response.status) {
         Ok(status) if (200..=599).contains(&response.status) => status,
         _ => return Err(Fault::malformed(phase, format!("status {} is not in 200..=599", response.status))),
     };
-    let mut outgoing = http::Response::new(Full::new(Bytes::from(response.body)));
+    check_size(&response.headers, phase)?;
+    // These have no content; hyper sees to it for 204 and 304 only.
+    let body = if status == StatusCode::RESET_CONTENT { Bytes::new() } else { Bytes::from(response.body) };
+    let mut outgoing = http::Response::new(Full::new(body));
     *outgoing.status_mut() = status;
+    if status.canonical_reason().is_none() {
+        // A reason may be empty; hyper would write `<none>`.
+        outgoing.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
     for Field { name, value } in response.headers {
         let header = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Fault::malformed(phase, format!("`{}` is no header name", name.escape_default())))?;
-        if HOST_HEADERS.contains(&header) {
-            return Err(Fault::malformed(phase, format!("the header `{header}` is the host's")));
-        }
-        let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| Fault::malformed(phase, format!("the value of the header `{header}` is malformed")))?;
+            .map_err(|_| Fault::malformed(phase, format!("`{}` is not a header name", shown(&name))))?;
+        check_owner(header.as_str(), phase)?;
+        let value = HeaderValue::try_from(value)
+            .map_err(|_| Fault::malformed(phase, format!("the value of the header `{}` is malformed", shown(&name))))?;
         outgoing.headers_mut().append(header, value);
     }
     Ok(outgoing)
+}
+
+/// Whether the next hop takes so much of headers.
+fn check_size(headers: &[Field], phase: Phase) -> Result<(), Fault> {
+    let (count, count_max) = (headers.len(), limits::RESPONSE_HEADERS_MAX);
+    // A colon, a space and the end of the line.
+    let bytes: usize = headers.iter().map(|Field { name, value }| name.len() + value.len() + 4).sum();
+    let bytes_max = limits::RESPONSE_HEADERS_BYTES_MAX;
+    if count <= count_max && bytes <= bytes_max {
+        return Ok(());
+    }
+    let detail = format!("{count} headers of {bytes} bytes are over the limits of {count_max} and {bytes_max}");
+    Err(Fault::new(phase, FaultKind::Oversized, &detail))
+}
+
+/// Whether a guest may set this header.
+fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
+    if HOST_HEADERS.contains(&name) {
+        return Err(Fault::malformed(phase, format!("the header `{name}` is the host's")));
+    }
+    if PROXY_HEADERS.iter().any(|prefix| name.starts_with(prefix)) {
+        return Err(Fault::malformed(phase, format!("the header `{}` steers the proxy", shown(name))));
+    }
+    Ok(())
 }
 
 /// Turns a failure into what a client may know of it.

@@ -155,7 +155,7 @@ impl Error {
     }
 
     pub(super) fn failure(self, database: &Database, procedure: &Procedure) -> Failure {
-        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
+        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause, sqlstate: None };
         match self {
             Self::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
             Self::OtherRows { calls } => {
@@ -173,7 +173,11 @@ impl Error {
                 // No SQLSTATE: the connection broke, or the answer could not be read.
                 None if error.is_closed() || broken(&error) => database.unavailable(chain(&error)),
                 Some(code) if passing(code) => database.unavailable(format!("{}: {}", code.code(), chain(&error))),
-                Some(code) => failed(format!("{}: {}", code.code(), chain(&error))),
+                Some(code) => Failure::Procedure {
+                    procedure: procedure.name.clone(),
+                    cause: format!("{}: {}", code.code(), chain(&error)),
+                    sqlstate: Some(code.code().to_owned()),
+                },
                 None => failed(chain(&error)),
             },
         }

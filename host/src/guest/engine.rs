@@ -83,7 +83,7 @@ fn config() -> Config {
         .table_lazy_init(true)
         // A panic of a development build is read out of the dead guest's memory.
         .coredump_on_trap(true)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
+        .wasm_backtrace_max_frames(NonZeroUsize::new(limits::BACKTRACE_FRAMES_MAX))
         // What no handler needs is not there to be broken; threads, GC and async are not even compiled in.
         .wasm_memory64(false)
         .wasm_multi_memory(false)

@@ -1,16 +1,18 @@
 //! One call of a guest: a fresh store and instance, the function, and the store is gone. Nothing survives a call.
 //!
-//! It runs on the caller's thread and does not await: a call takes microseconds and ends at its deadline. Called by
-//! `component` for its trial, and through it by `request`.
+//! It runs on the caller's thread and does not await: a call takes microseconds and ends when its time is up. Called by
+//! `component` for its trial, by `example`, and by `request`.
+
+use std::time::Duration;
 
 use wasmtime::component::{Instance, TypedFunc};
-use wasmtime::{Store, Trap, WasmCoreDump};
+use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
 
 use super::component::Component;
 use super::limiter::Limiter;
 use super::{engine, wasi};
 use crate::contract::{Plan, Request, Response, Rows};
-use crate::failure::{Fault, FaultKind, Phase};
+use crate::failure::{self, Fault, FaultKind, Phase};
 use crate::limits::{self, HandlerLimits};
 
 /// The state of one store: the limits, and what a guest with WASI may see.
@@ -25,7 +27,15 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn prepare(&self, request: &Request) -> Result<Plan, Fault> {
-        self.run(Phase::Prepare, |store, instance| {
+        self.prepare_within(self.limits.deadline, request)
+    }
+
+    /// The same with another time than its deadline.
+    ///
+    /// # Errors
+    /// As [`Component::prepare`].
+    pub fn prepare_within(&self, time: Duration, request: &Request) -> Result<Plan, Fault> {
+        self.run(Phase::Prepare, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.prepare).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "checking the types at every call costs 3 % of its time")]
             // SAFETY: `Compiled::fit` checked these types of this export, and a component does not change.
@@ -39,7 +49,15 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        self.run(Phase::Respond, |store, instance| {
+        self.respond_within(self.limits.deadline, carry, rows)
+    }
+
+    /// The same with another time than its deadline.
+    ///
+    /// # Errors
+    /// As [`Component::respond`].
+    pub fn respond_within(&self, time: Duration, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+        self.run(Phase::Respond, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.respond).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "as in `prepare`")]
             // SAFETY: as in `prepare`.
@@ -50,32 +68,34 @@ impl Component {
 
     /// Instantiates once and drops it: what does not fit its limits is found before it serves.
     pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, |_, _| Ok(()))
+        self.run(Phase::Prepare, self.limits.deadline, |_, _| Ok(()))
     }
 
     fn run<T>(
         &self,
         phase: Phase,
+        time: Duration,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         if self.grants.wasi {
             // wasmtime-wasi blocks on tokio when a guest writes to a stream; a worker may only do so in here.
-            tokio::task::block_in_place(|| self.run_here(phase, call))
+            tokio::task::block_in_place(|| self.run_here(phase, time, call))
         } else {
-            self.run_here(phase, call)
+            self.run_here(phase, time, call)
         }
     }
 
     fn run_here<T>(
         &self,
         phase: Phase,
+        time: Duration,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let mut store = Store::new(self.engine.inner(), Guest::new(&self.limits, self.grants.wasi));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.reply_bytes_max);
-        // Right before the call: the deadline counts from here, and a guest's start functions count as well.
-        store.set_epoch_deadline(engine::ticks(self.limits.deadline));
+        // Right before the call: its time counts from here, and a guest's start functions count as well.
+        store.set_epoch_deadline(engine::ticks(time));
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
         outcome.map_err(|error| fault(phase, &error, &store))
     }
@@ -94,16 +114,30 @@ fn missing() -> wasmtime::Error {
 
 /// Names what went wrong.
 fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
-    let said = panic_message(error, store).or_else(|| store.data().wasi.as_ref().and_then(|wasi| wasi.output()));
+    let trap = error.downcast_ref::<Trap>();
+    // Only a panic ends there, and what overran has said nothing: a memory is long to look through.
+    let panicked = matches!(trap, Some(Trap::UnreachableCodeReached));
+    let said = panicked.then(|| panic_message(error, store)).flatten();
+    let said = said.or_else(|| store.data().wasi.as_ref().and_then(|wasi| wasi.output()));
     let cause = error.root_cause().to_string();
-    let kind = match error.downcast_ref::<Trap>() {
+    let kind = match trap {
         _ if store.data().limiter.refused() => FaultKind::Memory,
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(_) => FaultKind::Trap,
         None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,
         None => FaultKind::Malformed,
     };
-    Fault { phase, kind, detail: said.unwrap_or(cause) }
+    Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &said.unwrap_or(cause)) }
+}
+
+/// `core::panicking::panic < extrato::render::total < respond`: where it was, as far as functions have names.
+fn backtrace(error: &wasmtime::Error) -> Option<String> {
+    let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
+    let names = frames.iter().take(limits::BACKTRACE_FRAMES_MAX).filter_map(|frame| frame.func_name());
+    // Cut while it is written: a short name may stand for one of a megabyte.
+    let names: Vec<_> =
+        names.map(|name| failure::shown(format_args!("{:#}", rustc_demangle::demangle(name)))).collect();
+    (!names.is_empty()).then(|| names.join(" < "))
 }
 
 /// The text of wasmtime's private error for a reply that is too large; a test of `tests/it` pins it.
@@ -117,7 +151,7 @@ fn panic_message(error: &wasmtime::Error, store: &Store<Guest>) -> Option<String
     let dump = error.downcast_ref::<WasmCoreDump>()?;
     dump.memories().iter().find_map(|memory| {
         let data = memory.data(store);
-        let start = data.windows(PANIC_MAGIC.len()).position(|window| window == PANIC_MAGIC)? + PANIC_MAGIC.len();
+        let start = memchr::memmem::find(data, PANIC_MAGIC)? + PANIC_MAGIC.len();
         let length = u32::from_le_bytes(data.get(start..start + 4)?.try_into().ok()?) as usize;
         let text = data.get(start + 4..start + 4 + length.min(limits::LAST_WORDS_BYTES_MAX))?;
         Some(String::from_utf8_lossy(text).into_owned())

@@ -2,6 +2,7 @@
 //!
 //! `reload` loads components, `request` calls them. Nothing here knows a handler, a route or a database.
 
+pub mod aside;
 pub mod cache;
 pub mod command;
 pub mod component;
@@ -10,6 +11,7 @@ pub mod instance;
 mod limiter;
 pub mod wasi;
 
+pub use aside::{Aside, Room, Slot};
 pub use cache::Cache;
 pub use component::{Compiled, Component, Digest, Grants, Refusal};
 pub use engine::Engine;

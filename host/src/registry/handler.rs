@@ -10,9 +10,10 @@ use jiff::Timestamp;
 
 use super::Refusal;
 use crate::database::Procedure;
-use crate::guest::{Component, Digest};
+use crate::guest::{Aside, Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
+use crate::repeats::Repeats;
 
 /// A named unit of guest code with its route.
 pub struct Handler {
@@ -48,6 +49,10 @@ pub struct Generation {
     pub number: u64,
     /// The component.
     pub component: Component,
+    /// Where its slow calls run.
+    pub aside: Arc<Aside>,
+    /// What the log has said of its failures.
+    pub repeats: Arc<Repeats>,
     /// Shared with what becomes of this generation under another manifest.
     tally: Arc<Tally>,
 }
@@ -196,12 +201,13 @@ impl Lineage {
 impl Generation {
     fn new(number: u64, component: Component) -> Self {
         let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
-        Self { number, component, tally: Arc::new(tally) }
+        Self { number, component, aside: Arc::default(), repeats: Arc::default(), tally: Arc::new(tally) }
     }
 
     /// The same generation, its component under other limits and grants.
     fn refitted(&self, component: Component) -> Self {
-        Self { number: self.number, component, tally: Arc::clone(&self.tally) }
+        let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
+        Self { number: self.number, component, aside, repeats, tally }
     }
 
     /// Counts a request that begins on it.

@@ -1,9 +1,12 @@
 //! One request, from head to response. Every branch of the data path is in `attempt` and `handled`; what happens when
-//! a new generation faults is in `rescue`.
+//! a new generation fails is in `rescue`, how a guest is called in `phase`.
 //!
-//! Called by `listen` for every request. A guest call is synchronous: it takes microseconds and ends at its deadline.
+//! Called by `listen` for every request. A guest call takes microseconds and is synchronous; what needs milliseconds is
+//! moved to a thread of its own.
 
+mod phase;
 mod rescue;
+mod tell;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,9 +17,10 @@ use futures_util::FutureExt as _;
 use crate::admission::Admission;
 use crate::contract::{Request, Value};
 use crate::database::{Database, Procedure};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
+use crate::limits;
 use crate::metrics::Metrics;
-use crate::registry::{Generation, Handler, Lineage, Registry};
+use crate::registry::{Handler, Lineage, Registry};
 use crate::wire::{self, Incoming, Outgoing};
 
 /// What a node holds between requests: the registry and the pool, and how many requests it admits.
@@ -70,13 +74,13 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
         Ok(request) => handled(node, &handler, &lineage, &request).await,
         Err(failure) => Err(failure),
     };
-    // By the admission or by a lane.
+    // By the admission, by a lane, or by a handler whose calls are slow.
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
     handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    answer.inspect_err(|failure| tell(&handler, &lineage.current, failure))
+    answer.inspect_err(|failure| tell::failure(&handler, &lineage.current, failure))
 }
 
 /// The stages of a handler: prepare, call, respond.
@@ -84,12 +88,14 @@ async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: &Re
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    let (generation, decision) = rescue::prepare(handler, lineage, request)?;
+    let (generation, decision) = rescue::prepare(handler, lineage, request).await?;
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(Planned { procedure, arguments, carry }) => {
-            let rows = node.database.call(&procedure, arguments).await?;
-            Ok(rescue::respond(handler, lineage, generation, request, &carry, &rows)?)
+            match node.database.call(&procedure, arguments).await {
+                Ok(rows) => Ok(rescue::respond(handler, lineage, generation, request, &carry, &rows).await?),
+                Err(failure) => Box::pin(rescue::rejected(handler, lineage, generation, request, failure)).await,
+            }
         }
     }
 }
@@ -107,20 +113,9 @@ struct Planned {
     carry: Vec<u8>,
 }
 
-/// The private side of a failure. An outage is told by `database`, once, not by every request.
-fn tell(handler: &Handler, generation: &Generation, failure: &Failure) {
-    let (handler_name, number) = (handler.entry.name.as_str(), generation.number);
-    match failure {
-        // Told by `rescue`, which knows whose it was.
-        Failure::Fault(_) => {}
-        Failure::Procedure { procedure, cause } => {
-            tracing::error!(handler = handler_name, generation = number, procedure, cause, "procedure failed");
-        }
-        _ => tracing::debug!(handler = handler_name, generation = number, %failure, "request failed"),
-    }
-}
-
 fn said(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+    // It may quote what a guest handed over.
+    failure::cut(text, limits::FAULT_BYTES_MAX)
 }

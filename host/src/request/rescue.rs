@@ -1,42 +1,48 @@
-//! The two functions of a handler, and what happens when a generation on probation faults in one of them: the same
+//! The two functions of a handler, and what happens when a generation on probation fails in one of them: the same
 //! phase of the same request runs again on the previous generation, the client gets that answer, and the handler goes
-//! back.
+//! back. A newcomer fails when it faults; and when its call is rejected or its answer is a 5xx, and the previous
+//! generation would have done another thing or answered better.
 //!
 //! This is sound because the functions are pure: running one again changes nothing and gives what it would have given.
-//! A call is never made twice. A fault that the previous generation shares is the request's, not the newcomer's, and
+//! A call is never made twice. What the previous generation shares is the request's failure, not the newcomer's, and
 //! rolls nothing back: else a client could undo a deployment.
 
 use std::sync::Arc;
 
-use super::{Decision, Planned};
-use crate::contract::{Call, Plan, Request, Rows};
-use crate::failure::{Fault, Phase};
+use super::{Decision, Planned, phase, tell};
+use crate::contract::{Request, Rows};
+use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
-use crate::wire::{self, Outgoing};
+use crate::request::phase::Halt;
+use crate::wire::Outgoing;
 
 /// `prepare`. Also returns the generation that decided: its `respond` must follow.
-pub(super) fn prepare<'a>(
+pub(super) async fn prepare<'a>(
     handler: &Handler,
     lineage: &'a Lineage,
     request: &Request,
-) -> Result<(&'a Arc<Generation>, Decision), Fault> {
+) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let fault = match decide(handler, newcomer, request) {
+    let halt = match phase::prepare(handler, newcomer, request).await {
         Ok(decision) => return Ok((newcomer, decision)),
-        Err(fault) => count(handler, newcomer, fault),
+        Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, fault)),
+        Err(Halt::Shed) => Halt::Shed,
     };
-    let Some(previous) = handler.fallback(lineage) else { return Err(fault) };
-    match decide(handler, previous, request) {
+    let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
+    match Box::pin(phase::prepare(handler, previous, request)).await {
         Ok(decision) => {
-            roll_back(handler, newcomer, &fault);
+            // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
+            if let Halt::Fault(fault) = &halt {
+                roll_back(handler, newcomer, fault);
+            }
             Ok((previous, decision))
         }
-        Err(_) => Err(fault),
+        Err(_) => Err(halt),
     }
 }
 
 /// `respond`, on the generation that planned the call.
-pub(super) fn respond(
+pub(super) async fn respond(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
@@ -44,32 +50,98 @@ pub(super) fn respond(
     carry: &[u8],
     rows: &Rows,
 ) -> Result<Outgoing, Fault> {
-    let fault = match build(generation, carry, rows) {
-        Ok(outgoing) => return Ok(outgoing),
-        Err(fault) => count(handler, generation, fault),
+    let answer = match phase::respond(handler, generation, carry, rows).await {
+        Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
+        answer => answer.map_err(|fault| count(handler, generation, fault)),
     };
-    let newcomer = Arc::ptr_eq(generation, &lineage.current);
-    let Some(previous) = handler.fallback(lineage).filter(|_| newcomer) else { return Err(fault) };
-    // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
-    // answer its call only if it is the same one.
-    let answer = match (decide(handler, generation, request), decide(handler, previous, request)) {
-        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            build(previous, &its.carry, rows).map_err(|_| Unanswered::Both)
+    let Some(previous) = proved(handler, lineage, generation) else { return answer };
+    let instead = Box::pin(instead(handler, generation, previous, request, rows)).await;
+    match (answer, instead) {
+        (Err(fault), Instead::Answer(outgoing)) => {
+            roll_back(handler, generation, &fault);
+            Ok(outgoing)
         }
-        // It would have done something else, and cannot answer for what was done. The newcomer is no better for that.
-        (_, Ok(_)) => Err(Unanswered::Newcomer),
-        (_, Err(_)) => Err(Unanswered::Both),
-    };
-    if !matches!(answer, Err(Unanswered::Both)) {
-        roll_back(handler, generation, &fault);
+        // It cannot answer for what was done. The newcomer is no better for that.
+        (Err(fault), Instead::OtherPlan) => {
+            roll_back(handler, generation, &fault);
+            Err(fault)
+        }
+        (Err(fault), Instead::Nothing) => Err(fault),
+        (Ok(mine), Instead::Answer(outgoing)) if !outgoing.status().is_server_error() => {
+            let (status, number, its) = (mine.status(), previous.number, outgoing.status());
+            let detail = format!("it answered {status}, generation {number} answers {its}");
+            let fault = count(handler, generation, Fault::new(Phase::Respond, FaultKind::Worse, &detail));
+            roll_back(handler, generation, &fault);
+            Ok(outgoing)
+        }
+        // The same call and no better answer, or nothing to compare it with.
+        (Ok(mine), _) => Ok(mine),
     }
-    answer.map_err(|_| fault)
 }
 
-/// Who failed a request that has no answer.
-enum Unanswered {
-    Newcomer,
-    Both,
+/// A call failed. When its procedure rejected it, nothing is recorded; a newcomer is at fault when the previous
+/// generation plans something else for the same request. Its reply can be sent. Its call is not made: a request makes
+/// one.
+pub(super) async fn rejected(
+    handler: &Handler,
+    lineage: &Lineage,
+    generation: &Arc<Generation>,
+    request: &Request,
+    failure: Failure,
+) -> Result<Outgoing, Failure> {
+    let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
+    let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
+    // The arguments went with the call, and what is pure plans it again.
+    let mine = phase::prepare(handler, generation, request).await;
+    let its = match (mine, phase::prepare(handler, previous, request).await) {
+        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
+        (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
+        (Ok(_), Ok(its)) => its,
+        // Nothing to compare it with.
+        _ => return Err(failure),
+    };
+    let number = previous.number;
+    let detail = format!("`{procedure}` rejected its call with {sqlstate}, generation {number} plans something else");
+    let fault = count(handler, generation, Fault::new(Phase::Prepare, FaultKind::Worse, &detail));
+    roll_back(handler, generation, &fault);
+    match its {
+        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Call(_) => Err(failure),
+    }
+}
+
+/// The generation that a newcomer is compared with, if this is one.
+fn proved<'a>(handler: &Handler, lineage: &'a Lineage, generation: &Arc<Generation>) -> Option<&'a Arc<Generation>> {
+    handler.fallback(lineage).filter(|_| Arc::ptr_eq(generation, &lineage.current))
+}
+
+/// What the previous generation makes of the rows of a newcomer's call.
+enum Instead {
+    Answer(Outgoing),
+    /// It would have done something else.
+    OtherPlan,
+    /// It fails too.
+    Nothing,
+}
+
+async fn instead(
+    handler: &Handler,
+    generation: &Arc<Generation>,
+    previous: &Arc<Generation>,
+    request: &Request,
+    rows: &Rows,
+) -> Instead {
+    // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
+    // answer its call only if it is the same one.
+    let mine = phase::prepare(handler, generation, request).await;
+    match (mine, phase::prepare(handler, previous, request).await) {
+        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
+            let answer = phase::respond(handler, previous, &its.carry, rows).await;
+            answer.map_or(Instead::Nothing, Instead::Answer)
+        }
+        (_, Ok(_)) => Instead::OtherPlan,
+        (_, Err(_)) => Instead::Nothing,
+    }
 }
 
 impl Planned {
@@ -78,38 +150,17 @@ impl Planned {
     }
 }
 
-/// Runs `prepare` and checks what it decided: a grant that is missing or an argument that does not fit is a fault too.
-fn decide(handler: &Handler, generation: &Generation, request: &Request) -> Result<Decision, Fault> {
-    match generation.component.prepare(request)? {
-        Plan::Reply(response) => Ok(Decision::Reply(wire::respond(response, Phase::Prepare)?)),
-        Plan::Call(Call { procedure, arguments, carry }) => {
-            let granted = handler.procedure(&procedure).ok_or_else(|| {
-                let shown = procedure.escape_default();
-                Fault::malformed(Phase::Prepare, format!("the procedure `{shown}` is not granted"))
-            })?;
-            granted.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
-            Ok(Decision::Call(Planned { procedure: Arc::clone(granted), arguments, carry }))
-        }
-    }
-}
-
-fn build(generation: &Generation, carry: &[u8], rows: &Rows) -> Result<Outgoing, Fault> {
-    wire::respond(generation.component.respond(carry, rows)?, Phase::Respond)
-}
-
-/// Counts a fault, and tells it.
+/// Counts a fault, and logs it.
 fn count(handler: &Handler, generation: &Generation, fault: Fault) -> Fault {
     generation.faulted();
     handler.metrics.faulted(fault.kind);
-    let (name, number) = (handler.entry.name.as_str(), generation.number);
-    let Fault { phase, kind, detail } = &fault;
-    tracing::error!(handler = name, generation = number, %phase, %kind, detail, "guest faulted");
+    tell::fault(handler, generation, &fault);
     fault
 }
 
 /// Of many requests that meet the fault at once, one rolls back.
 fn roll_back(handler: &Handler, from: &Generation, fault: &Fault) {
-    let Fault { phase, kind, detail } = fault;
+    let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();

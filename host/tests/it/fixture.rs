@@ -76,13 +76,44 @@ pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> G
 
 /// A guest that calls a procedure without arguments, and answers 200 to whatever it returned.
 pub fn calling(procedure: &str) -> Vec<u8> {
+    calling_then(procedure, 200).component()
+}
+
+/// The same with another answer.
+pub fn calling_then(procedure: &str, status: u16) -> Guest<'static> {
+    let (low, high) = (status & 0xff, status >> 8);
     let length = word(u32::try_from(procedure.len()).unwrap());
     let items = format!(
         r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{length}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 3072) "{procedure}")
-           (data (i32.const 4096) "\c8\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")"#
+           (data (i32.const 4096) "\{low:02x}\{high:02x}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")"#
     );
-    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }.component()
+    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }
+}
+
+/// A guest that replies 200 with so many headers, all of this name and value.
+pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
+    let [name_bytes, value_bytes] = [name, value].map(|text| u32::try_from(text.len()).unwrap());
+    // Texts at 1 MiB and 1.5 MiB, the records of address and length after the first page.
+    let items = format!(
+        r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\01\00{}\00\00\00\00\00\00\00\00")
+           (data (i32.const 1048576) "{name}")
+           (data (i32.const 1572864) "{value}")
+           (func $fill (local $at i32)
+               (local.set $at (i32.const 65536))
+               (block $full (loop $next
+                   (br_if $full (i32.ge_u (local.get $at) (i32.const {end})))
+                   (i32.store (local.get $at) (i32.const 1048576))
+                   (i32.store offset=4 (local.get $at) (i32.const {name_bytes}))
+                   (i32.store offset=8 (local.get $at) (i32.const 1572864))
+                   (i32.store offset=12 (local.get $at) (i32.const {value_bytes}))
+                   (local.set $at (i32.add (local.get $at) (i32.const 16)))
+                   (br $next))))"#,
+        word(count),
+        end = 65536 + 16 * count,
+    );
+    let prepare = "call $fill i32.const 1024";
+    Guest { prepare, items: items.into(), memory: "32", ..Guest::default() }.component()
 }
 
 /// The same component with other bytes: a section that nobody reads, and another digest.

@@ -192,13 +192,15 @@ fn a_panic_of_a_development_build_says_its_message_file_and_line() {
         assert!(matches!(component.prepare(&get("1")), Ok(Plan::Call(_))));
         let fault = component.prepare(&odd).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Trap);
-        fault.detail
+        (fault.detail, fault.backtrace.unwrap())
     };
-    let told = detail(Profile::Development);
+    let (told, functions) = detail(Profile::Development);
+    assert!(functions.contains("prepare"), "{functions}");
     assert!(told.contains("the body of /clientes/1/extrato is odd"), "{told}");
     assert!(told.contains(&format!("handlers/extrato/src/lib.rs:{line}")), "{told}");
-    // A released one says nothing of its inside.
-    let told = detail(Profile::Release);
+    // A released one has no message; which functions it was in is known.
+    let (told, functions) = detail(Profile::Release);
+    assert!(functions.contains("prepare"), "{functions}");
     assert!(!told.contains("odd") && told.contains("unreachable"), "{told}");
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It loads what a node loads, listens, reads, admits, calls and counts with the host's own functions; only `prepare`
 //! and `respond` are calls of two crates. `attempt` and `handled` follow those of the host's `request`; a change there
-//! is to be followed here.
+//! is to be followed here. There are no generations here, so nothing is rescued or compared, and linked code has no
+//! slices.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use galo::config::{Address, CacheFolder, Secret, Settings};
 use galo::contract::{Call, Plan, Request, Response, Rows};
 use galo::database::Target;
 use galo::drain::Drain;
-use galo::failure::{Failure, Fault, Phase};
+use galo::failure::{Failure, Fault, Phase, shown};
 use galo::guest::Engine;
 use galo::listen::{self, Doors, Listener};
 use galo::metrics::Metrics;
@@ -98,7 +99,7 @@ async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: Req
         Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
         Plan::Call(Call { procedure, arguments, carry }) => {
             let granted = handler.procedure(&procedure).ok_or_else(|| {
-                Fault::malformed(Phase::Prepare, format!("the procedure `{procedure}` is not granted"))
+                Fault::malformed(Phase::Prepare, format!("the procedure `{}` is not granted", shown(&procedure)))
             })?;
             granted.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
             let rows = node.database.call(granted, arguments).await?;

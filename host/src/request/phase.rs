@@ -1,0 +1,159 @@
+//! One of the two functions of one generation, run and checked. It has a slice of the thread that serves the request,
+//! which nearly every call needs a thousandth of; what needs more runs again, aside, for the rest of its deadline.
+//!
+//! What the guest hands over is checked here, so that nothing else meets it: what it may not do, and where the host
+//! itself panics at it, is its fault. Called by the parent and by `rescue`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Decision, Planned, said};
+use crate::contract::{Call, Plan, Request, Rows};
+use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
+use crate::guest::{Room, Slot};
+use crate::limits;
+use crate::registry::{Generation, Handler};
+use crate::wire::{self, Outgoing};
+
+/// Why a function gave nothing.
+pub(super) enum Halt {
+    /// The guest went wrong.
+    Fault(Fault),
+    /// The handler has as many slow calls as it may have. Nothing is known of this one.
+    Shed,
+}
+
+/// Runs `prepare`, and checks what it decided.
+pub(super) async fn prepare(
+    handler: &Handler,
+    generation: &Arc<Generation>,
+    request: &Request,
+) -> Result<Decision, Halt> {
+    if generation.aside.room() != Room::Open {
+        generation.aside.turn().await;
+        if generation.aside.room() == Room::Closed {
+            return Err(Halt::Shed);
+        }
+    }
+    let time = Time::begin(handler);
+    let plan = match time.slice(PREPARE, |time| generation.component.prepare_within(time, request)) {
+        Some(plan) => plan?,
+        None => {
+            let slot = generation.aside.enter().ok_or(Halt::Shed)?;
+            let (generation, request) = (Arc::clone(generation), request.clone());
+            let work = move |time| generation.component.prepare_within(time, &request);
+            Box::pin(time.rest(PREPARE, slot, work)).await.ok_or(Halt::Shed)??
+        }
+    };
+    Ok(guarded(PREPARE, || decide(handler, plan))?)
+}
+
+/// Runs `respond`, and checks what it built. Its call is recorded, so it is not shed: it waits for a thread.
+pub(super) async fn respond(
+    handler: &Handler,
+    generation: &Arc<Generation>,
+    carry: &[u8],
+    rows: &Rows,
+) -> Result<Outgoing, Fault> {
+    if generation.aside.room() != Room::Open {
+        generation.aside.turn().await;
+    }
+    let time = Time::begin(handler);
+    let response = match time.slice(RESPOND, |time| generation.component.respond_within(time, carry, rows)) {
+        Some(response) => response?,
+        None => {
+            let no_thread = || Fault::new(RESPOND, FaultKind::Deadline, "no thread for slow calls was free in time");
+            let slot = Box::pin(generation.aside.wait(time.until)).await.ok_or_else(no_thread)?;
+            let (generation, carry, rows) = (Arc::clone(generation), carry.to_owned(), rows.clone());
+            let work = move |time| generation.component.respond_within(time, &carry, &rows);
+            Box::pin(time.rest(RESPOND, slot, work)).await.ok_or_else(no_thread)??
+        }
+    };
+    guarded(RESPOND, || wire::respond(response, RESPOND))
+}
+
+const PREPARE: Phase = Phase::Prepare;
+const RESPOND: Phase = Phase::Respond;
+
+/// The time of one call, slice and rest together.
+struct Time {
+    deadline: Duration,
+    until: Instant,
+}
+
+impl Time {
+    fn begin(handler: &Handler) -> Self {
+        let deadline = handler.entry.limits.deadline;
+        Self { deadline, until: Instant::now() + deadline }
+    }
+
+    /// Runs a call here for its slice. Nothing when it needs more, and has it.
+    fn slice<T>(&self, phase: Phase, call: impl FnOnce(Duration) -> Result<T, Fault>) -> Option<Result<T, Fault>> {
+        let slice = self.deadline.min(limits::GUEST_SLICE);
+        match guarded(phase, || call(slice)) {
+            Err(Fault { kind: FaultKind::Deadline, .. }) if slice < self.deadline => None,
+            ended => Some(ended),
+        }
+    }
+
+    /// Runs it again aside, for what is left of its deadline. Nothing when it could not be started.
+    async fn rest<T: Send + 'static>(
+        self,
+        phase: Phase,
+        slot: Slot,
+        call: impl FnOnce(Duration) -> Result<T, Fault> + Send + 'static,
+    ) -> Option<Result<T, Fault>> {
+        slot.run(move || guarded(phase, || call(self.until.saturating_duration_since(Instant::now())))).await
+    }
+}
+
+/// A call must be of a granted procedure, and its arguments must fit it.
+fn decide(handler: &Handler, plan: Plan) -> Result<Decision, Fault> {
+    match plan {
+        Plan::Reply(response) => Ok(Decision::Reply(wire::respond(response, PREPARE)?)),
+        Plan::Call(Call { procedure, arguments, carry }) => {
+            let granted = handler.procedure(&procedure).ok_or_else(|| {
+                Fault::malformed(PREPARE, format!("the procedure `{}` is not granted", shown(&procedure)))
+            })?;
+            granted.check(&arguments).map_err(|mismatch| Fault::malformed(PREPARE, mismatch))?;
+            Ok(Decision::Call(Planned { procedure: Arc::clone(granted), arguments, carry }))
+        }
+    }
+}
+
+/// Runs what meets the data of a guest. Where the host panics at it, the guest is at fault.
+fn guarded<T>(phase: Phase, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // What the work holds is dropped with it, or is not changed by it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let said = said(payload.as_ref());
+        Err(Fault::malformed(phase, format!("the host panicked on what the guest handed over: {said}")))
+    })
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Fault(fault) => Self::Fault(fault),
+            Halt::Shed => Self::Shed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_host_at_what_a_guest_handed_over_is_the_guests_fault() {
+        let fault = guarded(RESPOND, || -> Result<(), Fault> { panic!("size overflows MAX_SIZE") }).unwrap_err();
+        assert_eq!((fault.phase, fault.kind), (Phase::Respond, FaultKind::Malformed));
+        assert!(fault.detail.ends_with("handed over: size overflows MAX_SIZE"), "{}", fault.detail);
+    }
+}

@@ -1,0 +1,118 @@
+//! What a newcomer does wrong without faulting: its calls are rejected, or it answers 5xx, where the generation before
+//! it does better. Requests are compared one by one, so that no client can undo a deployment.
+
+use std::time::Duration;
+
+use crate::fixture::{calling, calling_then, marked, replying};
+use crate::harness::{Guests, TestDatabase, TestNode};
+
+/// `um` works and `falha` is rejected; each notes that it was called, a rejected one in a sequence, which no rollback
+/// takes back.
+const PROCEDURES: &str = "
+    CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
+    CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.chamadas'')';
+    CREATE FUNCTION falha() RETURNS bigint LANGUAGE plpgsql AS $$
+        BEGIN PERFORM nextval('public.chamadas'); RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = 'no'; END $$";
+
+async fn node_with(component: &[u8]) -> (TestDatabase, Guests, TestNode) {
+    let database = TestDatabase::new().await;
+    database.execute(PROCEDURES).await;
+    let guests = Guests::new().add("x", component, "procedures = [\"um\", \"falha\"]\n");
+    let node = TestNode::guests(&database, &guests).await;
+    (database, guests, node)
+}
+
+impl TestDatabase {
+    async fn calls(&self) -> i64 {
+        let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.chamadas";
+        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}
+
+fn worse(node: &TestNode) -> (u64, String) {
+    let lineage = node.handler("x").lineage();
+    (lineage.current.number, lineage.rolled_back.as_ref().map(|back| back.cause.clone()).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_whose_calls_are_all_rejected_is_taken_back_on_its_first_request() {
+    let (database, guests, node) = node_with(&calling("um")).await;
+    guests.put("x", &calling("falha"));
+    node.until_generation("x", 2).await;
+    // The other one's call is not made: a request makes one.
+    assert_eq!(node.get("/x").await.status, 500);
+    assert_eq!(database.calls().await, 1);
+    let (generation, cause) = worse(&node);
+    assert_eq!(generation, 1);
+    assert!(cause.starts_with("worse in prepare: `falha` rejected its call with 22P02, generation 1"), "{cause}");
+    assert_eq!(node.get("/x").await.status, 200);
+    let metrics = node.admin("/metrics").await;
+    assert!(metrics.text().contains(r#"galo_faults_total{handler="x",kind="worse"} 1"#), "{}", metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_proved_generation_replies_its_reply_is_sent() {
+    let (database, guests, node) = node_with(&replying(422, None, 0).component()).await;
+    guests.put("x", &calling("falha"));
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 422);
+    assert_eq!((worse(&node).0, database.calls().await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_client_takes_no_clean_newcomer_back() {
+    // Given a newcomer that plans what the one before it plans, when a client sends what the procedure rejects, again
+    // and again, then it stays, and each request made one call.
+    let (database, guests, node) = node_with(&calling("falha")).await;
+    guests.put("x", &marked(&calling("falha"), 1));
+    node.until_generation("x", 2).await;
+    for _ in 0..100 {
+        assert_eq!(node.get("/x").await.status, 500);
+    }
+    assert_eq!(node.generation("x"), 2);
+    assert_eq!(database.calls().await, 100);
+    assert_eq!(node.handler("x").lineage().current.faults(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_taken_back() {
+    let (database, guests, node) = node_with(&calling("um")).await;
+    guests.put("x", &calling_then("um", 503).component());
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    let (generation, cause) = worse(&node);
+    assert_eq!((generation, database.calls().await), (1, 1));
+    assert!(cause.starts_with("worse in respond: it answered 503 Service Unavailable, generation 1"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_5xx_that_both_answer_or_that_is_of_another_call_takes_nothing_back() {
+    let (_database, guests, node) = node_with(&calling_then("um", 500).component()).await;
+    guests.put("x", &calling_then("um", 501).component());
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 501);
+    assert_eq!(node.generation("x"), 2);
+    let (_database, guests, node) = node_with(&replying(200, None, 0).component()).await;
+    guests.put("x", &calling_then("um", 500).component());
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 500);
+    assert_eq!(node.generation("x"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_probation_nothing_is_compared() {
+    let (_database, guests, node) = node_with(&calling("um")).await;
+    let manifest = guests.manifest() + "limits = { probation_calls = 1, probation_seconds = 1 }\n";
+    guests.put_file("galo.toml", manifest.as_bytes());
+    crate::harness::until("it is taken", String::new, || {
+        node.handler("x").entry.limits.probation == Duration::from_secs(1)
+    })
+    .await;
+    guests.put("x", &calling("falha"));
+    node.until_generation("x", 2).await;
+    let handler = node.handler("x");
+    handler.lineage().current.called();
+    crate::harness::until("it is proved", String::new, || handler.fallback(&handler.lineage()).is_none()).await;
+    assert_eq!(node.get("/x").await.status, 500);
+    assert_eq!(node.generation("x"), 2);
+}
