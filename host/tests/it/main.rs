@@ -8,6 +8,7 @@ mod api;
 mod batch;
 mod batch_form;
 mod cli;
+mod compile;
 mod database;
 mod dev;
 mod drain;
