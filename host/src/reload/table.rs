@@ -173,14 +173,16 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
         let candidate = order.candidate(bench, haste).await;
         (order, candidate)
     };
-    let compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
+    let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
+    // What is wrong is reported in the order of the manifest, whatever took longest.
+    compiled.sort_by_key(|(order, _)| order.index);
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
         let made = bench.run(haste, move || order.carry_out(candidate)).await;
         made.map_err(|refusal| mistake(line, &name, refusal))
     };
-    Some(stream::iter(compiled?).map(verify).buffer_unordered(at_once).collect().await)
+    Some(stream::iter(compiled?).map(verify).buffered(at_once).collect().await)
 }
 
 /// A table, and the handlers whose places it takes, each with the lineage it was made of.
