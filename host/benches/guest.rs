@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use galo::build::{self, Cancel, Checkout, Profile};
 use galo::contract::{Field, Plan, Request, Rows, Value};
-use galo::guest::component::compile;
-use galo::guest::{Component, Engine, Grants};
-use galo::limits::HandlerLimits;
+use galo::guest::{Compiler, Component, Engine, Grants};
+use galo::limits::{CompileLimits, HandlerLimits};
 use galo_kit::Handler as _;
 
 /// As in the program.
@@ -84,7 +83,9 @@ fn checkout() -> Checkout {
 
 fn load(engine: &Engine, path: &Path, wasi: bool) -> Component {
     let bytes = std::fs::read(path).expect("the component was built");
-    let compiled = compile(engine, &bytes, None).expect("the component compiles");
+    let galo = Path::new(env!("CARGO_BIN_EXE_galo"));
+    let compiler = Compiler::new(engine, galo, CompileLimits::default(), None);
+    let compiled = compiler.compile_here(&bytes).expect("the component compiles");
     compiled.fit(Grants { wasi }, HandlerLimits::default()).expect("the component is good")
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::limits;
+use crate::limits::{self, CompileLimits};
 
 /// Everything `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -25,6 +25,10 @@ pub struct Settings {
     pub admin_token: Option<Token>,
     /// Where compiled components are kept.
     pub cache: CacheFolder,
+    /// The path of this program, which compiles components in processes of its own.
+    pub galo: PathBuf,
+    /// What compiling one of them may cost.
+    pub compile: CompileLimits,
     /// Database connections, made at start and kept.
     pub pool_connections: usize,
     /// Open client connections.
@@ -42,12 +46,17 @@ impl Settings {
             admin,
             admin_token: None,
             cache: CacheFolder::None,
+            galo: PathBuf::from(OWN_PROGRAM),
+            compile: CompileLimits::default(),
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
         }
     }
 }
+
+/// This very program, also when another version has taken its place on the disk: what compiles must be what runs it.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Where compiled components are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -66,6 +66,8 @@ pub const TABLE_ELEMENTS_DEFAULT: usize = 4 * 1024;
 pub const TABLE_ELEMENTS_CEILING: usize = 16 * 1024;
 /// Native stack a guest may use. It is the engine's, not the handler's: it runs on the worker's own stack.
 pub const GUEST_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a thread that only waits: for the next epoch, for the end of stdin.
+pub const SMALL_STACK_BYTES: usize = 64 * 1024;
 /// Stack of a worker thread: the guest's share, and the host's frames above and below it.
 pub const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// Core instances, memories and tables one component may have. wit-component makes 4 instances and 1 memory.
@@ -74,6 +76,13 @@ pub const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
 pub const MEMORIES_PER_COMPONENT: u32 = 2;
 /// Tables of one component: its own, and the shims of wit-component for a guest with imports.
 pub const TABLES_PER_COMPONENT: u32 = 4;
+/// Address space reserved for a memory of the pool: 4 GiB and a guard behind it let the machine's own page tables check
+/// every access of a guest. It is reserved, never filled: `RLIMIT_AS` counts it, memory is not taken.
+pub const MEMORY_RESERVATION_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// The guard behind it, for an access with an offset.
+pub const MEMORY_GUARD_BYTES: u64 = 32 * 1024 * 1024;
+/// Address space of a node besides its pool: the program, its libraries, stacks, what the allocator reserves.
+pub const ADDRESS_SPACE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Live guests of the process: a call holds one while it runs on its thread, and there are no more threads than this.
 /// It is also the number of slots that keep the memory image of a handler ready.
 pub const INSTANCES_MAX: u32 = 128;
@@ -232,12 +241,76 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// To open a connection to the catalogue, and for one question to it. One candidate asks a few.
 pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(2);
-/// To compile and verify one candidate, at low priority beside a full load. Ours take 0.1 s.
+/// To verify one compiled candidate, at low priority beside a full load. Ours take 6 ms.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// To compile and verify all handlers at a start: 4,096 of ours take 3 minutes on one core.
 pub const VERIFY_START_TIMEOUT: Duration = Duration::from_secs(600);
-/// Priority of the thread that compiles: beside busy workers it gets a quarter of a core.
+/// Priority of the thread that verifies and of what compiles: beside busy workers it gets a quarter of a core.
 pub const RELOAD_NICENESS: i32 = 6;
+
+// ---- compiling ---------------------------------------------------------------------------------------------------
+
+/// Memory that compiling one component may take: private writable memory, which is what the kernel must find room for
+/// (`RLIMIT_DATA`). Ours take under 40 MiB; a JavaScript engine of 12 MB takes 500 MB.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Where the container or the service has a limit, a compiler may take what the node leaves of it, but never less than
+/// this: an empty compiler has 33 MiB, ours fit into 40. A node of the compose stack leaves 50 of its 80 MB.
+pub const COMPILE_MEMORY_BYTES_MIN: u64 = 40 * 1024 * 1024;
+/// CPU time of it. Ours take 0.1 s, the JavaScript engine 14 s.
+pub const COMPILE_CPU_MAX: Duration = Duration::from_secs(30);
+/// Time of it. Beside a full load it gets a quarter of a core: the CPU time above, four times.
+pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a compiled form. Native code and its tables are three to six times the component.
+pub const COMPILED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Compilers that run beside what serves. Each that has not ended within `COMPILE_TURN` takes one of these places.
+pub const COMPILERS_MAX: usize = 4;
+/// For this long a compiler runs alone, so that memory is taken for one at a time; ours have ended by then. After it
+/// the next one begins beside it: a component that takes long delays no other one by more.
+pub const COMPILE_TURN: Duration = Duration::from_millis(500);
+/// Bytes of what a compiler prints that are read: the reason why it refuses a component.
+pub const COMPILER_OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of the test program of a handler, as Cargo makes it.
+pub const COMPILE_TEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Memory that compiling the test program of a handler may take: std and libtest, on a developer's machine.
+pub const COMPILE_TEST_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// CPU time and time of it.
+pub const COMPILE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What compiling one component may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Bytes of the component.
+    pub component_bytes_max: u64,
+    /// Bytes of private writable memory.
+    pub memory_bytes_max: u64,
+    /// CPU time, in whole seconds.
+    pub cpu: Duration,
+    /// Time from its start to its end.
+    pub timeout: Duration,
+}
+
+impl CompileLimits {
+    /// Those of the test program of a handler.
+    pub fn of_tests() -> Self {
+        Self {
+            component_bytes_max: COMPILE_TEST_BYTES_MAX,
+            memory_bytes_max: COMPILE_TEST_MEMORY_BYTES_MAX,
+            cpu: COMPILE_TEST_TIMEOUT,
+            timeout: COMPILE_TEST_TIMEOUT,
+        }
+    }
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            component_bytes_max: COMPONENT_BYTES_MAX,
+            memory_bytes_max: COMPILE_MEMORY_BYTES_MAX,
+            cpu: COMPILE_CPU_MAX,
+            timeout: COMPILE_TIMEOUT,
+        }
+    }
+}
 
 /// What one call of a handler may cost: the defaults above, or what its manifest says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,6 +345,8 @@ impl Default for HandlerLimits {
     }
 }
 
+const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs() * 4 <= COMPILE_TIMEOUT.as_secs());
+const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);

@@ -12,7 +12,7 @@ use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
 use crate::drain::{Drain, Outcome};
-use crate::guest::{Cache, Engine};
+use crate::guest::{Cache, Compiler, Engine};
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::registry::{Registry, Table};
@@ -104,7 +104,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     };
     let database = Arc::new(Database::new(target, settings.pool_connections, metrics.batches.clone())?);
     database.reach().await?;
-    let bench = Workbench::new(engine, cache)?;
+    let bench = Workbench::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
     let table = reload::load(&manifest, &bench, &database, metrics).await?;
     Ok(Loaded { table, database, bench })
 }

@@ -13,8 +13,8 @@ use anyhow::bail;
 
 use crate::build::{self, Cancel, Checkout, Profile};
 use crate::guest::command::{Command, Exit};
-use crate::guest::component::compile;
-use crate::guest::{Engine, Grants};
+use crate::guest::{Compiler, Engine, Grants};
+use crate::limits::CompileLimits;
 use crate::{example, manifest};
 
 /// What became of some tests.
@@ -28,16 +28,17 @@ pub struct Tally {
     pub ignored: usize,
 }
 
-/// Builds and runs the tests and the examples of one handler, or of all and the kit. Returns whether all passed.
+/// Builds and runs the tests and the examples of one handler, or of all and the kit. Returns whether all passed. `galo`
+/// is the path of this program, which compiles.
 ///
 /// # Errors
 /// What Cargo complains about, or that there is nothing to run.
-pub fn run_handlers(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<bool> {
+pub fn run_handlers(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyhow::Result<bool> {
     let programs = build::tests(checkout, handler)?;
     let mut total = Tally::default();
     for (name, program) in &programs {
         println!("\n     Running tests of {name} on wasm32-wasip2");
-        let tally = run_tests(&Command::load(program)?, &Selection::default())?;
+        let tally = run_tests(&Command::load(program, galo)?, &Selection::default())?;
         total.passed += tally.passed;
         total.failed += tally.failed;
         total.ignored += tally.ignored;
@@ -45,15 +46,15 @@ pub fn run_handlers(checkout: &Checkout, handler: Option<&str>) -> anyhow::Resul
     if total.passed + total.failed == 0 {
         bail!("no test was run");
     }
-    total.failed += run_examples(checkout, handler)?;
+    total.failed += run_examples(checkout, handler, galo)?;
     Ok(total.failed == 0)
 }
 
 /// Builds the components as they are developed, and runs their examples. Returns how many failed.
-fn run_examples(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<usize> {
+fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyhow::Result<usize> {
     let manifest = manifest::read(&checkout.handlers())?;
     let components = build::components(checkout, &manifest, Profile::Development, &Cancel::default())?;
-    let engine = Engine::start()?;
+    let compiler = Compiler::new(&Engine::start()?, galo, CompileLimits::default(), None);
     let mut failed = 0;
     for (entry, path) in manifest.handlers.iter().zip(components) {
         if handler.is_some_and(|handler| handler != entry.name) {
@@ -61,7 +62,7 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<us
         }
         let examples = example::read(entry)?;
         println!("\n     Running examples of {}\n\nrunning {} examples", entry.name, examples.len());
-        let compiled = compile(&engine, &std::fs::read(&path)?, None)?;
+        let compiled = compiler.compile_here(&std::fs::read(&path)?)?;
         let component = compiled.fit(Grants { wasi: entry.wasi }, entry.limits)?;
         for example in &examples {
             // What the database says of the procedures is for the node to hold against it.
@@ -81,8 +82,8 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<us
 ///
 /// # Errors
 /// An argument this runner does not know, or a file that is no test program.
-pub fn run_program(file: &Path, arguments: &[String]) -> anyhow::Result<bool> {
-    let command = Command::load(file)?;
+pub fn run_program(file: &Path, arguments: &[String], galo: &Path) -> anyhow::Result<bool> {
+    let command = Command::load(file, galo)?;
     if arguments.iter().any(|argument| argument == "--list") {
         let mut listed = vec!["tests"];
         listed.extend(arguments.iter().map(String::as_str));

@@ -114,6 +114,9 @@ fn command(subject: Subject, socket: &Path, admin: &Path, launch: Launch<'_>) ->
     if matches!(subject, Subject::Twin | Subject::Galo) {
         command.arg("--handlers").arg(handlers).arg("--cache").arg(cache);
     }
+    if matches!(subject, Subject::Twin) {
+        command.arg("--galo").arg(galo);
+    }
     // Whatever a developer has set is not what is compared.
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("GALO_") {

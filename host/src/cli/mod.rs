@@ -2,6 +2,8 @@
 //! The environment is read here and nowhere else.
 
 mod access;
+mod check;
+mod compile;
 mod new;
 mod node;
 
@@ -12,11 +14,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Address, Mistakes, Secret, Settings};
+use galo::config::{Mistakes, OWN_PROGRAM, Secret};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
-use galo::metrics::Metrics;
 use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
 use galo::serve::{self, Signals};
@@ -53,7 +54,7 @@ enum Command {
     /// Serve the handlers of a folder
     Serve(ServeArgs),
     /// Verify the handlers of a folder, their manifest and the database, without serving
-    Check(CheckArgs),
+    Check(check::CheckArgs),
     /// List the handlers of a running node: what serves, what was refused, what was taken back
     Handlers {
         /// Print the node's JSON instead of a table
@@ -88,6 +89,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Compile the handlers of a folder into the cache, so that a node finds them compiled
+    ///
+    /// A node compiles what it does not find there, each component in a process of its own. Compiled components fit this
+    /// version of galo on this kind of CPU; any other compiles them again.
+    Compile(compile::CompileArgs),
+    /// Compile the component on stdin to stdout
+    #[command(hide = true)]
+    Compiler(compile::CompilerArgs),
     /// Run a private Postgres until stdin is closed
     #[command(hide = true)]
     Postgres {
@@ -122,16 +131,6 @@ struct ServeArgs {
     handlers: PathBuf,
     #[command(flatten)]
     node: NodeArgs,
-}
-
-#[derive(Args)]
-struct CheckArgs {
-    /// The folder of galo.toml and the components
-    #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
-    /// The database whose procedures are granted: a Postgres URL
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<String>,
 }
 
 /// Variables of the environment that are ours.
@@ -179,7 +178,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let target = required_target(arguments.database_url.as_deref(), &mut mistakes);
             begin(mistakes)?;
             let target = target.context("settings without a mistake are complete")?;
-            run_on(None, async { check(arguments.handlers, &target).await.map(|()| Outcome::Graceful) })
+            run_on(None, async { arguments.run(&target).await.map(|()| Outcome::Graceful) })
         }
         Command::Handlers { json, access } => {
             let access = access.parse(&mut mistakes);
@@ -202,11 +201,22 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::New(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
         Command::Test { what, arguments } => {
             begin(mistakes)?;
+            let galo = Path::new(OWN_PROGRAM);
             let passed = match what.as_deref() {
-                Some(file) if file.ends_with(".wasm") => test_runner::run_program(Path::new(file), &arguments)?,
-                handler => test_runner::run_handlers(&Checkout::find(Path::new("."))?, handler)?,
+                Some(file) if file.ends_with(".wasm") => test_runner::run_program(Path::new(file), &arguments, galo)?,
+                handler => test_runner::run_handlers(&Checkout::find(Path::new("."))?, handler, galo)?,
             };
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Compile(arguments) => {
+            let compile = arguments.parse(&mut mistakes);
+            begin(mistakes)?;
+            let compile = compile.context("settings without a mistake are complete")?;
+            run_on(Some(1), compile.run())
+        }
+        Command::Compiler(arguments) => {
+            mistakes.into_result()?;
+            arguments.run()
         }
         Command::Postgres { data, fresh, throwaway, settings } => {
             begin(mistakes)?;
@@ -214,20 +224,6 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Loads everything a node would serve with, and shows it.
-async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
-    let nowhere = Address::Unix(PathBuf::new());
-    // Nothing is kept: a check proves that the components compile, not that they once did.
-    let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
-    let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
-    for handler in &table.handlers {
-        let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
-        println!("{:<20} {:<40} {}", handler.entry.name, handler.entry.route.to_string(), procedures.join(", "));
-    }
-    println!("{} handlers verified", table.handlers.len());
-    Ok(())
 }
 
 /// Asks a node, and prints what it said.

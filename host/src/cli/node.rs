@@ -51,9 +51,9 @@ impl NodeArgs {
         let access = access?;
         let settings = Settings {
             admin_token: access.token,
-            cache: match (&self.cache, dirs::cache_dir()) {
+            cache: match (&self.cache, default_cache()) {
                 (Some(folder), _) => CacheFolder::Required(folder.clone()),
-                (None, Some(folder)) => CacheFolder::Preferred(folder.join("galo").join("components")),
+                (None, Some(folder)) => CacheFolder::Preferred(folder),
                 (None, None) => CacheFolder::None,
             },
             pool_connections: pool?,
@@ -63,4 +63,9 @@ impl NodeArgs {
         };
         Some((settings, workers))
     }
+}
+
+/// Where compiled components are kept when nobody says otherwise.
+pub(super) fn default_cache() -> Option<PathBuf> {
+    dirs::cache_dir().map(|folder| folder.join("galo").join("components"))
 }

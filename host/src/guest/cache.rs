@@ -1,18 +1,23 @@
 //! Compiled components on disk, so that a node is ready without compiling. A compiled component is native code: it is
 //! taken only from a folder that is ours and that nobody else can write to, under a name made of the component's
-//! digest and the engine's compatibility hash. A file is never overwritten in place: a running node has it mapped.
+//! digest and the engine's compatibility hash, and when its seal says that it is what was written there. A file is
+//! never overwritten in place: a running node has it mapped. Files that are not named as ours are left alone.
 //!
-//! Asked by `component`. A cache that fails costs time, not service: it is logged and passed over.
+//! Asked by `compiler`. A cache that fails costs time, not service: it is logged and passed over.
 
+use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use wasmtime::component::Component as Compiled;
+use nix::fcntl::OFlag;
+use tempfile::NamedTempFile;
+use wasmtime::component::Component as Native;
 
 use super::component::Digest;
 use super::engine::Engine;
+use super::form;
 use crate::limits;
 
 /// A private folder of compiled components.
@@ -21,6 +26,11 @@ pub struct Cache {
     folder: PathBuf,
     bytes_max: u64,
 }
+
+/// How the name of a compiled component ends.
+const KEPT: &str = ".cwasm";
+/// How the name of one that is being written begins.
+const BEGUN: &str = ".galo-form-";
 
 impl Cache {
     /// Opens the folder, and makes it when it is not there.
@@ -39,44 +49,46 @@ impl Cache {
         Ok(Self { folder: folder.to_owned(), bytes_max: limits::CACHE_BYTES_MAX })
     }
 
-    /// The compiled form of the component with this digest, when there is one for this very engine.
-    pub(super) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
-        let path = self.path(engine, digest);
-        let metadata = std::fs::symlink_metadata(&path).ok()?;
+    /// The compiled form of the component with this digest, when there is one for this very engine. What is damaged is
+    /// removed, so it is compiled again, once.
+    pub(super) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Native> {
+        let name = name(engine, digest);
+        let path = self.folder.join(&name);
+        let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path).ok()?;
+        let metadata = file.metadata().ok()?;
         // It may be older than the folder's privacy: somebody else's file is not taken.
         let ours = metadata.is_file() && metadata.uid() == nix::unistd::geteuid().as_raw();
         if !ours || metadata.mode() & 0o022 != 0 {
             tracing::warn!(path = %path.display(), "compiled component not taken: others could have written it");
             return None;
         }
-        #[expect(unsafe_code, reason = "wasmtime trusts the file; `open` saw to it that only we can have written it")]
-        // SAFETY: the file is ours alone and lies in a folder that only this user can write to, was written whole by
-        // `keep` (renamed into place, never changed after), and wasmtime itself checks that this engine's version
-        // made it.
-        let compiled = unsafe { Compiled::deserialize_file(engine.inner(), &path) };
-        compiled
-            .inspect_err(|error| {
-                tracing::warn!(path = %path.display(), %error, "compiled component not usable, compiling again");
+        match read(engine, &mut file, &name) {
+            Ok(native) => Some(native),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), "compiled component not usable, compiling again: {error:#}");
                 // Removed, not overwritten: a node that has it mapped keeps its pages.
                 let _ = std::fs::remove_file(&path);
-            })
-            .ok()
-    }
-
-    /// Keeps the compiled form, unless there is one already.
-    pub(super) fn keep(&self, engine: &Engine, digest: &Digest, compiled: &Compiled) {
-        let path = self.path(engine, digest);
-        if let Err(error) = self.write(&path, compiled) {
-            tracing::warn!(path = %path.display(), %error, "compiled component not kept");
+                None
+            }
         }
     }
 
-    fn write(&self, path: &Path, compiled: &Compiled) -> anyhow::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        std::io::Write::write_all(&mut file, &compiled.serialize()?)?;
+    /// A file for a compiled form, which nobody finds before it is kept.
+    pub(super) fn begin(&self) -> std::io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(BEGUN).tempfile_in(&self.folder)
+    }
+
+    /// Keeps a sealed form, unless there is one already.
+    pub(super) fn keep(&self, file: NamedTempFile, name: &str) {
+        if let Err(error) = self.persist(file, name) {
+            tracing::warn!(path = %self.folder.join(name).display(), "compiled component not kept: {error:#}");
+        }
+    }
+
+    fn persist(&self, file: NamedTempFile, name: &str) -> anyhow::Result<()> {
         file.as_file().sync_all()?;
         self.make_room()?;
-        match file.persist_noclobber(path) {
+        match file.persist_noclobber(self.folder.join(name)) {
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error.error.into()),
             Ok(_) => Ok(()),
@@ -86,10 +98,12 @@ impl Cache {
     /// Removes the oldest forms when there are more than the cache may hold. A node that has one mapped keeps it.
     fn make_room(&self) -> anyhow::Result<()> {
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let metadata = entry.as_ref().map(std::fs::DirEntry::metadata);
+        for entry in std::fs::read_dir(&self.folder)?.flatten() {
+            let ours = entry.file_name().to_str().is_some_and(is_ours);
             // Another node may have removed it.
-            if let (Ok(entry), Ok(Ok(metadata))) = (&entry, metadata) {
+            if let (true, Ok(metadata)) = (ours, entry.metadata())
+                && metadata.is_file()
+            {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }
@@ -104,10 +118,47 @@ impl Cache {
         }
         Ok(())
     }
+}
 
-    fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        engine.inner().precompile_compatibility_hash().hash(&mut hasher);
-        self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+fn read(engine: &Engine, file: &mut File, name: &str) -> anyhow::Result<Native> {
+    ensure!(form::is_whole(file, name)?, "it is damaged");
+    Ok(form::load(engine, file)?)
+}
+
+/// What the form of a component is kept under: the component's digest and the engine's compatibility hash.
+pub(super) fn name(engine: &Engine, digest: &Digest) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.inner().precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}{KEPT}", hasher.finish())
+}
+
+/// Whether a file of the folder has such a name, or is one that was begun.
+fn is_ours(name: &str) -> bool {
+    let hexadecimal = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = name.strip_suffix(KEPT).and_then(|name| name.split_once('-'));
+    name.starts_with(BEGUN) || parts.is_some_and(|(digest, hash)| hexadecimal(digest, 64) && hexadecimal(hash, 16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_made_by_what_is_ours_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { bytes_max: 25, ..Cache::open(&folder.path().join("cache")).unwrap() };
+        let put = |name: &str| std::fs::write(cache.folder.join(name), [0; 10]).unwrap();
+        let ours: Vec<_> = (0..4).map(|n| format!("{}{n}-{}{KEPT}", "0".repeat(63), "a".repeat(16))).collect();
+        let foreign = ["notes.txt", "0-a.cwasm", "galo.toml", "other.cwasm"];
+        foreign.iter().for_each(|name| put(name));
+        std::fs::create_dir(cache.folder.join("folder")).unwrap();
+        for name in &ours {
+            put(name);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        cache.make_room().unwrap();
+        assert!(foreign.iter().chain(&["folder"]).all(|name| cache.folder.join(name).exists()));
+        let left: Vec<_> = ours.iter().map(|name| cache.folder.join(name).exists()).collect();
+        assert_eq!(left, [false, false, true, true]);
     }
 }

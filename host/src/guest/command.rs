@@ -6,15 +6,16 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use wasmtime::component::{Component as Compiled, Linker, ResourceTable};
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 use wasmtime_wasi::p2::bindings::sync::{Command as Bindings, CommandPre};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::compiler::Compiler;
 use super::engine::{self, Engine};
 use super::wasi;
-use crate::limits;
+use crate::limits::{self, CompileLimits};
 
 /// A compiled command.
 pub struct Command {
@@ -43,15 +44,15 @@ struct State {
 const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 impl Command {
-    /// Compiles the command in a file.
+    /// Compiles the command in a file. `galo` is the path of this program, which compiles.
     ///
     /// # Errors
     /// When it is not a component with `wasi:cli/run`.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, galo: &Path) -> anyhow::Result<Self> {
         let engine = Engine::start_unpooled()?;
-        let compiled = Compiled::from_file(engine.inner(), path)
-            .map_err(|error| anyhow::anyhow!("{error:#}"))
-            .with_context(|| format!("{} is not a component", path.display()))?;
+        let compiler = Compiler::new(&engine, galo, CompileLimits::of_tests(), None);
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let compiled = compiler.compile_here(&bytes).with_context(|| path.display().to_string())?.native;
         let mut linker = Linker::<State>::new(engine.inner());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(anyhow::Error::from)?;
         // Epochs interrupt the guest, not the host it waits in: a test that sleeps would have no end.

@@ -1,8 +1,8 @@
 //! A component and what was proved of it: it compiles, it is of the handler's world, it imports what it was granted
 //! and no more, and an instance of it fits its limits. Only such a component can be called.
 //!
-//! Compiled once, it may be fitted again, under other grants and limits. Made by `reload`; called through the
-//! functions of `instance`.
+//! Compiled once, it may be fitted again, under other grants and limits. Compiled by `compiler`, fitted by `reload`;
+//! called through the functions of `instance`.
 
 use std::fmt;
 
@@ -10,19 +10,18 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Native, ComponentExportIndex, InstancePre, Linker};
 
-use super::cache::Cache;
 use super::engine::Engine;
 use super::instance::Guest;
 use super::wasi;
 use crate::contract::{HandlerPre, TYPES_INSTANCE};
 use crate::failure::{Fault, FaultKind};
-use crate::limits::{self, HandlerLimits};
+use crate::limits::HandlerLimits;
 
 /// A component in its compiled form. That it compiles says nothing of what it is.
 #[derive(Clone)]
 pub struct Compiled {
-    engine: Engine,
-    native: Native,
+    pub(super) engine: Engine,
+    pub(super) native: Native,
     /// The sha256 of its bytes: what it is known by.
     pub digest: Digest,
     /// Whether it was compiled before, and its compiled form was found.
@@ -57,14 +56,25 @@ pub struct Digest([u8; 32]);
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// It has more bytes than any component may have.
-    #[error("{bytes} bytes are over the limit of {} for a component", limits::COMPONENT_BYTES_MAX)]
+    #[error("{bytes} bytes are over the limit of {most} for a component")]
     TooLarge {
         /// Its size.
         bytes: usize,
+        /// What it may be.
+        most: u64,
     },
     /// It is a core module, not a component.
     #[error("a core module, not a component: build it for wasm32-wasip2")]
     CoreModule,
+    /// Compiling it takes more than it may.
+    #[error("{0}")]
+    Costly(String),
+    /// The compiler ended without a result.
+    #[error("{0}")]
+    Compiler(String),
+    /// The compiler was not let to its end, which may be otherwise the next time.
+    #[error("{0}")]
+    Passing(String),
     /// It does not parse, validate or compile.
     #[error("not a valid component: {0}")]
     Invalid(String),
@@ -80,35 +90,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether an instance was not made in time, which a busy machine may be the cause of.
-    pub fn is_late(&self) -> bool {
-        matches!(self, Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
+    pub(super) fn passing(text: impl Into<String>) -> Self {
+        Self::Passing(text.into())
     }
-}
 
-/// Compiles the bytes of a component, or finds their compiled form. Takes 10–100 ms in the first case, under 1 ms in
-/// the second; do not call it on a serving thread.
-///
-/// # Errors
-/// When they are too many, or no component.
-pub fn compile(engine: &Engine, bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, Refusal> {
-    if bytes.len() as u64 > limits::COMPONENT_BYTES_MAX {
-        return Err(Refusal::TooLarge { bytes: bytes.len() });
+    /// Whether it may be otherwise the next time: a busy machine or one without memory may be the cause.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Passing(_) | Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
     }
-    let digest = Digest::of(bytes);
-    let compiled = |native, cached| Compiled { engine: engine.clone(), native, digest, cached };
-    if let Some(native) = cache.and_then(|cache| cache.find(engine, &digest)) {
-        return Ok(compiled(native, true));
-    }
-    // Magic, version 1, layer 0: told apart because it is what a build for another target gives.
-    if bytes.starts_with(b"\0asm\x01\0\0\0") {
-        return Err(Refusal::CoreModule);
-    }
-    let native = Native::from_binary(engine.inner(), bytes).map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
-    if let Some(cache) = cache {
-        cache.keep(engine, &digest, &native);
-    }
-    Ok(compiled(native, false))
 }
 
 impl Compiled {

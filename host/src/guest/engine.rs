@@ -1,9 +1,12 @@
 //! The one wasmtime engine of the process: pooled, copy-on-write, interrupted by epochs, and without what handlers do
-//! not need. Made by `serve`, `dev` and the tests; `component` compiles with it, `instance` runs on it.
+//! not need. Made by `serve`, `dev` and the tests; `instance` runs on it. What compiles has one of
+//! the same settings without the pool (`compile`).
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use anyhow::ensure;
+use nix::sys::resource::{Resource, getrlimit};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Strategy,
 };
@@ -20,6 +23,7 @@ impl Engine {
     /// # Errors
     /// When the address space for the pool cannot be reserved, or the thread cannot be started.
     pub fn start() -> anyhow::Result<Self> {
+        check_address_space()?;
         let mut config = config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
         Self::with(&config)
@@ -35,17 +39,29 @@ impl Engine {
         Self::with(&config)
     }
 
+    /// An engine that only compiles, for what `start` and `start_unpooled` give: it makes no instance.
+    ///
+    /// # Errors
+    /// When the settings do not fit the machine.
+    pub(super) fn for_compiling() -> anyhow::Result<Self> {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        Ok(Self(wasmtime::Engine::new(&config)?))
+    }
+
     fn with(config: &Config) -> anyhow::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let weak = engine.weak();
-        std::thread::Builder::new().name("epoch".to_owned()).stack_size(64 * 1024).spawn(move || {
-            // Ends with the engine: the weak reference does not keep it.
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(limits::EPOCH_TICK);
-            }
-        })?;
+        std::thread::Builder::new().name("epoch".to_owned()).stack_size(limits::SMALL_STACK_BYTES).spawn(
+            move || {
+                // Ends with the engine: the weak reference does not keep it.
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(limits::EPOCH_TICK);
+                }
+            },
+        )?;
         Ok(Self(engine))
     }
 
@@ -53,6 +69,25 @@ impl Engine {
     pub(super) fn inner(&self) -> &wasmtime::Engine {
         &self.0
     }
+}
+
+/// The pool reserves all of its address space at once. What a limit of the process leaves may be too little, and
+/// wasmtime's error would name neither.
+fn check_address_space() -> anyhow::Result<()> {
+    let memories = u64::from(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT);
+    let pool = memories * (limits::MEMORY_RESERVATION_BYTES + limits::MEMORY_GUARD_BYTES);
+    let wanted = pool + limits::ADDRESS_SPACE_BYTES;
+    let (allowed, _) = getrlimit(Resource::RLIMIT_AS)?;
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    ensure!(
+        allowed >= wanted,
+        "the address space of this process is limited to {:.1} GiB (RLIMIT_AS, `ulimit -v`), and the guests' pool \
+         reserves {:.0} GiB of it, which takes no memory: lift the limit (`ulimit -v unlimited`); memory is limited by \
+         a cgroup (`MemoryMax=` of systemd, `--memory` of Docker)",
+        gib(allowed),
+        gib(wanted)
+    );
+    Ok(())
 }
 
 /// Epochs from now until a deadline has surely passed: one more than fit, because the present one has begun.
@@ -73,12 +108,15 @@ fn config() -> Config {
         .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
         // A pure function gives the same bits on every machine.
         .cranelift_nan_canonicalization(true)
-        .parallel_compilation(true)
+        // One thread, and the memory of one: several components are compiled beside each other instead.
+        .parallel_compilation(false)
         .epoch_interruption(true)
         .consume_fuel(false)
         .max_wasm_stack(limits::GUEST_STACK_BYTES)
         // Guest calls are synchronous: no fibers, and no per-store state for them (it costs 1 µs a call).
         .concurrency_support(false)
+        .memory_reservation(limits::MEMORY_RESERVATION_BYTES)
+        .memory_guard_size(limits::MEMORY_GUARD_BYTES)
         .memory_init_cow(true)
         .table_lazy_init(true)
         // A panic of a development build is read out of the dead guest's memory.
@@ -86,7 +124,9 @@ fn config() -> Config {
         .wasm_backtrace_max_frames(NonZeroUsize::new(limits::BACKTRACE_FRAMES_MAX))
         // What no handler needs is not there to be broken; threads, GC and async are not even compiled in.
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // wasmtime's own adapters between the parts of a composed component have two memories. How many a component may
+        // have is the limiter's to say.
+        .wasm_multi_memory(true)
         .wasm_tail_call(false)
         .wasm_relaxed_simd(false)
         .wasm_custom_page_sizes(false)

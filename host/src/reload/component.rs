@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::verify::{self, Haste, Proved, Times, Workbench};
+use super::verify::{self, Proved, Times};
+use super::workbench::{Haste, Without, Workbench};
 use crate::database::Database;
-use crate::guest::Digest;
 use crate::registry::{Handler, Refusal, Stage};
 use crate::request::Node;
 
@@ -16,24 +16,27 @@ pub(super) async fn follow(
     bench: &Workbench,
     handler: &Arc<Handler>,
     built: Option<Duration>,
-) -> Result<(), Refusal> {
+) -> Result<(), Without> {
     let name = &handler.entry.name;
     let refusal = match candidate(&node.database, bench, handler).await {
         Ok(Some(Proved { component, times })) => {
             let begun = Instant::now();
             let generation = handler.swap(component);
             let swap = begun.elapsed();
+            bench.settle(name);
             handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
             tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
             return Ok(());
         }
         Ok(None) => {
-            // What was refused is gone from the folder.
+            // What was refused is gone from the folder, and what was being compiled.
             handler.note(None);
+            bench.settle(name);
             return Ok(());
         }
-        Err(refusal) => refusal,
+        Err(Without::Compiling) => return Err(Without::Compiling),
+        Err(Without::Refused(refusal)) => refusal,
     };
     if refusal.is_news_after(handler.refusal().as_deref()) {
         let number = handler.lineage().current.number;
@@ -43,16 +46,13 @@ pub(super) async fn follow(
         handler.metrics.refusals.inc();
         handler.note(Some(refusal.clone()));
     }
-    Err(refusal)
+    Err(refusal.into())
 }
 
 /// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
-async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler>) -> Result<Option<Proved>, Refusal> {
-    let read = {
-        let handler = Arc::clone(handler);
-        move |_: &Workbench| verify::read(&handler.entry).map(|bytes| (Digest::of(&bytes), bytes))
-    };
-    let (digest, bytes) = bench.run(Haste::Aside, read).await??;
+async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
+    let source = bench.read(Haste::Aside, &handler.entry).await?;
+    let digest = source.digest;
     let lineage = handler.lineage();
     if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
         return Ok(None);
@@ -62,10 +62,11 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     let asked = Arc::clone(handler);
     if current.component.compiled.digest == digest {
         // The examples may be what changed: what serves goes on, but it is told.
-        let examples = move |_: &Workbench| {
+        let examples = move || {
             verify::examples(&current.component, &asked.entry, &asked.procedures).map_err(|refusal| refusal.of(digest))
         };
-        return bench.run(Haste::Aside, examples).await?.map(|()| None);
+        bench.run(Haste::Aside, examples).await??;
+        return Ok(None);
     }
     for procedure in &handler.procedures {
         let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
@@ -74,11 +75,12 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
             .await
             .map_err(|unusable| refuse(unusable.to_string()))?;
         if now != **procedure {
-            return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)));
+            return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }
-    let prove = move |bench: &Workbench| bench.prove(&asked.entry, &asked.procedures, &bytes);
-    bench.run(Haste::Aside, prove).await?.map(Some)
+    let form = bench.compile(Haste::Aside, &handler.entry, source).await?;
+    let prove = move || verify::prove(form, &asked.entry, &asked.procedures);
+    Ok(bench.run(Haste::Aside, prove).await?.map(Some)?)
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

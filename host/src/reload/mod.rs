@@ -5,6 +5,7 @@
 //! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
 //! the node lives.
 
+mod compiling;
 mod component;
 mod order;
 mod retry;
@@ -12,6 +13,7 @@ mod stamp;
 mod table;
 mod verify;
 mod watch;
+mod workbench;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -22,14 +24,16 @@ use tokio::sync::Notify;
 
 use self::retry::Retry;
 use self::stamp::Stamp;
+use self::workbench::Without;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::registry::{Refusal, Stage};
 use crate::request::Node;
 
 pub use self::table::load;
-pub use self::verify::Workbench;
+pub use self::verify::read;
 pub use self::watch::Watch;
+pub use self::workbench::Workbench;
 
 /// Keeps one node's registry true.
 pub struct Reloader {
@@ -51,6 +55,8 @@ pub struct Reloader {
 struct Seen {
     stamp: Stamp,
     retry: Retry,
+    /// What the build took that it came from, while it is compiled.
+    built: Option<Duration>,
 }
 
 /// What others ask of a reloader.
@@ -96,6 +102,7 @@ impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
     pub fn new(node: Arc<Node>, folder: PathBuf, bench: Workbench) -> Self {
         let watch = Watch::new(vec![folder.clone()]);
+        bench.tell(watch.news());
         let orders = Arc::new(Orders { news: watch.news(), ..Orders::default() });
         Self {
             node,
@@ -151,9 +158,15 @@ impl Reloader {
                 continue;
             }
             seen.stamp = stamp;
+            let built = built.or(seen.built.take());
             match component::follow(&self.node, &self.bench, handler, built).await {
                 Ok(()) => seen.retry.passed(),
-                Err(refusal) => {
+                // What else there is does not wait for it.
+                Err(Without::Compiling) => {
+                    seen.built = built;
+                    seen.retry.soon();
+                }
+                Err(Without::Refused(refusal)) => {
                     // The terms are what is old: the manifest is held against the database again, and then this.
                     if refusal.stage == Stage::Procedures {
                         self.orders.procedures_changed();
@@ -196,7 +209,12 @@ impl Reloader {
                 let changed: HashSet<_> = changes.iter().map(table::Change::name).collect();
                 self.handlers.retain(|name, _| there.contains(name.as_str()) && !changed.contains(name.as_str()));
             }
-            Err(refusal) => self.refuse(refusal, entries),
+            // The old table serves, and its handlers are followed meanwhile.
+            Err(Without::Compiling) => {
+                self.refused = entries;
+                self.manifest.retry.soon();
+            }
+            Err(Without::Refused(refusal)) => self.refuse(refusal, entries),
         }
     }
 

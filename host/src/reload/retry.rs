@@ -21,6 +21,11 @@ impl Retry {
         self.0 = None;
     }
 
+    /// With the next look: it is under way. Pauses go on from where they were.
+    pub(super) fn soon(&mut self) {
+        self.0.get_or_insert((Instant::now(), Duration::ZERO)).0 = Instant::now();
+    }
+
     /// It was refused, perhaps again.
     pub(super) fn after(&mut self, refusal: &Refusal) {
         let pause = match self.0 {

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use rayon::prelude::*;
 
-use super::order::Order;
+use super::order::{Candidate, Order};
 use super::same_terms;
-use super::verify::{Haste, Workbench};
+use super::workbench::{Haste, Without, Workbench};
 use crate::database::{Database, Procedure, Unusable};
+use crate::limits;
 use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
@@ -28,7 +30,12 @@ pub async fn load(
     database: &Database,
     metrics: &Metrics,
 ) -> anyhow::Result<Table> {
-    let table = build(manifest, bench, Haste::Start, &Table::empty(), database, metrics).await?.table;
+    let limit = limits::VERIFY_START_TIMEOUT;
+    let nothing = Table::empty();
+    let built = build(manifest, bench, Haste::Start, &nothing, database, metrics);
+    let built = tokio::time::timeout(limit, built).await;
+    let built = built.with_context(|| format!("the handlers are not verified within {} s", limit.as_secs()))??;
+    let table = built.context("what is compiled at a start is waited for")?.table;
     database.start(procedures(&table)).await?;
     Ok(table)
 }
@@ -48,10 +55,12 @@ pub(super) async fn replace(
     bench: &Workbench,
     manifest: &Manifest,
     anew: bool,
-) -> Result<Vec<Change>, Refusal> {
+) -> Result<Vec<Change>, Without> {
     let old = node.registry.table();
+    // What an earlier manifest named may still be compiled.
+    bench.retain(|name| manifest.handlers.iter().any(|entry| entry.name == name));
     let built = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
-    let Built { table, made_of } = built;
+    let Some(Built { table, made_of }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
     let known = procedures(&old);
     if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
@@ -65,10 +74,11 @@ pub(super) async fn replace(
     // What was taken back while this was verified must not come again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
-        return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing());
+        return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
     node.registry.replace(table);
     for change in &changes {
+        bench.settle(change.name());
         match change {
             Change::Removed(name) => node.metrics.forget(name),
             Change::Changed(name, Some(_)) => {
@@ -97,7 +107,7 @@ async fn build(
     old: &Table,
     database: &Database,
     metrics: &Metrics,
-) -> Result<Built, Refused> {
+) -> Result<Option<Built>, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
     let mut kept: HashMap<usize, Arc<Handler>> = HashMap::new();
@@ -118,30 +128,16 @@ async fn build(
             }
         }
     }
-    let made = match haste {
-        Haste::Start => {
-            let all = move |bench: &Workbench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect();
-            bench.run(haste, all).await.unwrap_or_else(|refusal| {
-                mistakes.push(Mistake::new(None, refusal.message));
-                Vec::new()
-            })
-        }
-        Haste::Aside => {
-            let mut made = Vec::with_capacity(orders.len());
-            // Each with the time that one may take.
-            for order in orders {
-                let (line, name) = (Some(order.entry.line), order.entry.name.clone());
-                match bench.run(haste, move |bench| order.carry_out(bench)).await {
-                    Ok(one) => made.push(one),
-                    Err(refusal) => mistakes.push(mistake(line, &name, refusal)),
-                }
-            }
-            made
-        }
-    };
+    let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
     let mut made_of = Vec::new();
-    for (order, lineage) in made {
-        let Order { index, entry, procedures, before } = order;
+    for made in made {
+        let (Order { index, entry, procedures, before }, lineage) = match made {
+            Ok(made) => made,
+            Err(late) => {
+                mistakes.push(late);
+                continue;
+            }
+        };
         match lineage {
             Ok(lineage) => {
                 let counters = metrics.handler(&entry.name);
@@ -156,10 +152,37 @@ async fn build(
     let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
     match routes(manifest, &handlers, &mut mistakes) {
         Some(routes) if mistakes.is_empty() => {
-            Ok(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of })
+            Ok(Some(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of }))
         }
         _ => Err(Refused { path: manifest.path.clone(), mistakes }),
     }
+}
+
+/// An order that was carried out; or why it could not be.
+type Made = Result<(Order, Result<Lineage, Refusal>), Mistake>;
+
+/// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
+/// one of them is still being compiled.
+async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec<Made>> {
+    let at_once = match haste {
+        // It counts the CPU quota of a container.
+        Haste::Start => std::thread::available_parallelism().map_or(1, usize::from),
+        Haste::Aside => 1,
+    };
+    let compile = async |order: Order| {
+        let candidate = order.candidate(bench, haste).await;
+        (order, candidate)
+    };
+    let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
+    // What is wrong is reported in the order of the manifest, whatever took longest.
+    compiled.sort_by_key(|(order, _)| order.index);
+    let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
+    let verify = async |(order, candidate): (Order, Candidate)| {
+        let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+        let made = bench.run(haste, move || order.carry_out(candidate)).await;
+        made.map_err(|refusal| mistake(line, &name, refusal))
+    };
+    Some(stream::iter(compiled?).map(verify).buffered(at_once).collect().await)
 }
 
 /// A table, and the handlers whose places it takes, each with the lineage it was made of.

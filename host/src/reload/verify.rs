@@ -1,31 +1,19 @@
-//! From what the manifest says of a handler to a component that may serve: read, compile, fit, procedures, examples.
-//! The first step that fails is the refusal. Nothing here changes what serves.
+//! From what the manifest says of a handler to a component that may serve: read, fit, procedures, examples. The first
+//! step that fails is the refusal. Nothing here changes what serves.
 //!
-//! Called by the parent for the first load and for every reload. The steps that take time run on threads of their own.
+//! Called by the parent for the first load and for every reload, on the threads of the workbench, which compiles.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use rayon::ThreadPool;
-
+use super::workbench::Form;
 use crate::database::Procedure;
-use crate::guest::component::compile;
-use crate::guest::{Cache, Compiled, Component, Digest, Engine, Grants};
+use crate::guest::{Compiled, Component, Grants};
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
 use crate::{example, limits};
-
-/// What components are compiled with.
-#[derive(Clone)]
-pub struct Workbench {
-    engine: Engine,
-    cache: Option<Cache>,
-    /// One thread of low priority: compiling must not take the cores from requests.
-    aside: Arc<ThreadPool>,
-}
 
 /// What verifying gave, and what it took.
 pub(super) struct Proved {
@@ -43,75 +31,13 @@ pub(super) struct Times {
     pub(super) verify: Duration,
 }
 
-/// How much of the machine the work may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Haste {
-    /// Nothing serves yet: all cores.
-    Start,
-    /// Requests are served beside it.
-    Aside,
-}
-
-impl Workbench {
-    /// # Errors
-    /// When the thread cannot be started.
-    pub fn new(engine: &Engine, cache: Option<Cache>) -> anyhow::Result<Self> {
-        let aside = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .thread_name(|_| "reload".to_owned())
-            .start_handler(|_| {
-                // On Linux this is the calling thread alone. Without it a swap is only less polite.
-                let _ = rustix::process::setpriority_process(None, limits::RELOAD_NICENESS);
-            })
-            .build()
-            .context("cannot start the thread that compiles")?;
-        Ok(Self { engine: engine.clone(), cache, aside: Arc::new(aside) })
-    }
-
-    /// Runs work that takes a core for a while, off the threads that serve.
-    ///
-    /// # Errors
-    /// When it is not done in time. It is left to end by itself; until then no other is begun.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        haste: Haste,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let bench = self.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || {
-            let work = || {
-                // A guest with WASI looks for the runtime.
-                let _inside = runtime.enter();
-                work(&bench)
-            };
-            match haste {
-                Haste::Start => work(),
-                Haste::Aside => bench.aside.install(work),
-            }
-        });
-        let limit = match haste {
-            Haste::Start => limits::VERIFY_START_TIMEOUT,
-            Haste::Aside => limits::VERIFY_TIMEOUT,
-        };
-        match tokio::time::timeout(limit, task).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(panic)) => Err(Refusal::new(Stage::Compile, format!("panic of the compiler: {panic}"))),
-            // The machine may be busy; or the compiler is, with one that was given up before.
-            Err(_) => Err(Refusal::new(Stage::Compile, format!("not verified within {} s", limit.as_secs())).passing()),
-        }
-    }
-
-    /// Proves the bytes of a component. Takes a core for as long as compiling takes.
-    pub(super) fn prove(&self, entry: &Entry, procedures: &[Arc<Procedure>], bytes: &[u8]) -> Result<Proved, Refusal> {
-        let begun = Instant::now();
-        let compiled = compile(&self.engine, bytes, self.cache.as_ref())
-            .map_err(|refusal| Refusal::new(Stage::Compile, refusal.to_string()).of(Digest::of(bytes)))?;
-        let (compile, begun) = (begun.elapsed(), Instant::now());
-        let component = refit(&compiled, entry, procedures)?;
-        let times = Times { compile, cached: compiled.cached, verify: begun.elapsed() };
-        Ok(Proved { component, times })
-    }
+/// Proves a newcomer. Takes a core for as long as its examples take.
+pub(super) fn prove(form: Form, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<Proved, Refusal> {
+    let (compiled, compile) = form;
+    let begun = Instant::now();
+    let component = refit(&compiled, entry, procedures)?;
+    let times = Times { compile, cached: compiled.cached, verify: begun.elapsed() };
+    Ok(Proved { component, times })
 }
 
 /// Proves a compiled component under what a manifest says.
@@ -119,7 +45,7 @@ pub(super) fn refit(compiled: &Compiled, entry: &Entry, procedures: &[Arc<Proced
     let digest = compiled.digest;
     let component = compiled
         .fit(Grants { wasi: entry.wasi }, entry.limits)
-        .map_err(|refusal| Refusal { passing: refusal.is_late(), ..Refusal::new(Stage::Fit, refusal.to_string()) })
+        .map_err(|refusal| Refusal { passing: refusal.may_pass(), ..Refusal::new(Stage::Fit, refusal.to_string()) })
         .map_err(|refusal| refusal.of(digest))?;
     examples(&component, entry, procedures).map_err(|refusal| refusal.of(digest))?;
     Ok(component)
@@ -138,7 +64,10 @@ pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Compo
 }
 
 /// Reads the file of a component.
-pub(super) fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
+///
+/// # Errors
+/// When it cannot be read, is not a file, or has more bytes than a component may have.
+pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
     let refuse = |text: String| Refusal::new(Stage::Read, format!("{}: {text}", path.display()));
     // A file that is there and cannot be read now may be read later.

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use galo::guest::component::compile;
 use http::Method;
 use nix::sys::signal::Signal;
 
 use crate::cli::{Program, wait_until};
 use crate::handlers::Copy;
-use crate::harness::{Answer, TestDatabase, engine, one_build_at_a_time, request, transacao};
+use crate::harness::{Answer, TestDatabase, compile, one_build_at_a_time, request, transacao};
 
 /// `galo dev` on ports of its own, ready.
 fn dev(copy: &Copy, arguments: &[&str], database_url: Option<&str>) -> Program {
@@ -213,11 +212,11 @@ fn milliseconds(line: &str, step: &str) -> f64 {
     }
 }
 
-/// What compiling a component takes in this process, in milliseconds.
+/// What compiling a component takes, in milliseconds.
 fn compiling(component: &Path) -> f64 {
     let bytes = std::fs::read(component).unwrap();
     let begun = std::time::Instant::now();
-    compile(engine(), &bytes, None).unwrap();
+    compile(&bytes, None).unwrap();
     begun.elapsed().as_secs_f64() * 1e3
 }
 

@@ -13,9 +13,8 @@ use galo::config::{Address, Secret, Settings};
 use galo::database::{self, Target};
 use galo::dev::SERVICE_ROLE;
 use galo::drain::Outcome;
-use galo::guest::component::compile;
-use galo::guest::{Cache, Component, Engine, Grants, Refusal};
-use galo::limits::HandlerLimits;
+use galo::guest::{Cache, Compiled, Compiler, Component, Digest, Engine, Grants, Refusal};
+use galo::limits::{CompileLimits, HandlerLimits};
 use galo::postgres::{Cluster, Data, SUPERUSER};
 use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
@@ -48,6 +47,17 @@ pub fn engine() -> &'static Engine {
     &ENGINE
 }
 
+/// Compiles a component as a node does, in a process of its own, or finds it compiled.
+pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, Refusal> {
+    let compiler = Compiler::new(engine(), Path::new(GALO), CompileLimits::default(), cache.cloned());
+    let compiled = compiler.find(Digest::of(bytes)).map(Ok);
+    compiled.unwrap_or_else(|| {
+        // On a thread of its own: a test may be inside a runtime.
+        let compile = || compiler.compile_here(bytes).map_err(|error| error.downcast::<Refusal>().unwrap());
+        std::thread::scope(|scope| scope.spawn(compile).join().unwrap())
+    })
+}
+
 /// Compiles a component and proves that it fits.
 pub fn verify(
     bytes: &[u8],
@@ -55,7 +65,7 @@ pub fn verify(
     limits: HandlerLimits,
     cache: Option<&Cache>,
 ) -> Result<Component, Refusal> {
-    compile(engine(), bytes, cache)?.fit(grants, limits)
+    compile(bytes, cache)?.fit(grants, limits)
 }
 
 /// Builds of a handler end in the same file of the target folder, whichever copy of the checkout they are of.
@@ -203,7 +213,9 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
 /// Settings for a node on ports of its own.
 pub fn settings(handlers: &Path) -> Settings {
     let any = "127.0.0.1:0".parse::<Address>().unwrap();
-    Settings { pool_connections: 4, ..Settings::new(handlers.to_owned(), any.clone(), any) }
+    // Not this program, which holds the tests.
+    let galo = PathBuf::from(GALO);
+    Settings { pool_connections: 4, galo, ..Settings::new(handlers.to_owned(), any.clone(), any) }
 }
 
 /// A node in this process.

@@ -9,6 +9,7 @@ mod batch;
 mod batch_form;
 mod bindings;
 mod cli;
+mod compile;
 mod database;
 mod dev;
 mod doors;

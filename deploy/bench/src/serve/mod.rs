@@ -34,6 +34,9 @@ pub struct ServeArgs {
     /// The folder of compiled components
     #[arg(long)]
     cache: Option<PathBuf>,
+    /// The program that compiles those that are not there
+    #[arg(long)]
+    galo: Option<PathBuf>,
     /// Worker threads
     #[arg(long, value_name = "N")]
     workers: usize,

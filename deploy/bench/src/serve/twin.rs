@@ -37,7 +37,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let listen = Address::Unix(args.listen.clone());
     let cache = CacheFolder::Required(args.cache.clone().context("--cache is missing")?);
     let handlers = args.handlers.clone().context("--handlers is missing")?;
-    let settings = Settings { cache, ..Settings::new(handlers, listen, nowhere) };
+    // What is not in the cache is compiled by galo, not by this program.
+    let galo = args.galo.clone().context("--galo is missing")?;
+    let settings = Settings { cache, galo, ..Settings::new(handlers, listen, nowhere) };
     let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
     let Loaded { table, database, bench: _bench } = serve::load(&settings, &target, &engine, &metrics).await?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));

@@ -1,0 +1,107 @@
+//! `galo compile DIR`: fills the cache before a deployment. It compiles as a node does, in a process for each
+//! component, needs no database, and prints what became of each. `galo compiler`, hidden, is such a process.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use futures_util::{StreamExt as _, stream};
+use galo::config::{Mistakes, OWN_PROGRAM};
+use galo::drain::Outcome;
+use galo::guest::compile::{self, Bounds};
+use galo::guest::{Cache, Compiler, Digest, Engine};
+use galo::limits::{self, CompileLimits};
+use galo::manifest::{self, Entry};
+use galo::reload;
+
+use super::node::default_cache;
+
+#[derive(Args)]
+pub(super) struct CompileArgs {
+    /// The folder of galo.toml and the components
+    #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
+    handlers: PathBuf,
+    /// The private folder for compiled components [default: galo/components in the user's cache folder]
+    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct CompilerArgs {
+    #[arg(long)]
+    memory_bytes: u64,
+    #[arg(long)]
+    cpu_seconds: u64,
+    #[arg(long, allow_hyphen_values = true)]
+    niceness: i32,
+}
+
+impl CompilerArgs {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { memory_bytes, cpu_seconds, niceness } = self;
+        compile::compile(Bounds { memory_bytes, cpu: Duration::from_secs(cpu_seconds), niceness })
+    }
+}
+
+/// What is compiled, and where to.
+pub(super) struct Compile {
+    handlers: PathBuf,
+    cache: PathBuf,
+}
+
+impl CompileArgs {
+    pub(super) fn parse(self, mistakes: &mut Mistakes) -> Option<Compile> {
+        let cache = self.cache.or_else(default_cache);
+        if cache.is_none() {
+            mistakes.note("--cache", "it is not set, and this user has no cache folder");
+        }
+        Some(Compile { handlers: self.handlers, cache: cache? })
+    }
+}
+
+impl Compile {
+    pub(super) async fn run(self) -> anyhow::Result<Outcome> {
+        let manifest = manifest::read(&self.handlers)?;
+        let engine = Engine::start_unpooled()?;
+        let cache = Cache::open(&self.cache)?;
+        let compiler = Compiler::new(&engine, Path::new(OWN_PROGRAM), CompileLimits::default(), Some(cache));
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let (all, begun) = (manifest.handlers.len(), Instant::now());
+        let mut refused = 0;
+        let compile = async |entry: &Entry| (entry.name.clone(), compile_one(&compiler, entry).await);
+        let mut compiled = stream::iter(&manifest.handlers).map(compile).buffer_unordered(at_once).enumerate();
+        while let Some((before, (name, became))) = compiled.next().await {
+            let mut line = format!("[{}/{all}] {name}: ", before + 1);
+            match became {
+                Ok(became) => line.push_str(&became),
+                Err(error) => {
+                    refused += 1;
+                    let _ = write!(line, "REFUSED: {error:#}");
+                }
+            }
+            // Not `println!`, which panics when the reader of a pipe has gone.
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+        let (there, seconds) = (all - refused, begun.elapsed().as_secs_f64());
+        writeln!(std::io::stdout(), "{there} of {all} compiled in {}, {seconds:.1} s", self.cache.display())?;
+        anyhow::ensure!(refused == 0, "{refused} of {all} components cannot be compiled");
+        Ok(Outcome::Graceful)
+    }
+}
+
+/// Compiles one component, if it is not. Returns what became of it.
+async fn compile_one(compiler: &Compiler, entry: &Entry) -> anyhow::Result<String> {
+    let bytes = reload::read(entry).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+    let digest = Digest::of(&bytes);
+    let begun = Instant::now();
+    if compiler.find(digest).is_some() {
+        return Ok("found compiled".to_owned());
+    }
+    let compiled = compiler.compile(digest, &bytes, limits::RELOAD_NICENESS).await;
+    compiled.with_context(|| entry.component.display().to_string())?;
+    Ok(format!("compiled in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3))
+}

@@ -1,0 +1,214 @@
+//! Compiles components, each in a process of its own (`compile`), so that none takes the node's memory, its cores, or
+//! more time than it may: what goes over a limit, kills the compiler or makes it panic is a refusal of that component.
+//! The compiled form comes through a descriptor: into the cache's folder, or into memory where there is none.
+//!
+//! A compiler is killed when the future that waits for it is dropped, and kills itself when this process ends.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use super::cache::{self, Cache};
+use super::compile::{MEMORY_REFUSED, STATUS_INVALID, STATUS_MEMORY, STATUS_PANIC};
+use super::component::{Compiled, Digest, Refusal};
+use super::engine::Engine;
+use super::{form, room};
+use crate::limits::{self, CompileLimits};
+
+/// What components are compiled with. Cheap to clone.
+#[derive(Clone)]
+pub struct Compiler {
+    engine: Engine,
+    program: Arc<Path>,
+    limits: CompileLimits,
+    cache: Option<Cache>,
+}
+
+/// Where a compiled form is written to.
+enum Output {
+    Kept(Cache, NamedTempFile),
+    InMemory(File),
+}
+
+impl Compiler {
+    /// A compiler for this engine. `galo` is the path of this program, which compiles.
+    pub fn new(engine: &Engine, galo: &Path, limits: CompileLimits, cache: Option<Cache>) -> Self {
+        Self { engine: engine.clone(), program: galo.into(), limits, cache }
+    }
+
+    /// The compiled form of the component with this digest, if it is kept. Takes under 1 ms.
+    pub fn find(&self, digest: Digest) -> Option<Compiled> {
+        let native = self.cache.as_ref()?.find(&self.engine, &digest)?;
+        Some(Compiled { engine: self.engine.clone(), native, digest, cached: true })
+    }
+
+    /// Compiles a component, and keeps its form. Takes 0.1 s for one of ours, the limits at the most.
+    ///
+    /// # Errors
+    /// Why it is not taken: what is wrong with it, what it would take to compile it, or what became of the compiler.
+    pub async fn compile(&self, digest: Digest, component: &[u8], niceness: i32) -> Result<Compiled, Refusal> {
+        if component.len() as u64 > self.limits.component_bytes_max {
+            return Err(Refusal::TooLarge { bytes: component.len(), most: self.limits.component_bytes_max });
+        }
+        // Magic, version 1, layer 0: told apart because it is what a build for another target gives.
+        if component.starts_with(b"\0asm\x01\0\0\0") {
+            return Err(Refusal::CoreModule);
+        }
+        let failed = |error: &dyn std::fmt::Display| Refusal::passing(format!("the compiler cannot be run: {error}"));
+        let compiler = self.clone();
+        let begin = move || {
+            let memory = compiler.memory();
+            compiler.begin(niceness, memory).map(|begun| (begun, memory))
+        };
+        let begun = tokio::task::spawn_blocking(begin).await.map_err(|panic| failed(&panic))?;
+        let ((child, output), memory) = begun.map_err(|error| failed(&error))?;
+        let time = self.limits.timeout;
+        match tokio::time::timeout(time, attend(child, component)).await {
+            Ok(ended) => {
+                let (status, printed) = ended.map_err(|error| failed(&error))?;
+                judge(status, &printed, &CompileLimits { memory_bytes_max: memory, ..self.limits })?;
+            }
+            Err(_) => {
+                let text = format!("compiling it is not done within {} s; {SMALLER}", time.as_secs());
+                return Err(Refusal::passing(text));
+            }
+        }
+        let compiler = self.clone();
+        let finish = move || compiler.finish(digest, output);
+        let finished = tokio::task::spawn_blocking(finish).await.map_err(|panic| failed(&panic))?;
+        finished.map_err(|error| Refusal::passing(format!("the compiled form cannot be loaded: {error:#}")))
+    }
+
+    /// The same, for a command that has nothing else to do.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`]; that it cannot be waited for.
+    pub fn compile_here(&self, component: &[u8]) -> anyhow::Result<Compiled> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(self.compile(Digest::of(component), component, 0))?)
+    }
+
+    /// Bytes of memory that a compiler may take now.
+    fn memory(&self) -> u64 {
+        let left = room::left().map_or(u64::MAX, |left| left.max(limits::COMPILE_MEMORY_BYTES_MIN));
+        self.limits.memory_bytes_max.min(left)
+    }
+
+    fn begin(&self, niceness: i32, memory: u64) -> io::Result<(Child, Output)> {
+        let begun = self.cache.as_ref().and_then(|cache| {
+            let begun = cache.begin();
+            let begun = begun.inspect_err(|error| tracing::warn!(%error, "compiled component not kept"));
+            begun.ok().map(|file| Output::Kept(cache.clone(), file))
+        });
+        let mut output = match begun {
+            Some(output) => output,
+            None => Output::InMemory(form::in_memory()?),
+        };
+        let mut command = Command::new(&*self.program);
+        command.arg0("galo").arg("compiler");
+        command.arg("--memory-bytes").arg(memory.to_string());
+        command.arg("--cpu-seconds").arg(self.limits.cpu.as_secs().to_string());
+        command.arg("--niceness").arg(niceness.to_string());
+        // Its allocator takes a gibibyte at once otherwise, which would count, or fills it as it goes, and then crashes
+        // where it should refuse.
+        command.env("MIMALLOC_DISALLOW_ARENA_ALLOC", "1").env("RUST_BACKTRACE", "0");
+        command.stdin(Stdio::piped()).stdout(output.file().try_clone()?).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C is for who drains, not for this.
+        command.process_group(0).kill_on_drop(true);
+        Ok((command.spawn()?, output))
+    }
+
+    fn finish(&self, digest: Digest, mut output: Output) -> anyhow::Result<Compiled> {
+        let name = cache::name(&self.engine, &digest);
+        form::seal(output.file(), &name)?;
+        let native = form::load(&self.engine, output.file())?;
+        if let Output::Kept(cache, file) = output {
+            cache.keep(file, &name);
+        }
+        Ok(Compiled { engine: self.engine.clone(), native, digest, cached: false })
+    }
+}
+
+impl Output {
+    fn file(&mut self) -> &mut File {
+        match self {
+            Self::Kept(_, file) => file.as_file_mut(),
+            Self::InMemory(file) => file,
+        }
+    }
+}
+
+/// What an author can do about a component that takes too much.
+const SMALLER: &str = "build a smaller one (fewer dependencies, `opt-level = \"s\"`)";
+
+/// Hands the component over and waits for the end of the compiler. Returns how it ended, and what it printed.
+async fn attend(mut child: Child, component: &[u8]) -> io::Result<(ExitStatus, String)> {
+    let piped = || io::Error::other("its streams are not there");
+    let mut stdin = child.stdin.take().ok_or_else(piped)?;
+    let mut stderr = child.stderr.take().ok_or_else(piped)?;
+    let give = async {
+        // Not an error: when it has ended, its status says why.
+        let _ = stdin.write_all(&(component.len() as u64).to_le_bytes()).await;
+        let _ = stdin.write_all(component).await;
+    };
+    let hear = async {
+        let mut printed = Vec::new();
+        let _ = (&mut stderr).take(limits::COMPILER_OUTPUT_BYTES_MAX).read_to_end(&mut printed).await;
+        let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+        printed
+    };
+    let ((), printed, status) = tokio::join!(give, hear, child.wait());
+    // Only now: its end tells the compiler that nobody waits any more.
+    drop(stdin);
+    Ok((status?, String::from_utf8_lossy(&printed).into_owned()))
+}
+
+/// What the end of a compiler says of its component.
+fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<(), Refusal> {
+    let memory = || {
+        let mib = limits.memory_bytes_max >> 20;
+        // Less than it may have anywhere: what the container leaves.
+        let more = match limits.memory_bytes_max < limits::COMPILE_MEMORY_BYTES_MAX {
+            true => ", or give the node's container more",
+            false => "",
+        };
+        Refusal::Costly(format!("compiling it takes over {mib} MiB of memory; {SMALLER}{more}"))
+    };
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    match (code, status.signal().and_then(|signal| Signal::try_from(signal).ok())) {
+        (Some(0), _) => Ok(()),
+        (Some(STATUS_INVALID), _) => Err(Refusal::Invalid(printed.to_owned())),
+        (Some(STATUS_MEMORY), _) => Err(memory()),
+        (Some(STATUS_PANIC), _) => Err(Refusal::Compiler(format!("panic of the compiler: {}", panic_text(printed)))),
+        (_, Some(Signal::SIGABRT)) if printed.contains(MEMORY_REFUSED) => Err(memory()),
+        (_, Some(Signal::SIGXCPU)) => {
+            let seconds = limits.cpu.as_secs();
+            Err(Refusal::Costly(format!("compiling it takes over {seconds} s of CPU; {SMALLER}")))
+        }
+        (_, Some(Signal::SIGXFSZ)) => {
+            let mib = limits::COMPILED_BYTES_MAX >> 20;
+            Err(Refusal::Costly(format!("its compiled form has over {mib} MiB; {SMALLER}")))
+        }
+        (_, Some(Signal::SIGKILL)) => Err(Refusal::passing(
+            "the compiler was killed by SIGKILL, most likely because memory ran out; allow the node more, or fill its \
+             cache before the deployment with `galo compile`",
+        )),
+        (_, Some(signal)) => Err(Refusal::Compiler(format!("the compiler died of {signal}: {}", printed.trim()))),
+        (_, None) => Err(Refusal::Compiler(format!("the compiler failed ({status}): {}", printed.trim()))),
+    }
+}
+
+/// `place: message` of what a panic prints.
+fn panic_text(printed: &str) -> String {
+    let after = printed.split_once("panicked at ").map_or(printed, |(_, text)| text);
+    let text = after.split_once("\nnote: ").map_or(after, |(text, _)| text);
+    text.trim().replace(":\n", ": ")
+}

@@ -1,0 +1,165 @@
+//! What components are compiled and proved with, off the threads that serve: a compiler, and one thread of low priority
+//! for everything else that takes a core for a while. Nothing here changes what serves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::compiling::Compiling;
+use super::verify::read;
+use crate::guest::{Compiled, Compiler, Digest};
+use crate::limits;
+use crate::manifest::Entry;
+use crate::registry::{Refusal, Stage};
+
+/// What components are compiled and proved with.
+#[derive(Clone)]
+pub struct Workbench {
+    compiler: Compiler,
+    compiling: Arc<Compiling>,
+    /// To one thread of low priority: proving must not take the cores from requests.
+    aside: mpsc::Sender<Work>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// How much of the machine the work may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// Nothing serves yet: all cores, and what is compiled is waited for.
+    Start,
+    /// Requests are served beside it.
+    Aside,
+}
+
+/// Why there is no verified component.
+#[derive(Debug)]
+pub(super) enum Without {
+    /// It is refused.
+    Refused(Refusal),
+    /// It is being compiled; the watch hears of its end.
+    Compiling,
+}
+
+/// The component that the file of a handler holds.
+pub(super) struct Source {
+    pub(super) digest: Digest,
+    bytes: Vec<u8>,
+}
+
+/// A component's compiled form, and the time until it was there.
+pub(super) type Form = (Compiled, Duration);
+
+impl From<Refusal> for Without {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Workbench {
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn new(compiler: Compiler) -> anyhow::Result<Self> {
+        let (aside, mut queue) = mpsc::channel::<Work>(1);
+        let work = move || {
+            // On Linux this is the calling thread alone. Without it a swap is only less polite.
+            let _ = rustix::process::setpriority_process(None, limits::RELOAD_NICENESS);
+            while let Some(work) = queue.blocking_recv() {
+                work();
+            }
+        };
+        let thread = std::thread::Builder::new().name("reload".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
+        thread.spawn(work).context("cannot start the thread that verifies")?;
+        Ok(Self { compiler, compiling: Arc::default(), aside })
+    }
+
+    /// Who is told when something was compiled.
+    pub(super) fn tell(&self, news: Arc<Notify>) {
+        self.compiling.tell(news);
+    }
+
+    /// Runs work that takes a core for a while, off the threads that serve.
+    ///
+    /// # Errors
+    /// When it is not done in time. It is left to end by itself; until then no other is begun.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        haste: Haste,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (done, outcome) = oneshot::channel();
+        let runtime = Handle::current();
+        let work = move || {
+            // A guest with WASI looks for the runtime.
+            let _inside = runtime.enter();
+            let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+        };
+        let (limit, work) = match haste {
+            Haste::Start => {
+                tokio::task::spawn_blocking(work);
+                (limits::VERIFY_START_TIMEOUT, None)
+            }
+            Haste::Aside => (limits::VERIFY_TIMEOUT, Some(Box::new(work) as Work)),
+        };
+        let outcome = async {
+            if let Some(work) = work {
+                // The thread ends with the last workbench.
+                let _ = self.aside.send(work).await;
+            }
+            outcome.await
+        };
+        match tokio::time::timeout(limit, outcome).await {
+            Ok(Ok(Ok(done))) => Ok(done),
+            Ok(_) => Err(Refusal::new(Stage::Fit, "panic while it was verified")),
+            // The machine may be busy; or the thread is, with one that was given up before.
+            Err(_) => Err(Refusal::new(Stage::Fit, format!("not verified within {} s", limit.as_secs())).passing()),
+        }
+    }
+
+    /// Reads the file of a handler.
+    pub(super) async fn read(&self, haste: Haste, entry: &Entry) -> Result<Source, Refusal> {
+        let entry = entry.clone();
+        let read = move || read(&entry).map(|bytes| Source { digest: Digest::of(&bytes), bytes });
+        self.run(haste, read).await?
+    }
+
+    /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.
+    pub(super) async fn compile(&self, haste: Haste, entry: &Entry, source: Source) -> Result<Form, Without> {
+        let Source { digest, bytes } = source;
+        let begun = Instant::now();
+        let compiler = self.compiler.clone();
+        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
+            return Ok((found, begun.elapsed()));
+        }
+        let path = entry.component.display();
+        let refuse = |error: &crate::guest::Refusal| {
+            let refusal = Refusal::new(Stage::Compile, format!("{path}: {error}")).of(digest);
+            Refusal { passing: error.may_pass(), ..refusal }
+        };
+        match haste {
+            Haste::Start => match self.compiler.compile(digest, &bytes, 0).await {
+                Ok(compiled) => Ok((compiled, begun.elapsed())),
+                Err(error) => Err(refuse(&error).into()),
+            },
+            Haste::Aside => match self.compiling.ask(&self.compiler, &entry.name, (digest, bytes)) {
+                Some((Ok(compiled), took)) => Ok((compiled, took)),
+                Some((Err(error), _)) => Err(refuse(&error).into()),
+                None => Err(Without::Compiling),
+            },
+        }
+    }
+
+    /// Forgets what was compiled for a handler, and ends what is under way.
+    pub(super) fn settle(&self, handler: &str) {
+        self.compiling.settle(handler);
+    }
+
+    /// The same for all handlers but some.
+    pub(super) fn retain(&self, wanted: impl Fn(&str) -> bool) {
+        self.compiling.retain(wanted);
+    }
+}

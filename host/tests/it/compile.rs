@@ -1,0 +1,350 @@
+//! Compiling in a process of its own: what it may cost, whom it delays, what becomes of it, and what is kept of it.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use galo::build::Profile;
+use galo::config::{CacheFolder, Settings};
+use galo::guest::{Cache, Compiler, Refusal};
+use galo::limits::{self, CompileLimits};
+use galo::registry::Stage;
+use nix::sys::signal::Signal;
+
+use crate::cli::{Program, run, wait_until};
+use crate::fixture::{Guest, marked, replying};
+use crate::harness::{GALO, Guests, TestDatabase, TestNode, compile, engine, galo, handlers, scratch, settings};
+
+/// A guest of the world with one function so large that the compiler has much to do: each branch keeps every local
+/// alive.
+fn huge(branches: usize) -> Vec<u8> {
+    const LOCALS: usize = 300;
+    let mut function = String::from("(func $huge (param i32) (local");
+    function.push_str(&" i32".repeat(LOCALS));
+    function.push(')');
+    for n in 0..branches {
+        let (a, b, c) = (1 + n * 7 % LOCALS, 1 + n * 13 % LOCALS, 1 + n * 31 % LOCALS);
+        let _ = write!(
+            function,
+            "(if (local.get {a}) (then (local.set {b} (i32.mul (local.get {c}) (local.get {a}))) (call $huge (local.get {b}))))"
+        );
+    }
+    function.push(')');
+    Guest { items: function.into(), ..Guest::default() }.component()
+}
+
+/// Takes the compiler tens of seconds.
+fn endless() -> Vec<u8> {
+    huge(60_000)
+}
+
+fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> Refusal {
+    let compiler = Compiler::new(engine(), galo, limits, None);
+    let refused =
+        std::thread::scope(|scope| scope.spawn(|| compiler.compile_here(component).map(drop)).join().unwrap());
+    refused.unwrap_err().downcast().unwrap()
+}
+
+#[test]
+fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
+    let (component, ours) = (endless(), CompileLimits::default());
+    let cases = [
+        (
+            CompileLimits { cpu: Duration::from_secs(1), ..ours },
+            "compiling it takes over 1 s of CPU; build a smaller",
+            false,
+        ),
+        (
+            CompileLimits { memory_bytes_max: 64 << 20, ..ours },
+            "compiling it takes over 64 MiB of memory; build a",
+            false,
+        ),
+        (
+            CompileLimits { timeout: Duration::from_secs(1), ..ours },
+            "compiling it is not done within 1 s; build a",
+            true,
+        ),
+        (
+            CompileLimits { component_bytes_max: 1000, ..ours },
+            "bytes are over the limit of 1000 for a component",
+            false,
+        ),
+    ];
+    for (limits, told, passing) in cases {
+        let begun = Instant::now();
+        let refused = refusal(Path::new(GALO), limits, &component);
+        assert!(refused.to_string().contains(told), "{told}: {refused}");
+        assert_eq!(refused.may_pass(), passing, "{refused}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{told}: {:?}", begun.elapsed());
+    }
+    // Within a few MiB of what a node of the compose stack has beside it, ours are compiled.
+    for name in ["transacoes", "extrato"] {
+        let component = std::fs::read(handlers(Profile::Release).join(format!("{name}.wasm"))).unwrap();
+        let tight = CompileLimits { memory_bytes_max: 40 << 20, ..ours };
+        let compiler = Compiler::new(engine(), Path::new(GALO), tight, None);
+        compiler.compile_here(&component).unwrap();
+    }
+}
+
+/// A program that takes the place of the compiler.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("compiler");
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn whatever_becomes_of_a_compiler_is_a_refusal() {
+    let (_folder, path) = scratch("programs");
+    std::fs::create_dir(&path).unwrap();
+    let component = replying(200, None, 0).component();
+    let panic =
+        "cat >/dev/null & printf \"\\nthread 'main' panicked at a.rs:1:2:\\nno such thing\\nnote: run\" >&2; exit 101";
+    for (text, told, passing) in [
+        ("kill -KILL $$", "the compiler was killed by SIGKILL, most likely because memory ran out", true),
+        (panic, "panic of the compiler: a.rs:1:2: no such thing", false),
+        ("kill -SEGV $$", "the compiler died of SIGSEGV", false),
+        ("echo broken >&2; exit 7", "the compiler failed (exit status: 7): broken", false),
+        ("echo nonsense", "the compiled form cannot be loaded", true),
+    ] {
+        let refused = refusal(&script(&path, text), CompileLimits::default(), &component);
+        assert!(refused.to_string().contains(told), "{text}: {refused}");
+        assert_eq!(refused.may_pass(), passing, "{refused}");
+    }
+    let refused = refusal(&path.join("missing"), CompileLimits::default(), &component);
+    assert!(refused.to_string().contains("the compiler cannot be run: No such file"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_names_handler_and_line_of_what_does_not_compile() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("good", &replying(200, None, 0).component(), "").add("bad", &endless(), "");
+    let compile = CompileLimits { memory_bytes_max: 64 << 20, ..CompileLimits::default() };
+    let settings = Settings { compile, ..settings(guests.folder.path()) };
+    let Err(error) = galo::serve::start(&settings, &database.target(), engine()).await else { panic!("it started") };
+    let (error, file) = (format!("{error:#}"), guests.folder.path().join("bad.wasm"));
+    let told = format!("bad: {}: compiling it takes over 64 MiB of memory", file.display());
+    assert!(error.contains(&told) && error.contains("galo.toml:6: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_takes_long_delays_neither_another_one_nor_its_own_repair() {
+    let database = TestDatabase::new().await;
+    let answers = |status| replying(status, None, 0).component();
+    let guests = Guests::new().add("x", &answers(200), "").add("y", &answers(200), "");
+    let node = TestNode::guests(&database, &guests).await;
+    let bad = endless();
+    for round in 1..=2_u64 {
+        // Given a component that is being compiled for longer than anybody waits,
+        guests.put("x", &marked(&bad, round));
+        // when another handler changes, then that is live while the first still compiles;
+        guests.put("y", &marked(&answers(201), round));
+        node.until_generation("y", 1 + round).await;
+        assert_eq!((node.generation("x"), node.handler("x").refusal().is_none()), (round, true));
+        // and so is a manifest with one more;
+        guests.put("z", &answers(203));
+        let more = "[[handler]]\nname = \"z\"\ncomponent = \"z.wasm\"\nroute = \"GET /z\"\n";
+        let manifest = if round == 1 { guests.manifest() + more } else { guests.manifest().replace(more, "") };
+        guests.put_file("galo.toml", manifest.as_bytes());
+        let count = || node.running.node.registry.table().handlers.len();
+        crate::harness::until("the manifest is taken", String::new, || count() == if round == 1 { 3 } else { 2 }).await;
+        // and when its own file is mended, then that is live, and the compiler of the bad one is gone.
+        let begun = Instant::now();
+        guests.put("x", &marked(&answers(202), round));
+        node.until_generation("x", 1 + round).await;
+        assert!(begun.elapsed() < limits::COMPILE_CPU_MAX / 4, "{:?}", begun.elapsed());
+        assert_eq!(node.get("/x").await.status, 202);
+    }
+    // What serves again is no candidate: then nothing is compiled any more.
+    guests.put("x", &bad);
+    guests.put("y", &answers(204));
+    node.until_generation("y", 4).await;
+    guests.put("x", &marked(&answers(202), 2));
+    guests.put("y", &answers(205));
+    node.until_generation("y", 5).await;
+    assert_eq!((node.generation("x"), node.handler("x").refusal().is_none()), (3, true));
+}
+
+/// The compilers of a process.
+fn compilers(node: &Program) -> Vec<u32> {
+    let parent = format!("PPid:\t{}\n", node.pid());
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let pids = processes.filter_map(|name| name.parse::<u32>().ok());
+    pids.filter(|pid| read(*pid, "status").contains(&parent) && read(*pid, "cmdline").contains("compiler")).collect()
+}
+
+/// A file of a process, empty when it is gone.
+fn read(pid: u32, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
+/// The most memory a process has had, in KiB.
+fn peak(pid: u32) -> u64 {
+    let status = read(pid, "status");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.map_or(0, |line| line.split_whitespace().nth(1).unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiler_is_not_its_nodes_memory_and_dies_with_it() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");
+    let (_folder, cache) = scratch("cache");
+    let mut command = galo();
+    command.arg("serve").arg("--cache").arg(&cache);
+    let mut node = Program::serve_with(command, &database, guests.folder.path());
+    let pid = node.pid().as_raw().unsigned_abs();
+    let before = peak(pid);
+    let component = endless();
+    guests.put("x", &component);
+    let mut most = 0;
+    wait_until("a compiler takes memory", || {
+        most = compilers(&node).into_iter().map(peak).max().unwrap_or_default().max(most);
+        most > 100 << 10
+    });
+    let [compiler] = compilers(&node)[..] else { panic!("one compiler") };
+    // It is the first to go, and the last to run.
+    assert_eq!(read(compiler, "oom_score_adj").trim(), "1000");
+    let stat = read(compiler, "stat");
+    let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap();
+    assert_eq!(nice, limits::RELOAD_NICENESS.to_string());
+    assert!(read(compiler, "limits").contains(&limits::COMPILE_MEMORY_BYTES_MAX.to_string()));
+    // The file is read, and read again with every look; the rest is room.
+    let grown = peak(pid) - before;
+    assert!(grown < (component.len() as u64 >> 10) * 4 + (16 << 10), "the node grew by {grown} KiB");
+    // When the node is killed, then so is its compiler.
+    node.signal(Signal::SIGKILL);
+    node.wait();
+    wait_until("its compiler is gone", || !read(compiler, "cmdline").contains("compiler"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_form_is_compiled_again_once_and_never_run() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");
+    let (_folder, cache) = scratch("cache");
+    let start = || {
+        let mut command = galo();
+        command.arg("serve").arg("--cache").arg(&cache);
+        Program::serve_with(command, &database, guests.folder.path())
+    };
+    let form = || {
+        let files: Vec<_> = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files[0].clone()
+    };
+    drop(start());
+    let whole = std::fs::read(form()).unwrap();
+    // Every place of a form: its head, its code, its tables, its seal.
+    for part in 0..16 {
+        let at = whole.len() * part / 16 + 7;
+        let file = std::fs::OpenOptions::new().write(true).open(form()).unwrap();
+        file.write_all_at(&[!whole[at]], at as u64).unwrap();
+        let before = std::fs::metadata(form()).unwrap().ino();
+        let node = start();
+        assert!(node.log().contains("compiled component not usable, compiling again: it is damaged"), "{}", node.log());
+        assert_eq!(crate::harness::request(&node.listen, http::Method::GET, "/x", "").await.status, 200);
+        assert_ne!(std::fs::metadata(form()).unwrap().ino(), before);
+        assert!(std::fs::read(form()).unwrap() == whole, "part {part}");
+        drop(node);
+        let node = start();
+        assert!(!node.log().contains("damaged"), "{}", node.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
+    let database = TestDatabase::new().await;
+    let (_folder, cache) = scratch("cache");
+    let compile = |folder: &Path| {
+        let mut command = galo();
+        command.arg("compile").arg(folder).arg("--cache").arg(&cache);
+        run(&mut command)
+    };
+    let folder = handlers(Profile::Release);
+    let (success, shown, told) = compile(folder);
+    assert!(success, "{told}");
+    for line in ["[1/2] ", "[2/2] ", "transacoes: compiled in ", "extrato: compiled in ", "2 of 2 compiled in "] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let (success, shown, told) = compile(folder);
+    assert!(success && shown.contains("transacoes: found compiled"), "{shown}{told}");
+    // A node whose compiler is not there starts: it needs none.
+    let found =
+        Settings { cache: CacheFolder::Required(cache.clone()), galo: PathBuf::from("/missing"), ..settings(folder) };
+    TestNode::with(&database, found.clone()).await;
+    let Err(error) =
+        galo::serve::start(&Settings { cache: CacheFolder::None, ..found }, &database.target(), engine()).await
+    else {
+        panic!("it started")
+    };
+    assert!(format!("{error:#}").contains("the compiler cannot be run"), "{error:#}");
+    // What cannot be compiled fails the command, after the others.
+    let guests = Guests::new().add("bad", b"garbage", "").add("good", &replying(200, None, 0).component(), "");
+    let (success, shown, told) = compile(guests.folder.path());
+    assert!(!success && shown.contains("bad: REFUSED: ") && shown.contains("good: compiled in "), "{shown}");
+    assert!(shown.contains("bad.wasm: not a valid component: "), "{shown}");
+    assert!(told.contains("1 of 2 components cannot be compiled"), "{told}");
+}
+
+#[test]
+fn a_component_composed_of_others_is_compiled() {
+    // wasmtime's adapter between the two has both of their memories.
+    let composed = r#"(component
+        (component $inner
+            (core module $m (memory (export "memory") 1) (func (export "f") (param i32 i32))
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
+            (core instance $i (instantiate $m))
+            (func (export "f") (param "s" string)
+                (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
+        (component $outer
+            (import "f" (func $f (param "s" string)))
+            (core module $l (memory (export "memory") 1))
+            (core instance $l (instantiate $l))
+            (core func $low (canon lower (func $f) (memory (core memory $l "memory"))))
+            (core module $m (import "a" "f" (func $f (param i32 i32)))
+                (func (export "go") (call $f (i32.const 0) (i32.const 1))))
+            (core instance $i (instantiate $m (with "a" (instance (export "f" (func $low))))))
+            (func (export "go") (canon lift (core func $i "go"))))
+        (instance $in (instantiate $inner))
+        (instance $out (instantiate $outer (with "f" (func $in "f"))))
+        (export "go" (func $out "go")))"#;
+    compile(&wat::parse_str(composed).unwrap(), None).unwrap();
+}
+
+#[test]
+fn a_cache_folder_is_private_also_while_it_is_written_to() {
+    let (_folder, path) = scratch("cache");
+    let cache = Cache::open(&path).unwrap();
+    compile(&replying(200, None, 0).component(), Some(&cache)).unwrap();
+    for entry in std::fs::read_dir(&path).unwrap() {
+        assert_eq!(entry.unwrap().metadata().unwrap().mode() & 0o077, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_address_space_for_the_pool_says_what_to_do() {
+    let database = TestDatabase::new().await;
+    let limited = "ulimit -v 16000000 && exec \"$0\" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --handlers \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, GALO]).arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
+    let (success, _, told) = run(&mut command);
+    assert!(!success && told.contains("limited to 15.3 GiB (RLIMIT_AS, `ulimit -v`)"), "{told}");
+    assert!(told.contains("ulimit -v unlimited"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_compiler_is_one_of_its_stage_and_names_the_file() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");
+    let compile = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };
+    let node = TestNode::with(&database, Settings { compile, ..settings(guests.folder.path()) }).await;
+    guests.put("x", &endless());
+    let (stage, message) = node.until_refused("x").await;
+    assert_eq!(stage, Stage::Compile);
+    assert!(message.contains("x.wasm: compiling it takes over 1 s of CPU"), "{message}");
+}
