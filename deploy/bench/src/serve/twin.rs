@@ -19,7 +19,7 @@ use galo::database::Target;
 use galo::drain::Drain;
 use galo::failure::{Failure, Fault, Phase, shown};
 use galo::guest::Engine;
-use galo::listen::{self, Doors, Listener};
+use galo::listen::{self, Doors, Listener, Reach};
 use galo::metrics::Metrics;
 use galo::registry::{Handler, Lineage, Registry};
 use galo::request::Node;
@@ -47,9 +47,10 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
+        made_room: metrics.made_room.clone(),
         drain: Drain::default(),
     };
-    let listener = Listener::bind(&settings.listen)?;
+    let listener = Listener::bind(&settings.listen, Reach::Group)?;
     let caretaker = Arc::clone(&node);
     tokio::spawn(async move { caretaker.database.look_after().await });
     listen::run(listener, doors, move |incoming| answer(Arc::clone(&node), incoming)).await;
@@ -73,7 +74,7 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
         Err(failure) => {
             node.metrics.unrouted.inc();
             let mut outgoing = wire::failed(&failure);
-            if !wire::discard(incoming.body_mut()).await {
+            if !wire::discard(&mut incoming).await {
                 wire::close(&mut outgoing);
             }
             return Ok(outgoing);
