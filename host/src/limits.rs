@@ -44,8 +44,9 @@ pub const DEADLINE_CEILING: Duration = Duration::from_secs(2);
 /// How often deadlines are looked at: a guest overruns its deadline by at most this. 200 wake-ups a second cost
 /// less than 0.1 % of a core.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
-/// Time a guest has on the thread that serves its request. A call that needs more is stopped, and runs again on a thread
-/// of its own. Every call has this much, and at most a tick more: a guest of 4 ms, as in Python, stays where it is.
+/// Time a guest has on the thread that serves its request. A call that needs more is stopped, and runs again on a
+/// thread of its own. Every call has this much, and at most a tick more: a guest of 4 ms, as in Python, stays where
+/// it is.
 pub const GUEST_SLICE: Duration = EPOCH_TICK;
 /// Calls of one generation that run on threads of their own. While they do and another overruns, the calls of that
 /// generation are shed: what loops must not take more.

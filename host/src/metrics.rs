@@ -24,8 +24,8 @@ pub struct Metrics {
     refusals: Family<HandlerLabels, Counter>,
     /// Requests between their head and the end of their answer.
     pub in_flight: Gauge,
-    /// Requests answered 503 because too many were in flight, too many calls waited for their lane, or too many of their
-    /// handler were slow.
+    /// Requests answered 503 because too many were in flight, too many calls waited for their lane, or too many of
+    /// their generation were slow.
     pub shed: Counter,
     /// Requests that no handler answered: 404, 405.
     pub unrouted: Counter,

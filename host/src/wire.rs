@@ -36,9 +36,9 @@ const HOST_HEADERS: [&str; 9] = [
     "date",
 ];
 
-/// Headers that have a proxy send something else than this response, a file or another address, or change how it sends
-/// it: nginx, Apache and lighttpd, LiteSpeed, Perlbal. `surrogate-control` is none of them: like `cache-control` it says
-/// how long a response is good, which is the handler's to know.
+/// Headers that have a proxy send something else than this response, a file or another address, or change how it
+/// sends it: nginx, Apache and lighttpd, LiteSpeed, Perlbal. `surrogate-control` is none of them: like `cache-control`
+/// it says how long a response is good, which is the handler's to know.
 const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
 /// Reads a request to its end.
