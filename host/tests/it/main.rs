@@ -5,12 +5,14 @@
 
 mod admin;
 mod api;
+mod backup;
 mod batch;
 mod batch_form;
 mod cli;
 mod database;
 mod dev;
 mod drain;
+mod failover;
 mod fixture;
 mod guest;
 mod handlers;
@@ -20,6 +22,7 @@ mod ledger;
 mod listener;
 mod operator;
 mod overload;
+mod postgres;
 mod reload;
 mod scaffold;
 mod sql;
