@@ -37,8 +37,8 @@ BEGIN
                 ALTER ROLE galo SET idle_in_transaction_session_timeout = '5s';
             END IF;
 
-            -- Who is no superuser must be a member: of the owner to make things in its name, of galo to act as the
-            -- service, which `galo dev` does on a database that it is given.
+            -- Who is no superuser must be a member: of the owner to make things in its name, of galo to try things as
+            -- the service.
             FOREACH role_name IN ARRAY ARRAY['rinha_owner', 'galo'] LOOP
                 IF NOT pg_catalog.pg_has_role(current_user, role_name, act_as) THEN
                     EXECUTE pg_catalog.format('GRANT %I TO %I', role_name, current_user);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub compile: CompileLimits,
     /// Database connections, made at start and kept.
     pub pool_connections: usize,
+    /// When one of them is replaced at the latest.
+    pub connection_age_max: Duration,
     /// Open client connections.
     pub connections_max: usize,
     /// Requests in flight; beyond it 503.
@@ -49,6 +52,7 @@ impl Settings {
             galo: PathBuf::from(OWN_PROGRAM),
             compile: CompileLimits::default(),
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
+            connection_age_max: limits::CONNECTION_AGE_MAX,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
         }

@@ -168,21 +168,43 @@ pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
 /// must be the one who closes it, or it posts on a dead one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// For a connection of the pool: waiting for a free one, or making one. A client must have its 503 within a second.
+/// For a connection of the pool that nobody uses. A client must have its 503 within a second, however far the database
+/// is: a request never waits for a connection to be made.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
-/// A new connection of the pool, its start-up exchange and its statements; or an answer to a probe.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+/// To make one connection to one address, with its start-up exchange, unless the URL has a `connect_timeout`. With a
+/// password it takes six round trips: 2.4 s at 400 ms each.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// What a URL may ask for.
+pub const CONNECT_TIMEOUT_CEILING: Duration = Duration::from_secs(60);
+/// A host that has not answered for this long is not waited for before the next one of the URL is tried.
+pub const CONNECT_STAGGER: Duration = Duration::from_secs(1);
+/// To prepare all statements on a connection: a round trip for each `PREPARED_AT_ONCE_MAX` of them.
+pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Statements that are on their way to be prepared on one connection. All of 4,096 handlers would be a megabyte.
+pub const PREPARED_AT_ONCE_MAX: usize = 128;
+/// An answer to a probe. Three round trips of 400 ms: one that is lost and sent again is not taken for an outage.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(1200);
+/// Connections for probes that are being made at once, while the database is unavailable: one more each
+/// `POOL_PROBE_INTERVAL`, because the address may have changed.
+pub const PROBES_MAX: usize = 10;
+/// After a connection of the pool could not be made, doubled with each failure up to the next.
+pub const POOL_FILL_PAUSE: Duration = Duration::from_millis(250);
+/// Postgres logs a line for each refusal. A connection that is free again is in use within five seconds.
+pub const POOL_FILL_PAUSE_MAX: Duration = Duration::from_secs(4);
+/// A connection is replaced after this, or up to a quarter sooner: a backend's memory grows with what it has seen, and
+/// what was moved (a name, a proxy) is followed at last. A connection costs Postgres some 5 ms of CPU.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Postgres itself ends a statement after this (`statement_timeout`).
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Postgres itself ends a wait for a lock after this (`lock_timeout`): shorter, so that the error names the cause.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the database is probed, on a connection of its own. While it is away nobody else asks; with one of these
-/// and a new pool, service is back within two seconds of its return.
+/// and a new pool, service is back within two seconds of its return, and of five round trips.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a node that starts waits for its database, which may be starting too.
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a connection outside the pool, and for one question to the catalogue, while a node starts.
-pub const DATABASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, a loop
 /// in one of the files would take for ever.
 pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -240,8 +262,8 @@ pub const WATCH_QUIET_MAX: Duration = Duration::from_millis(100);
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// To open a connection to the catalogue, and for one question to it. One candidate asks a few.
-pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// To open a connection to the catalogue, and for what is asked about one procedure: six round trips each.
+pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// To verify one compiled candidate, at low priority beside a full load. Ours take 6 ms.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// To compile and verify all handlers at a start: 4,096 of ours take 3 minutes on one core.
@@ -368,9 +390,13 @@ const _: () = assert!(RESPONSE_HEADERS_BYTES_MAX + 512 <= 4 * 1024);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
-const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + 2 * CONNECT_TIMEOUT.as_millis() < 2000);
-const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ACQUIRE_TIMEOUT.as_millis());
+const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + CONNECT_STAGGER.as_millis() < 2000);
+const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + PROBE_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
+const _: () = assert!(POOL_FILL_PAUSE_MAX.as_millis() + POOL_PROBE_INTERVAL.as_millis() < 5000);
+const _: () = assert!(CONNECT_TIMEOUT_DEFAULT.as_millis() <= PROBES_MAX as u128 * POOL_PROBE_INTERVAL.as_millis());
+const _: () = assert!(CONNECT_TIMEOUT_DEFAULT.as_millis() <= CONNECT_TIMEOUT_CEILING.as_millis());
 const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
+const _: () = assert!(LOCK_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);

@@ -35,6 +35,22 @@ pub struct Metrics {
     pub made_room: Counter,
     /// Of calls that go in batches.
     pub batches: BatchMetrics,
+    /// Of the database connections.
+    pub pool: PoolMetrics,
+}
+
+/// The connections of the pool; `database` counts when somebody looks.
+#[derive(Debug, Clone, Default)]
+pub struct PoolMetrics(Family<PoolLabels, Gauge>);
+
+impl PoolMetrics {
+    /// Sets how many are idle, in use, and missing of those that there should be.
+    pub fn set(&self, idle: usize, busy: usize, missing: usize) {
+        for (state, connections) in [("idle", idle), ("busy", busy), ("missing", missing)] {
+            let gauge = self.0.get_or_create_owned(&PoolLabels { state });
+            gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        }
+    }
 }
 
 /// The counters of batches; `database` counts.
@@ -72,6 +88,11 @@ struct RequestLabels {
 struct FaultLabels {
     handler: String,
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,6 +140,7 @@ impl Metrics {
             connections: Gauge::default(),
             made_room: Counter::default(),
             batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
+            pool: PoolMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
@@ -138,6 +160,7 @@ impl Metrics {
         registry.register("made_room", "Connections that were closed for a newcomer", metrics.made_room.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
+        registry.register("pool_connections", "Connections to the database, by their state", metrics.pool.0.clone());
         metrics
     }
 

@@ -102,7 +102,8 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .inspect_err(|error| tracing::warn!("components are compiled at every start: {error:#}"))
             .ok(),
     };
-    let database = Arc::new(Database::new(target, settings.pool_connections, metrics.batches.clone())?);
+    let database = Database::new(target, settings.pool_connections, metrics);
+    let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
     let bench = Workbench::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
     let table = reload::load(&manifest, &bench, &database, metrics).await?;

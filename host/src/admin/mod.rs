@@ -53,15 +53,22 @@ impl Admin {
             ("/live" | "/ready" | "/handlers" | "/metrics", None) if method != Method::GET => only("GET"),
             ("/live", None) => text(StatusCode::OK, "live\n"),
             ("/ready", None) => match self.unready() {
-                None => text(StatusCode::OK, "ready\n"),
+                None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             ("/handlers", None) => self.handlers(),
             ("/metrics", None) => {
+                self.node.get().into_iter().for_each(|node| node.database.count());
                 typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.text())
             }
             _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
         }
+    }
+
+    /// That the node is ready, and what it lacks.
+    fn ready(&self) -> String {
+        let shortage = self.node.get().and_then(|node| node.database.shortage());
+        shortage.map_or_else(|| "ready\n".to_owned(), |shortage| format!("ready, with {shortage}\n"))
     }
 
     /// Why the node is not ready, if it is not.

@@ -9,12 +9,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deadpool_postgres::Client;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::call::{Error, exchange};
-use super::pool::Database;
+use super::pool::{Client, Database};
 use super::procedure::{BatchForm, Procedure};
 use super::value::Argument;
 use crate::contract::{Rows, Value};

@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use deadpool_postgres::{Client, Object};
 use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::pool::Database;
+use super::pool::{Client, Database};
 use super::procedure::{Procedure, Signature};
 use super::target::chain;
 use super::value::{Argument, Returned};
@@ -54,7 +53,7 @@ impl Database {
                 tracing::warn!(cause = %failure, "calls get no answer");
             }
             Ok(_) if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
-                tracing::info!(database = %self.target, "calls are answered again");
+                tracing::info!(database = %self.opener.target, "calls are answered again");
             }
             _ => {}
         }
@@ -136,12 +135,16 @@ impl From<tokio_postgres::Error> for Error {
 impl Error {
     /// The connection, if it is of use still.
     pub(super) fn spare(&self, connection: Client) -> Option<Client> {
-        if matches!(self, Self::TooManyRows | Self::NoAnswer) {
-            // Whatever still comes back on it would be the answer to this call.
-            drop(Object::take(connection));
+        // Whatever still comes back on it would be the answer to this call; or what it leads to is a standby by now.
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
+            connection.discard();
             return None;
         }
         Some(connection)
+    }
+
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
     }
 
     /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is away or has no

@@ -5,15 +5,21 @@
 
 mod batch;
 mod call;
+mod caretaker;
+mod connections;
+mod filling;
+mod open;
+mod opener;
 mod pool;
 mod procedure;
 mod schema;
+mod start;
 mod structure;
 mod target;
 pub mod value;
 
 pub use pool::Database;
 pub use procedure::{Procedure, Unusable};
-pub use schema::{apply, create};
+pub use schema::{apply, create, enter};
 pub use structure::{NotApplied, reapply};
 pub use target::Target;

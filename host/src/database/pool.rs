@@ -1,35 +1,33 @@
 //! The pool: connections made ahead, each with its statements prepared.
 //!
-//! `ready` is true only while the pool is warm and the database answers. A caretaker with a connection of its own finds
-//! out (`look_after`): the pool's connections may all be busy without anything being wrong. While the database is away
-//! nobody waits for it: a call is refused at once.
+//! `ready` is true only while there are connections and the database is of use. A caretaker finds out (`caretaker`) and
+//! makes the connections; calls only take what there is (`connections`). While the database is away nobody waits for
+//! it: a call is refused at once. A pool that is short of connections serves with those it has.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::bail;
-use deadpool_postgres::{
-    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode,
-    RecyclingMethod, Runtime,
-};
-use futures_util::future::try_join_all;
-use tokio::time::{Instant, timeout};
-use tokio_postgres::NoTls;
-use tokio_postgres::error::SqlState;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+pub(super) use super::connections::Client;
+use super::connections::Connections;
+use super::open::Unreachable;
+use super::opener::{Opener, prepare};
 use super::procedure::{self, Procedure, Unusable};
-use super::target::{Target, chain};
+use super::target::Target;
 use crate::failure::Failure;
 use crate::limits;
-use crate::metrics::BatchMetrics;
+use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
 
 /// A pool of connections to one database.
 pub struct Database {
-    pool: Pool,
-    pub(super) target: Target,
-    procedures: Procedures,
-    ready: AtomicBool,
+    pub(super) opener: Opener,
+    pub(super) connections: Arc<Connections>,
+    pub(super) ready: AtomicBool,
+    /// Why there are fewer connections than there should be.
+    short: Mutex<Option<String>>,
     /// Whether a call met a procedure that is no longer what was looked up.
     pub(super) changed: AtomicBool,
     /// Whether the last call could not be answered: the log tells the edge.
@@ -38,69 +36,35 @@ pub struct Database {
     pub(super) calls: TaskTracker,
     /// What is counted of batches.
     pub(super) batches: BatchMetrics,
+    counted: PoolMetrics,
     /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
-    catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
+    pub(super) catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
-
-/// What is prepared on every connection.
-type Procedures = Arc<RwLock<Vec<Arc<Procedure>>>>;
 
 impl Database {
     /// Makes the pool; no connection is made yet.
-    ///
-    /// # Errors
-    /// Never in practice: the pool's builder only refuses timeouts without a runtime.
-    pub fn new(target: &Target, connections: usize, batches: BatchMetrics) -> anyhow::Result<Self> {
-        let procedures = Procedures::default();
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(target.serving(), NoTls, manager_config);
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            // The connection that was used last: its backend has its plans and caches at hand. In turn, eight backends
-            // of a node would each find theirs cold.
-            .queue_mode(QueueMode::Lifo)
-            .wait_timeout(Some(limits::ACQUIRE_TIMEOUT))
-            .create_timeout(Some(limits::CONNECT_TIMEOUT))
-            .recycle_timeout(Some(limits::CONNECT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .post_create(prepare_all(Arc::clone(&procedures)))
-            .build()?;
-        Ok(Self {
-            pool,
-            target: target.clone(),
-            procedures,
+    pub fn new(target: &Target, connections: usize, metrics: &Metrics) -> Self {
+        let connections = Arc::new(Connections::new(connections));
+        let opener = Opener::new(target, &connections);
+        Self {
+            opener,
+            connections,
             ready: AtomicBool::new(false),
+            short: Mutex::default(),
             changed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             calls: TaskTracker::new(),
-            batches,
+            batches: metrics.batches.clone(),
+            counted: metrics.pool.clone(),
             catalogue: tokio::sync::Mutex::new(None),
-        })
+        }
     }
 
-    /// Waits until the database takes a connection: a node may start before it.
-    ///
-    /// # Errors
-    /// What the database refused (a password, its name), or that it was not there in time.
-    pub async fn reach(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + limits::DATABASE_START_TIMEOUT;
-        let mut told = false;
-        loop {
-            let error = match self.target.connect().await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            // A refusal will be the same next time; «starting up» and «too many connections» will not.
-            let starting = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
-            let refused = error.code().is_some_and(|code| !starting.contains(&code));
-            if refused || Instant::now() > deadline {
-                bail!("cannot connect to the database {}: {error}", self.target);
-            }
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(database = %self.target, cause = %error, "waiting for the database");
-            }
-            tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
-        }
+    /// With another age at which a connection is replaced.
+    #[must_use]
+    pub fn renewed_after(mut self, age: Duration) -> Self {
+        self.opener.age = age;
+        self
     }
 
     /// Looks a procedure up in the catalogue, and its batch form, if it is to have one.
@@ -112,7 +76,7 @@ impl Database {
         let mut catalogue = self.catalogue.lock().await;
         let client = match catalogue.take() {
             Some(client) if !client.is_closed() => client,
-            _ => timeout(limits::CATALOGUE_TIMEOUT, self.target.connect())
+            _ => timeout(limits::CATALOGUE_TIMEOUT, self.opener.target.connect())
                 .await
                 .map_err(|_| unknown("no connection in time".to_owned()))?
                 .map_err(|error| unknown(error.to_string()))?,
@@ -124,48 +88,41 @@ impl Database {
         described
     }
 
-    /// Makes all connections and prepares the statements of these procedures on each of them. From here on the
-    /// database is ready, until a probe fails.
-    ///
-    /// # Errors
-    /// When that does not succeed in the time a node has to start.
-    pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
-        *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
-        let deadline = Instant::now() + limits::DATABASE_START_TIMEOUT;
-        while let Err(failure) = self.warm().await {
-            if Instant::now() > deadline {
-                bail!("the pool of {} connections cannot be filled: {failure}", self.pool.status().max_size);
-            }
-            tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
-        }
-        self.ready.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Prepares the statements of these procedures, and forgets those of others. No connection is made anew, and half
     /// of those that nobody uses stay where calls find them: these and those in use prepare what they miss when it is
     /// called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
-        *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
-        self.pool.retain(|connection, _| {
-            connection.statement_cache.clear();
-            true
-        });
+        *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
+        self.connections.for_each_idle(|connection| connection.statement_cache.clear());
         // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
         let mut prepared = Vec::new();
-        for _ in 0..self.pool.status().available / 2 {
-            // The caretaker finds out what is wrong with the database.
-            let Ok(connection) = self.take().await else { return };
-            match timeout(limits::CONNECT_TIMEOUT, prepare(&connection, &procedures)).await {
+        for _ in 0..self.connections.count().idle / 2 {
+            let Some(connection) = self.connections.try_get() else { return };
+            match timeout(limits::PREPARE_TIMEOUT, prepare(&connection, &procedures)).await {
                 Ok(Ok(())) => prepared.push(connection),
-                Ok(Err(_)) | Err(_) => return drop(Object::take(connection)),
+                // The caretaker finds out what is wrong with the database.
+                Ok(Err(_)) | Err(_) => return connection.discard(),
             }
         }
     }
 
-    /// Whether the pool is warm and the database answers.
+    /// Whether there are connections and the database is of use.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// What the pool is short of and why, in words, if it is.
+    pub fn shortage(&self) -> Option<String> {
+        let short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        let cause = short.as_ref()?;
+        let (size, wanted) = (self.connections.size(), self.connections.wanted());
+        Some(format!("{size} of {wanted} database connections: {cause}"))
+    }
+
+    /// Counts the connections, for who looks at the metrics.
+    pub fn count(&self) {
+        let count = self.connections.count();
+        self.counted.set(count.idle, count.busy, count.missing);
     }
 
     /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
@@ -173,39 +130,31 @@ impl Database {
         self.changed.swap(false, Ordering::Relaxed)
     }
 
-    /// Probes the database, and fills the pool again when connections were lost. Runs until it is dropped.
-    pub async fn look_after(&self) {
-        let mut probe = None;
-        loop {
-            tokio::time::sleep(limits::POOL_PROBE_INTERVAL).await;
-            let outcome = self.probe(&mut probe).await;
-            match (outcome, self.is_ready()) {
-                (Ok(()), false) => {
-                    self.ready.store(true, Ordering::Relaxed);
-                    tracing::info!(database = %self.target, "database is back, pool is warm");
-                }
-                (Err(failure), true) => {
-                    self.ready.store(false, Ordering::Relaxed);
-                    // Connections to a database that is silent look alive. Those in use end by their own timeout.
-                    self.pool.retain(|_, _| false);
-                    tracing::error!(database = %self.target, cause = %failure, "database is away");
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.
     pub async fn drain(&self) {
         self.calls.close();
         self.calls.wait().await;
-        self.pool.close();
+        self.connections.close();
     }
 
     /// A connection for a call. At once a failure while the database is away.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
         self.check_ready()?;
-        self.take().await
+        if let Some(connection) = self.connections.try_get() {
+            return Ok(connection);
+        }
+        // Before the look whether it is ready: nobody waits for what was given up just then.
+        let given_up = self.connections.given_up.notified();
+        self.check_ready()?;
+        tokio::select! {
+            biased;
+            waited = timeout(limits::ACQUIRE_TIMEOUT, self.connections.get()) => match waited {
+                Ok(Some(connection)) => Ok(connection),
+                Ok(None) => Err(self.unavailable("the pool is closed")),
+                Err(_) => Err(self.unavailable(format!("no connection in {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
+            },
+            () = given_up => Err(self.unavailable("it is away")),
+        }
     }
 
     pub(super) fn check_ready(&self) -> Result<(), Failure> {
@@ -213,69 +162,23 @@ impl Database {
     }
 
     pub(super) fn unavailable(&self, cause: impl std::fmt::Display) -> Failure {
-        Failure::Unavailable { cause: format!("{}: {cause}", self.target) }
+        Failure::Unavailable { cause: format!("{}: {cause}", self.opener.target) }
     }
 
-    async fn take(&self) -> Result<Client, Failure> {
-        match timeout(limits::ACQUIRE_TIMEOUT, self.pool.get()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(PoolError::Backend(error))) => Err(self.unavailable(chain(&error))),
-            Ok(Err(PoolError::PostCreateHook(HookError::Backend(error)))) => Err(self.unavailable(chain(&error))),
-            Ok(Err(error)) => Err(self.unavailable(error)),
-            Err(_) => Err(self.unavailable(format!("no connection in {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
+    /// Notes that connections are missing. The log has the first cause.
+    pub(super) fn short(&self, error: &Unreachable) {
+        let cause = error.to_string();
+        let before = self.short.lock().unwrap_or_else(PoisonError::into_inner).replace(cause);
+        if before.is_none() {
+            let (connections, wanted) = (self.connections.size(), self.connections.wanted());
+            tracing::warn!(connections, wanted, cause = %error, "the pool is short of connections, and serves with these");
         }
     }
 
-    /// One question on the caretaker's own connection. When that was lost, so were connections of the pool: it is made
-    /// anew and the pool is filled.
-    async fn probe(&self, probe: &mut Option<tokio_postgres::Client>) -> Result<(), Failure> {
-        if let Some(client) = probe {
-            let answer = timeout(limits::CONNECT_TIMEOUT, client.check_connection()).await;
-            if matches!(answer, Ok(Ok(()))) && self.is_ready() {
-                return Ok(());
-            }
-        }
-        *probe = None;
-        let client = timeout(limits::CONNECT_TIMEOUT, self.target.connect())
-            .await
-            .map_err(|_| self.unavailable("no answer to a probe"))?
-            .map_err(|error| self.unavailable(error))?;
-        *probe = Some(client);
-        self.pool.retain(|connection, _| !connection.is_closed());
-        self.warm().await
-    }
-
-    /// Makes the connections that are missing, with their statements. The idle ones are held meanwhile, a few
-    /// milliseconds: the pool would hand them out instead of making new ones. Those in use are left alone.
-    async fn warm(&self) -> Result<(), Failure> {
-        let status = self.pool.status();
-        let missing = status.max_size.saturating_sub(status.size);
-        try_join_all((0..status.available + missing).map(|_| self.take())).await?;
-        Ok(())
-    }
-}
-
-/// Prepares every statement as a connection is made, so that no request pays for it.
-fn prepare_all(procedures: Procedures) -> Hook {
-    Hook::async_fn(move |connection: &mut ClientWrapper, _| {
-        let procedures = procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move { prepare(connection, &procedures).await.map_err(HookError::Backend) })
-    })
-}
-
-/// Prepares what a connection has not prepared yet. A procedure that was dropped or revoked meanwhile fails by itself
-/// when it is called; it does not take the other handlers with it.
-async fn prepare(connection: &ClientWrapper, procedures: &[Arc<Procedure>]) -> Result<(), tokio_postgres::Error> {
-    for procedure in procedures {
-        for signature in procedure.signatures() {
-            match connection.prepare_cached(&signature.sql).await {
-                Ok(_) => {}
-                Err(error) if error.code().is_some() => {
-                    tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
-                }
-                Err(error) => return Err(error),
-            }
+    /// Notes that no connection is missing.
+    pub(super) fn full(&self) {
+        if self.short.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            tracing::info!(connections = self.connections.size(), "the pool is full again");
         }
     }
-    Ok(())
 }

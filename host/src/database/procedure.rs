@@ -39,6 +39,8 @@ pub(super) struct Signature {
     pub(super) sql: String,
     parameters: Vec<Type>,
     columns: Vec<(String, Type)>,
+    /// Whether it may write: a standby does not carry it out.
+    volatile: bool,
 }
 
 /// Why a procedure cannot be granted.
@@ -86,7 +88,8 @@ pub enum Unusable {
 
 const LOOKUP: &str = "
     SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
-           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset,
+           p.provolatile = 'v'
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
 
@@ -137,7 +140,7 @@ async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     let sql = format!("SELECT * FROM {schema}.{function}({})", placeholders.join(", "));
     let statement = client.prepare(&sql).await.map_err(unknown)?;
     let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
-    let signature = Signature { sql, parameters: statement.params().to_vec(), columns };
+    let signature = Signature { sql, parameters: statement.params().to_vec(), columns, volatile: row.get(6) };
     Ok(Found { signature, returns_set: row.get(5) })
 }
 
@@ -200,6 +203,11 @@ impl Procedure {
     /// The name of its batch form, if it was granted one.
     pub fn batch_form(&self) -> Option<&str> {
         self.batch.as_ref().map(|batch| batch.name.as_str())
+    }
+
+    /// Whether calling it takes a database that takes writes.
+    pub(super) fn writes(&self) -> bool {
+        self.signatures().any(|signature| signature.volatile)
     }
 
     /// What is prepared for it on every connection.

@@ -52,6 +52,14 @@ pub async fn create(maintenance: &Target, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether the role of this target may connect.
+///
+/// # Errors
+/// When the database refuses it, or does not answer.
+pub async fn enter(target: &Target) -> anyhow::Result<()> {
+    target.connect().await.map(drop).map_err(|e| anyhow!("cannot connect to {target}: {e}"))
+}
+
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;

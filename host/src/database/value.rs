@@ -13,6 +13,9 @@ use crate::contract::Value;
 /// Microseconds from 1970-01-01, where the contract counts from, to 2000-01-01, where Postgres does.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
+/// The moments of Postgres, in its own count: from 4714 BC to the end of 294276. Outside are infinity and -infinity.
+const MOMENTS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+
 /// Whether the contract has a value for this type.
 pub fn supported(ty: &Type) -> bool {
     kind(ty).is_some()
@@ -65,7 +68,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
         // Postgres has no U+0000 in any text.
         (Value::Text(text), Some(Kind::Text | Kind::Parsed)) => !text.contains('\0'),
         (Value::Bytes(_), Some(Kind::Bytes)) => true,
-        (Value::Timestamp(us), Some(Kind::Timestamp)) => us.checked_sub(POSTGRES_EPOCH_US).is_some(),
+        (Value::Timestamp(us), Some(Kind::Timestamp)) => moment(*us).is_some(),
         _ => false,
     };
     if fits { Ok(()) } else { Err(format!("{} does not fit {}", shown(value), ty.name())) }
@@ -105,7 +108,7 @@ impl ToSql for Argument<'_> {
             }
             (Value::Bytes(bytes), &Type::BYTEA) => out.extend_from_slice(bytes),
             (Value::Timestamp(us), &Type::TIMESTAMP | &Type::TIMESTAMPTZ) => {
-                let us = us.checked_sub(POSTGRES_EPOCH_US).ok_or("timestamp out of range")?;
+                let us = moment(*us).ok_or("timestamp out of range")?;
                 out.extend_from_slice(&us.to_be_bytes());
             }
             (value, ty) => return Err(format!("{} does not fit {}", shown(value), ty.name()).into()),
@@ -142,7 +145,8 @@ impl<'a> FromSql<'a> for Returned {
             Type::JSONB => Value::Text(String::from_utf8(raw.get(1..).unwrap_or_default().to_vec())?),
             Type::TIMESTAMP | Type::TIMESTAMPTZ => {
                 let us = i64::from_be_bytes(raw.try_into()?);
-                Value::Timestamp(us.checked_add(POSTGRES_EPOCH_US).ok_or("infinity is no point in time")?)
+                let inside = MOMENTS.contains(&us).then_some(us).and_then(|us| us.checked_add(POSTGRES_EPOCH_US));
+                Value::Timestamp(inside.ok_or("the timestamp is infinite, or after the year 294246")?)
             }
             _ => Value::Text(String::from_utf8(raw.to_vec())?),
         }))
@@ -155,6 +159,11 @@ impl<'a> FromSql<'a> for Returned {
     fn accepts(ty: &Type) -> bool {
         supported(ty)
     }
+}
+
+/// A timestamp of the contract in the count of Postgres, if Postgres has it.
+fn moment(us: i64) -> Option<i64> {
+    us.checked_sub(POSTGRES_EPOCH_US).filter(|us| MOMENTS.contains(us))
 }
 
 /// 8-4-4-4-12 hexadecimal digits.
@@ -182,6 +191,7 @@ mod tests {
             (Value::Text("çã".to_owned()), Type::VARCHAR),
             (Value::Text("{}".to_owned()), Type::JSONB),
             (Value::Timestamp(0), Type::TIMESTAMPTZ),
+            (Value::Timestamp(MOMENTS.start + POSTGRES_EPOCH_US), Type::TIMESTAMPTZ),
         ] {
             assert_eq!(check(&value, &ty), Ok(()), "{}", shown(&value));
         }
@@ -195,9 +205,25 @@ mod tests {
                 Type::TIMESTAMPTZ,
                 "the timestamp -9223372036854775808 does not fit timestamptz",
             ),
+            (
+                // What would go out as -infinity.
+                Value::Timestamp(i64::MIN + POSTGRES_EPOCH_US),
+                Type::TIMESTAMPTZ,
+                "the timestamp -9222425352054775808 does not fit timestamptz",
+            ),
             (Value::Null, Type::NUMERIC, "null does not fit numeric"),
         ] {
             assert_eq!(check(&value, &ty), Err(told.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_infinite_timestamp_is_not_a_point_in_time() {
+        let read = |us: i64| Returned::from_sql(&Type::TIMESTAMPTZ, &us.to_be_bytes());
+        let last = i64::MAX - POSTGRES_EPOCH_US;
+        assert!(read(0).is_ok() && read(MOMENTS.start).is_ok() && read(last).is_ok());
+        for us in [i64::MIN, i64::MAX, MOMENTS.start - 1, last + 1] {
+            assert!(read(us).is_err(), "{us}");
         }
     }
 }

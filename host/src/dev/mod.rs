@@ -8,6 +8,7 @@ mod follow;
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use http::Method;
 
 use self::follow::Follower;
@@ -40,6 +41,8 @@ pub const DATABASE: &str = "galo";
 /// The database as its owner sees it.
 struct Owned {
     target: Target,
+    /// The same for the role that serves.
+    service: Target,
     /// The private cluster it is in.
     cluster: Option<Cluster>,
 }
@@ -62,10 +65,9 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Graceful);
         }
     };
-    let Owned { target, cluster } = database;
+    let Owned { target, service, cluster } = database;
     let engine = Engine::start()?;
     let mut following = None;
-    let service = target.acting_as(SERVICE_ROLE);
     let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
         banner(running);
         let orders = std::sync::Arc::clone(&running.orders);
@@ -100,23 +102,30 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
     built??;
     let database = database?;
     database::apply(&database.target, &options.checkout.sql()).await?;
+    database::enter(&database.service).await.with_context(|| {
+        format!(
+            "`galo dev` serves as the role {SERVICE_ROLE}, with the password of DATABASE_URL if it has one; \
+             give the role that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...), or let it in by pg_hba.conf"
+        )
+    })?;
     Ok(database)
 }
 
 /// The database that was given, or a private one.
 async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
     if let Some(target) = &options.database {
-        return Ok(Owned { target: target.clone(), cluster: None });
+        return Ok(Owned { service: target.of_role(SERVICE_ROLE), target: target.clone(), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
     let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
     let galo = galo.to_owned();
     let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
-    let target =
-        |database: &str| Target::parse(&Secret::new(cluster.url(SUPERUSER, database))).map_err(anyhow::Error::msg);
-    let maintenance = target("postgres")?;
-    database::create(&maintenance, DATABASE).await?;
-    Ok(Owned { target: target(DATABASE)?, cluster: Some(cluster) })
+    let target = |role: &str, database: &str| {
+        Target::parse(&Secret::new(cluster.url(role, database))).map_err(anyhow::Error::msg)
+    };
+    database::create(&target(SUPERUSER, "postgres")?, DATABASE).await?;
+    let (owner, service) = (target(SUPERUSER, DATABASE)?, target(SERVICE_ROLE, DATABASE)?);
+    Ok(Owned { target: owner, service, cluster: Some(cluster) })
 }
 
 /// What a person wants to know: where it is, what it answers, and a line to try.

@@ -69,6 +69,14 @@ impl Folder {
         self.path.join("log")
     }
 
+    /// Who may connect to a cluster with lasting data; written anew at each start.
+    pub(super) fn admit(&self, rules: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("pg_hba.conf");
+        fs::write(&path, rules).with_context(|| format!("cannot write {}", path.display()))?;
+        self.account.own(&path)?;
+        Ok(path)
+    }
+
     /// Makes the folder for the socket, closed to everyone but the user that postgres runs as (and root), and notes it
     /// in the lock file, so that whoever finds a leftover knows what else to remove.
     pub(super) fn socket(&mut self, file_name: &str) -> anyhow::Result<TempDir> {
@@ -102,6 +110,7 @@ impl Folder {
     pub(super) fn delete(&self) -> anyhow::Result<()> {
         self.empty()?;
         fs::remove_file(self.log()).or_else(absent_is_fine)?;
+        fs::remove_file(self.path.join("pg_hba.conf")).or_else(absent_is_fine)?;
         fs::remove_file(self.path.join("lock"))?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),

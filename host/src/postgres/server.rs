@@ -45,6 +45,14 @@ const POLL_EVERY: Duration = Duration::from_millis(5);
 /// As much of the log as a person reads.
 const LOG_TAIL_LINES: usize = 20;
 
+/// Who may connect to data that lasts. Whoever gets to the socket is let in, its folder is closed to everyone else; but
+/// a role only to the database of its own name: `galo` to `galo`.
+const RULES: &str = "\
+local  all          postgres  trust
+local  replication  postgres  trust
+local  sameuser     all       trust
+";
+
 /// Whether the data is meant to outlive the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Care {
@@ -61,7 +69,6 @@ pub(super) fn initdb(binaries: &Binaries, folder: &Folder, care: Care, events: &
     folder.account.own(&unfinished)?;
     let mut initdb = tied(folder.account, &binaries.folder.join("initdb"), "KILL");
     initdb.arg("-D").arg(&unfinished).args(["-U", SUPERUSER]);
-    // Whoever gets to the socket is let in; its folder is closed to everyone else.
     initdb.args(["-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"]);
     if care == Care::Throwaway {
         initdb.arg("--no-sync");
@@ -112,6 +119,10 @@ impl<'a> Server<'a> {
         for setting in settings(care) {
             postgres.args(["-c", setting]);
         }
+        // A cluster that is thrown away has a database for each test, and one role that serves.
+        if care == Care::Lasting {
+            postgres.arg("-c").arg(format!("hba_file={}", folder.admit(RULES)?.display()));
+        }
         for setting in others {
             postgres.args(["-c", setting]);
         }
@@ -141,12 +152,13 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Whether the pid file says that this very process accepts connections: its first line and its eighth.
+    /// Whether the pid file says that this very process accepts connections, if only to read: its first line and its
+    /// eighth.
     fn is_ready(&self, data: &Path) -> bool {
         let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
         let mut lines = text.lines();
         lines.next().is_some_and(|pid| pid == self.pid.to_string())
-            && lines.nth(6).is_some_and(|status| status.trim_end() == "ready")
+            && lines.nth(6).is_some_and(|status| ["ready", "standby"].contains(&status.trim_end()))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::can_fail;
 use crate::cut::Cut;
 use crate::postgres::{Database, Durable};
 use crate::stack::{Stack, block_on};
+use crate::standby::Pair;
 
 /// Between two blows, in transactions: the next one meets a stack that works.
 const BETWEEN: u64 = 50;
@@ -114,6 +115,41 @@ async fn outage(durable: &mut Durable, stack: &mut Stack) {
     durable.kill();
     sleep(OUTAGE).await;
     durable.restart(&mut stack.database).await;
+}
+
+/// The primary dies, a standby that it waited for is promoted, and the address leads there.
+pub fn a_standby_is_promoted() {
+    block_on(async {
+        let (mut pair, database) = Pair::start(Pair::synchronous()).await;
+        let mut stack = Stack::start(database).await;
+        let mut moments = None;
+        let history = stack
+            .proved(Mix::default(), async |stack, progress| {
+                let killed = progress.elapsed();
+                pair.promote().await;
+                pair.lead(&mut stack.database);
+                moments = Some((killed, progress.elapsed()));
+            })
+            .await;
+        let (killed, back) = moments.unwrap();
+        verdict::outage(&history, killed, back).unwrap();
+    });
+}
+
+/// The test above can fail: a standby that the primary does not wait for lacks what it did not hear of.
+pub fn a_standby_that_lags_is_caught() {
+    block_on(async {
+        let (mut pair, database) = Pair::start("").await;
+        let mut stack = Stack::start(database).await;
+        let fault = async |stack: &mut Stack, progress: &Progress| {
+            pair.cut_off().await;
+            progress.until(BETWEEN).await.unwrap();
+            pair.promote().await;
+            pair.lead(&mut stack.database);
+        };
+        let (_, violations) = stack.run(Mix::default(), fault).await;
+        assert!(violations.iter().any(|violation| violation.law == Law::NothingLost), "{violations:#?}");
+    });
 }
 
 pub fn nginx_is_reloaded() {

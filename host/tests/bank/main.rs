@@ -15,6 +15,7 @@ mod nginx;
 mod node;
 mod postgres;
 mod stack;
+mod standby;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::both_nodes_are_restarted_in_turn", faults::both_nodes_are_restarted_in_turn),
     ("faults::a_node_hangs", faults::a_node_hangs),
     ("faults::postgres_is_killed", faults::postgres_is_killed),
+    ("faults::a_standby_is_promoted", faults::a_standby_is_promoted),
+    ("faults::a_standby_that_lags_is_caught", faults::a_standby_that_lags_is_caught),
     ("faults::nginx_is_reloaded", faults::nginx_is_reloaded),
     ("faults::clients_leave_right_after_sending", faults::clients_leave_right_after_sending),
     ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use galo::build::Checkout;
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::dev::SERVICE_ROLE;
+use galo::dev::{DATABASE, SERVICE_ROLE};
 use galo::postgres::{Cluster, Data, SUPERUSER};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -49,12 +49,11 @@ impl Database {
         static CLUSTER: OnceCell<Mutex<Cluster>> = OnceCell::const_new();
         let cluster = CLUSTER.get_or_init(|| async { Mutex::new(start(Data::Throwaway).await) }).await;
         let socket = cluster.lock().unwrap().socket.clone();
-        Self::create(socket).await
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        Self::create(socket, format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
     }
 
-    async fn create(socket: PathBuf) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    async fn create(socket: PathBuf, name: String) -> Self {
         let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let database = Self { name, socket, door, back_door };
         database.lead();
@@ -89,6 +88,17 @@ impl Database {
         self.door.path().join(SOCKET)
     }
 
+    /// The folder of that socket.
+    pub fn folder(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// Has both doors lead to another Postgres.
+    pub fn lead_to(&mut self, socket: &Path) {
+        self.socket = socket.to_owned();
+        self.lead();
+    }
+
     /// Has both doors lead to Postgres, where it is now.
     fn lead(&self) {
         for door in [&self.door, &self.back_door] {
@@ -104,10 +114,14 @@ impl Database {
     }
 
     async fn owner(&self) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.owner_url(), NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
+        connect(&self.owner_url()).await
     }
+}
+
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 fn target(url: &str) -> Target {
@@ -126,14 +140,14 @@ impl Durable {
     pub async fn start() -> (Self, Database) {
         let data = tempfile::tempdir().unwrap();
         let cluster = start(Data::Lasting(data.path().to_owned())).await;
-        let database = Database::create(cluster.socket.clone()).await;
+        let database = Database::create(cluster.socket.clone(), DATABASE.to_owned()).await;
         (Self { cluster: Some(cluster), data }, database)
     }
 
     /// SIGKILL to every process of it, as when its container or its machine goes. The postmaster first, so that nobody
     /// makes new ones.
     pub fn kill(&mut self) {
-        let file = self.data.path().join("data/postmaster.pid");
+        let file = self.data().join("postmaster.pid");
         let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();
         let backends = children(postmaster);
         for pid in [postmaster].into_iter().chain(backends) {
@@ -143,11 +157,20 @@ impl Durable {
         self.cluster.take().unwrap().stop();
     }
 
+    /// Stops it in good order.
+    pub fn stop(&mut self) {
+        self.cluster.take().unwrap().stop();
+    }
+
+    /// What it has on the disk.
+    pub fn data(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+
     /// Starts it again on what is on the disk; it takes connections when this returns.
     pub async fn restart(&mut self, database: &mut Database) {
         let cluster = start(Data::Lasting(self.data.path().to_owned())).await;
-        database.socket = cluster.socket.clone();
-        database.lead();
+        database.lead_to(&cluster.socket);
         self.cluster = Some(cluster);
     }
 }

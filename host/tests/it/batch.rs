@@ -45,7 +45,7 @@ impl Lane {
     async fn new(procedures: &str) -> Self {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(procedures).await;
-        let pool = Arc::new(Database::new(&database.target(), 2, metrics.batches.clone()).unwrap());
+        let pool = Arc::new(Database::new(&database.target(), 2, &metrics));
         let um = Arc::new(pool.describe("um", Some("muitos")).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         Self { database, pool, um, metrics }

@@ -1,29 +1,25 @@
 //! The database when it is away, slow, changed or wrong, and the values on their way there and back.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use galo::build::Profile;
-use galo::config::{Secret, Settings};
+use galo::config::Settings;
 use galo::contract::Value;
-use galo::database::{self, Database, Target};
-use galo::dev::SERVICE_ROLE;
+use galo::database::Database;
+use galo::dev::DATABASE;
+use galo::limits;
 use galo::metrics::Metrics;
-use galo::postgres::{Cluster, Data, SUPERUSER};
-use galo::{limits, serve};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tempfile::TempDir;
+use galo::postgres::SUPERUSER;
+use nix::sys::signal::Signal;
 
 use crate::fixture::calling;
-use crate::harness::{
-    GALO, Guests, TestDatabase, TestNode, checkout, connect, engine, handlers, scratch, settings, transacao,
-};
+use crate::harness::{Guests, TestDatabase, TestNode, checkout, connect, handlers, settings, transacao};
+use crate::postgres::OwnPostgres;
 
 /// Waits until the node's answer to `GET path` has this status.
-async fn until_status(node: &TestNode, path: &str, status: u16, within: Duration) -> Duration {
+pub async fn until_status(node: &TestNode, path: &str, status: u16, within: Duration) -> Duration {
     let begun = Instant::now();
     loop {
         let answer = node.get(path).await;
@@ -32,67 +28,6 @@ async fn until_status(node: &TestNode, path: &str, status: u16, within: Duration
         }
         assert!(begun.elapsed() < within, "still {} after {within:?}", answer.status);
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A Postgres that one test may stop and start, always on the same path.
-struct OwnPostgres {
-    folder: TempDir,
-    cluster: Cluster,
-}
-
-impl OwnPostgres {
-    async fn start() -> Self {
-        let (folder, data) = scratch("data");
-        let cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), Data::Lasting(data)).unwrap());
-        let own = Self { folder, cluster };
-        own.link();
-        database::create(&own.target(SUPERUSER, "postgres"), "rinha").await.unwrap();
-        database::apply(&own.target(SUPERUSER, "rinha"), &checkout().root.join("sql")).await.unwrap();
-        own
-    }
-
-    fn link(&self) {
-        let socket = self.folder.path().join("socket");
-        let _ = std::fs::remove_file(&socket);
-        std::os::unix::fs::symlink(&self.cluster.socket, socket).unwrap();
-    }
-
-    fn stop(&mut self) {
-        tokio::task::block_in_place(|| self.cluster.stop());
-    }
-
-    fn start_again(&mut self) {
-        let data = Data::Lasting(self.folder.path().join("data"));
-        self.cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), data).unwrap());
-        self.link();
-    }
-
-    fn url(&self, user: &str, database: &str) -> String {
-        format!("host={} user={user} dbname={database}", self.folder.path().join("socket").display())
-    }
-
-    fn target(&self, user: &str, database: &str) -> Target {
-        Target::parse(&Secret::new(self.url(user, database))).unwrap()
-    }
-
-    async fn node(&self) -> TestNode {
-        let settings = settings(handlers(Profile::Release));
-        TestNode { running: serve::start(&settings, &self.target(SERVICE_ROLE, "rinha"), engine()).await.unwrap() }
-    }
-
-    /// Sends a signal to every process of the cluster.
-    fn signal(&self, signal: Signal) {
-        let pid = std::fs::read_to_string(self.folder.path().join("data/data/postmaster.pid")).unwrap();
-        let postmaster = pid.lines().next().unwrap().to_owned();
-        let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
-            let parent = stat.rsplit(") ").next()?.split(' ').nth(1)? == postmaster;
-            parent.then(|| stat.split(' ').next().unwrap().to_owned())
-        });
-        for pid in children.chain([postmaster.clone()]) {
-            kill(Pid::from_raw(pid.parse().unwrap()), signal).unwrap();
-        }
     }
 }
 
@@ -115,7 +50,7 @@ async fn a_database_that_falls_silent_gives_503_at_once_when_that_was_noticed() 
     until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;
 }
 
-async fn until_ready_is(node: &TestNode, status: u16, within: Duration) {
+pub async fn until_ready_is(node: &TestNode, status: u16, within: Duration) {
     let begun = Instant::now();
     while node.admin("/ready").await.status != status {
         assert!(begun.elapsed() < within, "/ready is not {status} after {within:?}");
@@ -148,7 +83,7 @@ async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(node.admin("/ready").await.status, 200);
     assert_eq!(node.get("/clientes/1/extrato").await.json()["saldo"]["total"], 5);
-    let owner = connect(&own.url(SUPERUSER, "rinha")).await;
+    let owner = connect(&own.url(SUPERUSER, DATABASE)).await;
     assert_eq!(owner.query("SELECT FROM rinha.transacoes", &[]).await.unwrap().len(), 1);
     let check = std::fs::read_to_string(checkout().root.join("sql/check/ledger.sql")).unwrap();
     assert!(owner.query(&check, &[]).await.unwrap().is_empty());
@@ -340,7 +275,7 @@ async fn values_come_back_as_they_went_out() {
              GRANT EXECUTE ON FUNCTION eco TO galo",
         )
         .await;
-    let pool = Arc::new(Database::new(&database.target(), 1, Metrics::new().batches).unwrap());
+    let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
     let eco = Arc::new(pool.describe("eco", None).await.unwrap());
     pool.start(vec![Arc::clone(&eco)]).await.unwrap();
     let text = |text: &str| Value::Text(text.to_owned());

@@ -136,9 +136,8 @@ async fn dev_uses_the_database_it_is_given() {
     assert_eq!(credit(&program).await.status, 200);
     assert_eq!(database.ledger_rows(1).await, 1);
     database.assert_ledger_holds().await;
-    // It acts as the service's role there too.
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
-    assert_eq!(database.owner().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    // It logs in as the service's role there too: what only acted as it could leave it again.
+    assert!(!database.backends().await.is_empty());
     program.signal(Signal::SIGTERM);
     assert!(program.wait().success());
     assert!(!copy.path(".galo/postgres").exists());

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod backup;
 mod batch;
 mod batch_form;
 mod bindings;
@@ -14,6 +15,7 @@ mod database;
 mod dev;
 mod doors;
 mod drain;
+mod failover;
 mod fixture;
 mod guest;
 mod handlers;
@@ -23,6 +25,7 @@ mod ledger;
 mod listener;
 mod operator;
 mod overload;
+mod postgres;
 mod probation;
 mod properties;
 mod reload;

@@ -1,0 +1,199 @@
+//! The caretaker: the one task that makes the pool's connections and finds out whether the database is of use. It
+//! probes with a connection of its own, because the pool's may all be busy without anything being wrong; it opens what
+//! is missing and what is too old, off the way of requests. Runs beside a node for as long as it lives.
+//!
+//! It never waits for a connection that is being made: each is made by a task of its own, however far the database is.
+
+use std::sync::atomic::Ordering;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::filling::Filling;
+use super::open::{Cause, Opened, Session, Unreachable, check};
+use super::pool::Database;
+use crate::limits;
+
+/// What is known of the database after it was asked.
+enum Finding {
+    /// It answers, and takes what is called.
+    Useful,
+    /// Nobody could be asked.
+    Unknown,
+    Useless(Cause),
+}
+
+struct Caretaker<'a> {
+    database: &'a Database,
+    /// To ask with.
+    probe: Option<Opened>,
+    /// Probes that are being made. A new one begins each turn: the address may be another one by then.
+    reaching: JoinSet<Result<Opened, Unreachable>>,
+    /// Not before this is a probe made.
+    next_probe: Instant,
+    /// Whether the database was of use when it was last asked.
+    useful: bool,
+    /// Makes the connections of the pool.
+    filling: Filling,
+    /// Postgres has no connection left: what there is, is for calls.
+    wanting: bool,
+}
+
+impl Database {
+    /// Probes the database, and keeps the pool full and young. Runs until it is dropped.
+    pub async fn look_after(&self) {
+        let mut caretaker = Caretaker {
+            database: self,
+            probe: None,
+            reaching: JoinSet::new(),
+            next_probe: Instant::now(),
+            useful: self.is_ready(),
+            filling: Filling::new(&self.connections, &self.opener),
+            wanting: false,
+        };
+        let mut turn = interval(limits::POOL_PROBE_INTERVAL);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = turn.tick() => caretaker.look().await,
+                () = self.connections.lost.notified() => caretaker.look().await,
+                Some(reached) = caretaker.reaching.join_next() => caretaker.reached(reached).await,
+                Some(opened) = caretaker.filling.opening.join_next() => caretaker.opened(opened),
+            }
+            if caretaker.useful {
+                caretaker.filling.begin();
+            }
+        }
+    }
+}
+
+impl Caretaker<'_> {
+    /// Finds out whether the database is of use.
+    async fn look(&mut self) {
+        match self.ask().await {
+            Finding::Useful => self.back(),
+            Finding::Useless(cause) => self.away(&cause),
+            Finding::Unknown => {}
+        }
+        let for_calls_alone = self.wanting && self.useful;
+        let may = self.probe.is_none() && !for_calls_alone && Instant::now() >= self.next_probe;
+        if may && self.reaching.len() < limits::PROBES_MAX {
+            let opener = self.database.opener.clone();
+            self.reaching.spawn(async move { opener.target.open(opener.calls(), &Session::CALLS).await });
+        }
+    }
+
+    async fn ask(&mut self) -> Finding {
+        if let Some(probe) = &self.probe {
+            match question(&probe.client, self.database).await {
+                Finding::Unknown => self.probe = None,
+                Finding::Useful => return Finding::Useful,
+                Finding::Useless(cause) => {
+                    self.probe = None;
+                    return Finding::Useless(cause);
+                }
+            }
+        }
+        self.ask_one_of_the_pool().await
+    }
+
+    /// While there is no probe, an idle connection answers as well. One that is closed says nothing of the others.
+    async fn ask_one_of_the_pool(&self) -> Finding {
+        while let Some(borrowed) = self.database.connections.try_get() {
+            match question(&borrowed, self.database).await {
+                Finding::Useful => return Finding::Useful,
+                Finding::Unknown => borrowed.discard(),
+                Finding::Useless(cause) => {
+                    borrowed.discard();
+                    return Finding::Useless(cause);
+                }
+            }
+        }
+        Finding::Unknown
+    }
+
+    async fn reached(&mut self, reached: Result<Result<Opened, Unreachable>, JoinError>) {
+        match reached {
+            Ok(Ok(probe)) => {
+                self.probe = Some(probe);
+                self.reaching = JoinSet::new();
+                self.filling.no_pause();
+                self.database.connections.sweep();
+                self.back();
+            }
+            Ok(Err(error)) if self.database.is_ready() => self.doubt(&error).await,
+            // It was unavailable before. A task of ours does not panic, and if it does, the next one is made.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// No new connection is to be had: those that there are may be fine all the same.
+    async fn doubt(&mut self, error: &Unreachable) {
+        match self.ask_one_of_the_pool().await {
+            Finding::Useless(cause) => self.away(&cause),
+            Finding::Unknown if self.database.connections.size() == 0 || !error.is_refusal() => self.away(error),
+            Finding::Useful | Finding::Unknown => self.next_probe = Instant::now() + limits::POOL_FILL_PAUSE_MAX,
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) {
+        if let Err(error) = self.filling.opened(opened) {
+            return self.not_opened(&error);
+        }
+        let connections = &self.database.connections;
+        if connections.size() >= connections.wanted() {
+            self.wanting = false;
+            self.database.full();
+        }
+        self.back();
+    }
+
+    /// A connection is missing.
+    fn not_opened(&mut self, error: &Unreachable) {
+        self.wanting = error.is_want_of_connections();
+        if self.wanting {
+            self.probe = None;
+            self.database.catalogue.try_lock().ok().and_then(|mut catalogue| catalogue.take());
+        }
+        if self.database.connections.size() > 0 {
+            self.database.short(error);
+            return;
+        }
+        let wanting = self.wanting;
+        self.away(error);
+        // It lives: it is not asked again before a connection is made.
+        (self.useful, self.wanting) = (wanting, wanting);
+    }
+
+    /// The database is of use. It is called once there is a connection to call it on.
+    fn back(&mut self) {
+        self.useful = true;
+        let database = self.database;
+        if database.connections.size() > 0 && !database.ready.swap(true, Ordering::Relaxed) {
+            tracing::info!(database = %database.opener.target, "database is back");
+        }
+    }
+
+    /// It is of no use: calls are refused at once, and no connection to it is used again.
+    fn away(&mut self, cause: &impl std::fmt::Display) {
+        (self.useful, self.wanting, self.next_probe) = (false, false, Instant::now());
+        let database = self.database;
+        if database.ready.swap(false, Ordering::Relaxed) {
+            tracing::error!(database = %database.opener.target, %cause, "database is away");
+            // Connections to a database that is silent look alive. Those in use end by their own timeout.
+            database.connections.give_up();
+            self.filling.give_up();
+        }
+    }
+}
+
+async fn question(client: &tokio_postgres::Client, database: &Database) -> Finding {
+    let calls = database.opener.target.asks(database.opener.calls());
+    match timeout(limits::PROBE_TIMEOUT, check(client, calls)).await {
+        Ok(Ok(())) => Finding::Useful,
+        // It was closed: whether there is another one, the next one finds out.
+        Ok(Err(Cause::Refused(_))) => Finding::Unknown,
+        Ok(Err(cause)) => Finding::Useless(cause),
+        Err(_) => Finding::Useless(Cause::Silent(limits::PROBE_TIMEOUT)),
+    }
+}

@@ -1,0 +1,265 @@
+//! The connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back; never
+//! makes one, so nobody who waits here waits for the network: `caretaker` makes them.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::open::{Opened, random};
+
+/// All connections of a pool.
+pub(super) struct Connections {
+    /// Those nobody uses. The one that was used last is on top and goes first: its backend has its plans and caches at
+    /// hand. In turn, eight backends of a node would each find theirs cold.
+    idle: Mutex<Vec<Connection>>,
+    /// As many as there are idle ones, or fewer: who gets a permit may find that its connection was let go.
+    permits: Semaphore,
+    /// Those in use too.
+    size: AtomicUsize,
+    /// How many there should be.
+    wanted: usize,
+    /// Those of an earlier one are to a database that was given up.
+    epoch: AtomicU64,
+    /// When each of them will be too old.
+    ends: Mutex<Vec<Instant>>,
+    /// There is a connection less.
+    pub(super) lost: Notify,
+    /// All of them were given up: who waits for one waits for nothing.
+    pub(super) given_up: Notify,
+}
+
+/// A connection with its prepared statements.
+pub(super) struct Connection {
+    client: ClientWrapper,
+    epoch: u64,
+    end: Instant,
+}
+
+/// How many connections there are.
+pub(super) struct Count {
+    pub(super) idle: usize,
+    pub(super) busy: usize,
+    pub(super) missing: usize,
+}
+
+impl Connections {
+    /// None yet.
+    pub(super) fn new(wanted: usize) -> Self {
+        Self {
+            idle: Mutex::new(Vec::with_capacity(wanted + 1)),
+            permits: Semaphore::new(0),
+            size: AtomicUsize::new(0),
+            wanted,
+            epoch: AtomicU64::new(0),
+            ends: Mutex::default(),
+            lost: Notify::new(),
+            given_up: Notify::new(),
+        }
+    }
+
+    /// A connection, as soon as there is one; `None` when the pool is closed.
+    pub(super) async fn get(self: &Arc<Self>) -> Option<Client> {
+        loop {
+            self.permits.acquire().await.ok()?.forget();
+            if let Some(client) = self.pop() {
+                return Some(client);
+            }
+        }
+    }
+
+    /// A connection, if one is idle.
+    pub(super) fn try_get(self: &Arc<Self>) -> Option<Client> {
+        while let Ok(permit) = self.permits.try_acquire() {
+            permit.forget();
+            if let Some(client) = self.pop() {
+                return Some(client);
+            }
+        }
+        None
+    }
+
+    /// What the permit was for, if it is still there and of use.
+    fn pop(self: &Arc<Self>) -> Option<Client> {
+        let connection = self.idle().pop()?;
+        if self.is_useful(&connection) {
+            return Some(Client { connection: Some(connection), home: Arc::clone(self) });
+        }
+        self.lose(connection);
+        None
+    }
+
+    /// Connections that are begun now are of this epoch, until [`Self::give_up`].
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Adds one below the others, which are warm; unless the database was given up since it was begun.
+    pub(super) fn add(&self, connection: Connection) {
+        if !self.is_useful(&connection) {
+            return;
+        }
+        self.size.fetch_add(1, Ordering::AcqRel);
+        self.ends().push(connection.end);
+        self.idle().insert(0, connection);
+        self.permits.add_permits(1);
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let renewed = self.size() > self.wanted && connection.is_old();
+        if renewed || !self.is_useful(&connection) {
+            return self.lose(connection);
+        }
+        self.idle().push(connection);
+        self.permits.add_permits(1);
+    }
+
+    /// Lets all of them go, those in use when they come back: they are to a database that is of no use.
+    pub(super) fn give_up(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.sweep();
+        self.given_up.notify_waiters();
+    }
+
+    /// Lets those idle ones go that are of no use any more.
+    pub(super) fn sweep(&self) {
+        self.let_go(|connection| !self.is_useful(connection));
+    }
+
+    /// Lets an idle one go that is too old; false when there is none.
+    pub(super) fn let_an_old_one_go(&self) -> bool {
+        let mut gone = false;
+        self.let_go(|connection| {
+            let goes = !gone && connection.is_old();
+            gone |= goes;
+            goes
+        });
+        gone
+    }
+
+    /// Whether one of them, idle or not, is too old.
+    pub(super) fn has_an_old_one(&self) -> bool {
+        let now = Instant::now();
+        self.ends().iter().any(|end| *end <= now)
+    }
+
+    fn let_go(&self, mut which: impl FnMut(&Connection) -> bool) {
+        let gone: Vec<_> = self.idle().extract_if(.., |connection| which(connection)).collect();
+        // Who has a permit of one of them already finds nothing and waits again.
+        self.permits.forget_permits(gone.len());
+        gone.into_iter().for_each(|connection| self.lose(connection));
+    }
+
+    /// Does something with each idle one.
+    pub(super) fn for_each_idle(&self, act: impl FnMut(&Connection)) {
+        self.idle().iter().for_each(act);
+    }
+
+    fn lose(&self, connection: Connection) {
+        self.size.fetch_sub(1, Ordering::AcqRel);
+        let mut ends = self.ends();
+        if let Some(index) = ends.iter().position(|end| *end == connection.end) {
+            ends.swap_remove(index);
+        }
+        drop(ends);
+        drop(connection);
+        self.lost.notify_one();
+    }
+
+    fn is_useful(&self, connection: &Connection) -> bool {
+        !connection.is_closed() && connection.epoch == self.epoch()
+    }
+
+    /// How many there are, those in use too.
+    pub(super) fn size(&self) -> usize {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// How many there should be.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    pub(super) fn count(&self) -> Count {
+        let (idle, size) = (self.idle().len(), self.size());
+        Count { idle, busy: size.saturating_sub(idle), missing: self.wanted.saturating_sub(size) }
+    }
+
+    /// Whether it gives out none.
+    pub(super) fn is_closed(&self) -> bool {
+        self.permits.is_closed()
+    }
+
+    /// Gives out no more of them.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.give_up();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        // Every change of it is whole when the lock is given back, also by a panic.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// One that was begun in `epoch`. It is too old after `age` or up to a quarter sooner: those that were made
+    /// together do not end together.
+    pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
+        let jitter = age / 4 * u32::from(random()) / 256;
+        Self { client: ClientWrapper::new(opened.client, opened.task), epoch, end: Instant::now() + age - jitter }
+    }
+
+    fn is_old(&self) -> bool {
+        self.end <= Instant::now()
+    }
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+/// A connection in use. It goes back to the pool by itself.
+pub(super) struct Client {
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    home: Arc<Connections>,
+}
+
+impl Client {
+    /// Ends the connection: what still comes back on it would be taken for the answer to another call, or it is to a
+    /// database that is of no use.
+    pub(super) fn discard(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.lose(connection);
+        }
+    }
+}
+
+impl Deref for Client {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        self.connection.as_ref().expect("it is taken only by the drop and by `discard`, which take the client")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.give_back(connection);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Keeps one set of connections full and young: opens what is missing and what is to take the place of one that is too
+//! old, each in a task of its own, and pauses when that fails. Driven by `caretaker`.
+
+use std::sync::Arc;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::connections::Connections;
+use super::open::Unreachable;
+use super::opener::Opener;
+use crate::limits;
+
+/// What fills a set of connections.
+pub(super) struct Filling {
+    connections: Arc<Connections>,
+    opener: Opener,
+    /// Connections that are being made.
+    pub(super) opening: JoinSet<Result<(), Unreachable>>,
+    /// How often making one failed, since one was made.
+    failures: u32,
+    /// Not before this is it tried again.
+    next: Instant,
+}
+
+impl Filling {
+    pub(super) fn new(connections: &Arc<Connections>, opener: &Opener) -> Self {
+        let (connections, opener) = (Arc::clone(connections), opener.clone());
+        Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now() }
+    }
+
+    /// Begins what there is to do.
+    pub(super) fn begin(&mut self) {
+        let connections = &self.connections;
+        if connections.is_closed() || Instant::now() < self.next {
+            return;
+        }
+        let (size, wanted, under_way) = (connections.size(), connections.wanted(), self.opening.len());
+        let count = match wanted.saturating_sub(size + under_way) {
+            // The one that is too old goes when this one is there.
+            0 => usize::from(under_way == 0 && size == wanted && connections.has_an_old_one()),
+            // One tries first when the last one failed.
+            _ if self.failures > 0 => usize::from(under_way == 0),
+            missing => missing,
+        };
+        for _ in 0..count {
+            self.opening.spawn(self.opener.clone().add_one());
+        }
+    }
+
+    /// Takes in how making one ended; why one is missing, if one is.
+    pub(super) fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) -> Result<(), Unreachable> {
+        match opened {
+            Ok(Ok(())) => {
+                self.no_pause();
+                if self.connections.size() > self.connections.wanted() {
+                    self.connections.let_an_old_one_go();
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => self.not_opened(error),
+            // It was given up.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn not_opened(&mut self, error: Unreachable) -> Result<(), Unreachable> {
+        let pause = limits::POOL_FILL_PAUSE * 2_u32.saturating_pow(self.failures);
+        self.next = Instant::now() + pause.min(limits::POOL_FILL_PAUSE_MAX);
+        self.failures = (self.failures + 1).min(16);
+        if self.connections.size() < self.connections.wanted() {
+            return Err(error);
+        }
+        // It was to take the place of an old one. When there is no room for both, the old one goes first.
+        if error.is_want_of_connections() && self.connections.let_an_old_one_go() {
+            self.next = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A connection was just made: the next one may be at once.
+    pub(super) fn no_pause(&mut self) {
+        (self.failures, self.next) = (0, Instant::now());
+    }
+
+    /// Gives up what is being made.
+    pub(super) fn give_up(&mut self) {
+        self.opening = JoinSet::new();
+    }
+}

@@ -1,0 +1,240 @@
+//! Opening a connection: which host, which address, whether that is the database that is wanted, and what is set for
+//! the session. This is the only place that connects, and the only one that sets anything for a session.
+//!
+//! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
+//! `caretaker` for the pool, by everything else in `database/` for one connection.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::lookup_host;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+use super::target::{Place, Target, Wanted, chain};
+use crate::limits;
+
+/// Whether what is connected to takes writes: a standby does not, nor a role whose transactions are read only.
+const IS_READ_ONLY: &str = "SELECT pg_catalog.current_setting('transaction_read_only')";
+
+impl Target {
+    /// One connection outside the pool. Its task ends with the client.
+    ///
+    /// # Errors
+    /// When no host takes it, or none is what the URL wants.
+    pub(super) async fn connect(&self) -> Result<Client, Unreachable> {
+        Ok(self.reach(self.wanted, None).await?.client)
+    }
+
+    /// One connection that serves calls or probes, its session set up, with the task that drives it.
+    ///
+    /// # Errors
+    /// As [`Target::connect`], and when what is called writes and no host takes writes.
+    pub(super) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
+        self.reach(self.asks(calls), Some(&session.sql())).await
+    }
+
+    /// What is asked of a database by the URL, or else by what is called.
+    pub(super) fn asks(&self, calls: Wanted) -> Wanted {
+        if self.wanted == Wanted::Anything { calls } else { self.wanted }
+    }
+
+    /// The first host that is what is wanted. A host that does not answer holds the next one up for a moment only.
+    async fn reach(&self, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+        let mut places: Vec<_> = self.hosts.iter().collect();
+        if self.balanced {
+            let first = usize::from(random()) % places.len();
+            places.rotate_left(first);
+        }
+        let tries = places.into_iter().map(|place| self.reach_host(place, wanted, session)).collect();
+        race(tries).await
+    }
+
+    /// The first address of a host that is what is wanted.
+    async fn reach_host(&self, place: &Place, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+        let failed = |cause| Unreachable::one(place, cause);
+        let addresses = match (&place.host, place.address) {
+            (Host::Unix(_), _) => vec![None],
+            (Host::Tcp(_), Some(address)) => vec![Some(address)],
+            (Host::Tcp(name), None) => {
+                let found = timeout(self.connect_timeout, lookup_host((name.as_str(), place.port))).await;
+                let found = found.map_err(|_| failed(Cause::Silent(self.connect_timeout)))?;
+                found.map_err(|error| failed(Cause::Unknown(error)))?.map(|found| Some(found.ip())).collect()
+            }
+        };
+        let one = |address| {
+            let config = self.at(place, address);
+            async move {
+                let opened = timeout(self.connect_timeout, greet(&config, wanted, session)).await;
+                let opened = opened.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
+                opened.map_err(|cause| Unreachable::one(place, cause))
+            }
+        };
+        race(addresses.into_iter().map(one).collect()).await
+    }
+}
+
+/// A connection that was made.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    /// Drives it.
+    pub(super) task: JoinHandle<()>,
+}
+
+/// Connects, and asks and sets in one round trip what there is to ask and to set.
+async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result<Opened, Cause> {
+    let (client, connection) = config.connect(NoTls).await.map_err(Cause::Refused)?;
+    // The client sees the error of a connection that breaks; nobody waits for this task.
+    let task = tokio::spawn(async move { drop(connection.await) });
+    let set = async {
+        match session {
+            Some(session) => client.batch_execute(session).await.map_err(Cause::Refused),
+            None => Ok(()),
+        }
+    };
+    let checked = async {
+        match wanted {
+            Wanted::Anything => Ok(()),
+            wanted => check(&client, wanted).await,
+        }
+    };
+    // Both are on their way before either is answered.
+    tokio::try_join!(set, checked)?;
+    Ok(Opened { client, task })
+}
+
+/// Whether a database is still what is wanted: one round trip.
+pub(super) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> {
+    let answer = client.simple_query(IS_READ_ONLY).await.map_err(Cause::Refused)?;
+    let read_only = answer.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
+        _ => false,
+    });
+    match wanted {
+        Wanted::Writable if read_only => Err(Cause::ReadOnly),
+        Wanted::ReadOnly if !read_only => Err(Cause::TakesWrites),
+        _ => Ok(()),
+    }
+}
+
+/// What is set for a session, so that the defaults of its role do not matter: Postgres itself ends what takes too long,
+/// and a connection that nobody uses stays.
+#[derive(Clone, Copy)]
+pub(super) struct Session {
+    pub(super) statement: Duration,
+    pub(super) lock: Duration,
+}
+
+impl Session {
+    /// Of the connections that calls go on, and of the probe.
+    pub(super) const CALLS: Self = Self { statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT };
+
+    fn sql(self) -> String {
+        let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
+        format!(
+            "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+             SET idle_in_transaction_session_timeout = {statement}; SET idle_session_timeout = 0"
+        )
+    }
+}
+
+/// The first of these that succeeds. The next one begins when one of those before it failed, or has taken a while.
+async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> Result<Opened, Unreachable> {
+    let mut waiting = tries.into_iter();
+    let mut under_way: FuturesUnordered<_> = waiting.next().into_iter().collect();
+    let mut failed = Unreachable(Vec::new());
+    loop {
+        match timeout(limits::CONNECT_STAGGER, under_way.next()).await {
+            Ok(Some(Ok(opened))) => return Ok(opened),
+            Ok(Some(Err(error))) => failed.0.extend(error.0),
+            Ok(None) => return Err(failed),
+            Err(_) => {}
+        }
+        under_way.extend(waiting.next());
+    }
+}
+
+/// Differs from process to process and from call to call.
+pub(super) fn random() -> u8 {
+    RandomState::new().build_hasher().finish().to_be_bytes()[7]
+}
+
+/// Why no connection was made: for each host or address that was tried, its cause.
+#[derive(Debug)]
+pub(super) struct Unreachable(Vec<(String, Cause)>);
+
+/// Why one was not made, or is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    /// The socket, or Postgres, refused it.
+    #[error("{}", chain(.0))]
+    Refused(tokio_postgres::Error),
+    /// The name was not found.
+    #[error("cannot look it up: {0}")]
+    Unknown(std::io::Error),
+    /// Nothing answered.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    /// What is called writes.
+    #[error("it does not take writes: it is a standby, or transactions are read only by default")]
+    ReadOnly,
+    /// The URL wants one that does not.
+    #[error("it takes writes, and target_session_attrs is read-only")]
+    TakesWrites,
+}
+
+impl Unreachable {
+    fn one(place: &Place, cause: Cause) -> Self {
+        Self(vec![(place.to_string(), cause)])
+    }
+
+    /// A connection that was made and then failed.
+    pub(super) fn broken(cause: Cause) -> Self {
+        Self(vec![(String::new(), cause)])
+    }
+
+    /// Whether Postgres has no connection left for us, by whichever of its bounds.
+    pub(super) fn is_want_of_connections(&self) -> bool {
+        self.codes().any(|code| code == Some(&SqlState::TOO_MANY_CONNECTIONS))
+    }
+
+    /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.codes().any(|code| code.is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW))
+    }
+
+    /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
+    /// left.
+    pub(super) fn is_final(&self) -> bool {
+        let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
+        !self.0.is_empty() && self.codes().all(|code| code.is_some_and(|code| !passing.contains(&code)))
+    }
+
+    fn codes(&self) -> impl Iterator<Item = Option<&SqlState>> {
+        self.0.iter().map(|(_, cause)| match cause {
+            Cause::Refused(error) => error.code(),
+            _ => None,
+        })
+    }
+}
+
+/// The cause, or the cause of each host.
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("it has no address"),
+            [(_, cause)] => cause.fmt(f),
+            several => several.iter().enumerate().try_for_each(|(index, (place, cause))| {
+                write!(f, "{}{place}: {cause}", if index == 0 { "" } else { "; " })
+            }),
+        }
+    }
+}
+
+impl std::error::Error for Unreachable {}
