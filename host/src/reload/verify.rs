@@ -3,8 +3,6 @@
 //!
 //! Called by the parent for the first load and for every reload. The steps that take time run on threads of their own.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use crate::guest::component::compile;
 use crate::guest::{Cache, Compiled, Component, Digest, Engine, Grants};
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
-use crate::{example, limits};
+use crate::{example, file, limits};
 
 /// What components are compiled with.
 #[derive(Clone)]
@@ -102,11 +100,16 @@ impl Workbench {
         }
     }
 
+    /// Compiles bytes that were proved before.
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Compiled, Refusal> {
+        compile(&self.engine, bytes, self.cache.as_ref())
+            .map_err(|refusal| Refusal::new(Stage::Compile, refusal.to_string()).of(Digest::of(bytes)))
+    }
+
     /// Proves the bytes of a component. Takes a core for as long as compiling takes.
     pub(super) fn prove(&self, entry: &Entry, procedures: &[Arc<Procedure>], bytes: &[u8]) -> Result<Proved, Refusal> {
         let begun = Instant::now();
-        let compiled = compile(&self.engine, bytes, self.cache.as_ref())
-            .map_err(|refusal| Refusal::new(Stage::Compile, refusal.to_string()).of(Digest::of(bytes)))?;
+        let compiled = self.compile(bytes)?;
         let (compile, begun) = (begun.elapsed(), Instant::now());
         let component = refit(&compiled, entry, procedures)?;
         let times = Times { compile, cached: compiled.cached, verify: begun.elapsed() };
@@ -140,19 +143,9 @@ pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Compo
 /// Reads the file of a component.
 pub(super) fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
-    let refuse = |text: String| Refusal::new(Stage::Read, format!("{}: {text}", path.display()));
-    // A file that is there and cannot be read now may be read later.
-    let failed = |error: std::io::Error| refuse(error.to_string()).passing();
-    let found = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-    if !found.is_file() {
-        return Err(refuse("not a file".to_owned()));
-    }
-    let most = limits::COMPONENT_BYTES_MAX;
-    let mut bytes = Vec::new();
-    // What it grows by while it is read is not read.
-    File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
-    match bytes.len() as u64 > most {
-        true => Err(refuse(format!("more than {most} bytes"))),
-        false => Ok(bytes),
-    }
+    file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
+        let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
+        // A file that is there and cannot be read now may be read later.
+        if matches!(error, file::Unreadable::Failed(_)) { refusal.passing() } else { refusal }
+    })
 }

@@ -8,8 +8,23 @@ use crate::harness::checkout;
 
 /// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "report"]),
-    ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
+    (
+        "ground",
+        &[
+            "config",
+            "contract",
+            "drain",
+            "failure",
+            "file",
+            "limits",
+            "log",
+            "metrics",
+            "report",
+            "signals",
+            "supervise",
+        ],
+    ),
+    ("leaves", &["admission", "database", "guest", "postgres", "route", "state", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
     ("spine: registry", &["registry"]),
