@@ -20,6 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::example;
+use crate::log;
 use crate::manifest::{self, Entry, Manifest};
 
 /// The target handlers are compiled for.
@@ -214,7 +215,7 @@ fn artifacts(cargo: &mut Command, cancel: &Cancel) -> anyhow::Result<Vec<Artifac
         for message in Message::parse_stream(std::io::BufReader::new(stdout)) {
             match message? {
                 Message::CompilerArtifact(artifact) => artifacts.push(artifact),
-                Message::TextLine(line) => eprintln!("{line}"),
+                Message::TextLine(line) => log::line(&line),
                 _ => {}
             }
         }

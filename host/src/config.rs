@@ -30,6 +30,8 @@ pub struct Settings {
     pub galo: PathBuf,
     /// What compiling one of them may cost.
     pub compile: CompileLimits,
+    /// Where the node keeps what it remembers across restarts.
+    pub state: StateFolder,
     /// Database connections, made at start and kept.
     pub pool_connections: usize,
     /// When one of them is replaced at the latest.
@@ -51,6 +53,7 @@ impl Settings {
             cache: CacheFolder::None,
             galo: PathBuf::from(OWN_PROGRAM),
             compile: CompileLimits::default(),
+            state: StateFolder::Unwanted,
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
             connection_age_max: limits::CONNECTION_AGE_MAX,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
@@ -68,6 +71,19 @@ pub enum CacheFolder {
     /// Nowhere: they are compiled at every start.
     None,
     /// Here, if it can be used; a node without a home folder starts all the same.
+    Preferred(PathBuf),
+    /// Here, as it was asked for; a folder that cannot be used is a mistake.
+    Required(PathBuf),
+}
+
+/// Where a node keeps what it remembers across restarts: one folder for each node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateFolder {
+    /// Nowhere, as it should be: a check, or a node for development.
+    Unwanted,
+    /// Nowhere: this user has no folder for it.
+    Missing,
+    /// Here, if it can be used.
     Preferred(PathBuf),
     /// Here, as it was asked for; a folder that cannot be used is a mistake.
     Required(PathBuf),

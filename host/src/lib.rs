@@ -3,17 +3,22 @@
 //! Start reading at [`request`]: every branch of the data path is there. ARCHITECTURE.md says which module may import
 //! which; `tests/it/tidy.rs` checks it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads; `log` has what does not")]
+
 // Ground: imported by all, imports nothing above.
 pub mod config;
 pub mod contract;
 pub mod drain;
 pub mod failure;
+pub mod file;
 pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod place;
 pub mod repeats;
 pub mod report;
+pub mod signals;
+pub mod supervise;
 
 // Leaves: they do not know each other.
 pub mod admission;
@@ -21,6 +26,7 @@ pub mod database;
 pub mod guest;
 pub mod postgres;
 pub mod route;
+pub mod state;
 pub mod wire;
 
 // The spine.

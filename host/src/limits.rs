@@ -152,6 +152,15 @@ pub const POOL_CONNECTIONS_CEILING: usize = 90;
 pub const POSTGRES_MALLOC: [(&str, usize); 2] =
     [("MALLOC_TOP_PAD_", 1024 * 1024), ("MALLOC_TRIM_THRESHOLD_", 8 * 1024 * 1024)];
 
+/// Bytes of log lines that wait to be written: a reader that stops for a second loses none of 5,000 lines.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Components of a node's state: as many of ours as of the cache, which are ten times the size compiled.
+pub const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of its index: 4,096 handlers with 4 KiB each.
+pub const STATE_INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Handlers that have left the manifest and are remembered, on disk and, compiled, in memory.
+pub const STATE_LEFT_MAX: usize = 64;
+
 // ---- waits -------------------------------------------------------------------------------------------------------
 
 /// From the first byte of a request to the end of its headers; for the first of a connection from its accept: who opens
@@ -222,6 +231,12 @@ pub const ROOM_LOG_PAUSE: Duration = Duration::from_secs(60);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// From SIGTERM to the end: what is in flight is answered. Longer than the longest call.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// The end of the process waits this long for the log's last lines. A reader that has not read by then does not read.
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two tries to write the log to a pipe that is full and does not block.
+pub const LOG_RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Before a task that ended unasked is begun again: what ends it at once must not take a core.
+pub const TASK_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// `Retry-After` of a 503, in seconds: one probe of the pool later the answer may be different.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 /// One question of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
@@ -260,6 +275,17 @@ pub const WATCH_QUIET: Duration = Duration::from_millis(5);
 pub const WATCH_QUIET_MAX: Duration = Duration::from_millis(100);
 /// Between two tries of what may pass by itself, doubled with each up to this.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A manifest that takes something away (a handler, a grant, a limit) counts when it was the same for this long: who
+/// writes it in place is done within it.
+pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
+/// A handler that has left the manifest is kept this long: when it comes back, it goes on where it was.
+pub const HANDLER_KEPT: Duration = Duration::from_secs(600);
+/// The same for what the state remembers of it: who comes back after a night finds it barred still.
+pub const STATE_LEFT_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// To look at the handlers folder, and to read its manifest: milliseconds, unless a network's file system hangs.
+pub const FOLDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Threads that may ask it at once: one that hangs in the kernel cannot be ended, and must not take all there are.
+pub const FOLDER_THREADS_MAX: usize = 4;
 /// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// To open a connection to the catalogue, and for what is asked about one procedure: six round trips each.
@@ -352,6 +378,21 @@ pub struct HandlerLimits {
     pub probation_calls: u64,
     /// Time until then, however many calls there were.
     pub probation: Duration,
+}
+
+impl HandlerLimits {
+    /// Whether what others set is set here too, if perhaps otherwise.
+    pub fn keeps(&self, others: &Self) -> bool {
+        let default = Self::default();
+        let kept = |of: &dyn Fn(&Self) -> u128| of(others) == of(&default) || of(self) != of(&default);
+        kept(&|limits| limits.body_bytes_max as u128)
+            && kept(&|limits| limits.memory_bytes_max as u128)
+            && kept(&|limits| limits.deadline.as_nanos())
+            && kept(&|limits| limits.reply_bytes_max as u128)
+            && kept(&|limits| limits.table_elements_max as u128)
+            && kept(&|limits| u128::from(limits.probation_calls))
+            && kept(&|limits| limits.probation.as_nanos())
+    }
 }
 
 impl Default for HandlerLimits {

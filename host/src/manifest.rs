@@ -12,6 +12,7 @@ use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::file;
 use crate::limits::{self, HandlerLimits};
 use crate::route::Route;
 
@@ -66,11 +67,8 @@ pub struct GrantedProcedure {
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
     let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
-    let bytes = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?.len();
-    if bytes > limits::MANIFEST_BYTES_MAX {
-        return Err(refuse(format!("{bytes} bytes are over the limit of {}", limits::MANIFEST_BYTES_MAX)));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
+    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
     parse(&path, &text)
 }
 
@@ -80,17 +78,20 @@ pub fn read(folder: &Path) -> Result<Manifest, Refused> {
 /// As [`read`].
 pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     let line_of = |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
-    let file: File = toml::from_str(text).map_err(|error| Refused {
+    let tables: File = toml::from_str(text).map_err(|error| Refused {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
     let mut mistakes = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut handlers = Vec::new();
-    if file.handler.len() > limits::HANDLERS_MAX {
+    if tables.handler.is_empty() {
+        mistakes.push(Mistake::new(None, "it has no handler: add one, as a `[[handler]]` table".to_owned()));
+    }
+    if tables.handler.len() > limits::HANDLERS_MAX {
         mistakes.push(Mistake::new(None, format!("more than {} handlers", limits::HANDLERS_MAX)));
     }
-    for table in &file.handler {
+    for table in &tables.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
             entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));

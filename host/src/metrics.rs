@@ -1,6 +1,8 @@
 //! What is counted, in the Prometheus text format. Counters of a handler are looked up once, when it is loaded, not
 //! for every request. `request` counts, `admin` shows.
 
+use std::sync::atomic::Ordering;
+
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -37,6 +39,10 @@ pub struct Metrics {
     pub batches: BatchMetrics,
     /// Of the database connections.
     pub pool: PoolMetrics,
+    /// Log lines that could not be written; `log` counts.
+    pub log_lines_dropped: Counter,
+    /// Tasks that ended unasked and were begun again; `supervise` counts.
+    pub task_restarts: Counter,
 }
 
 /// The connections of the pool; `database` counts when somebody looks.
@@ -141,6 +147,8 @@ impl Metrics {
             made_room: Counter::default(),
             batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
             pool: PoolMetrics::default(),
+            log_lines_dropped: Counter::default(),
+            task_restarts: Counter::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
@@ -161,6 +169,13 @@ impl Metrics {
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
         registry.register("pool_connections", "Connections to the database, by their state", metrics.pool.0.clone());
+        let dropped = "Log lines dropped because stderr was full, closed or too slow";
+        registry.register("log_lines_dropped", dropped, metrics.log_lines_dropped.clone());
+        registry.register(
+            "task_restarts",
+            "Tasks that ended unasked and were begun again",
+            metrics.task_restarts.clone(),
+        );
         metrics
     }
 
@@ -193,6 +208,13 @@ impl Metrics {
         for family in [&self.swaps, &self.rollbacks, &self.refusals] {
             family.remove(&of(name));
         }
+    }
+
+    /// Takes over what is counted where there are no metrics.
+    pub fn counted_elsewhere(&self, log_lines_dropped: u64, task_restarts: u64) {
+        let set = |counter: &Counter, to| counter.inner().store(to, Ordering::Relaxed);
+        set(&self.log_lines_dropped, log_lines_dropped);
+        set(&self.task_restarts, task_restarts);
     }
 
     /// Everything, as Prometheus reads it.

@@ -4,12 +4,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use anyhow::bail;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
-use crate::config::{Address, CacheFolder, Settings};
+use crate::config::{Address, CacheFolder, Settings, StateFolder};
 use crate::database::{Database, Target};
 use crate::drain::{Drain, Outcome};
 use crate::guest::{Cache, Compiler, Engine};
@@ -18,6 +18,9 @@ use crate::metrics::Metrics;
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Workbench};
 use crate::request::{self, Node};
+pub use crate::signals::Signals;
+use crate::state::State;
+use crate::supervise::Supervisor;
 use crate::{limits, manifest};
 
 /// A node that serves.
@@ -30,7 +33,10 @@ pub struct Running {
     pub node: Arc<Node>,
     /// To ask something of what keeps its handlers true to their folder.
     pub orders: Arc<Orders>,
+    /// What watches its tasks.
+    pub supervisor: Supervisor,
     drain: Drain,
+    state: Option<Arc<State>>,
     tasks: Vec<JoinHandle<()>>,
     listener: JoinHandle<()>,
 }
@@ -42,24 +48,24 @@ pub struct Running {
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
     let metrics = Arc::new(Metrics::new());
-    let drain = Drain::default();
+    let (drain, supervisor) = (Drain::default(), Supervisor::default());
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner)?;
     let admin_address = admin_listener.address().clone();
-    let gate = Gate { address: admin_address.clone(), token: settings.admin_token.clone() };
-    let admin = Arc::new(Admin { gate, node: OnceLock::new(), metrics: Arc::clone(&metrics), drain: drain.clone() });
+    let admin = Arc::new(Admin {
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        node: OnceLock::new(),
+        metrics: Arc::clone(&metrics),
+        drain: drain.clone(),
+        supervisor: supervisor.clone(),
+    });
     // Not part of the drain: while a node drains, its probes must still learn so.
-    let admin_task = tokio::spawn(run_admin(admin_listener, Arc::clone(&admin)));
-
-    let loaded = load(settings, target, engine, &metrics).await.inspect_err(|_| admin_task.abort())?;
-    let Loaded { table, database, bench } = loaded;
-    files::provide(settings, table.handlers.len()).inspect_err(|_| admin_task.abort())?;
+    let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
+    let begun = Begun { supervisor: &supervisor, admin: Some(admin_task) };
+    let Loaded { table, database, bench, state } = load(settings, target, engine, &metrics).await?;
+    files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
-    let pool_task = tokio::spawn({
-        let node = Arc::clone(&node);
-        async move { node.database.look_after().await }
-    });
-    let listener = Listener::bind(&settings.listen, Reach::Group).inspect_err(|_| admin_task.abort())?;
+    let listener = Listener::bind(&settings.listen, Reach::Group)?;
     let listen = listener.address().clone();
     let doors = Doors {
         connections_max: settings.connections_max,
@@ -67,16 +73,69 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         made_room: metrics.made_room.clone(),
         drain: drain.clone(),
     };
-    let listener = tokio::spawn(listen::run(listener, doors, {
+    // With it the socket is gone, which only a new process binds again without a race.
+    let listener = supervisor.vital("listener", {
         let node = Arc::clone(&node);
-        move |incoming| request::serve(Arc::clone(&node), incoming)
-    }));
+        listen::run(listener, doors, move |incoming| request::serve(Arc::clone(&node), incoming))
+    });
     // Only now: a probe that says ready is believed at once.
     admin.node.get_or_init(|| Arc::clone(&node));
-    let reloader = Reloader::new(Arc::clone(&node), settings.handlers.clone(), bench);
-    let orders = reloader.orders();
-    let tasks = vec![admin_task, pool_task, tokio::spawn(reloader.run())];
-    Ok(Running { listen, admin: admin_address, node, orders, drain, tasks, listener })
+    let orders = Arc::new(Orders::default());
+    let mut tasks = upkeep(&supervisor, &node, settings, bench, &orders, state.as_ref());
+    tasks.extend(begun.finished());
+    Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
+}
+
+/// The start of a node, until it serves. One that fails, or is given up, takes its admin address along.
+struct Begun<'a> {
+    supervisor: &'a Supervisor,
+    admin: Option<JoinHandle<()>>,
+}
+
+impl Begun<'_> {
+    fn finished(mut self) -> Option<JoinHandle<()>> {
+        self.admin.take()
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(admin) = &self.admin {
+            self.supervisor.expect_ends();
+            admin.abort();
+        }
+    }
+}
+
+/// The tasks that keep a node as it is to be. What they need is in the node, so each may begin again.
+fn upkeep(
+    supervisor: &Supervisor,
+    node: &Arc<Node>,
+    settings: &Settings,
+    bench: Workbench,
+    orders: &Arc<Orders>,
+    state: Option<&Arc<State>>,
+) -> Vec<JoinHandle<()>> {
+    let caretaker = supervisor.renewed("caretaker", {
+        let node = Arc::clone(node);
+        move || {
+            let node = Arc::clone(&node);
+            async move { node.database.look_after().await }
+        }
+    });
+    let reloader = supervisor.renewed("reloader", {
+        let (node, folder, orders) = (Arc::clone(node), settings.handlers.clone(), Arc::clone(orders));
+        let state = state.cloned();
+        move || {
+            let (node, state, orders) = (Arc::clone(&node), state.clone(), Arc::clone(&orders));
+            Reloader::new(node, folder.clone(), bench.clone(), state, orders).run()
+        }
+    });
+    let keeper = state.map(|state| {
+        let (node, state) = (Arc::clone(node), Arc::clone(state));
+        supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
+    });
+    [caretaker, reloader].into_iter().chain(keeper).collect()
 }
 
 /// Everything a node serves with, verified.
@@ -87,6 +146,8 @@ pub struct Loaded {
     pub database: Arc<Database>,
     /// What it loads more with.
     pub bench: Workbench,
+    /// What it remembers across restarts, where that lasts.
+    pub state: Option<Arc<State>>,
 }
 
 /// Loads and verifies everything a node would serve with, and warms its pool.
@@ -102,12 +163,29 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .inspect_err(|error| tracing::warn!("components are compiled at every start: {error:#}"))
             .ok(),
     };
+    let state = state(&settings.state)?.map(Arc::new);
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
     let bench = Workbench::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
-    let table = reload::load(&manifest, &bench, &database, metrics).await?;
-    Ok(Loaded { table, database, bench })
+    let table = reload::load(&manifest, &bench, &database, metrics, state.as_ref()).await?;
+    Ok(Loaded { table, database, bench, state })
+}
+
+/// Opens the node's state. One that does not last is reported.
+fn state(folder: &StateFolder) -> anyhow::Result<Option<State>> {
+    const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
+    match folder {
+        StateFolder::Unwanted => Ok(None),
+        StateFolder::Missing => {
+            tracing::warn!("{FORGOTTEN}: this user has no folder for it; give --state");
+            Ok(None)
+        }
+        StateFolder::Required(folder) => State::open(folder).map(Some),
+        StateFolder::Preferred(folder) => {
+            Ok(State::open(folder).inspect_err(|error| tracing::warn!("{FORGOTTEN}: {error:#}")).ok())
+        }
+    }
 }
 
 async fn run_admin(listener: Listener, admin: Arc<Admin>) {
@@ -127,6 +205,7 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
 impl Running {
     /// Ends the node: no new connection, what is in flight is answered, calls that were sent are awaited.
     pub async fn stop(self) -> Outcome {
+        self.supervisor.expect_ends();
         self.drain.begin();
         // The socket is closed when the listener has ended, and its file is gone.
         let _ = self.listener.await;
@@ -140,15 +219,26 @@ impl Running {
         for task in self.tasks {
             let _ = task.await;
         }
+        if let Some(state) = self.state {
+            let node = Arc::clone(&self.node);
+            let recorded = tokio::task::spawn_blocking(move || {
+                let recorded = reload::record(&node.registry, &state);
+                state.close();
+                recorded
+            });
+            if let Ok(Err(error)) = recorded.await {
+                tracing::error!("the state is not recorded: {error:#}");
+            }
+        }
         outcome
     }
 }
 
-/// Serves until one of the signals, then drains. `ready` is called once, when it serves. Returns whether the drain was
-/// graceful.
+/// Serves until one of the signals, or until a task that it cannot do without has ended; then drains. `ready` is called
+/// once, when it serves. Returns whether the drain was graceful.
 ///
 /// # Errors
-/// As [`start`].
+/// As [`start`]; the task that ended.
 pub async fn serve(
     settings: &Settings,
     target: &Target,
@@ -167,45 +257,28 @@ pub async fn serve(
     let handlers = running.node.registry.table().handlers.len();
     tracing::info!(listen = %running.listen, admin = %running.admin, database = %target, handlers, "ready");
     ready(&running);
-    let name = signals.next().await;
-    tracing::info!(signal = name, "draining");
-    let drain = running.drain.clone();
+    let supervisor = running.supervisor.clone();
     tokio::select! {
+        name = signals.end(|| running.orders.look_again()) => tracing::info!(signal = name, "draining"),
+        death = supervisor.died() => tracing::error!(task = death.task, "draining"),
+    }
+    let drain = running.drain.clone();
+    let outcome = tokio::select! {
         outcome = running.stop() => {
             match outcome {
                 Outcome::Graceful => tracing::info!("drained, everything in flight was answered"),
                 Outcome::Cut { connections } => tracing::error!(connections, "drain cut off by the grace period"),
             }
-            Ok(outcome)
+            outcome
         }
         name = signals.next() => {
             let connections = drain.open();
             tracing::error!(signal = name, connections, "drain cut off by a second signal");
-            Ok(Outcome::Cut { connections })
+            Outcome::Cut { connections }
         }
-    }
-}
-
-/// The signals that end a node.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Takes the signals over from their defaults.
-    ///
-    /// # Errors
-    /// When the handler cannot be installed.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The name of the next one.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+    };
+    match supervisor.death() {
+        Some(death) => bail!("{death}"),
+        None => Ok(outcome),
     }
 }

@@ -15,7 +15,7 @@ use crate::build::{self, Cancel, Checkout, Profile};
 use crate::guest::command::{Command, Exit};
 use crate::guest::{Compiler, Engine, Grants};
 use crate::limits::CompileLimits;
-use crate::{example, manifest};
+use crate::{example, log, manifest};
 
 /// What became of some tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn run_handlers(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> 
     let programs = build::tests(checkout, handler)?;
     let mut total = Tally::default();
     for (name, program) in &programs {
-        println!("\n     Running tests of {name} on wasm32-wasip2");
+        log::print(format_args!("\n     Running tests of {name} on wasm32-wasip2"));
         let tally = run_tests(&Command::load(program, galo)?, &Selection::default())?;
         total.passed += tally.passed;
         total.failed += tally.failed;
@@ -61,20 +61,24 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyh
             continue;
         }
         let examples = example::read(entry)?;
-        println!("\n     Running examples of {}\n\nrunning {} examples", entry.name, examples.len());
+        log::print(format_args!("\n     Running examples of {}\n\nrunning {} examples", entry.name, examples.len()));
         let compiled = compiler.compile_here(&std::fs::read(&path)?)?;
         let component = compiled.fit(Grants { wasi: entry.wasi }, entry.limits)?;
         for example in &examples {
             // What the database says of the procedures is for the node to hold against it.
             let checked = example.check(entry, &component, None);
-            println!("example {} ... {}", example.name(), if checked.is_ok() { "ok" } else { "FAILED" });
+            log::print(format_args!(
+                "example {} ... {}",
+                example.name(),
+                if checked.is_ok() { "ok" } else { "FAILED" }
+            ));
             if let Err(difference) = checked {
-                println!("{difference}");
+                log::print(format_args!("{difference}"));
                 failed += 1;
             }
         }
     }
-    println!("\nexample result: {}. {failed} failed\n", if failed == 0 { "ok" } else { "FAILED" });
+    log::print(format_args!("\nexample result: {}. {failed} failed\n", if failed == 0 { "ok" } else { "FAILED" }));
     Ok(failed)
 }
 
@@ -88,7 +92,7 @@ pub fn run_program(file: &Path, arguments: &[String], galo: &Path) -> anyhow::Re
         let mut listed = vec!["tests"];
         listed.extend(arguments.iter().map(String::as_str));
         let exit = command.run(&listed)?;
-        print!("{}", exit.output);
+        log::print(format_args!("{}", exit.output.trim_end()));
         return Ok(exit.success);
     }
     Ok(run_tests(&command, &Selection::parse(arguments)?)?.failed == 0)
@@ -137,7 +141,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
     }
     let tests = listed.output.lines().filter_map(|line| line.strip_suffix(": test"));
     let tests: Vec<_> = tests.filter(|test| selection.takes(test)).collect();
-    println!("\nrunning {} test{}", tests.len(), if tests.len() == 1 { "" } else { "s" });
+    log::print(format_args!("\nrunning {} test{}", tests.len(), if tests.len() == 1 { "" } else { "s" }));
     let begun = Instant::now();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
@@ -146,7 +150,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
         arguments.extend(selection.ignored);
         let exit = command.run(&arguments)?;
         let word = verdict(&exit);
-        println!("test {test} ... {word}");
+        log::print(format_args!("test {test} ... {word}"));
         match word {
             "ok" => tally.passed += 1,
             "ignored" => tally.ignored += 1,
@@ -155,19 +159,19 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
         if word == "FAILED" {
             failures.push((test, exit));
         } else if selection.show_output {
-            print!("{}", exit.output);
+            log::print(format_args!("{}", exit.output.trim_end()));
         }
     }
     for (test, exit) in &failures {
-        println!("\n---- {test} ----\n{}", exit.output.trim());
-        println!("{}", exit.cause.as_deref().unwrap_or("the test did not say how it ended"));
+        log::print(format_args!("\n---- {test} ----\n{}", exit.output.trim()));
+        log::print(format_args!("{}", exit.cause.as_deref().unwrap_or("the test did not say how it ended")));
     }
     let Tally { passed, failed, ignored } = tally;
     let result = if failed == 0 { "ok" } else { "FAILED" };
     let seconds = begun.elapsed().as_secs_f64();
-    println!(
+    log::print(format_args!(
         "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; finished in {seconds:.2}s\n"
-    );
+    ));
     Ok(tally)
 }
 

@@ -15,9 +15,11 @@ use serde::Serialize;
 
 pub use self::gate::{Denial, Gate};
 use crate::drain::Drain;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::report::{ManifestReport, NodeReport};
 use crate::request::Node;
+use crate::supervise::Supervisor;
 use crate::wire::{Incoming, Outgoing};
 
 /// What the admin address shows.
@@ -30,6 +32,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// A node that drains is not ready.
     pub drain: Drain,
+    /// A node that has lost a task is not live.
+    pub supervisor: Supervisor,
 }
 
 impl Admin {
@@ -51,7 +55,10 @@ impl Admin {
             (_, Some(_)) if method != Method::POST => only("POST"),
             (_, Some(name)) => self.rollback(name),
             ("/live" | "/ready" | "/handlers" | "/metrics", None) if method != Method::GET => only("GET"),
-            ("/live", None) => text(StatusCode::OK, "live\n"),
+            ("/live", None) => match self.supervisor.death() {
+                None => text(StatusCode::OK, "live\n"),
+                Some(death) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{death}\n")),
+            },
             ("/ready", None) => match self.unready() {
                 None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
@@ -59,6 +66,7 @@ impl Admin {
             ("/handlers", None) => self.handlers(),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
+                self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
                 typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.text())
             }
             _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),

@@ -7,7 +7,7 @@ use galo::config::{Address, Settings};
 use galo::database::Target;
 use galo::guest::Engine;
 use galo::metrics::Metrics;
-use galo::serve;
+use galo::{log, serve};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -28,9 +28,10 @@ impl CheckArgs {
         let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
         for handler in &table.handlers {
             let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
-            println!("{:<20} {:<40} {}", handler.entry.name, handler.entry.route.to_string(), procedures.join(", "));
+            let (name, route) = (&handler.entry.name, handler.entry.route.to_string());
+            log::print(format_args!("{name:<20} {route:<40} {}", procedures.join(", ")));
         }
-        println!("{} handlers verified", table.handlers.len());
+        log::print(format_args!("{} handlers verified", table.handlers.len()));
         Ok(())
     }
 }

@@ -7,14 +7,13 @@ mod compile;
 mod new;
 mod node;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Mistakes, OWN_PROGRAM, Secret};
+use galo::config::{Mistakes, OWN_PROGRAM, Secret, Settings, StateFolder};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
@@ -129,6 +128,10 @@ struct ServeArgs {
     /// The folder of galo.toml and the components
     #[arg(long, env = "GALO_HANDLERS", value_name = "DIR", default_value = "handlers")]
     handlers: PathBuf,
+    /// A folder of this node alone, for what it remembers across restarts: proved components, and which were taken
+    /// back [default: galo/nodes/ID in the user's state folder]
+    #[arg(long, env = "GALO_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -170,8 +173,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let node = arguments.node.parse(arguments.handlers, &mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
+            let state = match arguments.state {
+                Some(folder) => StateFolder::Required(folder),
+                None => node::state_folder(&settings.handlers, &settings.listen),
+            };
+            let settings = Settings { state, ..settings };
             run_on(workers, async {
-                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::new()?, |_| {}).await
+                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
         }
         Command::Check(arguments) => {
@@ -195,7 +203,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             begin(mistakes)?;
             let checkout = Checkout::find(Path::new("."))?;
             build::handlers(&checkout, Profile::Release, &Cancel::default())?.put(&out)?;
-            println!("{}", out.display());
+            log::print(format_args!("{}", out.display()));
             Ok(ExitCode::SUCCESS)
         }
         Command::New(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
@@ -231,8 +239,7 @@ fn tell(access: Option<Access>, ask: impl AsyncFnOnce(Access) -> anyhow::Result<
     let access = access.context("settings without a mistake are complete")?;
     run_on(Some(1), async {
         let text = ask(access).await?;
-        // Not `print!`, which panics when the reader of a pipe has gone.
-        std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+        log::print(format_args!("{}", text.trim_end()));
         Ok(Outcome::Graceful)
     })
 }

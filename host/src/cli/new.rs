@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use galo::build::Checkout;
+use galo::log;
 use galo::scaffold::{self, Options};
 
 #[derive(Args)]
@@ -26,12 +27,14 @@ impl NewArgs {
         let Self { name, route, procedure } = self;
         let checkout = Checkout::find(Path::new("."))?;
         scaffold::new(&checkout, &Options { name: name.clone(), route: route.clone(), procedure: procedure.clone() })?;
-        println!("\n  handlers/{name}/    the handler, its tests and its examples");
-        println!("  handlers/galo.toml    its place in the manifest: {route}\n\n  Next");
+        log::print(format_args!("\n  handlers/{name}/    the handler, its tests and its examples"));
+        log::print(format_args!("  handlers/galo.toml    its place in the manifest: {route}\n\n  Next"));
         if let Some(procedure) = procedure {
-            println!("    write `{procedure}` into sql/2_procedures.sql, and its grant into sql/3_grants.sql");
+            log::print(format_args!(
+                "    write `{procedure}` into sql/2_procedures.sql, and its grant into sql/3_grants.sql"
+            ));
         }
-        println!("    galo test {name}\n    galo dev\n");
+        log::print(format_args!("    galo test {name}\n    galo dev\n"));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,10 @@
 //! The options of a node: what `serve` and `dev` share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{CacheFolder, Mistakes, Settings};
+use galo::config::{Address, CacheFolder, Mistakes, Settings, StateFolder};
+use galo::guest::Digest;
 use galo::limits;
 
 use super::access::AccessArgs;
@@ -33,6 +34,15 @@ pub(super) struct NodeArgs {
     /// Worker threads [default: one per available core, CPU quotas counted]
     #[arg(long, env = "GALO_WORKERS", value_name = "N")]
     workers: Option<String>,
+}
+
+/// The folder of a node's state when none is given: one for each pair of a handlers folder and an address, so that two
+/// nodes of one folder have two. Only one node can listen on an address.
+pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
+    let Some(folder) = dirs::state_dir().or_else(dirs::data_local_dir) else { return StateFolder::Missing };
+    let handlers = std::path::absolute(handlers).unwrap_or_else(|_| handlers.to_owned());
+    let digest = Digest::of(format!("{}\n{listen}", handlers.display()).as_bytes()).to_string();
+    StateFolder::Preferred(folder.join("galo").join("nodes").join(&digest[..16]))
 }
 
 impl NodeArgs {

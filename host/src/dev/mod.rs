@@ -17,6 +17,7 @@ use crate::config::{Secret, Settings};
 use crate::database::{self, Target};
 use crate::drain::Outcome;
 use crate::guest::Engine;
+use crate::log;
 use crate::postgres::{Cluster, Data, SUPERUSER};
 use crate::serve::{self, Signals};
 
@@ -71,7 +72,7 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
         banner(running);
         let orders = std::sync::Arc::clone(&running.orders);
-        following = Some(tokio::spawn(follower.run(target, orders)));
+        following = Some(running.supervisor.vital("follower", follower.run(target, orders)));
     })
     .await;
     if let Some(following) = following {
@@ -130,15 +131,17 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
 
 /// What a person wants to know: where it is, what it answers, and a line to try.
 fn banner(running: &serve::Running) {
-    println!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin);
+    log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
     for handler in &table.handlers {
-        println!("    {:<20} {}", handler.entry.name, handler.entry.route);
+        log::print(format_args!("    {:<20} {}", handler.entry.name, handler.entry.route));
     }
     // A GET needs no body: the line works as it stands.
     let get = table.handlers.iter().find_map(|handler| handler.entry.route.example(&Method::GET));
     if let Some(path) = get {
-        println!("\n  Try\n    curl -i http://{}{path}\n", running.listen);
+        log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }
-    println!("  What you save in handlers/, wit/ and sql/ goes live. Ctrl-C ends everything; the data stays.\n");
+    log::print(format_args!(
+        "  What you save in handlers/, wit/ and sql/ goes live. Ctrl-C ends everything; the data stays.\n"
+    ));
 }

@@ -13,6 +13,7 @@ use similar::TextDiff;
 
 use crate::contract::{Plan, Rows};
 use crate::database::Procedure;
+use crate::file;
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
@@ -68,10 +69,7 @@ pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
 impl Example {
     fn read(path: PathBuf) -> anyhow::Result<Self> {
         let shown = path.display();
-        let bytes = std::fs::metadata(&path).with_context(|| shown.to_string())?.len();
-        let most = limits::EXAMPLE_BYTES_MAX;
-        ensure!(bytes <= most, "{shown}: {bytes} bytes are over the limit of {most}");
-        let text = std::fs::read(&path).with_context(|| shown.to_string())?;
+        let text = file::read(&path, limits::EXAMPLE_BYTES_MAX).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
         Self::parse(path, &text)
     }
 

@@ -151,6 +151,14 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |at: usize| text.get(2 * at..2 * at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok());
+        let mut bytes = [0; 32];
+        bytes.iter_mut().enumerate().try_for_each(|(at, byte)| digit(at).map(|digit| *byte = digit))?;
+        (text.len() == 64).then_some(Self(bytes))
+    }
 }
 
 impl fmt::Display for Digest {

@@ -11,7 +11,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Strategy,
 };
 
-use crate::limits;
+use crate::{limits, supervise};
 
 /// The engine and its clock. Cheap to clone; the clock stops when the last clone is gone.
 #[derive(Clone)]
@@ -52,16 +52,17 @@ impl Engine {
     fn with(config: &Config) -> anyhow::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let weak = engine.weak();
-        std::thread::Builder::new().name("epoch".to_owned()).stack_size(limits::SMALL_STACK_BYTES).spawn(
-            move || {
-                // Ends with the engine: the weak reference does not keep it.
+        let thread = std::thread::Builder::new().name("epoch".to_owned()).stack_size(limits::SMALL_STACK_BYTES);
+        thread.spawn(move || {
+            // Ends with the engine: the weak reference does not keep it.
+            supervise::unending("epoch", || {
                 while let Some(engine) = weak.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
                     std::thread::sleep(limits::EPOCH_TICK);
                 }
-            },
-        )?;
+            });
+        })?;
         Ok(Self(engine))
     }
 

@@ -2,11 +2,12 @@
 //! other. A request takes the lineage once; `reload` and a rollback store another one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::Refusal;
 use crate::database::Procedure;
@@ -29,6 +30,8 @@ pub struct Handler {
     changing: Mutex<()>,
     /// Another handler serves in its place.
     retired: AtomicBool,
+    /// Told when what serves is another; set once it is in a registry.
+    pub(super) news: OnceLock<Arc<Notify>>,
 }
 
 /// The generation of a handler that serves, and where it came from.
@@ -87,6 +90,7 @@ impl Handler {
             refusal: ArcSwapOption::empty(),
             changing: Mutex::new(()),
             retired: AtomicBool::new(false),
+            news: OnceLock::new(),
         }
     }
 
@@ -119,6 +123,7 @@ impl Handler {
         let (current, since) = (Arc::clone(&next), Timestamp::now());
         self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
         self.refusal.store(None);
+        self.report();
         next
     }
 
@@ -133,7 +138,14 @@ impl Handler {
         let rolled_back = Some(RolledBack { number, digest, cause, at });
         let serving = Arc::clone(&current);
         self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
+        self.report();
         Some(serving)
+    }
+
+    fn report(&self) {
+        if let Some(news) = self.news.get() {
+            news.notify_one();
+        }
     }
 
     /// Lets another handler take its place, if what serves is still this. From here on it does not change.
@@ -172,8 +184,19 @@ impl Lineage {
         Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
     }
 
+    /// Of a handler that served before this node began: its component, and what is kept to fall back on, with the
+    /// numbers they had.
+    pub fn resumed(
+        current: (u64, Component),
+        previous: Option<(u64, Component)>,
+        rolled_back: Option<RolledBack>,
+    ) -> Self {
+        let generation = |(number, component)| Arc::new(Generation::new(number, component));
+        Self { current: generation(current), previous: previous.map(generation), rolled_back, since: Timestamp::now() }
+    }
+
     /// The highest number that was given.
-    fn last_number(&self) -> u64 {
+    pub fn last_number(&self) -> u64 {
         let back = self.rolled_back.as_ref().map_or(0, |back| back.number);
         back.max(self.current.number)
     }

@@ -5,10 +5,13 @@
 
 mod handler;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::guest::Digest;
@@ -19,6 +22,9 @@ use crate::route::Routes;
 pub struct Registry {
     table: ArcSwap<Table>,
     refusal: ArcSwapOption<Refusal>,
+    /// Handlers that have left the manifest: one that comes back goes on where it was.
+    gone: Mutex<Vec<(Instant, Arc<Handler>)>>,
+    news: Arc<Notify>,
 }
 
 /// What one manifest gave. It does not change: another manifest is another table.
@@ -66,7 +72,14 @@ pub enum Stage {
 impl Registry {
     /// A registry with its first table.
     pub fn new(table: Table) -> Self {
-        Self { table: ArcSwap::from_pointee(table), refusal: ArcSwapOption::empty() }
+        let registry = Self {
+            table: ArcSwap::from_pointee(Table::empty()),
+            refusal: ArcSwapOption::empty(),
+            gone: Mutex::default(),
+            news: Arc::default(),
+        };
+        registry.replace(table);
+        registry
     }
 
     /// The table that serves.
@@ -76,7 +89,32 @@ impl Registry {
 
     /// Puts another table in its place, in one step.
     pub fn replace(&self, table: Table) {
-        self.table.store(Arc::new(table));
+        for handler in &table.handlers {
+            handler.news.get_or_init(|| Arc::clone(&self.news));
+        }
+        let table = Arc::new(table);
+        let old = self.table.swap(Arc::clone(&table));
+        let names: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = old.handlers.iter().map(|handler| (Instant::now(), Arc::clone(handler)));
+        gone.extend(left);
+        gone.retain(|(_, handler)| !names.contains(handler.entry.name.as_str()));
+        let over = gone.len().saturating_sub(limits::STATE_LEFT_MAX);
+        gone.drain(..over);
+        drop(gone);
+        self.news.notify_one();
+    }
+
+    /// A handler that has left the manifest a while ago, no longer than it is kept.
+    pub fn gone(&self, name: &str) -> Option<Arc<Handler>> {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.retain(|(since, _)| since.elapsed() < limits::HANDLER_KEPT);
+        gone.iter().find(|(_, handler)| handler.entry.name == name).map(|(_, handler)| Arc::clone(handler))
+    }
+
+    /// Resolves when what serves may be another than it was. What happens while nobody waits is remembered, once.
+    pub async fn changed(&self) {
+        self.news.notified().await;
     }
 
     /// Notes that a manifest was not taken, or that there is nothing wrong any more.

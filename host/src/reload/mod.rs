@@ -5,9 +5,13 @@
 //! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
 //! the node lives.
 
+mod change;
 mod compiling;
 mod component;
 mod order;
+mod orders;
+mod record;
+mod removal;
 mod retry;
 mod stamp;
 mod table;
@@ -17,11 +21,13 @@ mod workbench;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
+use self::orders::Asked;
+use self::removal::Removal;
 use self::retry::Retry;
 use self::stamp::Stamp;
 use self::workbench::Without;
@@ -29,7 +35,10 @@ use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::registry::{Refusal, Stage};
 use crate::request::Node;
+use crate::state::State;
 
+pub use self::orders::Orders;
+pub use self::record::{keep, record};
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
@@ -48,6 +57,8 @@ pub struct Reloader {
     /// The procedures must be looked up again; stays until that was done.
     database: bool,
     handlers: HashMap<String, Seen>,
+    removal: Removal,
+    state: Option<Arc<State>>,
 }
 
 /// What something looked like when it was last tried, and when it is tried again though it looks the same.
@@ -59,39 +70,6 @@ struct Seen {
     built: Option<Duration>,
 }
 
-/// What others ask of a reloader.
-#[derive(Default)]
-pub struct Orders {
-    /// The procedures may have changed.
-    database: Mutex<bool>,
-    /// What the build took whose result is in the folder.
-    built: Mutex<Option<Duration>>,
-    /// Held by a look, and by who puts files there that belong together.
-    folder: tokio::sync::Mutex<()>,
-    news: Arc<Notify>,
-}
-
-impl Orders {
-    /// Looks every procedure up again, and prepares their statements anew.
-    pub fn procedures_changed(&self) {
-        *self.database.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.news.notify_one();
-    }
-
-    /// Puts what a build made into the folder, which is looked at when all of it is there. The build took this long.
-    /// Waits for a look under way; not for threads that serve.
-    ///
-    /// # Errors
-    /// Those of `put`.
-    pub fn publish(&self, took: Duration, put: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let _no_look = self.folder.blocking_lock();
-        *self.built.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
-        let done = put();
-        self.news.notify_one();
-        done
-    }
-}
-
 /// What one look at the files gave.
 struct Look {
     manifest: Stamp,
@@ -100,10 +78,15 @@ struct Look {
 
 impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
-    pub fn new(node: Arc<Node>, folder: PathBuf, bench: Workbench) -> Self {
-        let watch = Watch::new(vec![folder.clone()]);
-        bench.tell(watch.news());
-        let orders = Arc::new(Orders { news: watch.news(), ..Orders::default() });
+    pub fn new(
+        node: Arc<Node>,
+        folder: PathBuf,
+        bench: Workbench,
+        state: Option<Arc<State>>,
+        orders: Arc<Orders>,
+    ) -> Self {
+        let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
+        bench.tell(Arc::clone(&orders.news));
         Self {
             node,
             folder,
@@ -115,12 +98,9 @@ impl Reloader {
             refused: Vec::new(),
             database: false,
             handlers: HashMap::new(),
+            removal: Removal::default(),
+            state,
         }
-    }
-
-    /// To ask something of it while it runs.
-    pub fn orders(&self) -> Arc<Orders> {
-        Arc::clone(&self.orders)
     }
 
     /// Looks whenever something may have changed. Runs until it is dropped.
@@ -128,7 +108,8 @@ impl Reloader {
         loop {
             self.look().await;
             // Not every change is told, and a procedure that was missing comes without a word.
-            if tokio::time::timeout(limits::WATCH_INTERVAL, self.watch.changed()).await.is_err() {
+            let pause = self.removal.left().unwrap_or(limits::WATCH_INTERVAL);
+            if tokio::time::timeout(pause, self.watch.changed()).await.is_err() {
                 self.watch.renew();
             }
         }
@@ -138,14 +119,16 @@ impl Reloader {
     async fn look(&mut self) {
         let orders = Arc::clone(&self.orders);
         let _whole = orders.folder.lock().await;
-        let mut ordered = std::mem::take(&mut *orders.database.lock().unwrap_or_else(PoisonError::into_inner));
-        ordered |= self.node.database.has_changed();
+        let Asked { database, again, built } = orders.take();
+        if again {
+            self.forget();
+        }
+        let ordered = database | self.node.database.has_changed();
         self.database |= ordered;
-        let built = orders.built.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Before anything is read: what is written meanwhile makes another stamp.
         let path = self.folder.join(manifest::FILE_NAME);
         let Some(Look { manifest, .. }) = stamps(path.clone(), self.refused.clone()).await else { return };
-        if ordered || self.manifest.stamp != manifest || self.manifest.retry.is_due() {
+        if ordered || self.manifest.stamp != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
             self.manifest.stamp = manifest.first();
             self.follow_manifest(path.clone()).await;
         }
@@ -177,21 +160,30 @@ impl Reloader {
         }
     }
 
+    /// As if nothing had been seen yet.
+    fn forget(&mut self) {
+        self.manifest = Seen::default();
+        self.handlers.clear();
+        self.watch.reopen();
+    }
+
     /// The manifest, all or nothing.
     async fn follow_manifest(&mut self, path: PathBuf) {
         let folder = self.folder.clone();
-        let read = tokio::task::spawn_blocking(move || manifest::read(&folder)).await;
-        let manifest = match read {
+        let manifest = match aside(move || manifest::read(&folder)).await {
             Ok(Ok(manifest)) => manifest,
             Ok(Err(refused)) => return self.refuse(Refusal::new(Stage::Manifest, refused.to_string()), Vec::new()),
-            Err(panic) => return self.refuse(Refusal::new(Stage::Manifest, panic.to_string()), Vec::new()),
+            Err(cause) => return self.refuse(Refusal::new(Stage::Manifest, cause).passing(), Vec::new()),
         };
+        if !self.removal.may(&self.node.registry.table(), &manifest, &self.manifest.stamp) {
+            return;
+        }
         // Of its handlers too, before they are read: of a manifest that is refused one of them may be what changes.
         if let Some(Look { handlers, .. }) = stamps(path, manifest.handlers.clone()).await {
             self.manifest.stamp = self.manifest.stamp.first().with(&handlers);
         }
         let entries = manifest.handlers.clone();
-        match table::replace(&self.node, &self.bench, &manifest, self.database).await {
+        match table::replace(&self.node, &self.bench, &manifest, self.database, self.state.as_ref()).await {
             Ok(changes) => {
                 if self.node.registry.refusal().is_some() {
                     tracing::info!("the manifest is taken again");
@@ -206,7 +198,7 @@ impl Reloader {
                 // A handler that changed with the manifest is looked at again under its new terms.
                 let table = self.node.registry.table();
                 let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
-                let changed: HashSet<_> = changes.iter().map(table::Change::name).collect();
+                let changed: HashSet<_> = changes.iter().map(change::Change::name).collect();
                 self.handlers.retain(|name, _| there.contains(name.as_str()) && !changed.contains(name.as_str()));
             }
             // The old table serves, and its handlers are followed meanwhile.
@@ -220,6 +212,7 @@ impl Reloader {
 
     fn refuse(&mut self, refusal: Refusal, entries: Vec<Entry>) {
         let registry = &self.node.registry;
+        self.removal = Removal::default();
         self.manifest.retry.after(&refusal);
         self.refused = entries;
         if refusal.is_news_after(registry.refusal().as_deref()) {
@@ -231,11 +224,29 @@ impl Reloader {
 
 /// What the manifest and the files of some handlers look like: of the manifest's stamp they are a part.
 async fn stamps(manifest: PathBuf, entries: Vec<Entry>) -> Option<Look> {
-    let look = tokio::task::spawn_blocking(move || {
+    let look = aside(move || {
         let handlers: Vec<_> = entries.iter().map(Stamp::of_handler).collect();
         Look { manifest: Stamp::of(&manifest).with(&handlers), handlers }
     });
-    look.await.inspect_err(|panic| tracing::error!(%panic, "the folder could not be looked at")).ok()
+    look.await.inspect_err(|cause| tracing::error!(cause, "the folder cannot be looked at")).ok()
+}
+
+/// Asks the file system off the threads that serve, and waits a while for it.
+async fn aside<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    // A thread that hangs in the kernel cannot be ended: no more than these may.
+    static THREADS: Semaphore = Semaphore::const_new(limits::FOLDER_THREADS_MAX);
+    let asked = async {
+        let permit = THREADS.acquire().await.map_err(|closed| closed.to_string())?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            ask()
+        });
+        answer.await.map_err(|panic| panic.to_string())
+    };
+    match tokio::time::timeout(limits::FOLDER_TIMEOUT, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("the file system does not answer within {} s", limits::FOLDER_TIMEOUT.as_secs())),
+    }
 }
 
 /// Whether an entry says the same, wherever it stands in its file.

@@ -1,75 +1,173 @@
-//! One handler of a new table: loaded, or proved again under its new terms. `table` has its component compiled first,
-//! and then this carried out on the workbench.
+//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new terms. `table` has
+//! its component compiled first, and then this carried out on the workbench.
 
 use std::sync::Arc;
 
 use super::verify::{prove, refit, refit_previous};
 use super::workbench::{Form, Haste, Without, Workbench};
 use crate::database::Procedure;
-use crate::guest::Digest;
+use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
-use crate::registry::{Handler, Lineage, Refusal};
+use crate::registry::{Handler, Lineage, Refusal, RolledBack};
+use crate::state::{Barred, Record, State};
 
 /// A handler to be made.
 pub(super) struct Order {
     pub(super) index: usize,
     pub(super) entry: Entry,
     pub(super) procedures: Vec<Arc<Procedure>>,
-    pub(super) before: Option<(Arc<Handler>, Arc<Lineage>)>,
+    pub(super) before: Before,
 }
 
-/// The component that the file of an order holds: a newcomer, or one that was known.
-pub(super) type Candidate = Result<Option<Form>, Refusal>;
+/// What is known of a handler that is to be made.
+pub(super) enum Before {
+    Nothing,
+    /// It serves, or did until a short while ago.
+    Lineage(Arc<Handler>, Arc<Lineage>),
+    /// An earlier run of the node recorded it.
+    State(Arc<State>, Record),
+}
+
+/// What an order can be made of.
+pub(super) struct Candidate {
+    /// The component that its file holds: a newcomer, or nothing where it was known.
+    newcomer: Result<Option<Form>, Refusal>,
+    /// The last proved component of the state, with its number.
+    kept: Option<(u64, Component)>,
+}
+
+/// What became of an order: what is to serve, and why that is not what the folder holds.
+pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
 
 impl Order {
-    /// What the file holds, compiled; nothing while that is under way.
+    /// What there is to make it of, compiled; nothing while that is under way.
     pub(super) async fn candidate(&self, bench: &Workbench, haste: Haste) -> Option<Candidate> {
-        let known = |digest: Digest| {
-            self.before.as_ref().is_some_and(|(_, lineage)| {
-                let back = lineage.rolled_back.as_ref().map(|back| back.digest);
-                digest == lineage.current.component.compiled.digest || back == Some(digest)
-            })
+        let kept = match &self.before {
+            Before::State(state, past) => self.kept(bench, haste, state, past).await,
+            Before::Nothing | Before::Lineage(..) => None,
         };
         let source = match bench.read(haste, &self.entry).await {
-            Ok(source) if known(source.digest) => return Some(Ok(None)),
+            Ok(source) if self.is_known(source.digest, kept.is_some()) => {
+                return Some(Candidate { newcomer: Ok(None), kept });
+            }
             Ok(source) => source,
-            Err(refusal) => return Some(Err(refusal)),
+            Err(refusal) => return Some(Candidate { newcomer: Err(refusal), kept }),
         };
         match bench.compile(haste, &self.entry, source).await {
-            Ok(form) => Some(Ok(Some(form))),
-            Err(Without::Refused(refusal)) => Some(Err(refusal)),
+            Ok(form) => Some(Candidate { newcomer: Ok(Some(form)), kept }),
+            Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept }),
             Err(Without::Compiling) => None,
         }
     }
 
-    /// Makes what serves. Takes a core while it verifies.
-    pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Result<Lineage, Refusal>) {
-        let proved = candidate.and_then(|form| {
-            form.map(|form| prove(form, &self.entry, &self.procedures).map(|proved| proved.component)).transpose()
-        });
-        let lineage = match (&self.before, proved) {
-            (None, Ok(Some(component))) => Ok(Lineage::first(component)),
-            (None, Err(refusal)) => Err(refusal),
-            (Some((before, lineage)), Ok(Some(component))) => {
-                let previous = before.proved(lineage);
-                let refitted = refit_previous(&previous.component.compiled, &self.entry);
-                Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))))
+    /// Whether a component serves already, or was taken back.
+    fn is_known(&self, digest: Digest, has_kept: bool) -> bool {
+        match &self.before {
+            Before::Nothing => false,
+            Before::Lineage(_, lineage) => {
+                let back = lineage.rolled_back.as_ref().map(|back| back.digest);
+                digest == lineage.current.component.compiled.digest || back == Some(digest)
             }
-            // It was pointed to, so it is meant.
-            (Some((before, _)), Err(refusal)) if before.entry.component != self.entry.component => Err(refusal),
-            // The file may have held the component that the terms were changed for; else what serves must be good under
-            // them.
-            (Some((_, lineage)), _) => self.again(lineage),
-            (None, Ok(None)) => unreachable!("nothing is known of a handler that was not there"),
-        };
-        (self, lineage)
+            Before::State(_, past) => {
+                let barred = past.barred.as_ref().is_some_and(|barred| barred.sha256 == digest.to_string());
+                if barred && !has_kept {
+                    let name = &self.entry.name;
+                    tracing::error!(
+                        "{name}: what was taken back serves: the component that was proved before it is lost"
+                    );
+                }
+                barred && has_kept
+            }
+        }
     }
 
-    /// What serves, under its new terms.
-    fn again(&self, lineage: &Lineage) -> Result<Lineage, Refusal> {
+    /// The last proved component, under what the manifest says now; without the examples, which it did not write.
+    async fn kept(
+        &self,
+        bench: &Workbench,
+        haste: Haste,
+        state: &Arc<State>,
+        past: &Record,
+    ) -> Option<(u64, Component)> {
+        let mark = past.proved.clone()?;
+        let (state, sha256) = (Arc::clone(state), mark.sha256);
+        let bytes = bench
+            .run(haste, move || state.component(&sha256, |bytes| Digest::of(bytes).to_string()))
+            .await
+            .ok()
+            .flatten()?;
+        let compiled = bench.compile_again(haste, bytes).await.ok()?;
+        let entry = self.entry.clone();
+        let component = bench.run(haste, move || refit_previous(&compiled, &entry)).await.ok().flatten()?;
+        Some((mark.generation, component))
+    }
+
+    /// Makes what serves. Takes a core while it verifies.
+    pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
+        let Candidate { newcomer, kept } = candidate;
+        let proved = newcomer.and_then(|form| {
+            form.map(|form| prove(form, &self.entry, &self.procedures).map(|proved| proved.component)).transpose()
+        });
+        let made = match (&self.before, proved) {
+            (Before::State(_, past), proved) => resumed(past, proved, kept),
+            (Before::Lineage(before, lineage), proved) => {
+                self.again(before, lineage, proved).map(|lineage| (lineage, None))
+            }
+            (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component), None)),
+            (Before::Nothing, Err(refusal)) => Err(refusal),
+            (Before::Nothing, Ok(None)) => unreachable!("nothing is known of a handler that was not there"),
+        };
+        (self, made)
+    }
+
+    /// A handler whose terms changed, or that came back.
+    fn again(
+        &self,
+        before: &Handler,
+        lineage: &Lineage,
+        proved: Result<Option<Component>, Refusal>,
+    ) -> Result<Lineage, Refusal> {
+        match proved {
+            Ok(Some(component)) => {
+                let previous = before.proved(lineage);
+                let refitted = refit_previous(&previous.component.compiled, &self.entry);
+                return Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))));
+            }
+            // It was pointed to, so it is meant.
+            Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
+            // The file may have held the component that the terms were changed for; else what serves must be good under
+            // them.
+            _ => {}
+        }
         let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures)?;
         let previous = lineage.previous.as_ref();
         let previous = previous.and_then(|previous| refit_previous(&previous.component.compiled, &self.entry));
         Ok(lineage.refitted(current, previous))
     }
+}
+
+/// A handler that an earlier run served. What was taken back then does not serve now, and what is broken does not keep
+/// the node from starting, as long as the last proved component is there.
+fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<(u64, Component)>) -> Made {
+    let barred = past.barred.as_ref().and_then(rolled_back);
+    match (proved, kept) {
+        (Ok(Some(component)), kept) => {
+            let digest = component.compiled.digest;
+            let number = past.number_of(&digest.to_string());
+            let previous = kept.filter(|(_, kept)| kept.compiled.digest != digest);
+            // It is followed by another, unless what serves is what served already.
+            let barred = barred.filter(|barred| previous.is_none() && barred.digest != digest);
+            Ok((Lineage::resumed((number, component), previous, barred), None))
+        }
+        (Ok(None), Some(kept)) => Ok((Lineage::resumed(kept, None, barred), None)),
+        (Err(refusal), Some(kept)) => Ok((Lineage::resumed(kept, None, barred), Some(refusal))),
+        (Ok(None), None) => unreachable!("only what was kept makes a component known"),
+        (Err(refusal), None) => Err(refusal),
+    }
+}
+
+fn rolled_back(barred: &Barred) -> Option<RolledBack> {
+    let Barred { sha256, generation, cause, at } = barred;
+    let (digest, at) = (Digest::parse(sha256)?, at.parse().ok()?);
+    Some(RolledBack { number: *generation, digest, cause: cause.clone(), at })
 }

@@ -2,25 +2,27 @@
 //! terms, what is the same is the same handler. All or nothing: one mistake, and there is no table.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::order::{Candidate, Order};
+use super::change::{Change, added, changes};
+use super::order::{Before, Candidate, Made, Order};
 use super::same_terms;
 use super::workbench::{Haste, Without, Workbench};
 use crate::database::{Database, Procedure, Unusable};
 use crate::limits;
 use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
-use crate::registry::{Handler, Lineage, Refusal, Stage, Table};
+use crate::registry::{Handler, Lineage, Refusal, Registry, Stage, Table};
 use crate::request::Node;
 use crate::route::Routes;
+use crate::state::State;
 
-/// Loads everything a manifest names, and prepares its procedures on every connection of the database.
+/// Loads everything a manifest names, and prepares its procedures on every connection of the database. `state` says
+/// what an earlier run of the node served.
 ///
 /// # Errors
 /// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
@@ -29,23 +31,16 @@ pub async fn load(
     bench: &Workbench,
     database: &Database,
     metrics: &Metrics,
+    state: Option<&Arc<State>>,
 ) -> anyhow::Result<Table> {
     let limit = limits::VERIFY_START_TIMEOUT;
-    let nothing = Table::empty();
-    let built = build(manifest, bench, Haste::Start, &nothing, database, metrics);
+    let known = Known { table: &Table::empty(), registry: None, state };
+    let built = build(manifest, bench, Haste::Start, &known, database, metrics);
     let built = tokio::time::timeout(limit, built).await;
     let built = built.with_context(|| format!("the handlers are not verified within {} s", limit.as_secs()))??;
     let table = built.context("what is compiled at a start is waited for")?.table;
     database.start(procedures(&table)).await?;
     Ok(table)
-}
-
-/// What became of a handler with another manifest.
-pub(super) enum Change {
-    Added(String, String),
-    /// With the number of its generation when that is a new one.
-    Changed(String, Option<u64>),
-    Removed(String),
 }
 
 /// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements
@@ -55,11 +50,13 @@ pub(super) async fn replace(
     bench: &Workbench,
     manifest: &Manifest,
     anew: bool,
+    state: Option<&Arc<State>>,
 ) -> Result<Vec<Change>, Without> {
     let old = node.registry.table();
     // What an earlier manifest named may still be compiled.
     bench.retain(|name| manifest.handlers.iter().any(|entry| entry.name == name));
-    let built = build(manifest, bench, Haste::Aside, &old, &node.database, &node.metrics).await.map_err(refusal)?;
+    let known = Known { table: &old, registry: Some(&node.registry), state };
+    let built = build(manifest, bench, Haste::Aside, &known, &node.database, &node.metrics).await.map_err(refusal)?;
     let Some(Built { table, made_of }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
     let known = procedures(&old);
@@ -74,6 +71,7 @@ pub(super) async fn replace(
     // What was taken back while this was verified must not come again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
+        added(&changes).for_each(|name| node.metrics.forget(name));
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
     node.registry.replace(table);
@@ -100,11 +98,33 @@ fn refusal(refused: Refused) -> Refusal {
     }
 }
 
+/// What a new table is made with.
+struct Known<'a> {
+    /// The one that serves.
+    table: &'a Table,
+    /// Where the handlers are that have left it, once there is one.
+    registry: Option<&'a Registry>,
+    /// What an earlier run of the node recorded.
+    state: Option<&'a Arc<State>>,
+}
+
+impl Known<'_> {
+    fn before(&self, name: &str) -> Before {
+        let gone = || self.registry.and_then(|registry| registry.gone(name));
+        if let Some(handler) = self.table.handler(name).cloned().or_else(gone) {
+            let lineage = handler.lineage();
+            return Before::Lineage(handler, lineage);
+        }
+        let past = self.state.and_then(|state| Some((Arc::clone(state), state.past(name)?)));
+        past.map_or(Before::Nothing, |(state, past)| Before::State(state, past))
+    }
+}
+
 async fn build(
     manifest: &Manifest,
     bench: &Workbench,
     haste: Haste,
-    old: &Table,
+    known: &Known<'_>,
     database: &Database,
     metrics: &Metrics,
 ) -> Result<Option<Built>, Refused> {
@@ -115,55 +135,65 @@ async fn build(
     for (index, entry) in manifest.handlers.iter().enumerate() {
         let procedures: Vec<_> =
             entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
-        let before = old.handler(&entry.name).map(Arc::clone);
-        match before {
+        match known.table.handler(&entry.name) {
             Some(handler) if same_terms(&handler.entry, entry) && handler.procedures == procedures => {
-                kept.insert(index, handler);
+                kept.insert(index, Arc::clone(handler));
             }
             // What cannot have its procedures is not tried without them.
             _ if procedures.len() < entry.procedures.len() => {}
-            before => {
-                let before = before.map(|handler| (Arc::clone(&handler), handler.lineage()));
-                orders.push(Order { index, entry: entry.clone(), procedures, before });
-            }
+            _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
         }
     }
     let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
-    let mut made_of = Vec::new();
+    let mut good = Vec::new();
     for made in made {
-        let (Order { index, entry, procedures, before }, lineage) = match made {
-            Ok(made) => made,
-            Err(late) => {
-                mistakes.push(late);
-                continue;
-            }
-        };
-        match lineage {
-            Ok(lineage) => {
-                let counters = metrics.handler(&entry.name);
-                kept.insert(index, Arc::new(Handler::new(entry, procedures, counters, lineage)));
-                made_of.extend(before);
-            }
-            Err(refusal) => {
-                mistakes.push(mistake(Some(entry.line), &entry.name, refusal));
-            }
+        match made {
+            Ok((order, Ok((lineage, refusal)))) => good.push((order, lineage, refusal)),
+            Ok((order, Err(refusal))) => mistakes.push(mistake(Some(order.entry.line), &order.entry.name, refusal)),
+            Err(late) => mistakes.push(late),
+        }
+    }
+    ambiguity(manifest, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Refused { path: manifest.path.clone(), mistakes });
+    }
+    // Only now: what is refused has no counters.
+    let mut made_of = Vec::new();
+    for (order, lineage, refusal) in good {
+        let Order { index, entry, procedures, before } = order;
+        let counters = metrics.handler(&entry.name);
+        let handler = Handler::new(entry, procedures, counters, lineage);
+        if let Some(refusal) = refusal {
+            resumed_without(&handler, refusal);
+        }
+        kept.insert(index, Arc::new(handler));
+        if let Before::Lineage(handler, lineage) = before {
+            made_of.push((handler, lineage));
         }
     }
     let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
-    match routes(manifest, &handlers, &mut mistakes) {
-        Some(routes) if mistakes.is_empty() => {
-            Ok(Some(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of }))
-        }
-        _ => Err(Refused { path: manifest.path.clone(), mistakes }),
-    }
+    let routes = handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)));
+    let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
+    let routes = Routes::new(routes).map_err(refused)?;
+    Ok(Some(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of }))
+}
+
+/// Reports that a start took what the state has, because the folder's component is refused.
+fn resumed_without(handler: &Handler, refusal: Refusal) {
+    let (name, number) = (&handler.entry.name, handler.lineage().current.number);
+    let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let Refusal { stage, message, .. } = &refusal;
+    tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} of the state serves: {message}");
+    handler.metrics.refusals.inc();
+    handler.note(Some(refusal));
 }
 
 /// An order that was carried out; or why it could not be.
-type Made = Result<(Order, Result<Lineage, Refusal>), Mistake>;
+type CarriedOut = Result<(Order, Made), Mistake>;
 
 /// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
 /// one of them is still being compiled.
-async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec<Made>> {
+async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec<CarriedOut>> {
     let at_once = match haste {
         // It counts the CPU quota of a container.
         Haste::Start => std::thread::available_parallelism().map_or(1, usize::from),
@@ -217,8 +247,8 @@ async fn describe(
     described.into_iter().filter_map(|(granted, procedure)| Some((granted, procedure.ok()?))).collect()
 }
 
-fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mistake>) -> Option<Routes<Arc<Handler>>> {
-    // Ambiguity is looked for among all entries, also those whose component was refused.
+/// Two routes that match the same paths, also those of a handler whose component was refused.
+fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
     let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
     if let Err(ambiguous) = Routes::new(all) {
         let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
@@ -227,9 +257,7 @@ fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mis
             second.name, second.route, first.route, first.line
         );
         mistakes.push(Mistake::new(Some(second.line), text));
-        return None;
     }
-    Routes::new(handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)))).ok()
 }
 
 /// Every procedure any handler may call, once.
@@ -239,43 +267,4 @@ fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
         granted.entry((procedure.name.as_str(), procedure.batch_form())).or_insert_with(|| Arc::clone(procedure));
     }
     granted.into_values().collect()
-}
-
-fn changes(old: &Table, new: &Table) -> Vec<Change> {
-    let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
-        table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()
-    };
-    let (before, after) = (by_name(old), by_name(new));
-    let changed = new.handlers.iter().filter_map(|handler| {
-        let name = handler.entry.name.clone();
-        match before.get(&name) {
-            None => Some(Change::Added(name, handler.entry.route.to_string())),
-            Some(old) if !Arc::ptr_eq(old, handler) => {
-                let (was, is) = (old.lineage().current.number, handler.lineage().current.number);
-                Some(Change::Changed(name, (was != is).then_some(is)))
-            }
-            Some(_) => None,
-        }
-    });
-    let gone = old.handlers.iter().filter(|handler| !after.contains_key(&handler.entry.name));
-    changed.chain(gone.map(|handler| Change::Removed(handler.entry.name.clone()))).collect()
-}
-
-impl Change {
-    /// The handler.
-    pub(super) fn name(&self) -> &str {
-        let (Self::Added(name, _) | Self::Changed(name, _) | Self::Removed(name)) = self;
-        name
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Added(name, route) => write!(f, "{name}: generation 1 live — added to the manifest, {route}"),
-            Self::Changed(name, None) => write!(f, "{name}: serves under what the manifest and the database say now"),
-            Self::Changed(name, Some(number)) => write!(f, "{name}: generation {number} live — with its new manifest"),
-            Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
-        }
-    }
 }

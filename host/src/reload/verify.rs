@@ -3,8 +3,6 @@
 //!
 //! Called by the parent for the first load and for every reload, on the threads of the workbench, which compiles.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use crate::database::Procedure;
 use crate::guest::{Compiled, Component, Grants};
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
-use crate::{example, limits};
+use crate::{example, file, limits};
 
 /// What verifying gave, and what it took.
 pub(super) struct Proved {
@@ -69,19 +67,9 @@ pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Compo
 /// When it cannot be read, is not a file, or has more bytes than a component may have.
 pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
-    let refuse = |text: String| Refusal::new(Stage::Read, format!("{}: {text}", path.display()));
-    // A file that is there and cannot be read now may be read later.
-    let failed = |error: std::io::Error| refuse(error.to_string()).passing();
-    let found = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-    if !found.is_file() {
-        return Err(refuse("not a file".to_owned()));
-    }
-    let most = limits::COMPONENT_BYTES_MAX;
-    let mut bytes = Vec::new();
-    // What it grows by while it is read is not read.
-    File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
-    match bytes.len() as u64 > most {
-        true => Err(refuse(format!("more than {most} bytes"))),
-        false => Ok(bytes),
-    }
+    file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
+        let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
+        // A file that is there and cannot be read now may be read later.
+        if matches!(error, file::Unreadable::Failed(_)) { refusal.passing() } else { refusal }
+    })
 }

@@ -35,9 +35,14 @@ struct Watching {
 impl Watch {
     /// Watches these folders with all that is in them. Also one that is not there yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self::with_news(folders, Arc::default())
+    }
+
+    /// As above, with a handle that others have already.
+    pub(super) fn with_news(folders: Vec<PathBuf>, news: Arc<Notify>) -> Self {
         // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
-        let mut watch = Self { folders, news: Arc::default(), stirred: false, watching: None, deaf: false };
+        let mut watch = Self { folders, news, stirred: false, watching: None, deaf: false };
         watch.renew();
         watch
     }
@@ -56,9 +61,10 @@ impl Watch {
         self.renew();
     }
 
-    /// A handle to say that something changed which is no file.
-    pub fn news(&self) -> Arc<Notify> {
-        Arc::clone(&self.news)
+    /// Watches anew, whatever the folders are.
+    pub(super) fn reopen(&mut self) {
+        self.watching = None;
+        self.renew();
     }
 
     /// Watches anew when a folder is not the one it was: replaced, or a symlink that leads elsewhere.
@@ -146,7 +152,7 @@ mod tests {
     async fn a_change_outlasts_a_wait_that_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let mut watch = Watch::new(vec![folder.path().to_owned()]);
-        watch.news().notify_one();
+        watch.news.notify_one();
         // Given a wait that has heard of the change, when it is given up before the folder has come to rest,
         tokio::select! {
             biased;

@@ -153,6 +153,18 @@ impl Workbench {
         }
     }
 
+    /// The compiled form of a component that was proved before: it compiles within its limits, so it is waited for.
+    pub(super) async fn compile_again(&self, haste: Haste, bytes: Vec<u8>) -> Result<Compiled, Refusal> {
+        let digest = Digest::of(&bytes);
+        let compiler = self.compiler.clone();
+        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
+            return Ok(found);
+        }
+        let niceness = if haste == Haste::Start { 0 } else { limits::RELOAD_NICENESS };
+        let compiled = self.compiler.compile(digest, &bytes, niceness).await;
+        compiled.map_err(|error| Refusal::new(Stage::Compile, error.to_string()).of(digest))
+    }
+
     /// Forgets what was compiled for a handler, and ends what is under way.
     pub(super) fn settle(&self, handler: &str) {
         self.compiling.settle(handler);

@@ -197,7 +197,9 @@ fn help_names_every_command_and_variable() {
         assert!(!help.contains(hidden), "{hidden} is not a command for people: {help}");
     }
     let (_, help, _) = run(galo().args(["serve", "--help"]).env("GALO_ADMIN_TOKEN", "hunter2-hunter2-h"));
-    for variable in ["GALO_HANDLERS", "GALO_LISTEN", "GALO_ADMIN", "DATABASE_URL", "GALO_CACHE", "GALO_WORKERS"] {
+    for variable in
+        ["GALO_HANDLERS", "GALO_LISTEN", "GALO_ADMIN", "DATABASE_URL", "GALO_CACHE", "GALO_STATE", "GALO_WORKERS"]
+    {
         assert!(help.contains(variable), "{variable} is missing in: {help}");
     }
     for variable in ["GALO_ADMIN_TOKEN_FILE", "GALO_ADMIN_TOKEN."] {

@@ -455,5 +455,8 @@ pub fn galo() -> Command {
             command.env_remove(name);
         }
     }
+    // Nodes leave nothing behind where a person's own keep their state.
+    static STATES: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+    command.env("XDG_STATE_HOME", STATES.path());
     command
 }

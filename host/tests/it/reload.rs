@@ -630,9 +630,10 @@ async fn a_request_in_flight_ends_on_the_generation_it_began_with() {
     node.until_generation("x", 2).await;
     guests.put("x", &answers(202));
     node.until_generation("x", 3).await;
-    let manifest = guests.manifest().replace("procedures = [\"espera\"]", "");
+    let manifest = format!("{}limits = {{ deadline_ms = 90 }}\n", guests.manifest());
     guests.put_file("galo.toml", manifest.as_bytes());
-    until("the terms have changed", String::new, || node.handler("x").procedures.is_empty()).await;
+    let deadline = Duration::from_millis(90);
+    until("the terms have changed", String::new, || node.handler("x").entry.limits.deadline == deadline).await;
     assert_eq!(node.get("/x").await.status, 202);
     holder.execute("SELECT pg_advisory_unlock(7)", &[]).await.unwrap();
     // What it calls answers 200 in `respond`.

@@ -8,8 +8,25 @@ use crate::harness::checkout;
 
 /// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["config", "contract", "drain", "failure", "limits", "log", "metrics", "place", "repeats", "report"]),
-    ("leaves", &["admission", "database", "guest", "postgres", "route", "wire"]),
+    (
+        "ground",
+        &[
+            "config",
+            "contract",
+            "drain",
+            "failure",
+            "file",
+            "limits",
+            "log",
+            "metrics",
+            "place",
+            "repeats",
+            "report",
+            "signals",
+            "supervise",
+        ],
+    ),
+    ("leaves", &["admission", "database", "guest", "postgres", "route", "state", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
     ("spine: registry", &["registry"]),

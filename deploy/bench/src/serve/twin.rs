@@ -41,7 +41,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let galo = args.galo.clone().context("--galo is missing")?;
     let settings = Settings { cache, galo, ..Settings::new(handlers, listen, nowhere) };
     let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
-    let Loaded { table, database, bench: _bench } = serve::load(&settings, &target, &engine, &metrics).await?;
+    let Loaded { table, database, bench: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
     let doors = Doors {

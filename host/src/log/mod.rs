@@ -1,0 +1,128 @@
+//! The log: lines on stderr, for people or as JSON. Set up once, by `main`. Everything that this program writes to
+//! stderr or stdout goes through here, and none of it can fail or panic: a pipe whose reader has gone, or a full disk,
+//! costs lines and nothing else.
+//!
+//! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout is what a command
+//! was asked for: its reader is waited for.
+
+mod queue;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd as _;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use tracing_subscriber::EnvFilter;
+
+use self::queue::Queue;
+use crate::limits;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("`{text}` is neither `text` nor `json`")),
+        }
+    }
+}
+
+/// Which lines are written: `info`, `galo=debug,warn`, ...
+#[derive(Debug)]
+pub struct Filter(EnvFilter);
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        EnvFilter::try_new(text).map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
+    }
+}
+
+/// Starts the log of the process. From here on a panic is a log line too: the standard library would write it to
+/// stderr itself, and wait for its reader.
+pub fn start(format: Format, Filter(filter): Filter) {
+    use std::io::IsTerminal as _;
+    // Without `log_internal_errors` a line that cannot be formatted or written is passed over.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).log_internal_errors(false);
+    match format {
+        Format::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
+        Format::Json => lines.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let (thread, at) = (thread.name().unwrap_or("?"), panic.location().map(ToString::to_string));
+        // Empty unless RUST_BACKTRACE asks for it.
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(thread, at = at.unwrap_or_default(), "panic: {message}{trace}");
+    }));
+}
+
+/// Writes a line to stderr that is not a log line: the last words of a command, or how far a download is.
+pub fn line(text: &str) {
+    if let Some(queue) = queue() {
+        queue.push(format!("{text}\n").as_bytes());
+    }
+}
+
+/// Waits until every line is written, for a moment: what does not read is not waited for. Called at the end.
+pub fn flush() {
+    if let Some(queue) = queue() {
+        queue.flush(limits::LOG_FLUSH_TIMEOUT);
+    }
+}
+
+/// Lines that were dropped because stderr was full, closed or too slow.
+pub fn dropped() -> u64 {
+    queue().map_or(0, |queue| queue.dropped())
+}
+
+/// Writes a line to stdout, as `println!` does, but a reader that has gone (`galo handlers | head -1`) ends nothing.
+pub fn print(text: std::fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// The queue of stderr; none when a thread cannot be had, and then there is nobody to complain to.
+fn queue() -> Option<&'static Arc<Queue>> {
+    static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
+    let start = || {
+        // A descriptor of our own: what writes to the standard library's stderr holds a lock, as long as it blocks.
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
+        Queue::start(File::from(stderr)).ok()
+    };
+    QUEUE.get_or_init(start).as_ref()
+}
+
+/// Takes one line of the subscriber.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if let Some(queue) = queue() {
+            queue.push(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! What became of the handlers with another manifest: for the log, and for who follows it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::registry::{Handler, Table};
+
+/// What became of a handler with another manifest.
+pub(super) enum Change {
+    /// With its route and the number of its generation, which is a later one when it was there before.
+    Added(String, String, u64),
+    /// With the number of its generation when that is a new one.
+    Changed(String, Option<u64>),
+    Removed(String),
+}
+
+/// What is other in a new table.
+pub(super) fn changes(old: &Table, new: &Table) -> Vec<Change> {
+    let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
+        table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let changed = new.handlers.iter().filter_map(|handler| {
+        let name = handler.entry.name.clone();
+        match before.get(&name) {
+            None => {
+                let number = handler.lineage().current.number;
+                Some(Change::Added(name, handler.entry.route.to_string(), number))
+            }
+            Some(old) if !Arc::ptr_eq(old, handler) => {
+                let (was, is) = (old.lineage().current.number, handler.lineage().current.number);
+                Some(Change::Changed(name, (was != is).then_some(is)))
+            }
+            Some(_) => None,
+        }
+    });
+    let gone = old.handlers.iter().filter(|handler| !after.contains_key(&handler.entry.name));
+    changed.chain(gone.map(|handler| Change::Removed(handler.entry.name.clone()))).collect()
+}
+
+/// The handlers that were not there before.
+pub(super) fn added(changes: &[Change]) -> impl Iterator<Item = &str> {
+    changes.iter().filter(|change| matches!(change, Change::Added(..))).map(Change::name)
+}
+
+impl Change {
+    /// The handler.
+    pub(super) fn name(&self) -> &str {
+        let (Self::Added(name, ..) | Self::Changed(name, _) | Self::Removed(name)) = self;
+        name
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added(name, route, number) => {
+                write!(f, "{name}: generation {number} live — added to the manifest, {route}")
+            }
+            Self::Changed(name, None) => write!(f, "{name}: serves under what the manifest and the database say now"),
+            Self::Changed(name, Some(number)) => write!(f, "{name}: generation {number} live — with its new manifest"),
+            Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
+        }
+    }
+}

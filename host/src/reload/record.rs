@@ -1,0 +1,95 @@
+//! Records what a node serves in its state: which generation of each handler serves, the last one that was proved, and
+//! the one that was taken back. Run by `serve` beside the reloader, so that a request that takes a generation back does
+//! not wait for a disk, and a long compilation does not keep that from being recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::verify::read;
+use crate::guest::Digest;
+use crate::limits;
+use crate::registry::{Generation, Handler, Registry};
+use crate::request::Node;
+use crate::state::{Barred, Mark, Record, State};
+
+/// Records whenever something changed. A probation ends without a word, so it looks from time to time. Runs until it is
+/// dropped.
+pub async fn keep(node: Arc<Node>, state: Arc<State>) {
+    let mut failing = false;
+    loop {
+        let recorded = {
+            let (node, state) = (Arc::clone(&node), Arc::clone(&state));
+            tokio::task::spawn_blocking(move || record(&node.registry, &state)).await
+        };
+        match recorded.map_err(anyhow::Error::from).and_then(|recorded| recorded) {
+            Ok(()) if std::mem::take(&mut failing) => tracing::info!("the state is recorded again"),
+            Ok(()) => {}
+            Err(error) => {
+                // Once, not with every try.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(
+                        "the state is not recorded, a restart would not know what is served now: {error:#}"
+                    );
+                }
+            }
+        }
+        let _ = tokio::time::timeout(limits::WATCH_INTERVAL, node.registry.changed()).await;
+    }
+}
+
+/// Records what is served at this moment. Blocks as long as the disk does.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
+    let table = registry.table();
+    let mut records = BTreeMap::new();
+    let mut failed = Ok(());
+    for handler in &table.handlers {
+        // One that does not fit leaves the others theirs.
+        if let Err(error) = keep_component(handler, state) {
+            failed = Err(error);
+        }
+        records.insert(handler.entry.name.clone(), recorded(handler, state));
+    }
+    if state.is_news(&records) {
+        state.record(records)?;
+    }
+    failed
+}
+
+/// Keeps the bytes of what serves, while its file still holds them.
+fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
+    let digest = handler.lineage().current.component.compiled.digest;
+    let sha256 = digest.to_string();
+    if state.has(&sha256) {
+        return Ok(());
+    }
+    match read(&handler.entry) {
+        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes),
+        // The file is ahead of what serves: what is kept stays the one before.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn recorded(handler: &Handler, state: &State) -> Record {
+    let lineage = handler.lineage();
+    let mark = |generation: &Generation| Mark {
+        sha256: generation.component.compiled.digest.to_string(),
+        generation: generation.number,
+    };
+    let proved = Some(mark(handler.proved(&lineage))).filter(|proved| state.has(&proved.sha256));
+    let before = || state.past(&handler.entry.name).and_then(|past| past.proved);
+    Record {
+        last: lineage.last_number(),
+        current: Some(mark(&lineage.current)),
+        proved: proved.or_else(before),
+        barred: lineage.rolled_back.as_ref().map(|back| Barred {
+            sha256: back.digest.to_string(),
+            generation: back.number,
+            cause: back.cause.clone(),
+            at: back.at.to_string(),
+        }),
+        left: None,
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether a manifest may be caught in the middle: one that takes away a handler, a grant or a limit counts only after
+//! it was the same for a while. What only adds or changes counts at once.
+
+use std::time::{Duration, Instant};
+
+use super::stamp::Stamp;
+use crate::limits;
+use crate::manifest::{Entry, Manifest};
+use crate::registry::Table;
+
+/// A manifest that is to take something away, and since when.
+#[derive(Default)]
+pub(super) struct Removal(Option<(Stamp, Instant)>);
+
+impl Removal {
+    /// Whether this manifest counts now.
+    pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Stamp) -> bool {
+        let kept = table.handlers.iter().all(|handler| {
+            let old = &handler.entry;
+            manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
+        });
+        let since = match self.0.take() {
+            _ if kept => return true,
+            Some((seen, since)) if seen == *stamp => since,
+            _ => Instant::now(),
+        };
+        if since.elapsed() >= limits::REMOVAL_PAUSE {
+            return true;
+        }
+        self.0 = Some((stamp.clone(), since));
+        false
+    }
+
+    /// How long until the one that waits counts, if one does.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.0.as_ref().map(|(_, since)| limits::REMOVAL_PAUSE.saturating_sub(since.elapsed()))
+    }
+
+    /// Whether its time has come.
+    pub(super) fn is_due(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+}
+
+/// Whether an entry has what the old one of the same handler had, grants and limits, if perhaps other ones. A file that
+/// is caught while it is written may lack the last lines.
+fn keeps(new: &Entry, old: &Entry) -> bool {
+    old.procedures.iter().all(|granted| new.procedures.contains(granted))
+        && old.headers.iter().all(|header| new.headers.contains(header))
+        && (new.wasi || !old.wasi)
+        && new.limits.keeps(&old.limits)
+}

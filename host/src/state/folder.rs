@@ -1,0 +1,157 @@
+//! The folder of a state: `state.json`, a component for each digest that it names, and a lock that one node holds.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::record::{self, FORMAT, Head, Record};
+use crate::{file, limits};
+
+const INDEX: &str = "state.json";
+const LOCK: &str = "lock";
+/// Of files that are not whole yet. Those that a crash left are removed at the next start.
+const UNFINISHED: &str = ".new-";
+const COMPONENT: &str = ".wasm";
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Given up by the kernel when the process ends, however it does.
+    _lock: File,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(path).with_context(|| format!("cannot make the state folder {shown}"))?;
+        let found = std::fs::symlink_metadata(path)?;
+        ensure!(found.is_dir(), "the state {shown} is not a folder");
+        ensure!(found.uid() == nix::unistd::geteuid().as_raw(), "the state folder {shown} belongs to another user");
+        ensure!(found.mode() & 0o022 == 0, "others may write to the state folder {shown}: chmod 700 it");
+        let lock = File::options().create(true).write(true).truncate(false).open(path.join(LOCK));
+        let lock = lock.with_context(|| format!("cannot write to the state folder {shown}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another node uses the state folder {shown}: give each node a --state of its own")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock the state folder {shown}"));
+            }
+        }
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        folder.remove(|name| name.starts_with(UNFINISHED));
+        Ok(folder)
+    }
+
+    /// What was recorded; nothing when that is damaged, which is reported.
+    pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, Record>> {
+        let bytes = match file::read(&self.path.join(INDEX), limits::STATE_INDEX_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(file::Unreadable::Absent(_)) => return Ok(BTreeMap::new()),
+            Err(error) => {
+                tracing::error!(%error, "the state cannot be read");
+                self.set_aside(INDEX);
+                return Ok(BTreeMap::new());
+            }
+        };
+        if let Ok(Head { format }) = serde_json::from_slice(&bytes) {
+            ensure!(
+                format == FORMAT,
+                "the state folder {} has format {format}, and this galo knows {FORMAT}: give another --state, or run the \
+                 galo that wrote it",
+                self.path.display()
+            );
+        }
+        match serde_json::from_slice::<record::File>(&bytes) {
+            Ok(file) => Ok(file.handlers),
+            Err(error) => {
+                tracing::error!(%error, "the state is damaged");
+                self.set_aside(INDEX);
+                Ok(BTreeMap::new())
+            }
+        }
+    }
+
+    pub(super) fn write(&self, handlers: &BTreeMap<String, Record>) -> anyhow::Result<()> {
+        let file = record::File { format: FORMAT, handlers: handlers.clone() };
+        self.put(INDEX, &serde_json::to_vec_pretty(&file)?)
+    }
+
+    pub(super) fn component_name(sha256: &str) -> String {
+        format!("{sha256}{COMPONENT}")
+    }
+
+    pub(super) fn has(&self, sha256: &str) -> bool {
+        self.path.join(Self::component_name(sha256)).is_file()
+    }
+
+    pub(super) fn component(&self, sha256: &str) -> Option<Vec<u8>> {
+        file::read(&self.path.join(Self::component_name(sha256)), limits::COMPONENT_BYTES_MAX).ok()
+    }
+
+    pub(super) fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let kept: u64 = self.components()?.iter().map(|(_, bytes)| bytes).sum();
+        let most = limits::STATE_BYTES_MAX;
+        ensure!(kept + bytes.len() as u64 <= most, "the components of the state would have more than {most} bytes");
+        self.put(&Self::component_name(sha256), bytes)
+    }
+
+    /// Moves a damaged file out of the way, for a person to look at. The one before it goes.
+    pub(super) fn set_aside(&self, name: &str) {
+        let (from, to) = (self.path.join(name), self.path.join(format!("{name}.damaged")));
+        match std::fs::rename(&from, &to) {
+            Ok(()) => tracing::error!(path = %to.display(), "damaged, and set aside"),
+            Err(error) => tracing::error!(path = %from.display(), %error, "damaged, and cannot be set aside"),
+        }
+    }
+
+    /// Removes the components that no record names.
+    pub(super) fn sweep(&self, handlers: &BTreeMap<String, Record>) {
+        let named: HashSet<_> = handlers.values().flat_map(Record::components).collect();
+        self.remove(|name| component_of(name).is_some_and(|sha256| !named.contains(sha256)));
+    }
+
+    fn components(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if component_of(&name).is_some() {
+                found.push((name, entry.metadata()?.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes files of ours. What cannot be removed costs room, no more.
+    fn remove(&self, ours: impl Fn(&str) -> bool) {
+        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if ours(&entry.file_name().to_string_lossy()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Writes a file whole: the old one or the new one is there, also after a power failure.
+    fn put(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(self.path.join(name))?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(())
+    }
+}
+
+/// The digest in the name of a component of ours; foreign files have other names.
+fn component_of(name: &str) -> Option<&str> {
+    let sha256 = name.strip_suffix(".damaged").unwrap_or(name).strip_suffix(COMPONENT)?;
+    (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(sha256)
+}

@@ -1,0 +1,187 @@
+//! What a node remembers across restarts, in a folder of its own: of each handler the generation that serves, the last
+//! one that was proved, with a copy of its bytes, and the one that was taken back.
+//!
+//! `reload` asks it at a start and records into it; requests never wait for it. Files are written whole, by renaming,
+//! and are synced. What is damaged is set aside and reported; a folder of a newer format, of another node or of another
+//! user is refused.
+
+mod folder;
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use self::folder::Folder;
+pub use self::record::{Barred, Mark, Record};
+use crate::limits;
+
+/// The state of one node.
+#[derive(Debug)]
+pub struct State(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// None once the node has ended: the folder is another one's then.
+    folder: Option<Folder>,
+    handlers: BTreeMap<String, Record>,
+}
+
+impl State {
+    /// Opens the folder for this node alone, and makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, belongs to another user, is in use by another node, or has a newer format.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let folder = Folder::open(path)?;
+        let handlers = folder.read()?;
+        Ok(Self(Mutex::new(Inner { folder: Some(folder), handlers })))
+    }
+
+    /// What is remembered of a handler.
+    pub fn past(&self, handler: &str) -> Option<Record> {
+        self.inner().handlers.get(handler).cloned()
+    }
+
+    /// The bytes of a component, if they were kept and are still what they were as `digest_of` has it.
+    pub fn component(&self, sha256: &str, digest_of: impl Fn(&[u8]) -> String) -> Option<Vec<u8>> {
+        let inner = self.inner();
+        let folder = inner.folder.as_ref()?;
+        let bytes = folder.component(sha256)?;
+        if digest_of(&bytes) == sha256 {
+            return Some(bytes);
+        }
+        folder.set_aside(&Folder::component_name(sha256));
+        None
+    }
+
+    /// Whether its bytes were kept.
+    pub fn has(&self, sha256: &str) -> bool {
+        self.inner().folder.as_ref().is_some_and(|folder| folder.has(sha256))
+    }
+
+    /// Keeps the bytes of a component, until a record no longer names it.
+    ///
+    /// # Errors
+    /// When there is no room for it, or it cannot be written.
+    pub fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.inner().folder {
+            Some(folder) if !folder.has(sha256) => folder.keep(sha256, bytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a record would change anything.
+    pub fn is_news(&self, handlers: &BTreeMap<String, Record>) -> bool {
+        let inner = self.inner();
+        let known = |(name, record): (&String, &Record)| inner.handlers.get(name) == Some(record);
+        let left = |(name, record): (&String, &Record)| handlers.contains_key(name) || record.left.is_some();
+        !(handlers.iter().all(known) && inner.handlers.iter().all(left))
+    }
+
+    /// Records the handlers of a node. One that is no longer among them is remembered for a while. Components that
+    /// nothing names any more are removed.
+    ///
+    /// # Errors
+    /// When it cannot be written; then everything stays as it was.
+    pub fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
+        let mut inner = self.inner();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let gone = inner.handlers.iter().filter(|(name, _)| !handlers.contains_key(*name));
+        let mut gone: Vec<_> = gone.map(|(name, record)| (record.left.unwrap_or(now), name, record)).collect();
+        gone.retain(|(left, ..)| now.saturating_sub(*left) < limits::STATE_LEFT_KEPT.as_secs());
+        gone.sort_by_key(|(left, ..)| std::cmp::Reverse(*left));
+        gone.truncate(limits::STATE_LEFT_MAX);
+        let gone: Vec<_> = gone
+            .into_iter()
+            .map(|(left, name, record)| (name.clone(), Record { left: Some(left), ..record.clone() }))
+            .collect();
+        handlers.extend(gone);
+        if let Some(folder) = &inner.folder {
+            folder.write(&handlers)?;
+            folder.sweep(&handlers);
+        }
+        inner.handlers = handlers;
+        Ok(())
+    }
+
+    /// Gives the folder up, so that the next node may have it.
+    pub fn close(&self) {
+        self.inner().folder = None;
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(sha256: &str, generation: u64) -> Option<Mark> {
+        Some(Mark { sha256: sha256.repeat(64), generation })
+    }
+
+    fn record(proved: &str) -> Record {
+        Record { last: 2, current: mark("b", 2), proved: mark(proved, 1), barred: None, left: None }
+    }
+
+    fn handlers(names: &[&str]) -> BTreeMap<String, Record> {
+        names.iter().map(|name| ((*name).to_owned(), record("a"))).collect()
+    }
+
+    #[test]
+    fn what_was_recorded_is_there_again() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("a/state");
+        let state = State::open(&path).unwrap();
+        let (a, c) = ("a".repeat(64), "c".repeat(64));
+        state.keep(&a, b"bytes").unwrap();
+        state.keep(&c, b"other").unwrap();
+        assert!(state.is_news(&handlers(&["x"])));
+        state.record(handlers(&["x"])).unwrap();
+        assert!(!state.is_news(&handlers(&["x"])));
+        // What no record names is gone, what is not ours stays.
+        assert!(state.has(&a) && !state.has(&c));
+        std::fs::write(path.join("note.txt"), "mine").unwrap();
+        // Two nodes do not share it.
+        assert!(State::open(&path).unwrap_err().to_string().contains("another node"));
+        state.close();
+        let state = State::open(&path).unwrap();
+        assert_eq!(state.past("x"), Some(record("a")));
+        assert_eq!(state.component(&a, |_| "a".repeat(64)).unwrap(), b"bytes");
+        // Damaged bytes are set aside, once.
+        assert!(state.component(&a, |_| String::new()).is_none());
+        assert!(!state.has(&a) && path.join("note.txt").exists());
+        // A handler that left is remembered with its time.
+        state.record(handlers(&["y"])).unwrap();
+        assert!(state.past("x").unwrap().left.is_some() && state.past("y").unwrap().left.is_none());
+        assert!(!state.is_news(&handlers(&["y"])));
+    }
+
+    #[test]
+    fn a_damaged_state_is_set_aside_and_a_newer_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let state = State::open(&path).unwrap();
+        state.record(handlers(&["x"])).unwrap();
+        state.close();
+        std::fs::write(path.join("state.json"), "{\"format\": 1, \"handlers\": ").unwrap();
+        let state = State::open(&path).unwrap();
+        assert!(state.past("x").is_none() && path.join("state.json.damaged").exists());
+        state.close();
+        std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
+        let refused = State::open(&path).unwrap_err().to_string();
+        assert!(refused.contains("has format 2, and this galo knows 1"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(State::open(folder.path()).unwrap_err().to_string().contains("others may write"));
+    }
+}
