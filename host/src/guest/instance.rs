@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use wasmtime::component::{Instance, TypedFunc};
-use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, WasmCoreDump};
 
 use super::component::Component;
 use super::limiter::Limiter;
@@ -19,6 +20,25 @@ use crate::limits::{self, HandlerLimits};
 pub struct Guest {
     limiter: Limiter,
     pub(super) wasi: Option<Box<wasi::Closed>>,
+    slice: Slice,
+}
+
+/// How long a call may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// This long.
+    Whole(Duration),
+    /// Until it has had its slice of the thread that serves, and this long at the most.
+    Slice(Duration),
+}
+
+/// What a call has had of its slice. It is counted from the first tick of the epoch on, so that a call which sees none,
+/// as nearly every one, asks no clock.
+#[derive(Debug, Default)]
+struct Slice {
+    /// The CPU time of the thread at the first tick.
+    begun: Option<Duration>,
+    ticks_left: u64,
 }
 
 impl Component {
@@ -27,14 +47,14 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn prepare(&self, request: &Request) -> Result<Plan, Fault> {
-        self.prepare_within(self.limits.deadline, request)
+        self.prepare_within(Allowance::Whole(self.limits.deadline), request)
     }
 
     /// The same with another time than its deadline.
     ///
     /// # Errors
     /// As [`Component::prepare`].
-    pub fn prepare_within(&self, time: Duration, request: &Request) -> Result<Plan, Fault> {
+    pub fn prepare_within(&self, time: Allowance, request: &Request) -> Result<Plan, Fault> {
         self.run(Phase::Prepare, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.prepare).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "checking the types at every call costs 3 % of its time")]
@@ -49,14 +69,14 @@ impl Component {
     /// # Errors
     /// What the guest did wrong.
     pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        self.respond_within(self.limits.deadline, carry, rows)
+        self.respond_within(Allowance::Whole(self.limits.deadline), carry, rows)
     }
 
     /// The same with another time than its deadline.
     ///
     /// # Errors
     /// As [`Component::respond`].
-    pub fn respond_within(&self, time: Duration, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+    pub fn respond_within(&self, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
         self.run(Phase::Respond, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.respond).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "as in `prepare`")]
@@ -68,13 +88,13 @@ impl Component {
 
     /// Instantiates once and drops it: what does not fit its limits is found before it serves.
     pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, self.limits.deadline, |_, _| Ok(()))
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
     }
 
     fn run<T>(
         &self,
         phase: Phase,
-        time: Duration,
+        time: Allowance,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         if self.grants.wasi {
@@ -88,14 +108,21 @@ impl Component {
     fn run_here<T>(
         &self,
         phase: Phase,
-        time: Duration,
+        time: Allowance,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let mut store = Store::new(self.engine.inner(), Guest::new(&self.limits, self.grants.wasi));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.reply_bytes_max);
         // Right before the call: its time counts from here, and a guest's start functions count as well.
-        store.set_epoch_deadline(engine::ticks(time));
+        match time {
+            Allowance::Whole(time) => store.set_epoch_deadline(engine::ticks(time)),
+            Allowance::Slice(most) => {
+                store.data_mut().slice.ticks_left = engine::ticks(most);
+                store.epoch_deadline_callback(tick);
+                store.set_epoch_deadline(1);
+            }
+        }
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
         outcome.map_err(|error| fault(phase, &error, &store))
     }
@@ -103,7 +130,20 @@ impl Component {
 
 impl Guest {
     fn new(limits: &HandlerLimits, wasi: bool) -> Self {
-        Self { limiter: Limiter::new(limits), wasi: wasi.then(Box::default) }
+        Self { limiter: Limiter::new(limits), wasi: wasi.then(Box::default), slice: Slice::default() }
+    }
+}
+
+/// Ends a call that has had its slice: CPU time, because a thread that others keep from its core has used nothing.
+fn tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    let slice = &mut store.data_mut().slice;
+    // Without this clock the deadline alone ends a call.
+    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::MAX, Duration::from);
+    let begun = *slice.begun.get_or_insert(now);
+    slice.ticks_left = slice.ticks_left.saturating_sub(1);
+    match slice.ticks_left == 0 || now.saturating_sub(begun) >= limits::GUEST_SLICE {
+        true => Ok(UpdateDeadline::Interrupt),
+        false => Ok(UpdateDeadline::Continue(1)),
     }
 }
 

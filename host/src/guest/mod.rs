@@ -20,3 +20,4 @@ pub use cache::Cache;
 pub use compiler::Compiler;
 pub use component::{Compiled, Component, Digest, Grants, Refusal};
 pub use engine::Engine;
+pub use instance::Allowance;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Decision, Planned, said};
 use crate::contract::{Call, Plan, Request, Rows};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
-use crate::guest::{Room, Slot};
+use crate::guest::{Allowance, Room, Slot};
 use crate::limits;
 use crate::registry::{Generation, Handler};
 use crate::wire::{self, Outgoing};
@@ -89,10 +89,12 @@ impl Time {
     }
 
     /// Runs a call here for its slice. Nothing when it needs more, and has it.
-    fn slice<T>(&self, phase: Phase, call: impl FnOnce(Duration) -> Result<T, Fault>) -> Option<Result<T, Fault>> {
-        let slice = self.deadline.min(limits::GUEST_SLICE);
-        match guarded(phase, || call(slice)) {
-            Err(Fault { kind: FaultKind::Deadline, .. }) if slice < self.deadline => None,
+    fn slice<T>(&self, phase: Phase, call: impl FnOnce(Allowance) -> Result<T, Fault>) -> Option<Result<T, Fault>> {
+        if self.deadline <= limits::EPOCH_TICK {
+            return Some(guarded(phase, || call(Allowance::Whole(self.deadline))));
+        }
+        match guarded(phase, || call(Allowance::Slice(self.deadline))) {
+            Err(Fault { kind: FaultKind::Deadline, .. }) => None,
             ended => Some(ended),
         }
     }
@@ -102,9 +104,10 @@ impl Time {
         self,
         phase: Phase,
         slot: Slot,
-        call: impl FnOnce(Duration) -> Result<T, Fault> + Send + 'static,
+        call: impl FnOnce(Allowance) -> Result<T, Fault> + Send + 'static,
     ) -> Option<Result<T, Fault>> {
-        slot.run(move || guarded(phase, || call(self.until.saturating_duration_since(Instant::now())))).await
+        let left = move || Allowance::Whole(self.until.saturating_duration_since(Instant::now()));
+        slot.run(move || guarded(phase, || call(left()))).await
     }
 }
 

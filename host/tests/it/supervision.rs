@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use galo::drain::Outcome;
+use galo::limits;
 use galo::serve::{self, Signals};
 use http::Method;
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::cli::Program;
 use crate::fixture::{Guest, calling, marked, replying};
-use crate::harness::{Connection, Guests, PATIENCE, TestDatabase, TestNode, engine, galo, request, settings, until};
+use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, engine, galo, request, settings, until};
 
 fn answers(status: u16) -> Vec<u8> {
     replying(status, None, 0).component()
@@ -34,7 +35,17 @@ impl Muted {
         let mut command = galo();
         command.args(["serve", "--listen", &listen, "--admin", &admin, "--handlers"]).arg(guests.folder.path());
         command.env("DATABASE_URL", database.service_url()).stdin(Stdio::null()).stderr(stderr);
+        // A line for each request that fails, also for those of a kind.
+        command.env("GALO_LOG", "debug");
         Self { child: command.spawn().unwrap(), listen, admin }
+    }
+
+    /// Has it log a line for each of so many requests.
+    async fn logs_lines(&self, requests: usize) {
+        for _ in 0..requests {
+            let body = vec![b'x'; limits::BODY_BYTES_DEFAULT + 1];
+            assert_eq!(request(&self.listen, Method::GET, "/traps", body).await.status, 413);
+        }
     }
 
     async fn get(&self, path: &str) -> u16 {
@@ -139,12 +150,9 @@ async fn a_node_whose_log_is_not_read_goes_on_and_says_later_what_was_lost() {
     let (reader, writer) = std::io::pipe().unwrap();
     let node = Muted::start(&database, &guests, writer);
     node.until_ready().await;
-    // A line for each request, until the pipe and the queue are full.
-    let mut connection = Connection::open(&node.listen).await;
+    // Until the pipe and the queue are full.
     while counted(&node.admin("/metrics").await.1) == 0 {
-        for _ in 0..500 {
-            assert_eq!(connection.send(Method::GET, "/traps", "").await.unwrap().status, 500);
-        }
+        node.logs_lines(500).await;
     }
     node.keeps_itself(&database, &guests).await;
     // Read again, it tells what is missing.
@@ -159,12 +167,8 @@ async fn a_node_whose_log_is_not_read_ends_in_time() {
     let (reader, writer) = std::io::pipe().unwrap();
     let node = Muted::start(&database, &guests, writer);
     node.until_ready().await;
-    let mut connection = Connection::open(&node.listen).await;
     // More than a pipe holds.
-    for _ in 0..2000 {
-        assert_eq!(connection.send(Method::GET, "/traps", "").await.unwrap().status, 500);
-    }
-    drop(connection);
+    node.logs_lines(2000).await;
     node.end();
     drop(reader);
 }
