@@ -91,8 +91,8 @@ enum Command {
     },
     /// Compile the handlers of a folder into the cache, so that a node finds them compiled
     ///
-    /// A node compiles what it does not find there, each component in a process of its own. Compiled components fit this
-    /// version of galo on this kind of CPU; any other compiles them again.
+    /// A node compiles what it does not find there, each component in a process of its own. Compiled components fit
+    /// this version of galo on this kind of CPU; any other compiles them again.
     Compile(compile::CompileArgs),
     /// Compile the component on stdin to stdout
     #[command(hide = true)]
