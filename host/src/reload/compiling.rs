@@ -1,6 +1,6 @@
 //! What is being compiled beside what serves: one component for each handler, the newest. A newer one takes its place
-//! and ends its compiler. A look does not wait for any of them: it asks, and hears through the watch when it may ask
-//! again.
+//! and ends its compiler. A look does not wait for any of them: it asks how far they are, and hears through the watch
+//! when it may ask again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::guest::{Compiled, Compiler, Digest, Refusal};
 use crate::limits;
 
-/// The components that are being compiled, and what became of those that were not asked for since.
+/// The components that are being compiled, and what became of each, until it is settled.
 #[derive(Default)]
 pub(super) struct Compiling {
     jobs: Mutex<HashMap<String, Job>>,
@@ -35,7 +35,13 @@ struct Job {
 }
 
 /// What became of a compiler, and after what time.
-type Outcome = (Result<Compiled, Arc<Refusal>>, Duration);
+pub(super) type Outcome = (Result<Compiled, Arc<Refusal>>, Duration);
+
+/// How far a component is.
+pub(super) enum Progress {
+    UnderWay,
+    Ended(Outcome),
+}
 
 impl Compiling {
     /// Who is told of each end.
@@ -44,24 +50,15 @@ impl Compiling {
         let _ = self.news.set(news);
     }
 
-    /// What became of compiling this component of a handler. Nothing yet: then it is under way, and any other component
-    /// of that handler no longer is.
-    pub(super) fn ask(
-        self: &Arc<Self>,
-        compiler: &Compiler,
-        handler: &str,
-        source: (Digest, Vec<u8>),
-    ) -> Option<Outcome> {
-        let (digest, bytes) = source;
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(job) = jobs.get(handler).filter(|job| job.digest == digest) {
-            let outcome = job.outcome.get()?.clone();
-            // What may pass is tried again with the next question, not remembered.
-            if outcome.0.as_ref().is_err_and(|refusal| refusal.may_pass()) {
-                jobs.remove(handler);
-            }
-            return Some(outcome);
-        }
+    /// How far the compiling of this component of a handler is; nothing when it was not begun.
+    pub(super) fn progress(&self, handler: &str, digest: Digest) -> Option<Progress> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = jobs.get(handler).filter(|job| job.digest == digest)?;
+        Some(job.outcome.get().cloned().map_or(Progress::UnderWay, Progress::Ended))
+    }
+
+    /// Begins to compile a component of a handler. Any other component of it no longer is.
+    pub(super) fn begin(self: &Arc<Self>, compiler: &Compiler, handler: &str, digest: Digest, bytes: Vec<u8>) {
         let outcome = Arc::new(OnceLock::new());
         let task = tokio::spawn({
             let (compiling, compiler, outcome) = (Arc::clone(self), compiler.clone(), Arc::clone(&outcome));
@@ -74,8 +71,8 @@ impl Compiling {
                 }
             }
         });
-        jobs.insert(handler.to_owned(), Job { digest, outcome, _task: AbortOnDropHandle::new(task) });
-        None
+        let job = Job { digest, outcome, _task: AbortOnDropHandle::new(task) };
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(handler.to_owned(), job);
     }
 
     /// Forgets what was compiled for a handler, and ends what is under way.

@@ -36,7 +36,10 @@ pub(super) async fn follow(
             return Ok(());
         }
         Err(Without::Compiling) => return Err(Without::Compiling),
-        Err(Without::Refused(refusal)) => refusal,
+        Err(Without::Refused(refusal)) => {
+            bench.settle(name);
+            refusal
+        }
     };
     if refusal.is_news_after(handler.refusal().as_deref()) {
         let number = handler.lineage().current.number;

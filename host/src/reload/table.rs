@@ -76,7 +76,6 @@ pub(super) async fn replace(
     }
     node.registry.replace(table);
     for change in &changes {
-        bench.settle(change.name());
         match change {
             Change::Removed(name) => node.metrics.forget(name),
             Change::Changed(name, Some(_)) => {
@@ -207,12 +206,15 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
     // What is wrong is reported in the order of the manifest, whatever took longest.
     compiled.sort_by_key(|(order, _)| order.index);
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
+    let compiled = compiled?;
+    // Not before all of them are there: what was refused meanwhile would be compiled again.
+    compiled.iter().for_each(|(order, _)| bench.settle(&order.entry.name));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
         let made = bench.run(haste, move || order.carry_out(candidate)).await;
         made.map_err(|refusal| mistake(line, &name, refusal))
     };
-    Some(stream::iter(compiled?).map(verify).buffered(at_once).collect().await)
+    Some(stream::iter(compiled).map(verify).buffered(at_once).collect().await)
 }
 
 /// A table, and the handlers whose places it takes, each with the lineage it was made of.

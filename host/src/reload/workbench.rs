@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::compiling::Compiling;
+use super::compiling::{Compiling, Progress};
 use super::verify::read;
 use crate::guest::{Compiled, Compiler, Digest};
 use crate::limits;
@@ -130,26 +130,33 @@ impl Workbench {
     /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.
     pub(super) async fn compile(&self, haste: Haste, entry: &Entry, source: Source) -> Result<Form, Without> {
         let Source { digest, bytes } = source;
-        let begun = Instant::now();
-        let compiler = self.compiler.clone();
-        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
-            return Ok((found, begun.elapsed()));
-        }
         let path = entry.component.display();
         let refuse = |error: &crate::guest::Refusal| {
             let refusal = Refusal::new(Stage::Compile, format!("{path}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }
         };
+        match self.compiling.progress(&entry.name, digest) {
+            Some(Progress::Ended((Ok(compiled), took))) => return Ok((compiled, took)),
+            Some(Progress::Ended((Err(error), _))) => return Err(refuse(&error).into()),
+            Some(Progress::UnderWay) => return Err(Without::Compiling),
+            None => {}
+        }
+        let begun = Instant::now();
+        let compiler = self.compiler.clone();
+        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
+            // Another component of this handler may still be under way.
+            self.settle(&entry.name);
+            return Ok((found, begun.elapsed()));
+        }
         match haste {
             Haste::Start => match self.compiler.compile(digest, &bytes, 0).await {
                 Ok(compiled) => Ok((compiled, begun.elapsed())),
                 Err(error) => Err(refuse(&error).into()),
             },
-            Haste::Aside => match self.compiling.ask(&self.compiler, &entry.name, (digest, bytes)) {
-                Some((Ok(compiled), took)) => Ok((compiled, took)),
-                Some((Err(error), _)) => Err(refuse(&error).into()),
-                None => Err(Without::Compiling),
-            },
+            Haste::Aside => {
+                self.compiling.begin(&self.compiler, &entry.name, digest, bytes);
+                Err(Without::Compiling)
+            }
         }
     }
 
