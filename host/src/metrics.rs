@@ -41,6 +41,8 @@ pub struct BatchMetrics {
     pub calls: Histogram,
     /// Batches that failed and whose calls went one by one.
     pub broken: Counter,
+    /// Batches that gave up on a locked or slow row, and whose calls went by keys.
+    pub given_up: Counter,
 }
 
 /// The counters of one handler.
@@ -108,7 +110,11 @@ impl Metrics {
             shed: Counter::default(),
             unrouted: Counter::default(),
             connections: Gauge::default(),
-            batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
+            batches: BatchMetrics {
+                calls: Histogram::new(BATCH_CALLS),
+                broken: Counter::default(),
+                given_up: Counter::default(),
+            },
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered for a handler", metrics.requests.clone());
@@ -123,6 +129,7 @@ impl Metrics {
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
+        registry.register("batches_given_up", "Batches that gave up on a row", metrics.batches.given_up.clone());
         metrics
     }
 

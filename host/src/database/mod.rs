@@ -5,15 +5,19 @@
 
 mod batch;
 mod call;
+mod connection;
+mod exchange;
+mod lane;
 mod pool;
 mod procedure;
 mod schema;
 mod structure;
 mod target;
 mod value;
+mod waiter;
 
 pub use pool::Database;
-pub use procedure::{Procedure, Unusable};
+pub use procedure::{Batch, Procedure, Unusable};
 pub use schema::{apply, create};
 pub use structure::{NotApplied, reapply};
 pub use target::Target;

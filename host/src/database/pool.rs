@@ -1,24 +1,24 @@
-//! The pool: connections made ahead, each with its statements prepared.
+//! The pool: connections made ahead, each with its statements prepared. Batches have a few of their own, whose sessions
+//! give up early on a lock or a slow call.
 //!
 //! `ready` is true only while the pool is warm and the database answers. A caretaker with a connection of its own finds
 //! out (`look_after`): the pool's connections may all be busy without anything being wrong. While the database is away
 //! nobody waits for it: a call is refused at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use anyhow::bail;
-use deadpool_postgres::{
-    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode,
-    RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{Client, HookError, Object, Pool, PoolError};
 use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 use tokio_util::task::TaskTracker;
 
-use super::procedure::{self, Procedure, Unusable};
+use super::connection::{Procedures, Use, pool, prepare};
+use super::lane::Lanes;
+use super::procedure::{self, Batch, Procedure, Unusable};
 use super::target::{Target, chain};
 use crate::failure::Failure;
 use crate::limits;
@@ -27,6 +27,8 @@ use crate::metrics::BatchMetrics;
 /// A pool of connections to one database.
 pub struct Database {
     pool: Pool,
+    /// The connections of batches, apart from the pool: the sessions differ in how long they wait.
+    batch_pool: Pool,
     pub(super) target: Target,
     procedures: Procedures,
     ready: AtomicBool,
@@ -38,12 +40,13 @@ pub struct Database {
     pub(super) calls: TaskTracker,
     /// What is counted of batches.
     pub(super) batches: BatchMetrics,
+    /// Where calls of procedures with a batch form wait.
+    pub(super) lanes: Lanes,
+    /// How many calls of keys that are apart may be under way: half of the pool is for others.
+    pub(super) apart: Semaphore,
     /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
     catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
-
-/// What is prepared on every connection.
-type Procedures = Arc<RwLock<Vec<Arc<Procedure>>>>;
 
 impl Database {
     /// Makes the pool; no connection is made yet.
@@ -52,21 +55,11 @@ impl Database {
     /// Never in practice: the pool's builder only refuses timeouts without a runtime.
     pub fn new(target: &Target, connections: usize, batches: BatchMetrics) -> anyhow::Result<Self> {
         let procedures = Procedures::default();
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(target.serving(), NoTls, manager_config);
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            // The connection that was used last: its backend has its plans and caches at hand. In turn, eight backends
-            // of a node would each find theirs cold.
-            .queue_mode(QueueMode::Lifo)
-            .wait_timeout(Some(limits::ACQUIRE_TIMEOUT))
-            .create_timeout(Some(limits::CONNECT_TIMEOUT))
-            .recycle_timeout(Some(limits::CONNECT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .post_create(prepare_all(Arc::clone(&procedures)))
-            .build()?;
+        let batch_pool = pool(target, Use::Batches, limits::BATCH_CONNECTIONS_MAX, &procedures)?;
+        let pool = pool(target, Use::Calls, connections, &procedures)?;
         Ok(Self {
             pool,
+            batch_pool,
             target: target.clone(),
             procedures,
             ready: AtomicBool::new(false),
@@ -74,6 +67,8 @@ impl Database {
             failing: AtomicBool::new(false),
             calls: TaskTracker::new(),
             batches,
+            lanes: Lanes::default(),
+            apart: Semaphore::new((connections / 2).max(1)),
             catalogue: tokio::sync::Mutex::new(None),
         })
     }
@@ -107,7 +102,7 @@ impl Database {
     ///
     /// # Errors
     /// Why it cannot be granted.
-    pub async fn describe(&self, name: &str, batch: Option<&str>) -> Result<Procedure, Unusable> {
+    pub async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
         let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
         let mut catalogue = self.catalogue.lock().await;
         let client = match catalogue.take() {
@@ -130,6 +125,7 @@ impl Database {
     /// # Errors
     /// When that does not succeed in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
+        self.lanes.open(&procedures);
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
         let deadline = Instant::now() + limits::DATABASE_START_TIMEOUT;
         while let Err(failure) = self.warm().await {
@@ -146,21 +142,36 @@ impl Database {
     /// of those that nobody uses stay where calls find them: these and those in use prepare what they miss when it is
     /// called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
+        self.lanes.open(&procedures);
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
-        self.pool.retain(|connection, _| {
-            connection.statement_cache.clear();
-            true
-        });
+        for pool in [&self.pool, &self.batch_pool] {
+            pool.retain(|connection, _| {
+                connection.statement_cache.clear();
+                true
+            });
+        }
         // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
         let mut prepared = Vec::new();
-        for _ in 0..self.pool.status().available / 2 {
+        let some = std::iter::repeat_n((&self.pool, Use::Calls), self.pool.status().available / 2);
+        let for_batches = std::iter::repeat_n((&self.batch_pool, Use::Batches), self.batch_connections());
+        for (pool, of) in some.chain(for_batches) {
             // The caretaker finds out what is wrong with the database.
-            let Ok(connection) = self.take().await else { return };
-            match timeout(limits::CONNECT_TIMEOUT, prepare(&connection, &procedures)).await {
+            let Ok(connection) = self.take(pool).await else { return };
+            match timeout(limits::CONNECT_TIMEOUT, prepare(&connection, &procedures, of)).await {
                 Ok(Ok(())) => prepared.push(connection),
                 Ok(Err(_)) | Err(_) => return drop(Object::take(connection)),
             }
         }
+    }
+
+    /// Drops what is kept for procedures that are granted no more: the lanes where their calls waited.
+    pub fn keep(&self, granted: &[Arc<Procedure>]) {
+        self.lanes.keep(granted);
+    }
+
+    /// How many batches may be under way: one on each lane, as far as there are connections.
+    fn batch_connections(&self) -> usize {
+        self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX)
     }
 
     /// Whether the pool is warm and the database answers.
@@ -188,6 +199,7 @@ impl Database {
                     self.ready.store(false, Ordering::Relaxed);
                     // Connections to a database that is silent look alive. Those in use end by their own timeout.
                     self.pool.retain(|_, _| false);
+                    self.batch_pool.retain(|_, _| false);
                     tracing::error!(database = %self.target, cause = %failure, "database is away");
                 }
                 _ => {}
@@ -200,12 +212,22 @@ impl Database {
         self.calls.close();
         self.calls.wait().await;
         self.pool.close();
+        self.batch_pool.close();
     }
 
     /// A connection for a call. At once a failure while the database is away.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
         self.check_ready()?;
-        self.take().await
+        self.take(&self.pool).await
+    }
+
+    /// A connection for a batch; one of the pool when the database has none to spare.
+    pub(super) async fn acquire_for_batch(&self) -> Result<Client, Failure> {
+        self.check_ready()?;
+        match self.take(&self.batch_pool).await {
+            Err(_) if self.batch_pool.status().size == 0 => self.take(&self.pool).await,
+            taken => taken,
+        }
     }
 
     pub(super) fn check_ready(&self) -> Result<(), Failure> {
@@ -216,8 +238,8 @@ impl Database {
         Failure::Unavailable { cause: format!("{}: {cause}", self.target) }
     }
 
-    async fn take(&self) -> Result<Client, Failure> {
-        match timeout(limits::ACQUIRE_TIMEOUT, self.pool.get()).await {
+    async fn take(&self, pool: &Pool) -> Result<Client, Failure> {
+        match timeout(limits::ACQUIRE_TIMEOUT, pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(PoolError::Backend(error))) => Err(self.unavailable(chain(&error))),
             Ok(Err(PoolError::PostCreateHook(HookError::Backend(error)))) => Err(self.unavailable(chain(&error))),
@@ -242,40 +264,18 @@ impl Database {
             .map_err(|error| self.unavailable(error))?;
         *probe = Some(client);
         self.pool.retain(|connection, _| !connection.is_closed());
+        self.batch_pool.retain(|connection, _| !connection.is_closed());
         self.warm().await
     }
 
     /// Makes the connections that are missing, with their statements. The idle ones are held meanwhile, a few
     /// milliseconds: the pool would hand them out instead of making new ones. Those in use are left alone.
     async fn warm(&self) -> Result<(), Failure> {
-        let status = self.pool.status();
-        let missing = status.max_size.saturating_sub(status.size);
-        try_join_all((0..status.available + missing).map(|_| self.take())).await?;
+        for (pool, size) in [(&self.batch_pool, self.batch_connections()), (&self.pool, self.pool.status().max_size)] {
+            let status = pool.status();
+            let missing = size.saturating_sub(status.size);
+            try_join_all((0..status.available + missing).map(|_| self.take(pool))).await?;
+        }
         Ok(())
     }
-}
-
-/// Prepares every statement as a connection is made, so that no request pays for it.
-fn prepare_all(procedures: Procedures) -> Hook {
-    Hook::async_fn(move |connection: &mut ClientWrapper, _| {
-        let procedures = procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move { prepare(connection, &procedures).await.map_err(HookError::Backend) })
-    })
-}
-
-/// Prepares what a connection has not prepared yet. A procedure that was dropped or revoked meanwhile fails by itself
-/// when it is called; it does not take the other handlers with it.
-async fn prepare(connection: &ClientWrapper, procedures: &[Arc<Procedure>]) -> Result<(), tokio_postgres::Error> {
-    for procedure in procedures {
-        for signature in procedure.signatures() {
-            match connection.prepare_cached(&signature.sql).await {
-                Ok(_) => {}
-                Err(error) if error.code().is_some() => {
-                    tracing::warn!(procedure = procedure.name, cause = chain(&error), "cannot be prepared");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }

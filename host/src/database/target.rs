@@ -65,6 +65,15 @@ impl Target {
         target.config
     }
 
+    /// For connections that carry out batches: a locked or slow row must not hold up the calls of others.
+    pub(super) fn serving_batches(&self) -> Config {
+        let mut target = Self { config: self.serving() };
+        let (lock, statement) = (limits::BATCH_LOCK_TIMEOUT.as_millis(), limits::BATCH_STATEMENT_TIMEOUT.as_millis());
+        target.add_options(&format!("-c lock_timeout={lock} -c statement_timeout={statement}"));
+        target.config.application_name("galo batches");
+        target.config
+    }
+
     /// One connection outside the pool. Its task ends with the client.
     ///
     /// # Errors
