@@ -76,7 +76,9 @@ pub(super) async fn replace(
         made_of.iter().for_each(|(handler, _)| handler.stay());
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
+    let granted = procedures(&table);
     node.registry.replace(table);
+    node.database.keep(&granted);
     for change in &changes {
         bench.settle(change.name());
         match change {
@@ -205,7 +207,7 @@ async fn describe(
     for entry in &manifest.handlers {
         for granted in &entry.procedures {
             if !described.contains_key(granted) {
-                let procedure = database.describe(&granted.name, granted.batch.as_deref()).await;
+                let procedure = database.describe(&granted.name, granted.batch.as_ref()).await;
                 described.insert(granted.clone(), procedure.map(Arc::new));
             }
             if let Some(Err(unusable)) = described.get(granted) {
@@ -236,7 +238,7 @@ fn routes(manifest: &Manifest, handlers: &[Arc<Handler>], mistakes: &mut Vec<Mis
 fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
     let mut granted = HashMap::new();
     for procedure in table.handlers.iter().flat_map(|handler| &handler.procedures) {
-        granted.entry((procedure.name.as_str(), procedure.batch_form())).or_insert_with(|| Arc::clone(procedure));
+        granted.entry((procedure.name.as_str(), procedure.batch())).or_insert_with(|| Arc::clone(procedure));
     }
     granted.into_values().collect()
 }
