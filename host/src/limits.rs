@@ -27,6 +27,9 @@ pub const BATCH_CALLS_MAX: usize = 64;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Calls that wait for one batch form. Requests in flight are fewer; these are also calls whose clients have gone.
 pub const LANE_CALLS_MAX: usize = 1024;
+/// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the others are for
+/// other clients.
+pub const KEY_CALLS_MAX: usize = 128;
 
 // ---- one guest call ----------------------------------------------------------------------------------------------
 
@@ -144,8 +147,13 @@ pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
 pub const BACKLOG: i32 = 1024;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
-/// Two nodes at this ceiling, each with two more for probes and the catalogue, still fit a Postgres of 200.
+/// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a Postgres
+/// of 200.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
+
+/// Database connections for batches, beside those of the pool: one for each procedure with a batch form, up to this. A
+/// lane needs one at a time, for a millisecond.
+pub const BATCH_CONNECTIONS_MAX: usize = 4;
 
 /// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
 /// these a backend gives the top of its heap back after every statement, and takes it again with the next.
@@ -207,6 +215,12 @@ pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Postgres itself ends a wait for a lock after this (`lock_timeout`): shorter, so that the error names the cause.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A batch gives up on a lock after this (`lock_timeout`), and its calls go by keys. The batch of another node holds a
+/// client's row for 0.2 to 1 ms, so this is not met in the ordinary run; others than the locked client wait twice this.
+pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
+/// Postgres ends a batch after this (`statement_timeout`), and its calls go by keys; a key that answers within it goes in
+/// batches again. A batch of 64 takes 1 ms, the first one of a connection, or on a machine that is starved, tens of them.
+pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the database is probed, on a connection of its own. While it is away nobody else asks; with one of these
@@ -442,3 +456,7 @@ const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
+const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);
+const _: () = assert!(KEY_CALLS_MAX * 4 <= IN_FLIGHT_MAX_DEFAULT && KEY_CALLS_MAX <= LANE_CALLS_MAX);
+const _: () = assert!(BATCH_LOCK_TIMEOUT.as_millis() < BATCH_STATEMENT_TIMEOUT.as_millis());
+const _: () = assert!(BATCH_STATEMENT_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());

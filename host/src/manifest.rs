@@ -12,6 +12,7 @@ use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::database::Batch;
 use crate::file;
 use crate::limits::{self, HandlerLimits};
 use crate::route::Route;
@@ -56,8 +57,8 @@ pub struct Entry {
 pub struct GrantedProcedure {
     /// The name it calls it by.
     pub name: String,
-    /// The procedure that carries many of its calls out at once, where there is one.
-    pub batch: Option<String>,
+    /// What carries many of its calls out at once, where something does.
+    pub batch: Option<Batch>,
 }
 
 /// Reads and parses the manifest of a handlers folder.
@@ -128,7 +129,7 @@ struct Table {
     #[serde(default)]
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
-    batch: BTreeMap<Spanned<String>, Spanned<String>>,
+    batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
     #[serde(default)]
     wasi: bool,
     #[serde(default)]
@@ -167,8 +168,10 @@ impl Table {
             parsed.ok()
         });
         let headers = headers.collect();
-        for name in self.procedures.iter().chain(self.batch.values()).filter(|name| name.get_ref().is_empty()) {
-            mistake(name.span().start, "a procedure has a name".to_owned());
+        let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
+        let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
+        for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
+            mistake(span.start, "a procedure has a name".to_owned());
         }
         for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {
             let text = format!("`{}` has a batch form, and is not among the procedures", batched.get_ref());
@@ -302,7 +305,7 @@ component = "transacoes.wasm"
 route = "POST /clientes/{id}/transacoes"
 headers = ["Idempotency-Key"]
 procedures = ["realizar_transacao", "cliente_existe"]
-batch = { realizar_transacao = "realizar_transacoes" }
+batch = { realizar_transacao = { form = "realizar_transacoes", by = "cliente_id" } }
 limits = { deadline_ms = 20 }
 "#;
 
@@ -319,9 +322,10 @@ limits = { deadline_ms = 20 }
         assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
         assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
         assert!(!entry.wasi);
-        let granted = entry.procedures.iter().map(|granted| (granted.name.as_str(), granted.batch.as_deref()));
-        let expected = [("realizar_transacao", Some("realizar_transacoes")), ("cliente_existe", None)];
-        assert_eq!(granted.collect::<Vec<_>>(), expected);
+        let batch = Batch { form: "realizar_transacoes".to_owned(), by: "cliente_id".to_owned() };
+        let expected = [("realizar_transacao", Some(batch)), ("cliente_existe", None)];
+        let expected = expected.map(|(name, batch)| GrantedProcedure { name: name.to_owned(), batch });
+        assert_eq!(entry.procedures, expected);
     }
 
     #[test]
@@ -333,6 +337,12 @@ limits = { deadline_ms = 20 }
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
             ("{ realizar_transacao", "{ outra", "h/galo.toml:8: `outra` has a batch form, and is not among the"),
             ("realizar_transacoes", "", "h/galo.toml:8: a procedure has a name"),
+            (", by = \"cliente_id\"", "", "h/galo.toml:8: missing field `by`"),
+            (
+                "{ form = \"realizar_transacoes\", by = \"cliente_id\" }",
+                "\"realizar_transacoes\"",
+                "h/galo.toml:8: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
+            ),
             ("20", "0", "h/galo.toml:9: deadline_ms = 0: 1 to 2000 are allowed"),
             ("20", "\"x\"", "h/galo.toml:9: invalid type: string \"x\""),
             ("20 }", "20", "h/galo.toml:9:"),

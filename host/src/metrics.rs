@@ -66,6 +66,8 @@ pub struct BatchMetrics {
     pub calls: Histogram,
     /// Batches that failed and whose calls went one by one.
     pub broken: Counter,
+    /// Batches that gave up on a locked or slow row, and whose calls went by keys.
+    pub given_up: Counter,
 }
 
 /// The counters of one handler.
@@ -145,7 +147,11 @@ impl Metrics {
             unrouted: Counter::default(),
             connections: Gauge::default(),
             made_room: Counter::default(),
-            batches: BatchMetrics { calls: Histogram::new(BATCH_CALLS), broken: Counter::default() },
+            batches: BatchMetrics {
+                calls: Histogram::new(BATCH_CALLS),
+                broken: Counter::default(),
+                given_up: Counter::default(),
+            },
             pool: PoolMetrics::default(),
             log_lines_dropped: Counter::default(),
             task_restarts: Counter::default(),
@@ -168,6 +174,7 @@ impl Metrics {
         registry.register("made_room", "Connections that were closed for a newcomer", metrics.made_room.clone());
         registry.register("batch_calls", "Calls that went in one statement", metrics.batches.calls.clone());
         registry.register("batches_broken", "Batches whose calls went one by one", metrics.batches.broken.clone());
+        registry.register("batches_given_up", "Batches that gave up on a row", metrics.batches.given_up.clone());
         registry.register("pool_connections", "Connections to the database, by their state", metrics.pool.0.clone());
         let dropped = "Log lines dropped because stderr was full, closed or too slow";
         registry.register("log_lines_dropped", dropped, metrics.log_lines_dropped.clone());

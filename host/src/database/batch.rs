@@ -2,231 +2,270 @@
 //! waits for company: a call that finds the lane free goes at once, alone, through the procedure itself.
 //!
 //! A batch is one statement, one transaction, one awaited round trip, and each of its calls gets its own row. When the
-//! statement fails nothing of it is recorded, and its calls go one by one: a call that cannot be carried out fails
-//! alone. Calls are sent in the order in which they came. Called by `call`.
+//! statement fails nothing of it is recorded, and it is taken apart: a call that cannot be carried out fails alone. A
+//! batch gives up early on a lock or on a slow call, and then it is taken apart by keys: a key that makes even its own
+//! calls wait is set apart, and they go one after the other on a connection that is more patient. Calls of one key are
+//! sent in the order in which they came. Called by `call`.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::call::{Error, exchange};
+use super::exchange::{Error, alone, exchange};
+use super::lane::{Lane, Left, Start};
 use super::pool::{Client, Database};
 use super::procedure::{BatchForm, Procedure};
 use super::value::Argument;
+use super::waiter::{Key, Waiter};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
-
-/// Where the calls of one procedure wait. Whoever finds it free starts a task that carries out what waits, until
-/// nothing does.
-#[derive(Debug, Default)]
-pub(super) struct Lane {
-    waiting: Mutex<Waiting>,
-    /// Whether the last batch had to be taken apart: the log tells the edge.
-    broken: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    calls: VecDeque<Waiter>,
-    /// A task carries out what waits.
-    busy: bool,
-    /// Names the calls that wait.
-    next_ticket: u64,
-}
-
-/// A call that waits for its turn, or is on its way.
-#[derive(Debug)]
-struct Waiter {
-    ticket: u64,
-    arguments: Vec<Value>,
-    outcome: oneshot::Sender<Result<Rows, Failure>>,
-}
 
 impl Database {
     /// Carries a call out on the lane of its procedure.
     pub(super) async fn call_on_lane(
         self: &Arc<Self>,
+        lane: Arc<Lane>,
         procedure: &Arc<Procedure>,
-        lane: &Lane,
         arguments: Vec<Value>,
     ) -> Result<Rows, Failure> {
         // While the database is away nobody waits for it.
-        self.check_ready()?;
+        self.check_ready().inspect_err(|failure| self.tell(Some(failure)))?;
+        let deadline = Instant::now() + limits::ACQUIRE_TIMEOUT;
         let (sender, mut outcome) = oneshot::channel();
-        let (ticket, free) = lane.join(arguments, sender)?;
-        if free {
-            self.calls.spawn(carry_out_all(Arc::clone(self), Arc::clone(procedure)));
-        }
+        let (ticket, start) = lane.join(Waiter::new(procedure, arguments, deadline, sender))?;
+        start_task(self, &lane, start);
         let lost = |_| Failure::Panic { message: "a batch was lost".to_owned() };
-        match timeout(limits::ACQUIRE_TIMEOUT, &mut outcome).await {
-            Ok(outcome) => outcome.map_err(lost)?,
-            Err(_) if lane.leave(ticket) => {
-                Err(self.unavailable(format!("not sent within {} ms", limits::ACQUIRE_TIMEOUT.as_millis())))
+        if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
+            return outcome.map_err(lost)?;
+        }
+        let ms = limits::ACQUIRE_TIMEOUT.as_millis();
+        match lane.leave(ticket) {
+            Left::Together => {
+                let failure = self.unavailable(format!("not sent within {ms} ms"));
+                self.tell(Some(&failure));
+                Err(failure)
             }
-            // It was sent, so its outcome is awaited; the lane bounds that.
-            Err(_) => outcome.await.map_err(lost)?,
-        }
-    }
-}
-
-impl Lane {
-    /// Queues a call up; returns its ticket, and whether nobody carries out what waits yet.
-    fn join(
-        &self,
-        arguments: Vec<Value>,
-        outcome: oneshot::Sender<Result<Rows, Failure>>,
-    ) -> Result<(u64, bool), Failure> {
-        let mut waiting = self.waiting();
-        if waiting.calls.len() >= limits::LANE_CALLS_MAX {
-            return Err(Failure::Shed);
-        }
-        let ticket = waiting.next_ticket;
-        waiting.next_ticket += 1;
-        waiting.calls.push_back(Waiter { ticket, arguments, outcome });
-        Ok((ticket, !std::mem::replace(&mut waiting.busy, true)))
-    }
-
-    /// Takes a call out again. False when it is on its way.
-    fn leave(&self, ticket: u64) -> bool {
-        let mut waiting = self.waiting();
-        let before = waiting.calls.len();
-        waiting.calls.retain(|waiter| waiter.ticket != ticket);
-        waiting.calls.len() < before
-    }
-
-    /// Lets those requests join that are here already: whatever is ready on this worker runs first, as long as that
-    /// adds to what waits. Nothing is waited for. Without it the calls that a finished batch sets off would go in
-    /// statements of 1, 2, 4, 8, because the first of them finds the lane free.
-    async fn gather(&self) {
-        let mut before = 0;
-        loop {
-            let waiting = self.waiting().calls.len();
-            if waiting == before || waiting >= limits::BATCH_CALLS_MAX {
-                return;
+            Left::Apart => {
+                Err(self.unavailable(format!("not sent within {ms} ms: an earlier call of its key is under way")))
             }
-            before = waiting;
-            tokio::task::yield_now().await;
+            // Its outcome is awaited; the lane bounds that.
+            Left::Sent => outcome.await.map_err(lost)?,
         }
     }
+}
 
-    /// The calls of the next statement; none when nobody waits, and then the lane is free.
-    fn next(&self) -> Vec<Waiter> {
-        let mut waiting = self.waiting();
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < limits::BATCH_CALLS_MAX {
-            let Some(first) = waiting.calls.front() else { break };
-            bytes += first.bytes();
-            if !batch.is_empty() && bytes > limits::BATCH_BYTES_MAX {
-                break;
-            }
-            // One that was not sent and that nobody waits for any more is let go.
-            batch.extend(waiting.calls.pop_front().filter(|waiter| !waiter.outcome.is_closed()));
-        }
-        waiting.busy = !batch.is_empty();
-        batch
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Every change of it is whole when the lock is given back, also by a panic.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
+    let (on, lane) = (Arc::clone(database), Arc::clone(lane));
+    match start {
+        Start::Nothing => {}
+        Start::Together => drop(database.calls.spawn(carry_out_together(on, lane))),
+        Start::Apart(key) => drop(database.calls.spawn(carry_out_apart(on, lane, key))),
     }
 }
 
-/// What waits says nothing of what a procedure is.
-impl PartialEq for Lane {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Lane {}
-
-impl Waiter {
-    fn bytes(&self) -> usize {
-        let bytes = |value: &Value| match value {
-            Value::Text(text) => text.len(),
-            Value::Bytes(bytes) => bytes.len(),
-            _ => size_of::<i64>(),
-        };
-        self.arguments.iter().map(bytes).sum()
-    }
-
-    /// The client may have gone meanwhile.
-    fn answer(self, outcome: Result<Rows, Failure>) {
-        let _ = self.outcome.send(outcome);
-    }
-}
-
-/// Carries out what waits on a lane until nothing does.
-async fn carry_out_all(database: Arc<Database>, procedure: Arc<Procedure>) {
-    let Some(form) = &procedure.batch else { return };
-    let mut turn = Turn { lane: &form.lane, over: false };
-    loop {
-        form.lane.gather().await;
-        let batch = form.lane.next();
-        if batch.is_empty() {
-            turn.over = true;
-            return;
-        }
-        database.batches.calls.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-        carry_out(&database, &procedure, form, batch).await;
-    }
-}
-
-/// A task that ends by a panic leaves its lane free and nobody waiting for ever.
+/// A task that ends by a panic leaves its lane or its key free, and nobody waiting for ever.
 struct Turn<'a> {
     lane: &'a Lane,
+    key: Option<&'a Key>,
     over: bool,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.over {
-            let mut waiting = self.lane.waiting();
-            waiting.busy = false;
-            waiting.calls.clear();
+            self.lane.give_up(self.key);
         }
     }
 }
 
-/// Carries out what goes in one statement, and answers each call.
-async fn carry_out(database: &Database, procedure: &Procedure, form: &BatchForm, batch: Vec<Waiter>) {
-    // One for all of it, also when a batch fails and its calls go one by one: who waits for an answer counts on it.
-    let deadline = Instant::now() + limits::CALL_TIMEOUT;
-    let connection = match database.acquire().await {
-        Ok(connection) => connection,
-        Err(failure) => return batch.into_iter().for_each(|waiter| waiter.answer(Err(failure.clone()))),
-    };
-    if batch.len() == 1 {
-        return one_by_one(database, procedure, connection, deadline, batch).await;
+/// Carries out what waits on a lane until nothing does.
+async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
+    let mut turn = Turn { lane: &lane, key: None, over: false };
+    loop {
+        lane.gather().await;
+        let batch = lane.next_together();
+        if batch.is_empty() {
+            turn.over = true;
+            return;
+        }
+        database.batches.calls.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+        // One for all of it, also when it is taken apart: who waits for an answer counts on it.
+        let deadline = Instant::now() + limits::CALL_TIMEOUT;
+        let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
+        carrier.carry_out(batch).await;
     }
-    match together(&connection, form, deadline, &batch).await {
-        Ok(outcomes) => {
+}
+
+/// Carries out the calls of a key that is apart, one after the other, until none waits or the key is back in batches.
+async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
+    let mut turn = Turn { lane: &lane, key: Some(&key), over: false };
+    while lane.has_apart(&key) {
+        let place = database.apart.acquire().await;
+        let connection = database.acquire().await;
+        // Only now: a call that waits here may still be given up.
+        let Some(waiter) = lane.next_apart(&key) else { continue };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(failure) => {
+                waiter.answer(Err(failure));
+                continue;
+            }
+        };
+        let sent = Instant::now();
+        let outcome = alone(&connection, &waiter.procedure, &waiter.arguments, sent + limits::CALL_TIMEOUT).await;
+        let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
+        answer_apart(&database, &lane, waiter, connection, outcome);
+        drop(place);
+        if !stays && sent.elapsed() < limits::BATCH_STATEMENT_TIMEOUT {
+            start_task(&database, &lane, lane.rejoin(&key));
+            if lane.stuck.swap(false, Ordering::Relaxed) {
+                tracing::info!("a row that was locked or slow answers again");
+            }
+            break;
+        }
+    }
+    turn.over = true;
+}
+
+fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Client, outcome: Result<Rows, Error>) {
+    let error = match outcome {
+        Ok(rows) => {
             drop(connection);
-            batch.into_iter().zip(outcomes).for_each(|(waiter, rows)| waiter.answer(Ok(rows)));
-            if form.lane.broken.swap(false, Ordering::Relaxed) {
-                tracing::info!(procedure = procedure.name, "batches are carried out again");
+            database.tell(None);
+            return waiter.answer(Ok(rows));
+        }
+        Err(error) => error,
+    };
+    drop(error.spare(connection));
+    let of_one_row = error.is_of_one_row();
+    let failure = database.failure(error, &waiter.procedure);
+    if !of_one_row {
+        database.tell(Some(&failure));
+    } else if !lane.stuck.swap(true, Ordering::Relaxed) {
+        let procedure = &waiter.procedure.name;
+        tracing::warn!(procedure, cause = %failure, "a call waited for a locked or slow row in vain");
+    }
+    waiter.answer(Err(failure));
+}
+
+/// What carries a batch out, whole or in parts.
+struct Carrier<'a> {
+    database: &'a Arc<Database>,
+    lane: &'a Arc<Lane>,
+    deadline: Instant,
+    /// One whose session gives up early. None before the first statement, and after one that cost it.
+    connection: Option<Client>,
+}
+
+/// Why a part was not carried out.
+enum Unsent {
+    /// It was sent, and there is no answer for its calls.
+    Error(Error),
+    /// It was not sent.
+    Failure(Failure),
+}
+
+impl Carrier<'_> {
+    /// Carries out what goes in one statement, and answers each call. What fails is taken apart until it is known whose
+    /// it is.
+    async fn carry_out(mut self, batch: Vec<Waiter>) {
+        let calls = batch.len();
+        let mut parts = VecDeque::from([batch]);
+        while let Some(part) = parts.pop_front() {
+            match self.send(&part).await {
+                Ok(outcomes) => {
+                    if parts.is_empty() {
+                        // Before the answers set off the next calls: they find it in the pool.
+                        self.connection = None;
+                    }
+                    self.database.tell(None);
+                    if part.len() == calls && calls > 1 && self.lane.broken.swap(false, Ordering::Relaxed) {
+                        tracing::info!(procedure = part[0].procedure.name, "batches are carried out again");
+                    }
+                    part.into_iter().zip(outcomes).for_each(|(waiter, rows)| waiter.answer(Ok(rows)));
+                }
+                Err(Unsent::Failure(failure)) => self.fail(part, failure),
+                Err(Unsent::Error(error)) if error.is_of_one_row() => self.without_slow_keys(part, &mut parts),
+                Err(Unsent::Error(error)) => {
+                    let apart = error.is_of_one_call() && part.len() > 1;
+                    let failure = self.database.failure(error, &part[0].procedure);
+                    match apart {
+                        true => self.one_by_one(part, &failure, &mut parts),
+                        false => self.fail(part, failure),
+                    }
+                }
             }
         }
-        Err(error) if error.is_of_one_call() => {
-            database.batches.broken.inc();
-            let failure = error.failure(database, procedure);
-            if !form.lane.broken.swap(true, Ordering::Relaxed) {
-                let calls = batch.len();
-                tracing::warn!(procedure = procedure.name, calls, cause = %failure, "a batch failed, its calls go alone");
+    }
+
+    /// The rows of each call, in their order: one call through the procedure itself, more through its batch form.
+    async fn send(&mut self, part: &[Waiter]) -> Result<Vec<Rows>, Unsent> {
+        if Instant::now() >= self.deadline {
+            return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
+        }
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
+        };
+        let procedure = &part[0].procedure;
+        let outcome = match (&procedure.batch, part) {
+            (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,
+            _ => alone(&connection, procedure, &part[0].arguments, self.deadline).await.map(|rows| vec![rows]),
+        };
+        match outcome {
+            Ok(outcomes) => {
+                self.connection = Some(connection);
+                Ok(outcomes)
             }
-            one_by_one(database, procedure, connection, deadline, batch).await;
+            Err(error) => {
+                self.connection = error.spare(connection);
+                Err(Unsent::Error(error))
+            }
         }
-        Err(error) => {
-            error.spare(connection);
-            let failure = error.failure(database, procedure);
-            batch.into_iter().for_each(|waiter| waiter.answer(Err(failure.clone())));
+    }
+
+    /// Calls that waited too long, rolled back: those of each key go on their own, and a key that makes even those wait
+    /// is set apart.
+    fn without_slow_keys(&self, part: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
+        self.database.batches.given_up.inc();
+        let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
+        for waiter in part {
+            let key = waiter.key();
+            match keys.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, calls)) => calls.push(waiter),
+                None => keys.push((key, vec![waiter])),
+            }
         }
+        if keys.len() > 1 {
+            return keys.into_iter().rev().for_each(|(_, calls)| parts.push_front(calls));
+        }
+        for (key, mut calls) in keys {
+            // When they went one by one, the later ones are parts still.
+            for part in parts.iter_mut() {
+                calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
+            }
+            parts.retain(|part| !part.is_empty());
+            start_task(self.database, self.lane, self.lane.set_apart(key, calls));
+        }
+    }
+
+    /// Calls of which one cannot be carried out, rolled back.
+    fn one_by_one(&self, part: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
+        self.database.batches.broken.inc();
+        if !self.lane.broken.swap(true, Ordering::Relaxed) {
+            let (procedure, calls) = (&part[0].procedure.name, part.len());
+            tracing::warn!(procedure, calls, cause = %failure, "a batch failed, its calls go alone");
+        }
+        part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
+    }
+
+    fn fail(&self, part: Vec<Waiter>, failure: Failure) {
+        self.database.tell(Some(&failure));
+        part.into_iter().for_each(|waiter| waiter.answer(Err(failure.clone())));
     }
 }
 
@@ -234,14 +273,13 @@ async fn carry_out(database: &Database, procedure: &Procedure, form: &BatchForm,
 async fn together(
     connection: &Client,
     form: &BatchForm,
-    deadline: Instant,
     batch: &[Waiter],
+    deadline: Instant,
 ) -> Result<Vec<Rows>, Error> {
     let parameters = batch[0].arguments.len();
     let column = |index: usize| batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect::<Vec<_>>();
     let arguments: Vec<_> = (0..parameters).map(column).collect();
-    let sent = timeout_at(deadline, exchange(connection, &form.signature, &arguments)).await;
-    let Rows { columns, values } = sent.map_err(|_| Error::NoAnswer)??;
+    let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
     let width = columns.len();
     if values.len() != batch.len() * width {
         return Err(Error::OtherRows { calls: batch.len() });
@@ -249,42 +287,4 @@ async fn together(
     let mut values = values.into_iter();
     let row = |_: &Waiter| Rows { columns: columns.clone(), values: values.by_ref().take(width).collect() };
     Ok(batch.iter().map(row).collect())
-}
-
-/// Each call through the procedure itself. What cannot be sent before the deadline is not sent.
-async fn one_by_one(
-    database: &Database,
-    procedure: &Procedure,
-    connection: Client,
-    deadline: Instant,
-    batch: Vec<Waiter>,
-) {
-    let mut connection = Some(connection);
-    for waiter in batch {
-        let usable = match connection.take() {
-            _ if Instant::now() >= deadline => Err(database.unavailable("no time was left to send it")),
-            Some(usable) => Ok(usable),
-            // The call before it cost its connection.
-            None => database.acquire().await,
-        };
-        let usable = match usable {
-            Ok(usable) => usable,
-            Err(failure) => {
-                waiter.answer(Err(failure));
-                continue;
-            }
-        };
-        let arguments: Vec<_> = waiter.arguments.iter().map(Argument).collect();
-        let sent = timeout_at(deadline, exchange(&usable, &procedure.signature, &arguments)).await;
-        match sent.unwrap_or(Err(Error::NoAnswer)) {
-            Ok(rows) => {
-                connection = Some(usable);
-                waiter.answer(Ok(rows));
-            }
-            Err(error) => {
-                connection = error.spare(usable);
-                waiter.answer(Err(error.failure(database, procedure)));
-            }
-        }
-    }
 }

@@ -33,8 +33,10 @@ struct Caretaker<'a> {
     next_probe: Instant,
     /// Whether the database was of use when it was last asked.
     useful: bool,
-    /// Makes the connections of the pool.
+    /// Makes the connections that calls go on.
     filling: Filling,
+    /// Makes those of batches.
+    batch_filling: Filling,
     /// Postgres has no connection left: what there is, is for calls.
     wanting: bool,
 }
@@ -49,6 +51,7 @@ impl Database {
             next_probe: Instant::now(),
             useful: self.is_ready(),
             filling: Filling::new(&self.connections, &self.opener),
+            batch_filling: Filling::new(&self.for_batches, &self.batch_opener),
             wanting: false,
         };
         let mut turn = interval(limits::POOL_PROBE_INTERVAL);
@@ -57,11 +60,23 @@ impl Database {
             tokio::select! {
                 _ = turn.tick() => caretaker.look().await,
                 () = self.connections.lost.notified() => caretaker.look().await,
+                () = self.for_batches.lost.notified() => caretaker.look().await,
                 Some(reached) = caretaker.reaching.join_next() => caretaker.reached(reached).await,
-                Some(opened) = caretaker.filling.opening.join_next() => caretaker.opened(opened),
+                Some(opened) = caretaker.filling.opening.join_next() => {
+                    let opened = caretaker.filling.opened(opened);
+                    caretaker.opened(opened);
+                }
+                Some(opened) = caretaker.batch_filling.opening.join_next() => {
+                    let opened = caretaker.batch_filling.opened(opened);
+                    caretaker.opened(opened);
+                }
             }
             if caretaker.useful {
                 caretaker.filling.begin();
+                // A batch can go on a connection for calls, not the other way round.
+                if self.connections.size() > 0 {
+                    caretaker.batch_filling.begin();
+                }
             }
         }
     }
@@ -118,7 +133,9 @@ impl Caretaker<'_> {
                 self.probe = Some(probe);
                 self.reaching = JoinSet::new();
                 self.filling.no_pause();
+                self.batch_filling.no_pause();
                 self.database.connections.sweep();
+                self.database.for_batches.sweep();
                 self.back();
             }
             Ok(Err(error)) if self.database.is_ready() => self.doubt(&error).await,
@@ -136,12 +153,11 @@ impl Caretaker<'_> {
         }
     }
 
-    fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) {
-        if let Err(error) = self.filling.opened(opened) {
+    fn opened(&mut self, opened: Result<(), Unreachable>) {
+        if let Err(error) = opened {
             return self.not_opened(&error);
         }
-        let connections = &self.database.connections;
-        if connections.size() >= connections.wanted() {
+        if self.database.is_full() {
             self.wanting = false;
             self.database.full();
         }
@@ -153,7 +169,7 @@ impl Caretaker<'_> {
         self.wanting = error.is_want_of_connections();
         if self.wanting {
             self.probe = None;
-            self.database.catalogue.try_lock().ok().and_then(|mut catalogue| catalogue.take());
+            self.database.spare();
         }
         if self.database.connections.size() > 0 {
             self.database.short(error);
@@ -182,7 +198,9 @@ impl Caretaker<'_> {
             tracing::error!(database = %database.opener.target, %cause, "database is away");
             // Connections to a database that is silent look alive. Those in use end by their own timeout.
             database.connections.give_up();
+            database.for_batches.give_up();
             self.filling.give_up();
+            self.batch_filling.give_up();
         }
     }
 }

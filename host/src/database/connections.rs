@@ -1,4 +1,4 @@
-//! The connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back; never
+//! One set of connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back; never
 //! makes one, so nobody who waits here waits for the network: `caretaker` makes them.
 
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::open::{Opened, random};
 
-/// All connections of a pool.
+/// All connections for calls by themselves, or for batches.
 pub(super) struct Connections {
     /// Those nobody uses. The one that was used last is on top and goes first: its backend has its plans and caches at
     /// hand. In turn, eight backends of a node would each find theirs cold.
@@ -22,12 +22,12 @@ pub(super) struct Connections {
     /// Those in use too.
     size: AtomicUsize,
     /// How many there should be.
-    wanted: usize,
+    wanted: AtomicUsize,
     /// Those of an earlier one are to a database that was given up.
     epoch: AtomicU64,
     /// When each of them will be too old.
     ends: Mutex<Vec<Instant>>,
-    /// There is a connection less.
+    /// There is a connection less, or there should be more.
     pub(super) lost: Notify,
     /// All of them were given up: who waits for one waits for nothing.
     pub(super) given_up: Notify,
@@ -54,7 +54,7 @@ impl Connections {
             idle: Mutex::new(Vec::with_capacity(wanted + 1)),
             permits: Semaphore::new(0),
             size: AtomicUsize::new(0),
-            wanted,
+            wanted: AtomicUsize::new(wanted),
             epoch: AtomicU64::new(0),
             ends: Mutex::default(),
             lost: Notify::new(),
@@ -110,7 +110,7 @@ impl Connections {
     }
 
     fn give_back(&self, connection: Connection) {
-        let renewed = self.size() > self.wanted && connection.is_old();
+        let renewed = self.size() > self.wanted() && connection.is_old();
         if renewed || !self.is_useful(&connection) {
             return self.lose(connection);
         }
@@ -181,12 +181,29 @@ impl Connections {
 
     /// How many there should be.
     pub(super) fn wanted(&self) -> usize {
-        self.wanted
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Changes how many there should be. Idle ones that are too many are let go, others when they are old.
+    pub(super) fn want(&self, wanted: usize) {
+        self.wanted.store(wanted, Ordering::Release);
+        let mut surplus = self.size().saturating_sub(wanted);
+        self.let_go(|_| {
+            let goes = surplus > 0;
+            surplus = surplus.saturating_sub(1);
+            goes
+        });
+        self.lost.notify_one();
+    }
+
+    /// Whether there are fewer than there should be, or none.
+    pub(super) fn is_short(&self) -> bool {
+        self.size() < self.wanted().max(1)
     }
 
     pub(super) fn count(&self) -> Count {
         let (idle, size) = (self.idle().len(), self.size());
-        Count { idle, busy: size.saturating_sub(idle), missing: self.wanted.saturating_sub(size) }
+        Count { idle, busy: size.saturating_sub(idle), missing: self.wanted().saturating_sub(size) }
     }
 
     /// Whether it gives out none.

@@ -35,6 +35,10 @@ impl Filling {
         if connections.is_closed() || Instant::now() < self.next {
             return;
         }
+        if connections.size() > connections.wanted() && self.opening.is_empty() {
+            // There were to be more.
+            connections.let_an_old_one_go();
+        }
         let (size, wanted, under_way) = (connections.size(), connections.wanted(), self.opening.len());
         let count = match wanted.saturating_sub(size + under_way) {
             // The one that is too old goes when this one is there.

@@ -127,18 +127,24 @@ pub(super) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> 
 /// and a connection that nobody uses stays.
 #[derive(Clone, Copy)]
 pub(super) struct Session {
-    pub(super) statement: Duration,
-    pub(super) lock: Duration,
+    /// What Postgres shows of it (`application_name`).
+    name: &'static str,
+    statement: Duration,
+    lock: Duration,
 }
 
 impl Session {
     /// Of the connections that calls go on, and of the probe.
-    pub(super) const CALLS: Self = Self { statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT };
+    pub(super) const CALLS: Self =
+        Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT };
+    /// Of the connections that batches go on: a locked or slow row must not hold up the calls of others.
+    pub(super) const BATCHES: Self =
+        Self { name: "galo batches", statement: limits::BATCH_STATEMENT_TIMEOUT, lock: limits::BATCH_LOCK_TIMEOUT };
 
     fn sql(self) -> String {
-        let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
+        let (name, statement, lock) = (self.name, self.statement.as_millis(), self.lock.as_millis());
         format!(
-            "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+            "SET application_name = '{name}'; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
              SET idle_in_transaction_session_timeout = {statement}; SET idle_session_timeout = 0"
         )
     }

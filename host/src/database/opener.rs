@@ -5,14 +5,39 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
 use super::connections::{Connection, Connections};
 use super::open::{Cause, Session, Unreachable};
-use super::procedure::Procedure;
+use super::procedure::{Procedure, Signature};
 use super::target::{Target, Wanted, chain};
 use crate::limits;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Calls by themselves.
+    Calls,
+    /// What goes on a lane: batches, and what comes alone.
+    Batches,
+}
+
+impl Use {
+    fn session(self) -> &'static Session {
+        match self {
+            Self::Calls => &Session::CALLS,
+            Self::Batches => &Session::BATCHES,
+        }
+    }
+
+    /// What is prepared for a procedure.
+    fn signatures(self, procedure: &Procedure) -> impl Iterator<Item = &Signature> {
+        let form = procedure.batch.as_ref().filter(|_| matches!(self, Self::Batches)).map(|form| &form.signature);
+        let alone = matches!(self, Self::Calls) || form.is_some();
+        alone.then_some(&procedure.signature).into_iter().chain(form)
+    }
+}
 
 /// What a connection of the pool is made with, by a task of its own.
 #[derive(Clone)]
@@ -21,6 +46,7 @@ pub(super) struct Opener {
     /// What is prepared on every connection.
     pub(super) procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
     connections: Arc<Connections>,
+    of: Use,
     /// When a connection is replaced at the latest.
     pub(super) age: Duration,
 }
@@ -28,7 +54,12 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new(target: &Target, connections: &Arc<Connections>) -> Self {
         let (target, connections) = (target.clone(), Arc::clone(connections));
-        Self { target, procedures: Arc::default(), connections, age: limits::CONNECTION_AGE_MAX }
+        Self { target, procedures: Arc::default(), connections, of: Use::Calls, age: limits::CONNECTION_AGE_MAX }
+    }
+
+    /// One that fills another set, for what goes on lanes, with the same procedures.
+    pub(super) fn for_batches(&self, connections: &Arc<Connections>) -> Self {
+        Self { connections: Arc::clone(connections), of: Use::Batches, ..self.clone() }
     }
 
     /// What the database must take, for what is called.
@@ -37,39 +68,47 @@ impl Opener {
         if procedures.iter().any(|procedure| procedure.writes()) { Wanted::Writable } else { Wanted::Anything }
     }
 
+    /// Makes the connections that are missing; why one of them could not be made.
+    pub(super) async fn fill(&self) -> Option<Unreachable> {
+        let tries = join_all((0..self.connections.count().missing).map(|_| self.clone().add_one())).await;
+        tries.into_iter().find_map(Result::err)
+    }
+
     /// Makes a connection with its statements and adds it to the pool.
     pub(super) async fn add_one(self) -> Result<(), Unreachable> {
         let epoch = self.connections.epoch();
-        let connection = Connection::new(self.target.open(self.calls(), &Session::CALLS).await?, epoch, self.age);
+        let opened = self.target.open(self.calls(), self.of.session()).await?;
+        let connection = Connection::new(opened, epoch, self.age);
         let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match timeout(limits::PREPARE_TIMEOUT, prepare(&connection, &procedures)).await {
+        match timeout(limits::PREPARE_TIMEOUT, self.prepare(&connection, &procedures)).await {
             Ok(prepared) => prepared.map_err(|error| Unreachable::broken(Cause::Refused(error)))?,
             Err(_) => return Err(Unreachable::broken(Cause::Silent(limits::PREPARE_TIMEOUT))),
         }
         self.connections.add(connection);
         Ok(())
     }
-}
 
-/// Prepares what a connection has not prepared yet, so that no request pays for it: many at a time, because each is a
-/// round trip. A procedure that was dropped or revoked meanwhile fails by itself when it is called; it does not take
-/// the other handlers with it.
-pub(super) async fn prepare(
-    connection: &ClientWrapper,
-    procedures: &[Arc<Procedure>],
-) -> Result<(), tokio_postgres::Error> {
-    let mut statements = Vec::new();
-    for procedure in procedures {
-        statements.extend(procedure.signatures().map(|signature| (&procedure.name, &signature.sql)));
-    }
-    for some in statements.chunks(limits::PREPARED_AT_ONCE_MAX) {
-        let mut under_way = Vec::with_capacity(some.len());
-        for (name, sql) in some {
-            under_way.push(prepare_one(connection, name, sql));
+    /// Prepares what a connection has not prepared yet, so that no request pays for it: many at a time, because each is
+    /// a round trip. A procedure that was dropped or revoked meanwhile fails by itself when it is called; it does not
+    /// take the other handlers with it.
+    pub(super) async fn prepare(
+        &self,
+        connection: &ClientWrapper,
+        procedures: &[Arc<Procedure>],
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut statements = Vec::new();
+        for procedure in procedures {
+            statements.extend(self.of.signatures(procedure).map(|signature| (&procedure.name, &signature.sql)));
         }
-        try_join_all(under_way).await?;
+        for some in statements.chunks(limits::PREPARED_AT_ONCE_MAX) {
+            let mut under_way = Vec::with_capacity(some.len());
+            for (name, sql) in some {
+                under_way.push(prepare_one(connection, name, sql));
+            }
+            try_join_all(under_way).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 async fn prepare_one(connection: &ClientWrapper, procedure: &str, sql: &str) -> Result<(), tokio_postgres::Error> {

@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub(super) use super::connections::Client;
 use super::connections::Connections;
+use super::lane::Lanes;
 use super::open::Unreachable;
-use super::opener::{Opener, prepare};
-use super::procedure::{self, Procedure, Unusable};
+use super::opener::Opener;
+use super::procedure::{self, Batch, Procedure, Unusable};
 use super::target::Target;
 use crate::failure::Failure;
 use crate::limits;
@@ -24,7 +26,11 @@ use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
 /// A pool of connections to one database.
 pub struct Database {
     pub(super) opener: Opener,
+    /// For calls by themselves.
     pub(super) connections: Arc<Connections>,
+    pub(super) batch_opener: Opener,
+    /// For what goes on lanes: these sessions wait for less long.
+    pub(super) for_batches: Arc<Connections>,
     pub(super) ready: AtomicBool,
     /// Why there are fewer connections than there should be.
     short: Mutex<Option<String>>,
@@ -37,6 +43,10 @@ pub struct Database {
     /// What is counted of batches.
     pub(super) batches: BatchMetrics,
     counted: PoolMetrics,
+    /// Where calls of procedures with a batch form wait.
+    pub(super) lanes: Lanes,
+    /// How many calls of keys that are apart may be under way: half of the pool is for others.
+    pub(super) apart: Semaphore,
     /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
     pub(super) catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
@@ -44,9 +54,13 @@ pub struct Database {
 impl Database {
     /// Makes the pool; no connection is made yet.
     pub fn new(target: &Target, connections: usize, metrics: &Metrics) -> Self {
+        let apart = Semaphore::new((connections / 2).max(1));
         let connections = Arc::new(Connections::new(connections));
         let opener = Opener::new(target, &connections);
+        let for_batches = Arc::new(Connections::new(0));
         Self {
+            batch_opener: opener.for_batches(&for_batches),
+            for_batches,
             opener,
             connections,
             ready: AtomicBool::new(false),
@@ -56,6 +70,8 @@ impl Database {
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),
+            lanes: Lanes::default(),
+            apart,
             catalogue: tokio::sync::Mutex::new(None),
         }
     }
@@ -63,7 +79,7 @@ impl Database {
     /// With another age at which a connection is replaced.
     #[must_use]
     pub fn renewed_after(mut self, age: Duration) -> Self {
-        self.opener.age = age;
+        (self.opener.age, self.batch_opener.age) = (age, age);
         self
     }
 
@@ -71,7 +87,7 @@ impl Database {
     ///
     /// # Errors
     /// Why it cannot be granted.
-    pub async fn describe(&self, name: &str, batch: Option<&str>) -> Result<Procedure, Unusable> {
+    pub async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
         let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
         let mut catalogue = self.catalogue.lock().await;
         let client = match catalogue.take() {
@@ -92,18 +108,33 @@ impl Database {
     /// of those that nobody uses stay where calls find them: these and those in use prepare what they miss when it is
     /// called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
+        self.open_lanes(&procedures);
         *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
-        self.connections.for_each_idle(|connection| connection.statement_cache.clear());
         // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
         let mut prepared = Vec::new();
-        for _ in 0..self.connections.count().idle / 2 {
-            let Some(connection) = self.connections.try_get() else { return };
-            match timeout(limits::PREPARE_TIMEOUT, prepare(&connection, &procedures)).await {
-                Ok(Ok(())) => prepared.push(connection),
-                // The caretaker finds out what is wrong with the database.
-                Ok(Err(_)) | Err(_) => return connection.discard(),
+        for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
+            connections.for_each_idle(|connection| connection.statement_cache.clear());
+            for _ in 0..connections.count().idle / 2 {
+                let Some(connection) = connections.try_get() else { break };
+                match timeout(limits::PREPARE_TIMEOUT, opener.prepare(&connection, &procedures)).await {
+                    Ok(Ok(())) => prepared.push(connection),
+                    // The caretaker finds out what is wrong with the database.
+                    Ok(Err(_)) | Err(_) => return connection.discard(),
+                }
             }
         }
+    }
+
+    /// Adds the lanes that these procedures miss. One statement at a time is under way on each.
+    pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
+        self.lanes.open(procedures);
+        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+    }
+
+    /// Drops what is kept for procedures that are granted no more: the lanes where their calls waited.
+    pub fn keep(&self, granted: &[Arc<Procedure>]) {
+        self.lanes.keep(granted);
+        self.open_lanes(granted);
     }
 
     /// Whether there are connections and the database is of use.
@@ -115,14 +146,36 @@ impl Database {
     pub fn shortage(&self) -> Option<String> {
         let short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
         let cause = short.as_ref()?;
-        let (size, wanted) = (self.connections.size(), self.connections.wanted());
+        let (size, wanted) = self.size();
         Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
     /// Counts the connections, for who looks at the metrics.
     pub fn count(&self) {
-        let count = self.connections.count();
-        self.counted.set(count.idle, count.busy, count.missing);
+        let (calls, batches) = (self.connections.count(), self.for_batches.count());
+        self.counted.set(calls.idle + batches.idle, calls.busy + batches.busy, calls.missing + batches.missing);
+    }
+
+    /// How many connections there are, and how many there should be.
+    fn size(&self) -> (usize, usize) {
+        let (calls, batches) = (&self.connections, &self.for_batches);
+        (calls.size() + batches.size(), calls.wanted() + batches.wanted())
+    }
+
+    /// Whether no connection is missing.
+    pub(super) fn is_full(&self) -> bool {
+        self.connections.count().missing == 0 && self.for_batches.count().missing == 0
+    }
+
+    /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls have
+    /// none at all, those of batches, which can do without. False when there is nothing to let go of.
+    pub(super) fn spare(&self) -> bool {
+        let asked = self.catalogue.try_lock().ok().and_then(|mut catalogue| catalogue.take());
+        if asked.is_some() {
+            return true;
+        }
+        let batches = if self.connections.size() == 0 { self.for_batches.try_get() } else { None };
+        batches.map(Client::discard).is_some()
     }
 
     /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
@@ -135,20 +188,39 @@ impl Database {
         self.calls.close();
         self.calls.wait().await;
         self.connections.close();
+        self.for_batches.close();
     }
 
     /// A connection for a call. At once a failure while the database is away.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
         self.check_ready()?;
-        if let Some(connection) = self.connections.try_get() {
+        self.take(&self.connections).await
+    }
+
+    /// A connection for what goes on a lane: its own kind; one for calls while those are short, because the database
+    /// gives no more or one was just lost.
+    pub(super) async fn acquire_for_batch(&self) -> Result<Client, Failure> {
+        self.check_ready()?;
+        if let Some(connection) = self.for_batches.try_get() {
+            return Ok(connection);
+        }
+        if self.for_batches.is_short() {
+            return self.take(&self.connections).await;
+        }
+        // More lanes than connections for them.
+        self.take(&self.for_batches).await
+    }
+
+    async fn take(&self, connections: &Arc<Connections>) -> Result<Client, Failure> {
+        if let Some(connection) = connections.try_get() {
             return Ok(connection);
         }
         // Before the look whether it is ready: nobody waits for what was given up just then.
-        let given_up = self.connections.given_up.notified();
+        let given_up = connections.given_up.notified();
         self.check_ready()?;
         tokio::select! {
             biased;
-            waited = timeout(limits::ACQUIRE_TIMEOUT, self.connections.get()) => match waited {
+            waited = timeout(limits::ACQUIRE_TIMEOUT, connections.get()) => match waited {
                 Ok(Some(connection)) => Ok(connection),
                 Ok(None) => Err(self.unavailable("the pool is closed")),
                 Err(_) => Err(self.unavailable(format!("no connection in {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
@@ -170,7 +242,7 @@ impl Database {
         let cause = error.to_string();
         let before = self.short.lock().unwrap_or_else(PoisonError::into_inner).replace(cause);
         if before.is_none() {
-            let (connections, wanted) = (self.connections.size(), self.connections.wanted());
+            let (connections, wanted) = self.size();
             tracing::warn!(connections, wanted, cause = %error, "the pool is short of connections, and serves with these");
         }
     }
@@ -178,7 +250,7 @@ impl Database {
     /// Notes that no connection is missing.
     pub(super) fn full(&self) {
         if self.short.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            tracing::info!(connections = self.connections.size(), "the pool is full again");
+            tracing::info!(connections = self.size().0, "the pool is full again");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What may be called: a function of the database as its catalogue describes it, and the form of it that takes many
 //! calls at once. A procedure that is missing, overloaded, not executable or of a shape the contract cannot carry is
-//! refused before anything serves.
+//! refused before anything serves. A description only: two that are equal describe the same, and where calls wait is
+//! in `lane`.
 
 use std::fmt;
 
+use serde::Deserialize;
 use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Column, Statement};
 
-use super::batch::Lane;
 use super::target::chain;
 use super::value;
 use crate::contract::Value;
@@ -23,14 +24,26 @@ pub struct Procedure {
     pub(super) batch: Option<BatchForm>,
 }
 
+/// A batch form, as a manifest grants it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[serde(expecting = "{ form = \"FUNCTION\", by = \"PARAMETER\" }, PARAMETER being that of the row a call works on")]
+pub struct Batch {
+    /// The function that carries many calls out at once.
+    pub form: String,
+    /// The parameter of the procedure whose value is a call's key: calls that may have to wait for each other, because
+    /// they work on the same row, have the same one.
+    pub by: String,
+}
+
 /// A procedure whose parameters are arrays, one element for each call, and that returns one row for each call, in
 /// their order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchForm {
-    name: String,
+    granted: Batch,
     pub(super) signature: Signature,
-    /// Where its calls wait.
-    pub(super) lane: Lane,
+    /// The index of the argument that is a call's key.
+    pub(super) key: usize,
 }
 
 /// A function with what it takes and returns, and the statement that calls it.
@@ -81,6 +94,16 @@ pub enum Unusable {
         /// What does not fit.
         cause: String,
     },
+    /// The parameter that is to be the key does not exist.
+    #[error("`{procedure}` has no parameter `{by}` to batch by; its parameters are {parameters}")]
+    NoSuchKey {
+        /// The procedure.
+        procedure: String,
+        /// What was named.
+        by: String,
+        /// Those it has.
+        parameters: String,
+    },
     /// The database could not be asked.
     #[error("cannot ask the database about `{0}`: {1}")]
     Unknown(String, String),
@@ -89,22 +112,30 @@ pub enum Unusable {
 const LOOKUP: &str = "
     SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset,
-           p.provolatile = 'v'
+           p.provolatile = 'v',
+           ARRAY(SELECT coalesce(p.proargnames[i], '')
+                 FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
+                 WHERE coalesce(p.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
 
 /// Looks a procedure up, `name` or `schema.name`, and its batch form.
-pub(super) async fn describe(client: &Client, name: &str, batch: Option<&str>) -> Result<Procedure, Unusable> {
+pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
     let one = look_up(client, name).await?;
     one.signature.check_supported(name)?;
     let batch = match batch {
         None => None,
         Some(batch) => {
-            let many = look_up(client, batch).await?;
+            let many = look_up(client, &batch.form).await?;
             let refuse =
-                |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.to_owned(), cause };
+                |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
             check_batch_form(&one, &many).map_err(refuse)?;
-            Some(BatchForm { name: batch.to_owned(), signature: many.signature, lane: Lane::default() })
+            let key = one.parameter(&batch.by).ok_or_else(|| Unusable::NoSuchKey {
+                procedure: name.to_owned(),
+                by: batch.by.clone(),
+                parameters: one.names.join(", "),
+            })?;
+            Some(BatchForm { granted: batch.clone(), signature: many.signature, key })
         }
     };
     Ok(Procedure { name: name.to_owned(), signature: one.signature, batch })
@@ -114,6 +145,14 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&str>) -
 struct Found {
     signature: Signature,
     returns_set: bool,
+    /// The names of its parameters; empty where one has none.
+    names: Vec<String>,
+}
+
+impl Found {
+    fn parameter(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|parameter| parameter == name)
+    }
 }
 
 async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
@@ -141,7 +180,7 @@ async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     let statement = client.prepare(&sql).await.map_err(unknown)?;
     let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
     let signature = Signature { sql, parameters: statement.params().to_vec(), columns, volatile: row.get(6) };
-    Ok(Found { signature, returns_set: row.get(5) })
+    Ok(Found { signature, returns_set: row.get(5), names: row.get(7) })
 }
 
 /// One row for each call is what ties an outcome to its call, so both must be what gives that.
@@ -200,27 +239,22 @@ impl Procedure {
         }
     }
 
-    /// The name of its batch form, if it was granted one.
-    pub fn batch_form(&self) -> Option<&str> {
-        self.batch.as_ref().map(|batch| batch.name.as_str())
+    /// What the manifest grants of its batch form, if it grants one.
+    pub fn batch(&self) -> Option<&Batch> {
+        self.batch.as_ref().map(|batch| &batch.granted)
     }
 
     /// Whether calling it takes a database that takes writes.
     pub(super) fn writes(&self) -> bool {
-        self.signatures().any(|signature| signature.volatile)
-    }
-
-    /// What is prepared for it on every connection.
-    pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
-        std::iter::once(&self.signature).chain(self.batch.as_ref().map(|batch| &batch.signature))
+        self.signature.volatile || self.batch.as_ref().is_some_and(|batch| batch.signature.volatile)
     }
 }
 
-/// `realizar_transacao`, or with its batch form `realizar_transacao (realizar_transacoes)`.
+/// `realizar_transacao`, or with its batch form `realizar_transacao (realizar_transacoes by cliente_id)`.
 impl fmt::Display for Procedure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        self.batch_form().map_or(Ok(()), |batch| write!(f, " ({batch})"))
+        self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use anyhow::bail;
-use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use super::open::Unreachable;
@@ -38,6 +37,7 @@ impl Database {
     /// # Errors
     /// When there is none in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
+        self.open_lanes(&procedures);
         *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
         let mut patience = Patience::new(&self.opener.target);
         while let Some(error) = patience.while_waiting(self.fill()).await {
@@ -57,11 +57,11 @@ impl Database {
     /// Makes the connections that are missing; why one of them could not be made.
     async fn fill(&self) -> Option<Unreachable> {
         loop {
-            let tries = join_all((0..self.connections.count().missing).map(|_| self.opener.clone().add_one())).await;
-            let error = tries.into_iter().find_map(Result::err)?;
-            // Calls come before questions to the catalogue.
-            let spared = error.is_want_of_connections() && self.catalogue.lock().await.take().is_some();
-            if !spared {
+            let error = match self.opener.fill().await {
+                Some(error) => error,
+                None => self.batch_opener.fill().await?,
+            };
+            if !error.is_want_of_connections() || !self.spare() {
                 return Some(error);
             }
         }

@@ -37,8 +37,8 @@ fn fit(settings: &Settings, handlers: usize, files_max: usize) -> anyhow::Result
 
 /// Everything but the connections of clients.
 fn others(settings: &Settings, handlers: usize) -> usize {
-    // Beside the pool, connections for probes and for the catalogue.
-    let database = settings.pool_connections + 2;
+    // Beside those for calls, connections for batches, for probes and for the catalogue.
+    let database = settings.pool_connections + limits::BATCH_CONNECTIONS_MAX + 2;
     limits::FILES_RESERVED + limits::ADMIN_CONNECTIONS_MAX + database + handlers * limits::FILES_PER_HANDLER
 }
 

@@ -74,7 +74,7 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     for procedure in &handler.procedures {
         let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
         let now = database
-            .describe(&procedure.name, procedure.batch_form())
+            .describe(&procedure.name, procedure.batch())
             .await
             .map_err(|unusable| refuse(unusable.to_string()))?;
         if now != **procedure {

@@ -74,7 +74,9 @@ pub(super) async fn replace(
         added(&changes).for_each(|name| node.metrics.forget(name));
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
+    let granted = procedures(&table);
     node.registry.replace(table);
+    node.database.keep(&granted);
     for change in &changes {
         match change {
             Change::Removed(name) => node.metrics.forget(name),
@@ -237,7 +239,7 @@ async fn describe(
     for entry in &manifest.handlers {
         for granted in &entry.procedures {
             if !described.contains_key(granted) {
-                let procedure = database.describe(&granted.name, granted.batch.as_deref()).await;
+                let procedure = database.describe(&granted.name, granted.batch.as_ref()).await;
                 described.insert(granted.clone(), procedure.map(Arc::new));
             }
             if let Some(Err(unusable)) = described.get(granted) {
@@ -266,7 +268,7 @@ fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
 fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
     let mut granted = HashMap::new();
     for procedure in table.handlers.iter().flat_map(|handler| &handler.procedures) {
-        granted.entry((procedure.name.as_str(), procedure.batch_form())).or_insert_with(|| Arc::clone(procedure));
+        granted.entry((procedure.name.as_str(), procedure.batch())).or_insert_with(|| Arc::clone(procedure));
     }
     granted.into_values().collect()
 }

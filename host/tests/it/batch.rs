@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::poll;
 use galo::contract::Value;
-use galo::database::{Database, Procedure};
+use galo::database::{Batch, Database, Procedure};
 use galo::failure::Failure;
 use galo::limits;
 use galo::metrics::Metrics;
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, until};
 
-/// `um` waits at the gate when it is asked 0, and returns too much when it is asked 99; neither of the two takes 13.
+/// `um` returns too much when it is asked 99; neither of the two takes 13.
 const PROCEDURES: &str = "
     CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer);
     CREATE FUNCTION um(x integer, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
-        IF x = 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;
         IF x = 13 THEN RAISE 'thirteen'; END IF;
         INSERT INTO vistos (x) VALUES (um.x);
         y := x * 2;
@@ -43,10 +42,15 @@ struct Lane {
 
 impl Lane {
     async fn new(procedures: &str) -> Self {
+        Self::by("x", procedures).await
+    }
+
+    async fn by(key: &str, procedures: &str) -> Self {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(procedures).await;
         let pool = Arc::new(Database::new(&database.target(), 2, &metrics));
-        let um = Arc::new(pool.describe("um", Some("muitos")).await.unwrap());
+        let batch = Batch { by: key.to_owned(), ..muitos("muitos") };
+        let um = Arc::new(pool.describe("um", Some(&batch)).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         Self { database, pool, um, metrics }
     }
@@ -60,35 +64,38 @@ impl Lane {
         }
     }
 
-    /// Call 0 finds the lane free and waits at the gate; these come meanwhile, and `then` happens before it opens.
+    /// Call 0 finds the lane free and is held; these come meanwhile, and `then` happens before it goes on.
     async fn meanwhile(&self, calls: &[i64], then: impl AsyncFnOnce()) -> Vec<Result<String, Failure>> {
         let rest = join_all(calls.iter().map(|x| self.call(*x)));
-        let (first, rest) = self.behind_the_gate(self.call(0), rest, then).await;
+        let (first, rest) = self.behind(self.call(0), rest, then).await;
         [first].into_iter().chain(rest).collect()
     }
 
-    /// The outcomes of one call that waits at the gate and of those that come meanwhile.
-    async fn behind_the_gate<T, U>(
+    /// The outcomes of one call that is held and of those that come meanwhile.
+    async fn behind<T, U>(
         &self,
         first: impl Future<Output = T>,
         rest: impl Future<Output = U>,
         then: impl AsyncFnOnce(),
     ) -> (T, U) {
-        let gate = self.database.owner().await;
-        gate.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+        let held = self.database.hold_batches().await;
         let (mut first, mut rest) = (pin!(first), pin!(rest));
-        tokio::select! {
-            _ = &mut first => panic!("it did not wait"),
-            () = self.database.until_a_call_waits_for_a_lock() => {}
-        }
+        let sent = self.sent();
+        assert!(poll!(&mut first).is_pending());
+        until("it is sent", String::new, || self.sent() > sent).await;
         // Each joins the lane when it is asked for the first time.
         assert!(poll!(&mut rest).is_pending());
-        let open = async {
+        let go_on = async {
             then().await;
-            gate.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+            drop(held);
         };
-        let (first, rest, ()) = tokio::join!(first, rest, open);
+        let (first, rest, ()) = tokio::join!(first, rest, go_on);
         (first, rest)
+    }
+
+    /// How many statements left the lane.
+    fn sent(&self) -> u64 {
+        self.figure("galo_batch_calls_count").parse().unwrap()
     }
 
     /// What was recorded, in its order.
@@ -103,6 +110,11 @@ impl Lane {
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
     }
+}
+
+/// A batch form of `um`.
+fn muitos(form: &str) -> Batch {
+    Batch { form: form.to_owned(), by: "x".to_owned() }
 }
 
 fn shown(outcomes: &[Result<String, Failure>]) -> Vec<String> {
@@ -151,7 +163,6 @@ async fn a_statement_takes_no_more_bytes_than_it_may() {
     let lane = Lane::new(
         "CREATE FUNCTION um(x text, OUT bytes integer, OUT por text) LANGUAGE plpgsql AS $$
          BEGIN
-             IF x = '' THEN PERFORM pg_advisory_xact_lock(1); END IF;
              bytes := length(x);
              por := 'um';
          END $$;
@@ -163,7 +174,7 @@ async fn a_statement_takes_no_more_bytes_than_it_may() {
     let third = "x".repeat(limits::BATCH_BYTES_MAX / 3 + 1);
     let call = |text: &str| lane.pool.call(&lane.um, vec![Value::Text(text.to_owned())]);
     let rest = join_all([&third, &third, &third, "y"].map(call));
-    let (first, rest) = lane.behind_the_gate(call(""), rest, async || {}).await;
+    let (first, rest) = lane.behind(call(""), rest, async || {}).await;
     let rows = [first].into_iter().chain(rest);
     let ways: Vec<_> = rows.map(|rows| format!("{:?}", rows.unwrap().values[1])).collect();
     let [alone, two] = ["um", "muitos 2"].map(|text| format!("{:?}", Value::Text(text.to_owned())));
@@ -230,15 +241,14 @@ async fn a_call_that_waits_in_vain_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_client_has_gone_is_awaited_when_it_was_sent_and_else_is_not_sent() {
     let lane = Lane::new(PROCEDURES).await;
-    let gate = lane.database.owner().await;
-    gate.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+    let held = lane.database.hold_batches().await;
     let mut sent = Box::pin(lane.call(0));
     assert!(poll!(&mut sent).is_pending());
-    lane.database.until_a_call_waits_for_a_lock().await;
+    until("it is sent", String::new, || lane.sent() > 0).await;
     let mut waiting = Box::pin(lane.call(5));
     assert!(poll!(&mut waiting).is_pending());
     drop((sent, waiting));
-    gate.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+    drop(held);
     lane.pool.drain().await;
     assert_eq!(lane.seen().await, [0]);
 }
@@ -268,7 +278,8 @@ async fn a_database_that_goes_away_answers_all_calls_of_a_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_come_back_from_a_batch_as_they_went_out() {
-    let lane = Lane::new(
+    let lane = Lane::by(
+        "g",
         "CREATE FUNCTION um(a boolean, b smallint, c integer, d bigint, e real, f double precision, g text, h varchar,
              i bytea, j timestamptz, k timestamp, OUT a2 boolean, OUT b2 smallint, OUT c2 integer, OUT d2 bigint,
              OUT e2 real, OUT f2 double precision, OUT g2 text, OUT h2 varchar, OUT i2 bytea, OUT j2 timestamptz,
@@ -331,11 +342,11 @@ async fn what_is_no_batch_form_is_refused() {
         ("solto", "muitos", "what returns a set has no batch form"),
         ("de_uuid", "de_uuids", "parameter 1 is of type uuid, which does not travel in an array"),
     ] {
-        let refused = lane.pool.describe(procedure, Some(batch)).await.unwrap_err().to_string();
+        let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();
         assert!(refused.contains(told), "{procedure}, {batch}: {refused}");
     }
     let forbid = "REVOKE EXECUTE ON FUNCTION muitos FROM galo, PUBLIC";
     lane.database.execute(forbid).await;
-    let refused = lane.pool.describe("um", Some("muitos")).await.unwrap_err().to_string();
+    let refused = lane.pool.describe("um", Some(&muitos("muitos"))).await.unwrap_err().to_string();
     assert!(refused.contains("may not execute `muitos`"), "{refused}");
 }

@@ -114,6 +114,7 @@ async fn a_busy_pool_gives_503_within_a_second() {
         while node.running.node.metrics.in_flight.get() < 4 {
             tokio::task::yield_now().await;
         }
+        database.until_a_call_waits_for_a_lock().await;
         let begun = Instant::now();
         let answer = node.get("/clientes/2/extrato").await;
         let took = begun.elapsed();

@@ -22,6 +22,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -168,10 +170,23 @@ impl TestDatabase {
         backends.len()
     }
 
-    /// Returns when a call has been sent and waits for a row that a test has locked.
+    /// Stops the server process of the connection that carries batches out: a statement that is sent to it is under way
+    /// until this is dropped. It must be idle.
+    pub async fn hold_batches(&self) -> Held {
+        let sql = "SELECT pid FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = 'galo batches'";
+        let pids = self.owner().await.query(sql, &[]).await.unwrap();
+        let pids: Vec<_> = pids.iter().map(|row| Pid::from_raw(row.get(0))).collect();
+        assert!(!pids.is_empty(), "no connection carries batches out");
+        pids.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+        Held(pids)
+    }
+
+    /// Returns when a call waits for a row that a test has locked, on a connection of the pool: what goes on a lane gives
+    /// up on it first, on the connection of batches.
     pub async fn until_a_call_waits_for_a_lock(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'galo'";
         let owner = self.owner().await;
         let deadline = Instant::now() + PATIENCE;
         while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
@@ -201,6 +216,18 @@ impl TestDatabase {
     pub async fn ledger_rows(&self, cliente: i32) -> i64 {
         let sql = "SELECT count(*) FROM rinha.transacoes WHERE cliente_id = $1";
         self.owner().await.query_one(sql, &[&cliente]).await.unwrap().get(0)
+    }
+}
+
+/// Server processes that are stopped.
+pub struct Held(Vec<Pid>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // One that was told to end meanwhile ends now.
+        for pid in &self.0 {
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
     }
 }
 

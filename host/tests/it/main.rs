@@ -22,6 +22,7 @@ mod guest;
 mod handlers;
 mod harness;
 mod idempotency;
+mod lanes;
 mod ledger;
 mod listener;
 mod operator;

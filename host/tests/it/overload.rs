@@ -45,9 +45,9 @@ async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_lane_is_full_is_shed_and_counted() {
-    // Given a lane that holds all it may behind a call that waits for a lock, when a request comes, then it gets 503 at
-    // once, and counts as shed; when the lock is gone, then the next one is answered.
+async fn a_request_behind_too_many_for_its_row_is_shed_and_counted() {
+    // Given as many calls as may wait behind one that waits for a lock, when a request comes for the same row, then it
+    // gets 503 at once, and counts as shed; when the lock is gone, then the next one is answered.
     let database = TestDatabase::new().await;
     let node = TestNode::with(&database, settings(handlers(Profile::Release))).await;
     let inner = &node.running.node;
@@ -68,7 +68,7 @@ async fn a_request_whose_lane_is_full_is_shed_and_counted() {
     let mut calls = vec![call()];
     assert!(poll!(&mut calls[0]).is_pending());
     database.until_a_call_waits_for_a_lock().await;
-    for _ in 0..limits::LANE_CALLS_MAX {
+    for _ in 0..limits::KEY_CALLS_MAX {
         let mut waiting = call();
         assert!(poll!(&mut waiting).is_pending());
         calls.push(waiting);

@@ -1,0 +1,195 @@
+//! One statement on a connection: a procedure or its batch form with its arguments, and the rows it returns, or why there
+//! are none. It is sent once more only when it was rolled back because of what was prepared before. Called by `call` and
+//! `batch`.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::TryStreamExt as _;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use super::pool::{Client, Database};
+use super::procedure::{Procedure, Signature};
+use super::target::chain;
+use super::value::{Argument, Returned};
+use crate::contract::{Rows, Value};
+use crate::failure::Failure;
+use crate::limits;
+
+/// One call through the procedure itself. Its outcome is awaited until the deadline.
+pub(super) async fn alone(
+    connection: &Client,
+    procedure: &Procedure,
+    arguments: &[Value],
+    deadline: Instant,
+) -> Result<Rows, Error> {
+    let arguments: Vec<_> = arguments.iter().map(Argument).collect();
+    exchange(connection, &procedure.signature, &arguments, deadline).await
+}
+
+/// One statement. What DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
+pub(super) async fn exchange<P: ToSql + Sync>(
+    connection: &Client,
+    signature: &Signature,
+    arguments: &[P],
+    deadline: Instant,
+) -> Result<Rows, Error> {
+    let sent = timeout_at(deadline, fresh(connection, signature, arguments)).await;
+    sent.unwrap_or(Err(Error::NoAnswer))
+}
+
+async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
+    match once(connection, signature, arguments).await {
+        // The statement may be what is old, prepared for the procedure as it was; nothing was sent with it.
+        Err(Error::Changed) => {}
+        Err(Error::Postgres(error)) if stale(&error) => {}
+        outcome => return outcome,
+    }
+    connection.statement_cache.clear();
+    once(connection, signature, arguments).await
+}
+
+async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
+    let statement = connection.prepare_cached(&signature.sql).await?;
+    // The arguments were checked against the procedure as it was; sent to another they would mean something else.
+    if !signature.matches(&statement) {
+        return Err(Error::Changed);
+    }
+    let stream = connection.query_raw(&statement, arguments.iter()).await?;
+    tokio::pin!(stream);
+    let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let mut values = Vec::with_capacity(columns.len());
+    let mut bytes = 0;
+    while let Some(row) = stream.try_next().await? {
+        bytes += row.raw_size_bytes();
+        if bytes > limits::ROWS_BYTES_MAX {
+            return Err(Error::TooManyRows);
+        }
+        for index in 0..columns.len() {
+            values.push(row.try_get::<_, Returned>(index)?.0);
+        }
+    }
+    Ok(Rows { columns, values })
+}
+
+/// 0A000 «cached plan must not change result type», 26000 «prepared statement does not exist». A procedure that
+/// raises one of them itself is merely called twice: the first was rolled back.
+fn stale(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
+}
+
+/// Why a statement gave no rows.
+pub(super) enum Error {
+    Postgres(tokio_postgres::Error),
+    /// The procedure is no longer what was looked up. Nothing was sent.
+    Changed,
+    /// More bytes than a call may return.
+    TooManyRows,
+    /// A batch form returned another number of rows than it got calls.
+    OtherRows {
+        calls: usize,
+    },
+    NoAnswer,
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl Error {
+    /// The connection, if it is of use still.
+    pub(super) fn spare(&self, connection: Client) -> Option<Client> {
+        // Whatever still comes back on it would be the answer to this call; or what it leads to is a standby by now.
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
+            connection.discard();
+            return None;
+        }
+        Some(connection)
+    }
+
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
+    }
+
+    /// Whether Postgres ended the statement because it waited for a lock, or took, longer than its session lets it, or
+    /// was in a deadlock. It was rolled back.
+    pub(super) fn is_of_one_row(&self) -> bool {
+        let codes = [
+            &SqlState::LOCK_NOT_AVAILABLE,
+            &SqlState::QUERY_CANCELED,
+            &SqlState::T_R_DEADLOCK_DETECTED,
+            &SqlState::T_R_SERIALIZATION_FAILURE,
+        ];
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
+    }
+
+    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is away says
+    /// nothing of one.
+    pub(super) fn is_of_one_call(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
+            Self::Changed => true,
+            Self::TooManyRows | Self::OtherRows { .. } | Self::NoAnswer => false,
+        }
+    }
+}
+
+impl Database {
+    /// What a statement without rows means for a call of its procedure.
+    pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
+        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause, sqlstate: None };
+        match error {
+            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Error::OtherRows { calls } => {
+                failed(format!("its batch form did not return one row for each of {calls} calls"))
+            }
+            Error::Changed => {
+                self.changed.store(true, Ordering::Relaxed);
+                failed("its parameters or columns are not those it had when it was looked up".to_owned())
+            }
+            Error::NoAnswer => {
+                let (name, seconds) = (&procedure.name, limits::CALL_TIMEOUT.as_secs());
+                self.unavailable(format!("no answer to `{name}` within {seconds} s"))
+            }
+            Error::Postgres(error) => match error.code() {
+                // No SQLSTATE: the connection broke, or the answer could not be read.
+                None if error.is_closed() || broken(&error) => self.unavailable(chain(&error)),
+                Some(code) if passing(code) => self.unavailable(format!("{}: {}", code.code(), chain(&error))),
+                Some(code) => Failure::Procedure {
+                    procedure: procedure.name.clone(),
+                    cause: format!("{}: {}", code.code(), chain(&error)),
+                    sqlstate: Some(code.code().to_owned()),
+                },
+                None => failed(chain(&error)),
+            },
+        }
+    }
+
+    /// What became of calls: the log tells the first that got no answer, and the recovery, not every one of an outage.
+    pub(super) fn tell(&self, failure: Option<&Failure>) {
+        match failure {
+            Some(failure @ Failure::Unavailable { .. }) if !self.failing.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(cause = %failure, "calls get no answer");
+            }
+            None if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
+                tracing::info!(database = %self.opener.target, "calls are answered again");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn broken(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Classes of SQLSTATE that pass by themselves: connection, rollback (serialization, deadlock), resources, operator
+/// intervention (`statement_timeout`, shutdown), system error; and a lock not to be had, and a standby that does not
+/// take writes yet.
+fn passing(code: &SqlState) -> bool {
+    matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
+        || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)
+}

@@ -1,0 +1,260 @@
+//! Where calls wait for their statement: a lane for each procedure with a batch form, shared by all handlers that grant
+//! it. Most of its calls wait together, for the next batch. A key whose row is locked or slow is *apart*: its calls wait
+//! in a queue of their own, in their order, until one of them was answered quickly.
+//!
+//! It sends nothing; `batch` takes what is next and says what became of it. It knows of a key only whether two are
+//! equal.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::time::Instant;
+
+use super::procedure::Procedure;
+use super::waiter::{Key, Waiter};
+use crate::failure::Failure;
+use crate::limits;
+
+/// The lanes of a database, by the name of their procedure.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: RwLock<HashMap<String, Arc<Lane>>>,
+}
+
+/// Where the calls of one procedure wait. Whoever finds it free starts a task that carries out what waits, until
+/// nothing does.
+#[derive(Default)]
+pub(super) struct Lane {
+    state: Mutex<State>,
+    /// Whether the last batch had to be taken apart: the log tells the edge.
+    pub(super) broken: AtomicBool,
+    /// Whether a call waited for its row in vain since a key came back into batches: the log tells the edge.
+    pub(super) stuck: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// What goes in the next batches.
+    together: VecDeque<Waiter>,
+    /// A task carries them out.
+    busy: bool,
+    /// The keys that are in no batch.
+    apart: HashMap<Key, Apart>,
+    /// Names the calls that wait.
+    next_ticket: u64,
+}
+
+/// A key that is apart. It stays so without calls, too, until it has answered.
+#[derive(Default)]
+struct Apart {
+    calls: VecDeque<Waiter>,
+    /// A task carries them out, one after the other.
+    busy: bool,
+}
+
+/// The task that somebody who changed a lane has to start.
+pub(super) enum Start {
+    Nothing,
+    /// The one that carries out batches.
+    Together,
+    /// The one that carries out the calls of a key.
+    Apart(Key),
+}
+
+/// Where a call was when its caller gave it up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It waited for a batch.
+    Together,
+    /// It waited for an earlier call of its key.
+    Apart,
+    /// It is on its way, or will be sent no more and be answered.
+    Sent,
+}
+
+impl Lanes {
+    pub(super) fn of(&self, procedure: &Procedure) -> Option<Arc<Lane>> {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&procedure.name).map(Arc::clone)
+    }
+
+    /// Adds the lanes that these procedures miss.
+    pub(super) fn open(&self, procedures: &[Arc<Procedure>]) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        for procedure in procedures.iter().filter(|procedure| procedure.batch.is_some()) {
+            lanes.entry(procedure.name.clone()).or_default();
+        }
+    }
+
+    /// Drops the lanes of other procedures. What waits on one is carried out.
+    pub(super) fn keep(&self, procedures: &[Arc<Procedure>]) {
+        let kept = |name: &String| procedures.iter().any(|one| one.batch.is_some() && one.name == *name);
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| kept(name));
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Lane {
+    /// Queues a call up; returns its ticket, and which task must be started for it.
+    pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Failure> {
+        let mut state = self.state();
+        waiter.ticket = state.next_ticket;
+        state.next_ticket += 1;
+        // Nearly always no key is apart, and none is looked at.
+        let key = (!state.apart.is_empty()).then(|| waiter.key()).filter(|key| state.apart.contains_key(key));
+        Ok((
+            waiter.ticket,
+            match key {
+                Some(key) => state.join_apart(key, waiter)?,
+                None => state.join_together(waiter)?,
+            },
+        ))
+    }
+
+    /// Takes a call out again that its caller waits for no more.
+    pub(super) fn leave(&self, ticket: u64) -> Left {
+        let mut state = self.state();
+        let remove = |calls: &mut VecDeque<Waiter>| {
+            let place = calls.iter().position(|waiter| waiter.ticket == ticket);
+            place.and_then(|place| calls.remove(place)).is_some()
+        };
+        if remove(&mut state.together) {
+            Left::Together
+        } else if state.apart.values_mut().any(|apart| remove(&mut apart.calls)) {
+            Left::Apart
+        } else {
+            Left::Sent
+        }
+    }
+
+    /// Lets those requests join that are here already: whatever is ready on this worker runs first, as long as that
+    /// adds to what waits. Nothing is waited for. Without it the calls that a finished batch sets off would go in
+    /// statements of 1, 2, 4, 8, because the first of them finds the lane free.
+    pub(super) async fn gather(&self) {
+        let mut before = 0;
+        loop {
+            let waiting = self.state().together.len();
+            if waiting == before || waiting >= limits::BATCH_CALLS_MAX {
+                return;
+            }
+            before = waiting;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The calls of the next statement, all of one description; none when nobody waits, and then the lane is free.
+    pub(super) fn next_together(&self) -> Vec<Waiter> {
+        let mut state = self.state();
+        let mut batch: Vec<Waiter> = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < limits::BATCH_CALLS_MAX {
+            let Some(next) = state.together.front() else { break };
+            bytes += next.bytes();
+            let fits = |first: &Waiter| bytes <= limits::BATCH_BYTES_MAX && next.is_of(&first.procedure);
+            if !batch.first().is_none_or(fits) {
+                break;
+            }
+            // One that was not sent and that nobody waits for any more is let go.
+            batch.extend(state.together.pop_front().filter(|waiter| !waiter.is_alone()));
+        }
+        state.busy = !batch.is_empty();
+        batch
+    }
+
+    /// Sets a key apart with these calls, which were sent and rolled back; its calls that wait come behind them. Those
+    /// that have no time left are answered.
+    pub(super) fn set_apart(&self, key: Key, calls: Vec<Waiter>) -> Start {
+        let mut state = self.state();
+        let others = std::mem::take(&mut state.together);
+        let (behind, others): (VecDeque<_>, VecDeque<_>) = others.into_iter().partition(|waiter| waiter.key() == key);
+        state.together = others;
+        if state.apart.len() >= limits::LANE_CALLS_MAX {
+            state.apart.retain(|_, apart| apart.busy);
+        }
+        let now = Instant::now();
+        let apart = state.apart.entry(key.clone()).or_default();
+        for waiter in calls.into_iter().chain(behind) {
+            // Its caller looked for it before this, and did not find it.
+            if waiter.deadline <= now {
+                waiter.answer(Err(Failure::Unavailable { cause: NO_TIME.to_owned() }));
+            } else {
+                apart.calls.push_back(waiter);
+            }
+        }
+        if apart.calls.is_empty() || std::mem::replace(&mut apart.busy, true) {
+            return Start::Nothing;
+        }
+        Start::Apart(key)
+    }
+
+    /// Whether calls of a key wait; when none does, its task has ended.
+    pub(super) fn has_apart(&self, key: &Key) -> bool {
+        let mut state = self.state();
+        let Some(apart) = state.apart.get_mut(key) else { return false };
+        apart.calls.retain(|waiter| !waiter.is_alone());
+        apart.busy = !apart.calls.is_empty();
+        apart.busy
+    }
+
+    /// The next call of a key. What nobody waits for any more is let go.
+    pub(super) fn next_apart(&self, key: &Key) -> Option<Waiter> {
+        let mut state = self.state();
+        let calls = &mut state.apart.get_mut(key)?.calls;
+        std::iter::from_fn(|| calls.pop_front()).find(|waiter| !waiter.is_alone())
+    }
+
+    /// Lets a key back into batches, its calls that wait behind the others.
+    pub(super) fn rejoin(&self, key: &Key) -> Start {
+        let mut state = self.state();
+        let calls = state.apart.remove(key).unwrap_or_default().calls;
+        state.together.extend(calls);
+        if state.together.is_empty() { Start::Nothing } else { state.start_together() }
+    }
+
+    /// What a task that ended by a panic leaves behind: its calls are lost, nobody waits for ever.
+    pub(super) fn give_up(&self, key: Option<&Key>) {
+        let mut state = self.state();
+        match key {
+            None => {
+                state.busy = false;
+                state.together.clear();
+            }
+            Some(key) => drop(state.apart.remove(key)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of it is whole when the lock is given back, also by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call is answered that was rolled back when its time was over.
+const NO_TIME: &str = "its row is locked or slow, and no time was left to send it again";
+
+impl State {
+    fn join_together(&mut self, waiter: Waiter) -> Result<Start, Failure> {
+        if self.together.len() >= limits::LANE_CALLS_MAX {
+            return Err(Failure::Shed);
+        }
+        self.together.push_back(waiter);
+        Ok(self.start_together())
+    }
+
+    fn join_apart(&mut self, key: Key, waiter: Waiter) -> Result<Start, Failure> {
+        let all: usize = self.apart.values().map(|apart| apart.calls.len()).sum();
+        let apart = self.apart.entry(key.clone()).or_default();
+        if apart.calls.len() >= limits::KEY_CALLS_MAX || all >= limits::LANE_CALLS_MAX {
+            return Err(Failure::Shed);
+        }
+        apart.calls.push_back(waiter);
+        Ok(if std::mem::replace(&mut apart.busy, true) { Start::Nothing } else { Start::Apart(key) })
+    }
+
+    fn start_together(&mut self) -> Start {
+        if std::mem::replace(&mut self.busy, true) { Start::Nothing } else { Start::Together }
+    }
+}

@@ -1,0 +1,97 @@
+//! A call that waits in a `lane`, and its key: the argument that names what it works on. Two calls may have to wait for
+//! each other when their keys are equal; nothing else is known of a key.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::procedure::Procedure;
+use crate::contract::{Rows, Value};
+use crate::failure::Failure;
+
+/// A call that waits for its turn, or is on its way.
+pub(super) struct Waiter {
+    /// Its name on its lane.
+    pub(super) ticket: u64,
+    pub(super) procedure: Arc<Procedure>,
+    pub(super) arguments: Vec<Value>,
+    /// It is sent before this, or not at all.
+    pub(super) deadline: Instant,
+    outcome: oneshot::Sender<Result<Rows, Failure>>,
+}
+
+/// The argument that names what a call works on.
+#[derive(Debug, Clone)]
+pub(super) struct Key(Value);
+
+impl Waiter {
+    /// The lane that it joins gives it its ticket.
+    pub(super) fn new(
+        procedure: &Arc<Procedure>,
+        arguments: Vec<Value>,
+        deadline: Instant,
+        outcome: oneshot::Sender<Result<Rows, Failure>>,
+    ) -> Self {
+        Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, outcome }
+    }
+
+    /// What it works on.
+    pub(super) fn key(&self) -> Key {
+        let key = self.procedure.batch.as_ref().and_then(|form| self.arguments.get(form.key));
+        // Every call on a lane has one: its arguments were checked, and its procedure has a batch form.
+        Key(key.cloned().unwrap_or(Value::Null))
+    }
+
+    /// Whether it can go in one statement with calls of this procedure.
+    pub(super) fn is_of(&self, procedure: &Arc<Procedure>) -> bool {
+        Arc::ptr_eq(&self.procedure, procedure) || self.procedure == *procedure
+    }
+
+    /// Bytes of its arguments.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |value: &Value| match value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => size_of::<i64>(),
+        };
+        self.arguments.iter().map(bytes).sum()
+    }
+
+    /// Whether its client has gone.
+    pub(super) fn is_alone(&self) -> bool {
+        self.outcome.is_closed()
+    }
+
+    /// The client may have gone meanwhile.
+    pub(super) fn answer(self, outcome: Result<Rows, Failure>) {
+        let _ = self.outcome.send(outcome);
+    }
+}
+
+/// Floats by their bits: a key must equal itself.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&self.0).hash(state);
+        match &self.0 {
+            Value::Null => {}
+            Value::Boolean(value) => value.hash(state),
+            Value::Integer(value) | Value::Timestamp(value) => value.hash(state),
+            Value::Float(value) => value.to_bits().hash(state),
+            Value::Text(value) => value.hash(state),
+            Value::Bytes(value) => value.hash(state),
+        }
+    }
+}
