@@ -147,8 +147,8 @@ pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
 pub const BACKLOG: i32 = 1024;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
-/// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a Postgres
-/// of 200.
+/// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a
+/// Postgres of 200.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 /// Database connections for batches, beside those of the pool: one for each procedure with a batch form, up to this. A
@@ -218,8 +218,9 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A batch gives up on a lock after this (`lock_timeout`), and its calls go by keys. The batch of another node holds a
 /// client's row for 0.2 to 1 ms, so this is not met in the ordinary run; others than the locked client wait twice this.
 pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
-/// Postgres ends a batch after this (`statement_timeout`), and its calls go by keys; a key that answers within it goes in
-/// batches again. A batch of 64 takes 1 ms, the first one of a connection, or on a machine that is starved, tens of them.
+/// Postgres ends a batch after this (`statement_timeout`), and its calls go by keys; a key that answers within it
+/// goes in batches again. A batch of 64 takes 1 ms, the first one of a connection, or on a machine that is starved,
+/// tens of them.
 pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);

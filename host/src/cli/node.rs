@@ -22,8 +22,8 @@ pub(super) struct NodeArgs {
     /// A private folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Database connections for calls; further ones are for batches (one a batch form, at most 4), for probes and for the
-    /// catalogue
+    /// Database connections for calls; further ones are for batches (one a batch form, at most 4), for probes and for
+    /// the catalogue
     #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
     pool_connections: String,
     /// Client connections open at once

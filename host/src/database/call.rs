@@ -1,6 +1,6 @@
-//! One call: by itself, in one statement and one awaited round trip, or on the `lane` of its procedure. Once it is sent
-//! its outcome is awaited, even if the client has gone: it runs in a task of its own. Dropping the future of a query does
-//! not cancel the query, so pretending would lose track of money.
+//! One call: by itself, in one statement and one awaited round trip, or on the `lane` of its procedure. Once it is
+//! sent its outcome is awaited, even if the client has gone: it runs in a task of its own. Dropping the future of a
+//! query does not cancel the query, so pretending would lose track of money.
 
 use std::sync::Arc;
 

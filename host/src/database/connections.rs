@@ -1,5 +1,5 @@
-//! One set of connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back; never
-//! makes one, so nobody who waits here waits for the network: `caretaker` makes them.
+//! One set of connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back;
+//! never makes one, so nobody who waits here waits for the network: `caretaker` makes them.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

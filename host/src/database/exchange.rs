@@ -1,6 +1,6 @@
-//! One statement on a connection: a procedure or its batch form with its arguments, and the rows it returns, or why there
-//! are none. It is sent once more only when it was rolled back because of what was prepared before. Called by `call` and
-//! `batch`.
+//! One statement on a connection: a procedure or its batch form with its arguments, and the rows it returns, or why
+//! there are none. It is sent once more only when it was rolled back because of what was prepared before. Called by
+//! `call` and `batch`.
 
 use std::sync::atomic::Ordering;
 

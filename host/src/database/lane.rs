@@ -1,6 +1,6 @@
-//! Where calls wait for their statement: a lane for each procedure with a batch form, shared by all handlers that grant
-//! it. Most of its calls wait together, for the next batch. A key whose row is locked or slow is *apart*: its calls wait
-//! in a queue of their own, in their order, until one of them was answered quickly.
+//! Where calls wait for their statement: a lane for each procedure with a batch form, shared by all handlers that
+//! grant it. Most of its calls wait together, for the next batch. A key whose row is locked or slow is *apart*: its
+//! calls wait in a queue of their own, in their order, until one of them was answered quickly.
 //!
 //! It sends nothing; `batch` takes what is next and says what became of it. It knows of a key only whether two are
 //! equal.

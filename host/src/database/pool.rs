@@ -167,8 +167,8 @@ impl Database {
         self.connections.count().missing == 0 && self.for_batches.count().missing == 0
     }
 
-    /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls have
-    /// none at all, those of batches, which can do without. False when there is nothing to let go of.
+    /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls
+    /// have none at all, those of batches, which can do without. False when there is nothing to let go of.
     pub(super) fn spare(&self) -> bool {
         let asked = self.catalogue.try_lock().ok().and_then(|mut catalogue| catalogue.take());
         if asked.is_some() {

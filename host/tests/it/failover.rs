@@ -128,7 +128,8 @@ async fn allow(database: &TestDatabase, connections: i32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_is_short_serves_and_says_so() {
     // Given a database that gives fewer connections than the pool of four, the batches', the probe and the catalogue
-    // take, when a node starts, then it serves with those it has; when there are more again, then it is full within five seconds.
+    // take, when a node starts, then it serves with those it has; when there are more again, then it is full within
+    // five seconds.
     for allowed in [1, 3, 4, 5] {
         let database = TestDatabase::new().await;
         allow(&database, allowed).await;

@@ -182,8 +182,8 @@ impl TestDatabase {
         Held(pids)
     }
 
-    /// Returns when a call waits for a row that a test has locked, on a connection of the pool: what goes on a lane gives
-    /// up on it first, on the connection of batches.
+    /// Returns when a call waits for a row that a test has locked, on a connection of the pool: what goes on a lane
+    /// gives up on it first, on the connection of batches.
     pub async fn until_a_call_waits_for_a_lock(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'galo'";
