@@ -281,6 +281,9 @@ pub const REFUSAL_BYTES_MAX: usize = 3 * 1024;
 pub const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Examples of one handler.
 pub const EXAMPLES_MAX: usize = 256;
+/// CPU time of all examples of a handler together: ours take 1 ms. They are run one handler after the other, so this is
+/// what a component that loops costs the swap of another, and one deadline more.
+pub const EXAMPLES_CPU_MAX: Duration = Duration::from_secs(2);
 /// Bytes of one example: a body of the greatest size, and what comes of it.
 pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A folder in which nothing happened for this long has come to rest. `cp` and the linker write without pauses; what is

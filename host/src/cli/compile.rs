@@ -103,5 +103,6 @@ async fn compile_one(compiler: &Compiler, entry: &Entry) -> anyhow::Result<Strin
     }
     let compiled = compiler.compile(digest, &bytes, limits::RELOAD_NICENESS).await;
     compiled.with_context(|| entry.component.display().to_string())?;
+    anyhow::ensure!(compiler.find(digest).is_some(), "it compiles, but the cache has not kept it; is its disk full?");
     Ok(format!("compiled in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3))
 }

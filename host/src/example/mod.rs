@@ -7,8 +7,10 @@ mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
 use crate::contract::{Plan, Rows};
@@ -159,11 +161,19 @@ pub fn check_all(
     component: &Component,
     procedures: Option<&[Arc<Procedure>]>,
 ) -> Result<(), String> {
-    let failed = examples.iter().filter_map(|example| {
-        let difference = example.check(entry, component, procedures).err()?;
-        Some(format!("{}: {difference}", shown(&example.path, &entry.folder)))
-    });
-    let failed: Vec<_> = failed.collect();
+    // CPU time, so that a busy machine refuses nothing.
+    let spent = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    let (begun, mut failed) = (spent(), Vec::new());
+    for (done, example) in examples.iter().enumerate() {
+        if spent().saturating_sub(begun) > limits::EXAMPLES_CPU_MAX {
+            let (left, most) = (examples.len() - done, limits::EXAMPLES_CPU_MAX.as_secs());
+            failed.push(format!("{left} examples were not run: those before them took over {most} s of CPU"));
+            break;
+        }
+        if let Err(difference) = example.check(entry, component, procedures) {
+            failed.push(format!("{}: {difference}", shown(&example.path, &entry.folder)));
+        }
+    }
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(failed.join("\n")),

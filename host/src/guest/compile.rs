@@ -31,6 +31,8 @@ pub struct Bounds {
 pub(super) const STATUS_INVALID: u8 = 3;
 /// The status of one that was refused memory, and could still report it.
 pub(super) const STATUS_MEMORY: u8 = 4;
+/// The status of one that could not write the form, and has printed why: a disk that is full, most likely.
+pub(super) const STATUS_OUTPUT: u8 = 5;
 /// The status of a Rust program that panicked.
 pub(super) const STATUS_PANIC: u8 = 101;
 /// What Rust prints when memory is refused it, before it aborts.
@@ -48,8 +50,13 @@ pub fn compile(bounds: Bounds) -> anyhow::Result<ExitCode> {
         Ok(form) => {
             drop(component);
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&form).and_then(|()| stdout.flush()).context("cannot write the compiled form")?;
-            Ok(ExitCode::SUCCESS)
+            match stdout.write_all(&form).and_then(|()| stdout.flush()) {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) => {
+                    let _ = write!(io::stderr(), "{error}");
+                    Ok(ExitCode::from(STATUS_OUTPUT))
+                }
+            }
         }
         Err(error) => {
             let text = format!("{error:#}");

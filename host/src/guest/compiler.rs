@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::cache::{self, Cache};
-use super::compile::{MEMORY_REFUSED, STATUS_INVALID, STATUS_MEMORY, STATUS_PANIC};
+use super::compile::{MEMORY_REFUSED, STATUS_INVALID, STATUS_MEMORY, STATUS_OUTPUT, STATUS_PANIC};
 use super::component::{Compiled, Digest, Refusal};
 use super::engine::Engine;
 use super::{form, room};
@@ -62,8 +62,26 @@ impl Compiler {
         if component.starts_with(b"\0asm\x01\0\0\0") {
             return Err(Refusal::CoreModule);
         }
+        match self.attempt(digest, component, niceness, self.cache.as_ref()).await {
+            // A cache that fails costs time, not service.
+            Err(Refusal::Unkept(cause)) if self.cache.is_some() => {
+                tracing::warn!(cause, "compiled component not kept");
+                self.attempt(digest, component, niceness, None).await
+            }
+            done => done,
+        }
+    }
+
+    /// Compiles into the folder of the cache, or into memory without one.
+    async fn attempt(
+        &self,
+        digest: Digest,
+        component: &[u8],
+        niceness: i32,
+        cache: Option<&Cache>,
+    ) -> Result<Compiled, Refusal> {
         let failed = |error: &dyn std::fmt::Display| Refusal::passing(format!("the compiler cannot be run: {error}"));
-        let compiler = self.clone();
+        let compiler = Self { cache: cache.cloned(), ..self.clone() };
         let begin = move || {
             let memory = compiler.memory();
             compiler.begin(niceness, memory).map(|begun| (begun, memory))
@@ -83,8 +101,7 @@ impl Compiler {
         }
         let compiler = self.clone();
         let finish = move || compiler.finish(digest, output);
-        let finished = tokio::task::spawn_blocking(finish).await.map_err(|panic| failed(&panic))?;
-        finished.map_err(|error| Refusal::passing(format!("the compiled form cannot be loaded: {error:#}")))
+        tokio::task::spawn_blocking(finish).await.map_err(|panic| failed(&panic))?
     }
 
     /// The same, for a command that has nothing else to do.
@@ -126,10 +143,11 @@ impl Compiler {
         Ok((command.spawn()?, output))
     }
 
-    fn finish(&self, digest: Digest, mut output: Output) -> anyhow::Result<Compiled> {
+    fn finish(&self, digest: Digest, mut output: Output) -> Result<Compiled, Refusal> {
         let name = cache::name(&self.engine, &digest);
-        form::seal(output.file(), &name)?;
-        let native = form::load(&self.engine, output.file())?;
+        form::seal(output.file(), &name).map_err(|error| Refusal::Unkept(error.to_string()))?;
+        let native = form::load(&self.engine, output.file())
+            .map_err(|error| Refusal::passing(format!("the compiled form cannot be loaded: {error:#}")))?;
         if let Output::Kept(cache, file) = output {
             cache.keep(file, &name);
         }
@@ -187,6 +205,7 @@ fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<()
         (Some(0), _) => Ok(()),
         (Some(STATUS_INVALID), _) => Err(Refusal::Invalid(printed.to_owned())),
         (Some(STATUS_MEMORY), _) => Err(memory()),
+        (Some(STATUS_OUTPUT), _) => Err(Refusal::Unkept(printed.to_owned())),
         (Some(STATUS_PANIC), _) => Err(Refusal::Compiler(format!("panic of the compiler: {}", panic_text(printed)))),
         (_, Some(Signal::SIGABRT)) if printed.contains(MEMORY_REFUSED) => Err(memory()),
         (_, Some(Signal::SIGXCPU)) => {

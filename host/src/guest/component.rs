@@ -75,6 +75,9 @@ pub enum Refusal {
     /// The compiler was not let to its end, which may be otherwise the next time.
     #[error("{0}")]
     Passing(String),
+    /// It compiles, and there is no room for its compiled form.
+    #[error("its compiled form cannot be written: {0}")]
+    Unkept(String),
     /// It does not parse, validate or compile.
     #[error("not a valid component: {0}")]
     Invalid(String),
@@ -96,7 +99,7 @@ impl Refusal {
 
     /// Whether it may be otherwise the next time: a busy machine or one without memory may be the cause.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Passing(_) | Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
+        matches!(self, Self::Passing(_) | Self::Unkept(_) | Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
     }
 }
 

@@ -109,6 +109,7 @@ fn whatever_becomes_of_a_compiler_is_a_refusal() {
         ("kill -SEGV $$", "the compiler died of SIGSEGV", false),
         ("echo broken >&2; exit 7", "the compiler failed (exit status: 7): broken", false),
         ("echo nonsense", "the compiled form cannot be loaded", true),
+        ("echo no room >&2; exit 5", "its compiled form cannot be written: no room", true),
     ] {
         let refused = refusal(&script(&path, text), CompileLimits::default(), &component);
         assert!(refused.to_string().contains(told), "{text}: {refused}");
@@ -220,6 +221,22 @@ async fn a_compiler_is_not_its_nodes_memory_and_dies_with_it() {
     node.signal(Signal::SIGKILL);
     node.wait();
     wait_until("its compiler is gone", || !read(compiler, "cmdline").contains("compiler"));
+}
+
+#[test]
+fn a_cache_without_room_costs_time_and_no_component() {
+    let (_folder, path) = scratch("programs");
+    std::fs::create_dir(&path).unwrap();
+    // The compiler's own words and status where the disk is full: only what goes into the cache's folder fails.
+    let full = format!(
+        "case $(readlink /proc/$$/fd/1) in *memfd*) exec {GALO} \"$@\";; esac\necho 'No space left on device' >&2; exit 5"
+    );
+    let (_place, folder) = scratch("cache");
+    let cache = Cache::open(&folder).unwrap();
+    let component = replying(200, None, 0).component();
+    let compiler = Compiler::new(engine(), &script(&path, &full), CompileLimits::default(), Some(cache));
+    assert!(!compiler.compile_here(&component).unwrap().cached);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

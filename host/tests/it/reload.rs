@@ -218,6 +218,27 @@ async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_loops_does_not_run_all_of_its_examples() {
+    let database = TestDatabase::new().await;
+    let good = replying(201, None, 0).component();
+    let guests = Guests::new().add("x", &good, "limits = { deadline_ms = 500 }").add("y", &good, "");
+    let node = TestNode::guests(&database, &guests).await;
+    let looping = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
+    for number in 0..60 {
+        guests.put_file(&format!("x/examples/{number:02}.json"), example(201).as_bytes());
+    }
+    let begun = Instant::now();
+    guests.put("x", &looping);
+    let (stage, told) = node.until_refused("x").await;
+    assert_eq!(stage, Stage::Examples);
+    assert!(told.contains("examples were not run: those before them took over 2 s of CPU"), "{told}");
+    // All of them would take 30 s.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    guests.put("y", &marked(&good, 2));
+    node.until_generation("y", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_does_not_start_with_a_component_that_breaks_an_example() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "");

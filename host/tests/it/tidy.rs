@@ -287,6 +287,7 @@ fn the_readme_shows_the_limits_of_the_code() {
         ("compilers beside what serves", COMPILERS_MAX.to_string(), dash()),
         ("verifying a candidate", wait(VERIFY_TIMEOUT), dash()),
         ("examples of a handler", EXAMPLES_MAX.to_string(), dash()),
+        ("CPU time of all of them", wait(EXAMPLES_CPU_MAX), dash()),
         ("example", kib(usize::try_from(EXAMPLE_BYTES_MAX).unwrap()), dash()),
     ];
     let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
