@@ -112,21 +112,24 @@ async fn a_handler_that_comes_back_goes_on_where_it_was() {
 async fn what_is_no_file_is_refused_at_once_and_holds_nobody_up() {
     let (database, guests, node) = two().await;
     let path = |name: &str| guests.folder.path().join(name);
-    let pipe = |path: &Path| {
-        let _ = std::fs::remove_file(path);
+    // Renamed into place: a look between must not find that nothing is there.
+    let place = |path: &Path, make: &dyn Fn(&Path)| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        mkfifo(path, Mode::S_IRWXU).unwrap();
+        let new = guests.folder.path().join("new");
+        make(&new);
+        std::fs::rename(new, path).unwrap();
     };
+    let pipe = |path: &Path| place(path, &|new| mkfifo(new, Mode::S_IRWXU).unwrap());
     let mut generation = 1;
-    for place in ["x.wasm", "x/examples/one.json"] {
-        pipe(&path(place));
+    for name in ["x.wasm", "x/examples/one.json"] {
+        pipe(&path(name));
         let (_, told) = node.until_refused("x").await;
         assert!(told.contains("not a regular file"), "{told}");
         // The other handler is swapped meanwhile.
         generation += 1;
         guests.put("y", &marked(&answers(200), generation));
         node.until_generation("y", generation).await;
-        std::fs::remove_file(path(place)).unwrap();
+        std::fs::remove_file(path(name)).unwrap();
         guests.put("x", &answers(200));
         until("x is mended", String::new, || node.handler("x").refusal().is_none()).await;
     }
@@ -135,10 +138,7 @@ async fn what_is_no_file_is_refused_at_once_and_holds_nobody_up() {
         let file = path("galo.toml");
         match other {
             "pipe" => pipe(&file),
-            device => {
-                std::fs::remove_file(&file).unwrap();
-                std::os::unix::fs::symlink(device, &file).unwrap();
-            }
+            device => place(&file, &|new| std::os::unix::fs::symlink(device, new).unwrap()),
         }
         let (_, told) = node.until_manifest_refused().await;
         assert!(told.contains("not a regular file"), "{told}");
