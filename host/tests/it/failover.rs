@@ -14,6 +14,7 @@ use galo::dev::{DATABASE, SERVICE_ROLE};
 use galo::metrics::Metrics;
 use galo::postgres::SUPERUSER;
 use galo::serve;
+use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 use tokio_postgres::config::Host;
 
@@ -170,6 +171,39 @@ async fn connections_that_somebody_else_has_taken_are_not_missed_by_the_rest() {
             assert!(status == 200, "{status} with at least {left} connections left");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_stuck_on_the_old_database_keep_none_to_the_new_one_away() {
+    // Given a node whose connections all wait for a Postgres that fell silent, when its address leads to another one,
+    // then that one is used before the last of them ends.
+    let mut old = OwnPostgres::start().await;
+    old.stop();
+    let new = old.copy();
+    old.start_again();
+    let node = Arc::new(old.node().await);
+    old.signal(Signal::SIGSTOP);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let stuck: Vec<_> = (0..4)
+        .map(|_| {
+            let node = Arc::clone(&node);
+            tokio::spawn(async move { node.get("/clientes/1/extrato").await.status.as_u16() })
+        })
+        .collect();
+    until_ready_is(&node, 503, Duration::from_secs(3)).await;
+    old.lead_to(&new);
+    loop {
+        assert!(stuck.iter().all(|call| !call.is_finished()), "the new one is not used before");
+        if credit(&node).await == 200 && node.get("/clientes/1/extrato").await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for call in stuck {
+        assert_eq!(call.await.unwrap(), 503);
+    }
+    until_credited(&node, Duration::from_secs(1)).await;
+    old.signal(Signal::SIGCONT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
