@@ -87,6 +87,12 @@ impl Filling {
         (self.failures, self.next) = (0, Instant::now());
     }
 
+    /// A connection was lost, perhaps the last one: whether there is another one is tried at once, with one of them when
+    /// the last try failed.
+    pub(super) fn lost(&mut self) {
+        (self.failures, self.next) = (self.failures.min(1), Instant::now());
+    }
+
     /// Gives up what is being made.
     pub(super) fn give_up(&mut self) {
         self.opening = JoinSet::new();

@@ -207,6 +207,21 @@ async fn connections_that_are_stuck_on_the_old_database_keep_none_to_the_new_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_short_pool_that_loses_its_last_connection_is_not_ready() {
+    // Given a pool that has been short for so long that its tries are four seconds apart, when it loses what it has,
+    // then it is known at once, and when there are connections again, then there is service.
+    let database = TestDatabase::new().await;
+    allow(&database, 2).await;
+    let node = TestNode::start(&database).await;
+    tokio::time::sleep(Duration::from_millis(4200)).await;
+    allow(&database, 0).await;
+    database.kill_connections().await;
+    until_ready_is(&node, 503, Duration::from_millis(1500)).await;
+    allow(&database, -1).await;
+    until_credited(&node, RIGHT_AGAIN_MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_renewed_and_no_request_notices() {
     let database = TestDatabase::new().await;
     let age = Duration::from_millis(400);
