@@ -104,7 +104,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
 async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     let mut turn = Turn { lane: &lane, key: Some(&key), over: false };
     while lane.has_apart(&key) {
-        let place = database.apart.acquire().await;
+        let place = database.place_apart().await;
         let connection = database.acquire().await;
         // Only now: a call that waits here may still be given up.
         let Some(waiter) = lane.next_apart(&key) else { continue };
