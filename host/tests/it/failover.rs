@@ -222,6 +222,20 @@ async fn a_short_pool_that_loses_its_last_connection_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_short_is_renewed_too() {
+    let database = TestDatabase::new().await;
+    allow(&database, 3).await;
+    let age = Duration::from_millis(400);
+    let settings = Settings { connection_age_max: age, ..settings(handlers(Profile::Release)) };
+    let node = TestNode::with(&database, settings).await;
+    let (first, begun) = (database.backends().await, Instant::now());
+    while database.backends().await.iter().any(|pid| first.contains(pid)) {
+        assert_eq!(credit(&node).await, 200);
+        assert!(begun.elapsed() < age + 4 * RIGHT_AGAIN_MAX, "a connection is never renewed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_renewed_and_no_request_notices() {
     let database = TestDatabase::new().await;
     let age = Duration::from_millis(400);
