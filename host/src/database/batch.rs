@@ -207,7 +207,8 @@ impl Carrier<'_> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
-        let connection = match self.connection.take() {
+        // A statement may have been the end of it without costing it.
+        let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
         };
