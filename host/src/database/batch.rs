@@ -104,7 +104,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
 async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     let mut turn = Turn { lane: &lane, key: Some(&key), over: false };
     while lane.has_apart(&key) {
-        let place = database.apart.acquire().await;
+        let place = database.place_apart().await;
         let connection = database.acquire().await;
         // Only now: a call that waits here may still be given up.
         let Some(waiter) = lane.next_apart(&key) else { continue };
@@ -207,7 +207,8 @@ impl Carrier<'_> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
-        let connection = match self.connection.take() {
+        // A statement may have been the end of it without costing it.
+        let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
         };

@@ -59,8 +59,14 @@ impl Database {
         loop {
             tokio::select! {
                 _ = turn.tick() => caretaker.look().await,
-                () = self.connections.lost.notified() => caretaker.look().await,
-                () = self.for_batches.lost.notified() => caretaker.look().await,
+                () = self.connections.lost.notified() => {
+                    caretaker.filling.lost();
+                    caretaker.look().await;
+                }
+                () = self.for_batches.lost.notified() => {
+                    caretaker.batch_filling.lost();
+                    caretaker.look().await;
+                }
                 Some(reached) = caretaker.reaching.join_next() => caretaker.reached(reached).await,
                 Some(opened) = caretaker.filling.opening.join_next() => {
                     let opened = caretaker.filling.opened(opened);

@@ -19,13 +19,13 @@ pub(super) struct Connections {
     idle: Mutex<Vec<Connection>>,
     /// As many as there are idle ones, or fewer: who gets a permit may find that its connection was let go.
     permits: Semaphore,
-    /// Those in use too.
+    /// Those in use too, of the present epoch: as many as there are `ends`.
     size: AtomicUsize,
     /// How many there should be.
     wanted: AtomicUsize,
     /// Those of an earlier one are to a database that was given up.
     epoch: AtomicU64,
-    /// When each of them will be too old.
+    /// When each of them will be too old. What changes how many there are, or the epoch, holds its lock.
     ends: Mutex<Vec<Instant>>,
     /// There is a connection less, or there should be more.
     pub(super) lost: Notify,
@@ -100,11 +100,12 @@ impl Connections {
 
     /// Adds one below the others, which are warm; unless the database was given up since it was begun.
     pub(super) fn add(&self, connection: Connection) {
+        let mut ends = self.ends();
         if !self.is_useful(&connection) {
             return;
         }
-        self.size.fetch_add(1, Ordering::AcqRel);
-        self.ends().push(connection.end);
+        ends.push(connection.end);
+        self.size.store(ends.len(), Ordering::Release);
         self.idle().insert(0, connection);
         self.permits.add_permits(1);
     }
@@ -118,9 +119,14 @@ impl Connections {
         self.permits.add_permits(1);
     }
 
-    /// Lets all of them go, those in use when they come back: they are to a database that is of no use.
+    /// Lets all of them go, those in use when they come back: they are to a database that is of no use. None of them
+    /// counts from now on: others take their place at once.
     pub(super) fn give_up(&self) {
+        let mut ends = self.ends();
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        ends.clear();
+        self.size.store(0, Ordering::Release);
+        drop(ends);
         self.sweep();
         self.given_up.notify_waiters();
     }
@@ -160,10 +166,13 @@ impl Connections {
     }
 
     fn lose(&self, connection: Connection) {
-        self.size.fetch_sub(1, Ordering::AcqRel);
         let mut ends = self.ends();
-        if let Some(index) = ends.iter().position(|end| *end == connection.end) {
+        // Those of an earlier epoch count no longer.
+        if connection.epoch == self.epoch()
+            && let Some(index) = ends.iter().position(|end| *end == connection.end)
+        {
             ends.swap_remove(index);
+            self.size.store(ends.len(), Ordering::Release);
         }
         drop(ends);
         drop(connection);

@@ -21,12 +21,14 @@ pub(super) struct Filling {
     failures: u32,
     /// Not before this is it tried again.
     next: Instant,
+    /// An old one went for one that is not there yet.
+    let_go: bool,
 }
 
 impl Filling {
     pub(super) fn new(connections: &Arc<Connections>, opener: &Opener) -> Self {
         let (connections, opener) = (Arc::clone(connections), opener.clone());
-        Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now() }
+        Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now(), let_go: false }
     }
 
     /// Begins what there is to do.
@@ -56,6 +58,7 @@ impl Filling {
     pub(super) fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) -> Result<(), Unreachable> {
         match opened {
             Ok(Ok(())) => {
+                self.let_go = false;
                 self.no_pause();
                 if self.connections.size() > self.connections.wanted() {
                     self.connections.let_an_old_one_go();
@@ -72,19 +75,25 @@ impl Filling {
         let pause = limits::POOL_FILL_PAUSE * 2_u32.saturating_pow(self.failures);
         self.next = Instant::now() + pause.min(limits::POOL_FILL_PAUSE_MAX);
         self.failures = (self.failures + 1).min(16);
-        if self.connections.size() < self.connections.wanted() {
-            return Err(error);
+        let (size, wanted) = (self.connections.size(), self.connections.wanted());
+        // When there is no room for an old one and the one in its place, the old one goes first. Of a pool that is
+        // short no second one goes before its room is taken, and never the last one.
+        let goes = error.is_want_of_connections() && (size >= wanted || (size > 1 && !self.let_go));
+        if goes && self.connections.let_an_old_one_go() {
+            (self.let_go, self.next) = (true, Instant::now());
         }
-        // It was to take the place of an old one. When there is no room for both, the old one goes first.
-        if error.is_want_of_connections() && self.connections.let_an_old_one_go() {
-            self.next = Instant::now();
-        }
-        Ok(())
+        if size < wanted { Err(error) } else { Ok(()) }
     }
 
     /// A connection was just made: the next one may be at once.
     pub(super) fn no_pause(&mut self) {
         (self.failures, self.next) = (0, Instant::now());
+    }
+
+    /// A connection was lost, perhaps the last one: whether there is another one is tried at once, with one of them when
+    /// the last try failed.
+    pub(super) fn lost(&mut self) {
+        (self.failures, self.next) = (self.failures.min(1), Instant::now());
     }
 
     /// Gives up what is being made.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -45,8 +45,8 @@ pub struct Database {
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
     pub(super) lanes: Lanes,
-    /// How many calls of keys that are apart may be under way: half of the pool is for others.
-    pub(super) apart: Semaphore,
+    /// How many calls of keys that are apart may be under way in a full pool: half of it is for others.
+    apart: Semaphore,
     /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
     pub(super) catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
@@ -54,7 +54,7 @@ pub struct Database {
 impl Database {
     /// Makes the pool; no connection is made yet.
     pub fn new(target: &Target, connections: usize, metrics: &Metrics) -> Self {
-        let apart = Semaphore::new((connections / 2).max(1));
+        let apart = Semaphore::new(half(connections));
         let connections = Arc::new(Connections::new(connections));
         let opener = Opener::new(target, &connections);
         let for_batches = Arc::new(Connections::new(0));
@@ -167,6 +167,12 @@ impl Database {
         self.connections.count().missing == 0 && self.for_batches.count().missing == 0
     }
 
+    /// Leave for a call of a key that is apart: the share of `apart` that keeps half of the connections there are free.
+    pub(super) async fn place_apart(&self) -> Option<SemaphorePermit<'_>> {
+        let share = half(self.connections.wanted()).div_ceil(half(self.connections.size()));
+        self.apart.acquire_many(u32::try_from(share).unwrap_or(u32::MAX)).await.ok()
+    }
+
     /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls
     /// have none at all, those of batches, which can do without. False when there is nothing to let go of.
     pub(super) fn spare(&self) -> bool {
@@ -253,4 +259,8 @@ impl Database {
             tracing::info!(connections = self.size().0, "the pool is full again");
         }
     }
+}
+
+fn half(connections: usize) -> usize {
+    (connections / 2).max(1)
 }

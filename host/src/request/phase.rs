@@ -36,6 +36,19 @@ pub(super) async fn prepare(
             return Err(Halt::Shed);
         }
     }
+    decided(handler, generation, request).await
+}
+
+/// Runs `prepare` for a comparison of generations: a handler that refuses new requests while it has too many slow calls
+/// is compared all the same.
+pub(super) async fn plan(handler: &Handler, generation: &Arc<Generation>, request: &Request) -> Result<Decision, Halt> {
+    if generation.aside.room() != Room::Open {
+        generation.aside.turn().await;
+    }
+    decided(handler, generation, request).await
+}
+
+async fn decided(handler: &Handler, generation: &Arc<Generation>, request: &Request) -> Result<Decision, Halt> {
     let time = Time::begin(handler);
     let plan = match time.slice(PREPARE, |time| generation.component.prepare_within(time, request)) {
         Some(plan) => plan?,

@@ -92,8 +92,8 @@ pub(super) async fn rejected(
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = phase::prepare(handler, generation, request).await;
-    let its = match (mine, phase::prepare(handler, previous, request).await) {
+    let mine = phase::plan(handler, generation, request).await;
+    let its = match (mine, phase::plan(handler, previous, request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -120,7 +120,7 @@ enum Instead {
     Answer(Outgoing),
     /// It would have done something else.
     OtherPlan,
-    /// It fails too.
+    /// It fails too, or nothing is known of it.
     Nothing,
 }
 
@@ -133,14 +133,15 @@ async fn instead(
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = phase::prepare(handler, generation, request).await;
-    match (mine, phase::prepare(handler, previous, request).await) {
+    let mine = phase::plan(handler, generation, request).await;
+    match (mine, phase::plan(handler, previous, request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
             let answer = phase::respond(handler, previous, &its.carry, rows).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
-        (_, Ok(_)) => Instead::OtherPlan,
-        (_, Err(_)) => Instead::Nothing,
+        (Ok(_), Ok(_)) => Instead::OtherPlan,
+        // One of them was too slow for it, or faults: nothing to compare.
+        _ => Instead::Nothing,
     }
 }
 

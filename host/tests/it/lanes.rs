@@ -126,6 +126,12 @@ impl Lane {
     }
 }
 
+fn limit(connections: i32) -> String {
+    format!(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT {connections}', current_database()); END $$"
+    )
+}
+
 async fn lock(database: &TestDatabase, ids: &str) -> tokio_postgres::Client {
     let session = database.owner().await;
     session.batch_execute(&format!("BEGIN; SELECT FROM linhas WHERE id IN ({ids}) FOR UPDATE")).await.unwrap();
@@ -182,6 +188,31 @@ async fn one_call_of_a_locked_row_is_under_way_and_half_of_the_pool_for_all_of_t
         let (answers, ()) = tokio::join!(calls, look);
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locked_rows_leave_half_of_a_pool_that_is_short_to_others() {
+    // Given at most four connections of the eight there should be, when four rows are locked, then others are called.
+    let lane = Lane::new(8).await;
+    let outro = Arc::new(lane.pool.describe("outro", None).await.unwrap());
+    lane.database.execute(&limit(4)).await;
+    lane.database.kill_connections().await;
+    // It has those by now, and tries for more.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let holder = lock(&lane.database, "1, 2, 3, 4").await;
+    let calls = join_all((1..=4).map(|id| lane.call(id, 1)));
+    let look = async {
+        lane.until_waiting(1).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(500) {
+            let asked = Instant::now();
+            lane.pool.call(&outro, Vec::new()).await.unwrap();
+            assert!(asked.elapsed() < Duration::from_millis(300), "{:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(calls, look);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,12 +287,6 @@ async fn more_calls_than_may_wait_for_a_locked_row_are_shed() {
 async fn a_batch_goes_on_the_pool_when_the_database_has_no_connection_to_spare() {
     let lane = Lane::new(2).await;
     let database = &lane.database;
-    let limit = |connections: i32| {
-        format!(
-            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT {connections}', current_database());
-             END $$"
-        )
-    };
     database.execute(&limit(2)).await;
     let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'galo batches'";
