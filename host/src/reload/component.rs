@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::compiling::Asker;
 use super::verify::{self, Proved, Times};
 use super::workbench::{Haste, Without, Workbench};
 use crate::database::Database;
 use crate::registry::{Handler, Refusal, Stage};
 use crate::request::Node;
 
-/// Brings a handler up to its file. What is refused is told and noted, once, and returned.
+/// Brings a handler up to its file. What is refused is returned, for `refuse`.
 pub(super) async fn follow(
     node: &Node,
     bench: &Workbench,
@@ -18,38 +19,42 @@ pub(super) async fn follow(
     built: Option<Duration>,
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
-    let refusal = match candidate(&node.database, bench, handler).await {
+    match candidate(&node.database, bench, handler).await {
         Ok(Some(Proved { component, times })) => {
             let begun = Instant::now();
             let generation = handler.swap(component);
             let swap = begun.elapsed();
-            bench.settle(name);
+            bench.settle(Asker::Component, name);
             handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
             tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
-            return Ok(());
+            Ok(())
         }
         Ok(None) => {
             // What was refused is gone from the folder, and what was being compiled.
             handler.note(None);
-            bench.settle(name);
-            return Ok(());
+            bench.settle(Asker::Component, name);
+            Ok(())
         }
-        Err(Without::Compiling) => return Err(Without::Compiling),
+        Err(Without::Compiling) => Err(Without::Compiling),
         Err(Without::Refused(refusal)) => {
-            bench.settle(name);
-            refusal
+            bench.settle(Asker::Component, name);
+            Err(refusal.into())
         }
-    };
+    }
+}
+
+/// Reports and notes what was refused of a handler, once.
+pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     if refusal.is_news_after(handler.refusal().as_deref()) {
+        let name = &handler.entry.name;
         let number = handler.lineage().current.number;
         let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
-        let Refusal { stage, message, .. } = &refusal;
+        let Refusal { stage, message, .. } = refusal;
         tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
         handler.metrics.refusals.inc();
         handler.note(Some(refusal.clone()));
     }
-    Err(refusal.into())
 }
 
 /// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
@@ -81,7 +86,7 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }
-    let form = bench.compile(Haste::Aside, &handler.entry, source).await?;
+    let form = bench.compile(Haste::Aside, Asker::Component, &handler.entry, source).await?;
     let prove = move || verify::prove(form, &asked.entry, &asked.procedures);
     Ok(bench.run(Haste::Aside, prove).await?.map(Some)?)
 }

@@ -54,6 +54,8 @@ pub struct Reloader {
     manifest: Seen,
     /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
     refused: Vec<Entry>,
+    /// Not because it is refused: components of it are still compiled.
+    compiling: bool,
     /// The procedures must be looked up again; stays until that was done.
     database: bool,
     handlers: HashMap<String, Seen>,
@@ -66,6 +68,8 @@ pub struct Reloader {
 struct Seen {
     stamp: Stamp,
     retry: Retry,
+    /// It was refused while a manifest was compiled that may mend it.
+    withheld: bool,
     /// What the build took that it came from, while it is compiled.
     built: Option<Duration>,
 }
@@ -96,6 +100,7 @@ impl Reloader {
             // Nothing was seen yet: what changed between the first load and now is found by the first look.
             manifest: Seen::default(),
             refused: Vec::new(),
+            compiling: false,
             database: false,
             handlers: HashMap::new(),
             removal: Removal::default(),
@@ -136,11 +141,14 @@ impl Reloader {
         let entries = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
         let Some(Look { handlers, .. }) = stamps(path, entries).await else { return };
         for (handler, stamp) in table.handlers.iter().zip(handlers) {
+            let comes = |entry: &Entry| entry.name == handler.entry.name && !same_terms(&handler.entry, entry);
+            let withhold = self.compiling && self.refused.iter().any(comes);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
-            if seen.stamp == stamp && !seen.retry.is_due() {
+            if seen.stamp == stamp && !seen.retry.is_due() && (withhold || !seen.withheld) {
                 continue;
             }
             seen.stamp = stamp;
+            seen.withheld = false;
             let built = built.or(seen.built.take());
             match component::follow(&self.node, &self.bench, handler, built).await {
                 Ok(()) => seen.retry.passed(),
@@ -150,6 +158,11 @@ impl Reloader {
                     seen.retry.soon();
                 }
                 Err(Without::Refused(refusal)) => {
+                    // What is wrong under the old terms may be what the new ones are for.
+                    seen.withheld = withhold;
+                    if !withhold {
+                        component::refuse(handler, &refusal);
+                    }
                     // The terms are what is old: the manifest is held against the database again, and then this.
                     if refusal.stage == Stage::Procedures {
                         self.orders.procedures_changed();
@@ -191,6 +204,7 @@ impl Reloader {
                 self.node.registry.note(None);
                 self.database = false;
                 self.manifest.retry.passed();
+                self.compiling = false;
                 // What was noted of its files is noted of each handler from here on.
                 self.manifest.stamp = self.manifest.stamp.first();
                 self.refused = Vec::new();
@@ -204,6 +218,7 @@ impl Reloader {
             // The old table serves, and its handlers are followed meanwhile.
             Err(Without::Compiling) => {
                 self.refused = entries;
+                self.compiling = true;
                 self.manifest.retry.soon();
             }
             Err(Without::Refused(refusal)) => self.refuse(refusal, entries),
@@ -215,6 +230,7 @@ impl Reloader {
         self.removal = Removal::default();
         self.manifest.retry.after(&refusal);
         self.refused = entries;
+        self.compiling = false;
         if refusal.is_news_after(registry.refusal().as_deref()) {
             tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
             registry.note(Some(refusal));

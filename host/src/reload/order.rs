@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::compiling::Asker;
 use super::verify::{prove, refit, refit_previous};
 use super::workbench::{Form, Haste, Without, Workbench};
 use crate::database::Procedure;
@@ -53,7 +54,7 @@ impl Order {
             Ok(source) => source,
             Err(refusal) => return Some(Candidate { newcomer: Err(refusal), kept }),
         };
-        match bench.compile(haste, &self.entry, source).await {
+        match bench.compile(haste, Asker::Manifest, &self.entry, source).await {
             Ok(form) => Some(Candidate { newcomer: Ok(Some(form)), kept }),
             Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept }),
             Err(Without::Compiling) => None,

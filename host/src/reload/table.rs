@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::change::{Change, added, changes};
+use super::compiling::Asker;
 use super::order::{Before, Candidate, Made, Order};
 use super::same_terms;
 use super::workbench::{Haste, Without, Workbench};
@@ -53,12 +54,11 @@ pub(super) async fn replace(
     state: Option<&Arc<State>>,
 ) -> Result<Vec<Change>, Without> {
     let old = node.registry.table();
-    // What an earlier manifest named may still be compiled.
-    bench.retain(|name| manifest.handlers.iter().any(|entry| entry.name == name));
     let known = Known { table: &old, registry: Some(&node.registry), state };
     let built = build(manifest, bench, Haste::Aside, &known, &node.database, &node.metrics).await.map_err(refusal)?;
     let Some(Built { table, made_of }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
+    bench.retain(Asker::Component, |name| table.handler(name).is_some());
     let known = procedures(&old);
     if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
         // Before the table: its first call finds its statement.
@@ -145,6 +145,8 @@ async fn build(
             _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
         }
     }
+    // What an earlier manifest ordered may still be compiled.
+    bench.retain(Asker::Manifest, |name| orders.iter().any(|order| order.entry.name == name));
     let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
     let mut good = Vec::new();
     for made in made {
@@ -210,7 +212,7 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let compiled = compiled?;
     // Not before all of them are there: what was refused meanwhile would be compiled again.
-    compiled.iter().for_each(|(order, _)| bench.settle(&order.entry.name));
+    bench.retain(Asker::Manifest, |_| false);
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
         let made = bench.run(haste, move || order.carry_out(candidate)).await;

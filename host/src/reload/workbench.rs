@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::compiling::{Compiling, Progress};
+use super::compiling::{Asker, Compiling, Progress};
 use super::verify::read;
 use crate::guest::{Compiled, Compiler, Digest};
 use crate::limits;
@@ -128,14 +128,20 @@ impl Workbench {
     }
 
     /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.
-    pub(super) async fn compile(&self, haste: Haste, entry: &Entry, source: Source) -> Result<Form, Without> {
+    pub(super) async fn compile(
+        &self,
+        haste: Haste,
+        asker: Asker,
+        entry: &Entry,
+        source: Source,
+    ) -> Result<Form, Without> {
         let Source { digest, bytes } = source;
         let path = entry.component.display();
         let refuse = |error: &crate::guest::Refusal| {
             let refusal = Refusal::new(Stage::Compile, format!("{path}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }
         };
-        match self.compiling.progress(&entry.name, digest) {
+        match self.compiling.progress(&entry.name, asker, digest) {
             Some(Progress::Ended((Ok(compiled), took))) => return Ok((compiled, took)),
             Some(Progress::Ended((Err(error), _))) => return Err(refuse(&error).into()),
             Some(Progress::UnderWay) => return Err(Without::Compiling),
@@ -144,8 +150,8 @@ impl Workbench {
         let begun = Instant::now();
         let compiler = self.compiler.clone();
         if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
-            // Another component of this handler may still be under way.
-            self.settle(&entry.name);
+            // Another component of this handler may still be under way for it.
+            self.settle(asker, &entry.name);
             return Ok((found, begun.elapsed()));
         }
         match haste {
@@ -154,7 +160,7 @@ impl Workbench {
                 Err(error) => Err(refuse(&error).into()),
             },
             Haste::Aside => {
-                self.compiling.begin(&self.compiler, &entry.name, digest, bytes);
+                self.compiling.begin(&self.compiler, &entry.name, asker, digest, bytes);
                 Err(Without::Compiling)
             }
         }
@@ -172,13 +178,13 @@ impl Workbench {
         compiled.map_err(|error| Refusal::new(Stage::Compile, error.to_string()).of(digest))
     }
 
-    /// Forgets what was compiled for a handler, and ends what is under way.
-    pub(super) fn settle(&self, handler: &str) {
-        self.compiling.settle(handler);
+    /// Forgets what was compiled of a handler for an asker, and ends what is under way for it alone.
+    pub(super) fn settle(&self, asker: Asker, handler: &str) {
+        self.compiling.retain(asker, |name| name != handler);
     }
 
-    /// The same for all handlers but some.
-    pub(super) fn retain(&self, wanted: impl Fn(&str) -> bool) {
-        self.compiling.retain(wanted);
+    /// The same of all handlers but some.
+    pub(super) fn retain(&self, asker: Asker, wanted: impl Fn(&str) -> bool) {
+        self.compiling.retain(asker, wanted);
     }
 }

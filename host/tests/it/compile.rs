@@ -240,6 +240,37 @@ fn a_cache_without_room_costs_time_and_no_component() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_manifest_waits_for_is_compiled_whatever_becomes_of_the_component_that_serves() {
+    let database = TestDatabase::new().await;
+    let good = replying(200, None, 0).component();
+    let guests = Guests::new().add("x", &good, "").add("y", &good, "");
+    let mut command = galo();
+    command.arg("serve");
+    let node = Program::serve_with(command, &database, guests.folder.path());
+    // Given a manifest with another component, which is compiled for a while,
+    let manifest = guests.manifest();
+    guests.put("x-v2", &endless());
+    guests.put_file("galo.toml", manifest.replace("x.wasm", "x-v2.wasm").as_bytes());
+    let mut compiler = 0;
+    wait_until("it is compiled", || {
+        compiler = compilers(&node).first().copied().unwrap_or_default();
+        compiler != 0
+    });
+    // when the file of the one that serves breaks and is mended, and others go live,
+    for generation in 2..=5_u64 {
+        guests.put("x", if generation % 2 == 0 { b"garbage" } else { &good });
+        guests.put("y", &marked(&good, generation));
+        node.wait_for(&format!("y: generation {generation} live"));
+    }
+    // then it is the same compiler still, and nothing was refused.
+    assert!(compilers(&node).contains(&compiler), "{}", node.log());
+    assert!(!node.log().contains("REFUSED"), "{}", node.log());
+    // It ends when nobody waits for it any more.
+    guests.put_file("galo.toml", manifest.as_bytes());
+    wait_until("its compiler is gone", || !compilers(&node).contains(&compiler));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_form_is_compiled_again_once_and_never_run() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");

@@ -239,6 +239,31 @@ async fn a_component_that_loops_does_not_run_all_of_its_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_another_name_goes_live_with_its_examples_and_nothing_is_refused_meanwhile() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "");
+    guests.put_file("x/examples/ok.json", example(200).as_bytes());
+    let node = TestNode::guests(&database, &guests).await;
+    let manifest = guests.manifest();
+    for version in 2..=3_u64 {
+        let status = 199 + u16::try_from(version).unwrap();
+        guests.put(&format!("x-v{version}"), &answers(status));
+        guests.put_file("galo.toml", manifest.replace("x.wasm", &format!("x-v{version}.wasm")).as_bytes());
+        // What serves does not fulfil it, while what does is compiled.
+        guests.put_file("x/examples/ok.json", example(status).as_bytes());
+        node.until_generation("x", version).await;
+        assert_eq!(node.get("/x").await.status, status);
+        assert_eq!(node.handler("x").metrics.refusals.get(), 0);
+    }
+    // A manifest that is refused leaves the old terms, and then what is wrong under them is reported.
+    guests.put("x-v4", b"garbage");
+    guests.put_file("galo.toml", manifest.replace("x.wasm", "x-v4.wasm").as_bytes());
+    guests.put_file("x/examples/ok.json", example(204).as_bytes());
+    assert_eq!(node.until_refused("x").await.0, Stage::Examples);
+    assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (3, 202));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_does_not_start_with_a_component_that_breaks_an_example() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "");
