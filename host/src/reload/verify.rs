@@ -40,13 +40,16 @@ pub(super) fn prove(form: Form, entry: &Entry, procedures: &[Arc<Procedure>]) ->
 
 /// Proves a compiled component under what a manifest says.
 pub(super) fn refit(compiled: &Compiled, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<Component, Refusal> {
-    let digest = compiled.digest;
-    let component = compiled
-        .fit(Grants { wasi: entry.wasi }, entry.limits)
-        .map_err(|refusal| Refusal { passing: refusal.may_pass(), ..Refusal::new(Stage::Fit, refusal.to_string()) })
-        .map_err(|refusal| refusal.of(digest))?;
-    examples(&component, entry, procedures).map_err(|refusal| refusal.of(digest))?;
+    let component = fit(compiled, entry)?;
+    examples(&component, entry, procedures).map_err(|refusal| refusal.of(compiled.digest))?;
     Ok(component)
+}
+
+fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
+    compiled.fit(Grants { wasi: entry.wasi }, entry.limits).map_err(|refusal| {
+        let passing = refusal.may_pass();
+        Refusal { passing, ..Refusal::new(Stage::Fit, refusal.to_string()).of(compiled.digest) }
+    })
 }
 
 /// Runs the examples of a handler on a component.
@@ -56,9 +59,19 @@ pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<P
     example::check_all(&examples, entry, component, Some(procedures)).map_err(refuse)
 }
 
-/// Proves a component that is only there to go back to: it did not write the examples of the one after it.
-pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Component> {
-    compiled.fit(Grants { wasi: entry.wasi }, entry.limits).ok()
+/// Proves a component that is only there to go back to: it did not write the examples of the one after it. Nothing when
+/// it does not fit; what may pass is no reason to lose it.
+pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Result<Option<Component>, Refusal> {
+    unless_passing(fit(compiled, entry))
+}
+
+/// Nothing for what is refused for good.
+pub(super) fn unless_passing<T>(tried: Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+    match tried {
+        Ok(done) => Ok(Some(done)),
+        Err(refusal) if refusal.passing => Err(refusal),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Reads the file of a component.

@@ -175,7 +175,10 @@ impl Workbench {
         }
         let niceness = if haste == Haste::Start { 0 } else { limits::RELOAD_NICENESS };
         let compiled = self.compiler.compile(digest, &bytes, niceness).await;
-        compiled.map_err(|error| Refusal::new(Stage::Compile, error.to_string()).of(digest))
+        compiled.map_err(|error| {
+            let refusal = Refusal::new(Stage::Compile, format!("the proved component of the state: {error}"));
+            Refusal { passing: error.may_pass(), ..refusal.of(digest) }
+        })
     }
 
     /// Forgets what was compiled of a handler for an asker, and ends what is under way for it alone.
