@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::compiling::Asker;
-use super::verify::{prove, refit, refit_previous, unless_passing};
-use super::workbench::{Form, Haste, Without, Workbench};
+use super::verify::{prove, refit, refit_previous};
+use super::workbench::{Form, Haste, Source, Without, Workbench};
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
@@ -49,7 +49,8 @@ impl Order {
         };
         let kept = match kept {
             Ok(kept) => kept,
-            Err(refusal) => return Some(Candidate { newcomer: Err(refusal), kept: None }),
+            Err(Without::Refused(refusal)) => return Some(Candidate { newcomer: Err(refusal), kept: None }),
+            Err(Without::Compiling) => return None,
         };
         let source = match bench.read(haste, &self.entry).await {
             Ok(source) if self.is_known(source.digest, kept.is_some()) => {
@@ -94,7 +95,7 @@ impl Order {
         haste: Haste,
         state: &Arc<State>,
         past: &Record,
-    ) -> Result<Option<(u64, Component)>, Refusal> {
+    ) -> Result<Option<(u64, Component)>, Without> {
         let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
         let state = Arc::clone(state);
         let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
@@ -102,7 +103,11 @@ impl Order {
             Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
         })?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let Some(compiled) = unless_passing(bench.compile_again(haste, bytes).await)? else { return Ok(None) };
+        let compiled = match bench.compile(haste, Asker::Kept, &self.entry, Source::of(bytes)).await {
+            Ok((compiled, _)) => compiled,
+            Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
+            Err(without) => return Err(without),
+        };
         let entry = self.entry.clone();
         let component = bench.run(haste, move || refit_previous(&compiled, &entry)).await??;
         Ok(component.map(|component| (generation, component)))

@@ -146,7 +146,9 @@ async fn build(
         }
     }
     // What an earlier manifest ordered may still be compiled.
-    bench.retain(Asker::Manifest, |name| orders.iter().any(|order| order.entry.name == name));
+    for asker in [Asker::Manifest, Asker::Kept] {
+        bench.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
+    }
     let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
     let mut good = Vec::new();
     for made in made {
@@ -212,7 +214,7 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let compiled = compiled?;
     // Not before all of them are there: what was refused meanwhile would be compiled again.
-    bench.retain(Asker::Manifest, |_| false);
+    [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| bench.retain(asker, |_| false));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
         let made = bench.run(haste, move || order.carry_out(candidate)).await;

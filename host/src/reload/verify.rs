@@ -62,13 +62,8 @@ pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<P
 /// Proves a component that is only there to go back to: it did not write the examples of the one after it. Nothing when
 /// it does not fit; what may pass is no reason to lose it.
 pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Result<Option<Component>, Refusal> {
-    unless_passing(fit(compiled, entry))
-}
-
-/// Nothing for what is refused for good.
-pub(super) fn unless_passing<T>(tried: Result<T, Refusal>) -> Result<Option<T>, Refusal> {
-    match tried {
-        Ok(done) => Ok(Some(done)),
+    match fit(compiled, entry) {
+        Ok(component) => Ok(Some(component)),
         Err(refusal) if refusal.passing => Err(refusal),
         Err(_) => Ok(None),
     }
