@@ -27,6 +27,13 @@ pub enum Unreadable {
     Failed(io::Error),
 }
 
+impl Unreadable {
+    /// Whether it may be read later, though nobody touches it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
 /// Reads a whole file. Blocks as long as the disk does, and no longer.
 ///
 /// # Errors

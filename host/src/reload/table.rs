@@ -93,10 +93,7 @@ pub(super) async fn replace(
 fn refusal(refused: Refused) -> Refusal {
     let outside = !refused.mistakes.is_empty() && refused.mistakes.iter().all(|mistake| mistake.outside);
     let stage = if outside { Stage::Procedures } else { Stage::Manifest };
-    Refusal {
-        passing: refused.mistakes.iter().any(|mistake| mistake.outside),
-        ..Refusal::new(stage, refused.to_string())
-    }
+    Refusal { passing: refused.may_pass(), ..Refusal::new(stage, refused.to_string()) }
 }
 
 /// What a new table is made with.

@@ -3,6 +3,7 @@
 //!
 //! Called by the parent for the first load and for every reload, on the threads of the workbench, which compiles.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,12 @@ fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
 /// Runs the examples of a handler on a component.
 pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<(), Refusal> {
     let refuse = |message: String| Refusal::new(Stage::Examples, message);
-    let examples = example::read(entry).map_err(|error| refuse(format!("{error:#}")))?;
+    let examples = example::read(entry).map_err(|error| {
+        let unreadable = |cause: &file::Unreadable| cause.may_pass();
+        let passing =
+            error.chain().any(|cause| cause.is::<io::Error>() || cause.downcast_ref().is_some_and(unreadable));
+        Refusal { passing, ..refuse(format!("{error:#}")) }
+    })?;
     example::check_all(&examples, entry, component, Some(procedures)).map_err(refuse)
 }
 
@@ -78,6 +84,6 @@ pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
         let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
         // A file that is there and cannot be read now may be read later.
-        if matches!(error, file::Unreadable::Failed(_)) { refusal.passing() } else { refusal }
+        Refusal { passing: error.may_pass(), ..refusal }
     })
 }
