@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not there, or is something else than a file.
+    /// It is not there.
     #[error("{0}")]
     Absent(io::Error),
     /// A folder, a named pipe, a device, a socket.
@@ -22,9 +22,16 @@ pub enum Unreadable {
     /// It has more bytes than it may have.
     #[error("more than {0} bytes")]
     TooLarge(u64),
-    /// It is there and cannot be read now.
+    /// It cannot be read now, and perhaps later.
     #[error("{0}")]
     Failed(io::Error),
+}
+
+impl Unreadable {
+    /// Whether it may be read later, though nobody touches it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
 }
 
 /// Reads a whole file. Blocks as long as the disk does, and no longer.
@@ -34,7 +41,10 @@ pub enum Unreadable {
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let regular = |found: std::fs::Metadata| if found.is_file() { Ok(()) } else { Err(Unreadable::NotRegular) };
     // Before it is opened: to open a device is to use it.
-    regular(std::fs::metadata(path).map_err(Unreadable::Absent)?)?;
+    regular(std::fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unreadable::Absent(error),
+        _ => Unreadable::Failed(error),
+    })?)?;
     // And again what was opened. A pipe that came in between is opened without waiting for its writer.
     let file = open(path).map_err(Unreadable::Failed)?;
     regular(file.metadata().map_err(Unreadable::Failed)?)?;
@@ -74,6 +84,9 @@ mod tests {
             assert!(matches!(read(&path(name), 3), Err(Unreadable::NotRegular)), "{name}");
         }
         assert!(matches!(read(&path("none"), 3), Err(Unreadable::Absent(_))));
+        assert!(matches!(read(&path("file/none"), 3), Err(Unreadable::Absent(_))));
+        std::os::unix::fs::symlink("round", path("round")).unwrap();
+        assert!(matches!(read(&path("round"), 3), Err(Unreadable::Failed(_))));
         // Also when it is opened, which would otherwise wait for a writer.
         assert!(open(&path("pipe")).unwrap().metadata().is_ok_and(|found| !found.is_file()));
     }

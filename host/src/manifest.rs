@@ -68,7 +68,10 @@ pub struct GrantedProcedure {
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
     let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
-    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
+    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
+        let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
+        Refused { path: path.clone(), mistakes: vec![mistake] }
+    })?;
     let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
     parse(&path, &text)
 }
@@ -270,7 +273,7 @@ pub struct Mistake {
     pub line: Option<usize>,
     /// What is wrong.
     pub text: String,
-    /// It is not the file that is wrong but the database it was held against.
+    /// It is not the file that is wrong but the database it was held against, or the disk.
     pub outside: bool,
 }
 
@@ -278,6 +281,13 @@ impl Mistake {
     /// A mistake of the file.
     pub fn new(line: Option<usize>, text: String) -> Self {
         Self { line, text, outside: false }
+    }
+}
+
+impl Refused {
+    /// Whether it may be taken later, though nobody touches it.
+    pub fn may_pass(&self) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.outside)
     }
 }
 

@@ -71,7 +71,7 @@ pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
 impl Example {
     fn read(path: PathBuf) -> anyhow::Result<Self> {
         let shown = path.display();
-        let text = file::read(&path, limits::EXAMPLE_BYTES_MAX).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
+        let text = file::read(&path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.to_string())?;
         Self::parse(path, &text)
     }
 

@@ -38,6 +38,8 @@ pub(super) enum Asker {
     Manifest,
     /// A handler that serves, whose file changed.
     Component,
+    /// The same manifest, for what the state has proved.
+    Kept,
 }
 
 struct Job {

@@ -185,7 +185,10 @@ impl Reloader {
         let folder = self.folder.clone();
         let manifest = match aside(move || manifest::read(&folder)).await {
             Ok(Ok(manifest)) => manifest,
-            Ok(Err(refused)) => return self.refuse(Refusal::new(Stage::Manifest, refused.to_string()), Vec::new()),
+            Ok(Err(refused)) => {
+                let refusal = Refusal::new(Stage::Manifest, refused.to_string());
+                return self.refuse(Refusal { passing: refused.may_pass(), ..refusal }, Vec::new());
+            }
             Err(cause) => return self.refuse(Refusal::new(Stage::Manifest, cause).passing(), Vec::new()),
         };
         if !self.removal.may(&self.node.registry.table(), &manifest, &self.manifest.stamp) {

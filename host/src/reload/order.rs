@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::compiling::Asker;
 use super::verify::{prove, refit, refit_previous};
-use super::workbench::{Form, Haste, Without, Workbench};
+use super::workbench::{Form, Haste, Source, Without, Workbench};
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
-use crate::registry::{Handler, Lineage, Refusal, RolledBack};
-use crate::state::{Barred, Record, State};
+use crate::registry::{Handler, Lineage, Refusal, RolledBack, Stage};
+use crate::state::{Barred, Mark, Record, State};
 
 /// A handler to be made.
 pub(super) struct Order {
@@ -45,7 +45,12 @@ impl Order {
     pub(super) async fn candidate(&self, bench: &Workbench, haste: Haste) -> Option<Candidate> {
         let kept = match &self.before {
             Before::State(state, past) => self.kept(bench, haste, state, past).await,
-            Before::Nothing | Before::Lineage(..) => None,
+            Before::Nothing | Before::Lineage(..) => Ok(None),
+        };
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(Without::Refused(refusal)) => return Some(Candidate { newcomer: Err(refusal), kept: None }),
+            Err(Without::Compiling) => return None,
         };
         let source = match bench.read(haste, &self.entry).await {
             Ok(source) if self.is_known(source.digest, kept.is_some()) => {
@@ -83,24 +88,29 @@ impl Order {
     }
 
     /// The last proved component, under what the manifest says now; without the examples, which it did not write.
+    /// Nothing when it is lost. A refusal that may pass does not lose it: nothing else serves in its place.
     async fn kept(
         &self,
         bench: &Workbench,
         haste: Haste,
         state: &Arc<State>,
         past: &Record,
-    ) -> Option<(u64, Component)> {
-        let mark = past.proved.clone()?;
-        let (state, sha256) = (Arc::clone(state), mark.sha256);
-        let bytes = bench
-            .run(haste, move || state.component(&sha256, |bytes| Digest::of(bytes).to_string()))
-            .await
-            .ok()
-            .flatten()?;
-        let compiled = bench.compile_again(haste, bytes).await.ok()?;
+    ) -> Result<Option<(u64, Component)>, Without> {
+        let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
+        let state = Arc::clone(state);
+        let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
+        let bytes = bench.run(haste, read).await?.map_err(|error| {
+            Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
+        })?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let compiled = match bench.compile(haste, Asker::Kept, &self.entry, Source::of(bytes)).await {
+            Ok((compiled, _)) => compiled,
+            Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
+            Err(without) => return Err(without),
+        };
         let entry = self.entry.clone();
-        let component = bench.run(haste, move || refit_previous(&compiled, &entry)).await.ok().flatten()?;
-        Some((mark.generation, component))
+        let component = bench.run(haste, move || refit_previous(&compiled, &entry)).await??;
+        Ok(component.map(|component| (generation, component)))
     }
 
     /// Makes what serves. Takes a core while it verifies.
@@ -131,7 +141,7 @@ impl Order {
         match proved {
             Ok(Some(component)) => {
                 let previous = before.proved(lineage);
-                let refitted = refit_previous(&previous.component.compiled, &self.entry);
+                let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
                 return Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))));
             }
             // It was pointed to, so it is meant.
@@ -142,8 +152,8 @@ impl Order {
         }
         let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures)?;
         let previous = lineage.previous.as_ref();
-        let previous = previous.and_then(|previous| refit_previous(&previous.component.compiled, &self.entry));
-        Ok(lineage.refitted(current, previous))
+        let previous = previous.map(|previous| refit_previous(&previous.component.compiled, &self.entry));
+        Ok(lineage.refitted(current, previous.transpose()?.flatten()))
     }
 }
 

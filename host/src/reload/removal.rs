@@ -8,9 +8,16 @@ use crate::limits;
 use crate::manifest::{Entry, Manifest};
 use crate::registry::Table;
 
-/// A manifest that is to take something away, and since when.
+/// A manifest that is to take something away.
 #[derive(Default)]
-pub(super) struct Removal(Option<(Stamp, Instant)>);
+pub(super) struct Removal(Option<Seen>);
+
+struct Seen {
+    stamp: Stamp,
+    since: Instant,
+    /// It counts. Remembered, for it may be tried more than once: its components are compiled.
+    granted: bool,
+}
 
 impl Removal {
     /// Whether this manifest counts now.
@@ -21,19 +28,18 @@ impl Removal {
         });
         let since = match self.0.take() {
             _ if kept => return true,
-            Some((seen, since)) if seen == *stamp => since,
+            Some(seen) if seen.stamp == *stamp => seen.since,
             _ => Instant::now(),
         };
-        if since.elapsed() >= limits::REMOVAL_PAUSE {
-            return true;
-        }
-        self.0 = Some((stamp.clone(), since));
-        false
+        let granted = since.elapsed() >= limits::REMOVAL_PAUSE;
+        self.0 = Some(Seen { stamp: stamp.clone(), since, granted });
+        granted
     }
 
     /// How long until the one that waits counts, if one does.
     pub(super) fn left(&self) -> Option<Duration> {
-        self.0.as_ref().map(|(_, since)| limits::REMOVAL_PAUSE.saturating_sub(since.elapsed()))
+        let waits = self.0.as_ref().filter(|seen| !seen.granted)?;
+        Some(limits::REMOVAL_PAUSE.saturating_sub(waits.since.elapsed()))
     }
 
     /// Whether its time has come.

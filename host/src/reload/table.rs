@@ -93,10 +93,7 @@ pub(super) async fn replace(
 fn refusal(refused: Refused) -> Refusal {
     let outside = !refused.mistakes.is_empty() && refused.mistakes.iter().all(|mistake| mistake.outside);
     let stage = if outside { Stage::Procedures } else { Stage::Manifest };
-    Refusal {
-        passing: refused.mistakes.iter().any(|mistake| mistake.outside),
-        ..Refusal::new(stage, refused.to_string())
-    }
+    Refusal { passing: refused.may_pass(), ..Refusal::new(stage, refused.to_string()) }
 }
 
 /// What a new table is made with.
@@ -146,7 +143,9 @@ async fn build(
         }
     }
     // What an earlier manifest ordered may still be compiled.
-    bench.retain(Asker::Manifest, |name| orders.iter().any(|order| order.entry.name == name));
+    for asker in [Asker::Manifest, Asker::Kept] {
+        bench.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
+    }
     let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
     let mut good = Vec::new();
     for made in made {
@@ -212,7 +211,7 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let compiled = compiled?;
     // Not before all of them are there: what was refused meanwhile would be compiled again.
-    bench.retain(Asker::Manifest, |_| false);
+    [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| bench.retain(asker, |_| false));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
         let made = bench.run(haste, move || order.carry_out(candidate)).await;

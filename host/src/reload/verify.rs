@@ -3,6 +3,7 @@
 //!
 //! Called by the parent for the first load and for every reload, on the threads of the workbench, which compiles.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,25 +41,38 @@ pub(super) fn prove(form: Form, entry: &Entry, procedures: &[Arc<Procedure>]) ->
 
 /// Proves a compiled component under what a manifest says.
 pub(super) fn refit(compiled: &Compiled, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<Component, Refusal> {
-    let digest = compiled.digest;
-    let component = compiled
-        .fit(Grants { wasi: entry.wasi }, entry.limits)
-        .map_err(|refusal| Refusal { passing: refusal.may_pass(), ..Refusal::new(Stage::Fit, refusal.to_string()) })
-        .map_err(|refusal| refusal.of(digest))?;
-    examples(&component, entry, procedures).map_err(|refusal| refusal.of(digest))?;
+    let component = fit(compiled, entry)?;
+    examples(&component, entry, procedures).map_err(|refusal| refusal.of(compiled.digest))?;
     Ok(component)
+}
+
+fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
+    compiled.fit(Grants { wasi: entry.wasi }, entry.limits).map_err(|refusal| {
+        let passing = refusal.may_pass();
+        Refusal { passing, ..Refusal::new(Stage::Fit, refusal.to_string()).of(compiled.digest) }
+    })
 }
 
 /// Runs the examples of a handler on a component.
 pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<(), Refusal> {
     let refuse = |message: String| Refusal::new(Stage::Examples, message);
-    let examples = example::read(entry).map_err(|error| refuse(format!("{error:#}")))?;
+    let examples = example::read(entry).map_err(|error| {
+        let unreadable = |cause: &file::Unreadable| cause.may_pass();
+        let passing =
+            error.chain().any(|cause| cause.is::<io::Error>() || cause.downcast_ref().is_some_and(unreadable));
+        Refusal { passing, ..refuse(format!("{error:#}")) }
+    })?;
     example::check_all(&examples, entry, component, Some(procedures)).map_err(refuse)
 }
 
-/// Proves a component that is only there to go back to: it did not write the examples of the one after it.
-pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Option<Component> {
-    compiled.fit(Grants { wasi: entry.wasi }, entry.limits).ok()
+/// Proves a component that is only there to go back to: it did not write the examples of the one after it. Nothing when
+/// it does not fit; what may pass is no reason to lose it.
+pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Result<Option<Component>, Refusal> {
+    match fit(compiled, entry) {
+        Ok(component) => Ok(Some(component)),
+        Err(refusal) if refusal.passing => Err(refusal),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Reads the file of a component.
@@ -70,6 +84,6 @@ pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
         let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
         // A file that is there and cannot be read now may be read later.
-        if matches!(error, file::Unreadable::Failed(_)) { refusal.passing() } else { refusal }
+        Refusal { passing: error.may_pass(), ..refusal }
     })
 }

@@ -54,6 +54,12 @@ pub(super) struct Source {
 /// A component's compiled form, and the time until it was there.
 pub(super) type Form = (Compiled, Duration);
 
+impl Source {
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), bytes }
+    }
+}
+
 impl From<Refusal> for Without {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -123,7 +129,7 @@ impl Workbench {
     /// Reads the file of a handler.
     pub(super) async fn read(&self, haste: Haste, entry: &Entry) -> Result<Source, Refusal> {
         let entry = entry.clone();
-        let read = move || read(&entry).map(|bytes| Source { digest: Digest::of(&bytes), bytes });
+        let read = move || read(&entry).map(Source::of);
         self.run(haste, read).await?
     }
 
@@ -136,9 +142,12 @@ impl Workbench {
         source: Source,
     ) -> Result<Form, Without> {
         let Source { digest, bytes } = source;
-        let path = entry.component.display();
+        let what = match asker {
+            Asker::Kept => "the proved component of the state".to_owned(),
+            Asker::Manifest | Asker::Component => entry.component.display().to_string(),
+        };
         let refuse = |error: &crate::guest::Refusal| {
-            let refusal = Refusal::new(Stage::Compile, format!("{path}: {error}")).of(digest);
+            let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }
         };
         match self.compiling.progress(&entry.name, asker, digest) {
@@ -164,18 +173,6 @@ impl Workbench {
                 Err(Without::Compiling)
             }
         }
-    }
-
-    /// The compiled form of a component that was proved before: it compiles within its limits, so it is waited for.
-    pub(super) async fn compile_again(&self, haste: Haste, bytes: Vec<u8>) -> Result<Compiled, Refusal> {
-        let digest = Digest::of(&bytes);
-        let compiler = self.compiler.clone();
-        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
-            return Ok(found);
-        }
-        let niceness = if haste == Haste::Start { 0 } else { limits::RELOAD_NICENESS };
-        let compiled = self.compiler.compile(digest, &bytes, niceness).await;
-        compiled.map_err(|error| Refusal::new(Stage::Compile, error.to_string()).of(digest))
     }
 
     /// Forgets what was compiled of a handler for an asker, and ends what is under way for it alone.

@@ -50,15 +50,14 @@ impl Folder {
         Ok(folder)
     }
 
-    /// What was recorded; nothing when that is damaged, which is reported.
+    /// What was recorded; nothing when that is damaged, which is reported. What cannot be read is not damaged by that.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, Record>> {
         let bytes = match file::read(&self.path.join(INDEX), limits::STATE_INDEX_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(file::Unreadable::Absent(_)) => return Ok(BTreeMap::new()),
             Err(error) => {
-                tracing::error!(%error, "the state cannot be read");
-                self.set_aside(INDEX);
-                return Ok(BTreeMap::new());
+                let path = self.path.join(INDEX);
+                return Err(error).with_context(|| format!("cannot read the state {}", path.display()));
             }
         };
         if let Ok(Head { format }) = serde_json::from_slice(&bytes) {
@@ -92,8 +91,13 @@ impl Folder {
         self.path.join(Self::component_name(sha256)).is_file()
     }
 
-    pub(super) fn component(&self, sha256: &str) -> Option<Vec<u8>> {
-        file::read(&self.path.join(Self::component_name(sha256)), limits::COMPONENT_BYTES_MAX).ok()
+    /// Nothing when it is not there.
+    pub(super) fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>, file::Unreadable> {
+        match file::read(&self.path.join(Self::component_name(sha256)), limits::COMPONENT_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error @ file::Unreadable::Failed(_)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     pub(super) fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {

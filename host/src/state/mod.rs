@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::folder::Folder;
 pub use self::record::{Barred, Mark, Record};
-use crate::limits;
+use crate::{file, limits};
 
 /// The state of one node.
 #[derive(Debug)]
@@ -45,15 +45,22 @@ impl State {
     }
 
     /// The bytes of a component, if they were kept and are still what they were as `digest_of` has it.
-    pub fn component(&self, sha256: &str, digest_of: impl Fn(&[u8]) -> String) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub fn component(
+        &self,
+        sha256: &str,
+        digest_of: impl Fn(&[u8]) -> String,
+    ) -> Result<Option<Vec<u8>>, file::Unreadable> {
         let inner = self.inner();
-        let folder = inner.folder.as_ref()?;
-        let bytes = folder.component(sha256)?;
+        let Some(folder) = &inner.folder else { return Ok(None) };
+        let Some(bytes) = folder.component(sha256)? else { return Ok(None) };
         if digest_of(&bytes) == sha256 {
-            return Some(bytes);
+            return Ok(Some(bytes));
         }
         folder.set_aside(&Folder::component_name(sha256));
-        None
+        Ok(None)
     }
 
     /// Whether its bytes were kept.
@@ -151,9 +158,9 @@ mod tests {
         state.close();
         let state = State::open(&path).unwrap();
         assert_eq!(state.past("x"), Some(record("a")));
-        assert_eq!(state.component(&a, |_| "a".repeat(64)).unwrap(), b"bytes");
+        assert_eq!(state.component(&a, |_| "a".repeat(64)).unwrap().unwrap(), b"bytes");
         // Damaged bytes are set aside, once.
-        assert!(state.component(&a, |_| String::new()).is_none());
+        assert!(state.component(&a, |_| String::new()).unwrap().is_none());
         assert!(!state.has(&a) && path.join("note.txt").exists());
         // A handler that left is remembered with its time.
         state.record(handlers(&["y"])).unwrap();
@@ -175,6 +182,11 @@ mod tests {
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = State::open(&path).unwrap_err().to_string();
         assert!(refused.contains("has format 2, and this galo knows 1"), "{refused}");
+        // One that cannot be read is neither.
+        std::fs::remove_file(path.join("state.json")).unwrap();
+        std::os::unix::fs::symlink("state.json", path.join("state.json")).unwrap();
+        let refused = State::open(&path).unwrap_err().to_string();
+        assert!(refused.starts_with("cannot read the state ") && path.join("state.json").is_symlink(), "{refused}");
     }
 
     #[test]
