@@ -208,7 +208,7 @@ pub const PROBES_MAX: usize = 10;
 /// After a connection of the pool could not be made, doubled with each failure up to the next.
 pub const POOL_FILL_PAUSE: Duration = Duration::from_millis(250);
 /// Postgres logs a line for each refusal. A connection that is free again is in use within five seconds.
-pub const POOL_FILL_PAUSE_MAX: Duration = Duration::from_secs(4);
+pub const POOL_FILL_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A connection is replaced after this, or up to a quarter sooner: a backend's memory grows with what it has seen, and
 /// what was moved (a name, a proxy) is followed at last. A connection costs Postgres some 5 ms of CPU.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);

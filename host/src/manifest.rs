@@ -209,14 +209,10 @@ impl LimitsTable {
             }
         };
         let default = HandlerLimits::default();
+        let (body, reply) = (&self.body_bytes_max, &self.reply_bytes_max);
         let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
         HandlerLimits {
-            body_bytes_max: within(
-                &self.body_bytes_max,
-                "body_bytes_max",
-                default.body_bytes_max,
-                limits::BODY_BYTES_CEILING,
-            ),
+            body_bytes_max: within(body, "body_bytes_max", default.body_bytes_max, limits::BODY_BYTES_CEILING),
             memory_bytes_max: within(
                 &self.memory_bytes_max,
                 "memory_bytes_max",
@@ -229,12 +225,7 @@ impl LimitsTable {
                 ms(default.deadline),
                 ms(limits::DEADLINE_CEILING),
             ) as u64),
-            reply_bytes_max: within(
-                &self.reply_bytes_max,
-                "reply_bytes_max",
-                default.reply_bytes_max,
-                limits::REPLY_BYTES_CEILING,
-            ),
+            reply_bytes_max: within(reply, "reply_bytes_max", default.reply_bytes_max, limits::REPLY_BYTES_CEILING),
             table_elements_max: within(
                 &self.table_elements_max,
                 "table_elements_max",

@@ -90,8 +90,8 @@ impl Filling {
         (self.failures, self.next) = (0, Instant::now());
     }
 
-    /// A connection was lost, perhaps the last one: whether there is another one is tried at once, with one of them when
-    /// the last try failed.
+    /// A connection was lost, perhaps the last one: whether there is another one is tried at once; by one try when the
+    /// last one failed.
     pub(super) fn lost(&mut self) {
         (self.failures, self.next) = (self.failures.min(1), Instant::now());
     }

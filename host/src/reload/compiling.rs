@@ -1,6 +1,6 @@
 //! What is being compiled beside what serves: for each handler and each asker one component, the newest. A newer one
-//! takes its place and ends its compiler, unless another asker waits for the same bytes. A look does not wait for any of
-//! them: it asks how far they are, and hears through the watch when it may ask again.
+//! takes its place and ends its compiler, unless another asker waits for the same bytes. A look does not wait for any
+//! of them: it asks how far they are, and hears through the watch when it may ask again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

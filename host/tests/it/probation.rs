@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::fixture::{calling, calling_then, marked, replying};
+use futures_util::future::join_all;
+
+use crate::fixture::{Guest, calling, calling_then, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode};
 
 /// `um` works and `falha` is rejected; each notes that it was called, a rejected one in a sequence, which no rollback
@@ -97,6 +99,36 @@ async fn a_5xx_that_both_answer_or_that_is_of_another_call_takes_nothing_back() 
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 500);
     assert_eq!(node.generation("x"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_takes_no_newcomer_back_because_it_has_too_many_slow_calls() {
+    // Given a newcomer that plans and fails like the one before it, when its answer fails while its slow calls keep new
+    // requests out, then it stays.
+    let component = Guest {
+        // Whether there is a query.
+        prepare: "(if (local.get 6) (then (loop (br 0)))) i32.const 1024",
+        respond: "unreachable",
+        ..calling_then("lenta", 200)
+    }
+    .component();
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION lenta() RETURNS text LANGUAGE sql AS 'SELECT pg_sleep(1)::text'").await;
+    let more = "procedures = [\"lenta\"]\nlimits = { deadline_ms = 2000 }";
+    let guests = Guests::new().add("x", &component, more);
+    let node = TestNode::guests(&database, &guests).await;
+    guests.put("x", &marked(&component, 1));
+    node.until_generation("x", 2).await;
+    let answer = node.get("/x");
+    let slow = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        join_all((0..4).map(|_| node.get("/x?slow"))).await
+    };
+    let status = tokio::select! {
+        answer = answer => answer.status,
+        _ = slow => panic!("the slow calls end first"),
+    };
+    assert_eq!((status.as_u16(), node.generation("x")), (500, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
