@@ -303,6 +303,8 @@ pub const HANDLER_KEPT: Duration = Duration::from_secs(600);
 pub const STATE_LEFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// To look at the handlers folder, and to read its manifest: milliseconds, unless a network's file system hangs.
 pub const FOLDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the looks of the handlers' files, all of them together: a `stat` each. Who does not answer is looked at later.
+pub const STAMP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads that may ask it at once: one that hangs in the kernel cannot be ended, and must not take all there are.
 pub const FOLDER_THREADS_MAX: usize = 4;
 /// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.

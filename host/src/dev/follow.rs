@@ -24,14 +24,14 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Watches from here on; nothing is done before `run`.
-    pub(super) fn new(options: &Options, cancel: &Cancel) -> Self {
+    pub(super) async fn new(options: &Options, cancel: &Cancel) -> Self {
         let root = &options.checkout.root;
         let sources = vec![options.checkout.handlers(), root.join("wit"), root.join("Cargo.toml")];
         Self {
             checkout: options.checkout.clone(),
             folder: options.settings.handlers.clone(),
-            sources: Watch::new(sources),
-            sql: Watch::new(vec![options.checkout.sql()]),
+            sources: Watch::new(sources).await,
+            sql: Watch::new(vec![options.checkout.sql()]).await,
             cancel: cancel.clone(),
         }
     }

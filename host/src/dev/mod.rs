@@ -56,7 +56,7 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     let mut signals = Signals::new()?;
     let cancel = Cancel::default();
     // Watched from the first moment: what is saved while the first build runs is built again.
-    let follower = Follower::new(&options, &cancel);
+    let follower = Follower::new(&options, &cancel).await;
     let database = tokio::select! {
         database = prepare(&options, galo, &cancel) => database?,
         name = signals.next() => {

@@ -70,10 +70,12 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     let asked = Arc::clone(handler);
     if current.component.compiled.digest == digest {
         // The examples may be what changed: what serves goes on, but it is told.
-        let examples = move || {
-            verify::examples(&current.component, &asked.entry, &asked.procedures).map_err(|refusal| refusal.of(digest))
+        let examples = bench.examples(Haste::Aside, &handler.entry).await;
+        let run = move || {
+            let Handler { entry, procedures, .. } = &*asked;
+            verify::run_examples(&current.component, entry, procedures, &examples)
         };
-        bench.run(Haste::Aside, examples).await??;
+        bench.run(Haste::Aside, run).await?.map_err(|refusal| refusal.of(digest))?;
         return Ok(None);
     }
     for procedure in &handler.procedures {
@@ -87,7 +89,8 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
         }
     }
     let form = bench.compile(Haste::Aside, Asker::Component, &handler.entry, source).await?;
-    let prove = move || verify::prove(form, &asked.entry, &asked.procedures);
+    let examples = bench.examples(Haste::Aside, &handler.entry).await;
+    let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
     Ok(bench.run(Haste::Aside, prove).await?.map(Some)?)
 }
 

@@ -8,28 +8,30 @@
 mod change;
 mod compiling;
 mod component;
+mod folder;
 mod order;
 mod orders;
 mod record;
 mod removal;
 mod retry;
 mod stamp;
+mod stamps;
 mod table;
 mod verify;
 mod watch;
 mod workbench;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use self::folder::aside;
 use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
 use self::stamp::Stamp;
+use self::stamps::Stamps;
 use self::workbench::Without;
 use crate::limits;
 use crate::manifest::{self, Entry};
@@ -50,6 +52,7 @@ pub struct Reloader {
     folder: PathBuf,
     bench: Workbench,
     watch: Watch,
+    stamps: Stamps,
     orders: Arc<Orders>,
     manifest: Seen,
     /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
@@ -74,12 +77,6 @@ struct Seen {
     built: Option<Duration>,
 }
 
-/// What one look at the files gave.
-struct Look {
-    manifest: Stamp,
-    handlers: Vec<Stamp>,
-}
-
 impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
     pub fn new(
@@ -96,6 +93,7 @@ impl Reloader {
             folder,
             bench,
             watch,
+            stamps: Stamps::default(),
             orders,
             // Nothing was seen yet: what changed between the first load and now is found by the first look.
             manifest: Seen::default(),
@@ -110,12 +108,13 @@ impl Reloader {
 
     /// Looks whenever something may have changed. Runs until it is dropped.
     pub async fn run(mut self) {
+        self.watch.renew().await;
         loop {
             self.look().await;
             // Not every change is told, and a procedure that was missing comes without a word.
             let pause = self.removal.left().unwrap_or(limits::WATCH_INTERVAL);
             if tokio::time::timeout(pause, self.watch.changed()).await.is_err() {
-                self.watch.renew();
+                self.watch.renew().await;
             }
         }
     }
@@ -126,21 +125,23 @@ impl Reloader {
         let _whole = orders.folder.lock().await;
         let Asked { database, again, built } = orders.take();
         if again {
-            self.forget();
+            self.forget().await;
         }
         let ordered = database | self.node.database.has_changed();
         self.database |= ordered;
         // Before anything is read: what is written meanwhile makes another stamp.
         let path = self.folder.join(manifest::FILE_NAME);
-        let Some(Look { manifest, .. }) = stamps(path.clone(), self.refused.clone()).await else { return };
+        let Some(manifest) = self.look_at_manifest(&path).await else { return };
         if ordered || self.manifest.stamp != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
             self.manifest.stamp = manifest.first();
-            self.follow_manifest(path.clone()).await;
+            self.follow_manifest().await;
         }
         let table = self.node.registry.table();
-        let entries = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
-        let Some(Look { handlers, .. }) = stamps(path, entries).await else { return };
-        for (handler, stamp) in table.handlers.iter().zip(handlers) {
+        let entries: Vec<_> = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
+        let stamps = self.stamps.of(&entries).await;
+        for (handler, stamp) in table.handlers.iter().zip(stamps) {
+            // What does not answer is looked at again, and the others do not wait for it.
+            let Some(stamp) = stamp else { continue };
             let comes = |entry: &Entry| entry.name == handler.entry.name && !same_terms(&handler.entry, entry);
             let withhold = self.compiling && self.refused.iter().any(comes);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
@@ -148,9 +149,14 @@ impl Reloader {
                 continue;
             }
             seen.stamp = stamp;
-            seen.withheld = false;
             let built = built.or(seen.built.take());
-            match component::follow(&self.node, &self.bench, handler, built).await {
+            let followed = component::follow(&self.node, &self.bench, handler, built).await;
+            // What is wrong under the old terms may be what the new ones are for, also those that came meanwhile.
+            let refused = matches!(followed, Err(Without::Refused(_)));
+            let withheld = refused && (withhold || self.is_manifest_new(&path).await);
+            let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
+            seen.withheld = withheld;
+            match followed {
                 Ok(()) => seen.retry.passed(),
                 // What else there is does not wait for it.
                 Err(Without::Compiling) => {
@@ -158,9 +164,7 @@ impl Reloader {
                     seen.retry.soon();
                 }
                 Err(Without::Refused(refusal)) => {
-                    // What is wrong under the old terms may be what the new ones are for.
-                    seen.withheld = withhold;
-                    if !withhold {
+                    if !withheld {
                         component::refuse(handler, &refusal);
                     }
                     // The terms are what is old: the manifest is held against the database again, and then this.
@@ -173,15 +177,29 @@ impl Reloader {
         }
     }
 
+    /// What the manifest looks like, with the files of its handlers while it is not taken. Nothing when the folder does
+    /// not answer.
+    async fn look_at_manifest(&mut self, path: &Path) -> Option<Stamp> {
+        let manifest = path.to_owned();
+        let stamp = aside(move || Stamp::of(&manifest)).await;
+        let stamp = stamp.inspect_err(|cause| tracing::error!(cause, "the folder cannot be looked at")).ok()?;
+        Some(stamp.with(self.stamps.of(&self.refused).await))
+    }
+
+    /// Whether the manifest looks other than it did when this look began.
+    async fn is_manifest_new(&mut self, path: &Path) -> bool {
+        self.look_at_manifest(path).await.is_some_and(|now| now != self.manifest.stamp)
+    }
+
     /// As if nothing had been seen yet.
-    fn forget(&mut self) {
+    async fn forget(&mut self) {
         self.manifest = Seen::default();
         self.handlers.clear();
-        self.watch.reopen();
+        self.watch.reopen().await;
     }
 
     /// The manifest, all or nothing.
-    async fn follow_manifest(&mut self, path: PathBuf) {
+    async fn follow_manifest(&mut self) {
         let folder = self.folder.clone();
         let manifest = match aside(move || manifest::read(&folder)).await {
             Ok(Ok(manifest)) => manifest,
@@ -195,9 +213,8 @@ impl Reloader {
             return;
         }
         // Of its handlers too, before they are read: of a manifest that is refused one of them may be what changes.
-        if let Some(Look { handlers, .. }) = stamps(path, manifest.handlers.clone()).await {
-            self.manifest.stamp = self.manifest.stamp.first().with(&handlers);
-        }
+        let handlers = self.stamps.of(&manifest.handlers).await;
+        self.manifest.stamp = self.manifest.stamp.first().with(handlers);
         let entries = manifest.handlers.clone();
         match table::replace(&self.node, &self.bench, &manifest, self.database, self.state.as_ref()).await {
             Ok(changes) => {
@@ -238,33 +255,6 @@ impl Reloader {
             tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
             registry.note(Some(refusal));
         }
-    }
-}
-
-/// What the manifest and the files of some handlers look like: of the manifest's stamp they are a part.
-async fn stamps(manifest: PathBuf, entries: Vec<Entry>) -> Option<Look> {
-    let look = aside(move || {
-        let handlers: Vec<_> = entries.iter().map(Stamp::of_handler).collect();
-        Look { manifest: Stamp::of(&manifest).with(&handlers), handlers }
-    });
-    look.await.inspect_err(|cause| tracing::error!(cause, "the folder cannot be looked at")).ok()
-}
-
-/// Asks the file system off the threads that serve, and waits a while for it.
-async fn aside<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    // A thread that hangs in the kernel cannot be ended: no more than these may.
-    static THREADS: Semaphore = Semaphore::const_new(limits::FOLDER_THREADS_MAX);
-    let asked = async {
-        let permit = THREADS.acquire().await.map_err(|closed| closed.to_string())?;
-        let answer = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            ask()
-        });
-        answer.await.map_err(|panic| panic.to_string())
-    };
-    match tokio::time::timeout(limits::FOLDER_TIMEOUT, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(format!("the file system does not answer within {} s", limits::FOLDER_TIMEOUT.as_secs())),
     }
 }
 

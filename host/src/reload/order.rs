@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::compiling::Asker;
-use super::verify::{prove, refit, refit_previous};
+use super::verify::{Examples, prove, refit, refit_previous};
 use super::workbench::{Form, Haste, Source, Without, Workbench};
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
@@ -35,6 +35,7 @@ pub(super) struct Candidate {
     newcomer: Result<Option<Form>, Refusal>,
     /// The last proved component of the state, with its number.
     kept: Option<(u64, Component)>,
+    examples: Examples,
 }
 
 /// What became of an order: what is to serve, and why that is not what the folder holds.
@@ -47,21 +48,27 @@ impl Order {
             Before::State(state, past) => self.kept(bench, haste, state, past).await,
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
-        let kept = match kept {
-            Ok(kept) => kept,
-            Err(Without::Refused(refusal)) => return Some(Candidate { newcomer: Err(refusal), kept: None }),
-            Err(Without::Compiling) => return None,
-        };
-        let source = match bench.read(haste, &self.entry).await {
-            Ok(source) if self.is_known(source.digest, kept.is_some()) => {
-                return Some(Candidate { newcomer: Ok(None), kept });
+        let examples = bench.examples(haste, &self.entry).await;
+        match kept {
+            Ok(kept) => {
+                let newcomer = self.newcomer(bench, haste, kept.is_some()).await?;
+                Some(Candidate { newcomer, kept, examples })
             }
+            Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept: None, examples }),
+            Err(Without::Compiling) => None,
+        }
+    }
+
+    /// What its file holds, compiled; nothing while that is under way.
+    async fn newcomer(&self, bench: &Workbench, haste: Haste, has_kept: bool) -> Option<Result<Option<Form>, Refusal>> {
+        let source = match bench.read(haste, &self.entry).await {
+            Ok(source) if self.is_known(source.digest, has_kept) => return Some(Ok(None)),
             Ok(source) => source,
-            Err(refusal) => return Some(Candidate { newcomer: Err(refusal), kept }),
+            Err(refusal) => return Some(Err(refusal)),
         };
         match bench.compile(haste, Asker::Manifest, &self.entry, source).await {
-            Ok(form) => Some(Candidate { newcomer: Ok(Some(form)), kept }),
-            Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept }),
+            Ok(form) => Some(Ok(Some(form))),
+            Err(Without::Refused(refusal)) => Some(Err(refusal)),
             Err(Without::Compiling) => None,
         }
     }
@@ -99,7 +106,7 @@ impl Order {
         let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
         let state = Arc::clone(state);
         let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
-        let bytes = bench.run(haste, read).await?.map_err(|error| {
+        let bytes = bench.ask(haste, Stage::Read, read).await?.map_err(|error| {
             Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
         })?;
         let Some(bytes) = bytes else { return Ok(None) };
@@ -115,14 +122,13 @@ impl Order {
 
     /// Makes what serves. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept } = candidate;
-        let proved = newcomer.and_then(|form| {
-            form.map(|form| prove(form, &self.entry, &self.procedures).map(|proved| proved.component)).transpose()
-        });
+        let Candidate { newcomer, kept, examples } = candidate;
+        let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
+        let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
             (Before::State(_, past), proved) => resumed(past, proved, kept),
             (Before::Lineage(before, lineage), proved) => {
-                self.again(before, lineage, proved).map(|lineage| (lineage, None))
+                self.again(before, lineage, proved, &examples).map(|lineage| (lineage, None))
             }
             (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component), None)),
             (Before::Nothing, Err(refusal)) => Err(refusal),
@@ -137,6 +143,7 @@ impl Order {
         before: &Handler,
         lineage: &Lineage,
         proved: Result<Option<Component>, Refusal>,
+        examples: &Examples,
     ) -> Result<Lineage, Refusal> {
         match proved {
             Ok(Some(component)) => {
@@ -150,7 +157,7 @@ impl Order {
             // them.
             _ => {}
         }
-        let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures)?;
+        let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures, examples)?;
         let previous = lineage.previous.as_ref();
         let previous = previous.map(|previous| refit_previous(&previous.component.compiled, &self.entry));
         Ok(lineage.refitted(current, previous.transpose()?.flatten()))

@@ -19,9 +19,9 @@ impl Stamp {
         Self(vec![look(path)])
     }
 
-    /// Followed by others.
-    pub(super) fn with(mut self, others: &[Self]) -> Self {
-        self.0.extend(others.iter().flat_map(|other| &other.0));
+    /// Followed by others, of which some could not be had.
+    pub(super) fn with(mut self, others: Vec<Option<Self>>) -> Self {
+        self.0.extend(others.into_iter().flatten().flat_map(|other| other.0));
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::workbench::Form;
 use crate::database::Procedure;
+use crate::example::Example;
 use crate::guest::{Compiled, Component, Grants};
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
@@ -31,18 +32,28 @@ pub(super) struct Times {
 }
 
 /// Proves a newcomer. Takes a core for as long as its examples take.
-pub(super) fn prove(form: Form, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<Proved, Refusal> {
+pub(super) fn prove(
+    form: Form,
+    entry: &Entry,
+    procedures: &[Arc<Procedure>],
+    examples: &Examples,
+) -> Result<Proved, Refusal> {
     let (compiled, compile) = form;
     let begun = Instant::now();
-    let component = refit(&compiled, entry, procedures)?;
+    let component = refit(&compiled, entry, procedures, examples)?;
     let times = Times { compile, cached: compiled.cached, verify: begun.elapsed() };
     Ok(Proved { component, times })
 }
 
 /// Proves a compiled component under what a manifest says.
-pub(super) fn refit(compiled: &Compiled, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<Component, Refusal> {
+pub(super) fn refit(
+    compiled: &Compiled,
+    entry: &Entry,
+    procedures: &[Arc<Procedure>],
+    examples: &Examples,
+) -> Result<Component, Refusal> {
     let component = fit(compiled, entry)?;
-    examples(&component, entry, procedures).map_err(|refusal| refusal.of(compiled.digest))?;
+    run_examples(&component, entry, procedures, examples).map_err(|refusal| refusal.of(compiled.digest))?;
     Ok(component)
 }
 
@@ -53,16 +64,29 @@ fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
     })
 }
 
-/// Runs the examples of a handler on a component.
-pub(super) fn examples(component: &Component, entry: &Entry, procedures: &[Arc<Procedure>]) -> Result<(), Refusal> {
-    let refuse = |message: String| Refusal::new(Stage::Examples, message);
-    let examples = example::read(entry).map_err(|error| {
+/// The examples of a handler, or why they cannot be read.
+pub(super) type Examples = Result<Vec<Example>, Refusal>;
+
+/// Reads the examples of a handler.
+pub(super) fn read_examples(entry: &Entry) -> Examples {
+    example::read(entry).map_err(|error| {
         let unreadable = |cause: &file::Unreadable| cause.may_pass();
         let passing =
             error.chain().any(|cause| cause.is::<io::Error>() || cause.downcast_ref().is_some_and(unreadable));
-        Refusal { passing, ..refuse(format!("{error:#}")) }
-    })?;
-    example::check_all(&examples, entry, component, Some(procedures)).map_err(refuse)
+        Refusal { passing, ..Refusal::new(Stage::Examples, format!("{error:#}")) }
+    })
+}
+
+/// Runs the examples of a handler on a component.
+pub(super) fn run_examples(
+    component: &Component,
+    entry: &Entry,
+    procedures: &[Arc<Procedure>],
+    examples: &Examples,
+) -> Result<(), Refusal> {
+    let examples = examples.as_ref().map_err(Refusal::clone)?;
+    let checked = example::check_all(examples, entry, component, Some(procedures));
+    checked.map_err(|message| Refusal::new(Stage::Examples, message))
 }
 
 /// Proves a component that is only there to go back to: it did not write the examples of the one after it. Nothing when

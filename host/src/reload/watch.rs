@@ -10,6 +10,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::folder::aside;
 use crate::limits;
 
 /// Device and inode of a folder, when it is there.
@@ -34,17 +35,17 @@ struct Watching {
 
 impl Watch {
     /// Watches these folders with all that is in them. Also one that is not there yet.
-    pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self::with_news(folders, Arc::default())
+    pub async fn new(folders: Vec<PathBuf>) -> Self {
+        let mut watch = Self::with_news(folders, Arc::default());
+        watch.renew().await;
+        watch
     }
 
-    /// As above, with a handle that others have already.
+    /// Does not watch before it is renewed. With a handle that others have already.
     pub(super) fn with_news(folders: Vec<PathBuf>, news: Arc<Notify>) -> Self {
         // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
-        let mut watch = Self { folders, news, stirred: false, watching: None, deaf: false };
-        watch.renew();
-        watch
+        Self { folders, news, stirred: false, watching: None, deaf: false }
     }
 
     /// Waits until something may have changed and has come to rest: a burst is one change. What happens while nobody
@@ -57,33 +58,43 @@ impl Watch {
         let rest = async { while timeout(limits::WATCH_QUIET, self.news.notified()).await.is_ok() {} };
         // Whoever writes without pause is looked at all the same.
         let _ = timeout(limits::WATCH_QUIET_MAX, rest).await;
+        self.renew().await;
         self.stirred = false;
-        self.renew();
     }
 
     /// Watches anew, whatever the folders are.
-    pub(super) fn reopen(&mut self) {
+    pub(super) async fn reopen(&mut self) {
         self.watching = None;
-        self.renew();
+        self.renew().await;
     }
 
     /// Watches anew when a folder is not the one it was: replaced, or a symlink that leads elsewhere.
-    pub fn renew(&mut self) {
-        let now: Vec<_> = self.folders.iter().map(|folder| identity(folder)).collect();
-        if self.watching.as_ref().is_some_and(|watching| watching.then == now) {
-            return;
+    pub async fn renew(&mut self) {
+        let (folders, news) = (self.folders.clone(), Arc::clone(&self.news));
+        let then = self.watching.as_ref().map(|watching| watching.then.clone());
+        // Each folder below is one more question to the file system.
+        let renewed = aside(move || {
+            let now: Vec<_> = folders.iter().map(|folder| identity(folder)).collect();
+            (then.as_ref() != Some(&now))
+                .then(|| start(&folders, news).map(|watcher| Watching { _watcher: watcher, then: now }))
+        });
+        match renewed.await {
+            Ok(None) => {}
+            Ok(Some(Ok(watching))) => {
+                self.deaf = false;
+                self.watching = Some(watching);
+            }
+            Ok(Some(Err(error))) => self.without(error),
+            Err(cause) => self.without(cause),
         }
-        let made = start(&self.folders, Arc::clone(&self.news));
-        self.watching = made
-            .inspect_err(|error| {
-                // Once, not with every try.
-                if !std::mem::replace(&mut self.deaf, true) {
-                    tracing::warn!(%error, "changes are seen late: the folder cannot be watched");
-                }
-            })
-            .inspect(|_| self.deaf = false)
-            .ok()
-            .map(|watcher| Watching { _watcher: watcher, then: now });
+    }
+
+    /// Nothing is watched, which is told once, not with every try.
+    fn without(&mut self, cause: impl std::fmt::Display) {
+        self.watching = None;
+        if !std::mem::replace(&mut self.deaf, true) {
+            tracing::warn!("changes are seen late: the folder cannot be watched: {cause}");
+        }
     }
 }
 
@@ -139,7 +150,7 @@ mod tests {
     async fn a_burst_is_one_change_and_reading_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
-        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        let mut watch = Watch::new(vec![folder.path().to_owned()]).await;
         for n in 0..20 {
             std::fs::write(&file, [n]).unwrap();
         }
@@ -151,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_outlasts_a_wait_that_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        let mut watch = Watch::new(vec![folder.path().to_owned()]).await;
         watch.news.notify_one();
         // Given a wait that has heard of the change, when it is given up before the folder has come to rest,
         tokio::select! {
@@ -169,7 +180,7 @@ mod tests {
         let (folder, other) = (above.path().join("folder"), above.path().join("other"));
         std::fs::create_dir(&folder).unwrap();
         std::fs::create_dir(&other).unwrap();
-        let mut watch = Watch::new(vec![folder.clone()]);
+        let mut watch = Watch::new(vec![folder.clone()]).await;
         std::fs::remove_dir(&folder).unwrap();
         watch.changed().await;
         std::os::unix::fs::symlink(&other, &folder).unwrap();

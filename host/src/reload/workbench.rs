@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::compiling::{Asker, Compiling, Progress};
-use super::verify::read;
+use super::folder::aside;
+use super::verify::{Examples, read, read_examples};
 use crate::guest::{Compiled, Compiler, Digest};
 use crate::limits;
 use crate::manifest::Entry;
@@ -129,8 +130,26 @@ impl Workbench {
     /// Reads the file of a handler.
     pub(super) async fn read(&self, haste: Haste, entry: &Entry) -> Result<Source, Refusal> {
         let entry = entry.clone();
-        let read = move || read(&entry).map(Source::of);
-        self.run(haste, read).await?
+        self.ask(haste, Stage::Read, move || read(&entry).map(Source::of)).await?
+    }
+
+    /// Reads the examples of a handler.
+    pub(super) async fn examples(&self, haste: Haste, entry: &Entry) -> Examples {
+        let entry = entry.clone();
+        self.ask(haste, Stage::Examples, move || read_examples(&entry)).await?
+    }
+
+    /// Asks the file system. Beside what serves, one that hangs must not hold the thread that verifies.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        haste: Haste,
+        stage: Stage,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match haste {
+            Haste::Start => self.run(haste, ask).await,
+            Haste::Aside => aside(ask).await.map_err(|cause| Refusal::new(stage, cause).passing()),
+        }
     }
 
     /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.

@@ -1,0 +1,32 @@
+//! Asks the file system off the threads that serve, and does not wait for it for ever: a network's may hang.
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::limits;
+
+/// Asks, and waits a while for the answer.
+///
+/// # Errors
+/// That there was none in time, in words.
+pub(super) async fn aside<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    match timeout(limits::FOLDER_TIMEOUT, bounded(ask)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("the file system does not answer within {} s", limits::FOLDER_TIMEOUT.as_secs())),
+    }
+}
+
+/// Asks, and waits for as long as it takes.
+///
+/// # Errors
+/// That `ask` panicked.
+pub(super) async fn bounded<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    // A thread that hangs in the kernel cannot be ended: no more than these may.
+    static THREADS: Semaphore = Semaphore::const_new(limits::FOLDER_THREADS_MAX);
+    let permit = THREADS.acquire().await.map_err(|closed| closed.to_string())?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        ask()
+    });
+    answer.await.map_err(|panic| panic.to_string())
+}

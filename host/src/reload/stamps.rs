@@ -1,0 +1,99 @@
+//! What the files of several handlers look like, each asked on its own: one whose files do not answer, a symlink into a
+//! network folder that is away, holds up no other.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::folder::bounded;
+use super::stamp::Stamp;
+use crate::limits;
+use crate::manifest::Entry;
+
+/// What is asked of a handler's files, and was not answered yet.
+#[derive(Default)]
+pub(super) struct Stamps {
+    asked: HashMap<Asked, JoinHandle<Result<Stamp, String>>>,
+}
+
+/// A handler and its component.
+type Asked = (String, PathBuf);
+
+impl Stamps {
+    /// What the files of these look like, in their order; nothing for one whose files do not answer in time.
+    pub(super) async fn of(&mut self, entries: &[Entry]) -> Vec<Option<Stamp>> {
+        self.each(entries, Stamp::of_handler).await
+    }
+
+    async fn each(&mut self, entries: &[Entry], look: fn(&Entry) -> Stamp) -> Vec<Option<Stamp>> {
+        let mut tasks = Vec::new();
+        for entry in entries {
+            let key = (entry.name.clone(), entry.component.clone());
+            // Who has not answered is not asked again: each question that hangs holds a thread.
+            let asked = self.asked.remove(&key);
+            let known = asked.is_some();
+            let task = asked.unwrap_or_else(|| {
+                let entry = entry.clone();
+                tokio::spawn(bounded(move || look(&entry)))
+            });
+            tasks.push((key, task, known));
+        }
+        let deadline = Instant::now() + limits::STAMP_TIMEOUT;
+        let mut stamps = Vec::new();
+        for (key, mut task, known) in tasks {
+            stamps.push(match timeout_at(deadline, &mut task).await {
+                Ok(stamp) => stamp.ok().and_then(Result::ok),
+                Err(_) => {
+                    if !known {
+                        tracing::warn!("{}: {} does not answer, it is looked at later", key.0, key.1.display());
+                    }
+                    self.asked.insert(key, task);
+                    None
+                }
+            });
+        }
+        stamps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::sync::{Mutex, OnceLock};
+
+    use super::*;
+    use crate::manifest;
+
+    /// How often the one that hangs was asked, and what ends its waiting.
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    static RELEASE: OnceLock<Mutex<mpsc::Receiver<()>>> = OnceLock::new();
+
+    fn look(entry: &Entry) -> Stamp {
+        if entry.name == "hangs" {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            RELEASE.get().unwrap().lock().unwrap().recv().unwrap();
+        }
+        Stamp::of(Path::new("/"))
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_answer_holds_up_no_other_and_is_asked_once() {
+        let (release, waits) = mpsc::channel();
+        RELEASE.set(Mutex::new(waits)).unwrap();
+        let text = ["hangs", "answers"].map(|name| {
+            format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"GET /{name}\"\n")
+        });
+        let entries = manifest::parse(Path::new("/"), &text.concat()).unwrap().handlers;
+        let mut stamps = Stamps::default();
+        for _ in 0..3 {
+            assert_eq!(stamps.each(&entries, look).await, [None, Some(Stamp::of(Path::new("/")))]);
+        }
+        assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+        release.send(()).unwrap();
+        assert!(stamps.each(&entries, look).await.iter().all(Option::is_some));
+    }
+}
