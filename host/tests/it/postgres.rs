@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::harness::{GALO, TestNode, checkout, connect, engine, handlers, scratch, settings};
+use crate::harness::{GALO, TestDatabase, TestNode, checkout, connect, engine, handlers, scratch, settings};
 
 /// A Postgres that one test may stop and start, always on the same path.
 pub struct OwnPostgres {
@@ -187,4 +187,16 @@ async fn carry(
         drop(sender);
     };
     tokio::join!(writer, reader);
+}
+
+/// `.ci/run` runs the tests on several versions, and says which one it means.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tests_run_on_the_version_that_is_meant() {
+    let owner = TestDatabase::new().await.owner().await;
+    let version: String = owner.query_one("SHOW server_version", &[]).await.unwrap().get(0);
+    let major = version.split('.').next().unwrap();
+    match std::env::var("POSTGRES_MAJOR") {
+        Ok(meant) => assert_eq!(major, meant, "on {version}"),
+        Err(_) => assert!(major.parse::<u32>().unwrap() >= 14, "on {version}"),
+    }
 }
