@@ -178,40 +178,22 @@ fn interval_shown(count: usize) -> String {
     }
 }
 
-/// Builds the program and the handlers of a checkout into a folder: those of two checkouts share a target folder.
+/// Builds the program and the handlers of a checkout into a folder.
 fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     std::fs::create_dir_all(place)?;
-    let built = programs::galo(checkout, own)?;
+    let built = programs::galo_anew(checkout, own)?;
     let (galo, handlers) = (place.join("galo"), place.join("handlers"));
     std::fs::copy(&built, &galo).with_context(|| format!("cannot copy {}", built.display()))?;
-    let target = own.ancestors().nth(2).context("a profile's folder lies in a target folder")?;
     let status = Command::new(&galo)
         .args(["build", "--out"])
         .arg(&handlers)
         .current_dir(&checkout.root)
-        .env("CARGO_TARGET_DIR", target)
+        // Of its own, for the reason that the program is built anew for; a handler has few dependencies.
+        .env("CARGO_TARGET_DIR", place.join("target"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
         .context("cannot run the galo that was built")?;
     ensure!(status.success(), "the handlers of {} could not be built", checkout.root.display());
     Ok((galo, handlers))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_of_a_median_leaves_out_what_chance_may_put_there() {
-        let rounded = |count| interval(count).map(|(skipped, confidence)| (skipped, (confidence * 1000.0).round()));
-        assert_eq!(rounded(5), None);
-        assert_eq!(rounded(6), Some((0, 969.0)));
-        assert_eq!(rounded(7), Some((0, 984.0)));
-        assert_eq!(rounded(9), Some((1, 961.0)));
-        assert_eq!(rounded(15), Some((3, 965.0)));
-        let ratios: Vec<_> = (1..=9).map(|n| Ratios { cpu: f64::from(n), throughput: 1.0 }).collect();
-        assert_eq!(of(&ratios, |one| one.cpu).unwrap(), Spread { median: 5.0, least: 2.0, most: 8.0 });
-        assert!(of(&[], |one| one.cpu).is_err());
-    }
 }

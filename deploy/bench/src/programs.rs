@@ -64,15 +64,11 @@ pub fn version(program: &Path, argument: &str) -> String {
 /// What Cargo complains about; that this program was compiled with profile-guided optimisation and `galo` would
 /// not be, or the reverse.
 pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
-    let folder = own.parent().context("a program lies in a folder")?;
-    let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {
-        "debug" => "dev",
-        other => other,
-    };
+    let (folder, profile, target) = place(own)?;
     let with_pgo =
         std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS").is_ok_and(|f| f.contains("galo_pgo"));
     ensure!(with_pgo == machine::PGO, "run galo-bench as it was compiled: with deploy/pgo/use in front, or without");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo(checkout);
     // What `cargo run` told this program of its own package, a build script of another takes for news, and all above it
     // is compiled once more: six minutes.
     for (name, _) in std::env::vars_os() {
@@ -81,13 +77,42 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     let status = cargo
-        .current_dir(&checkout.root)
         .args(["build", "--locked", "--profile", profile, "--package", "galo", "--package", "galo-bench"])
         .args(["--bin", "galo", "--target-dir"])
-        .arg(folder.parent().context("a profile's folder lies in a target folder")?)
+        .arg(target)
         .stdin(Stdio::null())
         .status()
         .context("cannot run cargo; is it in PATH?")?;
     ensure!(status.success(), "galo could not be built");
     Ok(folder.join("galo"))
+}
+
+/// As [`galo`], where another checkout may have built its own into the same target folder: Cargo knows a package by its
+/// path within the workspace, and takes the other's program for this one's when it is newer than these sources.
+///
+/// # Errors
+/// As [`galo`].
+pub fn galo_anew(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
+    let (_, profile, target) = place(own)?;
+    let mut clean = cargo(checkout);
+    clean.args(["clean", "--quiet", "--profile", profile, "--package", "galo", "--target-dir"]).arg(target);
+    let status = clean.stdin(Stdio::null()).status().context("cannot run cargo; is it in PATH?")?;
+    ensure!(status.success(), "what an earlier build of galo left could not be removed");
+    galo(checkout, own)
+}
+
+/// Where this program lies, the profile that it was built with, and the target folder.
+fn place(own: &Path) -> anyhow::Result<(&Path, &str, &Path)> {
+    let folder = own.parent().context("a program lies in a folder")?;
+    let profile = match folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")? {
+        "debug" => "dev",
+        other => other,
+    };
+    Ok((folder, profile, folder.parent().context("a profile's folder lies in a target folder")?))
+}
+
+fn cargo(checkout: &Checkout) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&checkout.root);
+    cargo
 }
