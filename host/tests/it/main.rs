@@ -41,3 +41,4 @@ mod supervision;
 mod tidy;
 mod toolchain;
 mod tutorial;
+mod types;
