@@ -1,5 +1,5 @@
-//! Arrays of scalars as JSON, both ways: `[1, null, 3]`, and arrays in arrays where there are more dimensions. The bounds
-//! of an array have no place in JSON and are lost.
+//! Arrays of scalars as JSON, both ways: `[1, null, 3]`, and arrays in arrays where there are more dimensions. The
+//! bounds of an array have no place in JSON and are lost.
 //!
 //! What comes is read in binary and written as JSON (`json`); what goes out is read as JSON and written as an array
 //! literal (`literal`), `{"1",NULL,"3"}`. Called by `value`.

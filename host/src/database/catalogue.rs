@@ -5,11 +5,11 @@
 use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Row};
 
-use super::procedure::{Batch, BatchForm, Procedure, Signature};
+use super::kind;
+use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
 use super::statement::{self, Call};
 use super::target::chain;
 use super::unusable::{Misfit, Unusable};
-use super::value;
 use crate::limits;
 
 /// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
@@ -59,12 +59,7 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
             let refuse =
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
             check_batch_form(&one, &many).map_err(refuse)?;
-            let key = one.names.iter().position(|parameter| *parameter == batch.by);
-            let key = key.ok_or_else(|| Unusable::NoSuchKey {
-                procedure: name.to_owned(),
-                by: batch.by.clone(),
-                parameters: one.names.join(", "),
-            })?;
+            let key = one.key(name, &batch.by)?;
             Some(BatchForm { granted: batch.clone(), signature: many.signature, key })
         }
     };
@@ -209,13 +204,26 @@ fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
 }
 
 impl Found {
+    /// The argument whose value says which calls may have to wait for each other.
+    fn key(&self, procedure: &str, by: &str) -> Result<KeyArgument, Unusable> {
+        let index = self.names.iter().position(|parameter| parameter == by);
+        let found = index.and_then(|index| Some((index, self.signature.parameters.get(index)?)));
+        let (procedure, by) = (procedure.to_owned(), by.to_owned());
+        match found {
+            None => Err(Unusable::NoSuchKey { procedure, by, parameters: self.names.join(", ") }),
+            Some((index, ty)) if *kind::base(ty) == Type::UUID => Ok(KeyArgument::Uuid(index)),
+            Some((index, ty)) if kind::has_one_spelling(ty) => Ok(KeyArgument::Plain(index)),
+            Some((_, ty)) => Err(Unusable::NotAKey { procedure, by, type_name: kind::named(ty) }),
+        }
+    }
+
     /// What the contract has no value for.
     fn misfits(&self) -> Vec<Misfit> {
         let Signature { parameters, columns, .. } = &self.signature;
         let name = |index: usize| self.names.get(index).map_or("", String::as_str);
-        let parameters = parameters.iter().enumerate().filter(|(_, ty)| !value::supported(ty));
+        let parameters = parameters.iter().enumerate().filter(|(_, ty)| !kind::supported(ty));
         let parameters = parameters.map(|(index, ty)| Misfit::parameter(statement::parameter(name(index), index), ty));
-        let columns = columns.iter().filter(|(_, ty)| value::read(ty).is_none());
+        let columns = columns.iter().filter(|(_, ty)| kind::read(ty).is_none());
         parameters.chain(columns.map(|(name, ty)| Misfit::column(name, ty))).collect()
     }
 }
@@ -235,12 +243,12 @@ fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     }
     for (index, (element, array)) in wanted.iter().zip(given).enumerate() {
         let parameter = statement::parameter(one.names.get(index).map_or("", String::as_str), index);
-        let (element_name, array_name) = (value::named(element), value::named(array));
-        if !value::travels_in_array(element) {
+        let (element_name, array_name) = (kind::named(element), kind::named(array));
+        if !kind::travels_in_array(element) {
             return Err(format!("{parameter} is of type {element_name}, which does not travel in an array"));
         }
         // A domain is sent as what it is over.
-        let is_of = |of: &Type| value::base(of) == value::base(element);
+        let is_of = |of: &Type| kind::base(of) == kind::base(element);
         if !matches!(array.kind(), Kind::Array(of) if is_of(of)) {
             return Err(format!("its {parameter} is of type {array_name}, not an array of {element_name}"));
         }

@@ -11,6 +11,7 @@ mod catalogue;
 mod connections;
 mod exchange;
 mod filling;
+mod kind;
 mod lane;
 mod open;
 mod opener;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Column, Statement};
 
-use super::value;
+use super::{kind, value};
 use crate::contract::Value;
 
 /// A procedure that may be called.
@@ -44,8 +44,17 @@ pub struct Batch {
 pub(super) struct BatchForm {
     pub(super) granted: Batch,
     pub(super) signature: Signature,
-    /// The index of the argument that is a call's key.
-    pub(super) key: usize,
+    /// The argument that is a call's key.
+    pub(super) key: KeyArgument,
+}
+
+/// Which argument of a call is its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyArgument {
+    /// Of a type that has one spelling of a value. By its index.
+    Plain(usize),
+    /// A uuid, which may be spelled with capitals, braces and other hyphens.
+    Uuid(usize),
 }
 
 /// A function with what it takes and returns, and the statement that calls it.
@@ -138,8 +147,8 @@ impl Signature {
     /// Whether a statement that was prepared later is still of the shape that was checked at the start. Types are the
     /// same when their oid is: an enum may have got another label.
     pub(super) fn matches(&self, statement: &Statement) -> bool {
-        let same = |(ty, looked_up): (&Type, &Type)| ty.oid() == looked_up.oid();
-        let readable = |column: &Column| value::readable(column.type_());
+        let same = |(ty, looked_up): (&Type, &Type)| ty == looked_up || ty.oid() == looked_up.oid();
+        let readable = |column: &Column| kind::readable(column.type_());
         statement.params().len() == self.parameters.len()
             && statement.params().iter().zip(&self.parameters).all(same)
             && statement.columns().iter().all(readable)

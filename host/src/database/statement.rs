@@ -3,7 +3,7 @@
 
 use tokio_postgres::types::Type;
 
-use super::value::{self, Read};
+use super::kind::{self, Read};
 
 /// A function that is called.
 pub(super) struct Call<'a> {
@@ -52,7 +52,7 @@ impl Call<'_> {
 
 /// What a column is cast to, where it must be.
 fn cast(ty: &Type) -> Option<String> {
-    match value::read(ty)? {
+    match kind::read(ty)? {
         Read::AsIs => None,
         Read::Text => Some("pg_catalog.text".to_owned()),
         Read::Texts => Some("pg_catalog.text[]".to_owned()),

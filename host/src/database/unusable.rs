@@ -1,10 +1,11 @@
-//! Why a procedure cannot be granted, and what to do about it. Found by `catalogue`, told with the line of the manifest.
+//! Why a procedure cannot be granted, and what to do about it. Found by `catalogue`, reported with the line of the
+//! manifest.
 
 use std::fmt;
 
 use tokio_postgres::types::{Kind, Type};
 
-use super::value;
+use super::kind;
 use crate::limits;
 
 /// Why a procedure cannot be granted.
@@ -54,6 +55,19 @@ pub enum Unusable {
         /// Those it has.
         parameters: String,
     },
+    /// The parameter that is to be the key is of a type whose values can be written in more than one way.
+    #[error(
+        "`{procedure}` cannot be batched by `{by}`: a value of type {type_name} has several spellings; \
+         batch by a parameter of type integer, text or uuid, or an enum"
+    )]
+    NotAKey {
+        /// The procedure.
+        procedure: String,
+        /// What was named.
+        by: String,
+        /// Its type.
+        type_name: String,
+    },
     /// The database could not be asked.
     #[error("cannot ask the database about `{0}`: {1}")]
     Unknown(String, String),
@@ -75,7 +89,7 @@ impl Misfit {
             Kind::Composite(_) => "take its fields as parameters of their own, or one jsonb",
             _ => "take it as text or jsonb",
         };
-        Self { part, type_name: value::named(ty), remedy }
+        Self { part, type_name: kind::named(ty), remedy }
     }
 
     pub(super) fn column(name: &str, ty: &Type) -> Self {
@@ -83,7 +97,7 @@ impl Misfit {
             Kind::Composite(_) => "return its fields as columns of their own, or to_jsonb of it",
             _ => "return it as text or jsonb",
         };
-        Self { part: format!("column `{name}`"), type_name: value::named(ty), remedy }
+        Self { part: format!("column `{name}`"), type_name: kind::named(ty), remedy }
     }
 
     /// Of a type that only stands for others.
