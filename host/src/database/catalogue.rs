@@ -9,7 +9,7 @@ use super::kind;
 use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
 use super::statement::{self, Call};
 use super::target::chain;
-use super::unusable::{Misfit, Unusable};
+use super::unusable::{Unsupported, Unusable};
 use crate::limits;
 
 /// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
@@ -48,9 +48,9 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
     // A type may have changed since the last look.
     client.clear_type_cache();
     let one = look_up(client, name).await?;
-    let misfits = one.misfits();
-    if !misfits.is_empty() {
-        return Err(Unusable::Misfits(name.to_owned(), misfits));
+    let unsupported = one.unsupported();
+    if !unsupported.is_empty() {
+        return Err(Unusable::Unsupported(name.to_owned(), unsupported));
     }
     let batch = match batch {
         None => None,
@@ -190,17 +190,17 @@ fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
         return Err(Unusable::TooManyParameters(granted));
     }
     // Of these Postgres cannot prepare a call.
-    let mut misfits = Vec::new();
+    let mut unsupported = Vec::new();
     let arguments: Vec<&str> = row.get::<_, &str>("arguments").split(", ").collect();
     for (index, name) in names.iter().enumerate().filter(|(index, _)| kinds.get(*index) == Some(&"p")) {
         let ty = arguments.get(index).copied().unwrap_or("?");
-        misfits.push(Misfit::pseudo(statement::parameter(name, index), ty));
+        unsupported.push(Unsupported::pseudo(statement::parameter(name, index), ty));
     }
     let (returned, returned_kind): (&str, &str) = (row.get("returned"), row.get("returned_kind"));
     if returned_kind == "p" && returned != "void" && !row.get::<_, bool>("has_columns") {
-        misfits.push(Misfit::pseudo("result".to_owned(), returned));
+        unsupported.push(Unsupported::pseudo("result".to_owned(), returned));
     }
-    if misfits.is_empty() { Ok(()) } else { Err(Unusable::Misfits(granted, misfits)) }
+    if unsupported.is_empty() { Ok(()) } else { Err(Unusable::Unsupported(granted, unsupported)) }
 }
 
 impl Found {
@@ -218,13 +218,14 @@ impl Found {
     }
 
     /// What the contract has no value for.
-    fn misfits(&self) -> Vec<Misfit> {
+    fn unsupported(&self) -> Vec<Unsupported> {
         let Signature { parameters, columns, .. } = &self.signature;
         let name = |index: usize| self.names.get(index).map_or("", String::as_str);
         let parameters = parameters.iter().enumerate().filter(|(_, ty)| !kind::supported(ty));
-        let parameters = parameters.map(|(index, ty)| Misfit::parameter(statement::parameter(name(index), index), ty));
+        let parameters =
+            parameters.map(|(index, ty)| Unsupported::parameter(statement::parameter(name(index), index), ty));
         let columns = columns.iter().filter(|(_, ty)| kind::read(ty).is_none());
-        parameters.chain(columns.map(|(name, ty)| Misfit::column(name, ty))).collect()
+        parameters.chain(columns.map(|(name, ty)| Unsupported::column(name, ty))).collect()
     }
 }
 

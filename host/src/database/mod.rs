@@ -33,4 +33,4 @@ pub use procedure::{Batch, Procedure};
 pub use schema::{apply, create, enter};
 pub use structure::{NotApplied, reapply};
 pub use target::Target;
-pub use unusable::{Misfit, Unusable};
+pub use unusable::{Unsupported, Unusable};

@@ -30,8 +30,8 @@ pub enum Unusable {
     #[error("the role `{1}` may not execute `{0}`")]
     Forbidden(String, String),
     /// The contract has no value for some of what it takes or returns.
-    #[error("`{0}` has {what}", what = misfits(.1))]
-    Misfits(String, Vec<Misfit>),
+    #[error("`{0}` has {what}", what = unsupported(.1))]
+    Unsupported(String, Vec<Unsupported>),
     /// More parameters than a call may have.
     #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
     TooManyParameters(String),
@@ -75,7 +75,7 @@ pub enum Unusable {
 
 /// A parameter or column of a type that no value of the contract can hold.
 #[derive(Debug)]
-pub struct Misfit {
+pub struct Unsupported {
     /// ``parameter 2 `x` ``, ``column `x` `` or `result`.
     part: String,
     /// The type as Postgres calls it.
@@ -83,7 +83,7 @@ pub struct Misfit {
     remedy: &'static str,
 }
 
-impl Misfit {
+impl Unsupported {
     pub(super) fn parameter(part: String, ty: &Type) -> Self {
         let remedy = match ty.kind() {
             Kind::Composite(_) => "take its fields as parameters of their own, or one jsonb",
@@ -111,14 +111,14 @@ impl Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of type {}, which the contract has no value for: {}", self.part, self.type_name, self.remedy)
     }
 }
 
-fn misfits(misfits: &[Misfit]) -> String {
-    misfits.iter().map(|misfit| format!("a {misfit}")).collect::<Vec<_>>().join("; ")
+fn unsupported(unsupported: &[Unsupported]) -> String {
+    unsupported.iter().map(|one| format!("a {one}")).collect::<Vec<_>>().join("; ")
 }
 
 fn list(names: &[String]) -> String {

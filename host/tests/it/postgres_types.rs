@@ -183,6 +183,7 @@ const SPELLED: &[(&str, &[&str])] = &[
     ("estado", &["aberto", "pago \"já\"", "o'k", ""]),
     ("preco", &["12.50", "0"]),
     ("preco_caro", &["1200.5"]),
+    ("situacao", &["o'k"]),
     ("curto", &["abc"]),
     ("email", &["a@B.c"]),
 ];
@@ -193,7 +194,9 @@ const TYPES: &str = "
     CREATE DOMAIN preco_caro AS preco CHECK (VALUE > 1000);
     CREATE DOMAIN curto AS varchar(3) NOT NULL;
     CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');
-    CREATE DOMAIN contagem AS integer CHECK (VALUE > 0);";
+    CREATE DOMAIN contagem AS integer CHECK (VALUE > 0);
+    CREATE DOMAIN situacao AS estado CHECK (VALUE <> '');
+    CREATE DOMAIN etiquetas AS text[] CHECK (cardinality(VALUE) < 3);";
 
 /// A function for each type that returns what it takes.
 fn echoes<'a>(types: impl IntoIterator<Item = &'a str>) -> String {
@@ -294,6 +297,7 @@ const ARRAYS: &[(&str, &[(&str, &str)])] = &[
     ("estado[]", &[(r#"["pago \"já\"", null, ""]"#, r#"["pago \"já\"",null,""]"#)]),
     ("preco[]", &[("[1, 2.5]", "[1.00,2.50]")]),
     ("contagem[]", &[("[1,2]", "[1,2]")]),
+    ("etiquetas", &[(r#"["a"]"#, r#"["a"]"#)]),
     ("point[]", &[(r#"["(1,2)"]"#, r#"["(1,2)"]"#)]),
 ];
 
