@@ -650,11 +650,12 @@ pub mod galo {
             ///
             /// Every other scalar type is a `text`, in the spelling in which Postgres itself writes it under its default
             /// settings: numeric `12.50`, date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval
-            /// `1 year -3 days +04:05:06`, inet, cidr, json, jsonb, uuid, the label of an enum, ranges and what extensions
-            /// add. A domain is what it is over. A text for uuid, numeric, date, time, timetz, inet, cidr, json or jsonb
-            /// is checked before Postgres is asked: one that is not well formed, `today`, or a timetz without an offset is
-            /// the handler's fault. Of an interval only its characters are checked. The rest, as the labels of an enum or
-            /// the CHECK of a domain, is for Postgres to judge.
+            /// `1 year -3 days +04:05:06`, inet, cidr, json, jsonb, uuid, the label of an enum. Ranges, money and what
+            /// extensions add come as the settings of the role have them. A domain is what it is over. A text for uuid,
+            /// numeric, date, time, timetz, inet, cidr, json or jsonb is checked before Postgres is asked: one that is not
+            /// well formed, `today`, or a timetz without an offset is the handler's fault. Of an interval only the
+            /// characters are checked. The rest, as the labels of an enum or the CHECK of a domain, is for Postgres to
+            /// judge.
             ///
             /// An array of scalars is a `text` with a JSON array, nested where there are more dimensions: numbers for
             /// integers, floats and numeric, true and false for boolean, any JSON for json and jsonb (one dimension),

@@ -83,8 +83,8 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It becomes a word of the manifest and of the handler, and the name of a function or `schema.function`, with the types
-/// of its parameters where the name alone would not do.
+/// It becomes a word of the manifest and of the handler, and the name of a function or `schema.function`, with the
+/// types of its parameters where the name alone would not do.
 fn check_procedure(procedure: &str) -> anyhow::Result<()> {
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (name, types) = procedure.split_once('(').unwrap_or((procedure, ")"));

@@ -249,6 +249,8 @@ async fn the_settings_of_a_session_do_not_change_the_spelling() {
     let called = Called { pool, ..called };
     for (ty, value) in [
         ("date", "2024-02-03"),
+        ("date", "0004-05-06 BC"),
+        ("date", "10000-05-06"),
         ("interval", "-1 years -2 mons +3 days -04:05:06.7"),
         ("interval", "1 year -00:00:01"),
         ("timetz", "13:05:00-03"),
