@@ -17,8 +17,9 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Parameters of one route and arguments of one call. Postgres itself stops at 100.
 pub const ARGUMENTS_MAX: usize = 64;
-/// Bytes of all values that one statement may return: a procedure to one call, a batch form to all calls of its batch,
-/// which have 16 KiB each when they are 64. A row of an extrato is about 100.
+/// Bytes of all values that one statement may return, as Postgres sends them and as they are spelled: a procedure to
+/// one call, a batch form to all calls of its batch, which have 16 KiB each when they are 64. A row of an extrato is
+/// about 100.
 pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Calls in one statement of a batch form. Five sixths of what a batch of 64 takes Postgres is the work of its calls;

@@ -645,9 +645,25 @@ pub mod galo {
             /// One value on its way to or from a stored procedure.
             ///
             /// On the way to the procedure the host converts it to the type of the parameter it meets: `integer` fits
-            /// smallint, integer and bigint when it is in range; `text` fits text, varchar, char, name, json, jsonb and
-            /// uuid when it is well formed. On the way back the same types become the same cases. A procedure that has a
-            /// parameter or a column of any other type is refused when the node starts.
+            /// smallint, integer and bigint when it is in range, and numeric. On the way back the same types become the
+            /// same cases.
+            ///
+            /// Every other scalar type is a `text`, in the spelling in which Postgres itself writes it under its default
+            /// settings: numeric `12.50`, date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval
+            /// `1 year -3 days +04:05:06`, inet, cidr, json, jsonb, uuid, the label of an enum. Ranges, money and what
+            /// extensions add come as the settings of the role have them. A domain is what it is over. A text for uuid,
+            /// numeric, date, time, timetz, inet, cidr, json or jsonb is checked before Postgres is asked: one that is not
+            /// well formed, `today`, or a timetz without an offset is the handler's fault. Of an interval only the
+            /// characters are checked. The rest, as the labels of an enum or the CHECK of a domain, is for Postgres to
+            /// judge.
+            ///
+            /// An array of scalars is a `text` with a JSON array, nested where there are more dimensions: numbers for
+            /// integers, floats and numeric, true and false for boolean, any JSON for json and jsonb (one dimension),
+            /// strings for everything else: a timestamp as `2024-02-29T13:05:09.25`, a timestamptz with an offset (they
+            /// come back in UTC), bytes as `\\x00ff`, and what is not a number as `"NaN"`, `"Infinity"`, `"-Infinity"`.
+            ///
+            /// A procedure that has a parameter or a column of any other type, composite or polymorphic, is refused when
+            /// the node starts.
             #[derive(Clone, PartialEq)]
             pub enum Value {
                 /// SQL NULL, of whatever type.
@@ -658,7 +674,7 @@ pub mod galo {
                 Integer(i64),
                 /// real or double precision
                 Float(f64),
-                /// text, varchar, char, name, json, jsonb or uuid
+                /// text, varchar, char, name, and every scalar type without a case of its own; an array, as JSON
                 Text(_rt::String),
                 /// bytea
                 Bytes(_rt::Vec<u8>),
@@ -769,9 +785,11 @@ pub mod galo {
             /// The one call of a stored procedure that a request may make.
             #[derive(Clone, PartialEq)]
             pub struct Call {
-                /// The name of the procedure, exactly as the manifest grants it.
+                /// The name of the procedure, exactly as the manifest grants it: `f`, or `f(integer, text)` where several
+                /// functions are called `f`.
                 pub procedure: _rt::String,
-                /// Its arguments, in order, all of them.
+                /// Its arguments, in order. The last ones may be left out where they have a default, unless the procedure
+                /// is overloaded or is granted with a batch form.
                 pub arguments: _rt::Vec<Value>,
                 /// Handed to `respond` as it is; the host does not look at it.
                 pub carry: _rt::Vec<u8>,
@@ -807,7 +825,7 @@ pub mod galo {
                     }
                 }
             }
-            /// What a procedure returned.
+            /// What a procedure returned. One that returns void gives neither columns nor values.
             #[derive(Clone, PartialEq)]
             pub struct Rows {
                 /// The names of the columns.

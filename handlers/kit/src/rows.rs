@@ -142,7 +142,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text, varchar, char, name, json, jsonb or uuid.
+    /// A text, varchar, char or name; or what has no case of its own, as numeric, date, json and uuid, in the spelling
+    /// of Postgres; or an array, as JSON.
     ///
     /// # Errors
     /// When there is no such column, or it is of another type or NULL.

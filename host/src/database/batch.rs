@@ -18,7 +18,7 @@ use super::exchange::{Error, alone, exchange};
 use super::lane::{Lane, Left, Start};
 use super::pool::{Client, Database};
 use super::procedure::{BatchForm, Procedure};
-use super::value::Argument;
+use super::value::{Argument, Arguments};
 use super::waiter::{Key, Waiter};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -278,7 +278,7 @@ async fn together(
     deadline: Instant,
 ) -> Result<Vec<Rows>, Error> {
     let parameters = batch[0].arguments.len();
-    let column = |index: usize| batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect::<Vec<_>>();
+    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect());
     let arguments: Vec<_> = (0..parameters).map(column).collect();
     let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
     let width = columns.len();

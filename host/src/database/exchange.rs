@@ -24,8 +24,10 @@ pub(super) async fn alone(
     arguments: &[Value],
     deadline: Instant,
 ) -> Result<Rows, Error> {
+    // Arguments were checked: there are as many as some call of it has.
+    let signature = procedure.signature_of(arguments.len()).ok_or(Error::Changed)?;
     let arguments: Vec<_> = arguments.iter().map(Argument).collect();
-    exchange(connection, &procedure.signature, &arguments, deadline).await
+    exchange(connection, signature, &arguments, deadline).await
 }
 
 /// One statement. What DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
@@ -60,14 +62,20 @@ async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
     tokio::pin!(stream);
     let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let mut values = Vec::with_capacity(columns.len());
-    let mut bytes = 0;
+    let (mut bytes, mut spelled) = (0, 0);
     while let Some(row) = stream.try_next().await? {
         bytes += row.raw_size_bytes();
         if bytes > limits::ROWS_BYTES_MAX {
             return Err(Error::TooManyRows);
         }
         for index in 0..columns.len() {
-            values.push(row.try_get::<_, Returned>(index)?.0);
+            let Returned(value) = row.try_get(index)?;
+            // A numeric of a few bytes may have 131,072 digits.
+            spelled += if let Value::Text(text) = &value { text.len() } else { 0 };
+            values.push(value);
+        }
+        if spelled > limits::ROWS_BYTES_MAX {
+            return Err(Error::TooManyRows);
         }
     }
     Ok(Rows { columns, values })

@@ -3,26 +3,34 @@
 //! `request` calls, `reload` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
 //! only, from names the catalogue confirmed; no guest ever sees or gives any.
 
+mod array;
 mod batch;
 mod call;
 mod caretaker;
+mod catalogue;
 mod connections;
 mod exchange;
 mod filling;
+mod kind;
 mod lane;
 mod open;
 mod opener;
 mod pool;
 mod procedure;
 mod schema;
+mod spelling;
 mod start;
+mod statement;
 mod structure;
 mod target;
+mod unusable;
 pub mod value;
 mod waiter;
+mod wellformed;
 
 pub use pool::Database;
-pub use procedure::{Batch, Procedure, Unusable};
+pub use procedure::{Batch, Procedure};
 pub use schema::{apply, create, enter};
 pub use structure::{NotApplied, reapply};
 pub use target::Target;
+pub use unusable::{Unsupported, Unusable};

@@ -35,7 +35,7 @@ impl Use {
     fn signatures(self, procedure: &Procedure) -> impl Iterator<Item = &Signature> {
         let form = procedure.batch.as_ref().filter(|_| matches!(self, Self::Batches)).map(|form| &form.signature);
         let alone = matches!(self, Self::Calls) || form.is_some();
-        alone.then_some(&procedure.signature).into_iter().chain(form)
+        procedure.signatures().filter(move |_| alone).chain(form)
     }
 }
 

@@ -12,13 +12,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::catalogue;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
 use super::lane::Lanes;
 use super::open::Unreachable;
 use super::opener::Opener;
-use super::procedure::{self, Batch, Procedure, Unusable};
+use super::procedure::{Batch, Procedure};
 use super::target::Target;
+use super::unusable::Unusable;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -97,7 +99,7 @@ impl Database {
                 .map_err(|_| unknown("no connection in time".to_owned()))?
                 .map_err(|error| unknown(error.to_string()))?,
         };
-        let described = timeout(limits::CATALOGUE_TIMEOUT, procedure::describe(&client, name, batch)).await;
+        let described = timeout(limits::CATALOGUE_TIMEOUT, catalogue::describe(&client, name, batch)).await;
         // One that did not answer is not asked again.
         let described = described.map_err(|_| unknown("no answer".to_owned()))?;
         *catalogue = Some(client);

@@ -1,25 +1,27 @@
 //! What may be called: a function of the database as its catalogue describes it, and the form of it that takes many
-//! calls at once. A procedure that is missing, overloaded, not executable or of a shape the contract cannot carry is
-//! refused before anything serves. A description only: two that are equal describe the same, and where calls wait is
-//! in `lane`.
+//! calls at once. A description only: two that are equal describe the same, and where calls wait is in `lane`. Made by
+//! `catalogue`.
 
 use std::fmt;
 
 use serde::Deserialize;
-use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, Column, Statement};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Column, Statement};
 
-use super::target::chain;
-use super::value;
+use super::{kind, value};
 use crate::contract::Value;
-use crate::limits;
 
 /// A procedure that may be called.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Procedure {
     /// The name handlers use, as the manifest grants it.
     pub name: String,
+    /// Of a call with all arguments.
     pub(super) signature: Signature,
+    /// Of calls that leave arguments with a default out: of the last one, of the last two, and so on.
+    pub(super) shorter: Vec<Signature>,
+    /// The names of its parameters; empty where one has none.
+    pub(super) names: Vec<String>,
     /// The form that takes many calls at once, if the manifest grants one.
     pub(super) batch: Option<BatchForm>,
 }
@@ -40,173 +42,30 @@ pub struct Batch {
 /// their order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchForm {
-    granted: Batch,
+    pub(super) granted: Batch,
     pub(super) signature: Signature,
-    /// The index of the argument that is a call's key.
-    pub(super) key: usize,
+    /// The argument that is a call's key.
+    pub(super) key: KeyArgument,
+}
+
+/// Which argument of a call is its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyArgument {
+    /// Of a type that has one spelling of a value. By its index.
+    Plain(usize),
+    /// A uuid, which may be spelled with capitals, braces and other hyphens.
+    Uuid(usize),
 }
 
 /// A function with what it takes and returns, and the statement that calls it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
     pub(super) sql: String,
-    parameters: Vec<Type>,
-    columns: Vec<(String, Type)>,
+    pub(super) parameters: Vec<Type>,
+    /// As the function returns them; the statement may cast them.
+    pub(super) columns: Vec<(String, Type)>,
     /// Whether it may write: a standby does not carry it out.
-    volatile: bool,
-}
-
-/// Why a procedure cannot be granted.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// No function of this name is visible to the role.
-    #[error("the database has no procedure `{0}`")]
-    Missing(String),
-    /// A name is all a call gives, so it must be enough.
-    #[error("the procedure `{0}` is overloaded: {1} functions have this name")]
-    Overloaded(String, usize),
-    /// It is an aggregate, a window function or a `CREATE PROCEDURE`, which returns no rows.
-    #[error("`{0}` is not a plain function")]
-    NotAFunction(String),
-    /// The role may not execute it.
-    #[error("the role `{1}` may not execute `{0}`")]
-    Forbidden(String, String),
-    /// A parameter or column has a type that no value of the contract can hold.
-    #[error("`{procedure}` has a {part} of type {type_name}, which the contract has no value for")]
-    Type {
-        /// The procedure.
-        procedure: String,
-        /// `parameter 2`, or ``column `x` ``.
-        part: String,
-        /// The type as Postgres calls it.
-        type_name: String,
-    },
-    /// More parameters than a call may have.
-    #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
-    TooManyParameters(String),
-    /// It does not do for many calls what the procedure does for one.
-    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
-    NotItsBatchForm {
-        /// The procedure.
-        procedure: String,
-        /// What was granted as its batch form.
-        batch: String,
-        /// What does not fit.
-        cause: String,
-    },
-    /// The parameter that is to be the key does not exist.
-    #[error("`{procedure}` has no parameter `{by}` to batch by; its parameters are {parameters}")]
-    NoSuchKey {
-        /// The procedure.
-        procedure: String,
-        /// What was named.
-        by: String,
-        /// Those it has.
-        parameters: String,
-    },
-    /// The database could not be asked.
-    #[error("cannot ask the database about `{0}`: {1}")]
-    Unknown(String, String),
-}
-
-const LOOKUP: &str = "
-    SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
-           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset,
-           p.provolatile = 'v',
-           ARRAY(SELECT coalesce(p.proargnames[i], '')
-                 FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
-                 WHERE coalesce(p.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i)
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
-
-/// Looks a procedure up, `name` or `schema.name`, and its batch form.
-pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-    let one = look_up(client, name).await?;
-    one.signature.check_supported(name)?;
-    let batch = match batch {
-        None => None,
-        Some(batch) => {
-            let many = look_up(client, &batch.form).await?;
-            let refuse =
-                |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
-            check_batch_form(&one, &many).map_err(refuse)?;
-            let key = one.parameter(&batch.by).ok_or_else(|| Unusable::NoSuchKey {
-                procedure: name.to_owned(),
-                by: batch.by.clone(),
-                parameters: one.names.join(", "),
-            })?;
-            Some(BatchForm { granted: batch.clone(), signature: many.signature, key })
-        }
-    };
-    Ok(Procedure { name: name.to_owned(), signature: one.signature, batch })
-}
-
-/// A function as the catalogue has it.
-struct Found {
-    signature: Signature,
-    returns_set: bool,
-    /// The names of its parameters; empty where one has none.
-    names: Vec<String>,
-}
-
-impl Found {
-    fn parameter(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|parameter| parameter == name)
-    }
-}
-
-async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
-    let unknown = |error: tokio_postgres::Error| Unusable::Unknown(name.to_owned(), chain(&error));
-    let (schema, function) = name.split_once('.').unwrap_or(("", name));
-    let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
-    let row = match found.as_slice() {
-        [] => return Err(Unusable::Missing(name.to_owned())),
-        [row] => row,
-        several => return Err(Unusable::Overloaded(name.to_owned(), several.len())),
-    };
-    if row.get::<_, &str>(1) != "f" {
-        return Err(Unusable::NotAFunction(name.to_owned()));
-    }
-    if !row.get::<_, bool>(4) {
-        return Err(Unusable::Forbidden(name.to_owned(), row.get(3)));
-    }
-    let count = usize::try_from(row.get::<_, i32>(2)).unwrap_or(usize::MAX);
-    if count > limits::ARGUMENTS_MAX {
-        return Err(Unusable::TooManyParameters(name.to_owned()));
-    }
-    let placeholders: Vec<_> = (1..=count).map(|n| format!("${n}")).collect();
-    let (schema, function) = (quoted(row.get(0)), quoted(function));
-    let sql = format!("SELECT * FROM {schema}.{function}({})", placeholders.join(", "));
-    let statement = client.prepare(&sql).await.map_err(unknown)?;
-    let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
-    let signature = Signature { sql, parameters: statement.params().to_vec(), columns, volatile: row.get(6) };
-    Ok(Found { signature, returns_set: row.get(5), names: row.get(7) })
-}
-
-/// One row for each call is what ties an outcome to its call, so both must be what gives that.
-fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
-    if one.returns_set {
-        return Err("what returns a set has no batch form; one row for each call is what tells them apart".to_owned());
-    }
-    if !many.returns_set {
-        return Err("it does not return a set".to_owned());
-    }
-    let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
-    if wanted.len() != given.len() {
-        return Err(format!("it takes {} arguments, not {}", given.len(), wanted.len()));
-    }
-    for (index, (element, array)) in wanted.iter().zip(given).enumerate() {
-        if !value::travels_in_array(element) {
-            return Err(format!("parameter {} is of type {element}, which does not travel in an array", index + 1));
-        }
-        if !matches!(array.kind(), Kind::Array(of) if of == element) {
-            return Err(format!("parameter {} is of type {array}, not an array of {element}", index + 1));
-        }
-    }
-    match one.signature.columns == many.signature.columns {
-        true => Ok(()),
-        false => Err("it returns other columns".to_owned()),
-    }
+    pub(super) volatile: bool,
 }
 
 impl Procedure {
@@ -215,16 +74,39 @@ impl Procedure {
     /// # Errors
     /// What does not fit, in words.
     pub fn check(&self, arguments: &[Value]) -> Result<(), String> {
-        let parameters = &self.signature.parameters;
-        if arguments.len() != parameters.len() {
-            let (given, wanted) = (arguments.len(), parameters.len());
+        let Some(signature) = self.signature_of(arguments.len()) else {
+            let (given, most) = (arguments.len(), self.signature.parameters.len());
+            let least = most - self.shorter.len();
+            let wanted = if least == most { most.to_string() } else { format!("{least} to {most}") };
             return Err(format!("`{}` takes {wanted} arguments, {given} given", self.name));
-        }
-        for (index, (argument, parameter)) in arguments.iter().zip(parameters).enumerate() {
+        };
+        for (index, (argument, parameter)) in arguments.iter().zip(&signature.parameters).enumerate() {
             value::check(argument, parameter)
-                .map_err(|mismatch| format!("argument {} of `{}`: {mismatch}", index + 1, self.name))?;
+                .map_err(|mismatch| format!("{} of `{}`: {mismatch}", self.argument(index), self.name))?;
         }
         Ok(())
+    }
+
+    /// What a call with so many arguments is sent as.
+    pub(super) fn signature_of(&self, arguments: usize) -> Option<&Signature> {
+        let all = self.signature.parameters.len();
+        if arguments == all {
+            return Some(&self.signature);
+        }
+        self.shorter.get(all.checked_sub(arguments + 1)?)
+    }
+
+    /// All that are to be prepared for calls by themselves.
+    pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
+        std::iter::once(&self.signature).chain(&self.shorter)
+    }
+
+    /// `argument 1 (cliente_id)`.
+    fn argument(&self, index: usize) -> String {
+        match self.names.get(index).filter(|name| !name.is_empty()) {
+            Some(name) => format!("argument {} ({name})", index + 1),
+            None => format!("argument {}", index + 1),
+        }
     }
 
     /// Whether rows with these columns are what it returns.
@@ -233,9 +115,12 @@ impl Procedure {
     /// What it does return.
     pub fn check_columns(&self, columns: &[String]) -> Result<(), String> {
         let its: Vec<_> = self.signature.columns.iter().map(|(name, _)| name.as_str()).collect();
-        match its == columns {
-            true => Ok(()),
-            false => Err(format!("`{}` returns the columns {}, not {}", self.name, its.join(", "), columns.join(", "))),
+        match (its == columns, its.as_slice()) {
+            (true, _) => Ok(()),
+            (false, []) => Err(format!("`{}` returns no columns, not {}", self.name, columns.join(", "))),
+            (false, _) => {
+                Err(format!("`{}` returns the columns {}, not {}", self.name, its.join(", "), columns.join(", ")))
+            }
         }
     }
 
@@ -259,26 +144,13 @@ impl fmt::Display for Procedure {
 }
 
 impl Signature {
-    /// Whether the contract has values for what it takes and returns.
-    fn check_supported(&self, procedure: &str) -> Result<(), Unusable> {
-        let parameters = self.parameters.iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
-        let columns = self.columns.iter().map(|(name, ty)| (format!("column `{name}`"), ty));
-        match parameters.chain(columns).find(|(_, ty)| !value::supported(ty)) {
-            None => Ok(()),
-            Some((part, ty)) => {
-                Err(Unusable::Type { procedure: procedure.to_owned(), part, type_name: ty.name().to_owned() })
-            }
-        }
-    }
-
-    /// Whether a statement that was prepared later is still of the shape that was checked at the start.
+    /// Whether a statement that was prepared later is still of the shape that was checked at the start. Types are the
+    /// same when their oid is: an enum may have got another label.
     pub(super) fn matches(&self, statement: &Statement) -> bool {
-        let supported = |column: &Column| value::supported(column.type_());
-        statement.params() == self.parameters && statement.columns().iter().all(supported)
+        let same = |(ty, looked_up): (&Type, &Type)| ty == looked_up || ty.oid() == looked_up.oid();
+        let readable = |column: &Column| kind::readable(column.type_());
+        statement.params().len() == self.parameters.len()
+            && statement.params().iter().zip(&self.parameters).all(same)
+            && statement.columns().iter().all(readable)
     }
-}
-
-/// A name as SQL: in quotes, quotes doubled.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::procedure::quoted;
 use super::schema;
+use super::statement::quoted;
 use super::target::{Target, chain};
 use crate::limits;
 

@@ -1,13 +1,17 @@
-//! The contract's values on the wire of Postgres, both ways, in its binary format; json, jsonb and uuid go out as
-//! text, so that Postgres itself judges them.
+//! The contract's values on the wire of Postgres, both ways. A type with a case of its own in the contract travels in
+//! binary. Every other one is a text: it goes out as text, which Postgres itself parses, and comes back in the spelling
+//! that Postgres has for it; arrays are JSON.
 //!
 //! A value is checked against its parameter before anything is sent (`check`): what does not fit is the guest's fault.
 
 use std::error::Error;
 
 use tokio_postgres::types::private::BytesMut;
-use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
+use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type};
 
+pub use super::kind::supported;
+use super::kind::{Sent, base, element_read, named, readable, sent, travels_in_array};
+use super::{array, spelling, wellformed};
 use crate::contract::Value;
 
 /// Microseconds from 1970-01-01, where the contract counts from, to 2000-01-01, where Postgres does.
@@ -16,62 +20,43 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// The moments of Postgres, in its own count: from 4714 BC to the end of 294276. Outside are infinity and -infinity.
 const MOMENTS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
-/// Whether the contract has a value for this type.
-pub fn supported(ty: &Type) -> bool {
-    kind(ty).is_some()
-}
-
-/// Whether it can also be the element of an array, where everything is binary.
-pub fn travels_in_array(ty: &Type) -> bool {
-    kind(ty).is_some_and(|kind| kind != Kind::Parsed)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Boolean,
-    Integer,
-    Float,
-    Text,
-    /// Goes out as text, and comes back as text or, in binary, as what it is.
-    Parsed,
-    Bytes,
-    Timestamp,
-}
-
-fn kind(ty: &Type) -> Option<Kind> {
-    Some(match *ty {
-        Type::BOOL => Kind::Boolean,
-        Type::INT2 | Type::INT4 | Type::INT8 => Kind::Integer,
-        Type::FLOAT4 | Type::FLOAT8 => Kind::Float,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Kind::Text,
-        Type::JSON | Type::JSONB | Type::UUID => Kind::Parsed,
-        Type::BYTEA => Kind::Bytes,
-        Type::TIMESTAMP | Type::TIMESTAMPTZ => Kind::Timestamp,
-        _ => return None,
-    })
-}
-
 /// Whether a value can be sent as this type.
 ///
 /// # Errors
 /// Why not, in words.
 pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
-    let fits = match (value, kind(ty)) {
+    let fits = match (value, sent(ty)) {
         (Value::Null, Some(_)) => true,
-        (Value::Boolean(_), Some(Kind::Boolean)) => true,
-        (Value::Integer(n), Some(Kind::Integer)) => match *ty {
-            Type::INT2 => i16::try_from(*n).is_ok(),
-            Type::INT4 => i32::try_from(*n).is_ok(),
-            _ => true,
-        },
-        (Value::Float(_), Some(Kind::Float)) => true,
+        (Value::Boolean(_), Some(Sent::Boolean)) => true,
+        (Value::Integer(n), Some(Sent::Smallint)) => i16::try_from(*n).is_ok(),
+        (Value::Integer(n), Some(Sent::Integer)) => i32::try_from(*n).is_ok(),
+        (Value::Integer(_), Some(Sent::Bigint)) => true,
+        (Value::Float(_), Some(Sent::Real | Sent::Double)) => true,
         // Postgres has no U+0000 in any text.
-        (Value::Text(text), Some(Kind::Text | Kind::Parsed)) => !text.contains('\0'),
-        (Value::Bytes(_), Some(Kind::Bytes)) => true,
-        (Value::Timestamp(us), Some(Kind::Timestamp)) => moment(*us).is_some(),
+        (Value::Text(text), Some(Sent::Text)) => !text.contains('\0'),
+        (Value::Bytes(_), Some(Sent::Bytes)) => true,
+        (Value::Timestamp(us), Some(Sent::Timestamp)) => moment(*us).is_some(),
+        (Value::Text(text), Some(Sent::Spelled)) => {
+            let checked = wellformed::check(text, base(ty));
+            return checked.map_err(|expected| format!("a text does not fit {}: expected {expected}", named(ty)));
+        }
+        // Only of a numeric is an integer one of its spellings for certain.
+        (Value::Integer(_), Some(Sent::Spelled)) => *base(ty) == Type::NUMERIC,
+        (Value::Text(text), Some(Sent::Array)) => {
+            let checked = literal(text, ty);
+            return checked.map(drop).map_err(|wrong| format!("{wrong} does not fit {}", named(ty)));
+        }
         _ => false,
     };
-    if fits { Ok(()) } else { Err(format!("{} does not fit {}", shown(value), ty.name())) }
+    if fits { Ok(()) } else { Err(format!("{} does not fit {}", shown(value), named(ty))) }
+}
+
+/// A JSON array as the literal of an array.
+fn literal(json: &str, ty: &Type) -> Result<String, String> {
+    match base(ty).kind() {
+        Kind::Array(of) => array::literal(base(of), json),
+        _ => Err("a text".to_owned()),
+    }
 }
 
 /// A value in a log line: its case, and a number where that is the point.
@@ -94,24 +79,24 @@ pub struct Argument<'a>(pub &'a Value);
 
 impl ToSql for Argument<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        match (self.0, ty) {
+        match (self.0, sent(ty)) {
             (Value::Null, _) => return Ok(IsNull::Yes),
-            (Value::Boolean(b), &Type::BOOL) => out.extend_from_slice(&[u8::from(*b)]),
-            (Value::Integer(n), &Type::INT2) => out.extend_from_slice(&i16::try_from(*n)?.to_be_bytes()),
-            (Value::Integer(n), &Type::INT4) => out.extend_from_slice(&i32::try_from(*n)?.to_be_bytes()),
-            (Value::Integer(n), &Type::INT8) => out.extend_from_slice(&n.to_be_bytes()),
+            (Value::Boolean(b), Some(Sent::Boolean)) => out.extend_from_slice(&[u8::from(*b)]),
+            (Value::Integer(n), Some(Sent::Smallint)) => out.extend_from_slice(&i16::try_from(*n)?.to_be_bytes()),
+            (Value::Integer(n), Some(Sent::Integer)) => out.extend_from_slice(&i32::try_from(*n)?.to_be_bytes()),
+            (Value::Integer(n), Some(Sent::Bigint)) => out.extend_from_slice(&n.to_be_bytes()),
             #[expect(clippy::cast_possible_truncation, reason = "real is less precise; that is the procedure's choice")]
-            (Value::Float(x), &Type::FLOAT4) => out.extend_from_slice(&(*x as f32).to_be_bytes()),
-            (Value::Float(x), &Type::FLOAT8) => out.extend_from_slice(&x.to_be_bytes()),
-            (Value::Text(text), ty) if matches!(kind(ty), Some(Kind::Text | Kind::Parsed)) => {
-                out.extend_from_slice(text.as_bytes());
-            }
-            (Value::Bytes(bytes), &Type::BYTEA) => out.extend_from_slice(bytes),
-            (Value::Timestamp(us), &Type::TIMESTAMP | &Type::TIMESTAMPTZ) => {
+            (Value::Float(x), Some(Sent::Real)) => out.extend_from_slice(&(*x as f32).to_be_bytes()),
+            (Value::Float(x), Some(Sent::Double)) => out.extend_from_slice(&x.to_be_bytes()),
+            (Value::Text(text), Some(Sent::Text | Sent::Spelled)) => out.extend_from_slice(text.as_bytes()),
+            (Value::Integer(n), Some(Sent::Spelled)) => out.extend_from_slice(n.to_string().as_bytes()),
+            (Value::Text(text), Some(Sent::Array)) => out.extend_from_slice(literal(text, ty)?.as_bytes()),
+            (Value::Bytes(bytes), Some(Sent::Bytes)) => out.extend_from_slice(bytes),
+            (Value::Timestamp(us), Some(Sent::Timestamp)) => {
                 let us = moment(*us).ok_or("timestamp out of range")?;
                 out.extend_from_slice(&us.to_be_bytes());
             }
-            (value, ty) => return Err(format!("{} does not fit {}", shown(value), ty.name()).into()),
+            (value, _) => return Err(format!("{} does not fit {}", shown(value), named(ty)).into()),
         }
         Ok(IsNull::No)
     }
@@ -121,7 +106,50 @@ impl ToSql for Argument<'_> {
     }
 
     fn encode_format(&self, ty: &Type) -> Format {
-        if kind(ty) == Some(Kind::Parsed) { Format::Text } else { Format::Binary }
+        if matches!(sent(ty), Some(Sent::Spelled | Sent::Array)) { Format::Text } else { Format::Binary }
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+/// The arguments that the calls of a batch have for one parameter, as an array; they were checked.
+#[derive(Debug)]
+pub(super) struct Arguments<'a>(pub(super) Vec<Argument<'a>>);
+
+/// The element, where it goes out as a text.
+fn spelled_element(ty: &Type) -> Option<&Type> {
+    match ty.kind() {
+        Kind::Array(of) if sent(of) == Some(Sent::Spelled) => Some(of),
+        _ => None,
+    }
+}
+
+impl ToSql for Arguments<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let Some(element) = spelled_element(ty) else { return self.0.to_sql(ty, out) };
+        let mut literal = String::from("{");
+        let mut spelled = BytesMut::new();
+        for (index, argument) in self.0.iter().enumerate() {
+            if index > 0 {
+                literal.push(',');
+            }
+            spelled.clear();
+            match argument.to_sql(element, &mut spelled)? {
+                IsNull::Yes => literal.push_str("NULL"),
+                IsNull::No => array::push_quoted(&mut literal, std::str::from_utf8(&spelled)?),
+            }
+        }
+        literal.push('}');
+        out.extend_from_slice(literal.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.kind(), Kind::Array(of) if travels_in_array(of))
+    }
+
+    fn encode_format(&self, ty: &Type) -> Format {
+        if spelled_element(ty).is_some() { Format::Text } else { Format::Binary }
     }
 
     tokio_postgres::types::to_sql_checked!();
@@ -140,15 +168,16 @@ impl<'a> FromSql<'a> for Returned {
             Type::FLOAT4 => Value::Float(f32::from_be_bytes(raw.try_into()?).into()),
             Type::FLOAT8 => Value::Float(f64::from_be_bytes(raw.try_into()?)),
             Type::BYTEA => Value::Bytes(raw.to_vec()),
-            Type::UUID => Value::Text(uuid(raw)),
-            // A version byte, 1, stands in front of the text.
-            Type::JSONB => Value::Text(String::from_utf8(raw.get(1..).unwrap_or_default().to_vec())?),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Value::Text(String::from_utf8(raw.to_vec())?),
             Type::TIMESTAMP | Type::TIMESTAMPTZ => {
                 let us = i64::from_be_bytes(raw.try_into()?);
                 let inside = MOMENTS.contains(&us).then_some(us).and_then(|us| us.checked_add(POSTGRES_EPOCH_US));
                 Value::Timestamp(inside.ok_or("the timestamp is infinite, or after the year 294246")?)
             }
-            _ => Value::Text(String::from_utf8(raw.to_vec())?),
+            _ => Value::Text(match element_read(ty) {
+                Some(element) => array::json(element, raw)?,
+                None => spelling::spelled(ty, raw)?,
+            }),
         }))
     }
 
@@ -157,25 +186,13 @@ impl<'a> FromSql<'a> for Returned {
     }
 
     fn accepts(ty: &Type) -> bool {
-        supported(ty)
+        readable(ty)
     }
 }
 
 /// A timestamp of the contract in the count of Postgres, if Postgres has it.
 fn moment(us: i64) -> Option<i64> {
     us.checked_sub(POSTGRES_EPOCH_US).filter(|us| MOMENTS.contains(us))
-}
-
-/// 8-4-4-4-12 hexadecimal digits.
-fn uuid(raw: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, byte) in raw.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -190,6 +207,8 @@ mod tests {
             (Value::Integer(i64::MIN), Type::INT8),
             (Value::Text("çã".to_owned()), Type::VARCHAR),
             (Value::Text("{}".to_owned()), Type::JSONB),
+            (Value::Integer(1), Type::NUMERIC),
+            (Value::Text("[1]".to_owned()), Type::INT4_ARRAY),
             (Value::Timestamp(0), Type::TIMESTAMPTZ),
             (Value::Timestamp(MOMENTS.start + POSTGRES_EPOCH_US), Type::TIMESTAMPTZ),
         ] {
@@ -211,7 +230,10 @@ mod tests {
                 Type::TIMESTAMPTZ,
                 "the timestamp -9222425352054775808 does not fit timestamptz",
             ),
-            (Value::Null, Type::NUMERIC, "null does not fit numeric"),
+            (Value::Float(0.5), Type::NUMERIC, "a float does not fit numeric"),
+            (Value::Null, Type::RECORD, "null does not fit record"),
+            (Value::Null, Type::BOX_ARRAY, "null does not fit box[]"),
+            (Value::Integer(1), Type::INT4_ARRAY, "the integer 1 does not fit int4[]"),
         ] {
             assert_eq!(check(&value, &ty), Err(told.to_owned()));
         }

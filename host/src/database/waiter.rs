@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::procedure::Procedure;
+use super::procedure::{KeyArgument, Procedure};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 
@@ -39,9 +39,12 @@ impl Waiter {
 
     /// What it works on.
     pub(super) fn key(&self) -> Key {
-        let key = self.procedure.batch.as_ref().and_then(|form| self.arguments.get(form.key));
+        let key = self.procedure.batch.as_ref().map(|form| form.key).and_then(|key| match key {
+            KeyArgument::Plain(index) => self.arguments.get(index).cloned(),
+            KeyArgument::Uuid(index) => self.arguments.get(index).map(digits),
+        });
         // Every call on a lane has one: its arguments were checked, and its procedure has a batch form.
-        Key(key.cloned().unwrap_or(Value::Null))
+        Key(key.unwrap_or(Value::Null))
     }
 
     /// Whether it can go in one statement with calls of this procedure.
@@ -70,6 +73,17 @@ impl Waiter {
     }
 }
 
+/// The digits of a uuid, in the one way of many in which it may be written.
+fn digits(uuid: &Value) -> Value {
+    match uuid {
+        Value::Text(text) => {
+            let digits = text.chars().filter(char::is_ascii_hexdigit);
+            Value::Text(digits.map(|digit| digit.to_ascii_lowercase()).collect())
+        }
+        other => other.clone(),
+    }
+}
+
 /// Floats by their bits: a key must equal itself.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
@@ -93,5 +107,18 @@ impl Hash for Key {
             Value::Text(value) => value.hash(state),
             Value::Bytes(value) => value.hash(state),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_one_key_however_it_is_written() {
+        let key = |text: &str| Key(digits(&Value::Text(text.to_owned())));
+        let uuid = key("0190163d-8694-739b-aea5-966c26f8ad91");
+        assert!(uuid == key("{0190163D8694739BAEA5966C26F8AD91}"));
+        assert!(uuid != key("0190163d-8694-739b-aea5-966c26f8ad92"));
     }
 }

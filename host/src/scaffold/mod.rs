@@ -83,13 +83,19 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It becomes a word of the manifest and of the handler, and the name of a function or `schema.function`.
+/// It becomes a word of the manifest and of the handler, and the name of a function or `schema.function`, with the
+/// types of its parameters where the name alone would not do.
 fn check_procedure(procedure: &str) -> anyhow::Result<()> {
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let parts: Vec<_> = procedure.split('.').collect();
+    let (name, types) = procedure.split_once('(').unwrap_or((procedure, ")"));
+    let parts: Vec<_> = name.split('.').collect();
+    let of_types = |c: char| letter(c) || " ,.[]".contains(c);
     ensure!(
-        parts.len() <= 2 && parts.iter().all(|part| !part.is_empty() && part.chars().all(letter)),
-        "`{procedure}` is no procedure's name: letters, digits and `_` make one, and a schema with `.` before it"
+        parts.len() <= 2
+            && parts.iter().all(|part| !part.is_empty() && part.chars().all(letter))
+            && types.strip_suffix(')').is_some_and(|types| types.chars().all(of_types)),
+        "`{procedure}` is no procedure's name: letters, digits and `_` make one, a schema with `.` may stand before it, \
+         and the types of its parameters behind it, as in `f(integer, text)`"
     );
     Ok(())
 }

@@ -326,21 +326,21 @@ async fn what_is_no_batch_form_is_refused() {
         CREATE FUNCTION solto(x integer) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
         CREATE FUNCTION outro(x integer[]) RETURNS TABLE (por text, y integer) LANGUAGE sql AS 'SELECT '''', 1';
         CREATE FUNCTION um_so(x integer[], OUT y integer, OUT por text) LANGUAGE sql AS 'SELECT 1, ''''';
-        CREATE FUNCTION de_uuid(x uuid, OUT y integer) LANGUAGE sql AS 'SELECT 1';
-        CREATE FUNCTION de_uuids(x uuid[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION de_lista(x uuid[], OUT y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION de_listas(x uuid[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
     let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
     lane.database.execute(&create).await;
     for (procedure, batch, told) in [
         ("um", "nada", "the database has no procedure `nada`"),
         ("um", "mais", "`mais` is no batch form of `um`: it takes 2 arguments, not 1"),
-        ("um", "largo", "parameter 1 is of type _int8, not an array of int4"),
-        ("um", "solto", "parameter 1 is of type int4, not an array of int4"),
+        ("um", "largo", "its parameter 1 `x` is of type int8[], not an array of int4"),
+        ("um", "solto", "its parameter 1 `x` is of type int4, not an array of int4"),
         ("um", "outro", "it returns other columns"),
         ("um", "um_so", "it does not return a set"),
-        ("muitos", "muitos", "`muitos` has a parameter 1 of type _int4"),
+        ("muitos", "muitos", "what returns a set has no batch form"),
         ("solto", "muitos", "what returns a set has no batch form"),
-        ("de_uuid", "de_uuids", "parameter 1 is of type uuid, which does not travel in an array"),
+        ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),
     ] {
         let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();
         assert!(refused.contains(told), "{procedure}, {batch}: {refused}");

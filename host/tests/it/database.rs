@@ -168,8 +168,8 @@ async fn a_procedure_that_changed_its_shape_is_not_called() {
     // called at all: a 500 must not hide a recorded call.
     let (database, node) = um("integer LANGUAGE sql AS 'SELECT 1'").await;
     database.execute("CREATE TABLE feito (x int)").await;
-    let numeric = "numeric LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO feito VALUES (1); SELECT 2.5'";
-    database.execute(&format!("BEGIN; DROP FUNCTION um(); {}; COMMIT", create(numeric))).await;
+    let boxes = "box[] LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO feito VALUES (1); SELECT NULL::box[]'";
+    database.execute(&format!("BEGIN; DROP FUNCTION um(); {}; COMMIT", create(boxes))).await;
     for _ in 0..8 {
         assert_eq!(node.get("/um").await.status, 500);
     }
@@ -237,8 +237,8 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
              CREATE FUNCTION dois(integer) RETURNS integer LANGUAGE sql AS 'SELECT 2';
              CREATE FUNCTION proibida() RETURNS integer LANGUAGE sql AS 'SELECT 2';
              REVOKE ALL ON FUNCTION proibida() FROM PUBLIC;
-             CREATE FUNCTION conta() RETURNS numeric LANGUAGE sql AS 'SELECT 2.5';
-             CREATE FUNCTION soma(numeric) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+             CREATE FUNCTION conta() RETURNS box[] LANGUAGE sql AS 'SELECT NULL::box[]';
+             CREATE FUNCTION soma(box[], x box[]) RETURNS integer LANGUAGE sql AS 'SELECT 1';
              CREATE PROCEDURE faz() LANGUAGE sql AS ''",
         )
         .await;
@@ -249,11 +249,12 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
     let refusal = guests.refusal(&database).await;
     for (index, told) in [
         "the database has no procedure `nenhuma`",
-        "the procedure `dois` is overloaded: 2 functions have this name",
+        "the procedure `dois` is overloaded: grant one of `dois()`, `dois(integer)`",
         "the role `galo` may not execute `proibida`",
-        "`conta` has a column `conta` of type numeric, which the contract has no value for",
-        "`soma` has a parameter 1 of type numeric, which the contract has no value for",
-        "`faz` is not a plain function",
+        "`conta` has a column `conta` of type box[], which the contract has no value for: return it as text or jsonb",
+        "`soma` has a parameter 1 of type box[], which the contract has no value for: take it as text or jsonb; \
+         a parameter 2 `x` of type box[], which",
+        "`faz` is not a plain function but a procedure",
     ]
     .iter()
     .enumerate()

@@ -91,6 +91,20 @@ pub fn calling_then(procedure: &str, status: u16) -> Guest<'static> {
     Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }
 }
 
+/// A guest that calls a procedure with one argument, a text.
+pub fn calling_with(procedure: &str, argument: &str) -> Vec<u8> {
+    let [name, text] = [procedure, argument].map(|text| word(u32::try_from(text.len()).unwrap()));
+    // A value of 16 bytes: its case at 0 (4 is a text), address and length at 8.
+    let items = format!(
+        r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{name}\00\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00")
+           (data (i32.const 3072) "{procedure}")
+           (data (i32.const 4096) "\04\00\00\00\00\00\00\00\00\18\00\00{text}")
+           (data (i32.const 5120) "\c8\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+           (data (i32.const 6144) "{argument}")"#
+    );
+    Guest { prepare: "i32.const 1024", respond: "i32.const 5120", items: items.into(), ..Guest::default() }.component()
+}
+
 /// A guest that replies 200 with so many headers, all of this name and value.
 pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
     let [name_bytes, value_bytes] = [name, value].map(|text| u32::try_from(text.len()).unwrap());

@@ -28,6 +28,7 @@ mod listener;
 mod operator;
 mod overload;
 mod postgres;
+mod postgres_types;
 mod probation;
 mod properties;
 mod reload;

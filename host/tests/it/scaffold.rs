@@ -63,7 +63,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
     let long = "GET /clientes/{id}/resumo/{Ano}/{type}/{um_parametro_bastante_longo}/{outro_parametro_bastante_longo}";
     for arguments in [
         ["resumo-anual", "--route", long, "--procedure", "rinha.resumo_anual"].as_slice(),
-        &["total", "--route", "GET /total", "--procedure", "total"],
+        &["total", "--route", "GET /total", "--procedure", "total()"],
         &["plan", "--route", "PUT /eco/{z}/{a}"],
     ] {
         let (success, shown) = new(&copy, arguments);
@@ -149,6 +149,8 @@ fn what_is_refused_leaves_the_checkout_as_it_was() {
         ("resumo", "GET /r", "p q", "`p q` is no procedure's name"),
         ("resumo", "GET /r", "a.b.c", "`a.b.c` is no procedure's name"),
         ("resumo", "GET /r", "", "`` is no procedure's name"),
+        ("resumo", "GET /r", "p(integer", "`p(integer` is no procedure's name"),
+        ("resumo", "GET /r", "p(\"x\")", "`p(\"x\")` is no procedure's name"),
     ] {
         let (success, shown) = new(&copy, &[name, "--route", route, "--procedure", procedure]);
         assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");

@@ -1,0 +1,275 @@
+//! From the name that a manifest grants to the description of a procedure, as the catalogue of the database has it. A
+//! procedure that is missing, ambiguous, not executable or of a shape the contract cannot carry is refused before
+//! anything serves, with everything that does not fit. Called by `pool`.
+
+use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::{Client, Row};
+
+use super::kind;
+use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
+use super::statement::{self, Call};
+use super::target::chain;
+use super::unusable::{Unsupported, Unusable};
+use crate::limits;
+
+/// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
+/// visible.
+const LOOKUP: &str = "
+    SELECT n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
+           p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE') AS allowed,
+           pg_catalog.oidvectortypes(p.proargtypes) AS arguments, ARRAY(SELECT unnest(p.proargtypes))::text AS oids,
+           ARRAY(SELECT coalesce(p.proargnames[i], '')
+                 FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
+                 WHERE coalesce(p.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i) AS names,
+           ARRAY(SELECT pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname)
+                 FROM unnest(p.proargtypes) WITH ORDINALITY AS a(type, i)
+                 JOIN pg_catalog.pg_type t ON t.oid = a.type JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+                 ORDER BY a.i) AS types,
+           ARRAY(SELECT t.typtype::text
+                 FROM unnest(p.proargtypes) WITH ORDINALITY AS a(type, i) JOIN pg_catalog.pg_type t ON t.oid = a.type
+                 ORDER BY a.i) AS kinds,
+           p.prorettype::regtype::text AS returned, r.typtype::text AS returned_kind,
+           coalesce(p.proargmodes && ARRAY['o', 'b', 't']::\"char\"[], false) AS has_columns,
+           (SELECT count(*) FROM pg_catalog.pg_proc o
+            WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace) > 1 AS overloaded
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+         JOIN pg_catalog.pg_type r ON r.oid = p.prorettype
+    WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END
+    ORDER BY schema, arguments";
+
+/// The types that a manifest writes between the parentheses of a name, as oids.
+const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
+                                  FROM unnest($1::text[]) WITH ORDINALITY AS t(name, i) ORDER BY i)::text,
+                            ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE pg_catalog.to_regtype(name) IS NULL)";
+
+/// Looks a procedure up, `name`, `schema.name` or either with the types of its parameters, and its batch form.
+pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
+    // A type may have changed since the last look.
+    client.clear_type_cache();
+    let one = look_up(client, name).await?;
+    let unsupported = one.unsupported();
+    if !unsupported.is_empty() {
+        return Err(Unusable::Unsupported(name.to_owned(), unsupported));
+    }
+    let batch = match batch {
+        None => None,
+        Some(batch) => {
+            let many = look_up(client, &batch.form).await?;
+            let refuse =
+                |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
+            check_batch_form(&one, &many).map_err(refuse)?;
+            let key = one.key(name, &batch.by)?;
+            Some(BatchForm { granted: batch.clone(), signature: many.signature, key })
+        }
+    };
+    // Calls of a batch have all arguments.
+    let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
+    Ok(Procedure { name: name.to_owned(), signature: one.signature, shorter, names: one.names, batch })
+}
+
+/// A function as the catalogue has it.
+struct Found {
+    signature: Signature,
+    shorter: Vec<Signature>,
+    returns_set: bool,
+    returns_void: bool,
+    names: Vec<String>,
+}
+
+async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
+    let unknown = |error: tokio_postgres::Error| Unusable::Unknown(granted.to_owned(), chain(&error));
+    let (name, types) = name_and_types(granted);
+    let (schema, function) = name.split_once('.').unwrap_or(("", name));
+    let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
+    let row = match types {
+        None => only(granted, &found)?,
+        Some(types) => {
+            let known = client.query_one(TYPES, &[&types]).await.map_err(unknown)?;
+            if let Some(ty) = known.get::<_, Vec<String>>(1).into_iter().next() {
+                return Err(Unusable::NoSuchType(granted.to_owned(), ty));
+            }
+            let oids: String = known.get(0);
+            let row = found.iter().find(|row| row.get::<_, &str>("oids") == oids);
+            row.ok_or_else(|| Unusable::Missing(granted.to_owned(), candidates(function, &found)))?
+        }
+    };
+    check(granted, row)?;
+    let call = Call {
+        schema: row.get("schema"),
+        function,
+        types: row.get("types"),
+        // The only one of its name needs no types to be found, nor to have arguments left out.
+        typed: row.get("overloaded"),
+    };
+    let probe = client.prepare(&call.all_columns(call.types.len())).await.map_err(unknown)?;
+    let returns_void = row.get::<_, &str>("returned") == "void";
+    let columns: Vec<_> = match returns_void {
+        true => Vec::new(),
+        false => probe.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect(),
+    };
+    let signature = |arguments: usize| Signature {
+        sql: call.sql(arguments, &columns),
+        parameters: probe.params()[..arguments].to_vec(),
+        columns: columns.clone(),
+        volatile: row.get("volatile"),
+    };
+    let all = call.types.len();
+    let defaults = if call.typed { 0 } else { usize::try_from(row.get::<_, i32>("defaults")).unwrap_or(0).min(all) };
+    Ok(Found {
+        signature: signature(all),
+        shorter: (1..=defaults).map(|left_out| signature(all - left_out)).collect(),
+        returns_set: row.get("returns_set"),
+        returns_void,
+        names: row.get("names"),
+    })
+}
+
+/// `f(integer, text)` as `f` and its types.
+fn name_and_types(granted: &str) -> (&str, Option<Vec<String>>) {
+    let Some((name, types)) = granted.strip_suffix(')').and_then(|granted| granted.split_once('(')) else {
+        return (granted, None);
+    };
+    let mut depth = 0_usize;
+    let comma = |char: char| {
+        depth = match char {
+            '(' => depth + 1,
+            ')' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        char == ',' && depth == 0
+    };
+    let types = types.split(comma).map(|ty| ty.trim().to_owned()).filter(|ty| !ty.is_empty());
+    (name.trim_end(), Some(types.collect()))
+}
+
+fn only<'a>(granted: &str, found: &'a [Row]) -> Result<&'a Row, Unusable> {
+    match found {
+        [] => Err(Unusable::Missing(granted.to_owned(), Vec::new())),
+        [row] => Ok(row),
+        several => {
+            let function = granted.split_once('.').map_or(granted, |(_, function)| function);
+            Err(Unusable::Overloaded(granted.to_owned(), candidates(function, several)))
+        }
+    }
+}
+
+/// How each of these functions is granted.
+fn candidates(function: &str, found: &[Row]) -> Vec<String> {
+    let schemas: Vec<&str> = found.iter().map(|row| row.get("schema")).collect();
+    let one_schema = schemas.windows(2).all(|pair| pair[0] == pair[1]);
+    let spelled = |row: &Row| {
+        let (schema, arguments) = (row.get::<_, &str>("schema"), row.get::<_, &str>("arguments"));
+        if one_schema { format!("{function}({arguments})") } else { format!("{schema}.{function}({arguments})") }
+    };
+    found.iter().map(spelled).collect()
+}
+
+/// What can be seen before a call of it is prepared.
+fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
+    let granted = granted.to_owned();
+    let kind: &str = row.get("kind");
+    if kind != "f" {
+        return Err(Unusable::NotAFunction(
+            granted,
+            match kind {
+                "p" => "a procedure, which returns no rows; make it a function, which may return void",
+                "a" => "an aggregate; make a function that selects it",
+                _ => "a window function; make a function that selects it",
+            },
+        ));
+    }
+    if row.get("variadic") {
+        return Err(Unusable::Variadic(granted));
+    }
+    if !row.get::<_, bool>("allowed") {
+        return Err(Unusable::Forbidden(granted, row.get("role")));
+    }
+    let (kinds, names): (Vec<&str>, Vec<&str>) = (row.get("kinds"), row.get("names"));
+    if kinds.len() > limits::ARGUMENTS_MAX {
+        return Err(Unusable::TooManyParameters(granted));
+    }
+    // Of these Postgres cannot prepare a call.
+    let mut unsupported = Vec::new();
+    let arguments: Vec<&str> = row.get::<_, &str>("arguments").split(", ").collect();
+    for (index, name) in names.iter().enumerate().filter(|(index, _)| kinds.get(*index) == Some(&"p")) {
+        let ty = arguments.get(index).copied().unwrap_or("?");
+        unsupported.push(Unsupported::pseudo(statement::parameter(name, index), ty));
+    }
+    let (returned, returned_kind): (&str, &str) = (row.get("returned"), row.get("returned_kind"));
+    if returned_kind == "p" && returned != "void" && !row.get::<_, bool>("has_columns") {
+        unsupported.push(Unsupported::pseudo("result".to_owned(), returned));
+    }
+    if unsupported.is_empty() { Ok(()) } else { Err(Unusable::Unsupported(granted, unsupported)) }
+}
+
+impl Found {
+    /// The argument whose value says which calls may have to wait for each other.
+    fn key(&self, procedure: &str, by: &str) -> Result<KeyArgument, Unusable> {
+        let index = self.names.iter().position(|parameter| parameter == by);
+        let found = index.and_then(|index| Some((index, self.signature.parameters.get(index)?)));
+        let (procedure, by) = (procedure.to_owned(), by.to_owned());
+        match found {
+            None => Err(Unusable::NoSuchKey { procedure, by, parameters: self.names.join(", ") }),
+            Some((index, ty)) if *kind::base(ty) == Type::UUID => Ok(KeyArgument::Uuid(index)),
+            Some((index, ty)) if kind::has_one_spelling(ty) => Ok(KeyArgument::Plain(index)),
+            Some((_, ty)) => Err(Unusable::NotAKey { procedure, by, type_name: kind::named(ty) }),
+        }
+    }
+
+    /// What the contract has no value for.
+    fn unsupported(&self) -> Vec<Unsupported> {
+        let Signature { parameters, columns, .. } = &self.signature;
+        let name = |index: usize| self.names.get(index).map_or("", String::as_str);
+        let parameters = parameters.iter().enumerate().filter(|(_, ty)| !kind::supported(ty));
+        let parameters =
+            parameters.map(|(index, ty)| Unsupported::parameter(statement::parameter(name(index), index), ty));
+        let columns = columns.iter().filter(|(_, ty)| kind::read(ty).is_none());
+        parameters.chain(columns.map(|(name, ty)| Unsupported::column(name, ty))).collect()
+    }
+}
+
+/// One row for each call is what ties an outcome to its call, so both must be what gives that.
+fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
+    if one.returns_set || one.returns_void {
+        let what = if one.returns_set { "a set" } else { "void" };
+        return Err(format!("what returns {what} has no batch form; one row for each call is what tells them apart"));
+    }
+    if !many.returns_set {
+        return Err("it does not return a set".to_owned());
+    }
+    let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
+    if wanted.len() != given.len() {
+        return Err(format!("it takes {} arguments, not {}", given.len(), wanted.len()));
+    }
+    for (index, (element, array)) in wanted.iter().zip(given).enumerate() {
+        let parameter = statement::parameter(one.names.get(index).map_or("", String::as_str), index);
+        let (element_name, array_name) = (kind::named(element), kind::named(array));
+        if !kind::travels_in_array(element) {
+            return Err(format!("{parameter} is of type {element_name}, which does not travel in an array"));
+        }
+        // A domain is sent as what it is over.
+        let is_of = |of: &Type| kind::base(of) == kind::base(element);
+        if !matches!(array.kind(), Kind::Array(of) if is_of(of)) {
+            return Err(format!("its {parameter} is of type {array_name}, not an array of {element_name}"));
+        }
+    }
+    match one.signature.columns == many.signature.columns {
+        true => Ok(()),
+        false => Err("it returns other columns".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_the_types_of_its_parameters() {
+        let types = |types: &[&str]| Some(types.iter().map(|ty| (*ty).to_owned()).collect::<Vec<_>>());
+        assert_eq!(name_and_types("loja.f"), ("loja.f", None));
+        assert_eq!(name_and_types("f()"), ("f", types(&[])));
+        let given = name_and_types("loja.f(numeric(12,2), double precision,text[])");
+        assert_eq!(given, ("loja.f", types(&["numeric(12,2)", "double precision", "text[]"])));
+    }
+}

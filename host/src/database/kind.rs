@@ -1,0 +1,121 @@
+//! What becomes of each type of Postgres: how a parameter of it goes out and how a column of it is read, or that the
+//! contract has no value for it. Decided here alone; `value` writes and reads, `catalogue` refuses, `statement` casts.
+
+use tokio_postgres::types::{Kind, Type};
+
+use super::spelling;
+
+/// How a parameter of a type goes out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Boolean,
+    Smallint,
+    Integer,
+    Bigint,
+    Real,
+    Double,
+    Text,
+    Bytes,
+    Timestamp,
+    /// As a text that Postgres parses.
+    Spelled,
+    /// As a JSON array, of which an array literal is made.
+    Array,
+}
+
+pub(super) fn sent(ty: &Type) -> Option<Sent> {
+    Some(match *ty {
+        Type::BOOL => Sent::Boolean,
+        Type::INT2 => Sent::Smallint,
+        Type::INT4 => Sent::Integer,
+        Type::INT8 => Sent::Bigint,
+        Type::FLOAT4 => Sent::Real,
+        Type::FLOAT8 => Sent::Double,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Sent::Text,
+        Type::BYTEA => Sent::Bytes,
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => Sent::Timestamp,
+        // Arrays to look at, but not to write.
+        Type::INT2_VECTOR | Type::OID_VECTOR => Sent::Spelled,
+        _ => match ty.kind() {
+            Kind::Domain(of) => sent(of)?,
+            // The one type whose elements are not separated by commas.
+            Kind::Array(Type::BOX) => return None,
+            Kind::Array(of) => match sent(of)? {
+                Sent::Array => return None,
+                _ => Sent::Array,
+            },
+            Kind::Simple | Kind::Enum(_) | Kind::Range(_) | Kind::Multirange(_) => Sent::Spelled,
+            _ => return None,
+        },
+    })
+}
+
+/// What a domain is over, which may be a domain too.
+pub(super) fn base(ty: &Type) -> &Type {
+    match ty.kind() {
+        Kind::Domain(of) => base(of),
+        _ => ty,
+    }
+}
+
+/// A type as messages name it: `int4`, `int4[]`.
+pub(super) fn named(ty: &Type) -> String {
+    match ty.kind() {
+        Kind::Array(of) => format!("{}[]", named(of)),
+        _ => ty.name().to_owned(),
+    }
+}
+
+/// Whether the contract has a value for a parameter of this type.
+pub fn supported(ty: &Type) -> bool {
+    sent(ty).is_some()
+}
+
+/// Whether a parameter of this type can also be the element of an array.
+pub(super) fn travels_in_array(ty: &Type) -> bool {
+    sent(ty).is_some_and(|sent| sent != Sent::Array) && *base(ty) != Type::BOX
+}
+
+/// Whether values of this type are equal only when they are written alike.
+pub(super) fn has_one_spelling(ty: &Type) -> bool {
+    match sent(ty) {
+        Some(Sent::Spelled) => matches!(base(ty).kind(), Kind::Enum(_)),
+        Some(Sent::Array) | None => false,
+        Some(_) => true,
+    }
+}
+
+/// Whether a column of this type can be read as it is.
+pub(super) fn readable(ty: &Type) -> bool {
+    spelling::is_scalar(ty) || element_read(ty).is_some()
+}
+
+/// The element of an array that can be read.
+pub(super) fn element_read(ty: &Type) -> Option<&Type> {
+    match ty.kind() {
+        Kind::Array(of) if sent(ty) == Some(Sent::Array) && spelling::is_scalar(of) => Some(of),
+        _ => None,
+    }
+}
+
+/// What a column is cast to so that it can be read. Postgres reports a domain as what it is over.
+pub(super) enum Read {
+    AsIs,
+    Text,
+    Texts,
+    /// An array of a domain, as an array of this.
+    ArrayOf(Type),
+}
+
+/// How a column is read; nothing when the contract has no value for it.
+pub(super) fn read(ty: &Type) -> Option<Read> {
+    Some(match ty.kind() {
+        _ if readable(ty) => Read::AsIs,
+        Kind::Array(of) => match sent(ty)? {
+            Sent::Array if spelling::is_scalar(base(of)) => Read::ArrayOf(base(of).clone()),
+            Sent::Array => Read::Texts,
+            _ => Read::Text,
+        },
+        _ => sent(ty).map(|_| Read::Text)?,
+    })
+}

@@ -1,0 +1,130 @@
+//! Why a procedure cannot be granted, and what to do about it. Found by `catalogue`, reported with the line of the
+//! manifest.
+
+use std::fmt;
+
+use tokio_postgres::types::{Kind, Type};
+
+use super::kind;
+use crate::limits;
+
+/// Why a procedure cannot be granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// No function of this name, or of these types, is visible to the role; those that have its name.
+    #[error("the database has no procedure `{0}`{there}", there = those(.1))]
+    Missing(String, Vec<String>),
+    /// The name alone does not say which; how each of them is granted.
+    #[error("the procedure `{0}` is overloaded: grant one of {which}", which = list(.1))]
+    Overloaded(String, Vec<String>),
+    /// One of the types in its parentheses does not exist.
+    #[error("`{0}` names the type `{1}`, which the database does not have")]
+    NoSuchType(String, String),
+    /// It is an aggregate, a window function or a `CREATE PROCEDURE`.
+    #[error("`{0}` is not a plain function but {1}")]
+    NotAFunction(String, &'static str),
+    /// It takes any number of arguments.
+    #[error("`{0}` is variadic: grant a function that takes an array")]
+    Variadic(String),
+    /// The role may not execute it.
+    #[error("the role `{1}` may not execute `{0}`")]
+    Forbidden(String, String),
+    /// The contract has no value for some of what it takes or returns.
+    #[error("`{0}` has {what}", what = unsupported(.1))]
+    Unsupported(String, Vec<Unsupported>),
+    /// More parameters than a call may have.
+    #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
+    TooManyParameters(String),
+    /// It does not do for many calls what the procedure does for one.
+    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
+    NotItsBatchForm {
+        /// The procedure.
+        procedure: String,
+        /// What was granted as its batch form.
+        batch: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// The parameter that is to be the key does not exist.
+    #[error("`{procedure}` has no parameter `{by}` to batch by; its parameters are {parameters}")]
+    NoSuchKey {
+        /// The procedure.
+        procedure: String,
+        /// What was named.
+        by: String,
+        /// Those it has.
+        parameters: String,
+    },
+    /// The parameter that is to be the key is of a type whose values can be written in more than one way.
+    #[error(
+        "`{procedure}` cannot be batched by `{by}`: a value of type {type_name} has several spellings; \
+         batch by a parameter of type integer, text or uuid, or an enum"
+    )]
+    NotAKey {
+        /// The procedure.
+        procedure: String,
+        /// What was named.
+        by: String,
+        /// Its type.
+        type_name: String,
+    },
+    /// The database could not be asked.
+    #[error("cannot ask the database about `{0}`: {1}")]
+    Unknown(String, String),
+}
+
+/// A parameter or column of a type that no value of the contract can hold.
+#[derive(Debug)]
+pub struct Unsupported {
+    /// ``parameter 2 `x` ``, ``column `x` `` or `result`.
+    part: String,
+    /// The type as Postgres calls it.
+    type_name: String,
+    remedy: &'static str,
+}
+
+impl Unsupported {
+    pub(super) fn parameter(part: String, ty: &Type) -> Self {
+        let remedy = match ty.kind() {
+            Kind::Composite(_) => "take its fields as parameters of their own, or one jsonb",
+            _ => "take it as text or jsonb",
+        };
+        Self { part, type_name: kind::named(ty), remedy }
+    }
+
+    pub(super) fn column(name: &str, ty: &Type) -> Self {
+        let remedy = match ty.kind() {
+            Kind::Composite(_) => "return its fields as columns of their own, or to_jsonb of it",
+            _ => "return it as text or jsonb",
+        };
+        Self { part: format!("column `{name}`"), type_name: kind::named(ty), remedy }
+    }
+
+    /// Of a type that only stands for others.
+    pub(super) fn pseudo(part: String, type_name: &str) -> Self {
+        let remedy = match type_name {
+            "record" | "record[]" => "declare what it is made of, as in RETURNS TABLE (x integer)",
+            name if name.starts_with("any") => "it is polymorphic, so grant a function with the types themselves",
+            _ => "no value is of this type",
+        };
+        Self { part, type_name: type_name.to_owned(), remedy }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of type {}, which the contract has no value for: {}", self.part, self.type_name, self.remedy)
+    }
+}
+
+fn unsupported(unsupported: &[Unsupported]) -> String {
+    unsupported.iter().map(|one| format!("a {one}")).collect::<Vec<_>>().join("; ")
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn those(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there are {}", list(names)) }
+}
