@@ -3,24 +3,37 @@
 //! `request` calls, `reload` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
 //! only, from names the catalogue confirmed; no guest ever sees or gives any.
 
+mod authentication;
 mod batch;
 mod call;
 mod caretaker;
 mod connections;
+mod conninfo;
+mod credentials;
+mod encryption;
 mod exchange;
 mod filling;
+mod handshake;
+mod keyword;
 mod lane;
 mod open;
 mod opener;
+mod parameters;
+mod passfile;
 mod pool;
 mod procedure;
 mod schema;
 mod start;
 mod structure;
 mod target;
+mod tls;
 pub mod value;
+mod verifier;
 mod waiter;
 
+pub use credentials::Source;
+pub use keyword::VARIABLES;
+pub use parameters::Defaults;
 pub use pool::Database;
 pub use procedure::{Batch, Procedure, Unusable};
 pub use schema::{apply, create, enter};

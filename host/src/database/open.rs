@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::encryption::Encryption;
+use super::handshake::{Access, Connected};
 use super::target::{Place, Target, Wanted, chain};
 use crate::limits;
 
@@ -52,12 +54,19 @@ impl Target {
             let first = usize::from(random()) % places.len();
             places.rotate_left(first);
         }
-        let tries = places.into_iter().map(|place| self.reach_host(place, wanted, session)).collect();
+        let access = self.access().await.map_err(|cause| Unreachable(vec![(self.to_string(), cause)]))?;
+        let tries = places.into_iter().map(|place| self.reach_host(place, &access, wanted, session)).collect();
         race(tries).await
     }
 
     /// The first address of a host that is what is wanted.
-    async fn reach_host(&self, place: &Place, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+    async fn reach_host(
+        &self,
+        place: &Place,
+        access: &Access,
+        wanted: Wanted,
+        session: Option<&str>,
+    ) -> Result<Opened, Unreachable> {
         let failed = |cause| Unreachable::one(place, cause);
         let addresses = match (&place.host, place.address) {
             (Host::Unix(_), _) => vec![None],
@@ -68,13 +77,13 @@ impl Target {
                 found.map_err(|error| failed(Cause::Unknown(error)))?.map(|found| Some(found.ip())).collect()
             }
         };
-        let one = |address| {
-            let config = self.at(place, address);
-            async move {
-                let opened = timeout(self.connect_timeout, greet(&config, wanted, session)).await;
-                let opened = opened.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
-                opened.map_err(|cause| Unreachable::one(place, cause))
-            }
+        let one = async |address| {
+            let greeted = async { greet(self.handshake(place, address, access).await?, wanted, session).await };
+            let greeted = timeout(self.connect_timeout, greeted).await;
+            let greeted = greeted.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
+            let (opened, encryption) = greeted.map_err(|cause| Unreachable::one(place, cause))?;
+            self.logged.note(self, encryption);
+            Ok(opened)
         };
         race(addresses.into_iter().map(one).collect()).await
     }
@@ -87,11 +96,9 @@ pub(super) struct Opened {
     pub(super) task: JoinHandle<()>,
 }
 
-/// Connects, and asks and sets in one round trip what there is to ask and to set.
-async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result<Opened, Cause> {
-    let (client, connection) = config.connect(NoTls).await.map_err(Cause::Refused)?;
-    // The client sees the error of a connection that breaks; nobody waits for this task.
-    let task = tokio::spawn(async move { drop(connection.await) });
+/// Asks and sets in one round trip what there is to ask and to set.
+async fn greet(connected: Connected, wanted: Wanted, session: Option<&str>) -> Result<(Opened, Encryption), Cause> {
+    let Connected { client, task, encryption } = connected;
     let set = async {
         match session {
             Some(session) => client.batch_execute(session).await.map_err(Cause::Refused),
@@ -106,7 +113,7 @@ async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result
     };
     // Both are on their way before either is answered.
     tokio::try_join!(set, checked)?;
-    Ok(Opened { client, task })
+    Ok((Opened { client, task }, encryption))
 }
 
 /// Whether a database is still what is wanted: one round trip.
@@ -181,6 +188,18 @@ pub(super) enum Cause {
     /// The socket, or Postgres, refused it.
     #[error("{}", chain(.0))]
     Refused(tokio_postgres::Error),
+    /// A server that lets nobody in with TLS, and then not without either.
+    #[error("{}; with TLS: {with}", chain(.without))]
+    RefusedTwice { without: tokio_postgres::Error, with: String },
+    /// The socket.
+    #[error("{0}")]
+    Socket(std::io::Error),
+    /// It cannot be connected to as the URL wants it: no TLS, a certificate that proves nothing.
+    #[error("{0}")]
+    Insecure(String),
+    /// A file that connections are made with.
+    #[error("{0}")]
+    Unusable(String),
     /// The name was not found.
     #[error("cannot look it up: {0}")]
     Unknown(std::io::Error),
@@ -212,21 +231,33 @@ impl Unreachable {
 
     /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
     pub(super) fn is_refusal(&self) -> bool {
-        self.codes().any(|code| code.is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW))
+        let refuses = |code: Option<&SqlState>| code.is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW);
+        self.0
+            .iter()
+            .any(|(_, cause)| matches!(cause, Cause::Insecure(_) | Cause::Unusable(_)) || refuses(cause.code()))
     }
 
     /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
     /// left.
     pub(super) fn is_final(&self) -> bool {
         let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
-        !self.0.is_empty() && self.codes().all(|code| code.is_some_and(|code| !passing.contains(&code)))
+        let is_final = |code: Option<&SqlState>| code.is_some_and(|code| !passing.contains(&code));
+        let causes = self.0.iter().map(|(_, cause)| cause);
+        !self.0.is_empty()
+            && causes.into_iter().all(|cause| matches!(cause, Cause::Insecure(_)) || is_final(cause.code()))
     }
 
     fn codes(&self) -> impl Iterator<Item = Option<&SqlState>> {
-        self.0.iter().map(|(_, cause)| match cause {
-            Cause::Refused(error) => error.code(),
+        self.0.iter().map(|(_, cause)| cause.code())
+    }
+}
+
+impl Cause {
+    fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) | Self::RefusedTwice { without: error, .. } => error.code(),
             _ => None,
-        })
+        }
     }
 }
 
