@@ -1,5 +1,5 @@
-//! Where the database is: the options of `serve`, `dev` and `check`, and libpq's variables of the environment, which count
-//! where the connection string says nothing.
+//! Where the database is: the options of `serve`, `dev` and `check`, and libpq's variables of the environment, which
+//! count where the connection string says nothing.
 
 use std::path::PathBuf;
 

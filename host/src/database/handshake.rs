@@ -21,11 +21,11 @@ use tokio_postgres::{Client, Config, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::authentication::{Answered, Watched};
+use super::cause::Cause;
 use super::credentials::Login;
 use super::encryption::{Encryption, TlsVersion};
-use super::open::Cause;
 use super::passfile::Entry;
-use super::target::{Place, Target, chain};
+use super::target::{Place, Target};
 use super::tls::{Material, Mode};
 
 /// What connections are made with this time.
@@ -74,7 +74,7 @@ impl Target {
                 self.connect_tcp(config, SocketAddr::new(address, place.port), name, access.material.as_ref()).await
             }
             _ => {
-                let (client, connection) = config.connect(NoTls).await.map_err(Cause::Refused)?;
+                let (client, connection) = config.connect(NoTls).await.map_err(|error| cause(error, self))?;
                 Ok(Connected { client, task: drive(connection), encryption: Encryption::UnixSocket })
             }
         }
@@ -110,7 +110,7 @@ impl Target {
         let answered = if local || self.tls.mode == Mode::Disable { Answered::All } else { Answered::Scram };
         let unencrypted = if local { Encryption::Loopback } else { Encryption::None };
         let Some(material) = material else {
-            return plain(&config, Watched::plain(self.socket(address).await?, answered), unencrypted).await;
+            return self.plain(&config, Watched::plain(self.socket(address).await?, answered), unencrypted).await;
         };
         if self.tls.mode > Mode::Prefer {
             let negotiation = if self.tls.direct { SslNegotiation::Direct } else { SslNegotiation::Postgres };
@@ -129,16 +129,23 @@ impl Target {
         // A server that takes its passwords seriously may let some in without TLS only; anything else that it refuses
         // it would refuse again.
         let code = error.code();
-        if !offered.load(Ordering::Relaxed)
-            || code.is_some_and(|code| *code != SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
-        {
-            return Err(Cause::Refused(error));
+        let lets_some_in = code.is_none_or(|code| *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+        if !offered.load(Ordering::Relaxed) || !lets_some_in {
+            return Err(cause(error, self));
         }
         let watched = Watched::plain(self.socket(address).await?, answered);
-        plain(&config, watched, unencrypted).await.map_err(|without| match without {
-            Cause::Refused(without) => Cause::RefusedTwice { without, with: cause(error, self).to_string() },
-            without => without,
-        })
+        let without = self.plain(&config, watched, unencrypted).await;
+        without.map_err(|without| Cause::Neither { without: Box::new(without), with: Box::new(cause(error, self)) })
+    }
+
+    async fn plain(
+        &self,
+        config: &Config,
+        stream: Watched<TcpStream>,
+        encryption: Encryption,
+    ) -> Result<Connected, Cause> {
+        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| cause(error, self))?;
+        Ok(Connected { client, task: drive(connection), encryption })
     }
 
     async fn socket(&self, address: SocketAddr) -> Result<TcpStream, Cause> {
@@ -155,11 +162,6 @@ impl Target {
         };
         connect.await.map_err(Cause::Socket)
     }
-}
-
-async fn plain(config: &Config, stream: Watched<TcpStream>, encryption: Encryption) -> Result<Connected, Cause> {
-    let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(Cause::Refused)?;
-    Ok(Connected { client, task: drive(connection), encryption })
 }
 
 /// Connects with TLS, or as the configuration lets it.
@@ -194,22 +196,52 @@ where
     tokio::spawn(async move { drop(connection.await) })
 }
 
-/// Why there is no connection, with what to do where it is TLS that failed.
+/// Why there is no connection; with what to do, where the next try would be refused too.
 fn cause(error: Error, target: &Target) -> Cause {
-    if error.source().is_some_and(|source| source.to_string() == "server does not support TLS") {
-        return Cause::Insecure("the server has no TLS, and sslmode wants it: turn it on (ssl = on)".to_owned());
-    }
-    let what = match tls_error(&error) {
-        Some(rustls::Error::InvalidCertificate(wrong)) => return Cause::Insecure(untrusted(wrong, target)),
-        Some(rustls::Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate)) => {
+    let Some(source) = error.source() else { return Cause::Refused(error) };
+    // Errors of tokio-postgres's own have no other mark.
+    let what = match source.to_string().as_str() {
+        "server does not support TLS" => {
+            "the server has no TLS, and sslmode wants it: turn it on (ssl = on), or write sslmode=prefer".to_owned()
+        }
+        "password missing" => "the server wants a password, and there is none: it is to be in the URL, in PGPASSWORD \
+                               or in the password file (~/.pgpass)"
+            .to_owned(),
+        "server did not use channel binding" => {
+            "channel_binding=require: the server did not bind the log-in to its certificate, which takes TLS and \
+             scram-sha-256 in pg_hba.conf"
+                .to_owned()
+        }
+        _ => {
+            let Some(source) = source.downcast_ref::<io::Error>() else { return Cause::Refused(error) };
+            let tls = source.get_ref().and_then(|inside| inside.downcast_ref::<rustls::Error>());
+            match tls {
+                Some(tls) => match failed_handshake(tls, target) {
+                    Some(what) => what,
+                    None => return Cause::Refused(error),
+                },
+                // What `authentication` says.
+                None if source.kind() == io::ErrorKind::PermissionDenied => source.to_string(),
+                None => return Cause::Refused(error),
+            }
+        }
+    };
+    Cause::Unsuited(what)
+}
+
+/// What to do about an error of TLS, if anything is.
+fn failed_handshake(error: &rustls::Error, target: &Target) -> Option<String> {
+    let what = match error {
+        rustls::Error::InvalidCertificate(wrong) => return Some(untrusted(wrong, target)),
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "the server does not take the client certificate (sslcert)"
         }
-        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server wants a client certificate (sslcert, sslkey)"
         }
-        _ => return Cause::Refused(error),
+        _ => return None,
     };
-    Cause::Insecure(format!("{what}: {}", chain(&error)))
+    Some(format!("{what}: {error}"))
 }
 
 fn untrusted(wrong: &CertificateError, target: &Target) -> String {
@@ -230,10 +262,4 @@ fn untrusted(wrong: &CertificateError, target: &Target) -> String {
             .to_owned(),
     };
     format!("{what} ({wrong})")
-}
-
-/// The error of TLS that is behind another one.
-fn tls_error(error: &Error) -> Option<&rustls::Error> {
-    let source = error.source()?;
-    source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
 }

@@ -7,6 +7,7 @@ mod authentication;
 mod batch;
 mod call;
 mod caretaker;
+mod cause;
 mod connections;
 mod conninfo;
 mod credentials;

@@ -4,7 +4,6 @@
 //! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
 //! `caretaker` for the pool, by everything else in `database/` for one connection.
 
-use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
@@ -14,12 +13,12 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+pub(super) use super::cause::{Cause, Unreachable};
 use super::encryption::Encryption;
 use super::handshake::{Access, Connected};
-use super::target::{Place, Target, Wanted, chain};
+use super::target::{Place, Target, Wanted};
 use crate::limits;
 
 /// Whether what is connected to takes writes: a standby does not, nor a role whose transactions are read only.
@@ -54,7 +53,7 @@ impl Target {
             let first = usize::from(random()) % places.len();
             places.rotate_left(first);
         }
-        let access = self.access().await.map_err(|cause| Unreachable(vec![(self.to_string(), cause)]))?;
+        let access = self.access().await.map_err(Unreachable::broken)?;
         let tries = places.into_iter().map(|place| self.reach_host(place, &access, wanted, session)).collect();
         race(tries).await
     }
@@ -82,7 +81,7 @@ impl Target {
             let greeted = timeout(self.connect_timeout, greeted).await;
             let greeted = greeted.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
             let (opened, encryption) = greeted.map_err(|cause| Unreachable::one(place, cause))?;
-            self.logged.note(self, encryption);
+            self.logged.note(self, &self.tls, encryption);
             Ok(opened)
         };
         race(addresses.into_iter().map(one).collect()).await
@@ -161,11 +160,11 @@ impl Session {
 async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> Result<Opened, Unreachable> {
     let mut waiting = tries.into_iter();
     let mut under_way: FuturesUnordered<_> = waiting.next().into_iter().collect();
-    let mut failed = Unreachable(Vec::new());
+    let mut failed = Unreachable::default();
     loop {
         match timeout(limits::CONNECT_STAGGER, under_way.next()).await {
             Ok(Some(Ok(opened))) => return Ok(opened),
-            Ok(Some(Err(error))) => failed.0.extend(error.0),
+            Ok(Some(Err(error))) => failed.extend(error),
             Ok(None) => return Err(failed),
             Err(_) => {}
         }
@@ -177,101 +176,3 @@ async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> 
 pub(super) fn random() -> u8 {
     RandomState::new().build_hasher().finish().to_be_bytes()[7]
 }
-
-/// Why no connection was made: for each host or address that was tried, its cause.
-#[derive(Debug)]
-pub(super) struct Unreachable(Vec<(String, Cause)>);
-
-/// Why one was not made, or is of no use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Cause {
-    /// The socket, or Postgres, refused it.
-    #[error("{}", chain(.0))]
-    Refused(tokio_postgres::Error),
-    /// A server that lets nobody in with TLS, and then not without either.
-    #[error("{}; with TLS: {with}", chain(.without))]
-    RefusedTwice { without: tokio_postgres::Error, with: String },
-    /// The socket.
-    #[error("{0}")]
-    Socket(std::io::Error),
-    /// It cannot be connected to as the URL wants it: no TLS, a certificate that proves nothing.
-    #[error("{0}")]
-    Insecure(String),
-    /// A file that connections are made with.
-    #[error("{0}")]
-    Unusable(String),
-    /// The name was not found.
-    #[error("cannot look it up: {0}")]
-    Unknown(std::io::Error),
-    /// Nothing answered.
-    #[error("no answer within {} ms", .0.as_millis())]
-    Silent(Duration),
-    /// What is called writes.
-    #[error("it does not take writes: it is a standby, or transactions are read only by default")]
-    ReadOnly,
-    /// The URL wants one that does not.
-    #[error("it takes writes, and target_session_attrs is read-only")]
-    TakesWrites,
-}
-
-impl Unreachable {
-    fn one(place: &Place, cause: Cause) -> Self {
-        Self(vec![(place.to_string(), cause)])
-    }
-
-    /// A connection that was made and then failed.
-    pub(super) fn broken(cause: Cause) -> Self {
-        Self(vec![(String::new(), cause)])
-    }
-
-    /// Whether Postgres has no connection left for us, by whichever of its bounds.
-    pub(super) fn is_want_of_connections(&self) -> bool {
-        self.codes().any(|code| code == Some(&SqlState::TOO_MANY_CONNECTIONS))
-    }
-
-    /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
-    pub(super) fn is_refusal(&self) -> bool {
-        let refuses = |code: Option<&SqlState>| code.is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW);
-        self.0
-            .iter()
-            .any(|(_, cause)| matches!(cause, Cause::Insecure(_) | Cause::Unusable(_)) || refuses(cause.code()))
-    }
-
-    /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
-    /// left.
-    pub(super) fn is_final(&self) -> bool {
-        let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
-        let is_final = |code: Option<&SqlState>| code.is_some_and(|code| !passing.contains(&code));
-        let causes = self.0.iter().map(|(_, cause)| cause);
-        !self.0.is_empty()
-            && causes.into_iter().all(|cause| matches!(cause, Cause::Insecure(_)) || is_final(cause.code()))
-    }
-
-    fn codes(&self) -> impl Iterator<Item = Option<&SqlState>> {
-        self.0.iter().map(|(_, cause)| cause.code())
-    }
-}
-
-impl Cause {
-    fn code(&self) -> Option<&SqlState> {
-        match self {
-            Self::Refused(error) | Self::RefusedTwice { without: error, .. } => error.code(),
-            _ => None,
-        }
-    }
-}
-
-/// The cause, or the cause of each host.
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [] => f.write_str("it has no address"),
-            [(_, cause)] => cause.fmt(f),
-            several => several.iter().enumerate().try_for_each(|(index, (place, cause))| {
-                write!(f, "{}{place}: {cause}", if index == 0 { "" } else { "; " })
-            }),
-        }
-    }
-}
-
-impl std::error::Error for Unreachable {}

@@ -29,6 +29,8 @@ impl Defaults {
 pub(super) struct Parameters {
     values: BTreeMap<&'static str, Value>,
     home: Option<PathBuf>,
+    /// Whether it names connections, whose names are the host's.
+    pub(super) names_connections: bool,
 }
 
 struct Value {
@@ -48,7 +50,9 @@ impl Parameters {
             let Some((_, text)) = defaults.variables.iter().find(|(given, _)| given == variable) else { continue };
             note(&mut values, name, text.clone(), Some(variable)).map_err(|error| error.to_string())?;
         }
-        for (name, value) in conninfo::pairs(text)? {
+        let pairs = conninfo::pairs(text)?;
+        let names_connections = pairs.iter().any(|(keyword, _)| keyword == "application_name");
+        for (name, value) in pairs {
             note(&mut values, &name, value, None).map_err(|error| match error {
                 // What stands where a keyword should may be a part of a password that was not escaped.
                 Mistake::Unknown(_) if text.contains('@') || text.contains("password") => {
@@ -59,7 +63,7 @@ impl Parameters {
                 error => error.to_string(),
             })?;
         }
-        Ok(Self { values, home: defaults.home.clone() })
+        Ok(Self { values, home: defaults.home.clone(), names_connections })
     }
 
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {

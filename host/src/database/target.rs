@@ -1,5 +1,5 @@
-//! Where the database is, and how it is to be connected to: a connection string that was read and checked, with what the
-//! host itself asks of every connection.
+//! Where the database is, and how it is to be connected to: a connection string that was read and checked, with what
+//! the host itself asks of every connection.
 //!
 //! Read by `cli`, used by `open`, which connects to it. No text made here holds a part of a password.
 
@@ -95,7 +95,7 @@ impl Target {
             config: config(&parameters)?,
             credentials: Arc::new(credentials),
             role: None,
-            logged: Arc::default(),
+            logged: Arc::new(Logged::new(parameters.names_connections)),
         })
     }
 
@@ -116,7 +116,7 @@ fn places(parameters: &Parameters) -> Result<Vec<Place>, String> {
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = hosts.len().max(addresses.len());
     if count == 0 {
-        return Err("it names no host".to_owned());
+        return Err("it names no host, and neither does PGHOST".to_owned());
     }
     if !addresses.is_empty() && !hosts.is_empty() && addresses.len() != hosts.len() {
         return Err(format!("it has {} hosts and {} addresses of hosts", hosts.len(), addresses.len()));

@@ -1,6 +1,6 @@
-//! What is asked of the server's certificate: nothing, that an authority signed it, or that it is also for the name that
-//! was connected to. That the server has the key of the certificate it shows is asked in any case: `channel_binding`
-//! is worth nothing else.
+//! What is asked of the server's certificate: nothing, that an authority signed it, or that it is also for the name
+//! that was connected to. That the server has the key of the certificate it shows is asked in any case: without that
+//! `channel_binding` is worth nothing.
 //!
 //! Remembers the version of TLS, which tokio-postgres does not hand out. Used by `tls`.
 

@@ -1,4 +1,4 @@
-//! A Postgres with TLS and an authority of its own: the certificates, the rules of who is let in how, and a URL for each.
+//! A Postgres with TLS and an authority of its own: its certificates, who is let in how, and a URL for each.
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};
@@ -261,6 +261,12 @@ impl Encrypted {
             (false, true) => Ok(false),
             seen => panic!("{url}: {seen:?}"),
         }
+    }
+
+    /// As `server_version_num` has it.
+    pub async fn version(&self) -> i32 {
+        let row = connect(&self.owner_url("postgres")).await.query_one("SHOW server_version_num", &[]).await.unwrap();
+        row.get::<_, &str>(0).parse().unwrap()
     }
 
     /// How many connections of the service's role are encrypted, and how many are not.
