@@ -15,7 +15,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 use super::parameters::Parameters;
-use super::verifier::{Checked, Verifier};
+use super::verifier::{Checked, Trust, Verifier};
 use crate::{file, limits};
 
 /// `sslmode`.
@@ -96,24 +96,20 @@ impl Tls {
     /// Which one cannot be used, and what to do.
     pub(super) fn read(&self) -> Result<Material, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = match &self.roots {
+        let trust = match &self.roots {
             Roots::None => None,
-            Roots::System => Some(system_roots()?),
-            Roots::File(path) => Some(roots_of(path)?),
-        };
-        let chain = match roots {
-            Some(roots) => Some(self.chain(roots, &provider)?),
-            None => None,
+            Roots::System => Some(self.trust(rustls_native_certs::load_native_certs().certs, &provider)?),
+            Roots::File(path) => Some(self.trust(certificates("sslrootcert", path)?, &provider)?),
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&self.versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(&provider, chain.clone(), self.checked())));
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(&provider, trust.clone(), self.checked())));
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let (certificates, secret) = (certificates(certificate)?, private_key(key)?);
+                let (certificates, secret) = (certificates("sslcert", certificate)?, private_key(key)?);
                 builder.with_client_auth_cert(certificates, secret).map_err(|error| {
                     format!("sslkey: {} is not the key of {}: {error}", key.display(), certificate.display())
                 })?
@@ -125,7 +121,7 @@ impl Tls {
         if self.direct {
             config.alpn_protocols = vec![b"postgresql".to_vec()];
         }
-        Ok(Material { config, provider, chain, checked: self.checked() })
+        Ok(Material { config, provider, trust, checked: self.checked() })
     }
 
     /// What is proved of a server.
@@ -147,7 +143,24 @@ impl Tls {
         }
     }
 
-    fn chain(&self, roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
+    fn trust(
+        &self,
+        certificates: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<Trust>, String> {
+        let mut roots = RootCertStore::empty();
+        match &self.roots {
+            // Of the many of a system some are always of kinds that are not known here.
+            Roots::System => drop(roots.add_parsable_certificates(certificates.iter().cloned())),
+            _ => certificates.iter().try_for_each(|certificate| {
+                let added = roots.add(certificate.clone());
+                added.map_err(|error| format!("sslrootcert: {}: {error}", self.trusted()))
+            })?,
+        }
+        if roots.is_empty() {
+            let remedy = "this system has no certificate authorities; install ca-certificates, or name a file";
+            return Err(format!("sslrootcert=system: {remedy}"));
+        }
         let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         if let Some(path) = &self.revoked {
             let bytes = read("sslcrl", path)?;
@@ -155,7 +168,8 @@ impl Tls {
             let lists = lists.map_err(|error| format!("sslcrl: {}: {error}", path.display()))?;
             builder = builder.with_crls(lists).enforce_revocation_expiration();
         }
-        builder.build().map_err(|error| format!("sslrootcert: {}: {error}", self.trusted()))
+        let chain = builder.build().map_err(|error| format!("sslcrl: {error}"))?;
+        Ok(Arc::new(Trust { chain, certificates }))
     }
 }
 
@@ -163,14 +177,14 @@ impl Tls {
 pub(super) struct Material {
     config: ClientConfig,
     provider: Arc<CryptoProvider>,
-    chain: Option<Arc<WebPkiServerVerifier>>,
+    trust: Option<Arc<Trust>>,
     pub(super) checked: Checked,
 }
 
 impl Material {
     /// The configuration of one connection, and where the version of TLS is to be found that it came to.
     pub(super) fn for_one(&self) -> (ClientConfig, Arc<OnceLock<ProtocolVersion>>) {
-        let verifier = Verifier::new(&self.provider, self.chain.clone(), self.checked);
+        let verifier = Verifier::new(&self.provider, self.trust.clone(), self.checked);
         let version = verifier.version();
         let mut config = self.config.clone();
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
@@ -234,7 +248,7 @@ fn read(keyword: &str, path: &Path) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("{keyword}: {}: {error}", path.display()))
 }
 
-fn certificates_in(keyword: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(keyword: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = read(keyword, path)?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if found.is_empty() => {
@@ -242,31 +256,6 @@ fn certificates_in(keyword: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
         }
         Ok(found) => Ok(found),
         Err(error) => Err(format!("{keyword}: {}: {error}", path.display())),
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    certificates_in("sslcert", path)
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates_in("sslrootcert", path)? {
-        roots.add(certificate).map_err(|error| format!("sslrootcert: {}: {error}", path.display()))?;
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    match roots.is_empty() {
-        true => {
-            Err("sslrootcert=system: this system has no certificate authorities; install ca-certificates, or name \
-                     a file"
-                .to_owned())
-        }
-        false => Ok(roots),
     }
 }
 

@@ -57,6 +57,18 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    /// One that is a server's certificate as well.
+    pub fn of_itself() -> Self {
+        let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// Its own certificate and its key, as PEM.
+    fn own(&self) -> [String; 2] {
+        [self.issuer.pem(), self.issuer.key().serialize_pem()]
+    }
+
     /// Puts its own certificate into a file.
     pub fn put(&self, path: &Path) {
         std::fs::write(path, self.issuer.pem()).unwrap();
@@ -173,7 +185,15 @@ impl Encrypted {
 
     /// Gives the server another certificate, which counts once it is reloaded.
     pub fn certify(&self, authority: &Authority, special: &Special) {
-        let [certificate, key] = authority.sign("server", &[NAME], ExtendedKeyUsagePurpose::ServerAuth, special);
+        self.show(authority.sign("server", &[NAME], ExtendedKeyUsagePurpose::ServerAuth, special));
+    }
+
+    /// Gives the server the certificate of an authority itself.
+    pub fn certify_by_itself(&self, authority: &Authority) {
+        self.show(authority.own());
+    }
+
+    fn show(&self, [certificate, key]: [String; 2]) {
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
             std::fs::write(self.folder.join(name), text).unwrap();
             self.give_to_postgres(name);

@@ -117,6 +117,26 @@ async fn a_certificate_that_proves_nothing_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_signed_its_own_certificate_is_known_by_it() {
+    // Given a certificate as `openssl req -x509` makes it, which is an authority's, then whoever has that file trusts
+    // it, by its name, and no other.
+    let server = Encrypted::start().await;
+    let (own, stranger) = (Authority::of_itself(), server.folder.join("stranger.crt"));
+    Authority::of_itself().put(&stranger);
+    own.put(&server.root());
+    server.certify_by_itself(&own);
+    server.turn_tls("on").await;
+    let url = |more: &str| server.url("galo", "bank", more);
+    let trusting = server.trusting();
+    enters(&url(&format!("sslmode=verify-full {trusting}"))).await;
+    enters(&url(&format!("sslmode=verify-ca {trusting}")).replace("db.test", "other.test")).await;
+    let told = refusal(&url(&format!("sslmode=verify-full {trusting}")).replace("db.test", "other.test")).await;
+    assert!(told.contains("for another name"), "{told}");
+    let told = refusal(&url(&format!("sslmode=verify-ca sslrootcert={}", stranger.display()))).await;
+    assert!(told.contains("the server's certificate is not"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_certificate_is_shown_where_there_is_one() {
     let server = Encrypted::shared().await;
     let folder = tempfile::tempdir().unwrap();
