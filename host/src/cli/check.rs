@@ -9,14 +9,15 @@ use galo::guest::Engine;
 use galo::metrics::Metrics;
 use galo::{log, serve};
 
+use super::database::DatabaseArgs;
+
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// The folder of galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
     handlers: PathBuf,
-    /// The database whose procedures are granted: a Postgres URL
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(super) database_url: Option<String>,
+    #[command(flatten)]
+    pub(super) database: DatabaseArgs,
 }
 
 impl CheckArgs {

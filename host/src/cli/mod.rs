@@ -4,6 +4,7 @@
 mod access;
 mod check;
 mod compile;
+mod database;
 mod new;
 mod node;
 
@@ -13,8 +14,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Mistakes, OWN_PROGRAM, Secret, Settings, StateFolder};
-use galo::database::Target;
+use galo::config::{Mistakes, OWN_PROGRAM, Settings, StateFolder};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::operator::{self, Access, Listing};
@@ -154,8 +154,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     match cli.command {
         Command::Dev(arguments) => {
-            let database = target(arguments.node.database_url.as_deref(), &mut mistakes);
-            if arguments.fresh && arguments.node.database_url.is_some() {
+            let database = arguments.node.database.given(&mut mistakes);
+            if arguments.fresh && arguments.node.database.is_given() {
                 mistakes.note("--fresh", "the database of DATABASE_URL is not thrown away; empty it yourself");
             }
             let checkout = Checkout::find(Path::new(".")).map_err(|error| mistakes.note("dev", error)).ok();
@@ -169,7 +169,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             run_on(workers, dev::dev(options, &galo))
         }
         Command::Serve(arguments) => {
-            let target = required_target(arguments.node.database_url.as_deref(), &mut mistakes);
+            let target = arguments.node.database.required(&mut mistakes);
             let node = arguments.node.parse(arguments.handlers, &mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
@@ -183,7 +183,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             })
         }
         Command::Check(arguments) => {
-            let target = required_target(arguments.database_url.as_deref(), &mut mistakes);
+            let target = arguments.database.required(&mut mistakes);
             begin(mistakes)?;
             let target = target.context("settings without a mistake are complete")?;
             run_on(None, async { arguments.run(&target).await.map(|()| Outcome::Graceful) })
@@ -242,17 +242,6 @@ fn tell(access: Option<Access>, ask: impl AsyncFnOnce(Access) -> anyhow::Result<
         log::print(format_args!("{}", text.trim_end()));
         Ok(Outcome::Graceful)
     })
-}
-
-fn target(url: Option<&str>, mistakes: &mut Mistakes) -> Option<Target> {
-    Target::parse(&Secret::new(url?)).map_err(|error| mistakes.note("DATABASE_URL", error)).ok()
-}
-
-fn required_target(url: Option<&str>, mistakes: &mut Mistakes) -> Option<Target> {
-    if url.is_none() {
-        mistakes.note("DATABASE_URL", "it is not set, and neither is --database-url");
-    }
-    target(url, mistakes)
 }
 
 /// A variable that is ours by its name and that nothing reads is a typing error.

@@ -8,6 +8,7 @@ use galo::guest::Digest;
 use galo::limits;
 
 use super::access::AccessArgs;
+use super::database::DatabaseArgs;
 
 #[derive(Args)]
 pub(super) struct NodeArgs {
@@ -16,9 +17,8 @@ pub(super) struct NodeArgs {
     listen: String,
     #[command(flatten)]
     access: AccessArgs,
-    /// The database: a Postgres URL
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(super) database_url: Option<String>,
+    #[command(flatten)]
+    pub(super) database: DatabaseArgs,
     /// A private folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,

@@ -4,17 +4,26 @@
 //! only, from names the catalogue confirmed; no guest ever sees or gives any.
 
 mod array;
+mod authentication;
 mod batch;
 mod call;
 mod caretaker;
 mod catalogue;
+mod cause;
 mod connections;
+mod conninfo;
+mod credentials;
+mod encryption;
 mod exchange;
 mod filling;
+mod handshake;
+mod keyword;
 mod kind;
 mod lane;
 mod open;
 mod opener;
+mod parameters;
+mod passfile;
 mod pool;
 mod procedure;
 mod schema;
@@ -23,11 +32,16 @@ mod start;
 mod statement;
 mod structure;
 mod target;
+mod tls;
 mod unusable;
 pub mod value;
+mod verifier;
 mod waiter;
 mod wellformed;
 
+pub use credentials::Source;
+pub use keyword::VARIABLES;
+pub use parameters::Defaults;
 pub use pool::Database;
 pub use procedure::{Batch, Procedure};
 pub use schema::{apply, create, enter};

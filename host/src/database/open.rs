@@ -4,7 +4,6 @@
 //! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
 //! `caretaker` for the pool, by everything else in `database/` for one connection.
 
-use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
@@ -14,10 +13,12 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::target::{Place, Target, Wanted, chain};
+pub(super) use super::cause::{Cause, Unreachable};
+use super::encryption::Encryption;
+use super::handshake::{Access, Connected};
+use super::target::{Place, Target, Wanted};
 use crate::limits;
 
 /// Whether what is connected to takes writes: a standby does not, nor a role whose transactions are read only.
@@ -52,12 +53,19 @@ impl Target {
             let first = usize::from(random()) % places.len();
             places.rotate_left(first);
         }
-        let tries = places.into_iter().map(|place| self.reach_host(place, wanted, session)).collect();
+        let access = self.access().await.map_err(Unreachable::broken)?;
+        let tries = places.into_iter().map(|place| self.reach_host(place, &access, wanted, session)).collect();
         race(tries).await
     }
 
     /// The first address of a host that is what is wanted.
-    async fn reach_host(&self, place: &Place, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+    async fn reach_host(
+        &self,
+        place: &Place,
+        access: &Access,
+        wanted: Wanted,
+        session: Option<&str>,
+    ) -> Result<Opened, Unreachable> {
         let failed = |cause| Unreachable::one(place, cause);
         let addresses = match (&place.host, place.address) {
             (Host::Unix(_), _) => vec![None],
@@ -68,13 +76,13 @@ impl Target {
                 found.map_err(|error| failed(Cause::Unknown(error)))?.map(|found| Some(found.ip())).collect()
             }
         };
-        let one = |address| {
-            let config = self.at(place, address);
-            async move {
-                let opened = timeout(self.connect_timeout, greet(&config, wanted, session)).await;
-                let opened = opened.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
-                opened.map_err(|cause| Unreachable::one(place, cause))
-            }
+        let one = async |address| {
+            let greeted = async { greet(self.handshake(place, address, access).await?, wanted, session).await };
+            let greeted = timeout(self.connect_timeout, greeted).await;
+            let greeted = greeted.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
+            let (opened, encryption) = greeted.map_err(|cause| Unreachable::one(place, cause))?;
+            self.logged.note(self, &self.tls, encryption);
+            Ok(opened)
         };
         race(addresses.into_iter().map(one).collect()).await
     }
@@ -87,11 +95,9 @@ pub(super) struct Opened {
     pub(super) task: JoinHandle<()>,
 }
 
-/// Connects, and asks and sets in one round trip what there is to ask and to set.
-async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result<Opened, Cause> {
-    let (client, connection) = config.connect(NoTls).await.map_err(Cause::Refused)?;
-    // The client sees the error of a connection that breaks; nobody waits for this task.
-    let task = tokio::spawn(async move { drop(connection.await) });
+/// Asks and sets in one round trip what there is to ask and to set.
+async fn greet(connected: Connected, wanted: Wanted, session: Option<&str>) -> Result<(Opened, Encryption), Cause> {
+    let Connected { client, task, encryption } = connected;
     let set = async {
         match session {
             Some(session) => client.batch_execute(session).await.map_err(Cause::Refused),
@@ -106,7 +112,7 @@ async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result
     };
     // Both are on their way before either is answered.
     tokio::try_join!(set, checked)?;
-    Ok(Opened { client, task })
+    Ok((Opened { client, task }, encryption))
 }
 
 /// Whether a database is still what is wanted: one round trip.
@@ -154,11 +160,11 @@ impl Session {
 async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> Result<Opened, Unreachable> {
     let mut waiting = tries.into_iter();
     let mut under_way: FuturesUnordered<_> = waiting.next().into_iter().collect();
-    let mut failed = Unreachable(Vec::new());
+    let mut failed = Unreachable::default();
     loop {
         match timeout(limits::CONNECT_STAGGER, under_way.next()).await {
             Ok(Some(Ok(opened))) => return Ok(opened),
-            Ok(Some(Err(error))) => failed.0.extend(error.0),
+            Ok(Some(Err(error))) => failed.extend(error),
             Ok(None) => return Err(failed),
             Err(_) => {}
         }
@@ -170,77 +176,3 @@ async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> 
 pub(super) fn random() -> u8 {
     RandomState::new().build_hasher().finish().to_be_bytes()[7]
 }
-
-/// Why no connection was made: for each host or address that was tried, its cause.
-#[derive(Debug)]
-pub(super) struct Unreachable(Vec<(String, Cause)>);
-
-/// Why one was not made, or is of no use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Cause {
-    /// The socket, or Postgres, refused it.
-    #[error("{}", chain(.0))]
-    Refused(tokio_postgres::Error),
-    /// The name was not found.
-    #[error("cannot look it up: {0}")]
-    Unknown(std::io::Error),
-    /// Nothing answered.
-    #[error("no answer within {} ms", .0.as_millis())]
-    Silent(Duration),
-    /// What is called writes.
-    #[error("it does not take writes: it is a standby, or transactions are read only by default")]
-    ReadOnly,
-    /// The URL wants one that does not.
-    #[error("it takes writes, and target_session_attrs is read-only")]
-    TakesWrites,
-}
-
-impl Unreachable {
-    fn one(place: &Place, cause: Cause) -> Self {
-        Self(vec![(place.to_string(), cause)])
-    }
-
-    /// A connection that was made and then failed.
-    pub(super) fn broken(cause: Cause) -> Self {
-        Self(vec![(String::new(), cause)])
-    }
-
-    /// Whether Postgres has no connection left for us, by whichever of its bounds.
-    pub(super) fn is_want_of_connections(&self) -> bool {
-        self.codes().any(|code| code == Some(&SqlState::TOO_MANY_CONNECTIONS))
-    }
-
-    /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
-    pub(super) fn is_refusal(&self) -> bool {
-        self.codes().any(|code| code.is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW))
-    }
-
-    /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
-    /// left.
-    pub(super) fn is_final(&self) -> bool {
-        let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
-        !self.0.is_empty() && self.codes().all(|code| code.is_some_and(|code| !passing.contains(&code)))
-    }
-
-    fn codes(&self) -> impl Iterator<Item = Option<&SqlState>> {
-        self.0.iter().map(|(_, cause)| match cause {
-            Cause::Refused(error) => error.code(),
-            _ => None,
-        })
-    }
-}
-
-/// The cause, or the cause of each host.
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [] => f.write_str("it has no address"),
-            [(_, cause)] => cause.fmt(f),
-            several => several.iter().enumerate().try_for_each(|(index, (place, cause))| {
-                write!(f, "{}{place}: {cause}", if index == 0 { "" } else { "; " })
-            }),
-        }
-    }
-}
-
-impl std::error::Error for Unreachable {}

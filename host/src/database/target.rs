@@ -1,29 +1,45 @@
-//! Where the database is: a parsed Postgres URL, with what the host itself asks of every connection.
+//! Where the database is, and how it is to be connected to: a connection string that was read and checked, with what
+//! the host itself asks of every connection.
 //!
-//! Parsed by `cli`, used by `open`, which connects to it. No text made here holds a part of a password.
+//! Read by `cli`, used by `open`, which connects to it. No text made here holds a part of a password.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, Host};
 
+use super::credentials::{Credentials, Source};
+use super::encryption::Logged;
+use super::parameters::{Defaults, Parameters};
+use super::tls::Tls;
 use crate::config::Secret;
 use crate::limits;
 
 /// A database to connect to: one, or several hosts of which one is the right one.
 #[derive(Clone)]
 pub struct Target {
-    /// Everything but where it is.
+    /// Everything but where it is and who connects.
     pub(super) config: Config,
     pub(super) hosts: Vec<Place>,
+    pub(super) dbname: String,
     /// What the URL asks of a session (`target_session_attrs`).
     pub(super) wanted: Wanted,
     /// Whether the URL's order of hosts is of no meaning (`load_balance_hosts`).
     pub(super) balanced: bool,
     /// For one connection to one address (`connect_timeout`).
     pub(super) connect_timeout: Duration,
+    pub(super) sockets: Sockets,
+    pub(super) tls: Arc<Tls>,
+    pub(super) credentials: Arc<Credentials>,
+    /// Who connects instead of the user of the credentials.
+    pub(super) role: Option<String>,
+    /// Of the connections of this target and of those that were made of it.
+    pub(super) logged: Arc<Logged>,
 }
 
 /// One host of a URL.
@@ -44,144 +60,150 @@ pub(super) enum Wanted {
     ReadOnly,
 }
 
+/// How long TCP waits for a server that is silent.
+#[derive(Clone)]
+pub(super) struct Sockets {
+    pub(super) user_timeout: Option<Duration>,
+    pub(super) keepalive: Option<TcpKeepalive>,
+}
+
 impl Target {
-    /// Parses a Postgres URL or a `key=value` connection string.
+    /// Reads a Postgres URL or a `key=value` connection string, and nothing else.
     ///
     /// # Errors
     /// What is wrong with it, in words; never a part of the URL that may belong to a password.
     pub fn parse(url: &Secret) -> Result<Self, String> {
-        refuse_ambiguous(url.expose())?;
-        let parsed: Config = url.expose().parse().map_err(|error| unreadable(url, &error))?;
-        if parsed.get_user().is_none() {
-            return Err("it names no user".to_owned());
-        }
-        if parsed.get_ssl_mode() == SslMode::Require {
-            return Err("sslmode=require: connections with TLS are not supported".to_owned());
-        }
+        Self::read(&Source::Text(url.clone()), &Defaults::default())
+    }
+
+    /// Reads a connection string, and where it says nothing what counts by default.
+    ///
+    /// # Errors
+    /// As [`Target::parse`], and what is wrong with the files it names.
+    pub fn read(source: &Source, defaults: &Defaults) -> Result<Self, String> {
+        let parameters = Parameters::new(source.read()?.expose(), defaults)?;
+        let credentials = Credentials::new(&parameters, source, defaults)?;
+        let dbname = parameters.get("dbname").map_or_else(|| credentials.user(), str::to_owned);
         Ok(Self {
-            hosts: places(&parsed)?,
-            wanted: match parsed.get_target_session_attrs() {
-                TargetSessionAttrs::ReadWrite => Wanted::Writable,
-                TargetSessionAttrs::ReadOnly => Wanted::ReadOnly,
-                _ => Wanted::Anything,
-            },
-            balanced: parsed.get_load_balance_hosts() == LoadBalanceHosts::Random,
-            connect_timeout: connect_timeout(&parsed)?,
-            config: without_place(&parsed),
+            hosts: places(&parameters)?,
+            dbname,
+            wanted: wanted(&parameters)?,
+            balanced: parameters.choice("load_balance_hosts", &[("disable", false), ("random", true)])? == Some(true),
+            connect_timeout: connect_timeout(&parameters)?,
+            sockets: sockets(&parameters)?,
+            tls: Arc::new(Tls::new(&parameters)?),
+            config: config(&parameters)?,
+            credentials: Arc::new(credentials),
+            role: None,
+            logged: Arc::new(Logged::new(parameters.names_connections)),
         })
     }
 
     /// The same database, entered by another role with the same password, if there is one.
     pub fn of_role(&self, role: &str) -> Self {
-        let mut target = self.clone();
-        let database = target.config.get_dbname().or(target.config.get_user()).unwrap_or_default().to_owned();
-        target.config.user(role).dbname(database);
-        target
+        Self { role: Some(role.to_owned()), ..self.clone() }
     }
 
     /// Another database of the same cluster, by the same role.
     pub(super) fn database(&self, name: &str) -> Self {
-        let mut target = self.clone();
-        target.config.dbname(name);
-        target
-    }
-
-    /// The configuration of a connection to one of the hosts, at this address if it is known.
-    pub(super) fn at(&self, place: &Place, address: Option<IpAddr>) -> Config {
-        let mut config = self.config.clone();
-        match &place.host {
-            Host::Tcp(name) => config.host(name),
-            Host::Unix(folder) => config.host_path(folder),
-        };
-        if let Some(address) = address {
-            config.hostaddr(address);
-        }
-        config.port(place.port);
-        config
+        Self { dbname: name.to_owned(), ..self.clone() }
     }
 }
 
-/// Refuses a URL of which a part of the password would be taken for the host or the database: an `@` that is not
-/// escaped ends the password, whatever its author meant.
-fn refuse_ambiguous(url: &str) -> Result<(), String> {
-    let Some((_, rest)) = url.split_once("://") else { return Ok(()) };
-    let Some((credentials, place)) = rest.split_once('@') else { return Ok(()) };
-    if credentials.contains(['/', '?', '#']) || place.contains('@') {
-        return Err("its user or password has an `@`, `/`, `?` or `#` that is not escaped; \
-                    write %40 for `@`, %2F for `/`, %3F for `?` and %23 for `#`, also behind the host"
-            .to_owned());
+/// The hosts, each with its address and its port.
+fn places(parameters: &Parameters) -> Result<Vec<Place>, String> {
+    let list = |keyword| parameters.get(keyword).map(|text| text.split(',').collect::<Vec<_>>()).unwrap_or_default();
+    let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
+    let count = hosts.len().max(addresses.len());
+    if count == 0 {
+        return Err("it names no host, and neither does PGHOST".to_owned());
     }
-    Ok(())
-}
-
-/// Why a URL was not read. The parser names what it does not know, which may be a part of a password.
-fn unreadable(url: &Secret, error: &tokio_postgres::Error) -> String {
-    if url.expose().contains('@') || url.expose().contains("password") {
-        return "it is neither a URL nor pairs of key=value; escape special characters of the password: as %XX in a \
-                URL, in single quotes in a pair"
-            .to_owned();
-    }
-    chain(error)
-}
-
-/// The hosts of a URL, each with its port.
-fn places(parsed: &Config) -> Result<Vec<Place>, String> {
-    let (hosts, addresses, ports) = (parsed.get_hosts(), parsed.get_hostaddrs(), parsed.get_ports());
-    if hosts.is_empty() {
-        return Err("it names no host".to_owned());
-    }
-    if !addresses.is_empty() && addresses.len() != hosts.len() {
+    if !addresses.is_empty() && !hosts.is_empty() && addresses.len() != hosts.len() {
         return Err(format!("it has {} hosts and {} addresses of hosts", hosts.len(), addresses.len()));
     }
-    if ports.len() > 1 && ports.len() != hosts.len() {
-        return Err(format!("it has {} hosts and {} ports; give one, or one for each host", hosts.len(), ports.len()));
+    if ports.len() > 1 && ports.len() != count {
+        return Err(format!("it has {count} hosts and {} ports; give one, or one for each host", ports.len()));
     }
-    let place = |(index, host): (usize, &Host)| Place {
-        host: host.clone(),
-        address: addresses.get(index).copied(),
-        port: ports.get(index).or(ports.first()).copied().unwrap_or(5432),
+    let place = |index: usize| {
+        let nothing_else = |text: &&str| !text.is_empty();
+        let address = addresses
+            .get(index)
+            .copied()
+            .filter(nothing_else)
+            .map(|text| text.parse().map_err(|_| parameters.mistake("hostaddr", "it is not an IP address")));
+        let address: Option<IpAddr> = address.transpose()?;
+        let host = match (hosts.get(index).copied().filter(nothing_else), address) {
+            (Some(folder), _) if folder.starts_with('/') => Host::Unix(PathBuf::from(folder)),
+            (Some(name), _) => Host::Tcp(name.to_owned()),
+            (None, Some(address)) => Host::Tcp(address.to_string()),
+            (None, None) => return Err(parameters.mistake("host", "one of the hosts has no name")),
+        };
+        let port = match ports.get(index).or(ports.first()).copied().filter(nothing_else) {
+            Some(port) => port.parse().ok().filter(|port| *port > 0),
+            None => Some(5432),
+        };
+        let port = port.ok_or_else(|| parameters.mistake("port", "it is not a number from 1 to 65535"))?;
+        Ok(Place { host, address, port })
     };
-    Ok(hosts.iter().enumerate().map(place).collect())
+    (0..count).map(place).collect()
 }
 
-fn connect_timeout(parsed: &Config) -> Result<Duration, String> {
+fn wanted(parameters: &Parameters) -> Result<Wanted, String> {
+    let choices = &[
+        ("any", Ok(Wanted::Anything)),
+        ("read-write", Ok(Wanted::Writable)),
+        ("read-only", Ok(Wanted::ReadOnly)),
+        ("primary", Err("primary is not honoured: write read-write")),
+        ("standby", Err("standby is not honoured: write read-only")),
+        ("prefer-standby", Err("prefer-standby is not honoured: write any, or read-only")),
+    ];
+    let chosen = parameters.choice("target_session_attrs", choices)?.unwrap_or(Ok(Wanted::Anything));
+    chosen.map_err(|instead| parameters.mistake("target_session_attrs", instead))
+}
+
+fn connect_timeout(parameters: &Parameters) -> Result<Duration, String> {
     let most = limits::CONNECT_TIMEOUT_CEILING;
-    match parsed.get_connect_timeout() {
-        None => Ok(limits::CONNECT_TIMEOUT_DEFAULT),
-        Some(given) if *given <= most => Ok(*given),
-        Some(given) => Err(format!("connect_timeout: {} s is more than {} s", given.as_secs(), most.as_secs())),
+    match parameters.number("connect_timeout")? {
+        None | Some(0) => Ok(limits::CONNECT_TIMEOUT_DEFAULT),
+        Some(given) if u64::from(given) <= most.as_secs() => Ok(Duration::from_secs(u64::from(given))),
+        Some(_) => Err(parameters.mistake("connect_timeout", format_args!("it is more than {} s", most.as_secs()))),
     }
 }
 
-/// A configuration without hosts: each connection is made to one of them.
-fn without_place(parsed: &Config) -> Config {
+fn sockets(parameters: &Parameters) -> Result<Sockets, String> {
+    let seconds = |keyword| parameters.number(keyword).map(|found| found.filter(|found| *found > 0).map(u64::from));
+    let user_timeout = match parameters.number("tcp_user_timeout")? {
+        // As the system has it.
+        Some(0) => None,
+        Some(given) => Some(Duration::from_millis(u64::from(given))),
+        None => Some(limits::CALL_TIMEOUT),
+    };
+    let idle = seconds("keepalives_idle")?.map_or(limits::IDLE_TIMEOUT, Duration::from_secs);
+    let mut keepalive = TcpKeepalive::new().with_time(idle);
+    if let Some(interval) = seconds("keepalives_interval")? {
+        keepalive = keepalive.with_interval(Duration::from_secs(interval));
+    }
+    if let Some(count) = parameters.number("keepalives_count")?.filter(|count| *count > 0) {
+        keepalive = keepalive.with_retries(count);
+    }
+    let keeps = parameters.number("keepalives")? != Some(0);
+    Ok(Sockets { user_timeout, keepalive: keeps.then_some(keepalive) })
+}
+
+/// What is said at the start of every connection.
+fn config(parameters: &Parameters) -> Result<Config, String> {
+    let choices = &[
+        ("disable", ChannelBinding::Disable),
+        ("prefer", ChannelBinding::Prefer),
+        ("require", ChannelBinding::Require),
+    ];
+    let channel_binding = parameters.choice("channel_binding", choices)?.unwrap_or(ChannelBinding::Prefer);
     let mut config = Config::new();
-    if let Some(user) = parsed.get_user() {
-        config.user(user);
-    }
-    if let Some(password) = parsed.get_password() {
-        config.password(password);
-    }
-    if let Some(name) = parsed.get_dbname() {
-        config.dbname(name);
-    }
-    if let Some(options) = parsed.get_options() {
+    if let Some(options) = parameters.get("options") {
         config.options(options);
     }
-    if let Some(interval) = parsed.get_keepalives_interval() {
-        config.keepalives_interval(interval);
-    }
-    if let Some(retries) = parsed.get_keepalives_retries() {
-        config.keepalives_retries(retries);
-    }
-    config
-        .application_name("galo")
-        .ssl_mode(parsed.get_ssl_mode())
-        .channel_binding(parsed.get_channel_binding())
-        .tcp_user_timeout(limits::CALL_TIMEOUT)
-        .keepalives(true)
-        .keepalives_idle(limits::IDLE_TIMEOUT);
-    config
+    config.application_name("galo").channel_binding(channel_binding);
+    Ok(config)
 }
 
 /// Hosts, ports and database; no password.
@@ -190,13 +212,19 @@ impl fmt::Display for Target {
         for (index, place) in self.hosts.iter().enumerate() {
             write!(f, "{}{place}", if index == 0 { "" } else { "," })?;
         }
-        write!(f, "/{}", self.config.get_dbname().or(self.config.get_user()).unwrap_or_default())
+        write!(f, "/{}", self.dbname)
     }
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self})")
+    }
+}
+
+impl Place {
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.host, Host::Tcp(_))
     }
 }
 
@@ -222,6 +250,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tls::Mode;
     use super::*;
 
     fn parse(url: &str) -> Result<Target, String> {
@@ -248,7 +277,16 @@ mod tests {
             "nonsense",
             "postgres:///x",
             "postgres://h/x",
-            "postgres://u@h/x?sslmode=require",
+            "postgres://u@h/x?sslmode=allow",
+            "postgres://u@h/x?sslmode=on",
+            "postgres://u@h/x?sslmode=prefer&sslnegotiation=direct",
+            "postgres://u@h/x?sslmode=require&sslrootcert=system",
+            "postgres://u@h/x?ssl_max_protocol_version=TLSv1.1",
+            "postgres://u@h/x?target_session_attrs=standby",
+            "postgres://u@h:0/x",
+            "postgres://u@h:a/x",
+            "postgres://u@h,/x",
+            "hostaddr=h user=u",
             "host=a,b,c port=1,2 user=u",
             "postgres://u@h/x?connect_timeout=3600",
         ] {
@@ -264,6 +302,8 @@ mod tests {
             "postgres://galo:hun/ter2@db/rinha",
             "postgres://galo:hun?ter2@db/rinha",
             "postgres://db/rinha?user=galo&password=hun@ter2",
+            "postgres://galo:hun:ter2@db/rinha",
+            "postgres://galo:hun%ter2@db/rinha",
             "postgres://galo:hunter2@db/rinha?ter2",
             "postgres://galo:x@db:hunter2/rinha",
             "host=db user=galo password=hun ter2=x",
@@ -275,7 +315,7 @@ mod tests {
         assert_eq!(parse("postgres://galo:hun%40ter%2F2@db/rinha").unwrap().to_string(), "db:5432/rinha");
         assert!(parse("postgres://galo:hun@ter2@db/rinha").unwrap_err().contains("%40 for `@`"));
         // Without a password the name of what is wrong is shown.
-        assert!(parse("host=db user=galo sslmod=x").unwrap_err().contains("unknown option `sslmod`"));
+        assert!(parse("host=db user=galo sslmod=x").unwrap_err().contains("unknown keyword `sslmod`"));
     }
 
     #[test]
@@ -285,9 +325,36 @@ mod tests {
     }
 
     #[test]
+    fn sslmode_has_libpqs_meaning() {
+        let mode = |text: &str| parse(&format!("host=h user=u {text}")).map(|target| target.tls.mode);
+        assert_eq!(mode(""), Ok(Mode::Prefer));
+        for (word, meant) in [("disable", Mode::Disable), ("prefer", Mode::Prefer), ("require", Mode::Require)] {
+            assert_eq!(mode(&format!("sslmode={word}")), Ok(meant));
+        }
+        for (word, told) in [
+            ("sslmode=verify-full", "sslmode: there is nobody to verify the server's certificate by"),
+            ("sslmode=verify-ca", "write sslrootcert=system"),
+            ("sslmode=allow", "sslmode: allow is not honoured: write prefer"),
+            ("sslmode=on", "sslmode: it is not one of disable, prefer, require, verify-ca, verify-full"),
+            ("sslmode=verify-full sslrootcert=/none", "sslrootcert: /none: No such file"),
+            ("sslmode=require sslrootcert=system", "sslmode: it is too weak for sslrootcert=system"),
+            ("sslcert=/none", "sslcert: name the file of its private key with sslkey"),
+        ] {
+            let mistake = mode(word).unwrap_err();
+            assert!(mistake.contains(told), "{word}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn an_address_alone_is_a_host() {
+        assert_eq!(parse("hostaddr=::1 user=u port=7").unwrap().to_string(), "::1:7/u");
+        assert_eq!(parse("postgres://u@a:7,b/d").unwrap().to_string(), "a:7,b:5432/d");
+    }
+
+    #[test]
     fn another_role_enters_the_same_database() {
         let target = parse("host=h user=dono options='-c a=b'").unwrap().of_role("galo");
-        assert_eq!((target.config.get_user(), target.config.get_dbname()), (Some("galo"), Some("dono")));
+        assert_eq!((target.role.as_deref(), &*target.dbname), (Some("galo"), "dono"));
         assert_eq!(target.config.get_options(), Some("-c a=b"));
     }
 }

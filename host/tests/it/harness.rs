@@ -478,7 +478,7 @@ pub fn scratch(name: &str) -> (TempDir, PathBuf) {
 pub fn galo() -> Command {
     let mut command = Command::new(GALO);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GALO_") || name == "DATABASE_URL" {
+        if ["GALO_", "DATABASE_URL", "PG"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }

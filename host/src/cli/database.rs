@@ -1,0 +1,73 @@
+//! Where the database is: the options of `serve`, `dev` and `check`, and libpq's variables of the environment, which
+//! count where the connection string says nothing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use galo::config::{Mistakes, Secret};
+use galo::database::{Defaults, Source, Target, VARIABLES};
+
+#[derive(Args)]
+pub(super) struct DatabaseArgs {
+    /// The database: a Postgres URL, or libpq's pairs of key=value. What it does not say is taken from PGHOST,
+    /// PGPASSWORD, PGSSLMODE, ... and ~/.pgpass
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// A file with that URL, as Docker has its secrets; user and password are read again for each connection
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+}
+
+impl DatabaseArgs {
+    /// The database that was given, if one was; mistakes are noted.
+    pub(super) fn given(&self, mistakes: &mut Mistakes) -> Option<Target> {
+        let source = match (&self.database_url, &self.database_url_file) {
+            (Some(_), Some(_)) => {
+                mistakes.note("DATABASE_URL", "DATABASE_URL_FILE is given too; give one of them");
+                return None;
+            }
+            (Some(url), None) => Source::Text(Secret::new(url)),
+            (None, Some(file)) => Source::File(file.clone()),
+            (None, None) => return None,
+        };
+        self.read(&source, &defaults(mistakes), mistakes)
+    }
+
+    /// The same, also if only the environment says where it is.
+    pub(super) fn required(&self, mistakes: &mut Mistakes) -> Option<Target> {
+        if self.is_given() {
+            return self.given(mistakes);
+        }
+        let defaults = defaults(mistakes);
+        if !defaults.name_a_host() {
+            mistakes.note(
+                "DATABASE_URL",
+                "it is not set, and neither is --database-url, DATABASE_URL_FILE or PGHOST with PGUSER",
+            );
+            return None;
+        }
+        self.read(&Source::Text(Secret::new("")), &defaults, mistakes)
+    }
+
+    pub(super) fn is_given(&self) -> bool {
+        self.database_url.is_some() || self.database_url_file.is_some()
+    }
+
+    fn read(&self, source: &Source, defaults: &Defaults, mistakes: &mut Mistakes) -> Option<Target> {
+        let option = if self.database_url_file.is_some() { "DATABASE_URL_FILE" } else { "DATABASE_URL" };
+        Target::read(source, defaults).map_err(|error| mistakes.note(option, error)).ok()
+    }
+}
+
+/// What the environment says.
+fn defaults(mistakes: &mut Mistakes) -> Defaults {
+    let mut variables = Vec::new();
+    for (name, _) in VARIABLES {
+        match std::env::var_os(name).map(std::ffi::OsString::into_string) {
+            None => {}
+            Some(Ok(value)) => variables.push(((*name).to_owned(), value)),
+            Some(Err(_)) => mistakes.note(name, "it is not UTF-8"),
+        }
+    }
+    Defaults { variables, home: dirs::home_dir() }
+}

@@ -1,0 +1,122 @@
+//! Why there is no connection, and what follows from it: whether to try again, and whether it says anything of the
+//! connections that there are. Made by `open` and `handshake`.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use super::target::{Place, chain};
+
+/// Why no connection was made: for each host or address that was tried, its cause.
+#[derive(Debug, Default)]
+pub(super) struct Unreachable(Vec<(String, Cause)>);
+
+/// Why one was not made, or is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    /// The socket, or Postgres, refused it.
+    #[error("{}", chain(.0))]
+    Refused(tokio_postgres::Error),
+    /// A server that lets nobody in with TLS, and then not without either.
+    #[error("{without}; with TLS: {with}")]
+    Neither { without: Box<Cause>, with: Box<Cause> },
+    /// The socket.
+    #[error("{0}")]
+    Socket(std::io::Error),
+    /// The URL and the server do not suit each other: no TLS, a certificate that proves nothing, no password.
+    #[error("{0}")]
+    Unsuited(String),
+    /// A file that connections are made with.
+    #[error("{0}")]
+    Unusable(String),
+    /// The name was not found.
+    #[error("cannot look it up: {0}")]
+    Unknown(std::io::Error),
+    /// Nothing answered.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    /// What is called writes.
+    #[error("it does not take writes: it is a standby, or transactions are read only by default")]
+    ReadOnly,
+    /// The URL wants one that does not.
+    #[error("it takes writes, and target_session_attrs is read-only")]
+    TakesWrites,
+}
+
+impl Unreachable {
+    pub(super) fn one(place: &Place, cause: Cause) -> Self {
+        Self(vec![(place.to_string(), cause)])
+    }
+
+    /// Adds why others failed.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// A connection that was made and then failed, or whose files could not be read.
+    pub(super) fn broken(cause: Cause) -> Self {
+        Self(vec![(String::new(), cause)])
+    }
+
+    /// Whether Postgres has no connection left for us, by whichever of its bounds.
+    pub(super) fn is_want_of_connections(&self) -> bool {
+        self.causes().any(|cause| cause.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+    }
+
+    /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.causes().any(|cause| match cause.code() {
+            Some(code) => *code != SqlState::CANNOT_CONNECT_NOW,
+            None => cause.is_unsuited(),
+        })
+    }
+
+    /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
+    /// left.
+    pub(super) fn is_final(&self) -> bool {
+        let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
+        let is_final = |cause: &Cause| match cause.code() {
+            Some(code) => !passing.contains(&code),
+            None => cause.is_unsuited(),
+        };
+        !self.0.is_empty() && self.causes().all(is_final)
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &Cause> {
+        self.0.iter().map(|(_, cause)| cause)
+    }
+}
+
+impl Cause {
+    fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::Neither { without, .. } => without.code(),
+            _ => None,
+        }
+    }
+
+    fn is_unsuited(&self) -> bool {
+        match self {
+            Self::Unsuited(_) => true,
+            Self::Neither { without, .. } => without.is_unsuited(),
+            _ => false,
+        }
+    }
+}
+
+/// The cause, or the cause of each host.
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("it has no address"),
+            [(_, cause)] => cause.fmt(f),
+            several => several.iter().enumerate().try_for_each(|(index, (place, cause))| {
+                write!(f, "{}{place}: {cause}", if index == 0 { "" } else { "; " })
+            }),
+        }
+    }
+}
+
+impl std::error::Error for Unreachable {}

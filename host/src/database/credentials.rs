@@ -1,0 +1,147 @@
+//! Who connects, and with which password: of the connection string, of the file it is in, or of libpq's password file.
+//! Both files are read for each connection, so that a password that was changed there is used for the next one.
+//!
+//! A file that cannot be read any more does not take away what was read before; the log says so. Used by `handshake`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::parameters::{Defaults, Parameters};
+use super::passfile::{self, Entry};
+use crate::config::Secret;
+use crate::{file, limits};
+
+/// Where a connection string is.
+pub enum Source {
+    /// Here.
+    Text(Secret),
+    /// In this file, as Docker has its secrets. A newline at its end is not a part of it.
+    File(PathBuf),
+}
+
+impl Source {
+    /// # Errors
+    /// Why the file cannot be read.
+    pub(super) fn read(&self) -> Result<Secret, String> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(path) => read(path),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Secret, String> {
+    let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    let bytes = file::read(path, limits::PASSWORD_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(failed(&"it is empty")),
+        text => Ok(Secret::new(text)),
+    }
+}
+
+/// What a connection string says of them.
+#[derive(Clone)]
+struct Said {
+    user: String,
+    password: Option<String>,
+    passfile: Option<PathBuf>,
+}
+
+impl Said {
+    fn new(parameters: &Parameters) -> Result<Self, String> {
+        let user = parameters.get("user").ok_or("it names no user, and neither does PGUSER")?;
+        let passfile = parameters.get("passfile").map(PathBuf::from).or_else(|| parameters.in_home(".pgpass"));
+        Ok(Self { user: user.to_owned(), password: parameters.get("password").map(str::to_owned), passfile })
+    }
+}
+
+/// Where a user and a password are kept.
+pub(super) struct Credentials {
+    /// The file of the connection string, and what counts beside it.
+    origin: Option<(PathBuf, Defaults)>,
+    /// The database that was named in it when it was first read.
+    place: [Option<String>; 3],
+    /// What was last read.
+    said: Mutex<Said>,
+    /// What was last logged of a file that cannot be used.
+    warning: Mutex<Option<String>>,
+}
+
+impl Credentials {
+    /// # Errors
+    /// That there is no user.
+    pub(super) fn new(parameters: &Parameters, source: &Source, defaults: &Defaults) -> Result<Self, String> {
+        let origin = match source {
+            Source::Text(_) => None,
+            Source::File(path) => Some((path.clone(), defaults.clone())),
+        };
+        let said = Mutex::new(Said::new(parameters)?);
+        Ok(Self { origin, place: place(parameters), said, warning: Mutex::default() })
+    }
+
+    /// The user that was last read.
+    pub(super) fn user(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).user.clone()
+    }
+
+    /// Reads what there is to read. Blocks as long as the disk does.
+    pub(super) fn read(&self) -> Login {
+        let mut warning = None;
+        if let Some((path, defaults)) = &self.origin {
+            match self.again(path, defaults) {
+                Ok(moved) => warning = moved,
+                Err(error) => warning = Some(format!("the credentials that were read before are used: {error}")),
+            }
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let passfile = said.passfile.filter(|_| said.password.is_none());
+        let passfile = passfile.and_then(|path| {
+            passfile::read(&path).unwrap_or_else(|error| {
+                warning = Some(error);
+                None
+            })
+        });
+        self.warn(warning);
+        Login { user: said.user, password: said.password, passfile }
+    }
+
+    /// Reads the file of the connection string again; a warning if it names another database by now.
+    fn again(&self, path: &Path, defaults: &Defaults) -> Result<Option<String>, String> {
+        let parameters = Parameters::new(read(path)?.expose(), defaults)?;
+        let said = Said::new(&parameters)?;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        let moved = place(&parameters) != self.place;
+        Ok(moved.then(|| format!("{} names another database: restart to use it", path.display())))
+    }
+
+    /// Logs a warning when it is not the last one again.
+    fn warn(&self, warning: Option<String>) {
+        let mut last = self.warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != warning {
+            if let Some(text) = &warning {
+                tracing::warn!("{text}");
+            }
+            *last = warning;
+        }
+    }
+}
+
+fn place(parameters: &Parameters) -> [Option<String>; 3] {
+    ["host", "port", "dbname"].map(|keyword| parameters.get(keyword).map(str::to_owned))
+}
+
+/// Who connects this time.
+pub(super) struct Login {
+    pub(super) user: String,
+    password: Option<String>,
+    /// The text of the password file, where the connection string has no password.
+    passfile: Option<String>,
+}
+
+impl Login {
+    /// The password for a host, if there is one.
+    pub(super) fn password(&self, entry: &Entry) -> Option<String> {
+        self.password.clone().or_else(|| passfile::find(self.passfile.as_deref()?, entry))
+    }
+}

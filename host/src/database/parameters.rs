@@ -1,0 +1,178 @@
+//! What is known of a database: the connection string, and the environment where it says nothing. Each value is read
+//! here, so that a message names where it came from and never what it is: that may be a part of a password.
+//!
+//! Made by `target`, read by it and by `tls`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::conninfo;
+use super::keyword::{self, Use, VARIABLES};
+
+/// What counts where a connection string says nothing. Read by `cli`; empty for databases of our own.
+#[derive(Clone, Default)]
+pub struct Defaults {
+    /// Variables of the environment, of [`VARIABLES`].
+    pub variables: Vec<(String, String)>,
+    /// The user's home folder, for libpq's default files.
+    pub home: Option<PathBuf>,
+}
+
+impl Defaults {
+    /// Whether they say where a database is.
+    pub fn name_a_host(&self) -> bool {
+        self.variables.iter().any(|(name, value)| matches!(&**name, "PGHOST" | "PGHOSTADDR") && !value.is_empty())
+    }
+}
+
+/// Values by keyword; those that were left empty are not there.
+pub(super) struct Parameters {
+    values: BTreeMap<&'static str, Value>,
+    home: Option<PathBuf>,
+    /// Whether it names connections, whose names are the host's.
+    pub(super) names_connections: bool,
+}
+
+struct Value {
+    text: String,
+    /// The keyword, or the variable it comes from.
+    name: &'static str,
+}
+
+impl Parameters {
+    /// Reads a connection string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words, never a value.
+    pub(super) fn new(text: &str, defaults: &Defaults) -> Result<Self, String> {
+        let mut values = BTreeMap::new();
+        for (variable, name) in VARIABLES {
+            let Some((_, text)) = defaults.variables.iter().find(|(given, _)| given == variable) else { continue };
+            note(&mut values, name, text.clone(), Some(variable)).map_err(|error| error.to_string())?;
+        }
+        let pairs = conninfo::pairs(text)?;
+        let names_connections = pairs.iter().any(|(keyword, _)| keyword == "application_name");
+        for (name, value) in pairs {
+            note(&mut values, &name, value, None).map_err(|error| match error {
+                // What stands where a keyword should may be a part of a password that was not escaped.
+                Mistake::Unknown(_) if text.contains('@') || text.contains("password") => {
+                    "it has a keyword that is not one of libpq's: remove what only other drivers know, and escape the \
+                     special characters of a password, as %XX in a URL, in single quotes in a pair"
+                        .to_owned()
+                }
+                error => error.to_string(),
+            })?;
+        }
+        Ok(Self { values, home: defaults.home.clone(), names_connections })
+    }
+
+    pub(super) fn get(&self, keyword: &str) -> Option<&str> {
+        self.values.get(keyword).map(|value| value.text.as_str())
+    }
+
+    /// What to call a parameter in a message.
+    pub(super) fn name(&self, keyword: &'static str) -> &'static str {
+        self.values.get(keyword).map_or(keyword, |value| value.name)
+    }
+
+    /// A mistake in the value of a parameter.
+    pub(super) fn mistake(&self, keyword: &'static str, what: impl std::fmt::Display) -> String {
+        format!("{}: {what}", self.name(keyword))
+    }
+
+    /// One of several words.
+    pub(super) fn choice<T: Copy>(&self, keyword: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, String> {
+        let Some(text) = self.get(keyword) else { return Ok(None) };
+        match choices.iter().find(|(word, _)| *word == text) {
+            Some((_, choice)) => Ok(Some(*choice)),
+            None => {
+                let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+                Err(self.mistake(keyword, format_args!("it is not one of {}", words.join(", "))))
+            }
+        }
+    }
+
+    /// A whole number; one below zero, which libpq takes for "as the system has it", counts as none.
+    pub(super) fn number(&self, keyword: &'static str) -> Result<Option<u32>, String> {
+        let Some(text) = self.get(keyword) else { return Ok(None) };
+        let number = text.trim().parse::<i32>().map_err(|_| self.mistake(keyword, "it is not a whole number"))?;
+        Ok(u32::try_from(number).ok())
+    }
+
+    /// A file: the one that is named, or that of this name where libpq looks in the user's home folder, if it is there.
+    pub(super) fn file(&self, keyword: &str, by_default: &str) -> Option<PathBuf> {
+        match self.get(keyword) {
+            Some(named) => Some(PathBuf::from(named)),
+            None => self.in_home(by_default).filter(|path| path.exists()),
+        }
+    }
+
+    pub(super) fn in_home(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
+        self.home.as_ref().map(|home| home.join(path))
+    }
+}
+
+#[derive(thiserror::Error, Debug)]
+enum Mistake {
+    #[error("{name}: {keyword} is not honoured: {instead}")]
+    Refused { name: &'static str, keyword: &'static str, instead: &'static str },
+    #[error("unknown keyword `{0}`: it is not one of libpq's; remove it if only another driver knows it")]
+    Unknown(String),
+}
+
+fn note(
+    values: &mut BTreeMap<&'static str, Value>,
+    keyword: &str,
+    text: String,
+    variable: Option<&'static str>,
+) -> Result<(), Mistake> {
+    match keyword::of(keyword, &text) {
+        Use::Honoured(keyword) if text.is_empty() => {
+            values.remove(keyword);
+        }
+        Use::Honoured(keyword) => {
+            values.insert(keyword, Value { text, name: variable.unwrap_or(keyword) });
+        }
+        Use::WithoutEffect => {}
+        Use::Refused(..) if text.is_empty() => {}
+        Use::Refused(keyword, instead) => {
+            return Err(Mistake::Refused { name: variable.unwrap_or("the connection string"), keyword, instead });
+        }
+        Use::Unknown => return Err(Mistake::Unknown(keyword.to_owned())),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults(variables: &[(&str, &str)]) -> Defaults {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Defaults { variables, home: None }
+    }
+
+    #[test]
+    fn the_environment_counts_where_the_string_says_nothing() {
+        let defaults = defaults(&[("PGHOST", "elsewhere"), ("PGPORT", "7"), ("PGUSER", "")]);
+        let parameters = Parameters::new("postgres://h/d", &defaults).unwrap();
+        let got = ["host", "port", "dbname", "user"].map(|keyword| parameters.get(keyword));
+        assert_eq!(got, [Some("h"), Some("7"), Some("d"), None]);
+        assert_eq!((parameters.name("host"), parameters.name("port")), ("host", "PGPORT"));
+    }
+
+    #[test]
+    fn what_is_not_honoured_is_named_with_what_to_do() {
+        let told = |text: &str, variables: &[(&str, &str)]| match Parameters::new(text, &defaults(variables)) {
+            Ok(_) => String::new(),
+            Err(mistake) => mistake,
+        };
+        assert!(told("host=h service=x", &[]).contains("service is not honoured: service files are not read"));
+        assert!(
+            told("", &[("PGREQUIREAUTH", "md5")]).starts_with("PGREQUIREAUTH: require_auth is not honoured: write")
+        );
+        assert!(told("host=h pgbouncer=true", &[]).contains("unknown keyword `pgbouncer`"));
+        assert!(!told("host=h password=hun ter2=x", &[]).contains("ter2"));
+        assert_eq!(told("host=h application_name=x gssencmode=prefer client_encoding=UTF8", &[]), "");
+    }
+}
