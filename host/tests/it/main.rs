@@ -30,6 +30,7 @@ mod overload;
 mod postgres;
 mod probation;
 mod properties;
+mod proxy;
 mod reload;
 mod said;
 mod scaffold;
