@@ -1,6 +1,6 @@
 //! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, and which
-//! never. For nginx that is a file of directives for the context `server`, made from the manifest alone, so that the same
-//! manifest gives the same bytes. It reads no database. Called by `cli`.
+//! never. For nginx that is a file of directives for the context `server`, made from the manifest alone, so that the
+//! same manifest gives the same bytes. It reads no database. Called by `cli`.
 //!
 //! nginx chooses a location by its own, normalised reading of the path, a node by the path as it was sent. Where they
 //! differ, the node gets a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.

@@ -1,5 +1,5 @@
-//! A handler without a key: clients that send each request once, and what may have become of it. Nothing between a client
-//! and the database may carry a request out twice, whatever happens to a stack meanwhile.
+//! A handler without a key: clients that send each request once, and what may have become of it. Nothing between a
+//! client and the database may carry a request out twice, whatever happens to a stack meanwhile.
 //!
 //! Each request carries a mark of its own, and the procedure behind it records the mark and counts on. Called by the
 //! fault tests, beside the load of the ledger.

@@ -17,7 +17,8 @@ pub struct MalformedKey;
 impl Request {
     /// The key of the request: `c:` and the client's `Idempotency-Key`, or else `t:` and the `Galo-Try` of a proxy that
     /// may send the request twice; at most 257 bytes. They are told apart by what is put before them, so that a client
-    /// that guesses a try of the proxy meets nobody's key. None without either header, or when the manifest grants none.
+    /// that guesses a try of the proxy meets nobody's key. None without either header, or when the manifest grants
+    /// none.
     ///
     /// # Errors
     /// [`MalformedKey`] is about the client's key, and wants a 400: the client believes that its request is recorded

@@ -14,8 +14,8 @@ pub(super) struct NodeArgs {
     /// Where requests are answered: `host:port` or `unix:PATH`
     #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
     listen: String,
-    /// A proxy of yours stands in front, and only it can connect: its Galo-Try, which it removes from what clients send,
-    /// is believed. On a unix socket it always is
+    /// A proxy of yours stands in front, and only it can connect: its Galo-Try, which it removes from what clients
+    /// send, is believed. On a unix socket it always is
     #[arg(long, env = "GALO_PROXY", value_parser = clap::builder::BoolishValueParser::new())]
     proxy: bool,
     #[command(flatten)]

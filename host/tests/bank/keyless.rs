@@ -52,8 +52,8 @@ pub fn summing(header: &str, value: &str) -> Vec<u8> {
     };
     let (name_bytes, value_bytes) = (word(header.len()), word(value.len()));
     let count = word(usize::from(!header.is_empty()));
-    // A plan at 1024: a call of the procedure named at 1200 with the argument at 1104, a text of five words: the case of
-    // the value, then address and length of the body, the last two of the thirteen words of a request. A response at
+    // A plan at 1024: a call of the procedure named at 1200 with the argument at 1104, a text of five words: the case
+    // of the value, then address and length of the body, the last two of the thirteen words of a request. A response at
     // 1300, with headers at 1400.
     let items = format!(
         r#"(data (i32.const 1024) "\01\00\00\00\b0\04\00\00\05\00\00\00\50\04\00\00\01\00\00\00\00\00\00\00\00\00\00\00")

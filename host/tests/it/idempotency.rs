@@ -342,7 +342,8 @@ async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
     let sql = "CREATE FUNCTION act() RETURNS integer LANGUAGE sql AS 'INSERT INTO done DEFAULT VALUES RETURNING 1'";
     database.execute(sql).await;
     let guests = Guests::new().add("act", &crate::fixture::calling("act"), "procedures = [\"act\"]");
-    let done = async || database.owner().await.query_one("SELECT count(*) FROM done", &[]).await.unwrap().get(0);
+    let done =
+        async || database.owner().await.query_one("SELECT count(*) FROM done", &[]).await.unwrap().get::<_, i64>(0);
     for (proxy, expected, rows) in [(Proxy::Trusted, 503, 2i64), (Proxy::Unknown, 200, 5)] {
         let settings = Settings { proxy, ..settings(guests.folder.path()) };
         let node = TestNode::with(&database, settings).await;
