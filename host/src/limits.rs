@@ -120,7 +120,7 @@ pub const RESPONSE_HEAD_BYTES_MAX: usize = 4 * 1024;
 pub const HOST_HEAD_BYTES_MAX: usize = 1024;
 /// Bytes of a guest's headers, names, values and what stands between them.
 pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEAD_BYTES_MAX;
-/// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 46.
+/// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 47.
 pub const TRY_BYTES_MAX: usize = 255;
 /// The same failure of a handler is logged when it comes first, and then counted: a line in this time.
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -452,7 +452,7 @@ const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX <= I
 const _: () = assert!(GUEST_SLICE.as_millis() < EPOCH_TICK.as_millis());
 const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
 // A proxy's configuration has it in KiB.
-const _: () = assert!(RESPONSE_HEAD_BYTES_MAX % 1024 == 0 && HOST_HEAD_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX);
+const _: () = assert!(RESPONSE_HEAD_BYTES_MAX.is_multiple_of(1024) && HOST_HEAD_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());

@@ -161,8 +161,13 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::path::Path;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
     use crate::manifest;
+    use crate::route::Routes;
 
     const KEYED: &str = "headers = [\"idempotency-key\", \"galo-try\"]\nretry = \"key\"\n";
 
@@ -224,5 +229,43 @@ mod tests {
         let mut turned = routes;
         turned.reverse();
         assert_eq!(written(&turned), text);
+    }
+
+    /// The first location whose pattern a path matches, as nginx does it with what it was given: all segments are plain.
+    fn is_repeated(manifest: &Manifest, method: &str, path: &[&str]) -> bool {
+        let matches = |shape: &Shape<'_>| {
+            let meets =
+                |(piece, segment): (&Piece<'_>, &&str)| *piece == Piece::Parameter || *piece == Piece::Literal(segment);
+            shape.len() == path.len() && shape.iter().zip(path).all(meets)
+        };
+        let locations = locations(manifest);
+        locations.iter().find(|(shape, _)| matches(shape)).is_some_and(|(_, methods)| methods.contains(method))
+    }
+
+    proptest! {
+        #[test]
+        fn nginx_repeats_what_a_node_finds_a_key_for_and_nothing_else(
+            routes in vec((select(vec!["POST", "PUT"]), vec(select(vec!["a", "b", "{p}"]), 1..4), any::<bool>()), 1..8),
+            method in select(vec!["POST", "PUT"]),
+            path in vec(select(vec!["a", "b", "c"]), 1..4),
+        ) {
+            // A parameter's name is its place, because none may come twice.
+            let route = |(method, segments, _): &(&str, Vec<&str>, bool)| {
+                let named = segments.iter().enumerate().map(|(place, segment)| segment.replace("{p}", &format!("{{p{place}}}")));
+                format!("{method} /{}", named.collect::<Vec<_>>().join("/"))
+            };
+            let tables = routes.iter().enumerate().map(|(number, each)| {
+                let more = if each.2 { KEYED } else { "" };
+                format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{}\"\n{more}", route(each))
+            });
+            let manifest = manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap();
+            let entries = manifest.handlers.iter().map(|entry| (entry.route.clone(), entry.retry));
+            // What no node serves, no proxy need know.
+            if let Ok(table) = Routes::new(entries) {
+                let found = table.find(&method.parse().unwrap(), &format!("/{}", path.join("/")));
+                let keyed = found.is_ok_and(|(retry, _)| *retry == Retry::Key);
+                prop_assert_eq!(is_repeated(&manifest, method, &path), keyed);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@
 mod can_fail;
 mod cut;
 mod faults;
-#[allow(dead_code, reason = "shared with the integration tests, which use more of it")]
+#[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
 #[path = "../it/fixture.rs"]
 mod fixture;
 mod keyless;
