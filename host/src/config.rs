@@ -20,6 +20,8 @@ pub struct Settings {
     pub handlers: PathBuf,
     /// Where requests are answered.
     pub listen: Address,
+    /// What stands in front, when requests do not come by a unix socket.
+    pub proxy: Proxy,
     /// Where the node tells about itself.
     pub admin: Address,
     /// What has to be shown there; required where others than this machine can reach it.
@@ -48,6 +50,7 @@ impl Settings {
         Self {
             handlers,
             listen,
+            proxy: Proxy::Unknown,
             admin,
             admin_token: None,
             cache: CacheFolder::None,
@@ -60,6 +63,23 @@ impl Settings {
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
         }
     }
+
+    /// What stands in front of the node. What connects to a unix socket is let in by the operator.
+    pub fn proxy_in_front(&self) -> Proxy {
+        match self.listen {
+            Address::Unix(_) => Proxy::Trusted,
+            Address::Tcp(_) => self.proxy,
+        }
+    }
+}
+
+/// What stands in front of a node, and so whose word `Galo-Try` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    /// Anybody may have sent it: it is removed.
+    Unknown,
+    /// A proxy of the operator's, which removes what clients send and sets it where it may repeat a request.
+    Trusted,
 }
 
 /// This very program, also when another version has taken its place on the disk: what compiles must be what runs it.
@@ -258,6 +278,17 @@ mod tests {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
         assert!(format!("unix:/{}", "x".repeat(107)).parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn a_proxy_is_trusted_when_the_operator_says_so_or_lets_it_in() {
+        let trusted = |listen: &str, proxy| {
+            let listen = listen.parse::<Address>().unwrap();
+            Settings { proxy, ..Settings::new(PathBuf::new(), listen.clone(), listen) }.proxy_in_front()
+        };
+        assert_eq!(trusted("unix:/x", Proxy::Unknown), Proxy::Trusted);
+        assert_eq!(trusted("127.0.0.1:1", Proxy::Unknown), Proxy::Unknown);
+        assert_eq!(trusted("0.0.0.0:1", Proxy::Trusted), Proxy::Trusted);
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub enum Failure {
         /// What is wrong with it.
         cause: &'static str,
     },
+    /// The proxy may send the request a second time, and that could do again what the first try did.
+    #[error("the proxy may repeat the request: {cause}")]
+    Repeatable {
+        /// Why it may not.
+        cause: &'static str,
+    },
     /// The body has a transfer coding other than `chunked`.
     #[error("unknown transfer coding")]
     CodingUnknown,
@@ -128,7 +134,7 @@ impl Failure {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken { .. } | Self::HeadMalformed { .. } => StatusCode::BAD_REQUEST,
             Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
-            Self::Shed | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -143,7 +149,7 @@ impl Failure {
             Self::BodyBroken { .. } => "corpo incompleto",
             Self::HeadMalformed { .. } => "requisicao malformada",
             Self::CodingUnknown => "codificacao desconhecida",
-            Self::Shed | Self::Unavailable { .. } => "indisponivel",
+            Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => "indisponivel",
             Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => "erro interno",
         }
     }

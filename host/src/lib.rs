@@ -44,6 +44,7 @@ pub mod reload;
 pub mod build;
 pub mod dev;
 pub mod operator;
+pub mod proxy;
 pub mod scaffold;
 pub mod serve;
 pub mod test_runner;

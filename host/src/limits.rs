@@ -114,9 +114,15 @@ pub const NAME_SHOWN_BYTES_MAX: usize = 64;
 pub const BACKTRACE_FRAMES_MAX: usize = 16;
 /// Headers of a guest's response, as many as a request may have.
 pub const RESPONSE_HEADERS_MAX: usize = HEADERS_MAX;
-/// Bytes of these headers, names, values and what stands between them. nginx takes a head of 4 KiB
-/// (`proxy_buffer_size`) and calls a longer one invalid: it would ask the next node, and a transaction would run twice.
-pub const RESPONSE_HEADERS_BYTES_MAX: usize = 3 * 1024;
+/// Bytes of the head of a response, status line and all headers. It is what a proxy takes: `galo proxy nginx` writes it
+/// as `proxy_buffer_size`. A longer head would be an invalid answer to a request that was carried out.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of it that are the host's own: status line, date, length, connection, which take 150.
+pub const HOST_HEAD_BYTES_MAX: usize = 1024;
+/// Bytes of a guest's headers, names, values and what stands between them.
+pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEAD_BYTES_MAX;
+/// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 47.
+pub const TRY_BYTES_MAX: usize = 255;
 /// The same failure of a handler is logged when it comes first, and then counted: a line in this time.
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Failures of one generation that are told apart in the log; two phases, six kinds, and the SQLSTATEs of its calls.
@@ -453,8 +459,8 @@ const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
 const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX <= INSTANCES_MAX as usize);
 const _: () = assert!(GUEST_SLICE.as_millis() < EPOCH_TICK.as_millis());
 const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
-// 512 for the status line and what the host adds: date, length, connection.
-const _: () = assert!(RESPONSE_HEADERS_BYTES_MAX + 512 <= 4 * 1024);
+// A proxy's configuration has it in KiB.
+const _: () = assert!(RESPONSE_HEAD_BYTES_MAX.is_multiple_of(1024) && HOST_HEAD_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());

@@ -21,9 +21,12 @@ pub struct Route {
     segments: Vec<Segment>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+/// What stands between two slashes of a route. In this order it is looked for: where both match, the literal one wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Segment {
+    /// Itself, undecoded.
     Literal(String),
+    /// Anything that is not empty, under this name.
     Parameter(String),
 }
 
@@ -118,6 +121,11 @@ impl Route {
     /// The method it answers.
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// What its path is made of.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The names of its parameters, in their order.

@@ -64,7 +64,8 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let Loaded { table, database, bench, state } = load(settings, target, engine, &metrics).await?;
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
+    let (registry, proxy) = (Registry::new(table), settings.proxy_in_front());
+    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics) });
     let listener = Listener::bind(&settings.listen, Reach::Group)?;
     let listen = listener.address().clone();
     let doors = Doors {

@@ -192,7 +192,7 @@ pub fn failed(failure: &Failure) -> Outgoing {
                 headers.insert(ALLOW, allow);
             }
         }
-        Failure::Shed | Failure::Unavailable { .. } => {
+        Failure::Shed | Failure::Unavailable { .. } | Failure::Repeatable { .. } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
         // Of the body something may be left: the connection cannot be used again.

@@ -140,7 +140,7 @@ fn requests() -> Vec<Asked> {
     all.push(post("1", &[], b"{\"valor\": 1, \"tipo\": \"c\", \"descricao\": \"\xff\"}"));
     let good = br#"{"valor": 5, "tipo": "c", "descricao": "chave"}"#;
     for _ in 0..2 {
-        all.push(post("2", &[("x-request-id", "1705458881.217-0f")], good));
+        all.push(post("2", &[("galo-try", "1705458881.217-0f")], good));
         all.push(post("2", &[("idempotency-key", "k-1")], good));
         all.push(post("2", &[("idempotency-key", "\"k-1\"")], good));
     }

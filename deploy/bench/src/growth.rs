@@ -39,7 +39,7 @@ pub struct Growth {
 const FILL: &str = "
     INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos, chave)
     SELECT 1, n, 1, 'c', 'descricao1', timestamptz '2024-01-01' + n * interval '1 millisecond', n,
-           'r:' || 1704067200 + n / 1000 || '.' || to_char(n % 1000, 'FM000') || '-' || md5(n::text)
+           't:' || 1704067200 + n / 1000 || '.' || to_char(n % 1000, 'FM000') || '-' || md5(n::text)
     FROM generate_series(1, $1::integer) AS n";
 const BALANCE: &str = "
     UPDATE rinha.clientes SET saldo = $1::integer, seq = $1::integer,

@@ -52,6 +52,8 @@ impl Nginx {
         fs::create_dir(folder.join("upstream"))?;
         let nodes = read(&format!("{}/nodes.conf", placement.upstream()))?;
         fs::write(folder.join("upstream/nodes.conf"), upstream(&nodes, sockets)?)?;
+        fs::create_dir(folder.join("routes"))?;
+        fs::write(folder.join("routes/galo.conf"), read("routes/galo.conf")?)?;
         let configuration = folder.join("nginx.conf");
         fs::write(&configuration, replaced(&read("nginx.conf")?, folder, port, workers)?)?;
         let log = folder.join("nginx.log");

@@ -69,7 +69,7 @@ fn script(tipo: &str) -> String {
          \\set a random(1152921504606846976, 9223372036854775806)\n\
          \\set b random(1152921504606846976, 9223372036854775806)\n\
          SELECT * FROM public.realizar_transacao(:cliente::integer, :valor::bigint, '{tipo}', 'descricao1', \
-         concat('r:', round(extract(epoch FROM clock_timestamp()), 3), '-', to_hex(:a::bigint), to_hex(:b::bigint)));\n"
+         concat('t:', round(extract(epoch FROM clock_timestamp()), 3), '-', to_hex(:a::bigint), to_hex(:b::bigint)));\n"
     )
 }
 

@@ -146,6 +146,14 @@ impl Client {
         self.exchange(build(Method::POST, &transacoes(cliente), headers, body.to_owned())).await
     }
 
+    /// Sends a body to this path, and returns status and body of what is answered.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn send_to(&mut self, path: &str, body: &str) -> anyhow::Result<(u16, Bytes)> {
+        self.exchange(build(Method::POST, path, &[], body.to_owned())).await
+    }
+
     /// Sends a transaction on a connection of its own and closes it at once.
     ///
     /// # Errors

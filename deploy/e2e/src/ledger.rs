@@ -71,7 +71,7 @@ pub struct Row {
     pub realizada_micros: i64,
     /// The balance after it.
     pub saldo_apos: i64,
-    /// `c:` and the client's key, `r:` and the proxy's, or nothing.
+    /// `c:` and the client's key, `t:` and the proxy's try, or nothing.
     pub chave: Option<String>,
 }
 

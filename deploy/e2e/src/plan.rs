@@ -16,7 +16,7 @@ pub struct Transacao {
     pub tipo: &'static str,
     /// Ten characters: the run, the client, the number of its request.
     pub descricao: String,
-    /// What its `Idempotency-Key` means; without one the proxy's `X-Request-Id` is its key.
+    /// What its `Idempotency-Key` means; without one the proxy's `Galo-Try` is its key.
     pub key: Option<Key>,
 }
 

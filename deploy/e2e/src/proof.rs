@@ -126,7 +126,7 @@ impl Proof {
         let under_its_key = match (&sent.key, &row.chave) {
             (Some(key), Some(chave)) => chave.strip_prefix("c:") == Some(&key.text),
             // Without a proxy in front there is no key at all.
-            (None, chave) => chave.as_ref().is_none_or(|chave| chave.starts_with("r:")),
+            (None, chave) => chave.as_ref().is_none_or(|chave| chave.starts_with("t:")),
             (Some(_), None) => false,
         };
         if !under_its_key {

@@ -1,6 +1,7 @@
 //! Handlers that are swapped while something else happens: the same components again and again, each time with another
 //! digest. Whether a node serves what was put, the fault tests ask in their own ways.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,9 +10,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-
-/// The components that are swapped.
-const COMPONENTS: [&str; 2] = ["transacoes.wasm", "extrato.wasm"];
 
 /// A run without these has not shown that swaps go unnoticed.
 const SWAPS_MIN: u32 = 2;
@@ -24,7 +22,7 @@ pub struct Swaps {
 }
 
 impl Swaps {
-    /// Begins to swap in the folder that all nodes serve from.
+    /// Begins to swap every component of the folder that all nodes serve from.
     #[must_use]
     pub fn start(folder: &Path, every: Duration) -> Self {
         let stop = CancellationToken::new();
@@ -39,20 +37,21 @@ impl Swaps {
     pub async fn stop(self) -> anyhow::Result<Vec<String>> {
         self.stop.cancel();
         self.task.await.context("the swaps panicked")??;
-        let digest = |name| {
+        let digest = |name: &OsString| {
             let digest = Sha256::digest(std::fs::read(self.folder.join(name))?);
             Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
         };
-        COMPONENTS.into_iter().map(digest).collect()
+        components(&self.folder)?.iter().map(digest).collect()
     }
 }
 
 async fn swap(folder: PathBuf, every: Duration, stop: CancellationToken) -> anyhow::Result<()> {
-    let originals: Vec<_> = COMPONENTS.iter().map(|name| std::fs::read(folder.join(name))).collect::<Result<_, _>>()?;
+    let components = components(&folder)?;
+    let originals: Vec<_> = components.iter().map(|name| std::fs::read(folder.join(name))).collect::<Result<_, _>>()?;
     let mut number = 0_u32;
     while number < SWAPS_MIN || !stop.is_cancelled() {
         number += 1;
-        for (name, original) in COMPONENTS.iter().zip(&originals) {
+        for (name, original) in components.iter().zip(&originals) {
             put(&folder, name, &numbered(original, number))?;
         }
         tokio::select! {
@@ -72,8 +71,15 @@ fn numbered(component: &[u8], number: u32) -> Vec<u8> {
     bytes
 }
 
+/// The names of the components in a folder.
+fn components(folder: &Path) -> std::io::Result<Vec<OsString>> {
+    let names = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+    let is_component = |name: &OsString| Path::new(name).extension().is_some_and(|extension| extension == "wasm");
+    names.filter(|name| name.as_ref().map_or(true, is_component)).collect()
+}
+
 /// As a deployment should: whole, by renaming.
-fn put(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+fn put(folder: &Path, name: &OsStr, bytes: &[u8]) -> std::io::Result<()> {
     let next = folder.join("next");
     std::fs::write(&next, bytes)?;
     std::fs::rename(next, folder.join(name))

@@ -48,6 +48,7 @@ pub mod arena;
 pub mod bindings;
 mod export;
 pub mod json;
+mod key;
 #[doc(hidden)]
 pub mod panic;
 mod plan;
@@ -58,6 +59,7 @@ pub mod test;
 mod timestamp;
 
 pub use bindings::galo::handler::types::{Call, Field, Plan, Request, Response, Rows, Value};
+pub use key::MalformedKey;
 pub use rows::{Row, UnexpectedRows};
 pub use timestamp::Timestamp;
 

@@ -19,7 +19,7 @@ impl Handler for Transacoes {
             return rules::cliente_inexistente().into();
         };
         // A key that cannot be one says that the client is mistaken about what is recorded once; no body mends that.
-        let Ok(chave) = rules::chave(request) else {
+        let Ok(chave) = request.key() else {
             return rules::chave_malformada().into();
         };
         match rules::transacao(&request.body) {

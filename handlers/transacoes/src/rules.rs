@@ -1,24 +1,19 @@
-//! What a transaction and its key must look like, and what each outcome answers.
+//! What a transaction must look like, and what each outcome answers.
 //!
 //! It knows neither limits nor balances nor which keys are taken; those are the procedure's. Called by `lib.rs`.
 
 extern crate alloc;
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 
 use galo_kit::json::{self, Malformed, Member};
-use galo_kit::{Request, Response, Row, UnexpectedRows};
+use galo_kit::{Response, Row, UnexpectedRows};
 use serde::Serialize;
 
 /// 2^53 − 1: the greatest integer that every JSON reader, JavaScript's included, takes as it is.
 const VALOR_MAX: i64 = (1 << 53) - 1;
 /// In code points.
 const DESCRICAO_CHARS_MAX: usize = 10;
-
-/// In bytes, without quotes and escapes. A key is an index entry of the ledger for good, and 255 is what clients of
-/// other payment services already keep to.
-const CHAVE_BYTES_MAX: usize = 255;
 
 /// A well-formed transaction.
 #[derive(Debug, PartialEq)]
@@ -89,75 +84,6 @@ fn description(descricao: Member<'_>) -> Result<Cow<'_, str>, Rejection> {
     // Postgres cannot store U+0000.
     let fits = (1..=DESCRICAO_CHARS_MAX).contains(&text.chars().count()) && !text.contains('\0');
     if fits { Ok(text) } else { Err(Rejection::Descricao) }
-}
-
-/// The client's key is there and cannot be one.
-#[derive(Debug, PartialEq, Eq)]
-pub struct MalformedKey;
-
-/// The key that a transaction is recorded under once: that of the client, or else the proxy's id of the request.
-///
-/// They are told apart by what is put before them: a client that guesses an id of the proxy meets nobody's key.
-///
-/// # Errors
-/// [`MalformedKey`] is about the client's key only. An id of the request is not the client's to mend: a malformed one
-/// counts as none.
-pub fn chave(request: &Request) -> Result<Option<String>, MalformedKey> {
-    match single(request, "idempotency-key") {
-        Sent::Once(key) => Ok(Some(["c:", &client_key(key)?].concat())),
-        Sent::Repeatedly => Err(MalformedKey),
-        Sent::Never => Ok(match single(request, "x-request-id") {
-            Sent::Once(id) if is_request_id(id) => Some(["r:", id].concat()),
-            _ => None,
-        }),
-    }
-}
-
-enum Sent<'a> {
-    Never,
-    Once(&'a str),
-    /// Which of them would count?
-    Repeatedly,
-}
-
-fn single<'a>(request: &'a Request, name: &str) -> Sent<'a> {
-    let mut values = request.headers.iter().filter(|header| header.name == name).map(|header| header.value.as_str());
-    match (values.next(), values.next()) {
-        (None, _) => Sent::Never,
-        (Some(value), None) => Sent::Once(value),
-        (Some(_), Some(_)) => Sent::Repeatedly,
-    }
-}
-
-/// draft-ietf-httpapi-idempotency-key-header wants a string in quotes; most clients send the key as it is.
-fn client_key(sent: &str) -> Result<Cow<'_, str>, MalformedKey> {
-    let key = match sent.strip_prefix('"') {
-        Some(rest) => Cow::Owned(unquoted(rest)?),
-        None if sent.contains('"') => return Err(MalformedKey),
-        None => Cow::Borrowed(sent),
-    };
-    let fits = (1..=CHAVE_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if fits { Ok(key) } else { Err(MalformedKey) }
-}
-
-/// The rest of a string behind its first quote, RFC 8941, section 4.2.5: a backslash stands before a quote or a
-/// backslash only, and behind the last quote there is nothing.
-fn unquoted(rest: &str) -> Result<String, MalformedKey> {
-    let inside = rest.strip_suffix('"').ok_or(MalformedKey)?;
-    let mut text = String::with_capacity(inside.len());
-    let mut characters = inside.chars();
-    while let Some(character) = characters.next() {
-        text.push(match character {
-            '"' => return Err(MalformedKey),
-            '\\' => characters.next().filter(|escaped| matches!(escaped, '"' | '\\')).ok_or(MalformedKey)?,
-            plain => plain,
-        });
-    }
-    Ok(text)
-}
-
-fn is_request_id(id: &str) -> bool {
-    (1..=CHAVE_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[derive(Serialize)]

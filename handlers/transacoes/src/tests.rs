@@ -264,32 +264,19 @@ fn a_key_that_cannot_be_one_is_refused() {
         &format!("\"{long}\""),
     ] {
         assert_malformed(&[("idempotency-key", sent)]);
-        // The id of the proxy does not stand in for it.
-        assert_malformed(&[("idempotency-key", sent), ("x-request-id", "a")]);
+        // The try of the proxy does not stand in for it.
+        assert_malformed(&[("idempotency-key", sent), ("galo-try", "a")]);
     }
     assert_malformed(&[("idempotency-key", "a"), ("idempotency-key", "a")]);
 }
 
 #[test]
-fn without_a_key_the_id_of_the_request_counts_as_it_is() {
-    let [longest, long] = [255, 256].map(|bytes| "i".repeat(bytes));
-    for (id, chave) in [
-        ("444535f9378a3dfa1b8604bc9e05a303", Some("r:444535f9378a3dfa1b8604bc9e05a303")),
-        (r#""a""#, Some(r#"r:"a""#)),
-        (r"a\", Some(r"r:a\")),
-        ("c:a", Some("r:c:a")),
-        (&longest, Some(&*format!("r:{longest}"))),
-        (&long, None),
-        ("", None),
-        ("a b", None),
-        ("a\t", None),
-        ("a\u{7f}", None),
-        ("ç", None),
-    ] {
-        assert_chave(&[("x-request-id", id)], chave);
-        assert_chave(&[("x-request-id", id), ("idempotency-key", "a")], "c:a");
+fn without_a_key_the_try_of_the_proxy_counts_and_no_id_of_a_request() {
+    for id in ["1705458881.217-444535f9378a3dfa1b8604bc9e05a303", "c:a"] {
+        assert_chave(&[("galo-try", id)], &*["t:", id].concat());
+        assert_chave(&[("galo-try", id), ("idempotency-key", "a")], "c:a");
     }
-    assert_chave(&[("x-request-id", "a"), ("x-request-id", "a")], None::<&str>);
+    assert_chave(&[("x-request-id", "a")], None::<&str>);
     assert_chave(&[("x-other", "a")], None::<&str>);
 }
 

@@ -6,7 +6,9 @@ use clap::Args;
 use galo::config::{Address, Settings};
 use galo::database::Target;
 use galo::guest::Engine;
+use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
+use galo::registry::Handler;
 use galo::{log, serve};
 
 use super::database::DatabaseArgs;
@@ -32,7 +34,29 @@ impl CheckArgs {
             let (name, route) = (&handler.entry.name, handler.entry.route.to_string());
             log::print(format_args!("{name:<20} {route:<40} {}", procedures.join(", ")));
         }
+        for warning in table.handlers.iter().filter_map(|handler| warning(handler)) {
+            log::print(format_args!("warning: {warning}"));
+        }
         log::print(format_args!("{} handlers verified", table.handlers.len()));
         Ok(())
     }
+}
+
+/// What may be recorded twice, when a request of the handler comes twice.
+fn warning(handler: &Handler) -> Option<String> {
+    let Entry { name, route, retry, headers, .. } = &handler.entry;
+    let writer = &handler.procedures.iter().find(|procedure| procedure.writes())?.name;
+    let method = route.method();
+    let why = match retry {
+        Retry::Key => return None,
+        Retry::Never if method.is_safe() => format!("browsers and proxies repeat a {method}; use POST"),
+        Retry::Never if headers.contains(&IDEMPOTENCY_KEY) => return None,
+        Retry::Never => "a request that is sent again is carried out again; grant the header idempotency-key, \
+                         and record each key once"
+            .to_owned(),
+    };
+    Some(format!(
+        "{name} (line {}): `{writer}` may write, and {why}. If it only reads, declare it STABLE",
+        handler.entry.line
+    ))
 }

@@ -7,6 +7,8 @@ mod compile;
 mod database;
 mod new;
 mod node;
+mod proxy;
+mod runtime;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,11 +22,11 @@ use galo::guest::Engine;
 use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
 use galo::serve::{self, Signals};
-use galo::{dev, limits, log, test_runner};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use galo::{dev, log, test_runner};
 
 use self::access::AccessArgs;
 use self::node::NodeArgs;
+use self::runtime::run_on;
 
 /// A host that runs WASM component handlers in front of Postgres.
 ///
@@ -93,6 +95,8 @@ enum Command {
     /// A node compiles what it does not find there, each component in a process of its own. Compiled components fit
     /// this version of galo on this kind of CPU; any other compiles them again.
     Compile(compile::CompileArgs),
+    /// Write the configuration of a proxy: which requests it may send to another node after a first one failed
+    Proxy(proxy::ProxyArgs),
     /// Compile the component on stdin to stdout
     #[command(hide = true)]
     Compiler(compile::CompilerArgs),
@@ -222,6 +226,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let compile = compile.context("settings without a mistake are complete")?;
             run_on(Some(1), compile.run())
         }
+        Command::Proxy(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
         Command::Compiler(arguments) => {
             mistakes.into_result()?;
             arguments.run()
@@ -260,28 +265,4 @@ fn unknown_variables() -> Mistakes {
         }
     }
     mistakes
-}
-
-/// Runs a task on a runtime of its own.
-fn run_on(workers: Option<usize>, task: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<ExitCode> {
-    // Every compiled component holds a file, and so does every connection; what a shell allows is often 1,024.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    // It counts the CPU quota of a container.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers.unwrap_or(cores).min(limits::WORKERS_MAX))
-        .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
-        .enable_all()
-        .thread_name("worker")
-        .thread_stack_size(limits::WORKER_STACK_BYTES)
-        .build()
-        .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(task);
-    // What still blocks a thread (a download that was stopped) must not hold the end up.
-    runtime.shutdown_background();
-    Ok(match outcome? {
-        Outcome::Graceful => ExitCode::SUCCESS,
-        Outcome::Cut { .. } => ExitCode::FAILURE,
-    })
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{Address, CacheFolder, Mistakes, Settings, StateFolder};
+use galo::config::{Address, CacheFolder, Mistakes, Proxy, Settings, StateFolder};
 use galo::guest::Digest;
 use galo::limits;
 
@@ -15,6 +15,10 @@ pub(super) struct NodeArgs {
     /// Where requests are answered: `host:port` or `unix:PATH`
     #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
     listen: String,
+    /// A proxy of yours stands in front, and only it can connect: its Galo-Try, which it removes from what clients
+    /// send, is believed. On a unix socket it always is
+    #[arg(long, env = "GALO_PROXY", value_parser = clap::builder::BoolishValueParser::new())]
+    proxy: bool,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -61,6 +65,7 @@ impl NodeArgs {
         };
         let access = access?;
         let settings = Settings {
+            proxy: if self.proxy { Proxy::Trusted } else { Proxy::Unknown },
             admin_token: access.token,
             cache: match (&self.cache, default_cache()) {
                 (Some(folder), _) => CacheFolder::Required(folder.clone()),

@@ -130,7 +130,7 @@ impl Procedure {
     }
 
     /// Whether calling it takes a database that takes writes.
-    pub(super) fn writes(&self) -> bool {
+    pub fn writes(&self) -> bool {
         self.signature.volatile || self.batch.as_ref().is_some_and(|batch| batch.signature.volatile)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::stamp::Stamp;
 use crate::limits;
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::{Entry, Manifest, Retry};
 use crate::registry::Table;
 
 /// A manifest that is to take something away.
@@ -53,6 +53,7 @@ impl Removal {
 fn keeps(new: &Entry, old: &Entry) -> bool {
     old.procedures.iter().all(|granted| new.procedures.contains(granted))
         && old.headers.iter().all(|header| new.headers.contains(header))
+        && (new.retry == Retry::Key || old.retry == Retry::Never)
         && (new.wasi || !old.wasi)
         && new.limits.keeps(&old.limits)
 }

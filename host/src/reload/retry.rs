@@ -32,6 +32,9 @@ impl Retry {
             _ if !refusal.passing => return self.passed(),
             // The first look that follows by itself.
             None => Duration::ZERO,
+            // It was tried for another reason, before its time. That stands: what swaps while the database is
+            // unavailable would otherwise double the pause with every component.
+            Some((at, _)) if Instant::now() < at => return,
             Some((_, pause)) => (pause * 2).clamp(limits::WATCH_INTERVAL, limits::RETRY_PAUSE_MAX),
         };
         self.0 = Some((Instant::now() + pause, pause));
@@ -54,7 +57,12 @@ mod tests {
         for _ in 0..8 {
             retry.after(&passing);
             assert!(!retry.is_due());
+            // One that comes before its time changes nothing.
+            let before = retry.0;
+            retry.after(&passing);
+            assert_eq!(retry.0, before);
             pauses.extend(retry.0.map(|(_, pause)| pause.as_secs()));
+            retry.soon();
         }
         assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30, 30]);
         retry.after(&Refusal::new(Stage::Compile, ""));

@@ -7,6 +7,7 @@
 mod phase;
 mod rescue;
 mod tell;
+pub mod tries;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 
 use crate::admission::Admission;
+use crate::config::Proxy;
 use crate::contract::{Request, Value};
 use crate::database::{Database, Procedure};
 use crate::failure::{self, Failure};
@@ -29,6 +31,8 @@ pub struct Node {
     pub registry: Registry,
     /// Its database.
     pub database: Arc<Database>,
+    /// What stands in front.
+    pub proxy: Proxy,
     /// How many requests may be in flight.
     pub admission: Admission,
     /// Its counters.
@@ -70,7 +74,14 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     let lineage = handler.lineage();
     let begun = Instant::now();
     let entry = &handler.entry;
-    let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
+    let read = match tries::check(node.proxy, entry, incoming.headers_mut()) {
+        Ok(()) => wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await,
+        Err(failure) => {
+            wire::discard(&mut incoming).await;
+            Err(failure)
+        }
+    };
+    let answer = match read {
         Ok(request) => handled(node, &handler, &lineage, &request).await,
         Err(failure) => Err(failure),
     };

@@ -36,6 +36,16 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, failure: &Fail
                 tracing::error!(handler = name, generation = number, procedure, cause, "procedure failed");
             }
         }
+        Failure::Repeatable { cause } => {
+            let handler = handler.entry.name.clone();
+            let again = move |what: &str, times| {
+                tracing::error!(handler, what, times, "request of a proxy that may repeat it refused again");
+            };
+            if generation.repeats.is_first(cause, again) {
+                let remedy = "write the proxy's configuration again, from this manifest: galo proxy nginx";
+                tracing::error!(handler = name, cause, remedy, "request of a proxy that may repeat it refused");
+            }
+        }
         _ => tracing::debug!(handler = name, generation = number, %failure, "request failed"),
     }
 }

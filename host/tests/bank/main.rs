@@ -11,11 +11,21 @@
 mod can_fail;
 mod cut;
 mod faults;
+#[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
+#[path = "../it/fixture.rs"]
+mod fixture;
+mod keyless;
 mod nginx;
 mod node;
 mod postgres;
+mod repeats;
 mod stack;
 mod standby;
+
+/// What `fixture` takes of the integration tests.
+mod harness {
+    pub use crate::postgres::checkout;
+}
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -55,6 +65,18 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
 ];
 
+/// What nginx sends a second time, and what a node makes of it.
+const REPEATS: &[(&str, Test)] = &[
+    ("repeats::nginx_repeats_what_has_a_key_or_only_reads", repeats::nginx_repeats_what_has_a_key_or_only_reads),
+    ("repeats::a_node_that_is_gone_costs_no_post", repeats::a_node_that_is_gone_costs_no_post),
+    ("repeats::a_proxy_that_repeats_everything_is_caught", repeats::a_proxy_that_repeats_everything_is_caught),
+    ("repeats::a_proxy_with_an_old_configuration_is_refused", repeats::a_proxy_with_an_old_configuration_is_refused),
+    (
+        "repeats::a_response_head_is_at_the_limit_or_is_not_sent",
+        repeats::a_response_head_is_at_the_limit_or_is_not_sent,
+    ),
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -72,6 +94,6 @@ fn main() -> ExitCode {
         })
     };
     let can_fail = CAN_FAIL.iter().map(trial);
-    let faults = FAULTS.iter().map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
+    let faults = FAULTS.iter().chain(REPEATS).map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
     libtest_mimic::run(&arguments, can_fail.chain(faults).collect()).exit_code()
 }

@@ -1,4 +1,5 @@
 //! nginx with the configuration that is deployed: its paths, its nodes and where it listens are replaced, nothing else.
+//! The routes are written from the manifest of the nodes, which has a handler more than the deployed one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,14 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it in front of the nodes with these sockets; it takes connections when this returns.
-    pub async fn start(folder: &Path, nodes: &[PathBuf]) -> Self {
+    /// Starts it in front of the nodes with these sockets and what `galo proxy nginx` wrote; it takes connections when
+    /// this returns.
+    pub async fn start(folder: &Path, nodes: &[PathBuf], routes: &str) -> Self {
         let socket = folder.join("front.sock");
         fs::create_dir(folder.join("upstream")).unwrap();
         fs::write(folder.join("upstream/nodes.conf"), upstream(nodes)).unwrap();
+        fs::create_dir(folder.join("routes")).unwrap();
+        fs::write(folder.join("routes/galo.conf"), routes).unwrap();
         let configuration = folder.join("nginx.conf");
         fs::write(&configuration, deployed(folder, &socket)).unwrap();
         let mut child = Command::new(program().unwrap())

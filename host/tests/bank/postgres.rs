@@ -113,6 +113,13 @@ impl Database {
         self.owner().await.batch_execute(sql).await.unwrap();
     }
 
+    /// Statements of nodes that Postgres is at.
+    pub async fn calls_under_way(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND usename = 'galo' AND state <> 'idle'";
+        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     async fn owner(&self) -> Client {
         connect(&self.owner_url()).await
     }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use galo::build::{self, Cancel, Profile};
+use galo::{manifest, proxy};
 use galo_e2e::client::Base;
 use galo_e2e::experiment::Experiment;
 use galo_e2e::history::{History, Outcome};
+use galo_e2e::keyless::{Broken, Keyless, broken};
 use galo_e2e::load::{Load, Progress};
 use galo_e2e::plan::Mix;
 use galo_e2e::proof::{Law, Violation};
@@ -17,12 +19,16 @@ use galo_e2e::verdict;
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::keyless;
 use crate::nginx::Nginx;
 use crate::node::{LOOK_EVERY, Node, PATIENCE};
 use crate::postgres::{Database, checkout};
 
 /// Enough that both nodes always have something in flight, and few enough that two cores keep up in a debug build.
 const CLIENTS: u32 = 16;
+
+/// Clients of the handler without a key, beside them.
+const KEYLESS_CLIENTS: u32 = 4;
 
 /// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
 const WARM_TRANSACTIONS: u64 = 100;
@@ -60,6 +66,8 @@ pub struct Stack {
     pub database: Database,
     pub nodes: Vec<Node>,
     pub nginx: Option<Nginx>,
+    /// What the last run acknowledged of the handler without a key and did not record.
+    pub lost: Vec<Broken>,
     handlers: PathBuf,
     folder: TempDir,
 }
@@ -67,9 +75,15 @@ pub struct Stack {
 impl Stack {
     /// Two nodes behind nginx.
     pub async fn start(database: Database) -> Self {
+        Self::with_routes(database, |deployed| deployed).await
+    }
+
+    /// The same, with what `galo proxy nginx` wrote changed.
+    pub async fn with_routes(database: Database, change: impl FnOnce(String) -> String) -> Self {
         let mut stack = Self::nodes(database, &["node-1", "node-2"]).await;
         let sockets: Vec<_> = stack.nodes.iter().map(Node::socket).collect();
-        stack.nginx = Some(Nginx::start(stack.folder.path(), &sockets).await);
+        let routes = change(proxy::nginx(&manifest::read(&stack.handlers).unwrap(), "nodes"));
+        stack.nginx = Some(Nginx::start(stack.folder.path(), &sockets, &routes).await);
         stack
     }
 
@@ -82,39 +96,71 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let handlers = folder.path().join("handlers");
         copy(self::handlers(), &handlers);
+        keyless::put(&handlers);
+        keyless::create(&database).await;
         let mut nodes = Vec::new();
         for name in names {
             nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url()).await);
         }
-        Self { database, nodes, nginx: None, handlers, folder }
+        Self { database, nodes, nginx: None, lost: Vec::new(), handlers, folder }
     }
 
-    fn base(&self) -> Base {
+    /// The folder that all nodes serve from.
+    pub fn handlers(&self) -> &Path {
+        &self.handlers
+    }
+
+    /// Waits until every node serves a handler of this name.
+    pub async fn until_handler(&self, name: &str) {
+        for node in &self.nodes {
+            let begun = Instant::now();
+            while !node.report().await.handlers.iter().any(|handler| handler.name == name) {
+                assert!(begun.elapsed() < PATIENCE, "{name} does not serve: {:?}", node.report().await);
+                sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    /// Where clients ask.
+    pub fn base(&self) -> Base {
         Base::Unix(self.nginx.as_ref().map_or_else(|| self.nodes[0].socket(), |nginx| nginx.socket.clone()))
     }
 
     /// Loads the stack, has `fault` happen while handlers are swapped, lets it recover, and returns the record and what
-    /// is wrong with the ledger.
+    /// is wrong with the ledger. Whatever the fault is, nothing of the handler without a key may have been done twice.
     pub async fn run(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, &Progress)) -> (History, Vec<Violation>) {
         let experiment = Experiment {
             load: Load { mix, ..Load::new(self.base(), CLIENTS, seed()) },
             source: Source::Url(self.database.owner_url()),
         };
+        let keyless = Keyless::start(&self.base(), keyless::PATH, KEYLESS_CLIENTS);
+        let mut sent = Vec::new();
         let meanwhile = async |progress: &Progress| {
             let swaps = Swaps::start(&self.handlers, SWAP_EVERY);
             progress.until(WARM_TRANSACTIONS).await?;
             fault(self, progress).await;
             progress.until(WARM_TRANSACTIONS).await?;
             self.until_served(&swaps.stop().await?).await;
+            sent = keyless.stop().await;
             Ok(())
         };
-        experiment.run(meanwhile).await.unwrap()
+        let found = experiment.run(meanwhile).await.unwrap();
+        let recorded = keyless::recorded(&self.database).await;
+        let answered = sent.iter().filter(|each| each.status == Some(200)).count();
+        println!("without a key: {} sent, {answered} answered 200, {} recorded", sent.len(), recorded.marks.len());
+        assert!(answered > 0);
+        let (lost, other) = broken(&sent, &recorded).into_iter().partition(|broken| matches!(broken, Broken::Lost(_)));
+        self.lost = lost;
+        let other: Vec<_> = other;
+        assert_eq!(other, []);
+        found
     }
 
     /// As [`Self::run`], and nothing may be wrong.
     pub async fn proved(&mut self, mix: Mix, fault: impl AsyncFnOnce(&mut Self, &Progress)) -> History {
         let (history, violations) = self.run(mix, fault).await;
         verdict::ledger(&violations).unwrap();
+        assert_eq!(self.lost, []);
         assert!(history.count(Outcome::Ok) > 0);
         history
     }

@@ -190,16 +190,23 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile"] {
+    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "proxy"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     for hidden in ["\n  postgres ", "\n  compiler "] {
         assert!(!help.contains(hidden), "{hidden} is not a command for people: {help}");
     }
     let (_, help, _) = run(galo().args(["serve", "--help"]).env("GALO_ADMIN_TOKEN", "hunter2-hunter2-h"));
-    for variable in
-        ["GALO_HANDLERS", "GALO_LISTEN", "GALO_ADMIN", "DATABASE_URL", "GALO_CACHE", "GALO_STATE", "GALO_WORKERS"]
-    {
+    for variable in [
+        "GALO_HANDLERS",
+        "GALO_LISTEN",
+        "GALO_ADMIN",
+        "DATABASE_URL",
+        "GALO_CACHE",
+        "GALO_STATE",
+        "GALO_WORKERS",
+        "GALO_PROXY",
+    ] {
         assert!(help.contains(variable), "{variable} is missing in: {help}");
     }
     for variable in ["GALO_ADMIN_TOKEN_FILE", "GALO_ADMIN_TOKEN."] {

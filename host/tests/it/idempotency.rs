@@ -4,13 +4,17 @@
 use std::pin::pin;
 
 use futures_util::future::join_all;
-use galo::config::Secret;
+use galo::build::Profile;
+use galo::config::{Address, Proxy, Secret, Settings};
 use galo::database::{self, Target};
 use http::Method;
 
-use crate::harness::{Answer, Connection, TestDatabase, TestNode, checkout, transacao};
+use crate::harness::{
+    Answer, Connection, Guests, TestDatabase, TestNode, checkout, handlers, scratch, settings, transacao,
+};
 
 const KEY: &str = "idempotency-key";
+const TRY: &str = "galo-try";
 const ID: &str = "x-request-id";
 
 struct Ledger {
@@ -22,6 +26,14 @@ impl Ledger {
     async fn start() -> Self {
         let database = TestDatabase::new().await;
         let node = TestNode::start(&database).await;
+        Self { database, node }
+    }
+
+    /// Behind a proxy of the operator's.
+    async fn start_behind_a_proxy() -> Self {
+        let database = TestDatabase::new().await;
+        let settings = Settings { proxy: Proxy::Trusted, ..settings(handlers(Profile::Release)) };
+        let node = TestNode::with(&database, settings).await;
         Self { database, node }
     }
 
@@ -259,7 +271,7 @@ async fn a_malformed_key_is_400_and_records_nothing() {
     let keys = ["", "\"\"", "\"", "\"a", "a\"", "\"a\" b", "\"a\\b\"", "a\tb", "ç", &long, &quoted];
     let mut headers: Vec<Vec<_>> = keys.iter().map(|key| vec![(KEY, *key)]).collect();
     headers.push(vec![(KEY, "a"), (KEY, "a")]);
-    headers.push(vec![(KEY, ""), (ID, "a")]);
+    headers.push(vec![(KEY, ""), (TRY, "a")]);
     let malformed = "Idempotency-Key deve vir uma só vez, com 1 a 255 caracteres ASCII imprimíveis";
     for headers in &headers {
         assert_error(&ledger.post(1, headers, transacao(1, "c", "x")).await, 400, malformed);
@@ -279,35 +291,103 @@ async fn a_malformed_key_is_400_and_records_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxys_id_is_a_key_that_no_client_can_name() {
-    let ledger = Ledger::start().await;
+async fn the_proxys_try_is_a_key_that_no_client_can_name() {
+    let ledger = Ledger::start_behind_a_proxy().await;
     let credit = || transacao(1, "c", "x");
     for _ in 0..2 {
-        assert_ok(&ledger.post(1, &[(ID, "abc")], credit()).await, 100_000, 1);
+        assert_ok(&ledger.post(1, &[(TRY, "abc")], credit()).await, 100_000, 1);
         assert_ok(&ledger.post(1, &[(KEY, "abc")], credit()).await, 100_000, 2);
-        assert_ok(&ledger.post(1, &[(KEY, "r:abc")], credit()).await, 100_000, 3);
+        assert_ok(&ledger.post(1, &[(KEY, "t:abc")], credit()).await, 100_000, 3);
         // The client's key counts, whatever the proxy calls the request.
-        assert_ok(&ledger.post(1, &[(KEY, "abc"), (ID, "other")], credit()).await, 100_000, 2);
+        assert_ok(&ledger.post(1, &[(KEY, "abc"), (TRY, "other")], credit()).await, 100_000, 2);
     }
     ledger.assert_rows(1, 3).await;
-    let other = ledger.post(1, &[(ID, "abc")], transacao(2, "c", "x")).await;
+    let other = ledger.post(1, &[(TRY, "abc")], transacao(2, "c", "x")).await;
     assert_eq!(other.status, 422);
     ledger.assert_rows(1, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_the_same_transaction_is_another_one() {
+async fn a_try_that_anybody_may_have_sent_is_none() {
+    // Given a node that clients can reach, when they send what only a proxy may, then each request is another one.
     let ledger = Ledger::start().await;
-    let long = "i".repeat(256);
-    let headers: [&[_]; 5] = [&[], &[(ID, "")], &[(ID, "a b")], &[(ID, &long)], &[(ID, "a"), (ID, "a")]];
     let mut saldo = 0;
-    for headers in headers {
+    for headers in [&[(TRY, "a")][..], &[(TRY, "a"), (TRY, "b")], &[(TRY, "")]] {
         for _ in 0..2 {
             saldo += 1;
             assert_ok(&ledger.post(1, headers, transacao(1, "c", "x")).await, 100_000, saldo);
         }
     }
     ledger.assert_rows(1, saldo).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_connects_to_a_unix_socket_is_the_operators_proxy() {
+    let database = TestDatabase::new().await;
+    let (_folder, path) = scratch("node.sock");
+    let settings = Settings { listen: Address::Unix(path), ..settings(handlers(Profile::Release)) };
+    let ledger = Ledger { node: TestNode::with(&database, settings).await, database };
+    for _ in 0..2 {
+        assert_ok(&ledger.post(1, &[(TRY, "a")], transacao(1, "c", "x")).await, 100_000, 1);
+    }
+    ledger.assert_rows(1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
+    // Given a proxy that may repeat what it should not, when it says so, then nothing is carried out; what it does not
+    // say it repeats is served, on the same connection, and so is what anybody else says.
+    let database = TestDatabase::new().await;
+    database.execute("CREATE TABLE done (); GRANT INSERT ON done TO galo").await;
+    let sql = "CREATE FUNCTION act() RETURNS integer LANGUAGE sql AS 'INSERT INTO done DEFAULT VALUES RETURNING 1'";
+    database.execute(sql).await;
+    let guests = Guests::new().add("act", &crate::fixture::calling("act"), "procedures = [\"act\"]");
+    let done =
+        async || database.owner().await.query_one("SELECT count(*) FROM done", &[]).await.unwrap().get::<_, i64>(0);
+    for (proxy, expected, rows) in [(Proxy::Trusted, 503, 2i64), (Proxy::Unknown, 200, 5)] {
+        let settings = Settings { proxy, ..settings(guests.folder.path()) };
+        let node = TestNode::with(&database, settings).await;
+        let mut connection = Connection::open(&node.address()).await;
+        assert_eq!(connection.send(Method::GET, "/act", "").await.unwrap().status, 200);
+        let answer = connection.send_with(Method::GET, "/act", &[(TRY, "a")], "body").await.unwrap();
+        assert_eq!(answer.status, expected);
+        assert_eq!(answer.header("retry-after"), if expected == 503 { "1" } else { "" });
+        assert_eq!(connection.send(Method::GET, "/act", "").await.unwrap().status, 200);
+        assert_eq!(done().await, rows);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_that_is_none_is_refused_before_any_call() {
+    // A handler would take it for no key, and the proxy may send it twice.
+    let ledger = Ledger::start_behind_a_proxy().await;
+    let long = "i".repeat(256);
+    for headers in [&[(TRY, "")][..], &[(TRY, "a b")], &[(TRY, &long)], &[(TRY, "a"), (TRY, "a")]] {
+        assert_eq!(ledger.post(1, headers, transacao(1, "c", "x")).await.status, 503, "{headers:?}");
+        let keyed = [headers, &[(KEY, "a")]].concat();
+        assert_eq!(ledger.post(1, &keyed, transacao(1, "c", "x")).await.status, 503, "{headers:?}");
+    }
+    ledger.assert_rows(1, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_of_a_client_is_no_key() {
+    // Another proxy may pass it on: a second payment of the same client was once answered as the first.
+    for ledger in [Ledger::start().await, Ledger::start_behind_a_proxy().await] {
+        for saldo in 1..=2 {
+            assert_ok(&ledger.post(1, &[(ID, "mine")], transacao(1, "c", "x")).await, 100_000, saldo);
+        }
+        ledger.assert_rows(1, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_the_same_transaction_is_another_one() {
+    let ledger = Ledger::start_behind_a_proxy().await;
+    for saldo in 1..=2 {
+        assert_ok(&ledger.post(1, &[], transacao(1, "c", "x")).await, 100_000, saldo);
+    }
+    ledger.assert_rows(1, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,7 @@ mod postgres;
 mod postgres_types;
 mod probation;
 mod properties;
+mod proxy;
 mod reload;
 mod said;
 mod scaffold;

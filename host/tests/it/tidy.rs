@@ -33,7 +33,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen", "reload"]),
     ("assemblers: parts", &["build", "serve"]),
-    ("assemblers", &["dev", "operator", "scaffold", "test_runner"]),
+    ("assemblers", &["dev", "operator", "proxy", "scaffold", "test_runner"]),
     ("program", &["cli", "lib", "main"]),
 ];
 

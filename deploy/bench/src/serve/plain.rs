@@ -180,9 +180,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
             (1..=255).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~' if byte != b'"'));
         return if fits && keys.next().is_none() { Ok(Some(format!("c:{key}"))) } else { Err(malformed()) };
     }
-    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let id = headers.get("galo-try").and_then(|id| id.to_str().ok());
     let fits = |id: &&str| (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    Ok(id.filter(fits).map(|id| format!("r:{id}")))
+    Ok(id.filter(fits).map(|id| format!("t:{id}")))
 }
 
 #[derive(Serialize)]

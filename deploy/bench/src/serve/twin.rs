@@ -22,7 +22,7 @@ use galo::guest::Engine;
 use galo::listen::{self, Doors, Listener, Reach};
 use galo::metrics::Metrics;
 use galo::registry::{Handler, Lineage, Registry};
-use galo::request::Node;
+use galo::request::{Node, tries};
 use galo::serve::{self, Loaded};
 use galo::wire::{self, Incoming, Outgoing};
 use galo_kit::Handler as _;
@@ -43,7 +43,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
     let Loaded { table, database, bench: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let node = Arc::new(Node { registry: Registry::new(table), database, admission, metrics: Arc::clone(&metrics) });
+    let proxy = settings.proxy_in_front();
+    let registry = Registry::new(table);
+    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics) });
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
@@ -83,7 +85,14 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     let lineage = handler.lineage();
     let begun = Instant::now();
     let entry = &handler.entry;
-    let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
+    let read = match tries::check(node.proxy, entry, incoming.headers_mut()) {
+        Ok(()) => wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await,
+        Err(failure) => {
+            wire::discard(&mut incoming).await;
+            Err(failure)
+        }
+    };
+    let answer = match read {
         Ok(request) => handled(node, &handler, &lineage, request).await,
         Err(failure) => Err(failure),
     };

@@ -25,7 +25,7 @@ fn run() -> (History, Ledger) {
         record("x", "d", 1000, Some("other"), vec![attempt(3000, Answer::Refused)]),
     ];
     history.begun_micros = 0;
-    let rows = vec![row(1, "a", "c", 10, 10, "r:1"), row(2, "b", "d", 50, -40, "c:key")];
+    let rows = vec![row(1, "a", "c", 10, 10, "t:1"), row(2, "b", "d", 50, -40, "c:key")];
     let ultimas_transacoes = rows.iter().rev().map(ultima).collect();
     let extrato = Extrato { saldo: Saldo { total: -40, limite: LIMITE }, ultimas_transacoes };
     history.extratos = vec![Reading { cliente: 1, sent: at(4000), ended: at(4001), extrato }];
@@ -128,7 +128,7 @@ fn a_row_that_differs_from_what_was_sent_is_found() {
         |row| row.tipo = "c".to_owned(),
         |row| row.chave = None,
         |row| row.chave = Some("c:another".to_owned()),
-        |row| row.chave = Some("r:key".to_owned()),
+        |row| row.chave = Some("t:key".to_owned()),
     ];
     for change in changes {
         assert!(broken(|_, ledger| change(&mut rows(ledger)[1])).contains(&Law::EveryRowWasSent));

@@ -35,7 +35,7 @@ const TESTS: &[(&str, Test)] = &[
     ("keys::another_payload_under_a_key_is_refused", keys::another_payload_under_a_key_is_refused),
     ("keys::a_malformed_key_is_refused", keys::a_malformed_key_is_refused),
     ("keys::a_key_that_is_sent_many_times_at_once", keys::a_key_that_is_sent_many_times_at_once),
-    ("keys::a_request_id_of_a_client_is_no_key", keys::a_request_id_of_a_client_is_no_key),
+    ("keys::an_id_of_a_client_is_no_key", keys::an_id_of_a_client_is_no_key),
     ("faults::nothing_but_swaps", faults::nothing_but_swaps),
     ("faults::a_node_is_killed_again_and_again", faults::a_node_is_killed_again_and_again),
     ("faults::both_nodes_are_restarted_in_turn", faults::both_nodes_are_restarted_in_turn),

@@ -1,0 +1,107 @@
+//! The key of a request: by which a second try of it is known from another request. A handler whose route says
+//! `retry = "key"` hands it to its procedure, which records it beside what it does, once.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+use crate::{Field, Request};
+
+/// In bytes, without quotes and escapes. A key is most often an index entry for good, and 255 is what clients of other
+/// services already keep to.
+const KEY_BYTES_MAX: usize = 255;
+
+/// The `Idempotency-Key` cannot be one: it is empty, too long, sent twice, or not printable ASCII.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MalformedKey;
+
+impl Request {
+    /// The key of the request: `c:` and the client's `Idempotency-Key`, or else `t:` and the `Galo-Try` of a proxy that
+    /// may send the request twice; at most 257 bytes. They are told apart by what is put before them, so that a client
+    /// that guesses a try of the proxy meets nobody's key. None without either header, or when the manifest grants
+    /// none.
+    ///
+    /// # Errors
+    /// [`MalformedKey`] is about the client's key, and wants a 400: the client believes that its request is recorded
+    /// once.
+    pub fn key(&self) -> Result<Option<String>, MalformedKey> {
+        match single(self, "idempotency-key") {
+            Sent::Once(key) => Ok(Some(["c:", &client_key(key)?].concat())),
+            Sent::Repeatedly => Err(MalformedKey),
+            // The host passes on one that is well formed, or none.
+            Sent::Never => Ok(self.header("galo-try").map(|id| ["t:", id].concat())),
+        }
+    }
+}
+
+enum Sent<'a> {
+    Never,
+    Once(&'a str),
+    /// Which of them would count?
+    Repeatedly,
+}
+
+fn single<'a>(request: &'a Request, name: &str) -> Sent<'a> {
+    let its = |header: &&Field| header.name == name;
+    let mut values = request.headers.iter().filter(its).map(|header| header.value.as_str());
+    match (values.next(), values.next()) {
+        (None, _) => Sent::Never,
+        (Some(value), None) => Sent::Once(value),
+        (Some(_), Some(_)) => Sent::Repeatedly,
+    }
+}
+
+/// draft-ietf-httpapi-idempotency-key-header wants a string in quotes; most clients send the key as it is.
+fn client_key(sent: &str) -> Result<Cow<'_, str>, MalformedKey> {
+    let key = match sent.strip_prefix('"') {
+        Some(rest) => Cow::Owned(unquoted(rest)?),
+        None if sent.contains('"') => return Err(MalformedKey),
+        None => Cow::Borrowed(sent),
+    };
+    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if fits { Ok(key) } else { Err(MalformedKey) }
+}
+
+/// The rest of a string behind its first quote, RFC 8941, section 4.2.5: a backslash stands before a quote or a
+/// backslash only, and behind the last quote there is nothing.
+fn unquoted(rest: &str) -> Result<String, MalformedKey> {
+    let inside = rest.strip_suffix('"').ok_or(MalformedKey)?;
+    let mut text = String::with_capacity(inside.len());
+    let mut characters = inside.chars();
+    while let Some(character) = characters.next() {
+        text.push(match character {
+            '"' => return Err(MalformedKey),
+            '\\' => characters.next().filter(|escaped| matches!(escaped, '"' | '\\')).ok_or(MalformedKey)?,
+            plain => plain,
+        });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::MalformedKey;
+    use crate::test;
+
+    fn key(headers: &[(&str, &str)]) -> Result<Option<String>, MalformedKey> {
+        let mut request = test::post("/a", &[], "");
+        request.headers = test::fields(headers);
+        request.key()
+    }
+
+    #[test]
+    fn the_clients_key_comes_before_the_proxys_try_and_a_request_id_is_none() {
+        for (headers, expected) in [
+            (&[][..], Ok(None)),
+            (&[("x-request-id", "a")], Ok(None)),
+            (&[("galo-try", "1705.2-0f")], Ok(Some("t:1705.2-0f"))),
+            (&[("galo-try", "a"), ("idempotency-key", "b")], Ok(Some("c:b"))),
+            (&[("idempotency-key", "\"a \\\"b\\\\\"")], Ok(Some("c:a \"b\\"))),
+            (&[("galo-try", "a"), ("idempotency-key", "")], Err(MalformedKey)),
+            (&[("idempotency-key", "a"), ("idempotency-key", "a")], Err(MalformedKey)),
+        ] {
+            assert_eq!(key(headers), expected.map(|key| key.map(String::from)), "{headers:?}");
+        }
+    }
+}

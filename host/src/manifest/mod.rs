@@ -1,0 +1,176 @@
+//! The manifest, `galo.toml`: which handlers there are, where each answers and what it may do. Parsed strictly: an
+//! unknown key, a bad route or a limit over its ceiling is refused with file and line, all of them at once.
+//!
+//! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
+
+mod entry;
+mod refused;
+mod table;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub use self::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+pub use self::refused::{Mistake, Refused};
+use self::table::File;
+use crate::{file, limits};
+
+/// The file's name in the handlers folder.
+pub const FILE_NAME: &str = "galo.toml";
+
+/// A parsed manifest.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// Its handlers, in the order of the file.
+    pub handlers: Vec<Entry>,
+}
+
+/// Reads and parses the manifest of a handlers folder.
+///
+/// # Errors
+/// All mistakes of the file, each with its line.
+pub fn read(folder: &Path) -> Result<Manifest, Refused> {
+    let path = folder.join(FILE_NAME);
+    let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
+    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
+        let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
+        Refused { path: path.clone(), mistakes: vec![mistake] }
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
+    parse(&path, &text)
+}
+
+/// Parses the text of a manifest that was found at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
+    let line_of = |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
+    let tables: File = toml::from_str(text).map_err(|error| Refused {
+        path: path.to_owned(),
+        mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
+    })?;
+    let mut mistakes = Vec::new();
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut handlers = Vec::new();
+    if tables.handler.is_empty() {
+        mistakes.push(Mistake::new(None, "it has no handler: add one, as a `[[handler]]` table".to_owned()));
+    }
+    if tables.handler.len() > limits::HANDLERS_MAX {
+        mistakes.push(Mistake::new(None, format!("more than {} handlers", limits::HANDLERS_MAX)));
+    }
+    for table in &tables.handler {
+        let mut entry_mistakes = Vec::new();
+        let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
+            entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));
+        });
+        if let Some(first) = lines.insert(entry.name.clone(), entry.line) {
+            let text = format!("the handler `{}` is already defined in line {first}", entry.name);
+            entry_mistakes.push(Mistake::new(Some(entry.line), text));
+        }
+        mistakes.append(&mut entry_mistakes);
+        handlers.push(entry);
+    }
+    if mistakes.is_empty() {
+        Ok(Manifest { path: path.to_owned(), handlers })
+    } else {
+        Err(Refused { path: path.to_owned(), mistakes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderName;
+
+    use super::*;
+    use crate::database::Batch;
+    use crate::limits::HandlerLimits;
+
+    const GOOD: &str = r#"
+[[handler]]
+name = "transacoes"
+component = "transacoes.wasm"
+route = "POST /clientes/{id}/transacoes"
+headers = ["Idempotency-Key"]
+procedures = ["realizar_transacao", "cliente_existe"]
+batch = { realizar_transacao = { form = "realizar_transacoes", by = "cliente_id" } }
+limits = { deadline_ms = 20 }
+"#;
+
+    fn refusal(text: &str) -> String {
+        parse(Path::new("h/galo.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_manifest_is_read_whole() {
+        let manifest = parse(Path::new("h/galo.toml"), GOOD).unwrap();
+        let entry = &manifest.handlers[0];
+        assert_eq!((entry.name.as_str(), entry.line), ("transacoes", 2));
+        assert_eq!(entry.component, Path::new("h/transacoes.wasm"));
+        assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
+        assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
+        assert!(!entry.wasi);
+        assert_eq!(entry.retry, Retry::Never);
+        let batch = Batch { form: "realizar_transacoes".to_owned(), by: "cliente_id".to_owned() };
+        let expected = [("realizar_transacao", Some(batch)), ("cliente_existe", None)];
+        let expected = expected.map(|(name, batch)| GrantedProcedure { name: name.to_owned(), batch });
+        assert_eq!(entry.procedures, expected);
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_line() {
+        for (from, to, told) in [
+            ("name = \"transacoes\"", "nome = 1", "h/galo.toml:3: unknown field `nome`"),
+            ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
+            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
+            ("{ realizar_transacao", "{ outra", "h/galo.toml:8: `outra` has a batch form, and is not among the"),
+            ("realizar_transacoes", "", "h/galo.toml:8: a procedure has a name"),
+            (", by = \"cliente_id\"", "", "h/galo.toml:8: missing field `by`"),
+            (
+                "{ form = \"realizar_transacoes\", by = \"cliente_id\" }",
+                "\"realizar_transacoes\"",
+                "h/galo.toml:8: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
+            ),
+            ("20", "0", "h/galo.toml:9: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "\"x\"", "h/galo.toml:9: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:9:"),
+            ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
+        ] {
+            let told_now = refusal(&GOOD.replace(from, to));
+            assert!(told_now.starts_with(told), "{told_now}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_together_and_a_name_is_defined_once() {
+        let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
+        assert_eq!(told.lines().count(), 5, "{told}");
+        assert!(told.contains("h/galo.toml:11: the handler `transacoes` is already defined in line 2"), "{told}");
+    }
+
+    #[test]
+    fn a_route_that_may_be_repeated_is_granted_both_keys() {
+        let keyed = GOOD.replace("[\"Idempotency-Key\"]", "[\"Idempotency-Key\", \"galo-try\"]\nretry = \"key\"");
+        let manifest = parse(Path::new("h/galo.toml"), &keyed).unwrap();
+        assert_eq!(manifest.handlers[0].retry, Retry::Key);
+        for (from, to, told) in [
+            (
+                "\"Idempotency-Key\", ",
+                "",
+                "h/galo.toml:7: retry = \"key\": the header `idempotency-key` is not granted",
+            ),
+            (", \"galo-try\"", "", "h/galo.toml:7: retry = \"key\": the header `galo-try` is not granted"),
+            ("retry = \"key\"", "", "h/galo.toml:6: `galo-try` is only set for a route with retry = \"key\""),
+            ("\"key\"", "\"always\"", "h/galo.toml:7: unknown variant `always`, expected `key`"),
+            ("POST", "GET", "h/galo.toml:7: retry = \"key\": a GET is repeated without it"),
+        ] {
+            let told_now = refusal(&keyed.replace(from, to));
+            assert!(told_now.starts_with(told), "{told_now}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a manifest is not taken: every mistake of it, with its line. Made by the parent and by `reload`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a manifest is not taken.
+#[derive(Debug)]
+pub struct Refused {
+    /// The file.
+    pub path: PathBuf,
+    /// Everything that is wrong with it.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// One thing that is wrong with a manifest.
+#[derive(Debug)]
+pub struct Mistake {
+    /// Its line, from 1, where there is one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub text: String,
+    /// It is not the file that is wrong but the database it was held against, or the disk.
+    pub outside: bool,
+}
+
+impl Mistake {
+    /// A mistake of the file.
+    pub fn new(line: Option<usize>, text: String) -> Self {
+        Self { line, text, outside: false }
+    }
+}
+
+impl Refused {
+    /// Whether it may be taken later, though nobody touches it.
+    pub fn may_pass(&self) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.outside)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            let line = mistake.line.map(|line| format!("{line}:")).unwrap_or_default();
+            write!(f, "{separator}{}:{line} {}", self.path.display(), mistake.text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,179 @@
+//! The tables of the file as serde reads them, and what each becomes. Every mistake is noted with its place; nothing is
+//! replaced by a default in silence. Called by the parent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+use crate::database::Batch;
+use crate::limits::{self, HandlerLimits};
+use crate::route::Route;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) handler: Vec<Spanned<Table>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    name: Spanned<String>,
+    component: PathBuf,
+    route: Spanned<String>,
+    #[serde(default)]
+    headers: Vec<Spanned<String>>,
+    #[serde(default)]
+    procedures: Vec<Spanned<String>>,
+    #[serde(default)]
+    batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
+    retry: Option<Spanned<RetryWord>>,
+    #[serde(default)]
+    wasi: bool,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum RetryWord {
+    Key,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    body_bytes_max: Option<Spanned<usize>>,
+    memory_bytes_max: Option<Spanned<usize>>,
+    deadline_ms: Option<Spanned<usize>>,
+    reply_bytes_max: Option<Spanned<usize>>,
+    table_elements_max: Option<Spanned<usize>>,
+    probation_calls: Option<Spanned<usize>>,
+    probation_seconds: Option<Spanned<usize>>,
+}
+
+impl Table {
+    pub(super) fn entry(&self, manifest: &Path, line: usize, mistake: &mut dyn FnMut(usize, String)) -> Entry {
+        let name = self.name.get_ref();
+        let folder = manifest.parent().unwrap_or(Path::new(""));
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(well_formed) {
+            mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
+        }
+        let route = self.route.get_ref().parse::<Route>().unwrap_or_else(|error| {
+            mistake(self.route.span().start, format!("route `{}`: {error}", self.route.get_ref()));
+            Route::unmatchable()
+        });
+        let headers = self.headers.iter().filter_map(|header| {
+            let parsed = header.get_ref().parse::<HeaderName>();
+            if parsed.is_err() {
+                mistake(header.span().start, format!("`{}` is no header name", header.get_ref()));
+            }
+            parsed.ok()
+        });
+        let headers: Vec<_> = headers.collect();
+        let retry = self.retry(&route, &headers, mistake);
+        let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
+        let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
+        for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
+            mistake(span.start, "a procedure has a name".to_owned());
+        }
+        for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {
+            let text = format!("`{}` has a batch form, and is not among the procedures", batched.get_ref());
+            mistake(batched.span().start, text);
+        }
+        let granted = |name: &Spanned<String>| GrantedProcedure {
+            name: name.get_ref().clone(),
+            batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
+        };
+        Entry {
+            name: name.clone(),
+            folder: folder.to_owned(),
+            component: folder.join(&self.component),
+            route,
+            headers,
+            procedures: self.procedures.iter().map(granted).collect(),
+            retry,
+            wasi: self.wasi,
+            limits: self.limits.limits(mistake),
+            line,
+        }
+    }
+
+    /// Whether a proxy may repeat the route's requests. Both keys are granted then, so that neither a client's second
+    /// try nor the proxy's is recorded again.
+    fn retry(&self, route: &Route, headers: &[HeaderName], mistake: &mut dyn FnMut(usize, String)) -> Retry {
+        let Some(word) = &self.retry else {
+            let place = self.headers.iter().find(|header| header.get_ref().eq_ignore_ascii_case(GALO_TRY.as_str()));
+            if let Some(place) = place {
+                let text = format!("`{GALO_TRY}` is only set for a route with retry = \"key\"");
+                mistake(place.span().start, text);
+            }
+            return Retry::Never;
+        };
+        let (RetryWord::Key, place) = (word.get_ref(), word.span().start);
+        if route.method().is_safe() {
+            mistake(place, format!("retry = \"key\": a {} is repeated without it", route.method()));
+        }
+        for key in [&IDEMPOTENCY_KEY, &GALO_TRY].into_iter().filter(|key| !headers.contains(key)) {
+            mistake(place, format!("retry = \"key\": the header `{key}` is not granted; add it to `headers`"));
+        }
+        Retry::Key
+    }
+}
+
+impl LimitsTable {
+    fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
+        let mut within = |limit: &Option<Spanned<usize>>, name: &str, default: usize, ceiling: usize| match limit {
+            None => default,
+            Some(value) if (1..=ceiling).contains(value.get_ref()) => *value.get_ref(),
+            Some(value) => {
+                mistake(value.span().start, format!("{name} = {}: 1 to {ceiling} are allowed", value.get_ref()));
+                default
+            }
+        };
+        let default = HandlerLimits::default();
+        let (body, reply) = (&self.body_bytes_max, &self.reply_bytes_max);
+        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
+        HandlerLimits {
+            body_bytes_max: within(body, "body_bytes_max", default.body_bytes_max, limits::BODY_BYTES_CEILING),
+            memory_bytes_max: within(
+                &self.memory_bytes_max,
+                "memory_bytes_max",
+                default.memory_bytes_max,
+                limits::MEMORY_BYTES_CEILING,
+            ),
+            deadline: Duration::from_millis(within(
+                &self.deadline_ms,
+                "deadline_ms",
+                ms(default.deadline),
+                ms(limits::DEADLINE_CEILING),
+            ) as u64),
+            reply_bytes_max: within(reply, "reply_bytes_max", default.reply_bytes_max, limits::REPLY_BYTES_CEILING),
+            table_elements_max: within(
+                &self.table_elements_max,
+                "table_elements_max",
+                default.table_elements_max,
+                limits::TABLE_ELEMENTS_CEILING,
+            ),
+            probation_calls: within(
+                &self.probation_calls,
+                "probation_calls",
+                usize::try_from(default.probation_calls).unwrap_or(usize::MAX),
+                limits::PROBATION_CALLS_CEILING,
+            ) as u64,
+            probation: Duration::from_secs(within(
+                &self.probation_seconds,
+                "probation_seconds",
+                usize::try_from(default.probation.as_secs()).unwrap_or(usize::MAX),
+                limits::PROBATION_SECONDS_CEILING,
+            ) as u64),
+        }
+    }
+}

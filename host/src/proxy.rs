@@ -1,0 +1,271 @@
+//! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, and which
+//! never. For nginx that is a file of directives for the context `server`, made from the manifest alone, so that the
+//! same manifest gives the same bytes. It reads no database. Called by `cli`.
+//!
+//! nginx chooses a location by its own, normalised reading of the path, a node by the path as it was sent. Where they
+//! differ, the node gets a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::limits;
+use crate::manifest::{Manifest, Retry};
+use crate::route::{Route, Segment};
+
+/// When nginx asks another node. Without `non_idempotent` it does so for a POST or PATCH only when none of it was sent.
+const NEXT: &str = "error timeout invalid_header http_503";
+
+/// The methods that a location without a key takes; nginx knows the last two as those that it must not repeat.
+const KNOWN: &str = r#""^(GET|HEAD|OPTIONS|POST|PATCH)\z""#;
+
+/// What begins every file.
+const HEAD: &str = r#"# What nginx may send a second time and what it never does, for the handlers of a galo.toml. Written by
+#
+#     galo proxy nginx HANDLERS
+#
+# for the context `server`, in front of `upstream @upstream@`. Do not edit it: change galo.toml, and write it again.
+#
+# error: the node died, drains, or its socket is gone. timeout: it hangs. invalid_header: it died within its answer.
+# http_503: it sheds, or its own connections to Postgres broke; the other one may be better off. Not http_500: a handler
+# that faults does so on every node.
+
+# The head of a node's response, at most (limits.rs: RESPONSE_HEAD_BYTES_MAX). A longer one would be an invalid answer to
+# a request that was carried out.
+proxy_buffer_size @head@;
+
+# A location with a proxy_set_header of its own loses these: add yours here beside, not in a location.
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+# For logs. Set, never passed on: it is no key.
+proxy_set_header X-Request-Id $request_id;
+# Empty, and so not sent, but where it is set below: a client's own is removed. It begins with the time: keys that come in
+# order cost an index half the log of random ones.
+proxy_set_header Galo-Try $galo_try;
+set $galo_try "";
+
+# From one location to another by method, and then to a page for a failure.
+recursive_error_pages on;
+error_page 418 = @galo;
+error_page 419 = @galo_once;
+"#;
+
+/// What ends every file: everything that no location before it takes.
+const REST: &str = r#"
+# What only reads is repeated. Of what writes, nothing is sent to a second node once any of it was sent to the first. nginx
+# would repeat what is neither POST nor PATCH, a PUT or a DELETE too, so that goes to one node only.
+location / {
+@once@}
+location @galo {
+@once@}
+location @galo_once {
+    proxy_next_upstream off;
+    proxy_pass http://@upstream@;
+}
+"#;
+
+/// The directives for nginx's context `server`. `upstream` is the name of its block with the nodes.
+pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
+    let head = format!("{}k", limits::RESPONSE_HEAD_BYTES_MAX / 1024);
+    let once = once(upstream);
+    let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head);
+    for (shape, methods) in locations(manifest) {
+        let inside = if methods.is_empty() { once.clone() } else { repeated(&methods, upstream) };
+        text.push_str(&format!("\nlocation {} {{\n{inside}}}\n", pattern(&shape)));
+    }
+    text + &REST.replace("@upstream@", upstream).replace("@once@", &once)
+}
+
+/// The inside of a location without a key.
+fn once(upstream: &str) -> String {
+    format!(
+        "    if ($request_method !~ {KNOWN}) {{ return 419; }}
+    proxy_next_upstream {NEXT};
+    proxy_pass http://{upstream};\n"
+    )
+}
+
+/// The inside of a location where these methods have a key. The try is named once for a request, so that the second one
+/// has the same name.
+fn repeated(methods: &BTreeSet<&str>, upstream: &str) -> String {
+    let methods: Vec<_> = methods.iter().copied().collect();
+    format!(
+        "    if ($request_method !~ \"^({})\\z\") {{ return 418; }}
+    set $galo_try $msec-$request_id;
+    proxy_next_upstream {NEXT} non_idempotent;
+    proxy_pass http://{upstream};\n",
+        methods.join("|")
+    )
+}
+
+/// The paths of a route, whatever its parameters are called.
+type Shape<'a> = Vec<Piece<'a>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Piece<'a> {
+    Literal(&'a str),
+    Parameter,
+}
+
+/// The paths with a location of their own, each with the methods that may be repeated: where there are any, and where a
+/// path without any is also one of those. nginx takes the first that matches; in this order that is the route which a
+/// node takes, because a literal comes before a parameter, segment by segment.
+fn locations(manifest: &Manifest) -> BTreeMap<Shape<'_>, BTreeSet<&str>> {
+    let mut methods: BTreeMap<Shape<'_>, BTreeSet<&str>> = BTreeMap::new();
+    for entry in &manifest.handlers {
+        let its = methods.entry(shape(&entry.route)).or_default();
+        if entry.retry == Retry::Key {
+            its.insert(entry.route.method().as_str());
+        }
+    }
+    let repeated: Vec<_> = methods.iter().filter(|(_, its)| !its.is_empty()).map(|(shape, _)| shape.clone()).collect();
+    methods.retain(|shape, _| repeated.iter().any(|other| overlap(shape, other)));
+    methods
+}
+
+fn shape(route: &Route) -> Shape<'_> {
+    let pieces = route.segments().iter().map(|segment| match segment {
+        Segment::Literal(text) => Piece::Literal(text),
+        Segment::Parameter(_) => Piece::Parameter,
+    });
+    pieces.collect()
+}
+
+/// Whether there is a path that both take.
+fn overlap(one: &Shape<'_>, other: &Shape<'_>) -> bool {
+    let meet = |(one, other): (&Piece<'_>, &Piece<'_>)| one == other || [one, other].contains(&&Piece::Parameter);
+    one.len() == other.len() && one.iter().zip(other).all(meet)
+}
+
+/// What nginx compares a path with. `\z` and not `$`, which also matches before a line feed at the end.
+fn pattern(shape: &Shape<'_>) -> String {
+    if shape.iter().all(|piece| *piece != Piece::Parameter) {
+        let path = shape.iter().map(|piece| match piece {
+            Piece::Literal(text) => format!("/{text}"),
+            Piece::Parameter => String::new(),
+        });
+        return format!("= \"{}\"", path.collect::<String>());
+    }
+    let path = shape.iter().map(|piece| match piece {
+        Piece::Literal(text) => format!("/{}", escaped(text)),
+        Piece::Parameter => "/[^/]+".to_owned(),
+    });
+    format!("~ \"^{}\\z\"", path.collect::<String>())
+}
+
+/// A literal segment for a regular expression: of the characters that it may have, these mean something there.
+fn escaped(text: &str) -> String {
+    let characters = text.chars().map(|c| if ".$()+".contains(c) { format!("\\{c}") } else { c.to_string() });
+    characters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::manifest;
+    use crate::route::Routes;
+
+    const KEYED: &str = "headers = [\"idempotency-key\", \"galo-try\"]\nretry = \"key\"\n";
+
+    fn written(routes: &[(&str, &str)]) -> String {
+        let tables = routes.iter().enumerate().map(|(number, (route, more))| {
+            format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{route}\"\n{more}")
+        });
+        nginx(&manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap(), "nodes")
+    }
+
+    /// What is compared with a path, in the order of the file, each with whether it is repeated.
+    fn patterns(text: &str) -> Vec<(String, bool)> {
+        let locations = text.split("\nlocation ").skip(1).map(|location| {
+            let (pattern, inside) = location.split_once(" {\n").unwrap();
+            (pattern.to_owned(), inside.split_once("\n}").unwrap().0.contains("non_idempotent"))
+        });
+        locations.collect()
+    }
+
+    #[test]
+    fn only_a_route_with_a_key_is_repeated_and_named() {
+        let text = written(&[("POST /a/{id}/b.c", KEYED), ("POST /x", ""), ("GET /a/{id}/b.c", "")]);
+        let rest = [("/", false), ("@galo", false), ("@galo_once", false)];
+        let expected = [(r#"~ "^/a/[^/]+/b\.c\z""#, true)].into_iter().chain(rest);
+        assert_eq!(patterns(&text), expected.map(|(text, is)| (text.to_owned(), is)).collect::<Vec<_>>());
+        assert!(text.contains(r#"if ($request_method !~ "^(POST)\z") { return 418; }"#), "{text}");
+        assert_eq!(text.matches("set $galo_try $msec-$request_id;").count(), 1);
+        let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
+        assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
+        assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");
+    }
+
+    #[test]
+    fn nginx_finds_the_route_that_a_node_finds() {
+        // A node prefers a literal segment, from the left; so does the order of the file.
+        let routes = [
+            ("POST /{a}/{b}", KEYED),
+            ("PUT /{x}/{y}", KEYED),
+            ("POST /{a}/b", ""),
+            ("GET /a/{b}", ""),
+            ("POST /a/b", ""),
+            ("POST /c/d/e", ""),
+            ("POST /(x)/$+", KEYED),
+        ];
+        let expected = [
+            (r#"= "/(x)/$+""#, true),
+            (r#"= "/a/b""#, false),
+            (r#"~ "^/a/[^/]+\z""#, false),
+            (r#"~ "^/[^/]+/b\z""#, false),
+            (r#"~ "^/[^/]+/[^/]+\z""#, true),
+            ("/", false),
+            ("@galo", false),
+            ("@galo_once", false),
+        ];
+        let text = written(&routes);
+        assert_eq!(patterns(&text), expected.map(|(text, is)| (text.to_owned(), is)));
+        assert!(text.contains(r#""^(POST|PUT)\z""#), "{text}");
+        // The order of the manifest says nothing.
+        let mut turned = routes;
+        turned.reverse();
+        assert_eq!(written(&turned), text);
+    }
+
+    /// The first location whose pattern a path matches, as nginx does it with what it was given: all segments are plain.
+    fn is_repeated(manifest: &Manifest, method: &str, path: &[&str]) -> bool {
+        let matches = |shape: &Shape<'_>| {
+            let meets =
+                |(piece, segment): (&Piece<'_>, &&str)| *piece == Piece::Parameter || *piece == Piece::Literal(segment);
+            shape.len() == path.len() && shape.iter().zip(path).all(meets)
+        };
+        let locations = locations(manifest);
+        locations.iter().find(|(shape, _)| matches(shape)).is_some_and(|(_, methods)| methods.contains(method))
+    }
+
+    proptest! {
+        #[test]
+        fn nginx_repeats_what_a_node_finds_a_key_for_and_nothing_else(
+            routes in vec((select(vec!["POST", "PUT"]), vec(select(vec!["a", "b", "{p}"]), 1..4), any::<bool>()), 1..8),
+            method in select(vec!["POST", "PUT"]),
+            path in vec(select(vec!["a", "b", "c"]), 1..4),
+        ) {
+            // A parameter's name is its place, because none may come twice.
+            let route = |(method, segments, _): &(&str, Vec<&str>, bool)| {
+                let named = segments.iter().enumerate().map(|(place, segment)| segment.replace("{p}", &format!("{{p{place}}}")));
+                format!("{method} /{}", named.collect::<Vec<_>>().join("/"))
+            };
+            let tables = routes.iter().enumerate().map(|(number, each)| {
+                let more = if each.2 { KEYED } else { "" };
+                format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{}\"\n{more}", route(each))
+            });
+            let manifest = manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap();
+            let entries = manifest.handlers.iter().map(|entry| (entry.route.clone(), entry.retry));
+            // What no node serves, no proxy need know.
+            if let Ok(table) = Routes::new(entries) {
+                let found = table.find(&method.parse().unwrap(), &format!("/{}", path.join("/")));
+                let keyed = found.is_ok_and(|(retry, _)| *retry == Retry::Key);
+                prop_assert_eq!(is_repeated(&manifest, method, &path), keyed);
+            }
+        }
+    }
+}
