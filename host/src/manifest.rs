@@ -3,19 +3,25 @@
 //!
 //! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
 
+mod cors;
+mod limits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::cors::CorsTable;
+use self::limits::LimitsTable;
+use crate::cors::Cors;
 use crate::database::Batch;
 use crate::file;
-use crate::limits::{self, HandlerLimits};
+use crate::limits::{HANDLERS_MAX, HandlerLimits, MANIFEST_BYTES_MAX};
 use crate::route::Route;
+use crate::wire::MediaType;
 
 /// The file's name in the handlers folder.
 pub const FILE_NAME: &str = "galo.toml";
@@ -25,6 +31,8 @@ pub const FILE_NAME: &str = "galo.toml";
 pub struct Manifest {
     /// Where it was read.
     pub path: PathBuf,
+    /// Which pages of other origins may use the node, where it says so.
+    pub cors: Option<Cors>,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,
 }
@@ -42,6 +50,8 @@ pub struct Entry {
     pub route: Route,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
+    /// What the body of a request must be said to be; any when there is none.
+    pub content_type: Option<MediaType>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
     /// Whether its component may import the closed WASI.
@@ -68,7 +78,7 @@ pub struct GrantedProcedure {
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
     let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
-    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
+    let bytes = file::read(&path, MANIFEST_BYTES_MAX).map_err(|error| {
         let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
         Refused { path: path.clone(), mistakes: vec![mistake] }
     })?;
@@ -92,9 +102,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     if tables.handler.is_empty() {
         mistakes.push(Mistake::new(None, "it has no handler: add one, as a `[[handler]]` table".to_owned()));
     }
-    if tables.handler.len() > limits::HANDLERS_MAX {
-        mistakes.push(Mistake::new(None, format!("more than {} handlers", limits::HANDLERS_MAX)));
+    if tables.handler.len() > HANDLERS_MAX {
+        mistakes.push(Mistake::new(None, format!("more than {} handlers", HANDLERS_MAX)));
     }
+    let cors = tables.cors.map(|cors| {
+        cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text)))
+    });
     for table in &tables.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
@@ -108,7 +121,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers.push(entry);
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), handlers })
+        Ok(Manifest { path: path.to_owned(), cors, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }
@@ -117,6 +130,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    cors: Option<CorsTable>,
     #[serde(default)]
     handler: Vec<Spanned<Table>>,
 }
@@ -129,6 +143,7 @@ struct Table {
     route: Spanned<String>,
     #[serde(default)]
     headers: Vec<Spanned<String>>,
+    content_type: Option<Spanned<String>>,
     #[serde(default)]
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
@@ -137,18 +152,6 @@ struct Table {
     wasi: bool,
     #[serde(default)]
     limits: LimitsTable,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    body_bytes_max: Option<Spanned<usize>>,
-    memory_bytes_max: Option<Spanned<usize>>,
-    deadline_ms: Option<Spanned<usize>>,
-    reply_bytes_max: Option<Spanned<usize>>,
-    table_elements_max: Option<Spanned<usize>>,
-    probation_calls: Option<Spanned<usize>>,
-    probation_seconds: Option<Spanned<usize>>,
 }
 
 impl Table {
@@ -171,6 +174,11 @@ impl Table {
             parsed.ok()
         });
         let headers = headers.collect();
+        let content_type = self.content_type.as_ref().and_then(|text| {
+            let parsed = text.get_ref().parse::<MediaType>();
+            let told = |error| format!("content_type = \"{}\": {error}", text.get_ref());
+            parsed.map_err(|error| mistake(text.span().start, told(error))).ok()
+        });
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
         for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
@@ -190,60 +198,11 @@ impl Table {
             component: folder.join(&self.component),
             route,
             headers,
+            content_type,
             procedures: self.procedures.iter().map(granted).collect(),
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
             line,
-        }
-    }
-}
-
-impl LimitsTable {
-    fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
-        let mut within = |limit: &Option<Spanned<usize>>, name: &str, default: usize, ceiling: usize| match limit {
-            None => default,
-            Some(value) if (1..=ceiling).contains(value.get_ref()) => *value.get_ref(),
-            Some(value) => {
-                mistake(value.span().start, format!("{name} = {}: 1 to {ceiling} are allowed", value.get_ref()));
-                default
-            }
-        };
-        let default = HandlerLimits::default();
-        let (body, reply) = (&self.body_bytes_max, &self.reply_bytes_max);
-        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
-        HandlerLimits {
-            body_bytes_max: within(body, "body_bytes_max", default.body_bytes_max, limits::BODY_BYTES_CEILING),
-            memory_bytes_max: within(
-                &self.memory_bytes_max,
-                "memory_bytes_max",
-                default.memory_bytes_max,
-                limits::MEMORY_BYTES_CEILING,
-            ),
-            deadline: Duration::from_millis(within(
-                &self.deadline_ms,
-                "deadline_ms",
-                ms(default.deadline),
-                ms(limits::DEADLINE_CEILING),
-            ) as u64),
-            reply_bytes_max: within(reply, "reply_bytes_max", default.reply_bytes_max, limits::REPLY_BYTES_CEILING),
-            table_elements_max: within(
-                &self.table_elements_max,
-                "table_elements_max",
-                default.table_elements_max,
-                limits::TABLE_ELEMENTS_CEILING,
-            ),
-            probation_calls: within(
-                &self.probation_calls,
-                "probation_calls",
-                usize::try_from(default.probation_calls).unwrap_or(usize::MAX),
-                limits::PROBATION_CALLS_CEILING,
-            ) as u64,
-            probation: Duration::from_secs(within(
-                &self.probation_seconds,
-                "probation_seconds",
-                usize::try_from(default.probation.as_secs()).unwrap_or(usize::MAX),
-                limits::PROBATION_SECONDS_CEILING,
-            ) as u64),
         }
     }
 }
@@ -297,6 +256,8 @@ impl std::error::Error for Refused {}
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -305,6 +266,7 @@ name = "transacoes"
 component = "transacoes.wasm"
 route = "POST /clientes/{id}/transacoes"
 headers = ["Idempotency-Key"]
+content_type = "application/json"
 procedures = ["realizar_transacao", "cliente_existe"]
 batch = { realizar_transacao = { form = "realizar_transacoes", by = "cliente_id" } }
 limits = { deadline_ms = 20 }
@@ -323,6 +285,7 @@ limits = { deadline_ms = 20 }
         assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
         assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
         assert!(!entry.wasi);
+        assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         let batch = Batch { form: "realizar_transacoes".to_owned(), by: "cliente_id".to_owned() };
         let expected = [("realizar_transacao", Some(batch)), ("cliente_existe", None)];
         let expected = expected.map(|(name, batch)| GrantedProcedure { name: name.to_owned(), batch });
@@ -336,17 +299,18 @@ limits = { deadline_ms = 20 }
             ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
             ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
-            ("{ realizar_transacao", "{ outra", "h/galo.toml:8: `outra` has a batch form, and is not among the"),
-            ("realizar_transacoes", "", "h/galo.toml:8: a procedure has a name"),
-            (", by = \"cliente_id\"", "", "h/galo.toml:8: missing field `by`"),
+            ("{ realizar_transacao", "{ outra", "h/galo.toml:9: `outra` has a batch form, and is not among the"),
+            ("realizar_transacoes", "", "h/galo.toml:9: a procedure has a name"),
+            ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
+            (", by = \"cliente_id\"", "", "h/galo.toml:9: missing field `by`"),
             (
                 "{ form = \"realizar_transacoes\", by = \"cliente_id\" }",
                 "\"realizar_transacoes\"",
-                "h/galo.toml:8: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
+                "h/galo.toml:9: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
-            ("20", "0", "h/galo.toml:9: deadline_ms = 0: 1 to 2000 are allowed"),
-            ("20", "\"x\"", "h/galo.toml:9: invalid type: string \"x\""),
-            ("20 }", "20", "h/galo.toml:9:"),
+            ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:10:"),
             ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
         ] {
             let told_now = refusal(&GOOD.replace(from, to));
@@ -358,6 +322,6 @@ limits = { deadline_ms = 20 }
     fn mistakes_are_told_together_and_a_name_is_defined_once() {
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("h/galo.toml:11: the handler `transacoes` is already defined in line 2"), "{told}");
+        assert!(told.contains("h/galo.toml:12: the handler `transacoes` is already defined in line 2"), "{told}");
     }
 }

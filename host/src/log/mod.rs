@@ -47,7 +47,8 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        EnvFilter::try_new(text).map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
+        // Whether there is an access log is a setting of its own.
+        EnvFilter::try_new(format!("{text},access=info")).map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
     }
 }
 

@@ -26,7 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "supervise",
         ],
     ),
-    ("leaves", &["admission", "database", "guest", "postgres", "route", "state", "wire"]),
+    ("leaves", &["admission", "cors", "database", "guest", "postgres", "route", "state", "wire"]),
     ("spine: manifest", &["manifest"]),
     ("spine: example", &["example"]),
     ("spine: registry", &["registry"]),
