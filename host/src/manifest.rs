@@ -105,9 +105,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     if tables.handler.len() > HANDLERS_MAX {
         mistakes.push(Mistake::new(None, format!("more than {} handlers", HANDLERS_MAX)));
     }
-    let cors = tables.cors.map(|cors| {
-        cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text)))
-    });
+    let cors =
+        tables.cors.map(|cors| cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     for table in &tables.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {

@@ -1,5 +1,6 @@
 //! The place of one connection: whether it waits for its client or is served, since when, and whether it was asked to
-//! leave. A client that does not take its answer leaves first, then who waits for a request, then who waits for a body. Its connection writes it with plain stores, at the edges of a request; nobody takes a lock for it.
+//! leave. A client that does not take its answer leaves first, then who waits for a request, then who waits for a body.
+//! Its connection writes it with plain stores, at the edges of a request; nobody takes a lock for it.
 //!
 //! Made by `listen`, which chooses by it whom to close for a newcomer. `wire` notes that a body has not come yet.
 
@@ -62,7 +63,7 @@ impl Place {
         place
     }
 
-    /// Called when the head of a request is there.
+    /// Called when a request begins to be answered.
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.since.store(SERVED, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);

@@ -142,12 +142,14 @@ where
     F: Future<Output = Outgoing> + Send + 'static,
 {
     let io = TokioIo::new(Patience::new(stream, Arc::clone(place)));
+    let answer = &answer;
     let service = service_fn(|incoming: http::Request<hyper::body::Incoming>| {
-        let busy = place.busy();
         let checked = head::check(incoming.version(), incoming.headers());
-        let answer = answer(incoming.map(|body| Body::new(body, place)), checked);
+        let incoming = incoming.map(|body| Body::new(body, place));
         async move {
-            let outgoing = answer.await;
+            // Only now: a request that came with others is not served while the answer before it is not taken.
+            let busy = place.busy();
+            let outgoing = answer(incoming, checked).await;
             drop(busy);
             Ok::<_, Infallible>(outgoing)
         }

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
 use self::queue::Queue;
 use crate::limits;
@@ -48,7 +49,9 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Whether there is an access log is a setting of its own.
-        EnvFilter::try_new(format!("{text},access=info")).map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
+        let filter =
+            EnvFilter::try_new(text).and_then(|filter| Ok(filter.add_directive("access=info".parse::<Directive>()?)));
+        filter.map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
     }
 }
 

@@ -176,9 +176,18 @@ mod tests {
             ("origins = [\"https://*.example\"]", "galo.toml:2: origin `https://*.example`: expected"),
             ("origins = [\"https://u@shop.example\"]", "galo.toml:2: origin `https://u@shop.example`: expected"),
             ("origins = [\"https://a.example:\"]", "galo.toml:2: origin `https://a.example:`: expected"),
-            ("origins = [\"https://shop.example/\"]", "galo.toml:2: origin `https://shop.example/`: an origin has no path"),
-            ("origins = [\"https://Shop.example\"]", "galo.toml:2: origin `https://Shop.example`: a browser sends small"),
-            ("origins = [\"https://a.example:443\"]", "galo.toml:2: origin `https://a.example:443`: a browser leaves out"),
+            (
+                "origins = [\"https://shop.example/\"]",
+                "galo.toml:2: origin `https://shop.example/`: an origin has no path",
+            ),
+            (
+                "origins = [\"https://Shop.example\"]",
+                "galo.toml:2: origin `https://Shop.example`: a browser sends small",
+            ),
+            (
+                "origins = [\"https://a.example:443\"]",
+                "galo.toml:2: origin `https://a.example:443`: a browser leaves out",
+            ),
             ("origins = [\"http://ção.example\"]", "galo.toml:2: origin `http://ção.example`: a browser sends a name"),
             ("origins = [\"*\"]\nheaders = [\"*\"]", "galo.toml:3: headers: `*` is not a header name"),
             ("origins = [\"*\"]\nexposed_headers = [\"a b\"]", "galo.toml:3: exposed_headers: `a b` is not"),

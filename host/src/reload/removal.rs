@@ -23,10 +23,11 @@ impl Removal {
     /// Whether this manifest counts now.
     pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Stamp) -> bool {
         let cors = manifest.cors.is_some() || table.cors.is_none();
-        let kept = cors && table.handlers.iter().all(|handler| {
-            let old = &handler.entry;
-            manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
-        });
+        let kept = cors
+            && table.handlers.iter().all(|handler| {
+                let old = &handler.entry;
+                manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
+            });
         let since = match self.0.take() {
             _ if kept => return true,
             Some(seen) if seen.stamp == *stamp => seen.since,

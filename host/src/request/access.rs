@@ -1,5 +1,5 @@
-//! The access log: a line for each request, or for each that failed, when the node is to write it. Nothing of a query or
-//! of a header's value but what names the request. Called by the parent when the answer is there.
+//! The access log: a line for each request, or for each that failed, when the node is to write it. Nothing of a query,
+//! and of the headers only what names the request. Called by the parent when the answer is there.
 
 use std::time::Instant;
 

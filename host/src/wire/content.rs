@@ -91,10 +91,13 @@ mod tests {
 
     #[test]
     fn a_content_type_is_the_expected_one_with_any_parameters() {
-        for given in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;a"] {
+        for given in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;a"]
+        {
             assert!(checked(&[("content-type", given)], Some("application/json")).is_ok(), "{given}");
         }
-        for given in ["text/plain", "application/json+x", "application/problem+json", "", "json", "application/json,a/b"] {
+        for given in
+            ["text/plain", "application/json+x", "application/problem+json", "", "json", "application/json,a/b"]
+        {
             let refused = checked(&[("content-type", given)], Some("application/json"));
             assert!(matches!(refused, Err(Failure::TypeUnsupported { .. })), "{given}");
             assert!(checked(&[("content-type", given)], None).is_ok(), "{given}");

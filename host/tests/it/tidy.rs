@@ -253,6 +253,12 @@ fn the_readme_shows_the_limits_of_the_code() {
             format!("{}, {RESPONSE_HEADERS_MAX} headers", kib(RESPONSE_HEADERS_BYTES_MAX)),
             dash(),
         ),
+        ("origins of `[cors]`", CORS_ORIGINS_MAX.to_string(), dash()),
+        (
+            "answer to a preflight, in a browser (`max_age_seconds`)",
+            wait(CORS_MAX_AGE_DEFAULT),
+            format!("{} s", CORS_MAX_AGE_CEILING.as_secs()),
+        ),
         ("slow calls of one generation", SLOW_CALLS_PER_GENERATION.to_string(), dash()),
         ("rows of one statement", kib(ROWS_BYTES_MAX), dash()),
         ("calls of one batch", BATCH_CALLS_MAX.to_string(), dash()),
