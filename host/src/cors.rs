@@ -44,8 +44,8 @@ const PREFLIGHT_VARY: HeaderValue =
     HeaderValue::from_static("access-control-request-method, access-control-request-headers");
 
 impl Cors {
-    /// Adds to an answer what tells a browser whether the page that asked may read it. The section decides alone: what a
-    /// handler set of these headers is removed.
+    /// Adds to an answer what tells a browser whether the page that asked may read it. The section alone decides: what
+    /// a handler set of these headers is removed.
     pub fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         for decided in [&ACCESS_CONTROL_ALLOW_ORIGIN, &ACCESS_CONTROL_ALLOW_CREDENTIALS, &ACCESS_CONTROL_EXPOSE_HEADERS]
         {

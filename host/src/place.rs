@@ -110,8 +110,8 @@ impl Place {
         self.since.store(SERVED, Ordering::Relaxed);
     }
 
-    /// Who has the least leaves first. `None` for who is served, who was asked already, and who has not waited long: what
-    /// a client sent may not have been read yet, and what was sent to it may be under way.
+    /// Who has the least leaves first. `None` for who is served, who was asked already, and who has not waited long:
+    /// what a client sent may not have been read yet, and what was sent to it may be under way.
     pub fn turn(&self, now: Instant) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
         let least = if is_stalled(since) { limits::WRITE_GRACE } else { limits::ROOM_GRACE };

@@ -83,8 +83,8 @@ impl<T> Routes<T> {
         Ok(Self { tree, allow: all })
     }
 
-    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded. HEAD is answered
-    /// by what answers GET, unless it has a route of its own.
+    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded. HEAD is
+    /// answered by what answers GET, unless it has a route of its own.
     ///
     /// # Errors
     /// [`Failure::NotFound`] or [`Failure::MethodNotAllowed`]. A parameter that is empty or does not decode to

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use galo::failure::Failure;
 use galo::{cors, listen};
 use galo::place::Place;
-use galo::wire::{self, Incoming, Outgoing, Taken};
+use galo::wire::{self, Incoming, MediaType, Outgoing, Taken};
 use http::HeaderName;
 use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
+
+static JSON: LazyLock<Result<MediaType, String>> = LazyLock::new(|| "application/json".parse());
 
 const BODY_BYTES_MAX: usize = 64;
 
@@ -27,7 +29,7 @@ async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     }
     let (head, body) = incoming.into_parts();
     cors::is_uninvited(&head, None);
-    if let Err(failure) = wire::check_content(&head.headers, &body, "application/json".parse().ok().as_ref()) {
+    if let Err(failure) = wire::check_content(&head.headers, &body, JSON.as_ref().ok()) {
         return wire::failed(&failure);
     }
     let headers = &[HeaderName::from_static("x")];

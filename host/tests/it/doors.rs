@@ -155,15 +155,16 @@ async fn until_stalled(streams: &[TcpStream]) {
             return;
         }
         before = there;
-        tokio::time::sleep(limits::WRITE_GRACE).await;
+        // The node still fills its own buffers when those of the client are full.
+        tokio::time::sleep(limits::WRITE_GRACE * 2).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_take_their_answers_leave_first() {
     // Given four places, one of a client that has waited for long between two requests, three of clients that take
-    // nothing of an answer larger than all buffers, when three more come and stay, then they are served at once, and the
-    // first client is still there.
+    // nothing of an answer larger than all buffers, when three more come and stay, then they are served at once, and
+    // the first client is still there.
     let database = TestDatabase::new().await;
     let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
     let more = "limits = { memory_bytes_max = 8388608, reply_bytes_max = 4194304 }";
