@@ -42,6 +42,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Requests in flight; beyond it 503.
     pub in_flight_max: usize,
+    /// Which requests have a line of the log.
+    pub access_log: AccessLog,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             connection_age_max: limits::CONNECTION_AGE_MAX,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
+            access_log: AccessLog::Off,
         }
     }
 
@@ -107,6 +110,30 @@ pub enum StateFolder {
     Preferred(PathBuf),
     /// Here, as it was asked for; a folder that cannot be used is a mistake.
     Required(PathBuf),
+}
+
+/// Which requests have a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that were answered with a status of 400 or more.
+    Errors,
+    /// Each.
+    All,
+}
+
+impl FromStr for AccessLog {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "errors" => Ok(Self::Errors),
+            "all" => Ok(Self::All),
+            _ => Err(format!("`{text}` is neither `off` nor `errors` nor `all`")),
+        }
+    }
 }
 
 /// A place to listen: `host:port` or `unix:PATH`.

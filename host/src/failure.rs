@@ -21,6 +21,9 @@ pub enum Failure {
         /// The methods of the path, as the header wants them: `GET, POST`.
         allow: String,
     },
+    /// A page of an origin that is not allowed sent what would change something.
+    #[error("sent by a page of another origin; `[cors]` of the manifest can allow it")]
+    Uninvited,
     /// The head of the request is not what HTTP asks for.
     #[error("malformed head: {cause}")]
     HeadMalformed {
@@ -36,6 +39,15 @@ pub enum Failure {
     /// The body has a transfer coding other than `chunked`.
     #[error("unknown transfer coding")]
     CodingUnknown,
+    /// The body has a content coding, such as gzip.
+    #[error("the body has a content coding")]
+    EncodingUnsupported,
+    /// The body is not said to be of the type that the handler takes.
+    #[error("the body is not said to be {expected}")]
+    TypeUnsupported {
+        /// The type it takes.
+        expected: String,
+    },
     /// The body has more bytes than the handler takes.
     #[error("body is over {bytes_max} bytes")]
     BodyTooLarge {
@@ -130,6 +142,8 @@ impl Failure {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Uninvited => StatusCode::FORBIDDEN,
+            Self::EncodingUnsupported | Self::TypeUnsupported { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken { .. } | Self::HeadMalformed { .. } => StatusCode::BAD_REQUEST,
@@ -144,6 +158,9 @@ impl Failure {
         match self {
             Self::NotFound => "caminho desconhecido",
             Self::MethodNotAllowed { .. } => "metodo nao permitido",
+            Self::Uninvited => "origem nao permitida",
+            Self::EncodingUnsupported => "corpo codificado nao aceito",
+            Self::TypeUnsupported { .. } => "tipo de conteudo nao aceito",
             Self::BodyTooLarge { .. } => "corpo grande demais",
             Self::BodyTimeout => "o corpo demorou demais",
             Self::BodyBroken { .. } => "corpo incompleto",

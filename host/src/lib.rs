@@ -22,6 +22,7 @@ pub mod supervise;
 
 // Leaves: they do not know each other.
 pub mod admission;
+pub mod cors;
 pub mod database;
 pub mod guest;
 pub mod postgres;

@@ -123,6 +123,19 @@ pub const HOST_HEAD_BYTES_MAX: usize = 1024;
 pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEAD_BYTES_MAX;
 /// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 47.
 pub const TRY_BYTES_MAX: usize = 255;
+/// Bytes of what `[cors]` puts into an answer's head: the longest origin and the names of the headers that a page may
+/// read. As many again for the names of the headers that a page may send, in the answer to a preflight.
+pub const CORS_BYTES_MAX: usize = 256;
+/// Origins of `[cors]`: each request of a page is compared with them in turn.
+pub const CORS_ORIGINS_MAX: usize = 64;
+/// How long a browser may keep the answer to a preflight unless `[cors]` says otherwise.
+pub const CORS_MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
+/// What a manifest may ask for. Firefox keeps it a day at most, Chromium two hours.
+pub const CORS_MAX_AGE_CEILING: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of `X-Request-Id` or `traceparent` in a log line. nginx's `$request_id` has 32, a traceparent 55.
+pub const TRACE_SHOWN_BYTES_MAX: usize = 128;
+/// Bytes of a path in a line of the access log, and of a method.
+pub const PATH_SHOWN_BYTES_MAX: usize = 256;
 /// The same failure of a handler is logged when it comes first, and then counted: a line in this time.
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Failures of one generation that are told apart in the log; two phases, six kinds, and the SQLSTATEs of its calls.
@@ -250,6 +263,9 @@ pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
 /// A connection that has waited less for its client is not closed for a newcomer: what the client sent may be under
 /// way.
 pub const ROOM_GRACE: Duration = Duration::from_millis(100);
+/// A client that took nothing of its answer for this long is closed for a newcomer before any that is idle. A segment
+/// that was lost is sent again sooner.
+pub const WRITE_GRACE: Duration = Duration::from_millis(500);
 /// While no connection can be closed and a newcomer waits: between two looks for one. A request takes about a
 /// millisecond.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(10);
@@ -461,7 +477,11 @@ const _: () = assert!(GUEST_SLICE.as_millis() < EPOCH_TICK.as_millis());
 const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
 // A proxy's configuration has it in KiB.
 const _: () = assert!(RESPONSE_HEAD_BYTES_MAX.is_multiple_of(1024) && HOST_HEAD_BYTES_MAX < RESPONSE_HEAD_BYTES_MAX);
+// 512 for the status line and what the host adds: date, length, connection. 256 for the names of CORS' headers.
+const _: () = assert!(512 + CORS_BYTES_MAX + 256 <= HOST_HEAD_BYTES_MAX);
 const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(WRITE_GRACE.as_millis() < WRITE_TIMEOUT.as_millis());
+const _: () = assert!(CORS_MAX_AGE_DEFAULT.as_secs() <= CORS_MAX_AGE_CEILING.as_secs());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
 const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + CONNECT_STAGGER.as_millis() < 2000);

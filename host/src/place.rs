@@ -1,5 +1,6 @@
 //! The place of one connection: whether it waits for its client or is served, since when, and whether it was asked to
-//! leave. Its connection writes it with plain stores, at the edges of a request; nobody takes a lock for it.
+//! leave. A client that does not take its answer leaves first, then who waits for a request, then who waits for a body.
+//! Its connection writes it with plain stores, at the edges of a request; nobody takes a lock for it.
 //!
 //! Made by `listen`, which chooses by it whom to close for a newcomer. `wire` notes that a body has not come yet.
 
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::limits;
+
 /// What a connection does, and what it is asked to do.
 #[derive(Debug)]
 pub struct Place {
@@ -18,14 +21,16 @@ pub struct Place {
     /// Even while it waits for a request, odd while it answers one. A count and not a flag, so that a request that came
     /// and went between two looks is noticed.
     requests: AtomicU64,
-    /// When it began to wait for its client, in microseconds; `BODY` is set while that is in the middle of a request.
-    /// `SERVED` while it does not wait.
+    /// When it began to wait for its client, in microseconds; `IDLE` is set while that is between two requests, `BODY`
+    /// while it is in the middle of one, neither while an answer is not taken. `SERVED` while it does not wait.
     since: AtomicU64,
     asked: AtomicU8,
     task: AtomicWaker,
 }
 
-/// Above every number of microseconds: who waits for a body leaves after all who wait for a request.
+/// Above every number of microseconds: who does not take an answer leaves before all who are idle, and who waits for a
+/// body after them.
+const IDLE: u64 = 1 << 62;
 const BODY: u64 = 1 << 63;
 const SERVED: u64 = u64::MAX;
 
@@ -54,11 +59,11 @@ impl Place {
             asked: AtomicU8::new(Leave::Stay as u8),
             task: AtomicWaker::new(),
         };
-        place.since.store(micros(zero.elapsed()), Ordering::Relaxed);
+        place.since.store(IDLE | micros(zero.elapsed()), Ordering::Relaxed);
         place
     }
 
-    /// Called when the head of a request is there.
+    /// Called when a request begins to be answered.
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.since.store(SERVED, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -72,9 +77,25 @@ impl Place {
 
     /// Called whenever nothing is left to write: behind an answer, the wait for the next request begins.
     pub fn flushed(&self) {
-        if self.since.load(Ordering::Relaxed) == SERVED && self.requests().is_multiple_of(2) {
+        let since = self.since.load(Ordering::Relaxed);
+        if (since == SERVED || is_stalled(since)) && self.requests().is_multiple_of(2) {
+            self.since.store(IDLE | micros(self.zero.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the client takes nothing of an answer. `progress`: since the last time it took some of it.
+    pub fn stalls(&self, progress: bool) {
+        let since = self.since.load(Ordering::Relaxed);
+        if (since == SERVED || progress && is_stalled(since)) && self.requests().is_multiple_of(2) {
             self.since.store(micros(self.zero.elapsed()), Ordering::Relaxed);
         }
+    }
+
+    /// Whether the connection is to end though its answer is not written: it was asked to leave, and its client has
+    /// taken nothing for a while.
+    pub fn is_given_up(&self) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        self.asked() == Leave::AtOnce && is_stalled(since) && self.waited(since, Instant::now()) >= limits::WRITE_GRACE
     }
 
     /// Notes that the request's body has not come yet.
@@ -89,12 +110,17 @@ impl Place {
         self.since.store(SERVED, Ordering::Relaxed);
     }
 
-    /// Who has the least leaves first. `None` for who is served, who was asked already, and who has not waited this
-    /// long: what a client sent may not have been read yet.
-    pub fn turn(&self, now: Instant, least: Duration) -> Option<u64> {
+    /// Who has the least leaves first. `None` for who is served, who was asked already, and who has not waited long:
+    /// what a client sent may not have been read yet, and what was sent to it may be under way.
+    pub fn turn(&self, now: Instant) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
-        let waited = micros(now.saturating_duration_since(self.zero)).saturating_sub(since & !BODY);
-        (since != SERVED && waited >= micros(least) && self.asked() == Leave::Stay).then_some(since)
+        let least = if is_stalled(since) { limits::WRITE_GRACE } else { limits::ROOM_GRACE };
+        let leaves = since != SERVED && self.waited(since, now) >= least && self.asked() == Leave::Stay;
+        leaves.then_some(since)
+    }
+
+    fn waited(&self, since: u64, now: Instant) -> Duration {
+        now.saturating_duration_since(self.zero).saturating_sub(Duration::from_micros(since & !(IDLE | BODY)))
     }
 
     /// Asks the connection to leave. Its own task decides, so a request that came meanwhile is answered.
@@ -119,9 +145,13 @@ impl Place {
     }
 }
 
-/// Below `BODY` for 292,000 years.
+/// Below `IDLE` for 146,000 years.
 fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) & !BODY
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) & !(IDLE | BODY)
+}
+
+fn is_stalled(since: u64) -> bool {
+    since < IDLE
 }
 
 impl Drop for Busy {
@@ -136,10 +166,9 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    const NO_TIME: Duration = Duration::ZERO;
-
+    /// As if a minute had passed.
     fn turn(place: &Place) -> Option<u64> {
-        place.turn(Instant::now(), NO_TIME)
+        place.turn(Instant::now() + Duration::from_secs(60))
     }
 
     #[test]
@@ -165,10 +194,33 @@ mod tests {
 
     #[test]
     fn who_just_came_stays() {
-        let (zero, second) = (Instant::now(), Duration::from_secs(1));
+        let zero = Instant::now();
         let place = Place::new(zero);
-        assert_eq!(place.turn(zero, second), None);
-        assert!(place.turn(zero + second * 2, second).is_some());
+        assert_eq!(place.turn(zero), None);
+        assert!(place.turn(zero + limits::ROOM_GRACE * 2).is_some());
+    }
+
+    #[test]
+    fn who_does_not_take_an_answer_leaves_first_and_only_when_it_took_nothing_for_a_while() {
+        let zero = Instant::now();
+        let [idle, stalled] = [(); 2].map(|()| Arc::new(Place::new(zero)));
+        let busy = stalled.busy();
+        // What is written while a request is served (100 Continue) is not its answer.
+        stalled.stalls(false);
+        assert_eq!(turn(&stalled), None);
+        drop(busy);
+        stalled.stalls(false);
+        assert!(turn(&stalled) < turn(&idle) && turn(&stalled).is_some());
+        assert_eq!(stalled.turn(Instant::now() + limits::ROOM_GRACE), None);
+        let since = turn(&stalled);
+        std::thread::sleep(Duration::from_millis(1));
+        stalled.stalls(false);
+        assert_eq!(turn(&stalled), since);
+        stalled.stalls(true);
+        assert!(turn(&stalled) > since);
+        // It took the rest: an idle one like any other.
+        stalled.flushed();
+        assert!(turn(&stalled) > turn(&idle));
     }
 
     #[test]

@@ -35,6 +35,11 @@ proxy_buffer_size @head@;
 # A location with a proxy_set_header of its own loses these: add yours here beside, not in a location.
 proxy_http_version 1.1;
 proxy_set_header Connection "";
+# As the client wrote it: a node refuses a POST of a page whose Origin is another host than the one that was asked. A
+# client of HTTP/1.0 names no host.
+proxy_set_header Host $galo_host;
+set $galo_host $http_host;
+if ($galo_host = "") { set $galo_host @upstream@; }
 # For logs. Set, never passed on: it is no key.
 proxy_set_header X-Request-Id $request_id;
 # Empty, and so not sent, but where it is set below: a client's own is removed. It begins with the time: keys that come in

@@ -33,13 +33,23 @@ pub enum Segment {
 /// The routes of a node, each with what it leads to.
 #[derive(Debug)]
 pub struct Routes<T> {
-    tree: matchit::Router<Vec<Target<T>>>,
+    tree: matchit::Router<Paths<T>>,
+    /// The methods of all of them, as `Allow` wants them.
+    allow: String,
 }
 
 impl<T> Default for Routes<T> {
     fn default() -> Self {
-        Self { tree: matchit::Router::new() }
+        Self { tree: matchit::Router::new(), allow: allow(std::iter::empty()) }
     }
+}
+
+/// What is answered on the paths of one shape.
+#[derive(Debug)]
+struct Paths<T> {
+    targets: Vec<Target<T>>,
+    /// Their methods, as `Allow` wants them: `GET, HEAD, OPTIONS`.
+    allow: String,
 }
 
 /// What a route leads to: a path that is answered with several methods has several.
@@ -65,26 +75,32 @@ impl<T> Routes<T> {
             let parameters = route.parameters().map(str::to_owned).collect();
             targets.push((index, Target { method: route.method, parameters, value }));
         }
-        let mut tree = matchit::Router::new();
+        let all = by_shape.values().flatten().map(|(_, target)| &target.method);
+        let (mut tree, all) = (matchit::Router::new(), allow(all));
         for (shape, targets) in by_shape {
             let first = targets.first().map_or(0, |(index, _)| *index);
-            tree.insert(shape, targets.into_iter().map(|(_, target)| target).collect())
-                .map_err(|_| Ambiguous { first, second: first })?;
+            let targets: Vec<_> = targets.into_iter().map(|(_, target)| target).collect();
+            let allow = allow(targets.iter().map(|target| &target.method));
+            tree.insert(shape, Paths { targets, allow }).map_err(|_| Ambiguous { first, second: first })?;
         }
-        Ok(Self { tree })
+        Ok(Self { tree, allow: all })
     }
 
-    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded.
+    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded. HEAD is
+    /// answered by what answers GET, unless it has a route of its own.
     ///
     /// # Errors
     /// [`Failure::NotFound`] or [`Failure::MethodNotAllowed`]. A parameter that is empty or does not decode to
-    /// UTF-8 names nothing: not found.
+    /// UTF-8 names nothing: not found. `*` stands for all paths, as in `OPTIONS *`.
     pub fn find(&self, method: &Method, path: &str) -> Result<(&T, Vec<Field>), Failure> {
-        let found = self.tree.at(path).map_err(|_| Failure::NotFound)?;
-        let Some(target) = found.value.iter().find(|target| target.method == *method) else {
-            let methods: Vec<_> = found.value.iter().map(|target| target.method.as_str()).collect();
-            return Err(Failure::MethodNotAllowed { allow: methods.join(", ") });
+        let Ok(found) = self.tree.at(path) else {
+            let all = method == Method::OPTIONS && path == "*";
+            return Err(if all { Failure::MethodNotAllowed { allow: self.allow.clone() } } else { Failure::NotFound });
         };
+        let Paths { targets, allow } = found.value;
+        let with = |method: &Method| targets.iter().find(|target| target.method == *method);
+        let target = with(method).or_else(|| with(&Method::GET).filter(|_| method == Method::HEAD));
+        let Some(target) = target else { return Err(Failure::MethodNotAllowed { allow: allow.clone() }) };
         let values = found.params.iter().map(|(_, value)| percent_decode_str(value).decode_utf8());
         let parameters = target.parameters.iter().zip(values).map(|(name, value)| {
             let value = value.map_err(|_| Failure::NotFound)?;
@@ -92,6 +108,21 @@ impl<T> Routes<T> {
         });
         Ok((&target.value, parameters.collect::<Result<_, Failure>>()?))
     }
+}
+
+/// What `Allow` says of these methods: each once, and what the host answers by itself.
+fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    let own = methods.flat_map(|method| {
+        let head = (method == Method::GET).then_some(Method::HEAD.as_str());
+        [Some(method.as_str()), head]
+    });
+    for name in own.flatten().chain([Method::OPTIONS.as_str()]) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
 }
 
 /// Two routes that no request can tell apart.

@@ -64,20 +64,20 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let Loaded { table, database, bench, state } = load(settings, target, engine, &metrics).await?;
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let (registry, proxy) = (Registry::new(table), settings.proxy_in_front());
-    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics) });
+    let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
+    let node = Arc::new(Node { registry, database, proxy, admission, metrics, access_log });
     let listener = Listener::bind(&settings.listen, Reach::Group)?;
     let listen = listener.address().clone();
     let doors = Doors {
         connections_max: settings.connections_max,
-        connections: metrics.connections.clone(),
-        made_room: metrics.made_room.clone(),
+        connections: node.metrics.connections.clone(),
+        made_room: node.metrics.made_room.clone(),
         drain: drain.clone(),
     };
     // With it the socket is gone, which only a new process binds again without a race.
     let listener = supervisor.vital("listener", {
         let node = Arc::clone(&node);
-        listen::run(listener, doors, move |incoming| request::serve(Arc::clone(&node), incoming))
+        listen::run(listener, doors, move |incoming, checked| request::serve(Arc::clone(&node), incoming, checked))
     });
     // Only now: a probe that says ready is believed at once.
     admin.node.get_or_init(|| Arc::clone(&node));
@@ -196,8 +196,8 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
         made_room: prometheus_client::metrics::counter::Counter::default(),
         drain: Drain::default(),
     };
-    listen::run(listener, doors, move |incoming| {
-        let answer = admin.answer(&incoming);
+    listen::run(listener, doors, move |incoming, checked| {
+        let answer = admin.answer(&incoming, checked);
         async move { answer }
     })
     .await;

@@ -2,10 +2,12 @@
 //! a failure as its public text. Called by `request`; it decides nothing.
 
 mod body;
+mod content;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, EXPECT, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 
 pub use self::body::Body;
 use self::body::Gone;
+pub use self::content::{MediaType, check as check_content};
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
 use crate::limits;
@@ -41,33 +44,37 @@ const HOST_HEADERS: [&str; 9] = [
 /// it says how long a response is good, which is the handler's to know.
 const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
+/// What a handler takes of a request.
+pub struct Taken<'a> {
+    /// The method of its route: a HEAD is answered as a GET is.
+    pub method: &'a Method,
+    /// The headers it may see.
+    pub headers: &'a [HeaderName],
+    /// Bytes of a body.
+    pub body_bytes_max: usize,
+}
+
 /// Reads a request to its end.
 ///
 /// # Errors
 /// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`] or [`Failure::BodyBroken`].
-pub async fn read(
-    incoming: Incoming,
-    parameters: Vec<Field>,
-    headers: &[HeaderName],
-    body_bytes_max: usize,
-) -> Result<Request, Failure> {
-    let (head, body) = incoming.into_parts();
-    let body = read_body(&head.headers, body, body_bytes_max).await?;
+pub async fn read(head: &Parts, body: Body, parameters: Vec<Field>, taken: Taken<'_>) -> Result<Request, Failure> {
+    let body = read_body(&head.headers, body, taken.body_bytes_max).await?;
     Ok(Request {
-        method: head.method.as_str().to_owned(),
+        method: taken.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         parameters,
         query: head.uri.query().map(str::to_owned),
-        headers: chosen(&head.headers, headers),
+        headers: chosen(&head.headers, taken.headers),
         body,
     })
 }
 
 /// Reads the body of a request that nobody wants, within bounds. Returns whether it came to its end: then the
 /// connection can be used again, and the client, which has sent all it had, reads the answer.
-pub async fn discard(incoming: &mut Incoming) -> bool {
+pub async fn discard(head: &Parts, mut body: Body) -> bool {
     // Asking for the body would have hyper say `100 Continue`, and the client send what is refused.
-    !is_held_back(incoming.headers()) && drain(incoming.body_mut()).await
+    !is_held_back(&head.headers) && drain(&mut body).await
 }
 
 /// Whether the client sends the body only when it is asked to.
@@ -120,7 +127,8 @@ fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> Vec<Field> {
     fields.map(|(name, value)| Field { name: name.as_str().to_owned(), value: text(value.as_bytes()) }).collect()
 }
 
-fn text(value: &[u8]) -> String {
+/// A header's value as text.
+pub fn text(value: &[u8]) -> String {
     let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
     std::str::from_utf8(value).map_or_else(|_| value.iter().map(ascii).collect(), str::to_owned)
 }
@@ -192,6 +200,15 @@ pub fn failed(failure: &Failure) -> Outgoing {
                 headers.insert(ALLOW, allow);
             }
         }
+        Failure::EncodingUnsupported => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        Failure::TypeUnsupported { expected } => {
+            // A media type of the manifest is of tokens too.
+            if let Ok(expected) = HeaderValue::from_str(expected) {
+                headers.insert(ACCEPT, expected);
+            }
+        }
         Failure::Shed | Failure::Unavailable { .. } | Failure::Repeatable { .. } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
@@ -204,6 +221,28 @@ pub fn failed(failure: &Failure) -> Outgoing {
         _ => {}
     }
     outgoing
+}
+
+/// What OPTIONS is answered where no handler does: the methods there are.
+pub fn options(allow: &HeaderValue) -> Outgoing {
+    let mut outgoing = http::Response::new(Full::default());
+    *outgoing.status_mut() = StatusCode::NO_CONTENT;
+    outgoing.headers_mut().insert(ALLOW, allow.clone());
+    outgoing
+}
+
+/// Makes of the answer to a GET that to a HEAD: the same head, with the length of the body, and no body.
+pub fn headed(outgoing: &mut Outgoing) {
+    let (status, length) = (outgoing.status(), bytes(outgoing));
+    *outgoing.body_mut() = Full::default();
+    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// Bytes of a response's body.
+pub fn bytes(outgoing: &Outgoing) -> u64 {
+    outgoing.size_hint().lower()
 }
 
 /// Makes a response the last one of its connection.

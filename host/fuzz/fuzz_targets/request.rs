@@ -7,9 +7,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use galo::listen;
+use galo::failure::Failure;
+use galo::{cors, listen};
 use galo::place::Place;
-use galo::wire::{self, Incoming, Outgoing};
+use galo::wire::{self, Incoming, MediaType, Outgoing, Taken};
 use http::HeaderName;
 use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
@@ -18,10 +19,22 @@ use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
 
+static JSON: LazyLock<Result<MediaType, String>> = LazyLock::new(|| "application/json".parse());
+
 const BODY_BYTES_MAX: usize = 64;
 
-async fn answer(incoming: Incoming) -> Outgoing {
-    match wire::read(incoming, Vec::new(), &[HeaderName::from_static("x")], BODY_BYTES_MAX).await {
+async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+    if let Err(failure) = checked {
+        return wire::failed(&failure);
+    }
+    let (head, body) = incoming.into_parts();
+    cors::is_uninvited(&head, None);
+    if let Err(failure) = wire::check_content(&head.headers, &body, JSON.as_ref().ok()) {
+        return wire::failed(&failure);
+    }
+    let headers = &[HeaderName::from_static("x")];
+    let taken = Taken { method: &head.method, headers, body_bytes_max: BODY_BYTES_MAX };
+    match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => {
             assert!(request.body.len() <= BODY_BYTES_MAX);
             http::Response::new(Full::new(Bytes::from(request.body)))

@@ -15,12 +15,13 @@ use serde::Serialize;
 
 pub use self::gate::{Denial, Gate};
 use crate::drain::Drain;
+use crate::failure::Failure;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::report::{ManifestReport, NodeReport};
 use crate::request::Node;
 use crate::supervise::Supervisor;
-use crate::wire::{Incoming, Outgoing};
+use crate::wire::{self, Incoming, Outgoing};
 
 /// What the admin address shows.
 pub struct Admin {
@@ -37,8 +38,19 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers a request of the admin address.
-    pub fn answer(&self, incoming: &Incoming) -> Outgoing {
+    /// Answers a request of the admin address. `checked`: what the listener found of its head.
+    pub fn answer(&self, incoming: &Incoming, checked: Result<(), Failure>) -> Outgoing {
+        let mut outgoing = match checked {
+            Ok(()) => self.gated(incoming),
+            Err(failure) => wire::failed(&failure),
+        };
+        if incoming.method() == Method::HEAD {
+            wire::headed(&mut outgoing);
+        }
+        outgoing
+    }
+
+    fn gated(&self, incoming: &Incoming) -> Outgoing {
         match self.gate.pass(incoming) {
             Ok(()) => self.routed(incoming.method(), incoming.uri().path()),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
@@ -51,10 +63,12 @@ impl Admin {
 
     fn routed(&self, method: &Method, path: &str) -> Outgoing {
         let rollback = path.strip_prefix("/handlers/").and_then(|rest| rest.strip_suffix("/rollback"));
+        let reads = matches!(*method, Method::GET | Method::HEAD);
         match (path, rollback) {
-            (_, Some(_)) if method != Method::POST => only("POST"),
+            (_, Some(_)) if method != Method::POST => only(method, "POST, OPTIONS"),
             (_, Some(name)) => self.rollback(name),
-            ("/live" | "/ready" | "/handlers" | "/metrics", None) if method != Method::GET => only("GET"),
+            ("/live" | "/ready" | "/handlers" | "/metrics", None) if !reads => only(method, "GET, HEAD, OPTIONS"),
+            ("*", None) if method == Method::OPTIONS => only(method, "GET, HEAD, POST, OPTIONS"),
             ("/live", None) => match self.supervisor.death() {
                 None => text(StatusCode::OK, "live\n"),
                 Some(death) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{death}\n")),
@@ -121,8 +135,12 @@ fn json(value: &impl Serialize) -> Outgoing {
     }
 }
 
-fn only(method: &'static str) -> Outgoing {
-    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {method}\n")), ALLOW, method)
+/// What OPTIONS is answered, or another method that is not among the allowed ones.
+fn only(method: &Method, allow: &'static str) -> Outgoing {
+    if method == Method::OPTIONS {
+        return wire::options(&HeaderValue::from_static(allow));
+    }
+    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n")), ALLOW, allow)
 }
 
 fn with(mut outgoing: Outgoing, name: http::HeaderName, value: &'static str) -> Outgoing {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Mistakes, OWN_PROGRAM, Settings, StateFolder};
+use galo::config::{AccessLog, Mistakes, OWN_PROGRAM, Settings, StateFolder};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::operator::{self, Access, Listing};
@@ -164,7 +164,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             let checkout = Checkout::find(Path::new(".")).map_err(|error| mistakes.note("dev", error)).ok();
             let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
-            let node = arguments.node.parse(folder, &mut mistakes);
+            let node = arguments.node.parse(folder, AccessLog::All, &mut mistakes);
             begin(mistakes)?;
             let (checkout, (settings, workers)) =
                 checkout.zip(node).context("settings without a mistake are complete")?;
@@ -174,7 +174,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Serve(arguments) => {
             let target = arguments.node.database.required(&mut mistakes);
-            let node = arguments.node.parse(arguments.handlers, &mut mistakes);
+            let node = arguments.node.parse(arguments.handlers, AccessLog::Off, &mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
             let state = match arguments.state {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{Address, CacheFolder, Mistakes, Proxy, Settings, StateFolder};
+use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Settings, StateFolder};
 use galo::guest::Digest;
 use galo::limits;
 
@@ -36,6 +36,10 @@ pub(super) struct NodeArgs {
     /// Requests in flight at once; beyond it 503
     #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
     in_flight_max: String,
+    /// Which requests have a line of the log: `off`, `errors` (answered with 400 or more) or `all` [default: off; `galo
+    /// dev`: all]
+    #[arg(long, env = "GALO_ACCESS_LOG", value_name = "WHICH")]
+    access_log: Option<String>,
     /// Worker threads [default: one per available core, CPU quotas counted]
     #[arg(long, env = "GALO_WORKERS", value_name = "N")]
     workers: Option<String>,
@@ -51,14 +55,23 @@ pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
 }
 
 impl NodeArgs {
-    /// The settings and the number of workers; mistakes are noted.
-    pub(super) fn parse(&self, handlers: PathBuf, mistakes: &mut Mistakes) -> Option<(Settings, Option<usize>)> {
+    /// The settings and the number of workers; mistakes are noted. `access_log` is what it is by default.
+    pub(super) fn parse(
+        &self,
+        handlers: PathBuf,
+        access_log: AccessLog,
+        mistakes: &mut Mistakes,
+    ) -> Option<(Settings, Option<usize>)> {
         let listen = mistakes.parse("--listen", &self.listen);
         let access = self.access.parse_for_node(mistakes);
         let pool =
             mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
         let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
         let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
+        let access_log = match &self.access_log {
+            Some(which) => mistakes.parse("--access-log", which),
+            None => Some(access_log),
+        };
         let workers = match &self.workers {
             Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
             None => None,
@@ -75,6 +88,7 @@ impl NodeArgs {
             pool_connections: pool?,
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
+            access_log: access_log?,
             ..Settings::new(handlers, listen?, access.admin)
         };
         Some((settings, workers))

@@ -1,5 +1,6 @@
 //! The open connections of a listener, up to as many as it may have. When all places are taken, the connection that has
-//! waited longest for its client leaves for the newcomer; one that is being served never does.
+//! waited longest for its client leaves for the newcomer, before all others one whose client does not take its answer;
+//! one that is being served never does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +63,7 @@ impl Crowd {
     pub fn make_room(&self) -> bool {
         let seats = self.seats();
         let now = Instant::now();
-        let longest = seats.taken.values().filter_map(|place| Some((place.turn(now, limits::ROOM_GRACE)?, place)));
+        let longest = seats.taken.values().filter_map(|place| Some((place.turn(now)?, place)));
         let longest = longest.min_by_key(|(turn, _)| *turn);
         longest.inspect(|(_, place)| place.ask(Leave::AtOnce)).is_some()
     }

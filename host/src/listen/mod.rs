@@ -25,9 +25,10 @@ use self::crowd::{Crowd, Seat};
 use self::patience::Patience;
 pub use self::socket::{Listener, Reach};
 use crate::drain::Drain;
+use crate::failure::Failure;
 use crate::limits;
 use crate::place::{Leave, Place};
-use crate::wire::{self, Body, Incoming, Outgoing};
+use crate::wire::{Body, Incoming, Outgoing};
 
 /// What bounds and counts a listener's connections.
 #[derive(Clone)]
@@ -42,11 +43,12 @@ pub struct Doors {
     pub drain: Drain,
 }
 
-/// Accepts connections until the drain begins, and answers their requests with `answer`. Open connections go on in
+/// Accepts connections until the drain begins, and answers their requests with `answer`, which is given what is wrong
+/// with a request's head: it refuses what is refused. Open connections go on in
 /// their own tasks; the drain waits for them. The socket is closed when this returns.
 pub async fn run<A, F>(listener: Listener, doors: Doors, answer: A)
 where
-    A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Incoming, Result<(), Failure>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
     let mut entrance = Entrance::new(&listener, &doors);
@@ -121,7 +123,7 @@ fn out_of_files(error: &io::Error) -> bool {
 
 async fn connection<A, F>(stream: socket::Stream, seat: Seat, connections: Gauge, answer: A)
 where
-    A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Incoming, Result<(), Failure>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
     connections.inc();
@@ -136,22 +138,18 @@ where
 pub async fn exchange<S, A, F>(stream: S, place: &Arc<Place>, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Incoming, Result<(), Failure>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outgoing> + Send + 'static,
 {
     let io = TokioIo::new(Patience::new(stream, Arc::clone(place)));
+    let answer = &answer;
     let service = service_fn(|incoming: http::Request<hyper::body::Incoming>| {
-        let busy = place.busy();
         let checked = head::check(incoming.version(), incoming.headers());
-        let answer = checked.map(|()| answer(incoming.map(|body| Body::new(body, place))));
+        let incoming = incoming.map(|body| Body::new(body, place));
         async move {
-            let outgoing = match answer {
-                Ok(answer) => answer.await,
-                Err(failure) => {
-                    tracing::debug!(%failure, "request refused");
-                    wire::failed(&failure)
-                }
-            };
+            // Only now: a request that came with others is not served while the answer before it is not taken.
+            let busy = place.busy();
+            let outgoing = answer(incoming, checked).await;
             drop(busy);
             Ok::<_, Infallible>(outgoing)
         }

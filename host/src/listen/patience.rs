@@ -20,12 +20,14 @@ pub struct Patience<S> {
     seen: u64,
     head: Clock,
     write: Clock,
+    /// The client took something since a write last had to wait.
+    progress: bool,
 }
 
 impl<S> Patience<S> {
     /// Watches a stream.
     pub fn new(stream: S, place: Arc<Place>) -> Self {
-        Self { stream, place, seen: 0, head: Clock::default(), write: Clock::default() }
+        Self { stream, place, seen: 0, head: Clock::default(), write: Clock::default(), progress: false }
     }
 }
 
@@ -61,6 +63,12 @@ impl<S: AsyncWrite + Unpin> Patience<S> {
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_pending() {
             self.write.start(limits::WRITE_TIMEOUT);
+            self.place.stalls(std::mem::take(&mut self.progress));
+            if self.place.is_given_up() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        } else {
+            self.progress = true;
         }
         match self.write.check(cx) {
             Poll::Ready(error) => Poll::Ready(Err(error)),

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
 use self::queue::Queue;
 use crate::limits;
@@ -47,7 +48,10 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        EnvFilter::try_new(text).map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
+        // Whether there is an access log is a setting of its own.
+        let filter =
+            EnvFilter::try_new(text).and_then(|filter| Ok(filter.add_directive("access=info".parse::<Directive>()?)));
+        filter.map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
     }
 }
 

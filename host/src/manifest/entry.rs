@@ -7,6 +7,7 @@ use http::HeaderName;
 use crate::database::Batch;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
+use crate::wire::MediaType;
 
 /// By what a proxy says that it may send a request a second time; the same on both tries.
 pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
@@ -27,6 +28,8 @@ pub struct Entry {
     pub route: Route,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
+    /// What the body of a request must be said to be; any when there is none.
+    pub content_type: Option<MediaType>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
     /// Whether a proxy may send its requests a second time.

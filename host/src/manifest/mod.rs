@@ -3,7 +3,9 @@
 //!
 //! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
 
+mod cors;
 mod entry;
+mod limits;
 mod refused;
 mod table;
 
@@ -13,7 +15,9 @@ use std::path::{Path, PathBuf};
 pub use self::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
-use crate::{file, limits};
+use crate::cors::Cors;
+use crate::file;
+use crate::limits::{HANDLERS_MAX, MANIFEST_BYTES_MAX};
 
 /// The file's name in the handlers folder.
 pub const FILE_NAME: &str = "galo.toml";
@@ -23,6 +27,8 @@ pub const FILE_NAME: &str = "galo.toml";
 pub struct Manifest {
     /// Where it was read.
     pub path: PathBuf,
+    /// Which pages of other origins may use the node, where it says so.
+    pub cors: Option<Cors>,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,
 }
@@ -34,7 +40,7 @@ pub struct Manifest {
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
     let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
-    let bytes = file::read(&path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
+    let bytes = file::read(&path, MANIFEST_BYTES_MAX).map_err(|error| {
         let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
         Refused { path: path.clone(), mistakes: vec![mistake] }
     })?;
@@ -58,9 +64,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     if tables.handler.is_empty() {
         mistakes.push(Mistake::new(None, "it has no handler: add one, as a `[[handler]]` table".to_owned()));
     }
-    if tables.handler.len() > limits::HANDLERS_MAX {
-        mistakes.push(Mistake::new(None, format!("more than {} handlers", limits::HANDLERS_MAX)));
+    if tables.handler.len() > HANDLERS_MAX {
+        mistakes.push(Mistake::new(None, format!("more than {} handlers", HANDLERS_MAX)));
     }
+    let cors =
+        tables.cors.map(|cors| cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     for table in &tables.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
@@ -74,7 +82,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers.push(entry);
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), handlers })
+        Ok(Manifest { path: path.to_owned(), cors, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }
@@ -96,6 +104,7 @@ name = "transacoes"
 component = "transacoes.wasm"
 route = "POST /clientes/{id}/transacoes"
 headers = ["Idempotency-Key"]
+content_type = "application/json"
 procedures = ["realizar_transacao", "cliente_existe"]
 batch = { realizar_transacao = { form = "realizar_transacoes", by = "cliente_id" } }
 limits = { deadline_ms = 20 }
@@ -114,6 +123,7 @@ limits = { deadline_ms = 20 }
         assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
         assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
         assert!(!entry.wasi);
+        assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         assert_eq!(entry.retry, Retry::Never);
         let batch = Batch { form: "realizar_transacoes".to_owned(), by: "cliente_id".to_owned() };
         let expected = [("realizar_transacao", Some(batch)), ("cliente_existe", None)];
@@ -128,17 +138,18 @@ limits = { deadline_ms = 20 }
             ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
             ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
-            ("{ realizar_transacao", "{ outra", "h/galo.toml:8: `outra` has a batch form, and is not among the"),
-            ("realizar_transacoes", "", "h/galo.toml:8: a procedure has a name"),
-            (", by = \"cliente_id\"", "", "h/galo.toml:8: missing field `by`"),
+            ("{ realizar_transacao", "{ outra", "h/galo.toml:9: `outra` has a batch form, and is not among the"),
+            ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
+            ("realizar_transacoes", "", "h/galo.toml:9: a procedure has a name"),
+            (", by = \"cliente_id\"", "", "h/galo.toml:9: missing field `by`"),
             (
                 "{ form = \"realizar_transacoes\", by = \"cliente_id\" }",
                 "\"realizar_transacoes\"",
-                "h/galo.toml:8: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
+                "h/galo.toml:9: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
-            ("20", "0", "h/galo.toml:9: deadline_ms = 0: 1 to 2000 are allowed"),
-            ("20", "\"x\"", "h/galo.toml:9: invalid type: string \"x\""),
-            ("20 }", "20", "h/galo.toml:9:"),
+            ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:10:"),
             ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
         ] {
             let told_now = refusal(&GOOD.replace(from, to));
@@ -150,7 +161,7 @@ limits = { deadline_ms = 20 }
     fn mistakes_are_told_together_and_a_name_is_defined_once() {
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("h/galo.toml:11: the handler `transacoes` is already defined in line 2"), "{told}");
+        assert!(told.contains("h/galo.toml:12: the handler `transacoes` is already defined in line 2"), "{told}");
     }
 
     #[test]

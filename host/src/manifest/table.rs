@@ -3,20 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::cors::CorsTable;
 use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+use super::limits::LimitsTable;
 use crate::database::Batch;
-use crate::limits::{self, HandlerLimits};
 use crate::route::Route;
+use crate::wire::MediaType;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    pub(super) cors: Option<CorsTable>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<Table>>,
 }
@@ -29,6 +31,7 @@ pub(super) struct Table {
     route: Spanned<String>,
     #[serde(default)]
     headers: Vec<Spanned<String>>,
+    content_type: Option<Spanned<String>>,
     #[serde(default)]
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
@@ -44,18 +47,6 @@ pub(super) struct Table {
 #[serde(rename_all = "lowercase")]
 enum RetryWord {
     Key,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    body_bytes_max: Option<Spanned<usize>>,
-    memory_bytes_max: Option<Spanned<usize>>,
-    deadline_ms: Option<Spanned<usize>>,
-    reply_bytes_max: Option<Spanned<usize>>,
-    table_elements_max: Option<Spanned<usize>>,
-    probation_calls: Option<Spanned<usize>>,
-    probation_seconds: Option<Spanned<usize>>,
 }
 
 impl Table {
@@ -78,6 +69,11 @@ impl Table {
             parsed.ok()
         });
         let headers: Vec<_> = headers.collect();
+        let content_type = self.content_type.as_ref().and_then(|text| {
+            let parsed = text.get_ref().parse::<MediaType>();
+            let told = |error| format!("content_type = \"{}\": {error}", text.get_ref());
+            parsed.map_err(|error| mistake(text.span().start, told(error))).ok()
+        });
         let retry = self.retry(&route, &headers, mistake);
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
@@ -98,6 +94,7 @@ impl Table {
             component: folder.join(&self.component),
             route,
             headers,
+            content_type,
             procedures: self.procedures.iter().map(granted).collect(),
             retry,
             wasi: self.wasi,
@@ -125,55 +122,5 @@ impl Table {
             mistake(place, format!("retry = \"key\": the header `{key}` is not granted; add it to `headers`"));
         }
         Retry::Key
-    }
-}
-
-impl LimitsTable {
-    fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
-        let mut within = |limit: &Option<Spanned<usize>>, name: &str, default: usize, ceiling: usize| match limit {
-            None => default,
-            Some(value) if (1..=ceiling).contains(value.get_ref()) => *value.get_ref(),
-            Some(value) => {
-                mistake(value.span().start, format!("{name} = {}: 1 to {ceiling} are allowed", value.get_ref()));
-                default
-            }
-        };
-        let default = HandlerLimits::default();
-        let (body, reply) = (&self.body_bytes_max, &self.reply_bytes_max);
-        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
-        HandlerLimits {
-            body_bytes_max: within(body, "body_bytes_max", default.body_bytes_max, limits::BODY_BYTES_CEILING),
-            memory_bytes_max: within(
-                &self.memory_bytes_max,
-                "memory_bytes_max",
-                default.memory_bytes_max,
-                limits::MEMORY_BYTES_CEILING,
-            ),
-            deadline: Duration::from_millis(within(
-                &self.deadline_ms,
-                "deadline_ms",
-                ms(default.deadline),
-                ms(limits::DEADLINE_CEILING),
-            ) as u64),
-            reply_bytes_max: within(reply, "reply_bytes_max", default.reply_bytes_max, limits::REPLY_BYTES_CEILING),
-            table_elements_max: within(
-                &self.table_elements_max,
-                "table_elements_max",
-                default.table_elements_max,
-                limits::TABLE_ELEMENTS_CEILING,
-            ),
-            probation_calls: within(
-                &self.probation_calls,
-                "probation_calls",
-                usize::try_from(default.probation_calls).unwrap_or(usize::MAX),
-                limits::PROBATION_CALLS_CEILING,
-            ) as u64,
-            probation: Duration::from_secs(within(
-                &self.probation_seconds,
-                "probation_seconds",
-                usize::try_from(default.probation.as_secs()).unwrap_or(usize::MAX),
-                limits::PROBATION_SECONDS_CEILING,
-            ) as u64),
-        }
     }
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::handler::{Generation, Handler, Lineage, RolledBack};
+use crate::cors::Cors;
 use crate::guest::Digest;
 use crate::limits;
 use crate::route::Routes;
@@ -29,6 +30,8 @@ pub struct Registry {
 
 /// What one manifest gave. It does not change: another manifest is another table.
 pub struct Table {
+    /// Which pages of other origins may use the node.
+    pub cors: Option<Arc<Cors>>,
     /// What answers a request.
     pub routes: Routes<Arc<Handler>>,
     /// In the order of the manifest.
@@ -131,7 +134,7 @@ impl Registry {
 impl Table {
     /// The table before the first manifest.
     pub fn empty() -> Self {
-        Self { routes: Routes::default(), handlers: Vec::new(), loaded: Timestamp::now() }
+        Self { cors: None, routes: Routes::default(), handlers: Vec::new(), loaded: Timestamp::now() }
     }
 
     /// The handler of this name.

@@ -22,10 +22,12 @@ struct Seen {
 impl Removal {
     /// Whether this manifest counts now.
     pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Stamp) -> bool {
-        let kept = table.handlers.iter().all(|handler| {
-            let old = &handler.entry;
-            manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
-        });
+        let cors = manifest.cors.is_some() || table.cors.is_none();
+        let kept = cors
+            && table.handlers.iter().all(|handler| {
+                let old = &handler.entry;
+                manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
+            });
         let since = match self.0.take() {
             _ if kept => return true,
             Some(seen) if seen.stamp == *stamp => seen.since,
@@ -54,6 +56,7 @@ fn keeps(new: &Entry, old: &Entry) -> bool {
     old.procedures.iter().all(|granted| new.procedures.contains(granted))
         && old.headers.iter().all(|header| new.headers.contains(header))
         && (new.retry == Retry::Key || old.retry == Retry::Never)
+        && (new.content_type.is_some() || old.content_type.is_none())
         && (new.wasi || !old.wasi)
         && new.limits.keeps(&old.limits)
 }

@@ -65,7 +65,8 @@ pub(super) async fn replace(
         node.database.prepare_anew(procedures(&table)).await;
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
-    if changes.is_empty() && same_order {
+    let same_cors = old.cors == table.cors;
+    if changes.is_empty() && same_order && same_cors {
         return Ok(changes);
     }
     // What was taken back while this was verified must not come again with the new table.
@@ -75,6 +76,9 @@ pub(super) async fn replace(
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
     let granted = procedures(&table);
+    if !same_cors {
+        tracing::info!("[cors]: answers are given under the new section");
+    }
     node.registry.replace(table);
     node.database.keep(&granted);
     for change in &changes {
@@ -177,7 +181,8 @@ async fn build(
     let routes = handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)));
     let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
     let routes = Routes::new(routes).map_err(refused)?;
-    Ok(Some(Built { table: Table { routes, handlers, loaded: Timestamp::now() }, made_of }))
+    let cors = manifest.cors.clone().map(Arc::new);
+    Ok(Some(Built { table: Table { cors, routes, handlers, loaded: Timestamp::now() }, made_of }))
 }
 
 /// Reports that a start took what the state has, because the folder's component is refused.

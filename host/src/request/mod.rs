@@ -4,9 +4,11 @@
 //! Called by `listen` for every request. A guest call takes microseconds and is synchronous; what needs milliseconds is
 //! moved to a thread of its own.
 
+mod access;
 mod phase;
 mod rescue;
 mod tell;
+mod trace;
 pub mod tries;
 
 use std::panic::AssertUnwindSafe;
@@ -14,16 +16,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderValue, Method};
 
+use self::trace::Trace;
 use crate::admission::Admission;
-use crate::config::Proxy;
+use crate::config::{AccessLog, Proxy};
 use crate::contract::{Request, Value};
+use crate::cors::{self, Cors};
 use crate::database::{Database, Procedure};
 use crate::failure::{self, Failure};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Registry};
-use crate::wire::{self, Incoming, Outgoing};
+use crate::wire::{self, Body, Incoming, Outgoing, Taken};
 
 /// What a node holds between requests: the registry and the pool, and how many requests it admits.
 pub struct Node {
@@ -37,53 +43,95 @@ pub struct Node {
     pub admission: Admission,
     /// Its counters.
     pub metrics: Arc<Metrics>,
+    /// Which requests have a line of the log.
+    pub access_log: AccessLog,
 }
 
-/// Answers one request, whatever happens.
-pub async fn serve(node: Arc<Node>, incoming: Incoming) -> Outgoing {
+/// What is known of a request while it is answered, whatever becomes of it.
+#[derive(Default)]
+struct Course {
+    /// Which pages may read the answer.
+    cors: Option<Arc<Cors>>,
+    /// What answers.
+    handler: Option<Arc<Handler>>,
+    /// The generation that it begins with.
+    generation: Option<u64>,
+}
+
+/// A request that was read: what a guest sees of it; and its head, for the log.
+struct Asked<'a> {
+    head: &'a Parts,
+    request: Request,
+}
+
+/// Answers one request, whatever happens. `checked`: what the listener found of its head.
+pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+    let begun = Instant::now();
+    let (mut head, body) = incoming.into_parts();
+    tries::forget(node.proxy, &mut head.headers);
+    let mut course = Course::default();
     // A panic of ours costs the request that met it, not the connection's task nor the process.
-    let answer = AssertUnwindSafe(attempt(&node, incoming)).catch_unwind().await;
+    let answer = match checked {
+        Ok(()) => AssertUnwindSafe(attempt(&node, &head, body, &mut course, begun)).catch_unwind().await,
+        Err(failure) => {
+            course.cors.clone_from(&node.registry.table().cors);
+            tell::refused(&head, &failure);
+            Ok(Err(failure))
+        }
+    };
     let answer = answer.unwrap_or_else(|payload| Err(Failure::Panic { message: said(payload.as_ref()) }));
-    answer.unwrap_or_else(|failure| {
+    let mut outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
-            tracing::error!(message, "panic in the host");
+            tell::panic(&head, message);
         }
         wire::failed(&failure)
-    })
+    });
+    if let Some(cors) = &course.cors {
+        cors.mark(&head.headers, outgoing.headers_mut());
+    }
+    if head.method == Method::HEAD {
+        wire::headed(&mut outgoing);
+    }
+    access::note(node.access_log, &head, &course, &outgoing, begun);
+    outgoing
 }
 
 /// Carries one request to its handler, and counts what became of it.
-async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failure> {
+async fn attempt(
+    node: &Node,
+    head: &Parts,
+    body: Body,
+    course: &mut Course,
+    begun: Instant,
+) -> Result<Outgoing, Failure> {
     let found = {
         let table = node.registry.table();
-        let found = table.routes.find(incoming.method(), incoming.uri().path());
+        course.cors.clone_from(&table.cors);
+        let found = table.routes.find(&head.method, head.uri.path());
         found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
     };
+    let cors = course.cors.as_deref();
     let (handler, parameters) = match found {
-        Ok(found) => found,
-        Err(failure) => {
-            node.metrics.unrouted.inc();
-            let mut outgoing = wire::failed(&failure);
-            if !wire::discard(&mut incoming).await {
-                wire::close(&mut outgoing);
-            }
-            return Ok(outgoing);
-        }
+        Ok((handler, parameters)) => (&**course.handler.insert(handler), parameters),
+        Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
     // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
     let lineage = handler.lineage();
-    let begun = Instant::now();
+    course.generation = Some(lineage.current.number);
     let entry = &handler.entry;
-    let read = match tries::check(node.proxy, entry, incoming.headers_mut()) {
-        Ok(()) => wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await,
-        Err(failure) => {
-            wire::discard(&mut incoming).await;
-            Err(failure)
+    let answer = match welcome(handler, head, &body, cors) {
+        Ok(()) => {
+            let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
+            let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
+            match wire::read(head, body, parameters, taken).await {
+                Ok(request) => handled(node, handler, &lineage, &Asked { head, request }).await,
+                Err(failure) => Err(failure),
+            }
         }
-    };
-    let answer = match read {
-        Ok(request) => handled(node, &handler, &lineage, &request).await,
-        Err(failure) => Err(failure),
+        Err(failure) => {
+            tell::failure(handler, &lineage.current, head, &failure);
+            Ok(unread(head, body, wire::failed(&failure)).await)
+        }
     };
     // By the admission, by a lane, or by a handler whose calls are slow.
     if matches!(answer, Err(Failure::Shed)) {
@@ -91,21 +139,61 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     }
     handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    answer.inspect_err(|failure| tell::failure(&handler, &lineage.current, failure))
+    answer.inspect_err(|failure| tell::failure(handler, &lineage.current, head, failure))
+}
+
+/// Whether a handler takes a request with this head.
+fn welcome(handler: &Handler, head: &Parts, body: &Body, cors: Option<&Cors>) -> Result<(), Failure> {
+    if cors::is_uninvited(head, cors) {
+        return Err(Failure::Uninvited);
+    }
+    tries::check(&handler.entry, &head.headers)?;
+    wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())
+}
+
+/// Answers a request that no handler does: which methods there are, or that there is nothing.
+async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, failure: &Failure) -> Outgoing {
+    let allow = match failure {
+        // The methods of a manifest are tokens, which every header value may hold.
+        Failure::MethodNotAllowed { allow } if head.method == Method::OPTIONS => HeaderValue::from_str(allow).ok(),
+        _ => None,
+    };
+    let outgoing = match allow {
+        Some(allow) => {
+            let mut outgoing = wire::options(&allow);
+            if let Some(cors) = cors.filter(|_| cors::is_preflight(head)) {
+                cors.preflight(&head.headers, &allow, outgoing.headers_mut());
+            }
+            outgoing
+        }
+        None => {
+            node.metrics.unrouted.inc();
+            wire::failed(failure)
+        }
+    };
+    unread(head, body, outgoing).await
+}
+
+/// An answer whose request's body nobody wants.
+async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
+    if !wire::discard(head, body).await {
+        wire::close(&mut outgoing);
+    }
+    outgoing
 }
 
 /// The stages of a handler: prepare, call, respond.
-async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: &Request) -> Result<Outgoing, Failure> {
+async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, asked: &Asked<'_>) -> Result<Outgoing, Failure> {
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    let (generation, decision) = rescue::prepare(handler, lineage, request).await?;
+    let (generation, decision) = rescue::prepare(handler, lineage, asked).await?;
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(Planned { procedure, arguments, carry }) => {
             match node.database.call(&procedure, arguments).await {
-                Ok(rows) => Ok(rescue::respond(handler, lineage, generation, request, &carry, &rows).await?),
-                Err(failure) => Box::pin(rescue::rejected(handler, lineage, generation, request, failure)).await,
+                Ok(rows) => Ok(rescue::respond(handler, lineage, generation, asked, &carry, &rows).await?),
+                Err(failure) => Box::pin(rescue::rejected(handler, lineage, generation, asked, failure)).await,
             }
         }
     }

@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Planned, phase, tell};
-use crate::contract::{Request, Rows};
+use super::{Asked, Decision, Planned, Trace, phase, tell};
+use crate::contract::Rows;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::request::phase::Halt;
@@ -20,20 +20,20 @@ use crate::wire::Outgoing;
 pub(super) async fn prepare<'a>(
     handler: &Handler,
     lineage: &'a Lineage,
-    request: &Request,
+    asked: &Asked<'_>,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match phase::prepare(handler, newcomer, request).await {
+    let halt = match phase::prepare(handler, newcomer, &asked.request).await {
         Ok(decision) => return Ok((newcomer, decision)),
-        Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, fault)),
+        Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(phase::prepare(handler, previous, request)).await {
+    match Box::pin(phase::prepare(handler, previous, &asked.request)).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
-                roll_back(handler, newcomer, fault);
+                roll_back(handler, newcomer, asked, fault);
             }
             Ok((previous, decision))
         }
@@ -46,32 +46,32 @@ pub(super) async fn respond(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
-    request: &Request,
+    asked: &Asked<'_>,
     carry: &[u8],
     rows: &Rows,
 ) -> Result<Outgoing, Fault> {
     let answer = match phase::respond(handler, generation, carry, rows).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
-        answer => answer.map_err(|fault| count(handler, generation, fault)),
+        answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
     let Some(previous) = proved(handler, lineage, generation) else { return answer };
-    let instead = Box::pin(instead(handler, generation, previous, request, rows)).await;
+    let instead = Box::pin(instead(handler, generation, previous, asked, rows)).await;
     match (answer, instead) {
         (Err(fault), Instead::Answer(outgoing)) => {
-            roll_back(handler, generation, &fault);
+            roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
         // It cannot answer for what was done. The newcomer is no better for that.
         (Err(fault), Instead::OtherPlan) => {
-            roll_back(handler, generation, &fault);
+            roll_back(handler, generation, asked, &fault);
             Err(fault)
         }
         (Err(fault), Instead::Nothing) => Err(fault),
         (Ok(mine), Instead::Answer(outgoing)) if !outgoing.status().is_server_error() => {
             let (status, number, its) = (mine.status(), previous.number, outgoing.status());
             let detail = format!("it answered {status}, generation {number} answers {its}");
-            let fault = count(handler, generation, Fault::new(Phase::Respond, FaultKind::Worse, &detail));
-            roll_back(handler, generation, &fault);
+            let fault = count(handler, generation, asked, Fault::new(Phase::Respond, FaultKind::Worse, &detail));
+            roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
         // The same call and no better answer, or nothing to compare it with.
@@ -86,14 +86,14 @@ pub(super) async fn rejected(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
-    request: &Request,
+    asked: &Asked<'_>,
     failure: Failure,
 ) -> Result<Outgoing, Failure> {
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = phase::plan(handler, generation, request).await;
-    let its = match (mine, phase::plan(handler, previous, request).await) {
+    let mine = phase::plan(handler, generation, &asked.request).await;
+    let its = match (mine, phase::plan(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -102,8 +102,8 @@ pub(super) async fn rejected(
     };
     let number = previous.number;
     let detail = format!("`{procedure}` rejected its call with {sqlstate}, generation {number} plans something else");
-    let fault = count(handler, generation, Fault::new(Phase::Prepare, FaultKind::Worse, &detail));
-    roll_back(handler, generation, &fault);
+    let fault = count(handler, generation, asked, Fault::new(Phase::Prepare, FaultKind::Worse, &detail));
+    roll_back(handler, generation, asked, &fault);
     match its {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(_) => Err(failure),
@@ -128,13 +128,13 @@ async fn instead(
     handler: &Handler,
     generation: &Arc<Generation>,
     previous: &Arc<Generation>,
-    request: &Request,
+    asked: &Asked<'_>,
     rows: &Rows,
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = phase::plan(handler, generation, request).await;
-    match (mine, phase::plan(handler, previous, request).await) {
+    let mine = phase::plan(handler, generation, &asked.request).await;
+    match (mine, phase::plan(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
             let answer = phase::respond(handler, previous, &its.carry, rows).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
@@ -152,20 +152,23 @@ impl Planned {
 }
 
 /// Counts a fault, and logs it.
-fn count(handler: &Handler, generation: &Generation, fault: Fault) -> Fault {
+fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, fault: Fault) -> Fault {
     generation.faulted();
     handler.metrics.faulted(fault.kind);
-    tell::fault(handler, generation, &fault);
+    tell::fault(handler, generation, asked.head, &fault);
     fault
 }
 
 /// Of many requests that meet the fault at once, one rolls back.
-fn roll_back(handler: &Handler, from: &Generation, fault: &Fault) {
+fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
+        let Trace { request_id, traceparent } = Trace::of(asked.head);
         tracing::error!(
+            request_id,
+            traceparent,
             "{name}: ROLLED BACK to generation {}: generation {number} faulted on probation",
             serving.number
         );

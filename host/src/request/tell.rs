@@ -1,12 +1,15 @@
 //! What the log says of a request that failed: the first failure of a kind at once, those that follow as a number.
-//! Called by the parent and by `rescue`.
+//! Each line names its request. Called by the parent and by `rescue`.
 
+use http::request::Parts;
+
+use super::Trace;
 use crate::failure::{self, Failure, Fault};
 use crate::limits;
 use crate::registry::{Generation, Handler};
 
 /// A guest that went wrong.
-pub(super) fn fault(handler: &Handler, generation: &Generation, fault: &Fault) {
+pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fault: &Fault) {
     let (name, number) = (handler.entry.name.clone(), generation.number);
     let Fault { phase, kind, detail, backtrace } = fault;
     let again = move |what: &str, times| {
@@ -14,12 +17,23 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, fault: &Fault) {
     };
     if generation.repeats.is_first(&format!("{kind} in {phase}"), again) {
         let (name, backtrace) = (handler.entry.name.as_str(), backtrace.as_deref());
-        tracing::error!(handler = name, generation = number, %phase, %kind, detail, backtrace, "guest faulted");
+        let Trace { request_id, traceparent } = Trace::of(head);
+        tracing::error!(
+            handler = name,
+            generation = number,
+            request_id,
+            traceparent,
+            %phase,
+            %kind,
+            detail,
+            backtrace,
+            "guest faulted"
+        );
     }
 }
 
 /// Any other failure. An outage is logged by `database`, once, not by every request.
-pub(super) fn failure(handler: &Handler, generation: &Generation, failure: &Failure) {
+pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, failure: &Failure) {
     let (name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
         // Logged by `rescue`, which knows whose it was.
@@ -33,7 +47,16 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, failure: &Fail
             if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
                 // It may quote an argument.
                 let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
-                tracing::error!(handler = name, generation = number, procedure, cause, "procedure failed");
+                let Trace { request_id, traceparent } = Trace::of(head);
+                tracing::error!(
+                    handler = name,
+                    generation = number,
+                    request_id,
+                    traceparent,
+                    procedure,
+                    cause,
+                    "procedure failed"
+                );
             }
         }
         Failure::Repeatable { cause } => {
@@ -43,9 +66,29 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, failure: &Fail
             };
             if generation.repeats.is_first(cause, again) {
                 let remedy = "write the proxy's configuration again, from this manifest: galo proxy nginx";
-                tracing::error!(handler = name, cause, remedy, "request of a proxy that may repeat it refused");
+                let Trace { request_id, traceparent } = Trace::of(head);
+                let what = "request of a proxy that may repeat it refused";
+                tracing::error!(handler = name, request_id, traceparent, cause, remedy, "{what}");
             }
         }
-        _ => tracing::debug!(handler = name, generation = number, %failure, "request failed"),
+        _ if tracing::enabled!(tracing::Level::DEBUG) => {
+            let Trace { request_id, traceparent } = Trace::of(head);
+            tracing::debug!(handler = name, generation = number, request_id, traceparent, %failure, "request failed");
+        }
+        _ => {}
     }
+}
+
+/// A request that was refused for its head.
+pub(super) fn refused(head: &Parts, failure: &Failure) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let Trace { request_id, traceparent } = Trace::of(head);
+        tracing::debug!(request_id, traceparent, %failure, "request refused");
+    }
+}
+
+/// A panic of the host itself.
+pub(super) fn panic(head: &Parts, message: &str) {
+    let Trace { request_id, traceparent } = Trace::of(head);
+    tracing::error!(message, request_id, traceparent, "panic in the host");
 }

@@ -11,30 +11,27 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::manifest::{Entry, GALO_TRY, Retry};
 
-/// Checks what the proxy says of a request, or removes what a client says in its place.
+/// Removes what a client says in the place of a proxy that nobody has put in front.
+pub fn forget(proxy: Proxy, headers: &mut HeaderMap) {
+    if proxy == Proxy::Unknown {
+        headers.remove(&GALO_TRY);
+    }
+}
+
+/// Checks what a proxy says of a request.
 ///
 /// # Errors
 /// [`Failure::Repeatable`]: the route's manifest has no `retry = "key"`, or what came is not one id.
-pub fn check(proxy: Proxy, entry: &Entry, headers: &mut HeaderMap) -> Result<(), Failure> {
-    match (proxy, entry.retry) {
-        // The handler is not granted it.
-        (Proxy::Unknown, Retry::Never) => Ok(()),
-        (Proxy::Unknown, Retry::Key) => {
-            headers.remove(&GALO_TRY);
-            Ok(())
+pub fn check(entry: &Entry, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut ids = headers.get_all(&GALO_TRY).iter();
+    match (ids.next(), ids.next(), entry.retry) {
+        (None, ..) => Ok(()),
+        (Some(_), _, Retry::Never) => {
+            Err(Failure::Repeatable { cause: "the route has no retry = \"key\" in the manifest" })
         }
-        (Proxy::Trusted, retry) => {
-            let mut ids = headers.get_all(&GALO_TRY).iter();
-            match (ids.next(), ids.next(), retry) {
-                (None, ..) => Ok(()),
-                (Some(_), _, Retry::Never) => {
-                    Err(Failure::Repeatable { cause: "the route has no retry = \"key\" in the manifest" })
-                }
-                (Some(id), None, Retry::Key) if is_id(id) => Ok(()),
-                // Of two, one may be the client's; of a malformed one a handler would make no key.
-                (Some(_), ..) => Err(Failure::Repeatable { cause: "Galo-Try is malformed, or there are two" }),
-            }
-        }
+        (Some(id), None, Retry::Key) if is_id(id) => Ok(()),
+        // Of two, one may be the client's; of a malformed one a handler would make no key.
+        (Some(_), ..) => Err(Failure::Repeatable { cause: "Galo-Try is malformed, or there are two" }),
     }
 }
 
@@ -59,7 +56,8 @@ mod tests {
         ids.iter().for_each(|id| {
             headers.append(&GALO_TRY, id.parse().unwrap());
         });
-        check(proxy, entry, &mut headers).map_err(|failure| failure.status().as_u16())?;
+        forget(proxy, &mut headers);
+        check(entry, &headers).map_err(|failure| failure.status().as_u16())?;
         Ok(headers.get_all(&GALO_TRY).iter().count())
     }
 

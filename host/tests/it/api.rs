@@ -174,9 +174,9 @@ async fn unknown_paths_are_404_and_other_methods_405_with_allow() {
         assert_error(&api.node.get(path).await, 404, path);
     }
     for (method, path, allow) in [
-        (Method::DELETE, "/clientes/1/extrato", "GET"),
-        (Method::POST, "/clientes/1/extrato", "GET"),
-        (Method::GET, "/clientes/1/transacoes", "POST"),
+        (Method::DELETE, "/clientes/1/extrato", "GET, HEAD, OPTIONS"),
+        (Method::POST, "/clientes/1/extrato", "GET, HEAD, OPTIONS"),
+        (Method::GET, "/clientes/1/transacoes", "POST, OPTIONS"),
     ] {
         let answer = request(&api.node.address(), method, path, "").await;
         assert_error(&answer, 405, path);

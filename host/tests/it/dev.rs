@@ -88,6 +88,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     program.wait_for("transacoes           POST /clientes/{id}/transacoes");
     program.wait_for(&format!("curl -i http://{}/clientes/1/extrato", program.listen));
     assert_eq!(credit(&program).await.text(), r#"{"limite":100000,"saldo":10}"#);
+    program.wait_for("answered method=\"POST\" path=\"/clientes/1/transacoes\" status=200");
     assert!(!processes_of(root).is_empty());
     program.signal(Signal::SIGINT);
     assert!(program.wait().success(), "{}", program.log());

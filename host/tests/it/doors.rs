@@ -13,7 +13,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::cli::{Program, run, wait_until};
-use crate::harness::{Connection, GALO, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until};
+use crate::fixture::{Guest, replying};
+use crate::harness::{
+    Connection, GALO, Guests, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until,
+};
 
 const EXTRATO: &str = "/clientes/1/extrato";
 /// In the middle of a head.
@@ -137,6 +140,56 @@ async fn who_has_waited_longest_leaves_and_nobody_below_the_limit() {
     served(&node.address(), EXTRATO).await;
     assert!(kept[0].send(Method::GET, EXTRATO, "").await.is_err());
     assert_eq!(kept[1].send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
+}
+
+/// Waits until no more comes on connections whose answers nobody reads: all buffers between are full.
+async fn until_stalled(streams: &[TcpStream]) {
+    let mut buffer = vec![0; 16 << 20];
+    let mut before = Vec::new();
+    loop {
+        let mut there = Vec::new();
+        for stream in streams {
+            there.push(stream.peek(&mut buffer).await.unwrap());
+        }
+        if there == before && there.iter().all(|bytes| *bytes > 0) {
+            return;
+        }
+        before = there;
+        // The node still fills its own buffers when those of the client are full.
+        tokio::time::sleep(limits::WRITE_GRACE * 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_take_their_answers_leave_first() {
+    // Given four places, one of a client that has waited for long between two requests, three of clients that take
+    // nothing of an answer larger than all buffers, when three more come and stay, then they are served at once, and
+    // the first client is still there.
+    let database = TestDatabase::new().await;
+    let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
+    let more = "limits = { memory_bytes_max = 8388608, reply_bytes_max = 4194304 }";
+    let guests = Guests::new().add("grande", &large, more).add("pequeno", &replying(200, None, 0).component(), "");
+    let settings = Settings { connections_max: 4, ..settings(guests.folder.path()) };
+    let node = TestNode::with(&database, settings).await;
+    let mut kept = Connection::open(&node.address()).await;
+    assert_eq!(kept.send(Method::GET, "/pequeno", "").await.unwrap().status, 200);
+    let asking = "GET /grande HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
+    let stalled = crowd(&node.address(), 3, &asking).await;
+    until_stalled(&stalled).await;
+    let mut newcomers = Vec::new();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let mut newcomer = Connection::open(&node.address()).await;
+        assert_eq!(newcomer.send(Method::GET, "/pequeno", "").await.unwrap().status, 200);
+        newcomers.push(newcomer);
+    }
+    // Sooner than the clients are given up for their own sake; a machine that is too busy for that proves the rest.
+    if begun.elapsed() < limits::WRITE_TIMEOUT / 2 {
+        assert_eq!(node.running.node.metrics.made_room.get(), 3);
+    }
+    for connection in newcomers.iter_mut().chain([&mut kept]) {
+        assert_eq!(connection.send(Method::GET, "/pequeno", "").await.unwrap().status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

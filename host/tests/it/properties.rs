@@ -17,7 +17,7 @@ use galo::example::Example;
 use galo::failure::{Failure, Phase};
 use galo::place::Place;
 use galo::route::{Route, Routes};
-use galo::wire::{Incoming, Outgoing};
+use galo::wire::{Incoming, Outgoing, Taken};
 use galo::{limits, listen, manifest, wire};
 use http::Method;
 use http::header::AUTHORIZATION;
@@ -146,8 +146,13 @@ proptest! {
 const BODY_BYTES_MAX: usize = 64;
 
 /// Answers with the body that was read.
-async fn echo(incoming: Incoming) -> Outgoing {
-    match wire::read(incoming, Vec::new(), &[], BODY_BYTES_MAX).await {
+async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+    if let Err(failure) = checked {
+        return wire::failed(&failure);
+    }
+    let (head, body) = incoming.into_parts();
+    let taken = Taken { method: &Method::POST, headers: &[], body_bytes_max: BODY_BYTES_MAX };
+    match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => http::Response::new(Full::new(Bytes::from(request.body))),
         Err(failure) => wire::failed(&failure),
     }

@@ -116,8 +116,8 @@ async fn route(pool: &Pool, incoming: Incoming) -> Result<Outgoing, Error> {
             let body = body.map_err(|_| Error::Refused(StatusCode::PAYLOAD_TOO_LARGE, "corpo grande demais"))?;
             transacao(pool, cliente?, &head.headers, &body.to_bytes()).await
         }
-        (_, "extrato") => Err(Error::MethodNotAllowed("GET")),
-        _ => Err(Error::MethodNotAllowed("POST")),
+        (_, "extrato") => Err(Error::MethodNotAllowed("GET, HEAD, OPTIONS")),
+        _ => Err(Error::MethodNotAllowed("POST, OPTIONS")),
     }
 }
 

@@ -13,8 +13,9 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
 use galo::admission::Admission;
-use galo::config::{Address, CacheFolder, Secret, Settings};
+use galo::config::{AccessLog, Address, CacheFolder, Secret, Settings};
 use galo::contract::{Call, Plan, Request, Response, Rows};
+use galo::cors;
 use galo::database::Target;
 use galo::drain::Drain;
 use galo::failure::{Failure, Fault, Phase, shown};
@@ -24,8 +25,9 @@ use galo::metrics::Metrics;
 use galo::registry::{Handler, Lineage, Registry};
 use galo::request::{Node, tries};
 use galo::serve::{self, Loaded};
-use galo::wire::{self, Incoming, Outgoing};
+use galo::wire::{self, Body, Incoming, Outgoing, Taken};
 use galo_kit::Handler as _;
+use http::request::Parts;
 
 use super::ServeArgs;
 use super::twin_words::{plan, request, response, rows};
@@ -43,9 +45,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
     let Loaded { table, database, bench: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let proxy = settings.proxy_in_front();
-    let registry = Registry::new(table);
-    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics) });
+    let (registry, access_log, proxy) = (Registry::new(table), AccessLog::Off, settings.proxy_in_front());
+    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), access_log });
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
@@ -55,44 +56,48 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let listener = Listener::bind(&settings.listen, Reach::Group)?;
     let caretaker = Arc::clone(&node);
     tokio::spawn(async move { caretaker.database.look_after().await });
-    listen::run(listener, doors, move |incoming| answer(Arc::clone(&node), incoming)).await;
+    listen::run(listener, doors, move |incoming, checked| answer(Arc::clone(&node), incoming, checked)).await;
     Ok(())
 }
 
-async fn answer(node: Arc<Node>, incoming: Incoming) -> Outgoing {
-    let answer = AssertUnwindSafe(attempt(&node, incoming)).catch_unwind().await;
+async fn answer(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+    let (head, body) = incoming.into_parts();
+    let answer = match checked {
+        Ok(()) => AssertUnwindSafe(attempt(&node, &head, body)).catch_unwind().await,
+        Err(failure) => Ok(Err(failure)),
+    };
     let answer = answer.unwrap_or_else(|_| Err(Failure::Panic { message: "a handler panicked".to_owned() }));
     answer.unwrap_or_else(|failure| wire::failed(&failure))
 }
 
-async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failure> {
-    let found = {
+async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Failure> {
+    let begun = Instant::now();
+    let (cors, found) = {
         let table = node.registry.table();
-        let found = table.routes.find(incoming.method(), incoming.uri().path());
-        found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
+        let found = table.routes.find(&head.method, head.uri.path());
+        (table.cors.clone(), found.map(|(handler, parameters)| (Arc::clone(handler), parameters)))
     };
     let (handler, parameters) = match found {
         Ok(found) => found,
         Err(failure) => {
             node.metrics.unrouted.inc();
             let mut outgoing = wire::failed(&failure);
-            if !wire::discard(&mut incoming).await {
+            if !wire::discard(head, body).await {
                 wire::close(&mut outgoing);
             }
             return Ok(outgoing);
         }
     };
     let lineage = handler.lineage();
-    let begun = Instant::now();
     let entry = &handler.entry;
-    let read = match tries::check(node.proxy, entry, incoming.headers_mut()) {
-        Ok(()) => wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await,
-        Err(failure) => {
-            wire::discard(&mut incoming).await;
-            Err(failure)
-        }
-    };
-    let answer = match read {
+    if cors::is_uninvited(head, cors.as_deref()) {
+        return Err(Failure::Uninvited);
+    }
+    tries::check(entry, &head.headers)?;
+    wire::check_content(&head.headers, &body, entry.content_type.as_ref())?;
+    let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
+    let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
+    let answer = match wire::read(head, body, parameters, taken).await {
         Ok(request) => handled(node, &handler, &lineage, request).await,
         Err(failure) => Err(failure),
     };

@@ -1,0 +1,279 @@
+//! Which web pages may use a node: what `[cors]` of the manifest allows, the headers that tell a browser so, and the
+//! refusal of what pages of other sites send without asking first. Browsers alone keep to CORS; the rest of it is here.
+//!
+//! Made by `manifest`, used by `request` for every answer.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    HOST, ORIGIN, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// The section `[cors]` of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// The origins whose pages may read answers, and send what changes something.
+    pub origins: Origins,
+    /// Whether they may do so with cookies and client certificates; never for any origin.
+    pub credentials: bool,
+    /// The request headers they may set, as the answer to a preflight has them: `content-type, idempotency-key`.
+    pub headers: Option<HeaderValue>,
+    /// The headers of an answer that they may read beyond those that CORS allows always.
+    pub exposed_headers: Option<HeaderValue>,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Duration,
+}
+
+/// The origins of `[cors]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// `*`
+    Any,
+    /// These, as browsers write them: `https://shop.example`.
+    These(Vec<HeaderValue>),
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+const PREFLIGHT_VARY: HeaderValue =
+    HeaderValue::from_static("access-control-request-method, access-control-request-headers");
+
+impl Cors {
+    /// Adds to an answer what tells a browser whether the page that asked may read it. The section alone decides: what
+    /// a handler set of these headers is removed.
+    pub fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+        for decided in [&ACCESS_CONTROL_ALLOW_ORIGIN, &ACCESS_CONTROL_ALLOW_CREDENTIALS, &ACCESS_CONTROL_EXPOSE_HEADERS]
+        {
+            answer.remove(decided);
+        }
+        if matches!(self.origins, Origins::These(_)) {
+            // Also without an Origin: a cache must not give this answer to a page.
+            answer.append(VARY, HeaderValue::from_static("origin"));
+        }
+        let Some(origin) = self.answer_to(request) else { return };
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if self.credentials {
+            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        if let Some(exposed) = &self.exposed_headers {
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        }
+    }
+
+    /// Answers a preflight for a path with these methods. What [`Cors::mark`] adds is not added here.
+    pub fn preflight(&self, request: &HeaderMap, methods: &HeaderValue, answer: &mut HeaderMap) {
+        answer.append(VARY, PREFLIGHT_VARY);
+        if self.answer_to(request).is_none() {
+            return;
+        }
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
+        if let Some(headers) = &self.headers {
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
+        }
+        answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age.as_secs()));
+    }
+
+    /// The value of `Access-Control-Allow-Origin`, when the request is of a page whose origin is allowed.
+    fn answer_to(&self, request: &HeaderMap) -> Option<HeaderValue> {
+        let origin = only(request, &ORIGIN)?;
+        match &self.origins {
+            Origins::Any => Some(HeaderValue::from_static("*")),
+            Origins::These(origins) => origins.iter().find(|allowed| *allowed == origin).cloned(),
+        }
+    }
+
+    fn invites(&self, request: &HeaderMap) -> bool {
+        self.origins == Origins::Any || self.answer_to(request).is_some()
+    }
+
+    /// The entries of the two maps in `deploy/nginx.conf` from an `Origin` to the headers of nginx's own answers:
+    /// `Access-Control-Allow-Origin`, and `Access-Control-Allow-Credentials`.
+    pub fn nginx_maps(&self) -> (String, String) {
+        let (mut origins, mut credentials) = (String::new(), String::new());
+        match &self.origins {
+            Origins::Any => origins.push_str("~. \"*\";\n"),
+            Origins::These(these) => {
+                for origin in these.iter().filter_map(|origin| origin.to_str().ok()) {
+                    // An origin has neither quotes nor `$`. Writing to a String does not fail.
+                    let _ = writeln!(origins, "\"{origin}\" \"{origin}\";");
+                    if self.credentials {
+                        let _ = writeln!(credentials, "\"{origin}\" true;");
+                    }
+                }
+            }
+        }
+        (origins, credentials)
+    }
+}
+
+/// Whether a browser asks before it sends a page's request.
+pub fn is_preflight(head: &Parts) -> bool {
+    let has = |name| head.headers.contains_key(name);
+    head.method == Method::OPTIONS && has(&ORIGIN) && has(&ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Whether a request would change something and was sent by a page of another origin that nobody allowed: a form, or a
+/// fetch that needs no preflight. Other clients than browsers send neither of the headers that say so.
+pub fn is_uninvited(head: &Parts, cors: Option<&Cors>) -> bool {
+    let Parts { method, headers, .. } = head;
+    if method.is_safe() {
+        return false;
+    }
+    let foreign = match headers.get(SEC_FETCH_SITE) {
+        // A person's own doing has no page.
+        Some(_) => !headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none"),
+        // Browsers leave it out when the address is neither https nor of their own machine.
+        None => !headers.get_all(ORIGIN).iter().all(|origin| is_own(origin, head)),
+    };
+    foreign && !cors.is_some_and(|cors| cors.invites(headers))
+}
+
+/// Whether an origin is that of the host which was asked. Its scheme is the proxy's: TLS ends there.
+fn is_own(origin: &HeaderValue, head: &Parts) -> bool {
+    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let asked = only(&head.headers, &HOST).and_then(|host| host.to_str().ok());
+    host.zip(asked).is_some_and(|(host, asked)| host.eq_ignore_ascii_case(asked))
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOP: &str = "https://shop.example";
+
+    fn head(method: &str, headers: &[(&str, &str)]) -> Parts {
+        let request = http::Request::builder().method(method).uri("/a");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn cors(origins: &[&'static str], credentials: bool) -> Cors {
+        let origins = match origins {
+            ["*"] => Origins::Any,
+            these => Origins::These(these.iter().map(|origin| HeaderValue::from_static(origin)).collect()),
+        };
+        let list = HeaderValue::from_static;
+        Cors {
+            origins,
+            credentials,
+            headers: Some(list("content-type")),
+            exposed_headers: Some(list("x-total")),
+            max_age: Duration::from_secs(600),
+        }
+    }
+
+    fn marked(cors: &Cors, request: &[(&str, &str)]) -> HeaderMap {
+        let mut answer = HeaderMap::new();
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("https://of-the-handler.example"));
+        answer.insert(VARY, HeaderValue::from_static("accept"));
+        cors.mark(&head("GET", request).headers, &mut answer);
+        answer
+    }
+
+    fn values(answer: &HeaderMap, name: HeaderName) -> Vec<&str> {
+        answer.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_answer_names_the_origin_that_is_allowed_and_no_other() {
+        let some = cors(&[SHOP, "http://localhost:3000"], true);
+        let answer = marked(&some, &[("origin", SHOP)]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_ORIGIN), [SHOP]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_CREDENTIALS), ["true"]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_EXPOSE_HEADERS), ["x-total"]);
+        assert_eq!(values(&answer, VARY), ["accept", "origin"]);
+        let refused: [&[(&str, &str)]; 8] = [
+            &[],
+            &[("origin", "null")],
+            &[("origin", "https://shop.example.evil")],
+            &[("origin", "https://shop.example:8443")],
+            &[("origin", "http://shop.example")],
+            &[("origin", "https://SHOP.example")],
+            &[("origin", "")],
+            &[("origin", SHOP), ("origin", "https://evil.example")],
+        ];
+        for request in refused {
+            let answer = marked(&some, request);
+            assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_ORIGIN), [""; 0], "{request:?}");
+            assert!(!answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS), "{request:?}");
+            assert_eq!(values(&answer, VARY), ["accept", "origin"], "{request:?}");
+        }
+        let any = cors(&["*"], false);
+        let answer = marked(&any, &[("origin", "https://whoever.example")]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_ORIGIN), ["*"]);
+        assert!(!answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        // The same for everybody.
+        assert_eq!(values(&answer, VARY), ["accept"]);
+        assert_eq!(values(&marked(&any, &[]), ACCESS_CONTROL_ALLOW_ORIGIN), [""; 0]);
+    }
+
+    #[test]
+    fn a_preflight_is_told_methods_headers_and_for_how_long() {
+        let ask = |cors: &Cors, origin| {
+            let request = head("OPTIONS", &[("origin", origin), ("access-control-request-method", "POST")]);
+            assert!(is_preflight(&request));
+            let mut answer = HeaderMap::new();
+            cors.preflight(&request.headers, &HeaderValue::from_static("POST, OPTIONS"), &mut answer);
+            answer
+        };
+        let some = cors(&[SHOP], false);
+        let answer = ask(&some, SHOP);
+        assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_METHODS), ["POST, OPTIONS"]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_HEADERS), ["content-type"]);
+        assert_eq!(values(&answer, ACCESS_CONTROL_MAX_AGE), ["600"]);
+        let answer = ask(&some, "https://evil.example");
+        assert_eq!(answer.keys().collect::<Vec<_>>(), ["vary"]);
+        for (method, headers) in [
+            ("OPTIONS", &[("origin", SHOP)][..]),
+            ("OPTIONS", &[("access-control-request-method", "POST")]),
+            ("POST", &[("origin", SHOP), ("access-control-request-method", "POST")]),
+        ] {
+            assert!(!is_preflight(&head(method, headers)), "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_origin_changes_nothing_unless_it_is_allowed() {
+        let (some, any) = (cors(&[SHOP], false), cors(&["*"], false));
+        // Whether it is refused without a section, with the shop's, and with everybody's.
+        let cases: [(&[(&str, &str)], [bool; 3]); 15] = [
+            (&[], [false; 3]),
+            (&[("sec-fetch-site", "same-origin")], [false; 3]),
+            (&[("sec-fetch-site", "none")], [false; 3]),
+            (&[("sec-fetch-site", "cross-site")], [true, true, false]),
+            (&[("sec-fetch-site", "same-site")], [true, true, false]),
+            (&[("sec-fetch-site", "")], [true, true, false]),
+            (&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], [true, true, false]),
+            (&[("sec-fetch-site", "cross-site"), ("origin", SHOP)], [true, false, false]),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "null")], [true, true, false]),
+            // A proxy that does not pass `Host` on, before a browser of today.
+            (&[("sec-fetch-site", "same-origin"), ("origin", "https://own.example"), ("host", "nodes")], [false; 3]),
+            (&[("origin", "https://own.example"), ("host", "own.example")], [false; 3]),
+            (&[("origin", "http://own.example:9999"), ("host", "Own.example:9999")], [false; 3]),
+            (&[("origin", "https://own.example:1"), ("host", "own.example")], [true, true, false]),
+            (&[("origin", SHOP), ("host", "own.example")], [true, false, false]),
+            (&[("origin", "null"), ("host", "null")], [true, true, false]),
+        ];
+        for (headers, refused) in cases {
+            for method in ["POST", "PUT", "DELETE", "PATCH", "ANY"] {
+                let head = head(method, headers);
+                let found = [None, Some(&some), Some(&any)].map(|cors| is_uninvited(&head, cors));
+                assert_eq!(found, refused, "{method} {headers:?}");
+            }
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                assert!(!is_uninvited(&head(method, headers), None), "{method} {headers:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What names a request in the log: the `X-Request-Id` and the `traceparent` (W3C Trace Context) it came with. They are
+//! a client's own words: cut, and escaped where the log writes them. Never a key of anything.
+
+use http::request::Parts;
+
+use crate::failure::cut;
+use crate::{limits, wire};
+
+/// The names of one request. Made when there is something to log, not before.
+pub(super) struct Trace {
+    pub(super) request_id: Option<String>,
+    pub(super) traceparent: Option<String>,
+}
+
+impl Trace {
+    /// Those that a request came with; of several headers the first.
+    pub(super) fn of(head: &Parts) -> Self {
+        let shown = |name| {
+            let value = head.headers.get(name)?.as_bytes();
+            Some(cut(wire::text(value), limits::TRACE_SHOWN_BYTES_MAX))
+        };
+        Self { request_id: shown("x-request-id"), traceparent: shown("traceparent") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_request_are_cut() {
+        let long = "x".repeat(limits::TRACE_SHOWN_BYTES_MAX * 2);
+        let request = http::Request::builder().header("x-request-id", &long).header("traceparent", &b"a\t\xff"[..]);
+        let Trace { request_id, traceparent } = Trace::of(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(request_id.unwrap().len(), limits::TRACE_SHOWN_BYTES_MAX + '…'.len_utf8());
+        assert_eq!(traceparent.unwrap(), "a\t?");
+        let none = Trace::of(&http::Request::new(()).into_parts().0);
+        assert!(none.request_id.is_none() && none.traceparent.is_none());
+    }
+}
