@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::limits::{self, CompileLimits};
+use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -40,6 +40,12 @@ pub struct Settings {
     pub connections_max: usize,
     /// Requests in flight; beyond it 503.
     pub in_flight_max: usize,
+    /// Connections the kernel keeps while none is accepted.
+    pub backlog: usize,
+    /// How long a client is waited for.
+    pub client_timeouts: ClientTimeouts,
+    /// From the signal to end until the drain: not ready, but serving as before.
+    pub linger: Duration,
 }
 
 impl Settings {
@@ -58,6 +64,9 @@ impl Settings {
             connection_age_max: limits::CONNECTION_AGE_MAX,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
+            backlog: limits::BACKLOG_DEFAULT,
+            client_timeouts: ClientTimeouts::default(),
+            linger: Duration::ZERO,
         }
     }
 }
@@ -223,6 +232,11 @@ impl Mistakes {
                 None
             }
         }
+    }
+
+    /// Parses a whole number of seconds within bounds, or notes what is wrong with it.
+    pub fn parse_seconds(&mut self, option: &str, text: &str, least: usize, most: usize) -> Option<Duration> {
+        self.parse_within(option, text, least, most).map(|seconds| Duration::from_secs(seconds as u64))
     }
 
     /// `Ok` when there is none.

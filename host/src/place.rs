@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::limits::ClientTimeouts;
+
 /// What a connection does, and what it is asked to do.
 #[derive(Debug)]
 pub struct Place {
@@ -23,6 +25,8 @@ pub struct Place {
     since: AtomicU64,
     asked: AtomicU8,
     task: AtomicWaker,
+    /// How long its client is waited for.
+    pub timeouts: ClientTimeouts,
 }
 
 /// Above every number of microseconds: who waits for a body leaves after all who wait for a request.
@@ -46,13 +50,14 @@ pub struct Busy(Arc<Place>);
 
 impl Place {
     /// The place of a connection that was just accepted; times count from `zero`.
-    pub fn new(zero: Instant) -> Self {
+    pub fn new(zero: Instant, timeouts: ClientTimeouts) -> Self {
         let place = Self {
             zero,
             requests: AtomicU64::new(0),
             since: AtomicU64::new(SERVED),
             asked: AtomicU8::new(Leave::Stay as u8),
             task: AtomicWaker::new(),
+            timeouts,
         };
         place.since.store(micros(zero.elapsed()), Ordering::Relaxed);
         place
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn who_waits_for_a_request_leaves_before_who_waits_for_a_body_and_who_is_served_stays() {
         let zero = Instant::now();
-        let [idle, sending, served] = [(); 3].map(|()| Arc::new(Place::new(zero)));
+        let [idle, sending, served] = [(); 3].map(|()| Arc::new(Place::new(zero, ClientTimeouts::default())));
         let _busy = (sending.busy(), served.busy());
         sending.awaits_body();
         assert!(turn(&idle).is_some() && turn(&idle) < turn(&sending));
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_written_yet_is_not_idle() {
-        let place = Arc::new(Place::new(Instant::now()));
+        let place = Arc::new(Place::new(Instant::now(), ClientTimeouts::default()));
         drop(place.busy());
         assert_eq!(turn(&place), None);
         place.flushed();
@@ -166,14 +171,14 @@ mod tests {
     #[test]
     fn who_just_came_stays() {
         let (zero, second) = (Instant::now(), Duration::from_secs(1));
-        let place = Place::new(zero);
+        let place = Place::new(zero, ClientTimeouts::default());
         assert_eq!(place.turn(zero, second), None);
         assert!(place.turn(zero + second * 2, second).is_some());
     }
 
     #[test]
     fn nobody_is_asked_twice() {
-        let place = Place::new(Instant::now());
+        let place = Place::new(Instant::now(), ClientTimeouts::default());
         place.ask(Leave::AtOnce);
         place.ask(Leave::Behind);
         assert_eq!((turn(&place), place.asked()), (None, Leave::AtOnce));

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use galo::limits::ClientTimeouts;
 use galo::listen;
 use galo::place::Place;
 use galo::wire::{self, Incoming, Outgoing};
@@ -33,7 +34,7 @@ async fn answer(incoming: Incoming) -> Outgoing {
 fuzz_target!(|data: &[u8]| {
     let answered = RUNTIME.block_on(async {
         let (mut client, server) = tokio::io::duplex(data.len().max(1));
-        let place = Arc::new(Place::new(Instant::now()));
+        let place = Arc::new(Place::new(Instant::now(), ClientTimeouts::default()));
         let served = tokio::spawn(async move { listen::exchange(server, &place, answer).await });
         client.write_all(data).await.ok();
         client.shutdown().await.ok();

@@ -4,8 +4,10 @@
 mod access;
 mod check;
 mod compile;
+mod doors;
 mod new;
 mod node;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,13 +15,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{Mistakes, OWN_PROGRAM, Secret, Settings, StateFolder};
+use galo::config::{Mistakes, OWN_PROGRAM, Secret};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
-use galo::serve::{self, Signals};
+use galo::serve::Signals;
 use galo::{dev, limits, log, test_runner};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -51,7 +53,7 @@ enum Command {
     /// database is used instead, by a role that may own and grant what `sql/` creates.
     Dev(DevArgs),
     /// Serve the handlers of a folder
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     /// Verify the handlers of a folder, their manifest and the database, without serving
     Check(check::CheckArgs),
     /// List the handlers of a running node: what serves, what was refused, what was taken back
@@ -123,19 +125,6 @@ struct DevArgs {
     node: NodeArgs,
 }
 
-#[derive(Args)]
-struct ServeArgs {
-    /// The folder of galo.toml and the components
-    #[arg(long, env = "GALO_HANDLERS", value_name = "DIR", default_value = "handlers")]
-    handlers: PathBuf,
-    /// A folder of this node alone, for what it remembers across restarts: proved components, and which were taken
-    /// back [default: galo/nodes/ID in the user's state folder]
-    #[arg(long, env = "GALO_STATE", value_name = "DIR")]
-    state: Option<PathBuf>,
-    #[command(flatten)]
-    node: NodeArgs,
-}
-
 /// Variables of the environment that are ours.
 const PREFIX: &str = "GALO_";
 
@@ -170,16 +159,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Serve(arguments) => {
             let target = required_target(arguments.node.database_url.as_deref(), &mut mistakes);
-            let node = arguments.node.parse(arguments.handlers, &mut mistakes);
+            let node = arguments.parse(&mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
-            let state = match arguments.state {
-                Some(folder) => StateFolder::Required(folder),
-                None => node::state_folder(&settings.handlers, &settings.listen),
-            };
-            let settings = Settings { state, ..settings };
             run_on(workers, async {
-                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
+                galo::serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
         }
         Command::Check(arguments) => {
@@ -293,6 +277,6 @@ fn run_on(workers: Option<usize>, task: impl Future<Output = anyhow::Result<Outc
     runtime.shutdown_background();
     Ok(match outcome? {
         Outcome::Graceful => ExitCode::SUCCESS,
-        Outcome::Cut { .. } => ExitCode::FAILURE,
+        Outcome::Cut { .. } | Outcome::Unrecorded => ExitCode::FAILURE,
     })
 }

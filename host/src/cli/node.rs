@@ -8,6 +8,7 @@ use galo::guest::Digest;
 use galo::limits;
 
 use super::access::AccessArgs;
+use super::doors::DoorArgs;
 
 #[derive(Args)]
 pub(super) struct NodeArgs {
@@ -32,6 +33,8 @@ pub(super) struct NodeArgs {
     /// Requests in flight at once; beyond it 503
     #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
     in_flight_max: String,
+    #[command(flatten)]
+    doors: DoorArgs,
     /// Worker threads [default: one per available core, CPU quotas counted]
     #[arg(long, env = "GALO_WORKERS", value_name = "N")]
     workers: Option<String>,
@@ -55,11 +58,12 @@ impl NodeArgs {
             mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
         let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
         let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
+        let doors = self.doors.parse(mistakes);
         let workers = match &self.workers {
             Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
             None => None,
         };
-        let access = access?;
+        let (access, (client_timeouts, backlog)) = (access?, doors?);
         let settings = Settings {
             admin_token: access.token,
             cache: match (&self.cache, default_cache()) {
@@ -70,6 +74,8 @@ impl NodeArgs {
             pool_connections: pool?,
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
+            client_timeouts,
+            backlog,
             ..Settings::new(handlers, listen?, access.admin)
         };
         Some((settings, workers))

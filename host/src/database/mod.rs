@@ -10,6 +10,7 @@ mod connections;
 mod exchange;
 mod filling;
 mod lane;
+mod lanes;
 mod open;
 mod opener;
 mod pool;

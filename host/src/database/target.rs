@@ -180,7 +180,7 @@ fn without_place(parsed: &Config) -> Config {
         .channel_binding(parsed.get_channel_binding())
         .tcp_user_timeout(limits::CALL_TIMEOUT)
         .keepalives(true)
-        .keepalives_idle(limits::IDLE_TIMEOUT);
+        .keepalives_idle(limits::IDLE_TIMEOUT_DEFAULT);
     config
 }
 

@@ -25,7 +25,7 @@ use self::crowd::{Crowd, Seat};
 use self::patience::Patience;
 pub use self::socket::{Listener, Reach};
 use crate::drain::Drain;
-use crate::limits;
+use crate::limits::{self, ClientTimeouts};
 use crate::place::{Leave, Place};
 use crate::wire::{self, Body, Incoming, Outgoing};
 
@@ -38,6 +38,8 @@ pub struct Doors {
     pub connections: Gauge,
     /// How many were closed for a newcomer.
     pub made_room: Counter,
+    /// How long a client is waited for.
+    pub timeouts: ClientTimeouts,
     /// When to stop.
     pub drain: Drain,
 }
@@ -73,7 +75,7 @@ struct Entrance<'a> {
 
 impl<'a> Entrance<'a> {
     fn new(listener: &'a Listener, doors: &'a Doors) -> Self {
-        let crowd = Crowd::new(doors.connections_max);
+        let crowd = Crowd::new(doors.connections_max, doors.timeouts);
         Self { listener, doors, crowd, failing: false, made_room: None }
     }
 
@@ -161,7 +163,7 @@ where
         .timer(TokioTimer::new())
         // hyper counts from the end of the last response, so for it this is the idle timeout; from the first byte
         // of a request to the end of its headers `Patience` counts.
-        .header_read_timeout(limits::IDLE_TIMEOUT)
+        .header_read_timeout(place.timeouts.idle)
         .max_buf_size(limits::HEAD_BYTES_MAX)
         .max_headers(limits::HEADERS_MAX)
         .keep_alive(true)

@@ -10,7 +10,6 @@ mod tell;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
@@ -19,7 +18,7 @@ use crate::contract::{Request, Value};
 use crate::database::{Database, Procedure};
 use crate::failure::{self, Failure};
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Laps, Metrics};
 use crate::registry::{Handler, Lineage, Registry};
 use crate::wire::{self, Incoming, Outgoing};
 
@@ -58,7 +57,7 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     let (handler, parameters) = match found {
         Ok(found) => found,
         Err(failure) => {
-            node.metrics.unrouted.inc();
+            node.metrics.unrouted(failure.status());
             let mut outgoing = wire::failed(&failure);
             if !wire::discard(&mut incoming).await {
                 wire::close(&mut outgoing);
@@ -68,33 +67,58 @@ async fn attempt(node: &Node, mut incoming: Incoming) -> Result<Outgoing, Failur
     };
     // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
     let lineage = handler.lineage();
-    let begun = Instant::now();
+    let mut laps = Laps::begin();
     let entry = &handler.entry;
     let answer = match wire::read(incoming, parameters, &entry.headers, entry.limits.body_bytes_max).await {
-        Ok(request) => handled(node, &handler, &lineage, &request).await,
+        Ok(request) => {
+            laps.end(&handler.metrics.read);
+            handled(node, &handler, &lineage, &request, &mut laps).await
+        }
         Err(failure) => Err(failure),
     };
+    if answer.is_err() {
+        laps.skip();
+    }
     // By the admission, by a lane, or by a handler whose calls are slow.
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
-    handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+    handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
     answer.inspect_err(|failure| tell::failure(&handler, &lineage.current, failure))
 }
 
 /// The stages of a handler: prepare, call, respond.
-async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: &Request) -> Result<Outgoing, Failure> {
+async fn handled(
+    node: &Node,
+    handler: &Handler,
+    lineage: &Lineage,
+    request: &Request,
+    laps: &mut Laps,
+) -> Result<Outgoing, Failure> {
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    let (generation, decision) = rescue::prepare(handler, lineage, request).await?;
+    let (generation, decision) = rescue::prepare(handler, lineage, request, laps.last()).await?;
+    laps.end(&handler.metrics.prepare);
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(Planned { procedure, arguments, carry }) => {
-            match node.database.call(&procedure, arguments).await {
-                Ok(rows) => Ok(rescue::respond(handler, lineage, generation, request, &carry, &rows).await?),
-                Err(failure) => Box::pin(rescue::rejected(handler, lineage, generation, request, failure)).await,
+            // `database` counts how long it waits and takes.
+            let called = node.database.call(&procedure, arguments).await;
+            let since = laps.skip();
+            match called {
+                Ok(rows) => {
+                    let call = (carry.as_slice(), &rows);
+                    let outgoing = rescue::respond(handler, lineage, generation, request, call, since).await?;
+                    laps.end(&handler.metrics.respond);
+                    Ok(outgoing)
+                }
+                Err(failure) => {
+                    let answer = Box::pin(rescue::rejected(handler, lineage, generation, request, failure)).await;
+                    laps.skip();
+                    answer
+                }
             }
         }
     }

@@ -104,7 +104,7 @@ where
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(limits::IDLE_TIMEOUT)
+                .header_read_timeout(limits::IDLE_TIMEOUT_DEFAULT)
                 .serve_connection(TokioIo::new(stream), service);
             // nginx closes its connections when it ends.
             let _ = connection.await;
