@@ -247,7 +247,7 @@ fn unknown_variables() -> Mistakes {
     let known: Vec<_> =
         all.filter_map(|argument| argument.get_env()).chain([access::TOKEN_VARIABLE.as_ref()]).collect();
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
-        if !known.contains(&name.as_os_str()) {
+        if !known.contains(&name.as_os_str()) && !is_service_link(&name.to_string_lossy()) {
             let mut names: Vec<_> = known.iter().map(|name| name.to_string_lossy()).collect();
             names.sort();
             names.dedup();
@@ -255,6 +255,13 @@ fn unknown_variables() -> Mistakes {
         }
     }
     mistakes
+}
+
+/// Whether Kubernetes sets it, for a service whose name begins with `galo`: `GALO_SERVICE_HOST`, `GALO_PORT_80_TCP`.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_PORT")
+        || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part))
 }
 
 /// Runs a task on a runtime of its own.

@@ -22,6 +22,7 @@ mod guest;
 mod handlers;
 mod harness;
 mod idempotency;
+mod kubernetes;
 mod lanes;
 mod ledger;
 mod listener;

@@ -17,13 +17,16 @@ use crate::cli::Program;
 use crate::fixture::{Guest, answers, calling, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode, request_with, settings, transacao, until};
 
+/// A sample: its name, its labels in their order, its value.
+type Sample = (String, Labels, f64);
+type Labels = Vec<(String, String)>;
+
 /// A family of series as the classic text format has it.
 #[derive(Debug, Default)]
 struct Family {
     help: Option<String>,
     kind: Option<String>,
-    /// Name, labels in their order, value.
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<Sample>,
 }
 
 /// Parses the classic text format, strictly.
@@ -60,7 +63,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
     Ok(families)
 }
 
-fn sample(line: &str) -> Result<(String, Vec<(String, String)>, f64), String> {
+fn sample(line: &str) -> Result<Sample, String> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();
@@ -140,10 +143,13 @@ fn lint(families: &BTreeMap<String, Family>) -> Vec<String> {
     found
 }
 
+/// Buckets as they come, the count, and whether there is a sum.
+type OneHistogram = (Vec<(f64, f64)>, Option<f64>, bool);
+
 /// What is wrong with the buckets of a family.
 fn histogram(family: &Family) -> Vec<&'static str> {
     let mut wrong = Vec::new();
-    let mut series: HashMap<Vec<(String, String)>, (Vec<(f64, f64)>, Option<f64>, bool)> = HashMap::new();
+    let mut series: HashMap<Labels, OneHistogram> = HashMap::new();
     for (name, labels, value) in &family.samples {
         let others = labels.iter().filter(|(label, _)| label != "le").cloned().collect();
         let (buckets, count, sum) = series.entry(others).or_default();
@@ -302,8 +308,8 @@ async fn calls_are_counted_by_how_they_end_and_where_their_time_goes() {
     let (database, metrics) = (TestDatabase::new().await, Metrics::new());
     database
         .execute(
-            "CREATE FUNCTION um(id int, divisor int) RETURNS int LANGUAGE sql AS 'SELECT 1 / divisor';
-             CREATE FUNCTION muitos(ids int[], divisores int[]) RETURNS SETOF int LANGUAGE sql
+            "CREATE FUNCTION um(id int, divisor int) RETURNS TABLE (v int) LANGUAGE sql AS 'SELECT 1 / divisor';
+             CREATE FUNCTION muitos(ids int[], divisores int[]) RETURNS TABLE (v int) LANGUAGE sql
              AS 'SELECT 1 / d FROM unnest(divisores) WITH ORDINALITY AS u(d, o) ORDER BY o'",
         )
         .await;

@@ -83,7 +83,7 @@ async fn client(service: Arc<Service>, number: usize) {
         match answer {
             Some((connection, answer)) if answer.status == 200 => {
                 service.answered[number].fetch_add(1, Ordering::Relaxed);
-                if number % 2 == 0 && answer.header("connection") != "close" {
+                if number.is_multiple_of(2) && answer.header("connection") != "close" {
                     kept = Some(connection);
                 }
             }

@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 
 /// What to serve, and where.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct ServeArgs {
     what: Server,
     /// The path of the unix socket
