@@ -186,8 +186,8 @@ pub const STATE_LEFT_MAX: usize = 64;
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// From the end of the headers to the end of the body.
 pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// What a node may be given for either: a mobile network that stalls for a minute is back within this. A drain waits for
-/// neither longer than `DRAIN_GRACE`.
+/// What a node may be given for either: a mobile network that stalls for a minute is back within this. A drain waits
+/// for neither longer than `DRAIN_GRACE`.
 pub const CLIENT_TIMEOUT_SECONDS_CEILING: usize = 300;
 /// A response that the client does not take in this time is given up, and the connection with it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use galo::limits::{self, ClientTimeouts};
 
 #[derive(Args)]
 pub(super) struct DoorArgs {
-    /// Seconds after which a connection without a request is closed. It must be longer than the proxy keeps one: nginx and
-    /// AWS's application balancer 60, Google's balancers 600, so 620 behind these
+    /// Seconds after which a connection without a request is closed. It must be longer than the proxy keeps one: nginx
+    /// and AWS's application balancer 60, Google's balancers 600, so 620 behind these
     #[arg(long, env = "GALO_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT_DEFAULT.as_secs().to_string())]
     idle_timeout: String,
     /// Seconds from the first byte of a request to the end of its headers

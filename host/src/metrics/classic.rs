@@ -1,5 +1,6 @@
-//! The classic text format, made of what the library writes, which is OpenMetrics. They differ in the names of counters,
-//! which have their `_total` in `HELP` and `TYPE` too, and in two comments that the classic one does not have.
+//! The classic text format, made of what the library writes, which is OpenMetrics. They differ in the names of
+//! counters, which have their `_total` in `HELP` and `TYPE` too, and in two comments that the classic one does not
+//! have.
 
 /// The same series in the classic format, version 0.0.4.
 pub(super) fn from(openmetrics: &str) -> String {

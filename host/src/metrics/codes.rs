@@ -1,5 +1,5 @@
-//! Answers counted by their exact status. The first statuses that come are counted each by itself, further ones by their
-//! class: what a guest answers with must not make the text grow without end.
+//! Answers counted by their exact status. The first statuses that come are counted each by itself, further ones by
+//! their class: what a guest answers with must not make the text grow without end.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,8 +18,8 @@ const US: u64 = 1_000;
 const MS: u64 = 1_000 * US;
 const S: u64 = 1_000 * MS;
 
-/// Of whole requests, in nanoseconds, shown in seconds: an answer usually takes half a millisecond, the contest asks for
-/// 250 ms.
+/// Of whole requests, in nanoseconds, shown in seconds: an answer usually takes half a millisecond, the contest asks
+/// for 250 ms.
 pub(super) const REQUESTS: Scale = Scale {
     bounds: &[
         250 * US,

@@ -1,5 +1,5 @@
-//! The series of what has a name from outside and comes and goes: handlers and procedures. What serves is shown; what is
-//! gone is shown for a while, so that its last counts are read, and counts on when it comes back within it.
+//! The series of what has a name from outside and comes and goes: handlers and procedures. What serves is shown; what
+//! is gone is shown for a while, so that its last counts are read, and counts on when it comes back within it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

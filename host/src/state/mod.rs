@@ -2,9 +2,9 @@
 //! one that was proved, with a copy of its bytes, and the one that was taken back.
 //!
 //! `reload` asks it at a start and records into it; requests never wait for it. What it remembers is in memory too: who
-//! asks for that does not wait for a disk that somebody writes to. Files are written whole, by renaming, and are synced.
-//! What is damaged is set aside and reported; a folder of a newer format, of another node or of another
-//! user is refused.
+//! asks for that does not wait for a disk that somebody writes to. Files are written whole, by renaming, and are
+//! synced. What is damaged is set aside and reported; a folder of a newer format, of another node or of another user
+//! is refused.
 
 mod folder;
 mod record;
@@ -34,9 +34,10 @@ impl State {
     /// The state of a node as it is configured; none when it has no folder.
     ///
     /// # Errors
-    /// As [`State::open`] for a folder that was asked for, and for the default one when something is remembered there that
-    /// cannot be read: a node that cannot know what it took back must not serve it again. A default folder that cannot be
-    /// used is reported only when nothing is remembered there, or when another node uses it, whose memory it is.
+    /// As [`State::open`] for a folder that was asked for, and for the default one when something is remembered there
+    /// that cannot be read: a node that cannot know what it took back must not serve it again. A default folder that
+    /// cannot be used is reported only when nothing is remembered there, or when another node uses it, whose memory it
+    /// is.
     pub fn configured(folder: &StateFolder) -> anyhow::Result<Option<Self>> {
         const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
         match folder {

@@ -1,5 +1,5 @@
-//! The metrics: that they count what happened, and that their text is what Prometheus wants, by rules of our own that are
-//! promtool's, and by promtool itself where it is installed.
+//! The metrics: that they count what happened, and that their text is what Prometheus wants, by rules of our own that
+//! are promtool's, and by promtool itself where it is installed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
@@ -308,7 +308,7 @@ async fn calls_are_counted_by_how_they_end_and_where_their_time_goes() {
     let (database, metrics) = (TestDatabase::new().await, Metrics::new());
     database
         .execute(
-            "CREATE FUNCTION um(id int, divisor int) RETURNS TABLE (v int) LANGUAGE sql AS 'SELECT 1 / divisor';
+            "CREATE FUNCTION um(id int, divisor int, OUT v int) LANGUAGE sql AS 'SELECT 1 / divisor';
              CREATE FUNCTION muitos(ids int[], divisores int[]) RETURNS TABLE (v int) LANGUAGE sql
              AS 'SELECT 1 / d FROM unnest(divisores) WITH ORDINALITY AS u(d, o) ORDER BY o'",
         )
