@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::limits::{self, CompileLimits};
+use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -44,6 +44,12 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Which requests have a line of the log.
     pub access_log: AccessLog,
+    /// Connections the kernel keeps while none is accepted.
+    pub backlog: usize,
+    /// How long a client is waited for.
+    pub client_timeouts: ClientTimeouts,
+    /// From the signal to end until the drain: not ready, but serving as before.
+    pub linger: Duration,
 }
 
 impl Settings {
@@ -64,6 +70,9 @@ impl Settings {
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
+            backlog: limits::BACKLOG_DEFAULT,
+            client_timeouts: ClientTimeouts::default(),
+            linger: Duration::ZERO,
         }
     }
 
@@ -270,6 +279,11 @@ impl Mistakes {
                 None
             }
         }
+    }
+
+    /// Parses a whole number of seconds within bounds, or notes what is wrong with it.
+    pub fn parse_seconds(&mut self, option: &str, text: &str, least: usize, most: usize) -> Option<Duration> {
+        self.parse_within(option, text, least, most).map(|seconds| Duration::from_secs(seconds as u64))
     }
 
     /// `Ok` when there is none.

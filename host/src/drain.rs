@@ -1,7 +1,10 @@
-//! The end of a node: one signal that everything long-running watches, and the connections that are still open.
+//! The end of a node: one signal that everything long-running watches, and the connections that are still open. Before
+//! it a node may linger: it says that it is not ready, and serves as before.
 //!
-//! `listen` watches and counts, `serve` pulls the signal and waits.
+//! `listen` watches and counts, `serve` pulls the signal and waits, `admin` shows it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -10,6 +13,7 @@ use tokio_util::task::TaskTracker;
 /// The signal, and what must end before the node may. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
+    lingering: Arc<AtomicBool>,
     signal: CancellationToken,
     connections: TaskTracker,
 }
@@ -24,9 +28,22 @@ pub enum Outcome {
         /// Connections that were still answering.
         connections: usize,
     },
+    /// Everything in flight was answered, but a restart would not know what was served: the disk did not take it.
+    Unrecorded,
 }
 
 impl Drain {
+    /// From now on: not ready, and every answer has `Connection: close`, so that clients come back by way of whatever
+    /// balances them. New connections are served.
+    pub fn linger(&self) {
+        self.lingering.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it lingers, or has.
+    pub fn lingers(&self) -> bool {
+        self.lingering.load(Ordering::Relaxed)
+    }
+
     /// From now on: no new connection, `Connection: close` on every answer, idle connections end.
     pub fn begin(&self) {
         self.signal.cancel();

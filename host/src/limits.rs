@@ -164,8 +164,10 @@ pub const FILES_PER_HANDLER: usize = 8;
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// It travels in a header: far below the bytes of a head, and no token in use is longer.
 pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
-/// Connections the kernel keeps while none is accepted.
-pub const BACKLOG: i32 = 1024;
+/// Connections the kernel keeps while none is accepted. It cuts this to its own `net.core.somaxconn` (4,096).
+pub const BACKLOG_DEFAULT: usize = 1024;
+/// What a node may be given: the kernel keeps the number in 16 bits.
+pub const BACKLOG_CEILING: usize = 65_535;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
 /// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a
@@ -183,6 +185,13 @@ pub const POSTGRES_MALLOC: [(&str, usize); 2] =
 
 /// Bytes of log lines that wait to be written: a reader that stops for a second loses none of 5,000 lines.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Statuses of one handler that are counted each by itself; what else a guest answers with is counted by its class.
+pub const STATUSES_COUNTED_MAX: usize = 16;
+/// Classes of SQLSTATE that are counted of one procedure, each by itself. Postgres has 44, of which calls meet a few;
+/// a procedure may raise what it likes.
+pub const SQLSTATE_CLASSES_MAX: usize = 24;
+/// Handlers, and procedures, that have left the manifest and are shown in the metrics still.
+pub const SERIES_LEFT_MAX: usize = STATE_LEFT_MAX;
 /// Components of a node's state: as many of ours as of the cache, which are ten times the size compiled.
 pub const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of its index: 4,096 handlers with 4 KiB each.
@@ -199,9 +208,12 @@ pub const PASSWORD_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// From the first byte of a request to the end of its headers; for the first of a connection from its accept: who opens
 /// one has something to ask.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// From the end of the headers to the end of the body.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// What a node may be given for either: a mobile network that stalls for a minute is back within this. A drain waits
+/// for neither longer than `DRAIN_GRACE`.
+pub const CLIENT_TIMEOUT_SECONDS_CEILING: usize = 300;
 /// A response that the client does not take in this time is given up, and the connection with it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For what is left of a body that nobody wants: reading it lets the client read the answer before the close.
@@ -209,8 +221,13 @@ pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of such a body; beyond it the connection is closed on the client.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
-/// must be the one who closes it, or it posts on a dead one.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// must be the one who closes it, or it posts on a dead one. Other proxies keep them for longer (README).
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
+/// What a node may be given: an hour, six times what Google's balancers keep.
+pub const IDLE_TIMEOUT_SECONDS_CEILING: usize = 3600;
+/// What a node may be given to linger: from SIGTERM on it says that it is not ready and serves as before, until nobody
+/// sends it new connections. Kubernetes needs a few seconds for that, a balancer in a cloud up to some minutes.
+pub const LINGER_SECONDS_CEILING: usize = 3600;
 /// For a connection of the pool that nobody uses. A client must have its 503 within a second, however far the database
 /// is: a request never waits for a connection to be made.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
@@ -275,6 +292,9 @@ pub const ROOM_LOG_PAUSE: Duration = Duration::from_secs(60);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// From SIGTERM to the end: what is in flight is answered. Longer than the longest call.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// The end of a node waits this long for its state to be recorded: a disk writes and syncs it in milliseconds, and one
+/// that hangs must not keep the node from ending.
+pub const STATE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The end of the process waits this long for the log's last lines. A reader that has not read by then does not read.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two tries to write the log to a pipe that is full and does not block.
@@ -373,6 +393,23 @@ pub const COMPILE_TEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const COMPILE_TEST_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// CPU time and time of it.
 pub const COMPILE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a client is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// A connection without a request.
+    pub idle: Duration,
+    /// The headers of a request, once begun.
+    pub head: Duration,
+    /// The body of a request.
+    pub body: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self { idle: IDLE_TIMEOUT_DEFAULT, head: HEAD_TIMEOUT_DEFAULT, body: BODY_TIMEOUT_DEFAULT }
+    }
+}
 
 /// What compiling one component may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -483,7 +520,9 @@ const _: () = assert!(WRITE_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(WRITE_GRACE.as_millis() < WRITE_TIMEOUT.as_millis());
 const _: () = assert!(CORS_MAX_AGE_DEFAULT.as_secs() <= CORS_MAX_AGE_CEILING.as_secs());
 const _: () = assert!(ROOM_PAUSE.as_millis() < ROOM_GRACE.as_millis());
-const _: () = assert!(HEAD_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(HEAD_TIMEOUT_DEFAULT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(BODY_TIMEOUT_DEFAULT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_CEILING);
 const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + CONNECT_STAGGER.as_millis() < 2000);
 const _: () = assert!(POOL_PROBE_INTERVAL.as_millis() + PROBE_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(POOL_FILL_PAUSE_MAX.as_millis() + POOL_PROBE_INTERVAL.as_millis() < 5000);

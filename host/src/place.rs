@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-use crate::limits;
+use crate::limits::{self, ClientTimeouts};
 
 /// What a connection does, and what it is asked to do.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Place {
     since: AtomicU64,
     asked: AtomicU8,
     task: AtomicWaker,
+    /// How long its client is waited for.
+    pub timeouts: ClientTimeouts,
 }
 
 /// Above every number of microseconds: who does not take an answer leaves before all who are idle, and who waits for a
@@ -51,13 +53,14 @@ pub struct Busy(Arc<Place>);
 
 impl Place {
     /// The place of a connection that was just accepted; times count from `zero`.
-    pub fn new(zero: Instant) -> Self {
+    pub fn new(zero: Instant, timeouts: ClientTimeouts) -> Self {
         let place = Self {
             zero,
             requests: AtomicU64::new(0),
             since: AtomicU64::new(SERVED),
             asked: AtomicU8::new(Leave::Stay as u8),
             task: AtomicWaker::new(),
+            timeouts,
         };
         place.since.store(IDLE | micros(zero.elapsed()), Ordering::Relaxed);
         place
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn who_waits_for_a_request_leaves_before_who_waits_for_a_body_and_who_is_served_stays() {
         let zero = Instant::now();
-        let [idle, sending, served] = [(); 3].map(|()| Arc::new(Place::new(zero)));
+        let [idle, sending, served] = [(); 3].map(|()| Arc::new(Place::new(zero, ClientTimeouts::default())));
         let _busy = (sending.busy(), served.busy());
         sending.awaits_body();
         assert!(turn(&idle).is_some() && turn(&idle) < turn(&sending));
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_written_yet_is_not_idle() {
-        let place = Arc::new(Place::new(Instant::now()));
+        let place = Arc::new(Place::new(Instant::now(), ClientTimeouts::default()));
         drop(place.busy());
         assert_eq!(turn(&place), None);
         place.flushed();
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn who_just_came_stays() {
         let zero = Instant::now();
-        let place = Place::new(zero);
+        let place = Place::new(zero, ClientTimeouts::default());
         assert_eq!(place.turn(zero), None);
         assert!(place.turn(zero + limits::ROOM_GRACE * 2).is_some());
     }
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn who_does_not_take_an_answer_leaves_first_and_only_when_it_took_nothing_for_a_while() {
         let zero = Instant::now();
-        let [idle, stalled] = [(); 2].map(|()| Arc::new(Place::new(zero)));
+        let [idle, stalled] = [(); 2].map(|()| Arc::new(Place::new(zero, ClientTimeouts::default())));
         let busy = stalled.busy();
         // What is written while a request is served (100 Continue) is not its answer.
         stalled.stalls(false);
@@ -225,7 +228,7 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_twice() {
-        let place = Place::new(Instant::now());
+        let place = Place::new(Instant::now(), ClientTimeouts::default());
         place.ask(Leave::AtOnce);
         place.ask(Leave::Behind);
         assert_eq!((turn(&place), place.asked()), (None, Leave::AtOnce));

@@ -2,17 +2,21 @@
 //!
 //! `serve`, `dev`, `check` and the tests all start here, so what is tested is what runs.
 
+mod ending;
+
 use std::sync::{Arc, OnceLock};
 
 use anyhow::bail;
 use tokio::task::JoinHandle;
 
+use self::ending::{Lingering, linger, recorded_within};
 use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
-use crate::config::{Address, CacheFolder, Settings, StateFolder};
+use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
 use crate::drain::{Drain, Outcome};
 use crate::guest::{Cache, Compiler, Engine};
+use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::registry::{Registry, Table};
@@ -21,7 +25,7 @@ use crate::request::{self, Node};
 pub use crate::signals::Signals;
 use crate::state::State;
 use crate::supervise::Supervisor;
-use crate::{limits, manifest};
+use crate::{limits, manifest, wire};
 
 /// A node that serves.
 pub struct Running {
@@ -49,7 +53,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     files::provide(settings, 0)?;
     let metrics = Arc::new(Metrics::new());
     let (drain, supervisor) = (Drain::default(), Supervisor::default());
-    let admin_listener = Listener::bind(&settings.admin, Reach::Owner)?;
+    let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
         gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
@@ -65,19 +69,30 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
-    let node = Arc::new(Node { registry, database, proxy, admission, metrics, access_log });
-    let listener = Listener::bind(&settings.listen, Reach::Group)?;
+    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), access_log };
+    let node = Arc::new(node);
+    let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();
     let doors = Doors {
         connections_max: settings.connections_max,
-        connections: node.metrics.connections.clone(),
-        made_room: node.metrics.made_room.clone(),
+        connections: metrics.connections.clone(),
+        made_room: metrics.made_room.clone(),
+        timeouts: settings.client_timeouts,
         drain: drain.clone(),
     };
     // With it the socket is gone, which only a new process binds again without a race.
     let listener = supervisor.vital("listener", {
-        let node = Arc::clone(&node);
-        listen::run(listener, doors, move |incoming, checked| request::serve(Arc::clone(&node), incoming, checked))
+        let (node, drain) = (Arc::clone(&node), drain.clone());
+        listen::run(listener, doors, move |incoming, checked| {
+            let (answer, lingers) = (request::serve(Arc::clone(&node), incoming, checked), drain.lingers());
+            async move {
+                let mut outgoing = answer.await;
+                if lingers {
+                    wire::close(&mut outgoing);
+                }
+                outgoing
+            }
+        })
     });
     // Only now: a probe that says ready is believed at once.
     admin.node.get_or_init(|| Arc::clone(&node));
@@ -164,7 +179,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .inspect_err(|error| tracing::warn!("components are compiled at every start: {error:#}"))
             .ok(),
     };
-    let state = state(&settings.state)?.map(Arc::new);
+    let state = State::configured(&settings.state)?.map(Arc::new);
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
@@ -173,27 +188,12 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     Ok(Loaded { table, database, bench, state })
 }
 
-/// Opens the node's state. One that does not last is reported.
-fn state(folder: &StateFolder) -> anyhow::Result<Option<State>> {
-    const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
-    match folder {
-        StateFolder::Unwanted => Ok(None),
-        StateFolder::Missing => {
-            tracing::warn!("{FORGOTTEN}: this user has no folder for it; give --state");
-            Ok(None)
-        }
-        StateFolder::Required(folder) => State::open(folder).map(Some),
-        StateFolder::Preferred(folder) => {
-            Ok(State::open(folder).inspect_err(|error| tracing::warn!("{FORGOTTEN}: {error:#}")).ok())
-        }
-    }
-}
-
 async fn run_admin(listener: Listener, admin: Arc<Admin>) {
     let doors = Doors {
         connections_max: limits::ADMIN_CONNECTIONS_MAX,
         connections: prometheus_client::metrics::gauge::Gauge::default(),
         made_room: prometheus_client::metrics::counter::Counter::default(),
+        timeouts: ClientTimeouts::default(),
         drain: Drain::default(),
     };
     listen::run(listener, doors, move |incoming, checked| {
@@ -220,18 +220,18 @@ impl Running {
         for task in self.tasks {
             let _ = task.await;
         }
-        if let Some(state) = self.state {
-            let node = Arc::clone(&self.node);
-            let recorded = tokio::task::spawn_blocking(move || {
-                let recorded = reload::record(&node.registry, &state);
-                state.close();
-                recorded
-            });
-            if let Ok(Err(error)) = recorded.await {
-                tracing::error!("the state is not recorded: {error:#}");
+        match self.state {
+            Some(state) => {
+                let node = Arc::clone(&self.node);
+                let record = move || {
+                    let recorded = reload::record(&node.registry, &state);
+                    state.close();
+                    recorded
+                };
+                recorded_within(limits::STATE_CLOSE_TIMEOUT, record, outcome).await
             }
+            None => outcome,
         }
-        outcome
     }
 }
 
@@ -260,7 +260,11 @@ pub async fn serve(
     ready(&running);
     let supervisor = running.supervisor.clone();
     tokio::select! {
-        name = signals.end(|| running.orders.look_again()) => tracing::info!(signal = name, "draining"),
+        name = signals.end(|| running.orders.look_again()) => {
+            let lingering = Lingering { drain: &running.drain, orders: &running.orders, supervisor: &supervisor };
+            linger(&lingering, settings.linger, name, signals).await;
+            tracing::info!(signal = name, "draining");
+        }
         death = supervisor.died() => tracing::error!(task = death.task, "draining"),
     }
     let drain = running.drain.clone();
@@ -269,6 +273,7 @@ pub async fn serve(
             match outcome {
                 Outcome::Graceful => tracing::info!("drained, everything in flight was answered"),
                 Outcome::Cut { connections } => tracing::error!(connections, "drain cut off by the grace period"),
+                Outcome::Unrecorded => tracing::error!("drained, but the state is not recorded"),
             }
             outcome
         }

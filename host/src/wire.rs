@@ -107,7 +107,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Res
         }
         return Err(Failure::BodyTooLarge { bytes_max });
     }
-    match timeout(limits::BODY_TIMEOUT, Limited::new(&mut body, bytes_max).collect()).await {
+    match timeout(body.timeout(), Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             // Closing on a client that still sends would cost it the answer: what it sends is read first.

@@ -15,7 +15,7 @@ use crate::measure::{Bench, Component, Measured, measure};
 use crate::options::Options;
 use crate::programs::{self, Programs};
 use crate::progress::Progress;
-use crate::schedule::{Cores, Placement};
+use crate::schedule::Placement;
 use crate::subject::Subject;
 
 /// The most that a request may cost the nodes, to what it cost before. Two runs of one program differ by as much.
@@ -49,31 +49,12 @@ pub async fn run(options: &Options, checkout: &Checkout, before: &Path, cancel: 
     // This checkout comes last: its program is what remains in the target folder.
     for (name, checkout) in [("before", &before), ("after", checkout)] {
         let (place, checkout) = (folder.path().join(name), checkout.clone());
-        let disk = options.disk.clone().unwrap_or_else(|| checkout.scratch());
-        let (nginx_workers, seconds, warm_seconds) = (options.nginx_workers, options.seconds(), options.warm_seconds());
-        let cancel = cancel.clone();
+        let (cancel, options) = (cancel.clone(), options.clone());
         let set_up = move || {
             let programs = Programs::find()?;
-            let (galo, handlers) = build(&checkout, &programs.own, &place)?;
+            let galo = build(&checkout, &programs.own, &place)?;
             ensure!(!cancel.is_requested(), "the build was stopped");
-            std::fs::create_dir_all(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
-            let cache = place.join("cache");
-            std::fs::create_dir(&cache)?;
-            let cores = Cores::find()?;
-            let folder = place;
-            anyhow::Ok(Bench {
-                programs,
-                galo,
-                checkout,
-                handlers,
-                cache,
-                folder,
-                disk,
-                nginx_workers,
-                cores,
-                seconds,
-                warm_seconds,
-            })
+            Bench::new(&options, checkout, programs, galo, place)
         };
         let bench = tokio::task::spawn_blocking(set_up).await??;
         let cluster = bench.cluster(Durability::Off).await?;
@@ -179,7 +160,7 @@ fn interval_shown(count: usize) -> String {
 }
 
 /// Builds the program and the handlers of a checkout into a folder.
-fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(place)?;
     let built = programs::galo_anew(checkout, own)?;
     let (galo, handlers) = (place.join("galo"), place.join("handlers"));
@@ -195,5 +176,23 @@ fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<(PathB
         .status()
         .context("cannot run the galo that was built")?;
     ensure!(status.success(), "the handlers of {} could not be built", checkout.root.display());
-    Ok((galo, handlers))
+    Ok(galo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_of_a_median_leaves_out_what_chance_may_put_there() {
+        let rounded = |count| interval(count).map(|(skipped, confidence)| (skipped, (confidence * 1000.0).round()));
+        assert_eq!(rounded(5), None);
+        assert_eq!(rounded(6), Some((0, 969.0)));
+        assert_eq!(rounded(7), Some((0, 984.0)));
+        assert_eq!(rounded(9), Some((1, 961.0)));
+        assert_eq!(rounded(15), Some((3, 965.0)));
+        let ratios: Vec<_> = (1..=9).map(|n| Ratios { cpu: f64::from(n), throughput: 1.0 }).collect();
+        assert_eq!(of(&ratios, |one| one.cpu).unwrap(), Spread { median: 5.0, least: 2.0, most: 8.0 });
+        assert!(of(&[], |one| one.cpu).is_err());
+    }
 }

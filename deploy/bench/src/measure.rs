@@ -9,6 +9,7 @@ use galo::build::Checkout;
 
 use crate::cluster::Cluster;
 use crate::nginx::Nginx;
+use crate::options::Options;
 use crate::process::{self, Memory};
 use crate::programs::Programs;
 use crate::schedule::{Cores, Placement};
@@ -37,6 +38,40 @@ pub struct Bench {
     pub cores: Cores,
     pub seconds: u64,
     pub warm_seconds: u64,
+}
+
+impl Bench {
+    /// A bench for the program and the handlers in `folder`, measured as the options say. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be made or the cores are not known.
+    pub fn new(
+        options: &Options,
+        checkout: Checkout,
+        programs: Programs,
+        galo: PathBuf,
+        folder: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let disk = options.disk.clone().unwrap_or_else(|| checkout.scratch());
+        std::fs::create_dir_all(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
+        let (handlers, cache) = (folder.join("handlers"), folder.join("cache"));
+        std::fs::create_dir(&cache)?;
+        let (seconds, warm_seconds) = (options.seconds(), options.warm_seconds());
+        let (nginx_workers, cores) = (options.nginx_workers, Cores::find()?);
+        Ok(Self {
+            programs,
+            galo,
+            checkout,
+            handlers,
+            cache,
+            folder,
+            disk,
+            nginx_workers,
+            cores,
+            seconds,
+            warm_seconds,
+        })
+    }
 }
 
 /// What a load generator saw.

@@ -11,7 +11,7 @@ use crate::subject::Subject;
 ///
 /// It needs nginx, wrk, chrt and the binaries of Postgres; it builds the rest, runs everything as plain processes on
 /// unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "galo-bench", max_term_width = 110)]
 pub struct Options {
     #[command(subcommand)]
@@ -50,7 +50,7 @@ pub struct Options {
     pub out: Option<PathBuf>,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Subcommand)]
 pub enum Command {
     /// One of the servers that are compared
     #[command(hide = true)]

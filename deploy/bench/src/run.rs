@@ -15,7 +15,7 @@ use crate::measure::Bench;
 use crate::options::{Options, Part};
 use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::schedule::{Cores, Placement};
+use crate::schedule::Placement;
 use crate::subject::Subject;
 use crate::{against, equal, plot, programs, report};
 
@@ -76,32 +76,15 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("galo-bench-").tempdir()?;
     let bench = {
         let (checkout, cancel, folder) = (checkout.clone(), cancel.clone(), folder.path().to_owned());
-        let disk = options.disk.clone().unwrap_or_else(|| checkout.scratch());
-        let (nginx_workers, seconds, warm_seconds) = (options.nginx_workers, options.seconds(), options.warm_seconds());
-        let components = options.wants_components();
+        let options = options.clone();
         let set_up = move || {
-            std::fs::create_dir_all(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
             let programs = Programs::find()?;
-            let (handlers, cache) = (folder.join("handlers"), folder.join("cache"));
-            std::fs::create_dir(&cache)?;
             let mut galo = PathBuf::new();
-            if components {
+            if options.wants_components() {
                 galo = programs::galo(&checkout, &programs.own)?;
-                build::handlers(&checkout, Profile::Release, &cancel)?.put(&handlers)?;
+                build::handlers(&checkout, Profile::Release, &cancel)?.put(&folder.join("handlers"))?;
             }
-            anyhow::Ok(Bench {
-                programs,
-                galo,
-                checkout,
-                handlers,
-                cache,
-                folder,
-                disk,
-                nginx_workers,
-                cores: Cores::find()?,
-                seconds,
-                warm_seconds,
-            })
+            Bench::new(&options, checkout, programs, galo, folder)
         };
         tokio::task::spawn_blocking(set_up).await??
     };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galo::failure::Failure;
+use galo::limits::ClientTimeouts;
 use galo::{cors, listen};
 use galo::place::Place;
 use galo::wire::{self, Incoming, MediaType, Outgoing, Taken};
@@ -46,7 +47,7 @@ async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
 fuzz_target!(|data: &[u8]| {
     let answered = RUNTIME.block_on(async {
         let (mut client, server) = tokio::io::duplex(data.len().max(1));
-        let place = Arc::new(Place::new(Instant::now()));
+        let place = Arc::new(Place::new(Instant::now(), ClientTimeouts::default()));
         let served = tokio::spawn(async move { listen::exchange(server, &place, answer).await });
         client.write_all(data).await.ok();
         client.shutdown().await.ok();

@@ -8,7 +8,7 @@ mod show;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub use self::gate::{Denial, Gate};
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::log;
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use crate::report::{ManifestReport, NodeReport};
 use crate::request::Node;
 use crate::supervise::Supervisor;
@@ -31,7 +31,7 @@ pub struct Admin {
     pub node: OnceLock<Arc<Node>>,
     /// The node's counters.
     pub metrics: Arc<Metrics>,
-    /// A node that drains is not ready.
+    /// A node that drains, or lingers before, is not ready.
     pub drain: Drain,
     /// A node that has lost a task is not live.
     pub supervisor: Supervisor,
@@ -52,7 +52,7 @@ impl Admin {
 
     fn gated(&self, incoming: &Incoming) -> Outgoing {
         match self.gate.pass(incoming) {
-            Ok(()) => self.routed(incoming.method(), incoming.uri().path()),
+            Ok(()) => self.routed(incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
                 let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
@@ -61,7 +61,8 @@ impl Admin {
         }
     }
 
-    fn routed(&self, method: &Method, path: &str) -> Outgoing {
+    fn routed(&self, incoming: &Incoming) -> Outgoing {
+        let (method, path) = (incoming.method(), incoming.uri().path());
         let rollback = path.strip_prefix("/handlers/").and_then(|rest| rest.strip_suffix("/rollback"));
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match (path, rollback) {
@@ -81,7 +82,8 @@ impl Admin {
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
-                typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.text())
+                let format = wanted(incoming);
+                typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
             _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
         }
@@ -97,6 +99,7 @@ impl Admin {
     fn unready(&self) -> Option<&'static str> {
         match self.node.get() {
             _ if self.drain.has_begun() => Some("draining\n"),
+            _ if self.drain.lingers() => Some("lingering\n"),
             None => Some("starting\n"),
             Some(node) if !node.database.is_ready() => Some("the database is away\n"),
             Some(_) => None,
@@ -125,6 +128,15 @@ impl Admin {
             }
             None => text(StatusCode::CONFLICT, format!("{name} has no previous generation\n")),
         }
+    }
+}
+
+/// The format that who asks for metrics reads: a Prometheus says that it takes OpenMetrics, a person says nothing.
+fn wanted(incoming: &Incoming) -> Format {
+    let accepted = incoming.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    match accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        true => Format::OpenMetrics,
+        false => Format::Classic,
     }
 }
 

@@ -5,10 +5,12 @@ mod access;
 mod check;
 mod compile;
 mod database;
+mod doors;
 mod new;
 mod node;
 mod proxy;
 mod runtime;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,12 +18,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use galo::build::{self, Cancel, Checkout, Profile};
-use galo::config::{AccessLog, Mistakes, OWN_PROGRAM, Settings, StateFolder};
+use galo::config::{AccessLog, Mistakes, OWN_PROGRAM};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::operator::{self, Access, Listing};
 use galo::postgres::{self, GuardOptions};
-use galo::serve::{self, Signals};
+use galo::serve::Signals;
 use galo::{dev, log, test_runner};
 
 use self::access::AccessArgs;
@@ -53,7 +55,7 @@ enum Command {
     /// database is used instead, by a role that may own and grant what `sql/` creates.
     Dev(DevArgs),
     /// Serve the handlers of a folder
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     /// Verify the handlers of a folder, their manifest and the database, without serving
     Check(check::CheckArgs),
     /// List the handlers of a running node: what serves, what was refused, what was taken back
@@ -127,19 +129,6 @@ struct DevArgs {
     node: NodeArgs,
 }
 
-#[derive(Args)]
-struct ServeArgs {
-    /// The folder of galo.toml and the components
-    #[arg(long, env = "GALO_HANDLERS", value_name = "DIR", default_value = "handlers")]
-    handlers: PathBuf,
-    /// A folder of this node alone, for what it remembers across restarts: proved components, and which were taken
-    /// back [default: galo/nodes/ID in the user's state folder]
-    #[arg(long, env = "GALO_STATE", value_name = "DIR")]
-    state: Option<PathBuf>,
-    #[command(flatten)]
-    node: NodeArgs,
-}
-
 /// Variables of the environment that are ours.
 const PREFIX: &str = "GALO_";
 
@@ -174,16 +163,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Serve(arguments) => {
             let target = arguments.node.database.required(&mut mistakes);
-            let node = arguments.node.parse(arguments.handlers, AccessLog::Off, &mut mistakes);
+            let node = arguments.parse(&mut mistakes);
             begin(mistakes)?;
             let (target, (settings, workers)) = target.zip(node).context("settings without a mistake are complete")?;
-            let state = match arguments.state {
-                Some(folder) => StateFolder::Required(folder),
-                None => node::state_folder(&settings.handlers, &settings.listen),
-            };
-            let settings = Settings { state, ..settings };
             run_on(workers, async {
-                serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
+                galo::serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
         }
         Command::Check(arguments) => {
@@ -257,7 +241,7 @@ fn unknown_variables() -> Mistakes {
     let known: Vec<_> =
         all.filter_map(|argument| argument.get_env()).chain([access::TOKEN_VARIABLE.as_ref()]).collect();
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
-        if !known.contains(&name.as_os_str()) {
+        if !known.contains(&name.as_os_str()) && !is_service_link(&name.to_string_lossy()) {
             let mut names: Vec<_> = known.iter().map(|name| name.to_string_lossy()).collect();
             names.sort();
             names.dedup();
@@ -265,4 +249,11 @@ fn unknown_variables() -> Mistakes {
         }
     }
     mistakes
+}
+
+/// Whether Kubernetes sets it, for a service whose name begins with `galo`: `GALO_SERVICE_HOST`, `GALO_PORT_80_TCP`.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_PORT")
+        || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part))
 }

@@ -9,6 +9,7 @@ use galo::limits;
 
 use super::access::AccessArgs;
 use super::database::DatabaseArgs;
+use super::doors::DoorArgs;
 
 #[derive(Args)]
 pub(super) struct NodeArgs {
@@ -40,6 +41,8 @@ pub(super) struct NodeArgs {
     /// dev`: all]
     #[arg(long, env = "GALO_ACCESS_LOG", value_name = "WHICH")]
     access_log: Option<String>,
+    #[command(flatten)]
+    doors: DoorArgs,
     /// Worker threads [default: one per available core, CPU quotas counted]
     #[arg(long, env = "GALO_WORKERS", value_name = "N")]
     workers: Option<String>,
@@ -72,11 +75,12 @@ impl NodeArgs {
             Some(which) => mistakes.parse("--access-log", which),
             None => Some(access_log),
         };
+        let doors = self.doors.parse(mistakes);
         let workers = match &self.workers {
             Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
             None => None,
         };
-        let access = access?;
+        let (access, (client_timeouts, backlog)) = (access?, doors?);
         let settings = Settings {
             proxy: if self.proxy { Proxy::Trusted } else { Proxy::Unknown },
             admin_token: access.token,
@@ -89,6 +93,8 @@ impl NodeArgs {
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
             access_log: access_log?,
+            client_timeouts,
+            backlog,
             ..Settings::new(handlers, listen?, access.admin)
         };
         Some((settings, workers))

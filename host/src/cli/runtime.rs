@@ -30,6 +30,6 @@ pub(super) fn run_on(
     runtime.shutdown_background();
     Ok(match outcome? {
         Outcome::Graceful => ExitCode::SUCCESS,
-        Outcome::Cut { .. } => ExitCode::FAILURE,
+        Outcome::Cut { .. } | Outcome::Unrecorded => ExitCode::FAILURE,
     })
 }

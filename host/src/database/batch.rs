@@ -14,15 +14,15 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::exchange::{Error, alone, exchange};
+use super::exchange::{Error, alone, together};
 use super::lane::{Lane, Left, Start};
 use super::pool::{Client, Database};
-use super::procedure::{BatchForm, Procedure};
-use super::value::{Argument, Arguments};
+use super::procedure::Procedure;
 use super::waiter::{Key, Waiter};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
+use crate::metrics::{NO_SQLSTATE, SUCCEEDED};
 
 impl Database {
     /// Carries a call out on the lane of its procedure.
@@ -33,17 +33,25 @@ impl Database {
         arguments: Vec<Value>,
     ) -> Result<Rows, Failure> {
         // While the database is away nobody waits for it.
-        self.check_ready().inspect_err(|failure| self.tell(Some(failure)))?;
-        let deadline = Instant::now() + limits::ACQUIRE_TIMEOUT;
+        self.check_ready().inspect_err(|failure| {
+            lane.counted.unsent();
+            self.tell(Some(failure));
+        })?;
         let (sender, mut outcome) = oneshot::channel();
-        let (ticket, start) = lane.join(Waiter::new(procedure, arguments, deadline, sender))?;
+        let waiter = Waiter::new(procedure, arguments, Instant::now(), sender);
+        let deadline = waiter.deadline;
+        let (ticket, start) = lane.join(waiter).inspect_err(|_| lane.counted.unsent())?;
         start_task(self, &lane, start);
         let lost = |_| Failure::Panic { message: "a batch was lost".to_owned() };
         if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
             return outcome.map_err(lost)?;
         }
         let ms = limits::ACQUIRE_TIMEOUT.as_millis();
-        match lane.leave(ticket) {
+        let left = lane.leave(ticket);
+        if left != Left::Sent {
+            lane.counted.unsent();
+        }
+        match left {
             Left::Together => {
                 let failure = self.unavailable(format!("not sent within {ms} ms"));
                 self.tell(Some(&failure));
@@ -92,7 +100,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
             turn.over = true;
             return;
         }
-        database.batches.calls.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+        database.batches.calls.observe(batch.len() as u64);
         // One for all of it, also when it is taken apart: who waits for an answer counts on it.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
         let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
@@ -107,17 +115,20 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let place = database.place_apart().await;
         let connection = database.acquire().await;
         // Only now: a call that waits here may still be given up.
-        let Some(waiter) = lane.next_apart(&key) else { continue };
+        let Some(mut waiter) = lane.next_apart(&key) else { continue };
         let connection = match connection {
             Ok(connection) => connection,
             Err(failure) => {
+                waiter.count(&lane.counted, Instant::now(), NO_SQLSTATE);
                 waiter.answer(Err(failure));
                 continue;
             }
         };
         let sent = Instant::now();
+        waiter.is_sent(&lane.counted, sent);
         let outcome = alone(&connection, &waiter.procedure, &waiter.arguments, sent + limits::CALL_TIMEOUT).await;
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
+        waiter.count(&lane.counted, Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
         answer_apart(&database, &lane, waiter, connection, outcome);
         drop(place);
         if !stays && sent.elapsed() < limits::BATCH_STATEMENT_TIMEOUT {
@@ -175,8 +186,8 @@ impl Carrier<'_> {
     async fn carry_out(mut self, batch: Vec<Waiter>) {
         let calls = batch.len();
         let mut parts = VecDeque::from([batch]);
-        while let Some(part) = parts.pop_front() {
-            match self.send(&part).await {
+        while let Some(mut part) = parts.pop_front() {
+            match self.send(&mut part).await {
                 Ok(outcomes) => {
                     if parts.is_empty() {
                         // Before the answers set off the next calls: they find it in the pool.
@@ -186,16 +197,21 @@ impl Carrier<'_> {
                     if part.len() == calls && calls > 1 && self.lane.broken.swap(false, Ordering::Relaxed) {
                         tracing::info!(procedure = part[0].procedure.name, "batches are carried out again");
                     }
-                    part.into_iter().zip(outcomes).for_each(|(waiter, rows)| waiter.answer(Ok(rows)));
+                    let now = Instant::now();
+                    for (waiter, rows) in part.into_iter().zip(outcomes) {
+                        waiter.count(&self.lane.counted, now, SUCCEEDED);
+                        waiter.answer(Ok(rows));
+                    }
                 }
-                Err(Unsent::Failure(failure)) => self.fail(part, failure),
+                Err(Unsent::Failure(failure)) => self.fail(part, failure, NO_SQLSTATE),
                 Err(Unsent::Error(error)) if error.is_of_one_row() => self.without_slow_keys(part, &mut parts),
                 Err(Unsent::Error(error)) => {
                     let apart = error.is_of_one_call() && part.len() > 1;
+                    let class = error.class().to_owned();
                     let failure = self.database.failure(error, &part[0].procedure);
                     match apart {
                         true => self.one_by_one(part, &failure, &mut parts),
-                        false => self.fail(part, failure),
+                        false => self.fail(part, failure, &class),
                     }
                 }
             }
@@ -203,7 +219,7 @@ impl Carrier<'_> {
     }
 
     /// The rows of each call, in their order: one call through the procedure itself, more through its batch form.
-    async fn send(&mut self, part: &[Waiter]) -> Result<Vec<Rows>, Unsent> {
+    async fn send(&mut self, part: &mut [Waiter]) -> Result<Vec<Rows>, Unsent> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
@@ -212,8 +228,10 @@ impl Carrier<'_> {
             Some(connection) => connection,
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
         };
+        let now = Instant::now();
+        part.iter_mut().for_each(|waiter| waiter.is_sent(&self.lane.counted, now));
         let procedure = &part[0].procedure;
-        let outcome = match (&procedure.batch, part) {
+        let outcome = match (&procedure.batch, &*part) {
             (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,
             _ => alone(&connection, procedure, &part[0].arguments, self.deadline).await.map(|rows| vec![rows]),
         };
@@ -264,28 +282,12 @@ impl Carrier<'_> {
         part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
     }
 
-    fn fail(&self, part: Vec<Waiter>, failure: Failure) {
+    fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
         self.database.tell(Some(&failure));
-        part.into_iter().for_each(|waiter| waiter.answer(Err(failure.clone())));
+        let now = Instant::now();
+        for waiter in part {
+            waiter.count(&self.lane.counted, now, class);
+            waiter.answer(Err(failure.clone()));
+        }
     }
-}
-
-/// All calls in one statement: their rows, in their order.
-async fn together(
-    connection: &Client,
-    form: &BatchForm,
-    batch: &[Waiter],
-    deadline: Instant,
-) -> Result<Vec<Rows>, Error> {
-    let parameters = batch[0].arguments.len();
-    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect());
-    let arguments: Vec<_> = (0..parameters).map(column).collect();
-    let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
-    let width = columns.len();
-    if values.len() != batch.len() * width {
-        return Err(Error::OtherRows { calls: batch.len() });
-    }
-    let mut values = values.into_iter();
-    let row = |_: &Waiter| Rows { columns: columns.clone(), values: values.by_ref().take(width).collect() };
-    Ok(batch.iter().map(row).collect())
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::exchange::{Error, alone};
+use super::lanes::Way;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
+use crate::metrics::{ProcedureMetrics, SUCCEEDED};
 
 impl Database {
     /// Calls a procedure with arguments that fit it ([`Procedure::check`]): by itself, or with others when its batch
@@ -23,22 +25,26 @@ impl Database {
     /// nothing is recorded; or when it returned what the contract cannot carry: then it is. [`Failure::Shed`] when too
     /// many wait for its batch form, or for what it works on.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
-        // A procedure whose lane is gone is granted no more: requests of the table before are the last that call it.
-        let lane = procedure.batch.as_ref().and_then(|_| self.lanes.of(procedure));
-        match lane {
-            Some(lane) => self.call_on_lane(lane, procedure, arguments).await,
-            None => {
-                let outcome = self.detached(procedure, arguments).await;
+        match self.lanes.way(procedure) {
+            Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
+            Way::Alone(counted) => {
+                let outcome = self.detached(counted, procedure, arguments).await;
                 self.tell(outcome.as_ref().err());
                 outcome
             }
         }
     }
 
-    async fn detached(&self, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
-        let connection = self.acquire().await?;
+    async fn detached(
+        &self,
+        counted: Arc<ProcedureMetrics>,
+        procedure: &Arc<Procedure>,
+        arguments: Vec<Value>,
+    ) -> Result<Rows, Failure> {
+        let planned = Instant::now();
+        let connection = self.acquire().await.inspect_err(|_| counted.unsent())?;
         let called = Arc::clone(procedure);
-        let task = self.calls.spawn(async move { run(connection, &called, &arguments).await });
+        let task = self.calls.spawn(async move { run(connection, &called, &arguments, planned, &counted).await });
         match task.await {
             Ok(outcome) => outcome.map_err(|error| self.failure(error, procedure)),
             Err(panic) => Err(Failure::Panic { message: panic.to_string() }),
@@ -46,7 +52,16 @@ impl Database {
     }
 }
 
-async fn run(connection: Client, procedure: &Procedure, arguments: &[Value]) -> Result<Rows, Error> {
-    let outcome = alone(&connection, procedure, arguments, Instant::now() + limits::CALL_TIMEOUT).await;
+async fn run(
+    connection: Client,
+    procedure: &Procedure,
+    arguments: &[Value],
+    planned: Instant,
+    counted: &ProcedureMetrics,
+) -> Result<Rows, Error> {
+    let sent = Instant::now();
+    counted.wait.took(sent - planned);
+    let outcome = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await;
+    counted.ended(sent.elapsed(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
     outcome.inspect_err(|error| drop(error.spare(connection)))
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::open::{Opened, random};
+use crate::metrics::PoolCount;
 
 /// All connections for calls by themselves, or for batches.
 pub(super) struct Connections {
@@ -27,6 +28,8 @@ pub(super) struct Connections {
     epoch: AtomicU64,
     /// When each of them will be too old. What changes how many there are, or the epoch, holds its lock.
     ends: Mutex<Vec<Instant>>,
+    /// Calls that wait for one.
+    pub(super) waiting: AtomicUsize,
     /// There is a connection less, or there should be more.
     pub(super) lost: Notify,
     /// All of them were given up: who waits for one waits for nothing.
@@ -40,13 +43,6 @@ pub(super) struct Connection {
     end: Instant,
 }
 
-/// How many connections there are.
-pub(super) struct Count {
-    pub(super) idle: usize,
-    pub(super) busy: usize,
-    pub(super) missing: usize,
-}
-
 impl Connections {
     /// None yet.
     pub(super) fn new(wanted: usize) -> Self {
@@ -57,6 +53,7 @@ impl Connections {
             wanted: AtomicUsize::new(wanted),
             epoch: AtomicU64::new(0),
             ends: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             lost: Notify::new(),
             given_up: Notify::new(),
         }
@@ -210,9 +207,21 @@ impl Connections {
         self.size() < self.wanted().max(1)
     }
 
-    pub(super) fn count(&self) -> Count {
-        let (idle, size) = (self.idle().len(), self.size());
-        Count { idle, busy: size.saturating_sub(idle), missing: self.wanted().saturating_sub(size) }
+    /// How many nobody uses.
+    pub(super) fn idle_count(&self) -> usize {
+        self.idle().len()
+    }
+
+    /// How many are missing of those that there should be.
+    pub(super) fn missing(&self) -> usize {
+        self.wanted().saturating_sub(self.size())
+    }
+
+    /// For who looks at the metrics.
+    pub(super) fn count(&self) -> PoolCount {
+        let (idle, open) = (self.idle_count(), self.size());
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        PoolCount { wanted: self.wanted(), open, in_use: open.saturating_sub(idle), waiting }
     }
 
     /// Whether it gives out none.

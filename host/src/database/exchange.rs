@@ -10,12 +10,14 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::pool::{Client, Database};
-use super::procedure::{Procedure, Signature};
+use super::procedure::{BatchForm, Procedure, Signature};
 use super::target::chain;
-use super::value::{Argument, Returned};
+use super::value::{Argument, Arguments, Returned};
+use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
+use crate::metrics::NO_SQLSTATE;
 
 /// One call through the procedure itself. Its outcome is awaited until the deadline.
 pub(super) async fn alone(
@@ -30,8 +32,28 @@ pub(super) async fn alone(
     exchange(connection, signature, &arguments, deadline).await
 }
 
+/// All calls in one statement: their rows, in their order.
+pub(super) async fn together(
+    connection: &Client,
+    form: &BatchForm,
+    batch: &[Waiter],
+    deadline: Instant,
+) -> Result<Vec<Rows>, Error> {
+    let parameters = batch[0].arguments.len();
+    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect());
+    let arguments: Vec<_> = (0..parameters).map(column).collect();
+    let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
+    let width = columns.len();
+    if values.len() != batch.len() * width {
+        return Err(Error::OtherRows { calls: batch.len() });
+    }
+    let mut values = values.into_iter();
+    let row = |_: &Waiter| Rows { columns: columns.clone(), values: values.by_ref().take(width).collect() };
+    Ok(batch.iter().map(row).collect())
+}
+
 /// One statement. What DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
-pub(super) async fn exchange<P: ToSql + Sync>(
+async fn exchange<P: ToSql + Sync>(
     connection: &Client,
     signature: &Signature,
     arguments: &[P],
@@ -120,6 +142,12 @@ impl Error {
 
     fn is_read_only(&self) -> bool {
         matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
+    }
+
+    /// The class of its SQLSTATE, for the metrics.
+    pub(super) fn class(&self) -> &str {
+        let Self::Postgres(error) = self else { return NO_SQLSTATE };
+        error.code().and_then(|code| code.code().get(..2)).unwrap_or(NO_SQLSTATE)
     }
 
     /// Whether Postgres ended the statement because it waited for a lock, or took, longer than its session lets it, or

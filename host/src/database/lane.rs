@@ -7,26 +7,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::procedure::Procedure;
 use super::waiter::{Key, Waiter};
 use crate::failure::Failure;
 use crate::limits;
-
-/// The lanes of a database, by the name of their procedure.
-#[derive(Default)]
-pub(super) struct Lanes {
-    lanes: RwLock<HashMap<String, Arc<Lane>>>,
-}
+use crate::metrics::{NO_SQLSTATE, ProcedureMetrics};
 
 /// Where the calls of one procedure wait. Whoever finds it free starts a task that carries out what waits, until
 /// nothing does.
-#[derive(Default)]
 pub(super) struct Lane {
     state: Mutex<State>,
+    /// What is counted of its procedure.
+    pub(super) counted: Arc<ProcedureMetrics>,
     /// Whether the last batch had to be taken apart: the log tells the edge.
     pub(super) broken: AtomicBool,
     /// Whether a call waited for its row in vain since a key came back into batches: the log tells the edge.
@@ -73,31 +68,18 @@ pub(super) enum Left {
     Sent,
 }
 
-impl Lanes {
-    pub(super) fn of(&self, procedure: &Procedure) -> Option<Arc<Lane>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&procedure.name).map(Arc::clone)
-    }
-
-    /// Adds the lanes that these procedures miss.
-    pub(super) fn open(&self, procedures: &[Arc<Procedure>]) {
-        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        for procedure in procedures.iter().filter(|procedure| procedure.batch.is_some()) {
-            lanes.entry(procedure.name.clone()).or_default();
-        }
-    }
-
-    /// Drops the lanes of other procedures. What waits on one is carried out.
-    pub(super) fn keep(&self, procedures: &[Arc<Procedure>]) {
-        let kept = |name: &String| procedures.iter().any(|one| one.batch.is_some() && one.name == *name);
-        self.lanes.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| kept(name));
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
-}
-
 impl Lane {
+    /// Nobody waits yet.
+    pub(super) fn new(counted: Arc<ProcedureMetrics>) -> Self {
+        Self { state: Mutex::default(), counted, broken: AtomicBool::new(false), stuck: AtomicBool::new(false) }
+    }
+
+    /// Calls that wait to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.state();
+        state.together.len() + state.apart.values().map(|apart| apart.calls.len()).sum::<usize>()
+    }
+
     /// Queues a call up; returns its ticket, and which task must be started for it.
     pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Failure> {
         let mut state = self.state();
@@ -179,6 +161,7 @@ impl Lane {
         for waiter in calls.into_iter().chain(behind) {
             // Its caller looked for it before this, and did not find it.
             if waiter.deadline <= now {
+                waiter.count(&self.counted, now, NO_SQLSTATE);
                 waiter.answer(Err(Failure::Unavailable { cause: NO_TIME.to_owned() }));
             } else {
                 apart.calls.push_back(waiter);

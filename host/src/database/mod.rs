@@ -20,6 +20,7 @@ mod handshake;
 mod keyword;
 mod kind;
 mod lane;
+mod lanes;
 mod open;
 mod opener;
 mod parameters;

@@ -70,7 +70,7 @@ impl Opener {
 
     /// Makes the connections that are missing; why one of them could not be made.
     pub(super) async fn fill(&self) -> Option<Unreachable> {
-        let tries = join_all((0..self.connections.count().missing).map(|_| self.clone().add_one())).await;
+        let tries = join_all((0..self.connections.missing()).map(|_| self.clone().add_one())).await;
         tries.into_iter().find_map(Result::err)
     }
 

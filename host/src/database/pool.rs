@@ -4,7 +4,7 @@
 //! makes the connections; calls only take what there is (`connections`). While the database is away nobody waits for
 //! it: a call is refused at once. A pool that is short of connections serves with those it has.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::catalogue;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
-use super::lane::Lanes;
+use super::lanes::Lanes;
 use super::open::Unreachable;
 use super::opener::Opener;
 use super::procedure::{Batch, Procedure};
@@ -72,7 +72,7 @@ impl Database {
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),
-            lanes: Lanes::default(),
+            lanes: Lanes::new(Arc::clone(&metrics.procedures)),
             apart,
             catalogue: tokio::sync::Mutex::new(None),
         }
@@ -116,7 +116,7 @@ impl Database {
         let mut prepared = Vec::new();
         for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
             connections.for_each_idle(|connection| connection.statement_cache.clear());
-            for _ in 0..connections.count().idle / 2 {
+            for _ in 0..connections.idle_count() / 2 {
                 let Some(connection) = connections.try_get() else { break };
                 match timeout(limits::PREPARE_TIMEOUT, opener.prepare(&connection, &procedures)).await {
                     Ok(Ok(())) => prepared.push(connection),
@@ -135,8 +135,9 @@ impl Database {
 
     /// Drops what is kept for procedures that are granted no more: the lanes where their calls waited.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
-        self.lanes.keep(granted);
         self.open_lanes(granted);
+        self.lanes.keep(granted);
+        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
     }
 
     /// Whether there are connections and the database is of use.
@@ -152,10 +153,12 @@ impl Database {
         Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
-    /// Counts the connections, for who looks at the metrics.
+    /// Counts the connections and who waits, for who looks at the metrics.
     pub fn count(&self) {
-        let (calls, batches) = (self.connections.count(), self.for_batches.count());
-        self.counted.set(calls.idle + batches.idle, calls.busy + batches.busy, calls.missing + batches.missing);
+        self.counted.set("calls", self.connections.count());
+        self.counted.set("batches", self.for_batches.count());
+        self.counted.up.set(i64::from(self.is_ready()));
+        self.lanes.count_waiting();
     }
 
     /// How many connections there are, and how many there should be.
@@ -166,7 +169,7 @@ impl Database {
 
     /// Whether no connection is missing.
     pub(super) fn is_full(&self) -> bool {
-        self.connections.count().missing == 0 && self.for_batches.count().missing == 0
+        self.connections.missing() == 0 && self.for_batches.missing() == 0
     }
 
     /// Leave for a call of a key that is apart: the share of `apart` that keeps half of the connections there are free.
@@ -223,6 +226,7 @@ impl Database {
         if let Some(connection) = connections.try_get() {
             return Ok(connection);
         }
+        let _waiting = Waiting::begin(&connections.waiting);
         // Before the look whether it is ready: nobody waits for what was given up just then.
         let given_up = connections.given_up.notified();
         self.check_ready()?;
@@ -265,4 +269,20 @@ impl Database {
 
 fn half(connections: usize) -> usize {
     (connections / 2).max(1)
+}
+
+/// Somebody who waits for a connection, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -37,7 +37,7 @@ impl Database {
     /// # Errors
     /// When there is none in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
-        self.open_lanes(&procedures);
+        self.keep(&procedures);
         *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
         let mut patience = Patience::new(&self.opener.target);
         while let Some(error) = patience.while_waiting(self.fill()).await {

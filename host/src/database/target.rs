@@ -178,7 +178,7 @@ fn sockets(parameters: &Parameters) -> Result<Sockets, String> {
         Some(given) => Some(Duration::from_millis(u64::from(given))),
         None => Some(limits::CALL_TIMEOUT),
     };
-    let idle = seconds("keepalives_idle")?.map_or(limits::IDLE_TIMEOUT, Duration::from_secs);
+    let idle = seconds("keepalives_idle")?.map_or(limits::IDLE_TIMEOUT_DEFAULT, Duration::from_secs);
     let mut keepalive = TcpKeepalive::new().with_time(idle);
     if let Some(interval) = seconds("keepalives_interval")? {
         keepalive = keepalive.with_interval(Duration::from_secs(interval));

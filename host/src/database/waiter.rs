@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::procedure::{KeyArgument, Procedure};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
+use crate::limits;
+use crate::metrics::ProcedureMetrics;
 
 /// A call that waits for its turn, or is on its way.
 pub(super) struct Waiter {
@@ -19,6 +21,9 @@ pub(super) struct Waiter {
     pub(super) arguments: Vec<Value>,
     /// It is sent before this, or not at all.
     pub(super) deadline: Instant,
+    joined: Instant,
+    /// When it was sent first.
+    sent: Option<Instant>,
     outcome: oneshot::Sender<Result<Rows, Failure>>,
 }
 
@@ -31,10 +36,27 @@ impl Waiter {
     pub(super) fn new(
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
-        deadline: Instant,
+        joined: Instant,
         outcome: oneshot::Sender<Result<Rows, Failure>>,
     ) -> Self {
-        Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, outcome }
+        let deadline = joined + limits::ACQUIRE_TIMEOUT;
+        Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, joined, sent: None, outcome }
+    }
+
+    /// Notes that it is sent, perhaps again.
+    pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant) {
+        if self.sent.is_none() {
+            counted.wait.took(now - self.joined);
+            self.sent = Some(now);
+        }
+    }
+
+    /// Counts how it ended, by the class of its SQLSTATE.
+    pub(super) fn count(&self, counted: &ProcedureMetrics, now: Instant, class: &str) {
+        match self.sent {
+            Some(sent) => counted.ended(now - sent, class),
+            None => counted.unsent(),
+        }
     }
 
     /// What it works on.

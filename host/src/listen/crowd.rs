@@ -9,12 +9,13 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::limits;
+use crate::limits::{self, ClientTimeouts};
 use crate::place::{Leave, Place};
 
 /// Who is there. Its lock is taken when a connection comes, goes or is chosen to leave, not for a request.
 pub struct Crowd {
     zero: Instant,
+    timeouts: ClientTimeouts,
     free: Arc<Semaphore>,
     seats: Mutex<Seats>,
 }
@@ -36,9 +37,9 @@ pub struct Seat {
 
 impl Crowd {
     /// Nobody yet.
-    pub fn new(connections_max: usize) -> Arc<Self> {
+    pub fn new(connections_max: usize, timeouts: ClientTimeouts) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(connections_max));
-        Arc::new(Self { zero: Instant::now(), free, seats: Mutex::default() })
+        Arc::new(Self { zero: Instant::now(), timeouts, free, seats: Mutex::default() })
     }
 
     /// Lets a newcomer in, as soon as there is a place. `made_room` is called for each connection that was asked to
@@ -74,7 +75,7 @@ impl Crowd {
     }
 
     fn seat(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Seat {
-        let place = Arc::new(Place::new(self.zero));
+        let place = Arc::new(Place::new(self.zero, self.timeouts));
         let mut seats = self.seats();
         let number = seats.next;
         seats.next += 1;

@@ -26,7 +26,7 @@ use self::patience::Patience;
 pub use self::socket::{Listener, Reach};
 use crate::drain::Drain;
 use crate::failure::Failure;
-use crate::limits;
+use crate::limits::{self, ClientTimeouts};
 use crate::place::{Leave, Place};
 use crate::wire::{Body, Incoming, Outgoing};
 
@@ -39,6 +39,8 @@ pub struct Doors {
     pub connections: Gauge,
     /// How many were closed for a newcomer.
     pub made_room: Counter,
+    /// How long a client is waited for.
+    pub timeouts: ClientTimeouts,
     /// When to stop.
     pub drain: Drain,
 }
@@ -75,7 +77,7 @@ struct Entrance<'a> {
 
 impl<'a> Entrance<'a> {
     fn new(listener: &'a Listener, doors: &'a Doors) -> Self {
-        let crowd = Crowd::new(doors.connections_max);
+        let crowd = Crowd::new(doors.connections_max, doors.timeouts);
         Self { listener, doors, crowd, failing: false, made_room: None }
     }
 
@@ -159,7 +161,7 @@ where
         .timer(TokioTimer::new())
         // hyper counts from the end of the last response, so for it this is the idle timeout; from the first byte
         // of a request to the end of its headers `Patience` counts.
-        .header_read_timeout(limits::IDLE_TIMEOUT)
+        .header_read_timeout(place.timeouts.idle)
         .max_buf_size(limits::HEAD_BYTES_MAX)
         .max_headers(limits::HEADERS_MAX)
         .keep_alive(true)

@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         }
         // Who opens a connection has something to ask: the first request has no other time than its own.
         if count == 0 || read.is_ready() && buf.filled().len() > before {
-            this.head.start(limits::HEAD_TIMEOUT);
+            this.head.start(this.place.timeouts.head);
         }
         match read {
             Poll::Ready(read) => Poll::Ready(read),

@@ -11,7 +11,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Address;
-use crate::limits;
 
 /// A bound socket.
 pub struct Listener {
@@ -53,11 +52,13 @@ impl Drop for OwnedPath {
 }
 
 impl Listener {
-    /// Binds an address. `reach` is for a unix socket.
+    /// Binds an address. `reach` is for a unix socket, `backlog` is how many connections the kernel keeps while none is
+    /// accepted.
     ///
     /// # Errors
     /// When it is taken, or may not be bound.
-    pub fn bind(address: &Address, reach: Reach) -> anyhow::Result<Self> {
+    pub fn bind(address: &Address, reach: Reach, backlog: usize) -> anyhow::Result<Self> {
+        let backlog = i32::try_from(backlog)?;
         let context = || format!("cannot listen on {address}");
         match address {
             Address::Tcp(tcp) => {
@@ -66,7 +67,7 @@ impl Listener {
                 socket.set_reuse_address(true)?;
                 socket.set_nonblocking(true)?;
                 socket.bind(&SockAddr::from(*tcp)).with_context(context)?;
-                socket.listen(limits::BACKLOG).with_context(context)?;
+                socket.listen(backlog).with_context(context)?;
                 let socket = TcpListener::from_std(socket.into())?;
                 let address = Address::Tcp(socket.local_addr()?);
                 Ok(Self { socket: Bound::Tcp(socket), address })
@@ -79,7 +80,7 @@ impl Listener {
                 let file = OwnedPath(path.clone());
                 // Nobody can connect before it listens.
                 fs::set_permissions(path, fs::Permissions::from_mode(reach as u32)).with_context(context)?;
-                socket.listen(limits::BACKLOG).with_context(context)?;
+                socket.listen(backlog).with_context(context)?;
                 let socket = UnixListener::from_std(socket.into())?;
                 Ok(Self { socket: Bound::Unix { socket, _file: file }, address: address.clone() })
             }

@@ -23,7 +23,7 @@ pub struct Handler {
     /// The procedures it may call, as the database describes them.
     pub procedures: Vec<Arc<Procedure>>,
     /// Its counters.
-    pub metrics: HandlerMetrics,
+    pub metrics: Arc<HandlerMetrics>,
     lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
     /// Held while a new lineage is made of the old one; requests do not wait for it.
@@ -81,7 +81,7 @@ pub struct RolledBack {
 
 impl Handler {
     /// A handler that serves with this lineage.
-    pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: HandlerMetrics, lineage: Lineage) -> Self {
+    pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: Arc<HandlerMetrics>, lineage: Lineage) -> Self {
         Self {
             entry,
             procedures,

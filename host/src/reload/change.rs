@@ -39,11 +39,6 @@ pub(super) fn changes(old: &Table, new: &Table) -> Vec<Change> {
     changed.chain(gone.map(|handler| Change::Removed(handler.entry.name.clone()))).collect()
 }
 
-/// The handlers that were not there before.
-pub(super) fn added(changes: &[Change]) -> impl Iterator<Item = &str> {
-    changes.iter().filter(|change| matches!(change, Change::Added(..))).map(Change::name)
-}
-
 impl Change {
     /// The handler.
     pub(super) fn name(&self) -> &str {

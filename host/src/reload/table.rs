@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::change::{Change, added, changes};
+use super::change::{Change, changes};
 use super::compiling::Asker;
 use super::order::{Before, Candidate, Made, Order};
 use super::same_terms;
@@ -41,6 +41,7 @@ pub async fn load(
     let built = built.with_context(|| format!("the handlers are not verified within {} s", limit.as_secs()))??;
     let table = built.context("what is compiled at a start is waited for")?.table;
     database.start(procedures(&table)).await?;
+    show(metrics, &table);
     Ok(table)
 }
 
@@ -72,25 +73,31 @@ pub(super) async fn replace(
     // What was taken back while this was verified must not come again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
-        added(&changes).for_each(|name| node.metrics.forget(name));
         return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
     }
     let granted = procedures(&table);
     if !same_cors {
         tracing::info!("[cors]: answers are given under the new section");
     }
+    show(&node.metrics, &table);
     node.registry.replace(table);
     node.database.keep(&granted);
     for change in &changes {
-        match change {
-            Change::Removed(name) => node.metrics.forget(name),
-            Change::Changed(name, Some(_)) => {
-                node.metrics.handler(name).swaps.inc();
-            }
-            Change::Changed(_, None) | Change::Added(..) => {}
+        if let Change::Changed(name, Some(_)) = change {
+            node.metrics.handler(name).swaps.inc();
         }
     }
     Ok(changes)
+}
+
+/// Shows the metrics of the handlers that serve. Those of a manifest that was refused are never shown.
+fn show(metrics: &Metrics, table: &Table) {
+    metrics.serve(
+        table
+            .handlers
+            .iter()
+            .map(|handler| (handler.entry.name.clone(), handler.entry.route.to_string(), Arc::clone(&handler.metrics))),
+    );
 }
 
 /// A missing right is not the manifest's fault, and may come without its being touched.
@@ -163,7 +170,6 @@ async fn build(
     if !mistakes.is_empty() {
         return Err(Refused { path: manifest.path.clone(), mistakes });
     }
-    // Only now: what is refused has no counters.
     let mut made_of = Vec::new();
     for (order, lineage, refusal) in good {
         let Order { index, entry, procedures, before } = order;

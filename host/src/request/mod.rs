@@ -13,7 +13,6 @@ pub mod tries;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -27,7 +26,7 @@ use crate::cors::{self, Cors};
 use crate::database::{Database, Procedure};
 use crate::failure::{self, Failure};
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Laps, Metrics};
 use crate::registry::{Handler, Lineage, Registry};
 use crate::wire::{self, Body, Incoming, Outgoing, Taken};
 
@@ -66,13 +65,13 @@ struct Asked<'a> {
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
 pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-    let begun = Instant::now();
+    let mut laps = Laps::begin();
     let (mut head, body) = incoming.into_parts();
     tries::forget(node.proxy, &mut head.headers);
     let mut course = Course::default();
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = match checked {
-        Ok(()) => AssertUnwindSafe(attempt(&node, &head, body, &mut course, begun)).catch_unwind().await,
+        Ok(()) => AssertUnwindSafe(attempt(&node, &head, body, &mut course, &mut laps)).catch_unwind().await,
         Err(failure) => {
             course.cors.clone_from(&node.registry.table().cors);
             tell::refused(&head, &failure);
@@ -92,7 +91,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
     if head.method == Method::HEAD {
         wire::headed(&mut outgoing);
     }
-    access::note(node.access_log, &head, &course, &outgoing, begun);
+    access::note(node.access_log, &head, &course, &outgoing, laps.begun());
     outgoing
 }
 
@@ -102,7 +101,7 @@ async fn attempt(
     head: &Parts,
     body: Body,
     course: &mut Course,
-    begun: Instant,
+    laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
     let found = {
         let table = node.registry.table();
@@ -124,20 +123,28 @@ async fn attempt(
             let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
             let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
             match wire::read(head, body, parameters, taken).await {
-                Ok(request) => handled(node, handler, &lineage, &Asked { head, request }).await,
+                Ok(request) => {
+                    laps.end(&handler.metrics.read);
+                    handled(node, handler, &lineage, &Asked { head, request }, laps).await
+                }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
             tell::failure(handler, &lineage.current, head, &failure);
-            Ok(unread(head, body, wire::failed(&failure)).await)
+            let outgoing = unread(head, body, wire::failed(&failure)).await;
+            laps.skip();
+            Ok(outgoing)
         }
     };
+    if answer.is_err() {
+        laps.skip();
+    }
     // By the admission, by a lane, or by a handler whose calls are slow.
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
-    handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+    handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
     answer.inspect_err(|failure| tell::failure(handler, &lineage.current, head, failure))
 }
@@ -167,7 +174,7 @@ async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, fa
             outgoing
         }
         None => {
-            node.metrics.unrouted.inc();
+            node.metrics.unrouted(failure.status());
             wire::failed(failure)
         }
     };
@@ -183,17 +190,36 @@ async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
 }
 
 /// The stages of a handler: prepare, call, respond.
-async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, asked: &Asked<'_>) -> Result<Outgoing, Failure> {
+async fn handled(
+    node: &Node,
+    handler: &Handler,
+    lineage: &Lineage,
+    asked: &Asked<'_>,
+    laps: &mut Laps,
+) -> Result<Outgoing, Failure> {
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    let (generation, decision) = rescue::prepare(handler, lineage, asked).await?;
+    let (generation, decision) = rescue::prepare(handler, lineage, asked, laps.last()).await?;
+    laps.end(&handler.metrics.prepare);
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(Planned { procedure, arguments, carry }) => {
-            match node.database.call(&procedure, arguments).await {
-                Ok(rows) => Ok(rescue::respond(handler, lineage, generation, asked, &carry, &rows).await?),
-                Err(failure) => Box::pin(rescue::rejected(handler, lineage, generation, asked, failure)).await,
+            // `database` counts how long it waits and takes.
+            let called = node.database.call(&procedure, arguments).await;
+            let since = laps.skip();
+            match called {
+                Ok(rows) => {
+                    let call = (carry.as_slice(), &rows);
+                    let outgoing = rescue::respond(handler, lineage, generation, asked, call, since).await?;
+                    laps.end(&handler.metrics.respond);
+                    Ok(outgoing)
+                }
+                Err(failure) => {
+                    let answer = Box::pin(rescue::rejected(handler, lineage, generation, asked, failure)).await;
+                    laps.skip();
+                    answer
+                }
             }
         }
     }

@@ -24,19 +24,21 @@ pub(super) enum Halt {
     Shed,
 }
 
-/// Runs `prepare`, and checks what it decided.
+/// Runs `prepare`, and checks what it decided. Its time begins at `since`, which is now; or when it has its turn.
 pub(super) async fn prepare(
     handler: &Handler,
     generation: &Arc<Generation>,
     request: &Request,
+    mut since: Instant,
 ) -> Result<Decision, Halt> {
     if generation.aside.room() != Room::Open {
         generation.aside.turn().await;
         if generation.aside.room() == Room::Closed {
             return Err(Halt::Shed);
         }
+        since = Instant::now();
     }
-    decided(handler, generation, request).await
+    decided(handler, generation, request, since).await
 }
 
 /// Runs `prepare` for a comparison of generations: a handler that refuses new requests while it has too many slow calls
@@ -45,11 +47,16 @@ pub(super) async fn plan(handler: &Handler, generation: &Arc<Generation>, reques
     if generation.aside.room() != Room::Open {
         generation.aside.turn().await;
     }
-    decided(handler, generation, request).await
+    decided(handler, generation, request, Instant::now()).await
 }
 
-async fn decided(handler: &Handler, generation: &Arc<Generation>, request: &Request) -> Result<Decision, Halt> {
-    let time = Time::begin(handler);
+async fn decided(
+    handler: &Handler,
+    generation: &Arc<Generation>,
+    request: &Request,
+    since: Instant,
+) -> Result<Decision, Halt> {
+    let time = Time::begin(handler, since);
     let plan = match time.slice(PREPARE, |time| generation.component.prepare_within(time, request)) {
         Some(plan) => plan?,
         None => {
@@ -62,17 +69,20 @@ async fn decided(handler: &Handler, generation: &Arc<Generation>, request: &Requ
     Ok(guarded(PREPARE, || decide(handler, plan))?)
 }
 
-/// Runs `respond`, and checks what it built. Its call is recorded, so it is not shed: it waits for a thread.
+/// Runs `respond`, and checks what it built. Its call is recorded, so it is not shed: it waits for a thread. Its time
+/// begins as that of `prepare`.
 pub(super) async fn respond(
     handler: &Handler,
     generation: &Arc<Generation>,
     carry: &[u8],
     rows: &Rows,
+    mut since: Instant,
 ) -> Result<Outgoing, Fault> {
     if generation.aside.room() != Room::Open {
         generation.aside.turn().await;
+        since = Instant::now();
     }
-    let time = Time::begin(handler);
+    let time = Time::begin(handler, since);
     let response = match time.slice(RESPOND, |time| generation.component.respond_within(time, carry, rows)) {
         Some(response) => response?,
         None => {
@@ -96,9 +106,9 @@ struct Time {
 }
 
 impl Time {
-    fn begin(handler: &Handler) -> Self {
+    fn begin(handler: &Handler, since: Instant) -> Self {
         let deadline = handler.entry.limits.deadline;
-        Self { deadline, until: Instant::now() + deadline }
+        Self { deadline, until: since + deadline }
     }
 
     /// Runs a call here for its slice. Nothing when it needs more, and has it.

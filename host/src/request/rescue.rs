@@ -8,6 +8,7 @@
 //! rolls nothing back: else a client could undo a deployment.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Asked, Decision, Planned, Trace, phase, tell};
 use crate::contract::Rows;
@@ -16,20 +17,21 @@ use crate::registry::{Generation, Handler, Lineage};
 use crate::request::phase::Halt;
 use crate::wire::Outgoing;
 
-/// `prepare`. Also returns the generation that decided: its `respond` must follow.
+/// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
 pub(super) async fn prepare<'a>(
     handler: &Handler,
     lineage: &'a Lineage,
     asked: &Asked<'_>,
+    since: Instant,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match phase::prepare(handler, newcomer, &asked.request).await {
+    let halt = match phase::prepare(handler, newcomer, &asked.request, since).await {
         Ok(decision) => return Ok((newcomer, decision)),
         Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(phase::prepare(handler, previous, &asked.request)).await {
+    match Box::pin(phase::prepare(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
@@ -41,16 +43,16 @@ pub(super) async fn prepare<'a>(
     }
 }
 
-/// `respond`, on the generation that planned the call.
+/// `respond`, on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
 pub(super) async fn respond(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
     asked: &Asked<'_>,
-    carry: &[u8],
-    rows: &Rows,
+    (carry, rows): (&[u8], &Rows),
+    since: Instant,
 ) -> Result<Outgoing, Fault> {
-    let answer = match phase::respond(handler, generation, carry, rows).await {
+    let answer = match phase::respond(handler, generation, carry, rows, since).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
         answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
@@ -136,7 +138,7 @@ async fn instead(
     let mine = phase::plan(handler, generation, &asked.request).await;
     match (mine, phase::plan(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = phase::respond(handler, previous, &its.carry, rows).await;
+            let answer = phase::respond(handler, previous, &its.carry, rows, Instant::now()).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,

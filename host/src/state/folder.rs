@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
 use super::record::{self, FORMAT, Head, Record};
 use crate::{file, limits};
@@ -16,6 +16,11 @@ const LOCK: &str = "lock";
 /// Of files that are not whole yet. Those that a crash left are removed at the next start.
 const UNFINISHED: &str = ".new-";
 const COMPONENT: &str = ".wasm";
+
+/// The folder is another node's, which runs.
+#[derive(Debug, thiserror::Error)]
+#[error("another node uses the state folder {0}: give each node a --state of its own")]
+pub(super) struct InUse(String);
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -38,9 +43,7 @@ impl Folder {
         let lock = lock.with_context(|| format!("cannot write to the state folder {shown}"))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                bail!("another node uses the state folder {shown}: give each node a --state of its own")
-            }
+            Err(TryLockError::WouldBlock) => return Err(InUse(shown.to_string()).into()),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock the state folder {shown}"));
             }
@@ -48,6 +51,11 @@ impl Folder {
         let folder = Self { path: path.to_owned(), _lock: lock };
         folder.remove(|name| name.starts_with(UNFINISHED));
         Ok(folder)
+    }
+
+    /// Whether something may be recorded in a folder that cannot be opened.
+    pub(super) fn remembers(path: &Path) -> bool {
+        path.join(INDEX).symlink_metadata().is_ok()
     }
 
     /// What was recorded; nothing when that is damaged, which is reported. What cannot be read is not damaged by that.

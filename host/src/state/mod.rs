@@ -1,34 +1,65 @@
 //! What a node remembers across restarts, in a folder of its own: of each handler the generation that serves, the last
 //! one that was proved, with a copy of its bytes, and the one that was taken back.
 //!
-//! `reload` asks it at a start and records into it; requests never wait for it. Files are written whole, by renaming,
-//! and are synced. What is damaged is set aside and reported; a folder of a newer format, of another node or of another
-//! user is refused.
+//! `reload` asks it at a start and records into it; requests never wait for it. What it remembers is in memory too: who
+//! asks for that does not wait for a disk that somebody writes to. Files are written whole, by renaming, and are
+//! synced. What is damaged is set aside and reported; a folder of a newer format, of another node or of another user
+//! is refused.
 
 mod folder;
 mod record;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::folder::Folder;
+use self::folder::{Folder, InUse};
 pub use self::record::{Barred, Mark, Record};
+use crate::config::StateFolder;
 use crate::{file, limits};
 
 /// The state of one node.
 #[derive(Debug)]
-pub struct State(Mutex<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct State {
+    /// What was recorded last. Its lock is held for no longer than a look.
+    handlers: Mutex<BTreeMap<String, Record>>,
     /// None once the node has ended: the folder is another one's then.
-    folder: Option<Folder>,
-    handlers: BTreeMap<String, Record>,
+    folder: Mutex<Option<Arc<Folder>>>,
+    /// Held while something is written, as long as the disk takes.
+    writing: Mutex<()>,
 }
 
 impl State {
+    /// The state of a node as it is configured; none when it has no folder.
+    ///
+    /// # Errors
+    /// As [`State::open`] for a folder that was asked for, and for the default one when something is remembered there
+    /// that cannot be read: a node that cannot know what it took back must not serve it again. A default folder that
+    /// cannot be used is reported only when nothing is remembered there, or when another node uses it, whose memory it
+    /// is.
+    pub fn configured(folder: &StateFolder) -> anyhow::Result<Option<Self>> {
+        const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
+        match folder {
+            StateFolder::Unwanted => Ok(None),
+            StateFolder::Missing => {
+                tracing::warn!("{FORGOTTEN}: this user has no folder for it; give --state");
+                Ok(None)
+            }
+            StateFolder::Required(path) => Self::open(path).map(Some),
+            StateFolder::Preferred(path) => match Self::open(path) {
+                Ok(state) => Ok(Some(state)),
+                Err(error) if Folder::remembers(path) && !error.is::<InUse>() => {
+                    Err(error.context("what this node took back is not known; mend its state folder or give --state"))
+                }
+                Err(error) => {
+                    tracing::warn!("{FORGOTTEN}: {error:#}");
+                    Ok(None)
+                }
+            },
+        }
+    }
+
     /// Opens the folder for this node alone, and makes it when it is not there.
     ///
     /// # Errors
@@ -36,12 +67,13 @@ impl State {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let folder = Folder::open(path)?;
         let handlers = folder.read()?;
-        Ok(Self(Mutex::new(Inner { folder: Some(folder), handlers })))
+        let folder = Mutex::new(Some(Arc::new(folder)));
+        Ok(Self { handlers: Mutex::new(handlers), folder, writing: Mutex::default() })
     }
 
     /// What is remembered of a handler.
     pub fn past(&self, handler: &str) -> Option<Record> {
-        self.inner().handlers.get(handler).cloned()
+        self.handlers().get(handler).cloned()
     }
 
     /// The bytes of a component, if they were kept and are still what they were as `digest_of` has it.
@@ -53,8 +85,7 @@ impl State {
         sha256: &str,
         digest_of: impl Fn(&[u8]) -> String,
     ) -> Result<Option<Vec<u8>>, file::Unreadable> {
-        let inner = self.inner();
-        let Some(folder) = &inner.folder else { return Ok(None) };
+        let Some(folder) = self.folder() else { return Ok(None) };
         let Some(bytes) = folder.component(sha256)? else { return Ok(None) };
         if digest_of(&bytes) == sha256 {
             return Ok(Some(bytes));
@@ -65,7 +96,7 @@ impl State {
 
     /// Whether its bytes were kept.
     pub fn has(&self, sha256: &str) -> bool {
-        self.inner().folder.as_ref().is_some_and(|folder| folder.has(sha256))
+        self.folder().is_some_and(|folder| folder.has(sha256))
     }
 
     /// Keeps the bytes of a component, until a record no longer names it.
@@ -73,7 +104,8 @@ impl State {
     /// # Errors
     /// When there is no room for it, or it cannot be written.
     pub fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        match &self.inner().folder {
+        let _turn = lock(&self.writing);
+        match self.folder() {
             Some(folder) if !folder.has(sha256) => folder.keep(sha256, bytes),
             _ => Ok(()),
         }
@@ -81,10 +113,10 @@ impl State {
 
     /// Whether a record would change anything.
     pub fn is_news(&self, handlers: &BTreeMap<String, Record>) -> bool {
-        let inner = self.inner();
-        let known = |(name, record): (&String, &Record)| inner.handlers.get(name) == Some(record);
+        let recorded = self.handlers();
+        let known = |(name, record): (&String, &Record)| recorded.get(name) == Some(record);
         let left = |(name, record): (&String, &Record)| handlers.contains_key(name) || record.left.is_some();
-        !(handlers.iter().all(known) && inner.handlers.iter().all(left))
+        !(handlers.iter().all(known) && recorded.iter().all(left))
     }
 
     /// Records the handlers of a node. One that is no longer among them is remembered for a while. Components that
@@ -93,9 +125,10 @@ impl State {
     /// # Errors
     /// When it cannot be written; then everything stays as it was.
     pub fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
-        let mut inner = self.inner();
+        let _turn = lock(&self.writing);
+        let recorded = self.handlers().clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        let gone = inner.handlers.iter().filter(|(name, _)| !handlers.contains_key(*name));
+        let gone = recorded.iter().filter(|(name, _)| !handlers.contains_key(*name));
         let mut gone: Vec<_> = gone.map(|(name, record)| (record.left.unwrap_or(now), name, record)).collect();
         gone.retain(|(left, ..)| now.saturating_sub(*left) < limits::STATE_LEFT_KEPT.as_secs());
         gone.sort_by_key(|(left, ..)| std::cmp::Reverse(*left));
@@ -105,26 +138,38 @@ impl State {
             .map(|(left, name, record)| (name.clone(), Record { left: Some(left), ..record.clone() }))
             .collect();
         handlers.extend(gone);
-        if let Some(folder) = &inner.folder {
+        if let Some(folder) = self.folder() {
             folder.write(&handlers)?;
             folder.sweep(&handlers);
         }
-        inner.handlers = handlers;
+        *self.handlers() = handlers;
         Ok(())
     }
 
-    /// Gives the folder up, so that the next node may have it.
+    /// Gives the folder up, so that the next node may have it. What is being written is waited for.
     pub fn close(&self) {
-        self.inner().folder = None;
+        let _turn = lock(&self.writing);
+        *lock(&self.folder) = None;
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handlers(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+        lock(&self.handlers)
     }
+
+    fn folder(&self) -> Option<Arc<Folder>> {
+        lock(&self.folder).clone()
+    }
+}
+
+/// Every change is whole when a lock is given back, also by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn mark(sha256: &str, generation: u64) -> Option<Mark> {
@@ -169,6 +214,50 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_what_is_remembered_does_not_wait_for_a_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state")).unwrap();
+        state.record(handlers(&["x"])).unwrap();
+        // A disk that hangs is one whose writer does not come back.
+        let _hung = lock(&state.writing);
+        let (asked, told) = std::sync::mpsc::channel();
+        let state = &state;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let remembered = state.past("x") == Some(record("a"));
+                let news = state.is_news(&handlers(&["x"])) || state.has("none") || state.folder().is_none();
+                asked.send(remembered && !news).unwrap();
+            });
+            let answer = told.recv_timeout(std::time::Duration::from_secs(60));
+            assert_eq!(answer, Ok(true));
+        });
+    }
+
+    #[test]
+    fn a_node_that_cannot_know_what_it_took_back_does_not_start() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("state");
+        let preferred = StateFolder::Preferred(path.clone());
+        let first = State::configured(&preferred).unwrap().unwrap();
+        first.record(handlers(&["x"])).unwrap();
+        // While another node runs, what is there is that one's. Who asked for the folder is refused.
+        assert!(State::configured(&preferred).unwrap().is_none());
+        assert!(State::configured(&StateFolder::Required(path.clone())).is_err());
+        first.close();
+        // Its own it must be able to read.
+        std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
+        let refused = format!("{:#}", State::configured(&preferred).unwrap_err());
+        assert!(refused.contains("give --state") && refused.contains("has format 2"), "{refused}");
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o777);
+        assert!(format!("{:#}", State::configured(&preferred).unwrap_err()).contains("others may write"));
+        // Where nothing is remembered, this is a warning.
+        std::fs::remove_file(path.join("state.json")).unwrap();
+        assert!(State::configured(&preferred).unwrap().is_none());
+        assert!(State::configured(&StateFolder::Preferred("/proc/none/state".into())).unwrap().is_none());
+    }
+
+    #[test]
     fn a_damaged_state_is_set_aside_and_a_newer_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
@@ -191,7 +280,6 @@ mod tests {
 
     #[test]
     fn a_folder_that_others_may_write_to_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(State::open(folder.path()).unwrap_err().to_string().contains("others may write"));

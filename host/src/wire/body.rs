@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -15,6 +16,7 @@ pub struct Body {
     incoming: Incoming,
     /// Only of one that has anything to wait for.
     place: Option<Arc<Place>>,
+    timeout: Duration,
 }
 
 /// Why no more of it comes.
@@ -31,8 +33,14 @@ pub enum Gone {
 impl Body {
     /// The body of a request of the connection with this place.
     pub fn new(incoming: Incoming, place: &Arc<Place>) -> Self {
+        let timeout = place.timeouts.body;
         let place = (!incoming.is_end_stream()).then(|| Arc::clone(place));
-        Self { incoming, place }
+        Self { incoming, place, timeout }
+    }
+
+    /// How long it is waited for.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 }
 

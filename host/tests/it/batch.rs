@@ -11,7 +11,7 @@ use galo::contract::Value;
 use galo::database::{Batch, Database, Procedure};
 use galo::failure::Failure;
 use galo::limits;
-use galo::metrics::Metrics;
+use galo::metrics::{Format, Metrics};
 
 use crate::harness::{TestDatabase, until};
 
@@ -106,7 +106,7 @@ impl Lane {
 
     /// A figure of `/metrics`.
     fn figure(&self, name: &str) -> String {
-        let text = self.metrics.text();
+        let text = self.metrics.text(Format::Classic);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
     }

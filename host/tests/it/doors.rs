@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use galo::build::Profile;
 use galo::config::Settings;
-use galo::limits;
+use galo::limits::{self, ClientTimeouts};
+use galo::listen::{Listener, Reach};
 use http::Method;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::cli::{Program, run, wait_until};
 use crate::fixture::{Guest, replying};
 use crate::harness::{
-    Connection, GALO, Guests, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until,
+    Connection, GALO, Guests, TestDatabase, TestNode, galo, handlers, request, scratch, settings, transacao, until,
 };
 
 const EXTRATO: &str = "/clientes/1/extrato";
@@ -115,7 +116,10 @@ async fn the_first_request_has_its_time_from_the_accept_and_a_later_one_does_not
     let mut silent = TcpStream::connect(node.address()).await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     let took = begun.elapsed();
-    assert!(took >= limits::HEAD_TIMEOUT - Duration::from_millis(100) && took < limits::HEAD_TIMEOUT * 2, "{took:?}");
+    assert!(
+        took >= limits::HEAD_TIMEOUT_DEFAULT - Duration::from_millis(100) && took < limits::HEAD_TIMEOUT_DEFAULT * 2,
+        "{took:?}"
+    );
     assert_eq!(kept.send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
 }
 
@@ -281,4 +285,45 @@ async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_o
             asked.is_ok() && std::io::Read::read_to_string(&mut stream, &mut answer).is_ok() && answer.contains(" 200 ")
         })
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_waited_for_as_long_as_the_node_was_told() {
+    // Given a node that waits longer for heads and bodies than it would, and less for idle connections,
+    let database = TestDatabase::new().await;
+    let (patient, quick) = (limits::HEAD_TIMEOUT_DEFAULT + Duration::from_secs(2), Duration::from_millis(200));
+    let client_timeouts = ClientTimeouts { idle: quick, head: patient, body: patient };
+    let node = TestNode::with(&database, Settings { client_timeouts, ..settings(handlers(Profile::Release)) }).await;
+    // when a connection is idle, then it is closed, long before it would be by itself;
+    let mut idle = Connection::open(&node.address()).await;
+    idle.send(Method::GET, EXTRATO, "").await.unwrap();
+    let connections = &node.running.node.metrics.connections;
+    until("the idle one is closed", String::new, || connections.get() == 0).await;
+    // when a body does not come, then it is waited for.
+    let client_timeouts = ClientTimeouts { head: patient, body: patient, ..ClientTimeouts::default() };
+    let node = TestNode::with(&database, Settings { client_timeouts, ..settings(handlers(Profile::Release)) }).await;
+    let waits = async |sent: &str| {
+        let mut stream = TcpStream::connect(node.address()).await.unwrap();
+        let begun = Instant::now();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        begun.elapsed()
+    };
+    let (head, body) = tokio::join!(waits(HEAD), waits(BODY));
+    assert!(head >= patient && body >= patient, "{head:?} {body:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_keeps_as_many_connections_as_the_node_was_told() {
+    for backlog in [1, 8] {
+        let (_folder, path) = scratch("backlog.sock");
+        let address = format!("unix:{}", path.display()).parse().unwrap();
+        let _listener = Listener::bind(&address, Reach::Owner, backlog).unwrap();
+        // Nobody accepts. A unix socket that is full says so at once.
+        let mut kept = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            kept.push(stream);
+        }
+        assert_eq!(kept.len(), backlog + 1);
+    }
 }

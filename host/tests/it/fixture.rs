@@ -74,6 +74,11 @@ pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> G
     Guest { prepare: "i32.const 1024", items: items.into(), ..Guest::default() }
 }
 
+/// The component of a guest that replies with this status and nothing else.
+pub fn answers(status: u16) -> Vec<u8> {
+    replying(status, None, 0).component()
+}
+
 /// A guest that calls a procedure without arguments, and answers 200 to whatever it returned.
 pub fn calling(procedure: &str) -> Vec<u8> {
     calling_then(procedure, 200).component()

@@ -9,12 +9,8 @@ use http::Method;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::fixture::{Guest, marked, replying};
+use crate::fixture::{Guest, answers, marked};
 use crate::harness::{Connection, Guests, TestDatabase, TestNode, until};
-
-fn answers(status: u16) -> Vec<u8> {
-    replying(status, None, 0).component()
-}
 
 /// Two handlers, x and y, the second with something that its last line grants.
 async fn two() -> (TestDatabase, Guests, TestNode) {

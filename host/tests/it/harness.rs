@@ -420,6 +420,12 @@ impl Connection {
         }
     }
 
+    /// Over TCP; none when nobody listens.
+    pub async fn try_open(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
+        Some(Self::over(stream, address).await)
+    }
+
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, host: &str) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);

@@ -11,7 +11,7 @@ use galo::contract::Value;
 use galo::database::{Batch, Database, Procedure};
 use galo::failure::Failure;
 use galo::limits;
-use galo::metrics::Metrics;
+use galo::metrics::{Format, Metrics};
 use http::Method;
 
 use crate::fixture::calling;
@@ -120,7 +120,7 @@ impl Lane {
 
     /// A figure of `/metrics`.
     fn figure(&self, name: &str) -> u64 {
-        let text = self.metrics.text();
+        let text = self.metrics.text(Format::Classic);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
@@ -318,7 +318,9 @@ async fn equal_descriptions_share_a_lane_until_nobody_grants_the_procedure() {
     let rest: Vec<_> = rest.into_iter().map(Result::unwrap).collect();
     assert_eq!(rest, ["1 muitos", "2 muitos"]);
     // Granted no more: what still calls it goes by itself.
-    let statements = || lane.metrics.text().lines().find(|line| line.contains("batch_calls_count")).map(str::to_owned);
+    let statements = || {
+        lane.metrics.text(Format::Classic).lines().find(|line| line.contains("batch_calls_count")).map(str::to_owned)
+    };
     let before = statements();
     lane.pool.keep(&[]);
     assert_eq!(lane.call(1, 3).await.unwrap(), "3 um");
@@ -358,7 +360,7 @@ async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_t
         node.running
             .node
             .metrics
-            .text()
+            .text(Format::Classic)
             .lines()
             .find(|line| line.starts_with("galo_batch_calls_count "))
             .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())

@@ -15,6 +15,7 @@ use galo::database::Target;
 use galo::database::value::{self, Argument, Returned};
 use galo::example::Example;
 use galo::failure::{Failure, Phase};
+use galo::limits::ClientTimeouts;
 use galo::place::Place;
 use galo::route::{Route, Routes};
 use galo::wire::{Incoming, Outgoing, Taken};
@@ -163,7 +164,7 @@ fn exchanged(bytes: &[u8]) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(limits::HEAD_BYTES_MAX);
-        let place = Arc::new(Place::new(Instant::now()));
+        let place = Arc::new(Place::new(Instant::now(), ClientTimeouts::default()));
         let served = tokio::spawn(async move { listen::exchange(server, &place, echo).await });
         client.write_all(bytes).await.ok();
         client.shutdown().await.ok();

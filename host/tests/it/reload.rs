@@ -10,15 +10,11 @@ use galo::registry::Stage;
 use http::Method;
 
 use crate::cli::run;
-use crate::fixture::{Guest, calling, marked, replying};
+use crate::fixture::{Guest, answers, calling, marked, replying};
 use crate::handlers::Copy;
 use crate::harness::{Connection, Guests, TestDatabase, TestNode, galo, handlers, request, settings, transacao, until};
 
 /// A guest that answers with this status and nothing else.
-fn answers(status: u16) -> Vec<u8> {
-    replying(status, None, 0).component()
-}
-
 async fn node_with(component: &[u8], more: &str) -> (TestDatabase, Guests, TestNode) {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", component, more);

@@ -1,39 +1,62 @@
 //! What a node remembers across restarts: what was proved, and what was taken back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use galo::config::{Settings, StateFolder};
 use galo::registry::Stage;
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use crate::cli::{Program, run, wait_until};
-use crate::fixture::{Guest, marked, replying};
+use crate::fixture::{Guest, answers, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode, galo, scratch, settings, until};
 
-fn answers(status: u16) -> Vec<u8> {
-    replying(status, None, 0).component()
+/// A database, a handler x, and a folder for the state of a node.
+struct Kept {
+    database: TestDatabase,
+    guests: Guests,
+    state: PathBuf,
+    _folder: TempDir,
 }
 
-async fn node(database: &TestDatabase, guests: &Guests, state: &Path) -> TestNode {
-    let state = StateFolder::Required(state.to_owned());
-    TestNode::with(database, Settings { state, ..settings(guests.folder.path()) }).await
+impl Kept {
+    async fn new() -> Self {
+        let (folder, state) = scratch("state");
+        let (database, guests) = (TestDatabase::new().await, Guests::new().add("x", &answers(200), ""));
+        Self { database, guests, state, _folder: folder }
+    }
+
+    /// A node with this state.
+    async fn node(&self) -> TestNode {
+        self.node_with(&self.state).await
+    }
+
+    async fn node_with(&self, state: &Path) -> TestNode {
+        let state = StateFolder::Required(state.to_owned());
+        TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await
+    }
+
+    /// The program with this state.
+    fn program(&self) -> Program {
+        let mut command = galo();
+        command.arg("serve").arg("--state").arg(&self.state);
+        Program::serve_with(command, &self.database, self.guests.folder.path())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_back_does_not_serve_after_a_restart() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "");
-    let (_folder, state) = scratch("state");
+    let kept = Kept::new().await;
     // Given a newcomer that was taken back, and is in the folder still,
-    let first = node(&database, &guests, &state).await;
+    let first = kept.node().await;
     let traps = Guest::default().component();
-    guests.put("x", &traps);
+    kept.guests.put("x", &traps);
     first.until_generation("x", 2).await;
     assert_eq!((first.get("/x").await.status.as_u16(), first.generation("x")), (200, 1));
     first.stop().await;
     // when the node starts again, then the one that was proved serves, with its number, and the other is barred.
     for _ in 0..2 {
-        let again = node(&database, &guests, &state).await;
+        let again = kept.node().await;
         assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (200, 1));
         let lineage = again.handler("x").lineage();
         let back = lineage.rolled_back.as_ref().unwrap();
@@ -41,8 +64,8 @@ async fn what_was_taken_back_does_not_serve_after_a_restart() {
         again.stop().await;
     }
     // What comes next is taken, has the next number, and the proved one to fall back on.
-    let again = node(&database, &guests, &state).await;
-    guests.put("x", &marked(&traps, 1));
+    let again = kept.node().await;
+    kept.guests.put("x", &marked(&traps, 1));
     again.until_generation("x", 3).await;
     assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (200, 1));
     again.stop().await;
@@ -50,12 +73,10 @@ async fn what_was_taken_back_does_not_serve_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_while_a_node_was_down_is_on_probation() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "");
-    let (_folder, state) = scratch("state");
-    node(&database, &guests, &state).await.stop().await;
-    guests.put("x", &Guest::default().component());
-    let again = node(&database, &guests, &state).await;
+    let kept = Kept::new().await;
+    kept.node().await.stop().await;
+    kept.guests.put("x", &Guest::default().component());
+    let again = kept.node().await;
     assert_eq!(again.generation("x"), 2);
     assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (200, 1));
     again.stop().await;
@@ -63,54 +84,50 @@ async fn what_came_while_a_node_was_down_is_on_probation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_component_does_not_keep_a_node_from_starting() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "");
-    let (_folder, state) = scratch("state");
-    node(&database, &guests, &state).await.stop().await;
+    let kept = Kept::new().await;
+    kept.node().await.stop().await;
     for broken in [Some(&b"garbage"[..]), None] {
         match broken {
-            Some(bytes) => guests.put("x", bytes),
-            None => std::fs::remove_file(guests.folder.path().join("x.wasm")).unwrap(),
+            Some(bytes) => kept.guests.put("x", bytes),
+            None => std::fs::remove_file(kept.guests.folder.path().join("x.wasm")).unwrap(),
         }
         // The one that was proved serves, and the refusal is reported.
-        let again = node(&database, &guests, &state).await;
+        let again = kept.node().await;
         assert_eq!(again.get("/x").await.status, 200);
         let (stage, _) = again.until_refused("x").await;
         assert_eq!(stage, if broken.is_some() { Stage::Compile } else { Stage::Read });
         again.stop().await;
     }
     // Mended, it is the next generation.
-    let again = node(&database, &guests, &state).await;
-    guests.put("x", &answers(201));
+    let again = kept.node().await;
+    kept.guests.put("x", &answers(201));
     again.until_generation("x", 2).await;
     again.stop().await;
     // Without a state nothing else is there.
-    guests.put("x", b"garbage");
-    assert!(guests.refusal(&database).await.contains("not a valid component"));
+    kept.guests.put("x", b"garbage");
+    assert!(kept.guests.refusal(&kept.database).await.contains("not a valid component"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_of_one_folder_have_states_of_their_own() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "");
-    let (folder, _) = scratch("state");
-    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let (first, second) = (node(&database, &guests, &one).await, node(&database, &guests, &two).await);
+    let kept = Kept::new().await;
+    let (one, two) = (kept.state.join("one"), kept.state.join("two"));
+    let (first, second) = (kept.node_with(&one).await, kept.node_with(&two).await);
     // Given a newcomer that one of the two took back,
     let traps = Guest { prepare: "(if (local.get 6) (then unreachable)) i32.const 1024", ..replying(201, None, 0) };
-    guests.put("x", &traps.component());
+    kept.guests.put("x", &traps.component());
     first.until_generation("x", 2).await;
     second.until_generation("x", 2).await;
     assert_eq!((first.get("/x?q").await.status.as_u16(), first.generation("x")), (200, 1));
     // when both are restarted, each serves what it served.
     first.stop().await;
     second.stop().await;
-    let (first, second) = (node(&database, &guests, &one).await, node(&database, &guests, &two).await);
+    let (first, second) = (kept.node_with(&one).await, kept.node_with(&two).await);
     assert_eq!((first.get("/x").await.status.as_u16(), first.generation("x")), (200, 1));
     assert_eq!((second.get("/x").await.status.as_u16(), second.generation("x")), (201, 2));
     // And one state is one node's.
-    let shared = Settings { state: StateFolder::Required(one.clone()), ..settings(guests.folder.path()) };
-    let refused = galo::serve::start(&shared, &database.target(), crate::harness::engine()).await.err().unwrap();
+    let shared = Settings { state: StateFolder::Required(one.clone()), ..settings(kept.guests.folder.path()) };
+    let refused = galo::serve::start(&shared, &kept.database.target(), crate::harness::engine()).await.err().unwrap();
     assert!(refused.to_string().contains("another node uses the state folder"), "{refused:#}");
     first.stop().await;
     second.stop().await;
@@ -118,19 +135,19 @@ async fn two_nodes_of_one_folder_have_states_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_comes_back_after_a_restart_is_remembered() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "").add("y", &answers(200), "");
-    let whole = guests.manifest();
-    let (_folder, state) = scratch("state");
-    let first = node(&database, &guests, &state).await;
-    guests.put("y", &Guest::default().component());
+    let mut kept = Kept::new().await;
+    kept.guests = kept.guests.add("y", &answers(200), "");
+    let whole = kept.guests.manifest();
+    let first = kept.node().await;
+    kept.guests.put("y", &Guest::default().component());
     first.until_generation("y", 2).await;
     assert_eq!((first.get("/y").await.status.as_u16(), first.generation("y")), (200, 1));
     first.stop().await;
-    guests.put_file("galo.toml", whole.split("[[handler]]").take(2).collect::<Vec<_>>().join("[[handler]]").as_bytes());
-    let again = node(&database, &guests, &state).await;
+    kept.guests
+        .put_file("galo.toml", whole.split("[[handler]]").take(2).collect::<Vec<_>>().join("[[handler]]").as_bytes());
+    let again = kept.node().await;
     assert_eq!(again.get("/y").await.status, 404);
-    guests.put_file("galo.toml", whole.as_bytes());
+    kept.guests.put_file("galo.toml", whole.as_bytes());
     until("y is back", String::new, || again.running.node.registry.table().handlers.len() == 2).await;
     assert_eq!((again.get("/y").await.status.as_u16(), again.generation("y")), (200, 1));
     again.stop().await;
@@ -138,25 +155,18 @@ async fn a_handler_that_comes_back_after_a_restart_is_remembered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_outlasts_a_node_that_is_killed() {
-    let database = TestDatabase::new().await;
-    let guests = Guests::new().add("x", &answers(200), "");
-    let (_folder, state) = scratch("state");
-    let serve = || {
-        let mut command = galo();
-        command.arg("serve").arg("--state").arg(&state);
-        Program::serve_with(command, &database, guests.folder.path())
-    };
-    let mut program = serve();
-    guests.put("x", &answers(201));
+    let kept = Kept::new().await;
+    let mut program = kept.program();
+    kept.guests.put("x", &answers(201));
     program.wait_for("generation 2 live");
     let (success, _, told) = run(galo().args(["rollback", "x", "--admin", &program.admin]));
     assert!(success, "{told}");
     wait_until("it is recorded", || {
-        std::fs::read_to_string(state.join("state.json")).is_ok_and(|text| text.contains("asked for at the admin"))
+        std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("asked for at the admin"))
     });
     program.signal(Signal::SIGKILL);
     program.wait();
-    let program = serve();
+    let program = kept.program();
     let (_, listed, _) = run(galo().args(["handlers", "--admin", &program.admin]));
     assert!(listed.contains("rolled back"), "{listed}");
 }

@@ -13,12 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::Program;
-use crate::fixture::{Guest, calling, marked, replying};
+use crate::fixture::{Guest, answers, calling, marked};
 use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, engine, galo, request, settings, until};
-
-fn answers(status: u16) -> Vec<u8> {
-    replying(status, None, 0).component()
-}
 
 /// A `galo serve` whose stderr is the test's to read or not.
 struct Muted {
@@ -120,6 +116,15 @@ async fn with_guests() -> (TestDatabase, Guests) {
     (database, guests)
 }
 
+/// A node with these guests that is ready, and the other end of its stderr.
+async fn with_pipe() -> (TestDatabase, Guests, Muted, PipeReader) {
+    let (database, guests) = with_guests().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let node = Muted::start(&database, &guests, writer);
+    node.until_ready().await;
+    (database, guests, node, reader)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_stderr_was_closed_goes_on() {
     let (database, guests) = with_guests().await;
@@ -146,10 +151,7 @@ async fn a_node_whose_log_has_no_room_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_log_is_not_read_goes_on_and_says_later_what_was_lost() {
-    let (database, guests) = with_guests().await;
-    let (reader, writer) = std::io::pipe().unwrap();
-    let node = Muted::start(&database, &guests, writer);
-    node.until_ready().await;
+    let (database, guests, node, reader) = with_pipe().await;
     // Until the pipe and the queue are full.
     while counted(&node.admin("/metrics").await.1) == 0 {
         node.logs_lines(500).await;
@@ -163,10 +165,7 @@ async fn a_node_whose_log_is_not_read_goes_on_and_says_later_what_was_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_log_is_not_read_ends_in_time() {
-    let (database, guests) = with_guests().await;
-    let (reader, writer) = std::io::pipe().unwrap();
-    let node = Muted::start(&database, &guests, writer);
-    node.until_ready().await;
+    let (_database, _guests, node, reader) = with_pipe().await;
     // More than a pipe holds.
     node.logs_lines(2000).await;
     node.end();

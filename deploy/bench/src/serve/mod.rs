@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 
 /// What to serve, and where.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct ServeArgs {
     what: Server,
     /// The path of the unix socket
@@ -104,7 +104,7 @@ where
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(limits::IDLE_TIMEOUT)
+                .header_read_timeout(limits::IDLE_TIMEOUT_DEFAULT)
                 .serve_connection(TokioIo::new(stream), service);
             // nginx closes its connections when it ends.
             let _ = connection.await;

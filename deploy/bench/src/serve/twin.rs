@@ -8,7 +8,6 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
@@ -21,7 +20,7 @@ use galo::drain::Drain;
 use galo::failure::{Failure, Fault, Phase, shown};
 use galo::guest::Engine;
 use galo::listen::{self, Doors, Listener, Reach};
-use galo::metrics::Metrics;
+use galo::metrics::{Laps, Metrics};
 use galo::registry::{Handler, Lineage, Registry};
 use galo::request::{Node, tries};
 use galo::serve::{self, Loaded};
@@ -51,9 +50,10 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
         made_room: metrics.made_room.clone(),
+        timeouts: settings.client_timeouts,
         drain: Drain::default(),
     };
-    let listener = Listener::bind(&settings.listen, Reach::Group)?;
+    let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let caretaker = Arc::clone(&node);
     tokio::spawn(async move { caretaker.database.look_after().await });
     listen::run(listener, doors, move |incoming, checked| answer(Arc::clone(&node), incoming, checked)).await;
@@ -80,7 +80,7 @@ async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Fail
     let (handler, parameters) = match found {
         Ok(found) => found,
         Err(failure) => {
-            node.metrics.unrouted.inc();
+            node.metrics.unrouted(failure.status());
             let mut outgoing = wire::failed(&failure);
             if !wire::discard(head, body).await {
                 wire::close(&mut outgoing);
@@ -89,6 +89,7 @@ async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Fail
         }
     };
     let lineage = handler.lineage();
+    let mut laps = Laps::begin();
     let entry = &handler.entry;
     if cors::is_uninvited(head, cors.as_deref()) {
         return Err(Failure::Uninvited);
@@ -98,21 +99,35 @@ async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Fail
     let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
     let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
     let answer = match wire::read(head, body, parameters, taken).await {
-        Ok(request) => handled(node, &handler, &lineage, request).await,
+        Ok(request) => {
+            laps.end(&handler.metrics.read);
+            handled(node, &handler, &lineage, request, &mut laps).await
+        }
         Err(failure) => Err(failure),
     };
+    if answer.is_err() {
+        laps.skip();
+    }
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
-    handler.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+    handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
     answer
 }
 
-async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: Request) -> Result<Outgoing, Failure> {
+async fn handled(
+    node: &Node,
+    handler: &Handler,
+    lineage: &Lineage,
+    request: Request,
+    laps: &mut Laps,
+) -> Result<Outgoing, Failure> {
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    match prepare(handler, request) {
+    let decided = prepare(handler, request);
+    laps.end(&handler.metrics.prepare);
+    match decided {
         Plan::Reply(response) => Ok(wire::respond(response, Phase::Prepare)?),
         Plan::Call(Call { procedure, arguments, carry }) => {
             let granted = handler.procedure(&procedure).ok_or_else(|| {
@@ -120,7 +135,10 @@ async fn handled(node: &Node, handler: &Handler, lineage: &Lineage, request: Req
             })?;
             granted.check(&arguments).map_err(|mismatch| Fault::malformed(Phase::Prepare, mismatch))?;
             let rows = node.database.call(granted, arguments).await?;
-            Ok(wire::respond(respond(handler, &carry, rows)?, Phase::Respond)?)
+            laps.skip();
+            let outgoing = wire::respond(respond(handler, &carry, rows)?, Phase::Respond)?;
+            laps.end(&handler.metrics.respond);
+            Ok(outgoing)
         }
     }
 }

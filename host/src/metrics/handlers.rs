@@ -1,0 +1,153 @@
+//! What is counted of each handler, and how it is shown.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use super::codes::Codes;
+use super::histogram::{Histogram, PHASES, REQUESTS};
+use super::series::Series;
+use crate::failure::FaultKind;
+
+/// The counters of one handler.
+#[derive(Debug)]
+pub struct HandlerMetrics {
+    codes: Codes,
+    faults: [(FaultKind, Counter); FAULT_KINDS.len()],
+    /// From the head of a request to its response.
+    pub duration: Histogram,
+    /// From the head of a request to the end of its body.
+    pub read: Histogram,
+    /// From there to the plan.
+    pub prepare: Histogram,
+    /// From the rows of a call to the response.
+    pub respond: Histogram,
+    /// Generations that came into service after the first.
+    pub swaps: Counter,
+    /// Generations that were taken back.
+    pub rollbacks: Counter,
+    /// Candidates that were not taken.
+    pub refusals: Counter,
+    /// Where it is asked, as the manifest has it.
+    route: Mutex<String>,
+}
+
+const FAULT_KINDS: [FaultKind; 6] = [
+    FaultKind::Trap,
+    FaultKind::Deadline,
+    FaultKind::Memory,
+    FaultKind::Oversized,
+    FaultKind::Malformed,
+    FaultKind::Worse,
+];
+
+impl Default for HandlerMetrics {
+    fn default() -> Self {
+        let phase = || Histogram::new(&PHASES);
+        Self {
+            codes: Codes::default(),
+            faults: FAULT_KINDS.map(|kind| (kind, Counter::default())),
+            duration: Histogram::new(&REQUESTS),
+            read: phase(),
+            prepare: phase(),
+            respond: phase(),
+            swaps: Counter::default(),
+            rollbacks: Counter::default(),
+            refusals: Counter::default(),
+            route: Mutex::default(),
+        }
+    }
+}
+
+impl HandlerMetrics {
+    /// Counts an answer.
+    pub fn answered(&self, status: StatusCode) {
+        self.codes.count(status);
+    }
+
+    /// Counts a fault.
+    pub fn faulted(&self, kind: FaultKind) {
+        self.faults.iter().filter(|(counted, _)| *counted == kind).for_each(|(_, counter)| {
+            counter.inc();
+        });
+    }
+
+    /// Notes the route on which it serves.
+    pub(super) fn is_on(&self, route: String) {
+        *self.route.lock().unwrap_or_else(PoisonError::into_inner) = route;
+    }
+}
+
+/// Shows them all.
+#[derive(Debug)]
+pub(super) struct Handlers(pub Arc<Series<HandlerMetrics>>);
+
+/// A time by handler: its name, what it is, which it is, and the phase when there are several.
+type Times = (&'static str, &'static str, &'static [(&'static str, fn(&HandlerMetrics) -> &Histogram)]);
+
+const TIMES: [Times; 3] = [
+    ("request_duration", "From the head of a request to its response", &[("", |of| &of.duration)]),
+    ("request_read_duration", "From the head of a request to the end of its body", &[("", |of| &of.read)]),
+    (
+        "guest_duration",
+        "Time of a request in each function of its handler",
+        &[("prepare", |of| &of.prepare), ("respond", |of| &of.respond)],
+    ),
+];
+
+type Count = (&'static str, &'static str, fn(&HandlerMetrics) -> &Counter);
+
+const COUNTS: [Count; 3] = [
+    ("swaps", "Generations that came into service after the first", |of| &of.swaps),
+    ("rollbacks", "Generations that were taken back", |of| &of.rollbacks),
+    ("refusals", "Candidates that were not taken", |of| &of.refusals),
+];
+
+impl Collector for Handlers {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let all = self.0.shown();
+        let help = "The route of a handler";
+        let mut info = encoder.encode_descriptor("handler_info", help, None, MetricType::Gauge)?;
+        for (name, of) in &all {
+            let route = of.route.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ConstGauge::new(1_i64).encode(info.encode_family(&[("handler", name.clone()), ("route", route)])?)?;
+        }
+        let help = "Requests answered for a handler, by their status";
+        let mut requests = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        for (name, of) in &all {
+            of.codes.encode(&mut requests, &[("handler", name)])?;
+        }
+        let help = "Guest calls that trapped, overran or violated the contract";
+        let mut faults = encoder.encode_descriptor("faults", help, None, MetricType::Counter)?;
+        for (name, of) in &all {
+            for (kind, count) in &of.faults {
+                let labels = [("handler", name.as_str()), ("kind", kind.as_str())];
+                faults.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count.get(), None)?;
+            }
+        }
+        for (what, help, counter) in COUNTS {
+            let mut counts = encoder.encode_descriptor(what, help, None, MetricType::Counter)?;
+            for (name, of) in &all {
+                let count = counter(of).get();
+                counts.encode_family(&[("handler", name)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        for (what, help, phases) in TIMES {
+            let mut times = encoder.encode_descriptor(what, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+            for (name, of) in &all {
+                for (phase, histogram) in phases {
+                    let labels = [("handler", name.as_str()), ("phase", phase)];
+                    let labels = if phase.is_empty() { &labels[..1] } else { &labels[..] };
+                    histogram(of).encode(times.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! A histogram of atomic counters: an observation is two additions and takes no lock, for requests make several each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
+
+/// Where the buckets of a histogram end.
+#[derive(Debug)]
+pub struct Scale {
+    /// The greatest value of each bucket but the last, in ascending order.
+    bounds: &'static [u64],
+    /// How many of what is observed are one of what is shown.
+    per_unit: f64,
+}
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000 * US;
+const S: u64 = 1_000 * MS;
+
+/// Of whole requests, in nanoseconds, shown in seconds: an answer usually takes half a millisecond, the contest asks
+/// for 250 ms.
+pub(super) const REQUESTS: Scale = Scale {
+    bounds: &[
+        250 * US,
+        500 * US,
+        MS,
+        2 * MS + 500 * US,
+        5 * MS,
+        10 * MS,
+        25 * MS,
+        50 * MS,
+        100 * MS,
+        250 * MS,
+        S,
+        5 * S,
+    ],
+    per_unit: 1e9,
+};
+
+/// Of a phase of a request, likewise: a guest takes some 5 µs, and may take 2 s.
+pub(super) const PHASES: Scale = Scale {
+    bounds: &[10 * US, 25 * US, 100 * US, 250 * US, MS, 5 * MS, 25 * MS, 100 * MS, 500 * MS, 2 * S],
+    per_unit: 1e9,
+};
+
+/// Of the calls of a batch, up to the most there may be.
+pub(super) const CALLS: Scale = Scale { bounds: &[1, 2, 4, 8, 16, 32, 64], per_unit: 1.0 };
+
+/// How often values fell into each bucket, and their sum.
+#[derive(Debug)]
+pub struct Histogram {
+    scale: &'static Scale,
+    /// One more than there are bounds.
+    counts: Box<[AtomicU64]>,
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// All at zero.
+    pub(super) fn new(scale: &'static Scale) -> Self {
+        let counts = (0..=scale.bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { scale, counts, sum: AtomicU64::new(0) }
+    }
+
+    /// Counts a value.
+    pub fn observe(&self, value: u64) {
+        let bucket = self.scale.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Counts a time, in nanoseconds.
+    pub fn took(&self, duration: Duration) {
+        self.observe(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How many values were counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "what is over 2^53 is shown to 16 digits")]
+    pub(super) fn encode(&self, mut encoder: MetricEncoder) -> std::fmt::Result {
+        let shown = |value: u64| value as f64 / self.scale.per_unit;
+        let ends = self.scale.bounds.iter().map(|bound| shown(*bound)).chain([f64::INFINITY]);
+        let buckets: Vec<_> = ends.zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed))).collect();
+        // Of the very counts that are shown: the last bucket must be equal to it.
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = shown(self.sum.load(Ordering::Relaxed));
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_in_the_first_bucket_that_ends_at_it_or_above() {
+        let histogram = Histogram::new(&CALLS);
+        for value in [1, 2, 3, 64, 65] {
+            histogram.observe(value);
+        }
+        let counts: Vec<_> = histogram.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 1, 1]);
+        assert_eq!((histogram.count(), histogram.sum.load(Ordering::Relaxed)), (5, 135));
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        for scale in [&REQUESTS, &PHASES, &CALLS] {
+            assert!(scale.bounds.is_sorted_by(|one, next| one < next), "{scale:?}");
+        }
+    }
+}

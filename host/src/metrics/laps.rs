@@ -1,0 +1,47 @@
+//! The borders between the phases of one request. Each is one look at the clock: where a phase ends the next begins.
+
+use std::time::{Duration, Instant};
+
+use super::histogram::Histogram;
+
+/// The clock of one request.
+#[derive(Debug)]
+pub struct Laps {
+    begun: Instant,
+    last: Instant,
+}
+
+impl Laps {
+    /// Begins with the head of a request.
+    pub fn begin() -> Self {
+        let begun = Instant::now();
+        Self { begun, last: begun }
+    }
+
+    /// When the request began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Ends a phase, and counts its time.
+    pub fn end(&mut self, phase: &Histogram) {
+        let before = self.last;
+        phase.took(self.skip().duration_since(before));
+    }
+
+    /// Passes over what is counted elsewhere, or not at all. Returns this moment.
+    pub fn skip(&mut self) -> Instant {
+        self.last = Instant::now();
+        self.last
+    }
+
+    /// When the last phase ended.
+    pub fn last(&self) -> Instant {
+        self.last
+    }
+
+    /// From the begin to the end of the last phase.
+    pub fn whole(&self) -> Duration {
+        self.last.duration_since(self.begun)
+    }
+}

@@ -1,0 +1,266 @@
+//! What is counted, for Prometheus. Counters of a handler are looked up once, when it is loaded, not for every request.
+//! `request` and `database` count, `admin` shows.
+//!
+//! What has a name from outside (a handler, a procedure, a SQLSTATE) is bounded in number (`series`, `codes`), so that
+//! neither swaps nor refused manifests make the text grow.
+
+mod classic;
+mod codes;
+mod handlers;
+mod histogram;
+mod laps;
+mod procedures;
+mod process;
+mod series;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+
+use self::codes::Codes;
+pub use self::handlers::HandlerMetrics;
+use self::handlers::Handlers;
+use self::histogram::CALLS;
+pub use self::histogram::Histogram;
+pub use self::laps::Laps;
+use self::procedures::Procedures;
+pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
+use self::process::Process;
+pub use self::series::Series;
+
+/// Everything a node counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    handlers: Arc<Series<HandlerMetrics>>,
+    /// Of the procedures that handlers are granted; `database` says which.
+    pub procedures: Arc<Series<ProcedureMetrics>>,
+    /// Requests between their head and the end of their answer.
+    pub in_flight: Gauge,
+    /// Requests answered 503 because too many were in flight, too many calls waited for their lane, or too many of
+    /// their generation were slow.
+    pub shed: Counter,
+    /// Requests that no handler answered: 404, 405.
+    pub unrouted: Arc<Codes>,
+    /// Open client connections.
+    pub connections: Gauge,
+    /// Client connections that were closed for a newcomer.
+    pub made_room: Counter,
+    /// Of calls that go in batches.
+    pub batches: BatchMetrics,
+    /// Of the database and its connections.
+    pub pool: PoolMetrics,
+    /// Log lines that could not be written; `log` counts.
+    pub log_lines_dropped: Counter,
+    /// Tasks that ended unasked and were begun again; `supervise` counts.
+    pub task_restarts: Counter,
+}
+
+/// How the text looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The classic text format, version 0.0.4, which everything reads.
+    Classic,
+    /// OpenMetrics 1.0.0, for who asks for it.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The `Content-Type` of the text.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The database and the connections to it; `database` sets them when somebody looks.
+#[derive(Debug, Clone, Default)]
+pub struct PoolMetrics {
+    /// Whether it answers, and takes writes where a procedure may write.
+    pub up: Gauge,
+    wanted: Family<PoolLabels, Gauge>,
+    open: Family<PoolLabels, Gauge>,
+    in_use: Family<PoolLabels, Gauge>,
+    waiting: Family<PoolLabels, Gauge>,
+}
+
+/// How many connections one pool has, and how many calls wait for one.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolCount {
+    /// How many there should be.
+    pub wanted: usize,
+    /// How many there are, those in use too.
+    pub open: usize,
+    /// How many are in use.
+    pub in_use: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
+impl PoolMetrics {
+    /// Sets the figures of one pool.
+    pub fn set(&self, pool: &'static str, count: PoolCount) {
+        let PoolCount { wanted, open, in_use, waiting } = count;
+        let all = [(&self.wanted, wanted), (&self.open, open), (&self.in_use, in_use), (&self.waiting, waiting)];
+        for (family, number) in all {
+            family.get_or_create(&PoolLabels { pool }).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// The counters of batches; `database` counts.
+#[derive(Debug, Clone)]
+pub struct BatchMetrics {
+    /// Calls that went in one statement.
+    pub calls: Arc<Histogram>,
+    /// Batches that failed and whose calls went one by one.
+    pub broken: Counter,
+    /// Batches that gave up on a locked or slow row, and whose calls went by keys.
+    pub given_up: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    pool: &'static str,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            handlers: Arc::default(),
+            procedures: Arc::default(),
+            in_flight: Gauge::default(),
+            shed: Counter::default(),
+            unrouted: Arc::default(),
+            connections: Gauge::default(),
+            made_room: Counter::default(),
+            batches: BatchMetrics {
+                calls: Arc::new(Histogram::new(&CALLS)),
+                broken: Counter::default(),
+                given_up: Counter::default(),
+            },
+            pool: PoolMetrics::default(),
+            log_lines_dropped: Counter::default(),
+            task_restarts: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        self.registry.register_collector(Box::new(Process));
+        let galo = self.registry.sub_registry_with_prefix("galo");
+        galo.register_collector(Box::new(Build));
+        galo.register_collector(Box::new(Handlers(Arc::clone(&self.handlers))));
+        galo.register_collector(Box::new(Procedures(Arc::clone(&self.procedures))));
+        galo.register_collector(Box::new(Shared {
+            unrouted: Arc::clone(&self.unrouted),
+            batches: self.batches.clone(),
+        }));
+        galo.register("in_flight", "Requests being answered", self.in_flight.clone());
+        let shed = "Requests refused because too many were under way, waiting or slow";
+        galo.register("shed", shed, self.shed.clone());
+        galo.register("connections", "Open client connections", self.connections.clone());
+        galo.register("made_room", "Connections that were closed for a newcomer", self.made_room.clone());
+        galo.register("batches_broken", "Batches whose calls went one by one", self.batches.broken.clone());
+        galo.register("batches_given_up", "Batches that gave up on a row", self.batches.given_up.clone());
+        let pool = &self.pool;
+        galo.register("database_up", "Whether the database answers and takes what is asked of it", pool.up.clone());
+        galo.register("pool_connections_wanted", "Database connections there should be", pool.wanted.clone());
+        galo.register("pool_connections_open", "Database connections there are", pool.open.clone());
+        galo.register("pool_connections_in_use", "Database connections that carry a call", pool.in_use.clone());
+        galo.register("pool_calls_waiting", "Calls that wait for a database connection", pool.waiting.clone());
+        let dropped = "Log lines dropped because stderr was full, closed or too slow";
+        galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
+        let restarts = "Tasks that ended unasked and were begun again";
+        galo.register("task_restarts", restarts, self.task_restarts.clone());
+    }
+
+    /// The counters of a handler: those that are shown, or new ones, which are not shown before it serves.
+    pub fn handler(&self, name: &str) -> Arc<HandlerMetrics> {
+        self.handlers.of(name)
+    }
+
+    /// Shows the counters of the handlers that serve, each with its name and its route. Those of others are shown a
+    /// while longer, so that what they counted last is read.
+    pub fn serve(&self, handlers: impl Iterator<Item = (String, String, Arc<HandlerMetrics>)>) {
+        self.handlers.serve(handlers.map(|(name, route, metrics)| {
+            metrics.is_on(route);
+            (name, metrics)
+        }));
+    }
+
+    /// Counts a request that no handler answered.
+    pub fn unrouted(&self, status: StatusCode) {
+        self.unrouted.count(status);
+    }
+
+    /// Takes over what is counted where there are no metrics.
+    pub fn counted_elsewhere(&self, log_lines_dropped: u64, task_restarts: u64) {
+        let set = |counter: &Counter, to| counter.inner().store(to, Ordering::Relaxed);
+        set(&self.log_lines_dropped, log_lines_dropped);
+        set(&self.task_restarts, task_restarts);
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn text(&self, format: Format) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        encode(&mut text, &self.registry).unwrap_or_default();
+        match format {
+            Format::OpenMetrics => text,
+            Format::Classic => classic::from(&text),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Which program this is.
+#[derive(Debug)]
+struct Build;
+
+impl Collector for Build {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let help = "The version of this program, and the revision it was made of where that is known";
+        let mut info = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
+        let revision = option_env!("GALO_REVISION").unwrap_or_default();
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
+        ConstGauge::new(1_i64).encode(info.encode_family(&labels)?)
+    }
+}
+
+/// What a node has one of and the library has no type for.
+#[derive(Debug)]
+struct Shared {
+    unrouted: Arc<Codes>,
+    batches: BatchMetrics,
+}
+
+impl Collector for Shared {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let help = "Requests that no handler answered, by their status";
+        let mut family = encoder.encode_descriptor("unrouted", help, None, MetricType::Counter)?;
+        self.unrouted.encode(&mut family, &[])?;
+        let help = "Calls that went in one statement";
+        let family = encoder.encode_descriptor("batch_calls", help, None, MetricType::Histogram)?;
+        self.batches.calls.encode(family)
+    }
+}
