@@ -152,7 +152,9 @@ mod tests {
 
     const SHOP: &str = "https://shop.example";
 
-    fn head(method: &str, headers: &[(&str, &str)]) -> Parts {
+    type Headers<'a> = [(&'a str, &'a str)];
+
+    fn head(method: &str, headers: &Headers) -> Parts {
         let request = http::Request::builder().method(method).uri("/a");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.body(()).unwrap().into_parts().0
@@ -173,7 +175,7 @@ mod tests {
         }
     }
 
-    fn marked(cors: &Cors, request: &[(&str, &str)]) -> HeaderMap {
+    fn marked(cors: &Cors, request: &Headers) -> HeaderMap {
         let mut answer = HeaderMap::new();
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("https://of-the-handler.example"));
         answer.insert(VARY, HeaderValue::from_static("accept"));
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(values(&answer, ACCESS_CONTROL_ALLOW_CREDENTIALS), ["true"]);
         assert_eq!(values(&answer, ACCESS_CONTROL_EXPOSE_HEADERS), ["x-total"]);
         assert_eq!(values(&answer, VARY), ["accept", "origin"]);
-        let refused: [&[(&str, &str)]; 8] = [
+        let refused: [&Headers; 8] = [
             &[],
             &[("origin", "null")],
             &[("origin", "https://shop.example.evil")],
@@ -247,7 +249,7 @@ mod tests {
     fn a_page_of_another_origin_changes_nothing_unless_it_is_allowed() {
         let (some, any) = (cors(&[SHOP], false), cors(&["*"], false));
         // Whether it is refused without a section, with the shop's, and with everybody's.
-        let cases: [(&[(&str, &str)], [bool; 3]); 15] = [
+        let cases: [(&Headers, [bool; 3]); 15] = [
             (&[], [false; 3]),
             (&[("sec-fetch-site", "same-origin")], [false; 3]),
             (&[("sec-fetch-site", "none")], [false; 3]),

@@ -214,7 +214,7 @@ mod tests {
         drop(busy);
         stalled.stalls(false);
         assert!(turn(&stalled) < turn(&idle) && turn(&stalled).is_some());
-        assert_eq!(stalled.turn(Instant::now() + limits::ROOM_GRACE), None);
+        assert_eq!(stalled.turn(zero + limits::WRITE_GRACE - Duration::from_millis(1)), None);
         let since = turn(&stalled);
         std::thread::sleep(Duration::from_millis(1));
         stalled.stalls(false);

@@ -269,8 +269,18 @@ mod tests {
             assert!(matches!(routes.find(&Method::GET, path), Err(Failure::NotFound)), "{path}");
         }
         match routes.find(&Method::DELETE, "/clientes/1/extrato") {
-            Err(Failure::MethodNotAllowed { allow }) => assert_eq!(allow, "GET, POST"),
+            Err(Failure::MethodNotAllowed { allow }) => assert_eq!(allow, "GET, HEAD, POST, OPTIONS"),
             other => panic!("{other:?}"),
+        }
+        assert_eq!(*routes.find(&Method::HEAD, "/clientes/1/extrato").unwrap().0, 0);
+        // All paths, of which there may be none.
+        for (texts, all) in
+            [(&["GET /a", "GET /b", "PUT /a", "OPTIONS /a"][..], "GET, HEAD, PUT, OPTIONS"), (&[], "OPTIONS")]
+        {
+            let routes = super::tests::routes(texts).unwrap();
+            let told = routes.find(&Method::OPTIONS, "*").unwrap_err();
+            assert!(matches!(&told, Failure::MethodNotAllowed { allow } if allow == all), "{told}");
+            assert!(matches!(routes.find(&Method::GET, "*"), Err(Failure::NotFound)));
         }
     }
 

@@ -73,7 +73,8 @@ async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it(
     let node = TestNode::guests(&database, &folder).await;
     let large = "x".repeat(20_000);
     let good = transacao(1, "c", "x");
-    let cases: [(Method, &str, &[(&str, &str)], &str, u16); 11] = [
+    type Case<'a> = (Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let cases: [Case<'_>; 11] = [
         (Method::GET, EXTRATO, &[], "", 200),
         (Method::HEAD, EXTRATO, &[], "", 200),
         (Method::POST, TRANSACOES, &[], &good, 200),
