@@ -257,9 +257,11 @@ fn untrusted(wrong: &CertificateError, target: &Target) -> String {
             "the server's certificate has expired: renew it".to_owned()
         }
         CertificateError::Revoked => "the server's certificate is revoked".to_owned(),
-        _ => "the server's certificate is not usable: it has to be of X.509 version 3, with a subjectAltName, signed \
-              by an authority that is not itself"
-            .to_owned(),
+        _ => {
+            "the server's certificate cannot be verified: it has to be of X.509 version 3, with a subjectAltName; one \
+              that signed itself has to be in the file of sslrootcert"
+                .to_owned()
+        }
     };
     format!("{what} ({wrong})")
 }
