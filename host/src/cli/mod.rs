@@ -240,8 +240,8 @@ fn unknown_variables() -> Mistakes {
     let all = command.get_subcommands().chain(std::iter::once(&command)).flat_map(clap::Command::get_arguments);
     let known: Vec<_> =
         all.filter_map(|argument| argument.get_env()).chain([access::TOKEN_VARIABLE.as_ref()]).collect();
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
-        if !known.contains(&name.as_os_str()) && !is_service_link(&name.to_string_lossy()) {
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)) {
+        if !known.contains(&name.as_os_str()) && !is_service_link(&name.to_string_lossy(), &value.to_string_lossy()) {
             let mut names: Vec<_> = known.iter().map(|name| name.to_string_lossy()).collect();
             names.sort();
             names.dedup();
@@ -251,9 +251,12 @@ fn unknown_variables() -> Mistakes {
     mistakes
 }
 
-/// Whether Kubernetes sets it, for a service whose name begins with `galo`: `GALO_SERVICE_HOST`, `GALO_PORT_80_TCP`.
-fn is_service_link(name: &str) -> bool {
+/// Whether Kubernetes sets it, for a service whose name begins with `galo`: `GALO_SERVICE_HOST`, `GALO_SERVICE_PORT`,
+/// `GALO_PORT=tcp://10.0.0.1:80`, `GALO_PORT_80_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let of_port = || name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
     name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_PORT")
-        || ["_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part))
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && value.contains("://")
+        || of_port()
 }

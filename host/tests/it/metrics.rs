@@ -12,6 +12,8 @@ use galo::database::{Batch, Database};
 use galo::metrics::{Format, Metrics};
 use http::Method;
 use nix::sys::signal::Signal;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::cli::Program;
 use crate::fixture::{Guest, answers, calling, marked, replying};
@@ -373,6 +375,34 @@ async fn a_call_that_waits_for_its_connection_is_seen_waiting_and_its_time_is_th
         assert!(value(&text, r#"galo_call_wait_duration_seconds_sum{procedure="trava"}"#) >= waited, "{text}");
         assert!(value(&text, r#"galo_call_database_duration_seconds_sum{procedure="trava"}"#) >= waited, "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_client_has_gone_is_counted() {
+    let database = TestDatabase::new().await;
+    let node = TestNode::start(&database).await;
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let body = transacao(1, "c", "x");
+    let head = format!("POST /clientes/1/transacoes HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    database.until_a_call_waits_for_a_lock().await;
+    drop(stream);
+    let metrics = Arc::clone(&node.running.node.metrics);
+    until("the request is gone", String::new, || metrics.in_flight.get() == 0).await;
+    lock.commit().await.unwrap();
+    let ended = || {
+        let text = metrics.text(Format::Classic);
+        let calls = text.lines().filter(|line| line.starts_with(r#"galo_calls_total{procedure="realizar_transacao""#));
+        calls.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    until("its call is counted", || metrics.text(Format::Classic), || ended() == 1).await;
+    assert_eq!(
+        value(&metrics.text(Format::Classic), r#"galo_request_duration_seconds_count{handler="transacoes"}"#),
+        0.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,15 +69,16 @@ async fn client(service: Arc<Service>, number: usize) {
     let mut kept: Option<Connection> = None;
     while !service.over.load(Ordering::Relaxed) {
         let (method, path, body) = match service.answered[number].load(Ordering::Relaxed) % 2 {
-            0 => (Method::GET, EXTRATO, String::new()),
-            _ => (Method::POST, "/clientes/1/transacoes", transacao(1, "c", "x")),
+            0 => (Method::GET, EXTRATO.to_owned(), String::new()),
+            // Each has a row of its own: none waits for another's.
+            _ => (Method::POST, format!("/clientes/{}/transacoes", number + 1), transacao(1, "c", "x")),
         };
         let connection = match kept.take() {
             Some(connection) => Some(connection),
             None => Connection::try_open(&service.next()).await,
         };
         let answer = match connection {
-            Some(mut connection) => connection.send(method, path, body).await.ok().map(|answer| (connection, answer)),
+            Some(mut connection) => connection.send(method, &path, body).await.ok().map(|answer| (connection, answer)),
             None => None,
         };
         match answer {
