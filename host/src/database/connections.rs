@@ -2,7 +2,7 @@
 //! never makes one, so nobody who waits here waits for the network: `caretaker` makes them.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::open::{Opened, random};
+use super::pooler::Way;
 
 /// All connections for calls by themselves, or for batches.
 pub(super) struct Connections {
@@ -31,11 +32,14 @@ pub(super) struct Connections {
     pub(super) lost: Notify,
     /// All of them were given up: who waits for one waits for nothing.
     pub(super) given_up: Notify,
+    /// Whether a call met a procedure that had to be looked up again.
+    pub(super) outdated: AtomicBool,
 }
 
 /// A connection with its prepared statements.
 pub(super) struct Connection {
     client: ClientWrapper,
+    way: Way,
     epoch: u64,
     end: Instant,
 }
@@ -59,6 +63,7 @@ impl Connections {
             ends: Mutex::default(),
             lost: Notify::new(),
             given_up: Notify::new(),
+            outdated: AtomicBool::new(false),
         }
     }
 
@@ -241,7 +246,13 @@ impl Connection {
     /// together do not end together.
     pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
         let jitter = age / 4 * u32::from(random()) / 256;
-        Self { client: ClientWrapper::new(opened.client, opened.task), epoch, end: Instant::now() + age - jitter }
+        let client = ClientWrapper::new(opened.client, opened.task);
+        Self { client, way: opened.way, epoch, end: Instant::now() + age - jitter }
+    }
+
+    /// How calls are sent on it.
+    pub(super) fn way(&self) -> &Way {
+        &self.way
     }
 
     fn is_old(&self) -> bool {
@@ -274,10 +285,17 @@ impl Client {
     }
 }
 
-impl Deref for Client {
-    type Target = ClientWrapper;
+impl Client {
+    /// Notes that a procedure has to be looked up again.
+    pub(super) fn is_outdated(&self) {
+        self.home.outdated.store(true, Ordering::Relaxed);
+    }
+}
 
-    fn deref(&self) -> &ClientWrapper {
+impl Deref for Client {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
         self.connection.as_ref().expect("it is taken only by the drop and by `discard`, which take the client")
     }
 }

@@ -13,6 +13,7 @@ mod lane;
 mod open;
 mod opener;
 mod pool;
+mod pooler;
 mod procedure;
 mod schema;
 mod start;

@@ -1,5 +1,6 @@
 //! Opening a connection: which host, which address, whether that is the database that is wanted, and what is set for
-//! the session. This is the only place that connects, and the only one that sets anything for a session.
+//! the session. This is the only place that connects, and the only one that sets anything for a session, which it does
+//! only where the session is its own (`pooler`).
 //!
 //! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
 //! `caretaker` for the pool, by everything else in `database/` for one connection.
@@ -17,6 +18,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
+use super::pooler::{Survey, Way, survey};
 use super::target::{Place, Target, Wanted, chain};
 use crate::limits;
 
@@ -32,12 +34,25 @@ impl Target {
         Ok(self.reach(self.wanted, None).await?.client)
     }
 
+    /// As [`Target::connect`], for what needs a session of its own: what a file of SQL sets must not stay behind on a
+    /// server process that a pooler gives to somebody else.
+    ///
+    /// # Errors
+    /// As [`Target::connect`], and when the connection goes through a pooler.
+    pub(super) async fn connect_directly(&self) -> Result<Client, Unreachable> {
+        let opened = self.reach(self.wanted, None).await?;
+        match opened.survey.direct {
+            true => Ok(opened.client),
+            false => Err(Unreachable::broken(Cause::Pooled)),
+        }
+    }
+
     /// One connection that serves calls or probes, its session set up, with the task that drives it.
     ///
     /// # Errors
     /// As [`Target::connect`], and when what is called writes and no host takes writes.
     pub(super) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
-        self.reach(self.asks(calls), Some(&session.sql())).await
+        self.reach(self.asks(calls), Some(session)).await
     }
 
     /// What is asked of a database by the URL, or else by what is called.
@@ -46,7 +61,7 @@ impl Target {
     }
 
     /// The first host that is what is wanted. A host that does not answer holds the next one up for a moment only.
-    async fn reach(&self, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+    async fn reach(&self, wanted: Wanted, session: Option<&Session>) -> Result<Opened, Unreachable> {
         let mut places: Vec<_> = self.hosts.iter().collect();
         if self.balanced {
             let first = usize::from(random()) % places.len();
@@ -57,7 +72,12 @@ impl Target {
     }
 
     /// The first address of a host that is what is wanted.
-    async fn reach_host(&self, place: &Place, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+    async fn reach_host(
+        &self,
+        place: &Place,
+        wanted: Wanted,
+        session: Option<&Session>,
+    ) -> Result<Opened, Unreachable> {
         let failed = |cause| Unreachable::one(place, cause);
         let addresses = match (&place.host, place.address) {
             (Host::Unix(_), _) => vec![None],
@@ -85,28 +105,24 @@ pub(super) struct Opened {
     pub(super) client: Client,
     /// Drives it.
     pub(super) task: JoinHandle<()>,
+    /// How calls are sent on it.
+    pub(super) way: Way,
+    /// What it says about itself.
+    pub(super) survey: Survey,
 }
 
-/// Connects, and asks and sets in one round trip what there is to ask and to set.
-async fn greet(config: &Config, wanted: Wanted, session: Option<&str>) -> Result<Opened, Cause> {
+/// Connects, asks what there is to ask, and sets up the session, where it is one.
+async fn greet(config: &Config, wanted: Wanted, session: Option<&Session>) -> Result<Opened, Cause> {
     let (client, connection) = config.connect(NoTls).await.map_err(Cause::Refused)?;
     // The client sees the error of a connection that breaks; nobody waits for this task.
     let task = tokio::spawn(async move { drop(connection.await) });
-    let set = async {
-        match session {
-            Some(session) => client.batch_execute(session).await.map_err(Cause::Refused),
-            None => Ok(()),
-        }
-    };
-    let checked = async {
-        match wanted {
-            Wanted::Anything => Ok(()),
-            wanted => check(&client, wanted).await,
-        }
-    };
-    // Both are on their way before either is answered.
-    tokio::try_join!(set, checked)?;
-    Ok(Opened { client, task })
+    let survey = survey(&client).await.map_err(Cause::Refused)?;
+    wanted.check(survey.read_only)?;
+    let way = session.map_or(Way::Direct, |session| session.way(&survey));
+    if let (Some(session), Way::Direct) = (session, &way) {
+        client.batch_execute(&session.sql()).await.map_err(Cause::Refused)?;
+    }
+    Ok(Opened { client, task, way, survey })
 }
 
 /// Whether a database is still what is wanted: one round trip.
@@ -116,36 +132,65 @@ pub(super) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> 
         SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
         _ => false,
     });
-    match wanted {
-        Wanted::Writable if read_only => Err(Cause::ReadOnly),
-        Wanted::ReadOnly if !read_only => Err(Cause::TakesWrites),
-        _ => Ok(()),
+    wanted.check(read_only)
+}
+
+impl Wanted {
+    fn check(self, read_only: bool) -> Result<(), Cause> {
+        match self {
+            Self::Writable if read_only => Err(Cause::ReadOnly),
+            Self::ReadOnly if !read_only => Err(Cause::TakesWrites),
+            _ => Ok(()),
+        }
     }
 }
 
 /// What is set for a session, so that the defaults of its role do not matter: Postgres itself ends what takes too long,
-/// and a connection that nobody uses stays.
+/// and a connection that nobody uses stays. Behind a pooler a transaction has the timeouts instead.
 #[derive(Clone, Copy)]
 pub(super) struct Session {
     /// What Postgres shows of it (`application_name`).
     name: &'static str,
     statement: Duration,
     lock: Duration,
+    /// Whether the timeouts that a role should have do as well.
+    role_may: bool,
 }
 
 impl Session {
     /// Of the connections that calls go on, and of the probe.
     pub(super) const CALLS: Self =
-        Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT };
+        Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, role_may: true };
     /// Of the connections that batches go on: a locked or slow row must not hold up the calls of others.
-    pub(super) const BATCHES: Self =
-        Self { name: "galo batches", statement: limits::BATCH_STATEMENT_TIMEOUT, lock: limits::BATCH_LOCK_TIMEOUT };
+    pub(super) const BATCHES: Self = Self {
+        name: "galo batches",
+        statement: limits::BATCH_STATEMENT_TIMEOUT,
+        lock: limits::BATCH_LOCK_TIMEOUT,
+        role_may: false,
+    };
 
     fn sql(self) -> String {
         let (name, statement, lock) = (self.name, self.statement.as_millis(), self.lock.as_millis());
         format!(
             "SET application_name = '{name}'; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
              SET idle_in_transaction_session_timeout = {statement}; SET idle_session_timeout = 0"
+        )
+    }
+
+    fn way(self, survey: &Survey) -> Way {
+        match survey.direct {
+            true => Way::Direct,
+            false => Way::Pooled { begin: (!self.role_may || !survey.missing.is_empty()).then(|| self.begin()) },
+        }
+    }
+
+    /// Begins a transaction that has these timeouts. The last one is for a node that is stopped in the middle of it.
+    fn begin(self) -> String {
+        let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
+        let idle = limits::STATEMENT_TIMEOUT.as_millis();
+        format!(
+            "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+             SET LOCAL idle_in_transaction_session_timeout = {idle}"
         )
     }
 }
@@ -179,7 +224,7 @@ pub(super) struct Unreachable(Vec<(String, Cause)>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Cause {
     /// The socket, or Postgres, refused it.
-    #[error("{}", chain(.0))]
+    #[error("{}", refused(.0))]
     Refused(tokio_postgres::Error),
     /// The name was not found.
     #[error("cannot look it up: {0}")]
@@ -193,6 +238,21 @@ pub(super) enum Cause {
     /// The URL wants one that does not.
     #[error("it takes writes, and target_session_attrs is read-only")]
     TakesWrites,
+    /// It needs a session of its own.
+    #[error(
+        "it goes through a pooler, where what SQL files set would reach other clients; \
+         give the address of Postgres itself"
+    )]
+    Pooled,
+}
+
+/// What a server says, and what to do when it is a pooler that says it.
+fn refused(error: &tokio_postgres::Error) -> String {
+    let text = chain(error);
+    if text.contains("unsupported startup parameter") {
+        return format!("{text}; take it out of the URL, or name it in ignore_startup_parameters of PgBouncer");
+    }
+    text
 }
 
 impl Unreachable {

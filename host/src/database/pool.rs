@@ -150,6 +150,11 @@ impl Database {
         Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
+    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
+    pub fn missing_timeouts(&self) -> Option<String> {
+        self.opener.notice.missing()
+    }
+
     /// Counts the connections, for who looks at the metrics.
     pub fn count(&self) {
         let (calls, batches) = (self.connections.count(), self.for_batches.count());
@@ -186,7 +191,8 @@ impl Database {
 
     /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
     pub fn has_changed(&self) -> bool {
-        self.changed.swap(false, Ordering::Relaxed)
+        let outdated = |connections: &Connections| connections.outdated.swap(false, Ordering::Relaxed);
+        self.changed.swap(false, Ordering::Relaxed) | outdated(&self.connections) | outdated(&self.for_batches)
     }
 
     /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.

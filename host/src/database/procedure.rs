@@ -6,8 +6,9 @@
 use std::fmt;
 
 use serde::Deserialize;
+use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, Column, Statement};
+use tokio_postgres::{Client, Column, Row, Statement};
 
 use super::target::chain;
 use super::value;
@@ -46,12 +47,18 @@ pub(super) struct BatchForm {
     pub(super) key: usize,
 }
 
-/// A function with what it takes and returns, and the statement that calls it.
+/// A function with what it takes and returns, and the statements that call it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Signature {
+    /// By which it was looked up.
+    pub(super) name: String,
+    /// To be prepared: Postgres says what it takes and returns.
     pub(super) sql: String,
-    parameters: Vec<Type>,
-    columns: Vec<(String, Type)>,
+    /// To be sent unprepared: it fails before the function runs when that is another one than was looked up, and what
+    /// it returns is always of these types.
+    pub(super) complete: String,
+    pub(super) parameters: Vec<Type>,
+    pub(super) columns: Vec<(String, Type)>,
     /// Whether it may write: a standby does not carry it out.
     volatile: bool,
 }
@@ -109,15 +116,67 @@ pub enum Unusable {
     Unknown(String, String),
 }
 
+/// The functions of a name. Their columns are those of `SELECT * FROM function(...)`: the OUT parameters of one that
+/// returns a record, the attributes of a composite type, else one column, named like the only OUT parameter or like the
+/// function. A domain comes back as the type below it; the variadic parameter takes one element.
 const LOOKUP: &str = "
-    SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
-           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset,
-           p.provolatile = 'v',
-           ARRAY(SELECT coalesce(p.proargnames[i], '')
-                 FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
-                 WHERE coalesce(p.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i)
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
+    WITH RECURSIVE found AS (
+        SELECT p.*, n.nspname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.proname = $2
+          AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END
+    ), result AS (
+        SELECT f.oid AS function, t.typtype, t.typbasetype, t.typrelid
+        FROM found f JOIN pg_catalog.pg_type t ON t.oid = f.prorettype
+        UNION ALL
+        SELECT r.function, t.typtype, t.typbasetype, t.typrelid
+        FROM result r JOIN pg_catalog.pg_type t ON t.oid = r.typbasetype WHERE r.typtype = 'd'
+    ), given AS (
+        SELECT f.oid AS function, a.place, a.name, a.type
+        FROM found f, unnest(f.proallargtypes, f.proargmodes, f.proargnames) WITH ORDINALITY AS a (type, mode, name, place)
+        WHERE a.mode IN ('o', 'b', 't')
+    ), returned AS (
+        SELECT g.function, g.place, g.type,
+               coalesce(nullif(g.name, ''), 'column' || row_number() OVER (PARTITION BY g.function ORDER BY g.place)) AS name
+        FROM given g JOIN found f ON f.oid = g.function AND f.prorettype = 'pg_catalog.record'::pg_catalog.regtype
+        UNION ALL
+        SELECT r.function, a.attnum, a.atttypid, a.attname
+        FROM result r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE r.typtype = 'c'
+        UNION ALL
+        SELECT f.oid, 1, f.prorettype,
+               coalesce((SELECT min(nullif(g.name, '')) FROM given g WHERE g.function = f.oid HAVING count(*) = 1), f.proname)
+        FROM found f JOIN result r ON r.function = f.oid AND r.typtype NOT IN ('c', 'd')
+        WHERE f.prorettype <> 'pg_catalog.record'::pg_catalog.regtype OR f.proargmodes IS NULL
+    ), columns AS (
+        SELECT r.function, r.place, r.name, t.oid, t.typname, t.typtype, t.typbasetype
+        FROM returned r JOIN pg_catalog.pg_type t ON t.oid = r.type
+        UNION ALL
+        SELECT c.function, c.place, c.name, t.oid, t.typname, t.typtype, t.typbasetype
+        FROM columns c JOIN pg_catalog.pg_type t ON t.oid = c.typbasetype WHERE c.typtype = 'd'
+    ), parameters AS (
+        SELECT f.oid AS function, a.place, t.oid, t.typname, pg_catalog.format('%I.%I', n.nspname, o.typname) AS own
+        FROM found f, unnest(f.proargtypes) WITH ORDINALITY AS a (type, place)
+        JOIN pg_catalog.pg_type o ON o.oid = a.type JOIN pg_catalog.pg_namespace n ON n.oid = o.typnamespace
+        JOIN pg_catalog.pg_type t
+          ON t.oid = CASE WHEN f.provariadic <> 0 AND a.place = f.pronargs THEN f.provariadic ELSE a.type END
+    )
+    SELECT f.nspname::text, f.prokind::text, f.pronargs::int, current_user::text,
+           has_function_privilege(f.oid, 'EXECUTE') AND has_schema_privilege(f.pronamespace, 'USAGE'), f.proretset,
+           f.provolatile = 'v',
+           ARRAY(SELECT coalesce(f.proargnames[i], '')
+                 FROM generate_series(1, coalesce(cardinality(f.proargmodes), f.pronargs)) AS i
+                 WHERE coalesce(f.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i),
+           f.oid, pg_catalog.format('%I.%I(%s)', f.nspname, f.proname,
+               (SELECT string_agg(p.own, ',' ORDER BY p.place) FROM parameters p WHERE p.function = f.oid)),
+           ARRAY(SELECT p.oid FROM parameters p WHERE p.function = f.oid ORDER BY p.place),
+           ARRAY(SELECT p.typname::text FROM parameters p WHERE p.function = f.oid ORDER BY p.place),
+           ARRAY(SELECT c.oid FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place),
+           ARRAY(SELECT c.typname::text FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place),
+           ARRAY(SELECT c.name::text FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place)
+    FROM found f";
+
+/// What Postgres says, before the function runs, of a statement that was made for another function.
+const OUTDATED: &str = "galo: this is another function than the one that was looked up";
 
 /// Looks a procedure up, `name` or `schema.name`, and its batch form.
 pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
@@ -158,7 +217,8 @@ impl Found {
 async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     let unknown = |error: tokio_postgres::Error| Unusable::Unknown(name.to_owned(), chain(&error));
     let (schema, function) = name.split_once('.').unwrap_or(("", name));
-    let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
+    // Without a name: behind a pooler, what has one may be somebody else's.
+    let found = client.query_typed(LOOKUP, &[(&schema, Type::TEXT), (&function, Type::TEXT)]).await.map_err(unknown)?;
     let row = match found.as_slice() {
         [] => return Err(Unusable::Missing(name.to_owned())),
         [row] => row,
@@ -174,13 +234,25 @@ async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     if count > limits::ARGUMENTS_MAX {
         return Err(Unusable::TooManyParameters(name.to_owned()));
     }
-    let placeholders: Vec<_> = (1..=count).map(|n| format!("${n}")).collect();
-    let (schema, function) = (quoted(row.get(0)), quoted(function));
-    let sql = format!("SELECT * FROM {schema}.{function}({})", placeholders.join(", "));
-    let statement = client.prepare(&sql).await.map_err(unknown)?;
-    let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect();
-    let signature = Signature { sql, parameters: statement.params().to_vec(), columns, volatile: row.get(6) };
-    Ok(Found { signature, returns_set: row.get(5), names: row.get(7) })
+    Ok(Found { signature: Signature::of(name, function, row), returns_set: row.get(5), names: row.get(7) })
+}
+
+/// The same function as the database has it now; `None` when a call of it no longer means what it meant.
+///
+/// # Errors
+/// Why it cannot be called.
+pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Result<Option<Signature>, Unusable> {
+    let now = look_up(client, &outdated.name).await?.signature;
+    Ok((now.parameters == outdated.parameters && now.columns == outdated.columns).then_some(now))
+}
+
+/// Whether a complete statement failed before its function ran, because the function is gone, or is another one.
+pub(super) fn is_outdated(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        // What a function raises has a context, and what is wrong with a statement of its own another position.
+        let of_ours = error.where_().is_none() && matches!(error.position(), Some(ErrorPosition::Original(_)));
+        of_ours || error.message().contains(OUTDATED)
+    })
 }
 
 /// One row for each call is what ties an outcome to its call, so both must be what gives that.
@@ -259,6 +331,34 @@ impl fmt::Display for Procedure {
 }
 
 impl Signature {
+    fn of(name: &str, function: &str, row: &Row) -> Self {
+        let types = |oids: usize, names: usize| {
+            let types = row.get::<_, Vec<u32>>(oids).into_iter().zip(row.get::<_, Vec<String>>(names));
+            let other =
+                |(oid, name)| Type::from_oid(oid).unwrap_or_else(|| Type::new(name, oid, Kind::Simple, String::new()));
+            types.map(other).collect::<Vec<_>>()
+        };
+        let parameters = types(10, 11);
+        let columns: Vec<(String, Type)> = row.get::<_, Vec<String>>(14).into_iter().zip(types(12, 13)).collect();
+        let placeholders: Vec<_> = (1..=parameters.len()).map(|n| format!("${n}")).collect();
+        let call = format!("{}.{}({})", quoted(row.get(0)), quoted(function), placeholders.join(", "));
+        let column = |(name, ty): &(String, Type)| {
+            format!("{name}::pg_catalog.{} AS {name}", quoted(ty.name()), name = quoted(name))
+        };
+        let selected: Vec<_> = columns.iter().map(column).collect();
+        // Constants, of which the planner knows the outcome: it is decided before anything runs.
+        let complete = format!(
+            "SELECT {} FROM {call} WHERE CASE WHEN \
+             '{}'::pg_catalog.regprocedure::pg_catalog.oid OPERATOR(pg_catalog.=) {}::pg_catalog.oid \
+             THEN true ELSE '{OUTDATED}'::pg_catalog.text::pg_catalog.bool END",
+            selected.join(", "),
+            row.get::<_, &str>(9).replace('\'', "''"),
+            row.get::<_, u32>(8),
+        );
+        let sql = format!("SELECT * FROM {call}");
+        Self { name: name.to_owned(), sql, complete, parameters, columns, volatile: row.get(6) }
+    }
+
     /// Whether the contract has values for what it takes and returns.
     fn check_supported(&self, procedure: &str) -> Result<(), Unusable> {
         let parameters = self.parameters.iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
