@@ -155,7 +155,7 @@ const LOOKUP: &str = "
         FROM columns c JOIN pg_catalog.pg_type t ON t.oid = c.typbasetype WHERE c.typtype = 'd'
     ), parameters AS (
         SELECT f.oid AS function, a.place, t.oid, t.typname, pg_catalog.format('%I.%I', n.nspname, o.typname) AS own
-        FROM found f, unnest(f.proargtypes) WITH ORDINALITY AS a (type, place)
+        FROM found f CROSS JOIN unnest(f.proargtypes) WITH ORDINALITY AS a (type, place)
         JOIN pg_catalog.pg_type o ON o.oid = a.type JOIN pg_catalog.pg_namespace n ON n.oid = o.typnamespace
         JOIN pg_catalog.pg_type t
           ON t.oid = CASE WHEN f.provariadic <> 0 AND a.place = f.pronargs THEN f.provariadic ELSE a.type END
@@ -237,13 +237,15 @@ async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     Ok(Found { signature: Signature::of(name, function, row), returns_set: row.get(5), names: row.get(7) })
 }
 
-/// The same function as the database has it now; `None` when a call of it no longer means what it meant.
+/// The function of this name as the database has it now; `None` when the arguments of a call would mean something
+/// else to it.
 ///
 /// # Errors
 /// Why it cannot be called.
 pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Result<Option<Signature>, Unusable> {
     let now = look_up(client, &outdated.name).await?.signature;
-    Ok((now.parameters == outdated.parameters && now.columns == outdated.columns).then_some(now))
+    now.check_supported(&outdated.name)?;
+    Ok((now.parameters == outdated.parameters).then_some(now))
 }
 
 /// Whether a complete statement failed before its function ran, because the function is gone, or is another one.

@@ -27,6 +27,7 @@ mod ledger;
 mod listener;
 mod operator;
 mod overload;
+mod pooler;
 mod postgres;
 mod probation;
 mod properties;
