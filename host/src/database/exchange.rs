@@ -213,14 +213,18 @@ impl Database {
 
     /// What became of calls: the log tells the first that got no answer, and the recovery, not every one of an outage.
     pub(super) fn tell(&self, failure: Option<&Failure>) {
-        match failure {
-            Some(failure @ Failure::Unavailable { .. }) if !self.failing.swap(true, Ordering::Relaxed) => {
+        if let Some(failure @ Failure::Unavailable { .. }) = failure {
+            if !self.failing.swap(true, Ordering::Relaxed) {
                 tracing::warn!(cause = %failure, "calls get no answer");
             }
-            None if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
-                tracing::info!(database = %self.opener.target, "calls are answered again");
-            }
-            _ => {}
+            return;
+        }
+        // Read first: all workers share it.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        if failure.is_none() && self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(database = %self.opener.target, "calls are answered again");
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Database {
     pub(super) changed: AtomicBool,
     /// Whether the last call could not be answered: the log tells the edge.
     pub(super) failing: AtomicBool,
+    /// Whether a call was answered since the caretaker last asked.
+    pub(super) answered: AtomicBool,
     /// Calls that are under way, whether or not their clients are still there.
     pub(super) calls: TaskTracker,
     /// What is counted of batches.
@@ -67,6 +69,7 @@ impl Database {
             short: Mutex::default(),
             changed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),
