@@ -10,8 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::filling::Filling;
-use super::open::{Cause, Opened, Session, Unreachable, check};
+use super::open::{Cause, Opened, Unreachable, check};
 use super::pool::Database;
+use super::session::Session;
 use crate::limits;
 
 /// What is known of the database after it was asked.

@@ -4,14 +4,11 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use deadpool_postgres::ClientWrapper;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::open::{Opened, random};
-use super::pooler::Way;
+use super::connection::Connection;
 
 /// All connections for calls by themselves, or for batches.
 pub(super) struct Connections {
@@ -34,14 +31,6 @@ pub(super) struct Connections {
     pub(super) given_up: Notify,
     /// Whether a call met a procedure that had to be looked up again.
     pub(super) outdated: AtomicBool,
-}
-
-/// A connection with its prepared statements.
-pub(super) struct Connection {
-    client: ClientWrapper,
-    way: Way,
-    epoch: u64,
-    end: Instant,
 }
 
 /// How many connections there are.
@@ -241,33 +230,6 @@ impl Connections {
     }
 }
 
-impl Connection {
-    /// One that was begun in `epoch`. It is too old after `age` or up to a quarter sooner: those that were made
-    /// together do not end together.
-    pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
-        let jitter = age / 4 * u32::from(random()) / 256;
-        let client = ClientWrapper::new(opened.client, opened.task);
-        Self { client, way: opened.way, epoch, end: Instant::now() + age - jitter }
-    }
-
-    /// How calls are sent on it.
-    pub(super) fn way(&self) -> &Way {
-        &self.way
-    }
-
-    fn is_old(&self) -> bool {
-        self.end <= Instant::now()
-    }
-}
-
-impl Deref for Connection {
-    type Target = ClientWrapper;
-
-    fn deref(&self) -> &ClientWrapper {
-        &self.client
-    }
-}
-
 /// A connection in use. It goes back to the pool by itself.
 pub(super) struct Client {
     /// `None` only while it is dropped.
@@ -283,11 +245,9 @@ impl Client {
             self.home.lose(connection);
         }
     }
-}
 
-impl Client {
-    /// Notes that a procedure has to be looked up again.
-    pub(super) fn is_outdated(&self) {
+    /// A procedure has to be looked up again.
+    pub(super) fn note_outdated(&self) {
         self.home.outdated.store(true, Ordering::Relaxed);
     }
 }

@@ -11,10 +11,12 @@ use tokio_postgres::RowStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use super::complete::is_outdated;
 use super::pool::{Client, Database};
 use super::pooler::Way;
-use super::procedure::{self, Procedure, Signature, Unusable};
+use super::procedure::{self, Procedure, Signature};
 use super::target::chain;
+use super::unusable::Unusable;
 use super::value::{Argument, Returned};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -43,10 +45,10 @@ pub(super) async fn exchange<P: ToSql + Sync>(
 }
 
 async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
-    let Way::Pooled { begin } = connection.way() else { return prepared(connection, signature, arguments).await };
+    let Way::Pooled { begin } = &connection.way else { return prepared(connection, signature, arguments).await };
     match complete(connection, begin.as_deref(), signature, arguments).await {
-        Err(Error::Postgres(error)) if procedure::is_outdated(&error) => {
-            connection.is_outdated();
+        Err(Error::Postgres(error)) if is_outdated(&error) => {
+            connection.note_outdated();
             match procedure::look_up_again(connection, signature).await {
                 Ok(Some(now)) => complete(connection, begin.as_deref(), &now, arguments).await,
                 Err(Unusable::Missing(_)) => Err(Error::Postgres(error)),

@@ -8,10 +8,12 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
-use super::connections::{Connection, Connections};
-use super::open::{Cause, Session, Unreachable};
+use super::connection::Connection;
+use super::connections::Connections;
+use super::open::{Cause, Unreachable};
 use super::pooler::{Notice, Way};
 use super::procedure::{Procedure, Signature};
+use super::session::Session;
 use super::target::{Target, Wanted, chain};
 use crate::limits;
 
@@ -107,7 +109,7 @@ impl Opener {
         connection: &Connection,
         procedures: &[Arc<Procedure>],
     ) -> Result<(), tokio_postgres::Error> {
-        if *connection.way() != Way::Direct {
+        if connection.way != Way::Direct {
             return Ok(());
         }
         let mut statements = Vec::new();

@@ -6,11 +6,13 @@
 use std::fmt;
 
 use serde::Deserialize;
-use tokio_postgres::error::ErrorPosition;
-use tokio_postgres::types::{Kind, Type};
-use tokio_postgres::{Client, Column, Row, Statement};
+use tokio_postgres::types::{Kind, Oid, Type};
+use tokio_postgres::{Client, Column, Statement};
 
+use super::complete::{complete, quoted};
+use super::description;
 use super::target::chain;
+use super::unusable::Unusable;
 use super::value;
 use crate::contract::Value;
 use crate::limits;
@@ -63,120 +65,16 @@ pub(super) struct Signature {
     volatile: bool,
 }
 
-/// Why a procedure cannot be granted.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// No function of this name is visible to the role.
-    #[error("the database has no procedure `{0}`")]
-    Missing(String),
-    /// A name is all a call gives, so it must be enough.
-    #[error("the procedure `{0}` is overloaded: {1} functions have this name")]
-    Overloaded(String, usize),
-    /// It is an aggregate, a window function or a `CREATE PROCEDURE`, which returns no rows.
-    #[error("`{0}` is not a plain function")]
-    NotAFunction(String),
-    /// The role may not execute it.
-    #[error("the role `{1}` may not execute `{0}`")]
-    Forbidden(String, String),
-    /// A parameter or column has a type that no value of the contract can hold.
-    #[error("`{procedure}` has a {part} of type {type_name}, which the contract has no value for")]
-    Type {
-        /// The procedure.
-        procedure: String,
-        /// `parameter 2`, or ``column `x` ``.
-        part: String,
-        /// The type as Postgres calls it.
-        type_name: String,
-    },
-    /// More parameters than a call may have.
-    #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
-    TooManyParameters(String),
-    /// It does not do for many calls what the procedure does for one.
-    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
-    NotItsBatchForm {
-        /// The procedure.
-        procedure: String,
-        /// What was granted as its batch form.
-        batch: String,
-        /// What does not fit.
-        cause: String,
-    },
-    /// The parameter that is to be the key does not exist.
-    #[error("`{procedure}` has no parameter `{by}` to batch by; its parameters are {parameters}")]
-    NoSuchKey {
-        /// The procedure.
-        procedure: String,
-        /// What was named.
-        by: String,
-        /// Those it has.
-        parameters: String,
-    },
-    /// The database could not be asked.
-    #[error("cannot ask the database about `{0}`: {1}")]
-    Unknown(String, String),
-}
-
-/// The functions of a name. Their columns are those of `SELECT * FROM function(...)`: the OUT parameters of one that
-/// returns a record, the attributes of a composite type, else one column, named like the only OUT parameter or like the
-/// function. A domain comes back as the type below it; the variadic parameter takes one element.
 const LOOKUP: &str = "
-    WITH RECURSIVE found AS (
-        SELECT p.*, n.nspname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.proname = $2
-          AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END
-    ), result AS (
-        SELECT f.oid AS function, t.typtype, t.typbasetype, t.typrelid
-        FROM found f JOIN pg_catalog.pg_type t ON t.oid = f.prorettype
-        UNION ALL
-        SELECT r.function, t.typtype, t.typbasetype, t.typrelid
-        FROM result r JOIN pg_catalog.pg_type t ON t.oid = r.typbasetype WHERE r.typtype = 'd'
-    ), given AS (
-        SELECT f.oid AS function, a.place, a.name, a.type
-        FROM found f, unnest(f.proallargtypes, f.proargmodes, f.proargnames) WITH ORDINALITY AS a (type, mode, name, place)
-        WHERE a.mode IN ('o', 'b', 't')
-    ), returned AS (
-        SELECT g.function, g.place, g.type,
-               coalesce(nullif(g.name, ''), 'column' || row_number() OVER (PARTITION BY g.function ORDER BY g.place)) AS name
-        FROM given g JOIN found f ON f.oid = g.function AND f.prorettype = 'pg_catalog.record'::pg_catalog.regtype
-        UNION ALL
-        SELECT r.function, a.attnum, a.atttypid, a.attname
-        FROM result r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-        WHERE r.typtype = 'c'
-        UNION ALL
-        SELECT f.oid, 1, f.prorettype,
-               coalesce((SELECT min(nullif(g.name, '')) FROM given g WHERE g.function = f.oid HAVING count(*) = 1), f.proname)
-        FROM found f JOIN result r ON r.function = f.oid AND r.typtype NOT IN ('c', 'd')
-        WHERE f.prorettype <> 'pg_catalog.record'::pg_catalog.regtype OR f.proargmodes IS NULL
-    ), columns AS (
-        SELECT r.function, r.place, r.name, t.oid, t.typname, t.typtype, t.typbasetype
-        FROM returned r JOIN pg_catalog.pg_type t ON t.oid = r.type
-        UNION ALL
-        SELECT c.function, c.place, c.name, t.oid, t.typname, t.typtype, t.typbasetype
-        FROM columns c JOIN pg_catalog.pg_type t ON t.oid = c.typbasetype WHERE c.typtype = 'd'
-    ), parameters AS (
-        SELECT f.oid AS function, a.place, t.oid, t.typname, pg_catalog.format('%I.%I', n.nspname, o.typname) AS own
-        FROM found f CROSS JOIN unnest(f.proargtypes) WITH ORDINALITY AS a (type, place)
-        JOIN pg_catalog.pg_type o ON o.oid = a.type JOIN pg_catalog.pg_namespace n ON n.oid = o.typnamespace
-        JOIN pg_catalog.pg_type t
-          ON t.oid = CASE WHEN f.provariadic <> 0 AND a.place = f.pronargs THEN f.provariadic ELSE a.type END
-    )
-    SELECT f.nspname::text, f.prokind::text, f.pronargs::int, current_user::text,
-           has_function_privilege(f.oid, 'EXECUTE') AND has_schema_privilege(f.pronamespace, 'USAGE'), f.proretset,
-           f.provolatile = 'v',
-           ARRAY(SELECT coalesce(f.proargnames[i], '')
-                 FROM generate_series(1, coalesce(cardinality(f.proargmodes), f.pronargs)) AS i
-                 WHERE coalesce(f.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i),
-           f.oid, pg_catalog.format('%I.%I(%s)', f.nspname, f.proname,
-               (SELECT string_agg(p.own, ',' ORDER BY p.place) FROM parameters p WHERE p.function = f.oid)),
-           ARRAY(SELECT p.oid FROM parameters p WHERE p.function = f.oid ORDER BY p.place),
-           ARRAY(SELECT p.typname::text FROM parameters p WHERE p.function = f.oid ORDER BY p.place),
-           ARRAY(SELECT c.oid FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place),
-           ARRAY(SELECT c.typname::text FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place),
-           ARRAY(SELECT c.name::text FROM columns c WHERE c.function = f.oid AND c.typtype <> 'd' ORDER BY c.place)
-    FROM found f";
-
-/// What Postgres says, before the function runs, of a statement that was made for another function.
-const OUTDATED: &str = "galo: this is another function than the one that was looked up";
+    SELECT n.nspname::text, p.prokind::text, p.pronargs::int, current_user::text,
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE'), p.proretset,
+           p.provolatile = 'v',
+           ARRAY(SELECT coalesce(p.proargnames[i], '')
+                 FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
+                 WHERE coalesce(p.proargmodes[i]::text, 'i') IN ('i', 'b', 'v') ORDER BY i),
+           p.oid
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END";
 
 /// Looks a procedure up, `name` or `schema.name`, and its batch form.
 pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
@@ -234,7 +132,19 @@ async fn look_up(client: &Client, name: &str) -> Result<Found, Unusable> {
     if count > limits::ARGUMENTS_MAX {
         return Err(Unusable::TooManyParameters(name.to_owned()));
     }
-    Ok(Found { signature: Signature::of(name, function, row), returns_set: row.get(5), names: row.get(7) })
+    let oid: Oid = row.get(8);
+    let described = description::describe(client, oid).await.map_err(unknown)?;
+    let placeholders: Vec<_> = (1..=described.parameters.len()).map(|n| format!("${n}")).collect();
+    let call = format!("{}.{}({})", quoted(row.get(0)), quoted(function), placeholders.join(", "));
+    let signature = Signature {
+        name: name.to_owned(),
+        sql: format!("SELECT * FROM {call}"),
+        complete: complete(&call, oid, &described),
+        parameters: described.parameters,
+        columns: described.columns,
+        volatile: row.get(6),
+    };
+    Ok(Found { signature, returns_set: row.get(5), names: row.get(7) })
 }
 
 /// The function of this name as the database has it now; `None` when the arguments of a call would mean something
@@ -246,15 +156,6 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
     let now = look_up(client, &outdated.name).await?.signature;
     now.check_supported(&outdated.name)?;
     Ok((now.parameters == outdated.parameters).then_some(now))
-}
-
-/// Whether a complete statement failed before its function ran, because the function is gone, or is another one.
-pub(super) fn is_outdated(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        // What a function raises has a context, and what is wrong with a statement of its own another position.
-        let of_ours = error.where_().is_none() && matches!(error.position(), Some(ErrorPosition::Original(_)));
-        of_ours || error.message().contains(OUTDATED)
-    })
 }
 
 /// One row for each call is what ties an outcome to its call, so both must be what gives that.
@@ -333,34 +234,6 @@ impl fmt::Display for Procedure {
 }
 
 impl Signature {
-    fn of(name: &str, function: &str, row: &Row) -> Self {
-        let types = |oids: usize, names: usize| {
-            let types = row.get::<_, Vec<u32>>(oids).into_iter().zip(row.get::<_, Vec<String>>(names));
-            let other =
-                |(oid, name)| Type::from_oid(oid).unwrap_or_else(|| Type::new(name, oid, Kind::Simple, String::new()));
-            types.map(other).collect::<Vec<_>>()
-        };
-        let parameters = types(10, 11);
-        let columns: Vec<(String, Type)> = row.get::<_, Vec<String>>(14).into_iter().zip(types(12, 13)).collect();
-        let placeholders: Vec<_> = (1..=parameters.len()).map(|n| format!("${n}")).collect();
-        let call = format!("{}.{}({})", quoted(row.get(0)), quoted(function), placeholders.join(", "));
-        let column = |(name, ty): &(String, Type)| {
-            format!("{name}::pg_catalog.{} AS {name}", quoted(ty.name()), name = quoted(name))
-        };
-        let selected: Vec<_> = columns.iter().map(column).collect();
-        // Constants, of which the planner knows the outcome: it is decided before anything runs.
-        let complete = format!(
-            "SELECT {} FROM {call} WHERE CASE WHEN \
-             '{}'::pg_catalog.regprocedure::pg_catalog.oid OPERATOR(pg_catalog.=) {}::pg_catalog.oid \
-             THEN true ELSE '{OUTDATED}'::pg_catalog.text::pg_catalog.bool END",
-            selected.join(", "),
-            row.get::<_, &str>(9).replace('\'', "''"),
-            row.get::<_, u32>(8),
-        );
-        let sql = format!("SELECT * FROM {call}");
-        Self { name: name.to_owned(), sql, complete, parameters, columns, volatile: row.get(6) }
-    }
-
     /// Whether the contract has values for what it takes and returns.
     fn check_supported(&self, procedure: &str) -> Result<(), Unusable> {
         let parameters = self.parameters.iter().enumerate().map(|(i, ty)| (format!("parameter {}", i + 1), ty));
@@ -378,9 +251,4 @@ impl Signature {
         let supported = |column: &Column| value::supported(column.type_());
         statement.params() == self.parameters && statement.columns().iter().all(supported)
     }
-}
-
-/// A name as SQL: in quotes, quotes doubled.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

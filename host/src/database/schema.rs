@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use tokio_postgres::Transaction;
 use tokio_postgres::error::ErrorPosition;
 
-use super::procedure::quoted;
+use super::complete::quoted;
 use super::target::{Target, chain};
 
 /// Runs every `*.sql` file of a folder (not of its subfolders) in the order of their names; all or nothing.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::procedure::quoted;
+use super::complete::quoted;
 use super::schema;
 use super::target::{Target, chain};
 use crate::limits;

@@ -55,10 +55,12 @@ impl PgBouncer {
             Mode::Transaction => ("transaction", ""),
         };
         let path = folder.path().display();
+        // What comes later in it counts.
+        let ini = fs::read_to_string(checkout().root.join("deploy/pgbouncer.ini")).unwrap();
         let ini = format!(
-            "[databases]\n* = host={} port={port}\n[pgbouncer]\npool_mode = {mode}\nserver_reset_query = {reset}\n\
-             default_pool_size = {servers}\nunix_socket_dir = {path}\nlisten_port = 6432\nauth_type = trust\n\
-             auth_file = {path}/users\nlogfile = {path}/log\nserver_login_retry = 1\n",
+            "{ini}\n[databases]\n* = host={} port={port}\n[pgbouncer]\npool_mode = {mode}\n\
+             server_reset_query = {reset}\ndefault_pool_size = {servers}\nlisten_addr =\nunix_socket_dir = {path}\n\
+             auth_type = trust\nauth_file = {path}/users\nlogfile = {path}/log\n",
             socket.display()
         );
         fs::write(folder.path().join("pgbouncer.ini"), ini).unwrap();
