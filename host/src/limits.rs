@@ -258,6 +258,9 @@ pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Postgres itself ends a wait for a lock after this (`lock_timeout`): shorter, so that the error names the cause.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Postgres ends a transaction that waits this long for its next statement (`idle_in_transaction_session_timeout`),
+/// where the timeout is the role's: through a pooler. A call leaves no such gap unless its node is stopped in it.
+pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A batch gives up on a lock after this (`lock_timeout`), and its calls go by keys. The batch of another node holds a
 /// client's row for 0.2 to 1 ms, so this is not met in the ordinary run; others than the locked client wait twice this.
 pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);

@@ -28,7 +28,8 @@ impl CheckArgs {
         let nowhere = Address::Unix(PathBuf::new());
         // Nothing is kept: a check proves that the components compile, not that they once did.
         let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
-        let table = serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?.table;
+        let serve::Loaded { table, database, .. } =
+            serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {
             let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
             let (name, route) = (&handler.entry.name, handler.entry.route.to_string());
@@ -38,6 +39,12 @@ impl CheckArgs {
             log::print(format_args!("warning: {warning}"));
         }
         log::print(format_args!("{} handlers verified", table.handlers.len()));
+        if let Some(missing) = database.missing_timeouts() {
+            log::print(format_args!(
+                "The connections go through a pooler, and the role lacks timeouts. Run as its administrator:\n    {}",
+                missing.replace("; ", ";\n    ")
+            ));
+        }
         Ok(())
     }
 }

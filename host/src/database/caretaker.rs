@@ -10,8 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::filling::Filling;
-use super::open::{Cause, Opened, Session, Unreachable, check};
+use super::open::{Cause, Opened, Unreachable, check};
 use super::pool::Database;
+use super::session::Session;
 use crate::limits;
 
 /// What is known of the database after it was asked.
@@ -39,6 +40,8 @@ struct Caretaker<'a> {
     batch_filling: Filling,
     /// Postgres has no connection left: what there is, is for calls.
     wanting: bool,
+    /// Since when a connection has been asked for without a sign of life.
+    silent_since: Option<Instant>,
 }
 
 impl Database {
@@ -53,6 +56,7 @@ impl Database {
             filling: Filling::new(&self.connections, &self.opener),
             batch_filling: Filling::new(&self.for_batches, &self.batch_opener),
             wanting: false,
+            silent_since: None,
         };
         let mut turn = interval(limits::POOL_PROBE_INTERVAL);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,6 +88,7 @@ impl Database {
                     caretaker.batch_filling.begin();
                 }
             }
+            caretaker.listen();
         }
     }
 }
@@ -92,15 +97,37 @@ impl Caretaker<'_> {
     /// Finds out whether the database is of use.
     async fn look(&mut self) {
         match self.ask().await {
-            Finding::Useful => self.back(),
+            Finding::Useful => {
+                self.silent_since = None;
+                self.back();
+            }
             Finding::Useless(cause) => self.away(&cause),
-            Finding::Unknown => {}
+            Finding::Unknown => self.doubt_silence(),
         }
         let for_calls_alone = self.wanting && self.useful;
         let may = self.probe.is_none() && !for_calls_alone && Instant::now() >= self.next_probe;
         if may && self.reaching.len() < limits::PROBES_MAX {
             let opener = self.database.opener.clone();
             self.reaching.spawn(async move { opener.target.open(opener.calls(), &Session::CALLS).await });
+        }
+    }
+
+    /// Notes since when a connection has been asked for.
+    fn listen(&mut self) {
+        if self.silent_since.is_none() && !(self.reaching.is_empty() && self.filling.opening.is_empty()) {
+            self.silent_since = Some(Instant::now());
+        }
+    }
+
+    /// Nobody can be asked, because every connection is in use. When nothing comes back, neither to a call nor to who
+    /// asks for a connection, for as long as a probe may take, it is as silent as if it had been asked.
+    fn doubt_silence(&mut self) {
+        if self.database.answered.swap(false, Ordering::Relaxed) {
+            self.silent_since = None;
+        } else if self.silent_since.is_some_and(|since| since.elapsed() >= limits::PROBE_TIMEOUT)
+            && self.database.is_ready()
+        {
+            self.away(&Cause::Silent(limits::PROBE_TIMEOUT));
         }
     }
 
@@ -134,6 +161,9 @@ impl Caretaker<'_> {
     }
 
     async fn reached(&mut self, reached: Result<Result<Opened, Unreachable>, JoinError>) {
+        if let Ok(reached) = &reached {
+            self.hear(reached.as_ref().err());
+        }
         match reached {
             Ok(Ok(probe)) => {
                 self.probe = Some(probe);
@@ -159,7 +189,15 @@ impl Caretaker<'_> {
         }
     }
 
+    /// Who asked for a connection has one, or an error.
+    fn hear(&mut self, error: Option<&Unreachable>) {
+        if error.is_none_or(Unreachable::is_refusal) {
+            self.silent_since = None;
+        }
+    }
+
     fn opened(&mut self, opened: Result<(), Unreachable>) {
+        self.hear(opened.as_ref().err());
         if let Err(error) = opened {
             return self.not_opened(&error);
         }
@@ -199,6 +237,7 @@ impl Caretaker<'_> {
     /// It is of no use: calls are refused at once, and no connection to it is used again.
     fn away(&mut self, cause: &impl std::fmt::Display) {
         (self.useful, self.wanting, self.next_probe) = (false, false, Instant::now());
+        self.silent_since = None;
         let database = self.database;
         if database.ready.swap(false, Ordering::Relaxed) {
             tracing::error!(database = %database.opener.target, %cause, "database is away");

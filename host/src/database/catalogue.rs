@@ -2,9 +2,11 @@
 //! procedure that is missing, ambiguous, not executable or of a shape the contract cannot carry is refused before
 //! anything serves, with everything that does not fit. Called by `pool`.
 
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::{Kind, Oid, Type};
 use tokio_postgres::{Client, Row};
 
+use super::complete::guard;
+use super::description::{self, Description};
 use super::kind;
 use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
 use super::statement::{self, Call};
@@ -15,7 +17,7 @@ use crate::limits;
 /// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
 /// visible.
 const LOOKUP: &str = "
-    SELECT n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
+    SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
            p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE') AS allowed,
            pg_catalog.oidvectortypes(p.proargtypes) AS arguments, ARRAY(SELECT unnest(p.proargtypes))::text AS oids,
@@ -45,8 +47,6 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
 
 /// Looks a procedure up, `name`, `schema.name` or either with the types of its parameters, and its batch form.
 pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-    // A type may have changed since the last look.
-    client.clear_type_cache();
     let one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
@@ -81,11 +81,12 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let unknown = |error: tokio_postgres::Error| Unusable::Unknown(granted.to_owned(), chain(&error));
     let (name, types) = name_and_types(granted);
     let (schema, function) = name.split_once('.').unwrap_or(("", name));
-    let found = client.query(LOOKUP, &[&schema, &function]).await.map_err(unknown)?;
+    // Without a name: behind a pooler, what has one may be somebody else's.
+    let found = client.query_typed(LOOKUP, &[(&schema, Type::TEXT), (&function, Type::TEXT)]).await.map_err(unknown)?;
     let row = match types {
         None => only(granted, &found)?,
         Some(types) => {
-            let known = client.query_one(TYPES, &[&types]).await.map_err(unknown)?;
+            let known = client.query_typed_one(TYPES, &[(&types, Type::TEXT_ARRAY)]).await.map_err(unknown)?;
             if let Some(ty) = known.get::<_, Vec<String>>(1).into_iter().next() {
                 return Err(Unusable::NoSuchType(granted.to_owned(), ty));
             }
@@ -102,15 +103,16 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
         // The only one of its name needs no types to be found, nor to have arguments left out.
         typed: row.get("overloaded"),
     };
-    let probe = client.prepare(&call.all_columns(call.types.len())).await.map_err(unknown)?;
+    let oid: Oid = row.get("oid");
+    let Description { identity, parameters, columns } = description::describe(client, oid).await.map_err(unknown)?;
     let returns_void = row.get::<_, &str>("returned") == "void";
-    let columns: Vec<_> = match returns_void {
-        true => Vec::new(),
-        false => probe.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone())).collect(),
-    };
+    let columns = if returns_void { Vec::new() } else { columns };
+    let guard = guard(oid, &identity);
     let signature = |arguments: usize| Signature {
+        name: granted.to_owned(),
         sql: call.sql(arguments, &columns),
-        parameters: probe.params()[..arguments].to_vec(),
+        complete: call.complete(arguments, &columns, &guard),
+        parameters: parameters[..arguments].to_vec(),
         columns: columns.clone(),
         volatile: row.get("volatile"),
     };
@@ -123,6 +125,24 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
         returns_void,
         names: row.get("names"),
     })
+}
+
+/// The function of this name as the database has it now; `None` when the arguments of a call would mean something
+/// else to it.
+///
+/// # Errors
+/// Why it cannot be called.
+pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Result<Option<Signature>, Unusable> {
+    let now = look_up(client, &outdated.name).await?;
+    let unsupported = now.unsupported();
+    if !unsupported.is_empty() {
+        return Err(Unusable::Unsupported(outdated.name.clone(), unsupported));
+    }
+    let is_same = |now: &Signature| {
+        let types = |signature: &Signature| signature.parameters.iter().map(Type::oid).collect::<Vec<_>>();
+        types(now) == types(outdated)
+    };
+    Ok(std::iter::once(now.signature).chain(now.shorter).find(is_same))
 }
 
 /// `f(integer, text)` as `f` and its types.

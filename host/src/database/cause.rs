@@ -16,7 +16,7 @@ pub(super) struct Unreachable(Vec<(String, Cause)>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Cause {
     /// The socket, or Postgres, refused it.
-    #[error("{}", chain(.0))]
+    #[error("{}", refused(.0))]
     Refused(tokio_postgres::Error),
     /// A server that lets nobody in with TLS, and then not without either.
     #[error("{without}; with TLS: {with}")]
@@ -42,6 +42,21 @@ pub(super) enum Cause {
     /// The URL wants one that does not.
     #[error("it takes writes, and target_session_attrs is read-only")]
     TakesWrites,
+    /// It needs a session of its own.
+    #[error(
+        "it goes through a pooler, where what SQL files set would reach other clients; \
+         give the address of Postgres itself"
+    )]
+    Pooled,
+}
+
+/// What a server says, and what to do when it is a pooler that says it.
+fn refused(error: &tokio_postgres::Error) -> String {
+    let text = chain(error);
+    if text.contains("unsupported startup parameter") {
+        return format!("{text}; take it out of the URL, or name it in ignore_startup_parameters of PgBouncer");
+    }
+    text
 }
 
 impl Unreachable {

@@ -2,15 +2,13 @@
 //! never makes one, so nobody who waits here waits for the network: `caretaker` makes them.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use deadpool_postgres::ClientWrapper;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::open::{Opened, random};
+use super::connection::Connection;
 use crate::metrics::PoolCount;
 
 /// All connections for calls by themselves, or for batches.
@@ -34,13 +32,8 @@ pub(super) struct Connections {
     pub(super) lost: Notify,
     /// All of them were given up: who waits for one waits for nothing.
     pub(super) given_up: Notify,
-}
-
-/// A connection with its prepared statements.
-pub(super) struct Connection {
-    client: ClientWrapper,
-    epoch: u64,
-    end: Instant,
+    /// Whether a call met a procedure that had to be looked up again.
+    pub(super) outdated: AtomicBool,
 }
 
 impl Connections {
@@ -56,6 +49,7 @@ impl Connections {
             waiting: AtomicUsize::new(0),
             lost: Notify::new(),
             given_up: Notify::new(),
+            outdated: AtomicBool::new(false),
         }
     }
 
@@ -245,27 +239,6 @@ impl Connections {
     }
 }
 
-impl Connection {
-    /// One that was begun in `epoch`. It is too old after `age` or up to a quarter sooner: those that were made
-    /// together do not end together.
-    pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
-        let jitter = age / 4 * u32::from(random()) / 256;
-        Self { client: ClientWrapper::new(opened.client, opened.task), epoch, end: Instant::now() + age - jitter }
-    }
-
-    fn is_old(&self) -> bool {
-        self.end <= Instant::now()
-    }
-}
-
-impl Deref for Connection {
-    type Target = ClientWrapper;
-
-    fn deref(&self) -> &ClientWrapper {
-        &self.client
-    }
-}
-
 /// A connection in use. It goes back to the pool by itself.
 pub(super) struct Client {
     /// `None` only while it is dropped.
@@ -281,12 +254,17 @@ impl Client {
             self.home.lose(connection);
         }
     }
+
+    /// A procedure has to be looked up again.
+    pub(super) fn note_outdated(&self) {
+        self.home.outdated.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Deref for Client {
-    type Target = ClientWrapper;
+    type Target = Connection;
 
-    fn deref(&self) -> &ClientWrapper {
+    fn deref(&self) -> &Connection {
         self.connection.as_ref().expect("it is taken only by the drop and by `discard`, which take the client")
     }
 }

@@ -5,13 +5,19 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt as _;
+use futures_util::future::join3;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::RowStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use super::catalogue;
+use super::complete::is_outdated;
 use super::pool::{Client, Database};
+use super::pooler::Way;
 use super::procedure::{BatchForm, Procedure, Signature};
 use super::target::chain;
+use super::unusable::Unusable;
 use super::value::{Argument, Arguments, Returned};
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
@@ -52,7 +58,7 @@ pub(super) async fn together(
     Ok(batch.iter().map(row).collect())
 }
 
-/// One statement. What DDL or a pooler between made useless fails before it ran; prepared anew it is tried once more.
+/// One statement. What DDL made useless fails before it ran; prepared or looked up anew it is tried once more.
 async fn exchange<P: ToSql + Sync>(
     connection: &Client,
     signature: &Signature,
@@ -64,6 +70,21 @@ async fn exchange<P: ToSql + Sync>(
 }
 
 async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
+    let Way::Pooled { begin } = &connection.way else { return prepared(connection, signature, arguments).await };
+    match complete(connection, begin.as_deref(), signature, arguments).await {
+        Err(Error::Postgres(error)) if is_outdated(&error) => {
+            connection.note_outdated();
+            match catalogue::look_up_again(connection, signature).await {
+                Ok(Some(now)) => complete(connection, begin.as_deref(), &now, arguments).await,
+                Err(Unusable::Missing(..)) => Err(Error::Postgres(error)),
+                Ok(None) | Err(_) => Err(Error::Changed),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     match once(connection, signature, arguments).await {
         // The statement may be what is old, prepared for the procedure as it was; nothing was sent with it.
         Err(Error::Changed) => {}
@@ -81,8 +102,33 @@ async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
         return Err(Error::Changed);
     }
     let stream = connection.query_raw(&statement, arguments.iter()).await?;
+    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    rows(stream, columns).await
+}
+
+/// One statement that needs nothing that was sent before it. With timeouts of its own it is a transaction of three
+/// messages, which go out together: still one round trip.
+async fn complete<P: ToSql + Sync>(
+    connection: &Client,
+    begin: Option<&str>,
+    signature: &Signature,
+    arguments: &[P],
+) -> Result<Rows, Error> {
+    let call = async {
+        let typed = arguments.iter().zip(signature.parameters.iter().cloned());
+        let stream = connection.query_typed_raw(&signature.complete, typed).await?;
+        rows(stream, signature.columns.iter().map(|(name, _)| name.clone()).collect()).await
+    };
+    let Some(begin) = begin else { return call.await };
+    // They are sent in this order, because `join3` polls in it.
+    let (_, rows, committed) = join3(connection.batch_execute(begin), call, connection.batch_execute("COMMIT")).await;
+    let rows = rows?;
+    committed?;
+    Ok(rows)
+}
+
+async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     tokio::pin!(stream);
-    let columns: Vec<_> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let mut values = Vec::with_capacity(columns.len());
     let (mut bytes, mut spelled) = (0, 0);
     while let Some(row) = stream.try_next().await? {
@@ -206,14 +252,18 @@ impl Database {
 
     /// What became of calls: the log tells the first that got no answer, and the recovery, not every one of an outage.
     pub(super) fn tell(&self, failure: Option<&Failure>) {
-        match failure {
-            Some(failure @ Failure::Unavailable { .. }) if !self.failing.swap(true, Ordering::Relaxed) => {
+        if let Some(failure @ Failure::Unavailable { .. }) = failure {
+            if !self.failing.swap(true, Ordering::Relaxed) {
                 tracing::warn!(cause = %failure, "calls get no answer");
             }
-            None if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) => {
-                tracing::info!(database = %self.opener.target, "calls are answered again");
-            }
-            _ => {}
+            return;
+        }
+        // Read first: all workers share it.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        if failure.is_none() && self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(database = %self.opener.target, "calls are answered again");
         }
     }
 }

@@ -21,14 +21,14 @@ pub(super) struct Filling {
     failures: u32,
     /// Not before this is it tried again.
     next: Instant,
-    /// An old one went for one that is not there yet.
-    let_go: bool,
+    /// When an old one went for one that is not there yet.
+    let_go: Option<Instant>,
 }
 
 impl Filling {
     pub(super) fn new(connections: &Arc<Connections>, opener: &Opener) -> Self {
         let (connections, opener) = (Arc::clone(connections), opener.clone());
-        Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now(), let_go: false }
+        Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now(), let_go: None }
     }
 
     /// Begins what there is to do.
@@ -58,7 +58,7 @@ impl Filling {
     pub(super) fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) -> Result<(), Unreachable> {
         match opened {
             Ok(Ok(())) => {
-                self.let_go = false;
+                self.let_go = None;
                 self.no_pause();
                 if self.connections.size() > self.connections.wanted() {
                     self.connections.let_an_old_one_go();
@@ -77,10 +77,12 @@ impl Filling {
         self.failures = (self.failures + 1).min(16);
         let (size, wanted) = (self.connections.size(), self.connections.wanted());
         // When there is no room for an old one and the one in its place, the old one goes first. Of a pool that is
-        // short no second one goes before its room is taken, and never the last one.
-        let goes = error.is_want_of_connections() && (size >= wanted || (size > 1 && !self.let_go));
+        // short the next one goes after a pause: somebody else may have taken the room of the one before. The last one
+        // never goes.
+        let pausing = self.let_go.is_some_and(|at| at.elapsed() < limits::POOL_FILL_PAUSE_MAX);
+        let goes = error.is_want_of_connections() && (size >= wanted || (size > 1 && !pausing));
         if goes && self.connections.let_an_old_one_go() {
-            (self.let_go, self.next) = (true, Instant::now());
+            (self.let_go, self.next) = (Some(Instant::now()), Instant::now());
         }
         if size < wanted { Err(error) } else { Ok(()) }
     }

@@ -1,11 +1,11 @@
 //! Opening a connection: which host, which address, whether that is the database that is wanted, and what is set for
-//! the session. This is the only place that connects, and the only one that sets anything for a session.
+//! the session. This is the only place that connects, and the only one that sets anything for a session, which it does
+//! only where the session is its own (`pooler`).
 //!
 //! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
 //! `caretaker` for the pool, by everything else in `database/` for one connection.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -18,6 +18,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 pub(super) use super::cause::{Cause, Unreachable};
 use super::encryption::Encryption;
 use super::handshake::{Access, Connected};
+use super::pooler::{Survey, Way, survey};
+use super::session::Session;
 use super::target::{Place, Target, Wanted};
 use crate::limits;
 
@@ -33,12 +35,25 @@ impl Target {
         Ok(self.reach(self.wanted, None).await?.client)
     }
 
+    /// As [`Target::connect`], for what needs a session of its own: what a file of SQL sets must not stay behind on a
+    /// server process that a pooler gives to somebody else.
+    ///
+    /// # Errors
+    /// As [`Target::connect`], and when the connection goes through a pooler.
+    pub(super) async fn connect_directly(&self) -> Result<Client, Unreachable> {
+        let opened = self.reach(self.wanted, None).await?;
+        match opened.survey.direct {
+            true => Ok(opened.client),
+            false => Err(Unreachable::broken(Cause::Pooled)),
+        }
+    }
+
     /// One connection that serves calls or probes, its session set up, with the task that drives it.
     ///
     /// # Errors
     /// As [`Target::connect`], and when what is called writes and no host takes writes.
     pub(super) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
-        self.reach(self.asks(calls), Some(&session.sql())).await
+        self.reach(self.asks(calls), Some(session)).await
     }
 
     /// What is asked of a database by the URL, or else by what is called.
@@ -47,7 +62,7 @@ impl Target {
     }
 
     /// The first host that is what is wanted. A host that does not answer holds the next one up for a moment only.
-    async fn reach(&self, wanted: Wanted, session: Option<&str>) -> Result<Opened, Unreachable> {
+    async fn reach(&self, wanted: Wanted, session: Option<&Session>) -> Result<Opened, Unreachable> {
         let mut places: Vec<_> = self.hosts.iter().collect();
         if self.balanced {
             let first = usize::from(random()) % places.len();
@@ -64,7 +79,7 @@ impl Target {
         place: &Place,
         access: &Access,
         wanted: Wanted,
-        session: Option<&str>,
+        session: Option<&Session>,
     ) -> Result<Opened, Unreachable> {
         let failed = |cause| Unreachable::one(place, cause);
         let addresses = match (&place.host, place.address) {
@@ -93,26 +108,22 @@ pub(super) struct Opened {
     pub(super) client: Client,
     /// Drives it.
     pub(super) task: JoinHandle<()>,
+    /// How calls are sent on it.
+    pub(super) way: Way,
+    /// What it says about itself.
+    pub(super) survey: Survey,
 }
 
-/// Asks and sets in one round trip what there is to ask and to set.
-async fn greet(connected: Connected, wanted: Wanted, session: Option<&str>) -> Result<(Opened, Encryption), Cause> {
+/// Asks what there is to ask, and sets up the session, where it is one.
+async fn greet(connected: Connected, wanted: Wanted, session: Option<&Session>) -> Result<(Opened, Encryption), Cause> {
     let Connected { client, task, encryption } = connected;
-    let set = async {
-        match session {
-            Some(session) => client.batch_execute(session).await.map_err(Cause::Refused),
-            None => Ok(()),
-        }
-    };
-    let checked = async {
-        match wanted {
-            Wanted::Anything => Ok(()),
-            wanted => check(&client, wanted).await,
-        }
-    };
-    // Both are on their way before either is answered.
-    tokio::try_join!(set, checked)?;
-    Ok((Opened { client, task }, encryption))
+    let survey = survey(&client).await.map_err(Cause::Refused)?;
+    wanted.check(survey.read_only)?;
+    let way = session.map_or(Way::Direct, |session| session.way(&survey));
+    if let (Some(session), Way::Direct) = (session, &way) {
+        client.batch_execute(&session.sql()).await.map_err(Cause::Refused)?;
+    }
+    Ok((Opened { client, task, way, survey }, encryption))
 }
 
 /// Whether a database is still what is wanted: one round trip.
@@ -122,37 +133,16 @@ pub(super) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> 
         SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
         _ => false,
     });
-    match wanted {
-        Wanted::Writable if read_only => Err(Cause::ReadOnly),
-        Wanted::ReadOnly if !read_only => Err(Cause::TakesWrites),
-        _ => Ok(()),
-    }
+    wanted.check(read_only)
 }
 
-/// What is set for a session, so that the defaults of its role do not matter: Postgres itself ends what takes too long,
-/// and a connection that nobody uses stays.
-#[derive(Clone, Copy)]
-pub(super) struct Session {
-    /// What Postgres shows of it (`application_name`).
-    name: &'static str,
-    statement: Duration,
-    lock: Duration,
-}
-
-impl Session {
-    /// Of the connections that calls go on, and of the probe.
-    pub(super) const CALLS: Self =
-        Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT };
-    /// Of the connections that batches go on: a locked or slow row must not hold up the calls of others.
-    pub(super) const BATCHES: Self =
-        Self { name: "galo batches", statement: limits::BATCH_STATEMENT_TIMEOUT, lock: limits::BATCH_LOCK_TIMEOUT };
-
-    fn sql(self) -> String {
-        let (name, statement, lock) = (self.name, self.statement.as_millis(), self.lock.as_millis());
-        format!(
-            "SET application_name = '{name}'; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
-             SET idle_in_transaction_session_timeout = {statement}; SET idle_session_timeout = 0"
-        )
+impl Wanted {
+    fn check(self, read_only: bool) -> Result<(), Cause> {
+        match self {
+            Self::Writable if read_only => Err(Cause::ReadOnly),
+            Self::ReadOnly if !read_only => Err(Cause::TakesWrites),
+            _ => Ok(()),
+        }
     }
 }
 

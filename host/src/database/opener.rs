@@ -8,9 +8,12 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
-use super::connections::{Connection, Connections};
-use super::open::{Cause, Session, Unreachable};
+use super::connection::Connection;
+use super::connections::Connections;
+use super::open::{Cause, Unreachable};
+use super::pooler::{Notice, Way};
 use super::procedure::{Procedure, Signature};
+use super::session::Session;
 use super::target::{Target, Wanted, chain};
 use crate::limits;
 
@@ -43,10 +46,12 @@ impl Use {
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) target: Target,
-    /// What is prepared on every connection.
+    /// What is prepared on every connection that keeps it.
     pub(super) procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
     connections: Arc<Connections>,
     of: Use,
+    /// What connections say about a pooler.
+    pub(super) notice: Arc<Notice>,
     /// When a connection is replaced at the latest.
     pub(super) age: Duration,
 }
@@ -54,7 +59,14 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new(target: &Target, connections: &Arc<Connections>) -> Self {
         let (target, connections) = (target.clone(), Arc::clone(connections));
-        Self { target, procedures: Arc::default(), connections, of: Use::Calls, age: limits::CONNECTION_AGE_MAX }
+        Self {
+            target,
+            procedures: Arc::default(),
+            connections,
+            of: Use::Calls,
+            notice: Arc::default(),
+            age: limits::CONNECTION_AGE_MAX,
+        }
     }
 
     /// One that fills another set, for what goes on lanes, with the same procedures.
@@ -78,6 +90,7 @@ impl Opener {
     pub(super) async fn add_one(self) -> Result<(), Unreachable> {
         let epoch = self.connections.epoch();
         let opened = self.target.open(self.calls(), self.of.session()).await?;
+        self.notice.note(&opened.survey);
         let connection = Connection::new(opened, epoch, self.age);
         let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(limits::PREPARE_TIMEOUT, self.prepare(&connection, &procedures)).await {
@@ -90,12 +103,15 @@ impl Opener {
 
     /// Prepares what a connection has not prepared yet, so that no request pays for it: many at a time, because each is
     /// a round trip. A procedure that was dropped or revoked meanwhile fails by itself when it is called; it does not
-    /// take the other handlers with it.
+    /// take the other handlers with it. Nothing is prepared through a pooler.
     pub(super) async fn prepare(
         &self,
-        connection: &ClientWrapper,
+        connection: &Connection,
         procedures: &[Arc<Procedure>],
     ) -> Result<(), tokio_postgres::Error> {
+        if connection.way != Way::Direct {
+            return Ok(());
+        }
         let mut statements = Vec::new();
         for procedure in procedures {
             statements.extend(self.of.signatures(procedure).map(|signature| (&procedure.name, &signature.sql)));

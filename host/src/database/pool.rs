@@ -40,6 +40,8 @@ pub struct Database {
     pub(super) changed: AtomicBool,
     /// Whether the last call could not be answered: the log tells the edge.
     pub(super) failing: AtomicBool,
+    /// Whether a call was answered since the caretaker last asked.
+    pub(super) answered: AtomicBool,
     /// Calls that are under way, whether or not their clients are still there.
     pub(super) calls: TaskTracker,
     /// What is counted of batches.
@@ -69,6 +71,7 @@ impl Database {
             short: Mutex::default(),
             changed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),
@@ -153,6 +156,11 @@ impl Database {
         Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
+    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
+    pub fn missing_timeouts(&self) -> Option<String> {
+        self.opener.notice.missing()
+    }
+
     /// Counts the connections and who waits, for who looks at the metrics.
     pub fn count(&self) {
         self.counted.set("calls", self.connections.count());
@@ -191,7 +199,8 @@ impl Database {
 
     /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
     pub fn has_changed(&self) -> bool {
-        self.changed.swap(false, Ordering::Relaxed)
+        let outdated = |connections: &Connections| connections.outdated.swap(false, Ordering::Relaxed);
+        self.changed.swap(false, Ordering::Relaxed) | outdated(&self.connections) | outdated(&self.for_batches)
     }
 
     /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.

@@ -57,10 +57,16 @@ pub(super) enum KeyArgument {
     Uuid(usize),
 }
 
-/// A function with what it takes and returns, and the statement that calls it.
+/// A function with what it takes and returns, and the statements that call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
+    /// By which it was looked up.
+    pub(super) name: String,
+    /// To be prepared: Postgres says what it takes and returns.
     pub(super) sql: String,
+    /// To be sent unprepared: it fails before the function runs when that is another one than was looked up, and what
+    /// it returns is always of the same types.
+    pub(super) complete: String,
     pub(super) parameters: Vec<Type>,
     /// As the function returns them; the statement may cast them.
     pub(super) columns: Vec<(String, Type)>,

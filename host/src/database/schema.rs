@@ -15,7 +15,7 @@ use super::target::{Target, chain};
 /// # Errors
 /// The file and, where Postgres tells it, the line.
 pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
-    let mut client = target.connect().await.map_err(|e| anyhow!("cannot connect to {target}: {e}"))?;
+    let mut client = target.connect_directly().await.map_err(|e| anyhow!("cannot connect to {target}: {e}"))?;
     let transaction = client.transaction().await?;
     run(&transaction, folder).await?;
     transaction.commit().await?;
@@ -45,7 +45,7 @@ pub(super) async fn run(transaction: &Transaction<'_>, folder: &Path) -> anyhow:
 /// # Errors
 /// When the role may not.
 pub async fn create(maintenance: &Target, name: &str) -> anyhow::Result<()> {
-    let client = maintenance.connect().await.map_err(|e| anyhow!("cannot connect to {maintenance}: {e}"))?;
+    let client = maintenance.connect_directly().await.map_err(|e| anyhow!("cannot connect to {maintenance}: {e}"))?;
     if client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
         client.batch_execute(&format!("CREATE DATABASE {}", quoted(name))).await?;
     }

@@ -22,7 +22,11 @@ impl Database {
         let mut patience = Patience::new(&self.opener.target);
         loop {
             match patience.while_waiting(self.opener.target.connect()).await {
-                Ok(_) => return Ok(()),
+                // The catalogue is what is asked next: one that was let go may be there for a moment still.
+                Ok(client) => {
+                    *self.catalogue.lock().await = Some(client);
+                    return Ok(());
+                }
                 Err(error) if error.is_final() || patience.is_over() => {
                     bail!("cannot connect to the database {}: {error}", self.opener.target)
                 }

@@ -16,25 +16,33 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// A call with so many arguments, and everything that it returns.
-    pub(super) fn all_columns(&self, arguments: usize) -> String {
-        format!("SELECT * FROM {}", self.invocation(arguments))
-    }
-
-    /// The same with what it returns as the contract reads it. Without columns it returns void.
+    /// A call with so many arguments, to be prepared, and what it returns as the contract reads it. Without columns it
+    /// returns void.
     pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)]) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {}", self.invocation(arguments));
         }
         let casts: Vec<_> = columns.iter().map(|(_, ty)| cast(ty)).collect();
         if casts.iter().all(Option::is_none) {
-            return self.all_columns(arguments);
+            return format!("SELECT * FROM {}", self.invocation(arguments));
         }
-        // By names of our own: two columns may have the same one.
-        let read = columns.iter().zip(casts).enumerate().map(|(index, ((name, _), cast))| {
-            let cast = cast.map(|ty| format!("::{ty}")).unwrap_or_default();
-            format!("r.c{index}{cast} AS {}", quoted(name))
-        });
+        self.read(arguments, columns, |ty| cast(ty).map(|ty| format!("::{ty}")).unwrap_or_default())
+    }
+
+    /// The same as a statement that needs nothing that was sent before it: every column is of a type that is given, and
+    /// `guard` ends it before the function runs.
+    pub(super) fn complete(&self, arguments: usize, columns: &[(String, Type)], guard: &str) -> String {
+        if columns.is_empty() {
+            return format!("SELECT FROM {} WHERE {guard}", self.invocation(arguments));
+        }
+        let given = |ty: &Type| cast(ty).unwrap_or_else(|| format!("{}.{}", quoted(ty.schema()), quoted(ty.name())));
+        format!("{} WHERE {guard}", self.read(arguments, columns, |ty| format!("::{}", given(ty))))
+    }
+
+    /// Each column with its cast. By names of our own: two columns may have the same one.
+    fn read(&self, arguments: usize, columns: &[(String, Type)], cast: impl Fn(&Type) -> String) -> String {
+        let read = columns.iter().enumerate();
+        let read = read.map(|(index, (name, ty))| format!("r.c{index}{} AS {}", cast(ty), quoted(name)));
         let names: Vec<_> = (0..columns.len()).map(|index| format!("c{index}")).collect();
         let (read, invocation) = (read.collect::<Vec<_>>().join(", "), self.invocation(arguments));
         format!("SELECT {read} FROM {invocation} AS r({})", names.join(", "))

@@ -106,7 +106,7 @@ async fn present(owner: &Target) -> anyhow::Result<BTreeSet<String>> {
 }
 
 async fn connect(target: &Target) -> anyhow::Result<Client> {
-    target.connect().await.map_err(|error| anyhow!("cannot connect to {target}: {error}"))
+    target.connect_directly().await.map_err(|error| anyhow!("cannot connect to {target}: {error}"))
 }
 
 async fn within<T>(otherwise: &str, task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

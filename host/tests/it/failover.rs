@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use galo::build::Profile;
 use galo::config::{Secret, Settings};
 use galo::contract::Value;
@@ -14,12 +15,16 @@ use galo::dev::{DATABASE, SERVICE_ROLE};
 use galo::metrics::Metrics;
 use galo::postgres::SUPERUSER;
 use galo::serve;
+use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
+use tokio_postgres::NoTls;
 use tokio_postgres::config::Host;
 
 use crate::database::until_ready_is;
 use crate::fixture::calling;
-use crate::harness::{Guests, TestDatabase, TestNode, checkout, connect, engine, galo, handlers, settings, transacao};
+use crate::harness::{
+    Guests, PATIENCE, TestDatabase, TestNode, checkout, connect, engine, galo, handlers, settings, transacao,
+};
 use crate::postgres::{Far, OwnPostgres};
 
 /// What the issue asks for: right again after the address is right.
@@ -204,6 +209,69 @@ async fn connections_are_renewed_and_no_request_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_short_pool_whose_room_somebody_else_took_is_renewed_all_the_same() {
+    // Given a pool with no room for one connection more, when an old one goes for a new one and somebody else takes its
+    // room, then the others are renewed in their turn.
+    let database = TestDatabase::new().await;
+    let age = Duration::from_millis(200);
+    let pool = Arc::new(Database::new(&database.target(), 3, &Metrics::new()).renewed_after(age));
+    pool.start(Vec::new()).await.unwrap();
+    allow(&database, 3).await;
+    let looked_after = Arc::clone(&pool);
+    let caretaker = tokio::spawn(async move { looked_after.look_after().await });
+    // Takes the first room that there is, and holds it.
+    let begun = Instant::now();
+    let _taken = loop {
+        assert!(begun.elapsed() < PATIENCE, "no connection goes");
+        if let Ok((client, connection)) = tokio_postgres::connect(&database.service_url(), NoTls).await {
+            tokio::spawn(connection);
+            break client;
+        }
+        tokio::task::yield_now().await;
+    };
+    let first = database.backends().await;
+    while database.backends().await.iter().all(|pid| first.contains(pid)) {
+        assert!(begun.elapsed() < PATIENCE, "the connections that are left are never renewed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    caretaker.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_falls_silent_before_there_is_a_probe_is_found_out() {
+    // Given a Postgres that stops before a probe was made, with every connection in a call, then the pool is not ready
+    // long before a new connection could have been refused.
+    let own = OwnPostgres::start().await;
+    let owner = connect(&own.url(SUPERUSER, DATABASE)).await;
+    let um = "CREATE FUNCTION um() RETURNS integer LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION um() TO galo";
+    owner.batch_execute(um).await.unwrap();
+    let url = format!("{} connect_timeout=60", own.url(SERVICE_ROLE, DATABASE));
+    let pool = Arc::new(Database::new(&Target::parse(&Secret::new(url)).unwrap(), 2, &Metrics::new()));
+    let um = Arc::new(pool.describe("um", None).await.unwrap());
+    pool.start(vec![Arc::clone(&um)]).await.unwrap();
+    own.signal(Signal::SIGSTOP);
+    let calls = join_all((0..2).map(|_| pool.call(&um, Vec::new())));
+    let found_out = async {
+        // Both have their connections.
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        tokio::select! {
+            () = pool.look_after() => false,
+            found = async {
+                while pool.is_ready() && begun.elapsed() < PATIENCE / 2 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                !pool.is_ready()
+            } => found,
+        }
+    };
+    let (calls, found_out) = tokio::join!(calls, found_out);
+    own.signal(Signal::SIGCONT);
+    assert!(calls.iter().all(Result::is_err));
+    assert!(found_out, "it was taken for ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_far_from_its_database_starts_and_serves() {
     // Given round trips of 60, 200 and 400 ms, when a node starts, then it serves; when the way is cut, then a request
     // has its 503 within a second all the same.
@@ -306,6 +374,6 @@ async fn a_session_has_the_timeouts_of_the_node_not_of_its_role() {
 async fn a_private_postgres_admits_galo_to_its_own_database_only() {
     let own = OwnPostgres::start().await;
     connect(&own.url(SERVICE_ROLE, DATABASE)).await;
-    let error = tokio_postgres::connect(&own.url(SERVICE_ROLE, "postgres"), tokio_postgres::NoTls).await.err().unwrap();
+    let error = tokio_postgres::connect(&own.url(SERVICE_ROLE, "postgres"), NoTls).await.err().unwrap();
     assert!(error.as_db_error().unwrap().message().contains("no pg_hba.conf entry"), "{error:?}");
 }

@@ -138,6 +138,11 @@ impl TestDatabase {
         Target::parse(&Secret::new(self.service_url())).unwrap()
     }
 
+    /// The same database, by another way for the service.
+    pub fn by(self, service_url: String) -> Self {
+        Self { service_url, ..self }
+    }
+
     /// A connection of the superuser.
     pub async fn owner(&self) -> tokio_postgres::Client {
         connect(&self.owner_url()).await

@@ -33,6 +33,7 @@ mod listener;
 mod metrics;
 mod operator;
 mod overload;
+mod pooler;
 mod postgres;
 mod postgres_types;
 mod probation;

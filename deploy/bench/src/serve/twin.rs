@@ -61,7 +61,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn answer(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-    let (head, body) = incoming.into_parts();
+    let (mut head, body) = incoming.into_parts();
+    tries::forget(node.proxy, &mut head.headers);
     let answer = match checked {
         Ok(()) => AssertUnwindSafe(attempt(&node, &head, body)).catch_unwind().await,
         Err(failure) => Ok(Err(failure)),
@@ -71,7 +72,7 @@ async fn answer(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure
 }
 
 async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Failure> {
-    let begun = Instant::now();
+    let mut laps = Laps::begin();
     let (cors, found) = {
         let table = node.registry.table();
         let found = table.routes.find(&head.method, head.uri.path());
@@ -89,7 +90,6 @@ async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Fail
         }
     };
     let lineage = handler.lineage();
-    let mut laps = Laps::begin();
     let entry = &handler.entry;
     if cors::is_uninvited(head, cors.as_deref()) {
         return Err(Failure::Uninvited);

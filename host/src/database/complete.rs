@@ -1,0 +1,28 @@
+//! Statements that need nothing that was sent before them: no name, every type given. For connections through a pooler,
+//! where the next statement may meet another server process. Made by `statement`, sent by `exchange`.
+
+use tokio_postgres::Error;
+use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::types::Oid;
+
+/// What Postgres says, before the function runs, of a statement that was made for another function.
+const OUTDATED: &str = "galo: this is another function than the one that was looked up";
+
+/// Ends a statement that calls the function `oid` before it runs when `identity` is another one by then.
+pub(super) fn guard(oid: Oid, identity: &str) -> String {
+    // Constants, of which the planner knows the outcome: it is decided before anything runs.
+    format!(
+        "CASE WHEN '{}'::pg_catalog.regprocedure::pg_catalog.oid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid \
+         THEN true ELSE '{OUTDATED}'::pg_catalog.text::pg_catalog.bool END",
+        identity.replace('\'', "''"),
+    )
+}
+
+/// Whether a complete statement failed before its function ran, because the function is gone, or is another one.
+pub(super) fn is_outdated(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        // What a function raises has a context, and what is wrong with a statement of its own another position.
+        let of_ours = error.where_().is_none() && matches!(error.position(), Some(ErrorPosition::Original(_)));
+        of_ours || error.message().contains(OUTDATED)
+    })
+}

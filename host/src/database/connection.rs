@@ -1,0 +1,42 @@
+//! A connection of the pool, with what has been prepared on it, and its age. Kept in `connections`.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use tokio::time::Instant;
+
+use super::open::{Opened, random};
+use super::pooler::Way;
+
+/// A connection of the pool.
+pub(super) struct Connection {
+    client: ClientWrapper,
+    /// How calls are sent on it.
+    pub(super) way: Way,
+    pub(super) epoch: u64,
+    pub(super) end: Instant,
+}
+
+impl Connection {
+    /// One that was begun in `epoch`. It is too old after `age` or up to a quarter sooner: those that were made
+    /// together do not end together.
+    pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
+        let jitter = age / 4 * u32::from(random()) / 256;
+        let client = ClientWrapper::new(opened.client, opened.task);
+        Self { client, way: opened.way, epoch, end: Instant::now() + age - jitter }
+    }
+
+    /// Whether another one is to take its place.
+    pub(super) fn is_old(&self) -> bool {
+        self.end <= Instant::now()
+    }
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
