@@ -30,8 +30,8 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Whether an error says that a certificate is fit but for being an authority's, and it is one that is trusted as it
-    /// is: what `openssl req -x509` makes, as Postgres's documentation has it.
+    /// Whether an error says that a certificate is fit but for being an authority's, and it is one that is trusted as
+    /// it is: what `openssl req -x509` makes, as Postgres's documentation has it.
     fn is_own(&self, certificate: &CertificateDer<'_>, error: &Error) -> bool {
         let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
         // It has no other mark; the dates were looked at before.
