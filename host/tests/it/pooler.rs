@@ -326,8 +326,8 @@ async fn ddl_under_a_running_node_costs_no_request() {
     // A type that the contract cannot carry: it is not called, and its type is not asked for by a named statement.
     database
         .execute(&format!(
-            "BEGIN; DROP FUNCTION um(); CREATE TABLE feito (x int); CREATE TYPE cor AS ENUM ('azul'); {}; COMMIT",
-            create("cor LANGUAGE sql SECURITY DEFINER AS $$INSERT INTO feito VALUES (1); SELECT 'azul'::cor$$")
+            "BEGIN; DROP FUNCTION um(); CREATE TABLE feito (x int); CREATE TYPE par AS (a int); {}; COMMIT",
+            create("TABLE (n int, p par) LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO feito VALUES (1); SELECT 1, ROW(1)::par'")
         ))
         .await;
     for _ in 0..8 {
