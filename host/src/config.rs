@@ -126,7 +126,7 @@ pub enum StateFolder {
 pub enum AccessLog {
     /// None.
     Off,
-    /// Those that were answered with a status of 400 or more.
+    /// Those that were answered with a status of 400 or more, or whose client left before its answer.
     Errors,
     /// Each.
     All,

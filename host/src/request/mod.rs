@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderValue, Method};
 
-use self::trace::Trace;
+use self::access::{Course, Line};
 use crate::admission::Admission;
 use crate::config::{AccessLog, Proxy};
 use crate::contract::{Request, Value};
@@ -46,17 +46,6 @@ pub struct Node {
     pub access_log: AccessLog,
 }
 
-/// What is known of a request while it is answered, whatever becomes of it.
-#[derive(Default)]
-struct Course {
-    /// Which pages may read the answer.
-    cors: Option<Arc<Cors>>,
-    /// What answers.
-    handler: Option<Arc<Handler>>,
-    /// The generation that it begins with.
-    generation: Option<u64>,
-}
-
 /// A request that was read: what a guest sees of it; and its head, for the log.
 struct Asked<'a> {
     head: &'a Parts,
@@ -65,23 +54,24 @@ struct Asked<'a> {
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
 pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-    let mut laps = Laps::begin();
+    let (log, mut laps) = (node.access_log, Laps::begin());
     let (mut head, body) = incoming.into_parts();
     tries::forget(node.proxy, &mut head.headers);
-    let mut course = Course::default();
+    let mut line = Line { log, head, course: Course::default(), begun: laps.begun(), ended: false };
+    let Line { head, course, .. } = &mut line;
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = match checked {
-        Ok(()) => AssertUnwindSafe(attempt(&node, &head, body, &mut course, &mut laps)).catch_unwind().await,
+        Ok(()) => AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await,
         Err(failure) => {
             course.cors.clone_from(&node.registry.table().cors);
-            tell::refused(&head, &failure);
+            tell::refused(head, &failure);
             Ok(Err(failure))
         }
     };
     let answer = answer.unwrap_or_else(|payload| Err(Failure::Panic { message: said(payload.as_ref()) }));
     let mut outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
-            tell::panic(&head, message);
+            tell::panic(head, message);
         }
         wire::failed(&failure)
     });
@@ -91,7 +81,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
     if head.method == Method::HEAD {
         wire::headed(&mut outgoing);
     }
-    access::note(node.access_log, &head, &course, &outgoing, laps.begun());
+    line.end(&outgoing);
     outgoing
 }
 

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Asked, Decision, Planned, Trace, phase, tell};
+use super::trace::Trace;
+use super::{Asked, Decision, Planned, phase, tell};
 use crate::contract::Rows;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};

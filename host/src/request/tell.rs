@@ -3,7 +3,7 @@
 
 use http::request::Parts;
 
-use super::Trace;
+use super::trace::Trace;
 use crate::failure::{self, Failure, Fault};
 use crate::limits;
 use crate::registry::{Generation, Handler};

@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 
-use super::Body;
+use super::body::Body;
 use crate::failure::Failure;
 
 /// A media type without parameters, in small letters: `application/json`.

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use galo::build::Profile;
 use galo::config::{Address, Settings};
-use galo::manifest;
+use galo::{manifest, proxy};
 use http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -206,7 +206,7 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
     }
     assert_eq!(database.ledger_rows(1).await, 3);
     let metrics = node.admin("/metrics").await;
-    assert!(metrics.text().contains(r#"handler="transacoes",status="4xx"} 5"#), "{}", metrics.text());
+    assert!(metrics.text().contains(r#"handler="transacoes",code="403"} 5"#), "{}", metrics.text());
     database.assert_ledger_holds().await;
 }
 
@@ -221,14 +221,15 @@ struct Nginx {
 impl Nginx {
     async fn start(guests: &Guests, node: &str) -> Self {
         let folder = guests.folder.path().join("nginx");
-        for inside in ["upstream", "cors"] {
+        for inside in ["upstream", "cors", "routes"] {
             std::fs::create_dir_all(folder.join(inside)).unwrap();
         }
         std::fs::write(folder.join("upstream/nodes.conf"), format!("server {node} max_fails=0;\n")).unwrap();
         let manifest = manifest::read(guests.folder.path()).unwrap();
-        let (origins, credentials) = manifest.cors.unwrap().nginx_maps();
+        let (origins, credentials) = manifest.cors.as_ref().unwrap().nginx_maps();
         std::fs::write(folder.join("cors/origin.conf"), origins).unwrap();
         std::fs::write(folder.join("cors/credentials.conf"), credentials).unwrap();
+        std::fs::write(folder.join("routes/galo.conf"), proxy::nginx(&manifest, "nodes")).unwrap();
         let (shown, socket) = (folder.display(), folder.join("front.sock"));
         let deployed = std::fs::read_to_string(checkout().root.join("deploy/nginx.conf")).unwrap();
         assert!(deployed.contains("listen 9999 ") && deployed.contains(" /tmp/"));

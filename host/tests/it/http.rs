@@ -289,6 +289,33 @@ async fn the_access_log_is_off_unless_asked_for_and_may_be_of_errors_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_client_has_left_is_in_the_access_log_too() {
+    // Given a transaction that waits for a lock, when its client leaves, then there is a line; when the lock is gone,
+    // then it is recorded.
+    let database = TestDatabase::new().await;
+    let options = ["--access-log", "errors"];
+    let node = tokio::task::block_in_place(|| serve(&database, handlers(Profile::Release), &options));
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let mut stream = TcpStream::connect(&node.listen).await.unwrap();
+    let body = transacao(1, "c", "x");
+    let head = format!("POST {TRANSACOES} HTTP/1.1\r\nhost: a\r\nx-request-id: left\r\ncontent-length: {}", body.len());
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+    database.until_a_call_waits_for_a_lock().await;
+    drop(stream);
+    let line = tokio::task::block_in_place(|| node.wait_for("the client left before its answer"));
+    assert!(line.contains("handler=\"transacoes\"") && line.contains("request_id=\"left\""), "{line}");
+    lock.commit().await.unwrap();
+    let rows = async || database.ledger_rows(1).await;
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    while rows().await == 0 {
+        assert!(std::time::Instant::now() < deadline, "it is not recorded");
+    }
+    database.assert_ledger_holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_sheds_says_so_to_a_head_too() {
     let database = TestDatabase::new().await;
     let none = Settings { in_flight_max: 0, access_log: AccessLog::Errors, ..settings(handlers(Profile::Release)) };
