@@ -31,17 +31,27 @@ impl Kept {
         self.node_with(&self.state).await
     }
 
-    async fn node_with(&self, state: &Path) -> TestNode {
-        let state = StateFolder::Required(state.to_owned());
-        TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await
+    async fn node_with(&self, folder: &Path) -> TestNode {
+        let state = StateFolder::Required(folder.to_owned());
+        let node = TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await;
+        // What is replaced before it was kept cannot be gone back to.
+        until("its component is kept", String::new, || has_component(folder)).await;
+        node
     }
 
     /// The program with this state.
     fn program(&self) -> Program {
         let mut command = galo();
         command.arg("serve").arg("--state").arg(&self.state);
-        Program::serve_with(command, &self.database, self.guests.folder.path())
+        let program = Program::serve_with(command, &self.database, self.guests.folder.path());
+        wait_until("its component is kept", || has_component(&self.state));
+        program
     }
+}
+
+fn has_component(state: &Path) -> bool {
+    let files = std::fs::read_dir(state).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.path().extension().is_some_and(|extension| extension == "wasm"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
