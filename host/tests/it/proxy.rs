@@ -28,7 +28,13 @@ fn the_deployed_routes_are_those_of_the_manifest() {
         assert!(!success && written.is_empty() && told.contains("--upstream"), "{name}: {told}");
     }
     let (_, written, _) = run(galo().args(["proxy", "nginx", "--upstream", "api"]).arg(root.join("handlers")));
-    assert_eq!(written, deployed.replace("http://nodes", "http://api").replace("upstream nodes", "upstream api"));
+    assert_eq!(
+        written,
+        deployed
+            .replace("http://nodes", "http://api")
+            .replace("upstream nodes", "upstream api")
+            .replace("host nodes;", "host api;")
+    );
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //!
 //! Made by `cli`. Where the database is, is parsed by `database`, which alone knows what an address of one looks like.
 
+mod secret;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq as _;
-
+pub use self::secret::{Secret, Token};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
@@ -199,62 +200,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// A text that no log shows.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the text in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Gives the text out, to the one who connects.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// What has to be shown to the admin address, as `Authorization: Bearer TOKEN`.
-#[derive(Debug, Clone)]
-pub struct Token(Secret);
-
-impl Token {
-    /// Checks that it can be one.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words; never the text itself.
-    pub fn new(text: impl Into<String>) -> Result<Self, String> {
-        let secret = Secret::new(text);
-        let (least, most) = (limits::ADMIN_TOKEN_BYTES_MIN, limits::ADMIN_TOKEN_BYTES_MAX);
-        match secret.expose() {
-            text if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err("a token is visible ASCII without spaces: it travels in a header".to_owned())
-            }
-            text if !(least..=most).contains(&text.len()) => {
-                Err(format!("a token has {least} to {most} characters, this one has {}", text.len()))
-            }
-            _ => Ok(Self(secret)),
-        }
-    }
-
-    /// Whether a text is this token. Its time tells nothing but whether the length is right.
-    pub fn is(&self, shown: &str) -> bool {
-        self.0.expose().as_bytes().ct_eq(shown.as_bytes()).into()
-    }
-
-    /// Gives the text out, to the one who shows it.
-    pub fn expose(&self) -> &str {
-        self.0.expose()
-    }
-}
-
 /// What is wrong with the configuration, all of it.
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<String>);
@@ -357,26 +302,5 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.is_local()), Ok(local), "{text}");
         }
-    }
-
-    #[test]
-    fn a_secret_is_not_shown() {
-        assert!(!format!("{:?}", Secret::new("hunter2")).contains("hunter2"));
-        assert!(!format!("{:?}", Token::new("hunter2-hunter2-h").unwrap()).contains("hunter2"));
-    }
-
-    #[test]
-    fn a_token_is_long_enough_visible_and_equal_to_itself_only() {
-        let token = Token::new("0123456789abcdef").unwrap();
-        assert!(token.is("0123456789abcdef"));
-        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
-            assert!(!token.is(other), "{other}");
-        }
-        for text in ["0123456789abcde", "0123456789 abcdef", "0123456789abcdef\n", "0123456789abcdefç"] {
-            let told = Token::new(text).unwrap_err();
-            assert!(!told.contains("0123"), "{told}");
-        }
-        assert!(Token::new("x".repeat(limits::ADMIN_TOKEN_BYTES_MAX)).is_ok());
-        assert!(Token::new("x".repeat(limits::ADMIN_TOKEN_BYTES_MAX + 1)).is_err());
     }
 }
