@@ -3,7 +3,6 @@
 //!
 //! Made by `manifest`, used by `request` for every answer.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::header::{
@@ -91,23 +90,20 @@ impl Cors {
         self.origins == Origins::Any || self.answer_to(request).is_some()
     }
 
-    /// The entries of the two maps in `deploy/nginx.conf` from an `Origin` to the headers of nginx's own answers:
-    /// `Access-Control-Allow-Origin`, and `Access-Control-Allow-Credentials`.
-    pub fn nginx_maps(&self) -> (String, String) {
-        let (mut origins, mut credentials) = (String::new(), String::new());
+    /// Directives for nginx's context `server` that set `$cors_origin` and `$cors_credentials` for its own answers:
+    /// their `Access-Control-Allow-Origin` and `Access-Control-Allow-Credentials`.
+    pub fn nginx(&self) -> String {
+        let credentials = if self.credentials { " set $cors_credentials true;" } else { "" };
         match &self.origins {
-            Origins::Any => origins.push_str("~. \"*\";\n"),
+            Origins::Any => "if ($http_origin) { set $cors_origin \"*\"; }\n".to_owned(),
             Origins::These(these) => {
-                for origin in these.iter().filter_map(|origin| origin.to_str().ok()) {
-                    // An origin has neither quotes nor `$`. Writing to a String does not fail.
-                    let _ = writeln!(origins, "\"{origin}\" \"{origin}\";");
-                    if self.credentials {
-                        let _ = writeln!(credentials, "\"{origin}\" true;");
-                    }
-                }
+                let lines = these.iter().filter_map(|origin| origin.to_str().ok()).map(|origin| {
+                    // An origin has neither quotes nor `$`.
+                    format!("if ($http_origin = \"{origin}\") {{ set $cors_origin $http_origin;{credentials} }}\n")
+                });
+                lines.collect()
             }
         }
-        (origins, credentials)
     }
 }
 

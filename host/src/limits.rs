@@ -221,7 +221,7 @@ pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of such a body; beyond it the connection is closed on the client.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
-/// must be the one who closes it, or it posts on a dead one. Other proxies keep them for longer (README).
+/// must be the one who closes it, or it posts on a dead one. Other proxies keep them for longer (docs/operating.md).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
 /// What a node may be given: an hour, six times what Google's balancers keep.
 pub const IDLE_TIMEOUT_SECONDS_CEILING: usize = 3600;

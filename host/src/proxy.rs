@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cors::Cors;
 use crate::limits;
 use crate::manifest::{Manifest, Retry};
 use crate::route::{Route, Segment};
@@ -47,6 +48,11 @@ proxy_set_header X-Request-Id $request_id;
 proxy_set_header Galo-Try $galo_try;
 set $galo_try "";
 
+# Which page may read what nginx answers itself, as [cors] has it: two headers of the answers to failures.
+set $cors_origin "";
+set $cors_credentials "";
+@cors@
+
 # From one location to another by method, and then to a page for a failure.
 recursive_error_pages on;
 error_page 418 = @galo;
@@ -71,7 +77,8 @@ location @galo_once {
 pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
     let head = format!("{}k", limits::RESPONSE_HEAD_BYTES_MAX / 1024);
     let once = once(upstream);
-    let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head);
+    let cors = manifest.cors.as_ref().map(Cors::nginx).unwrap_or_default();
+    let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head).replace("@cors@\n", &cors);
     for (shape, methods) in locations(manifest) {
         let inside = if methods.is_empty() { once.clone() } else { repeated(&methods, upstream) };
         text.push_str(&format!("\nlocation {} {{\n{inside}}}\n", pattern(&shape)));

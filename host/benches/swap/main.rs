@@ -1,6 +1,6 @@
 //! What a swap costs, and whom: the time from a new file to a live generation, requests under a storm of swaps, memory
 //! after a thousand of them, and a thousand handlers beside two. `cargo bench --bench swap`; it fails when a goal that
-//! the README states is missed. `STORM_SECONDS` shortens the storm.
+//! BENCHMARKS.md states is missed. `STORM_SECONDS` shortens the storm.
 //!
 //! It runs the tests' own set-up: a private Postgres, a node in this process, clients on a runtime of their own.
 

@@ -121,8 +121,9 @@ impl Handler {
         let next = Arc::new(Generation::new(old.last_number() + 1, component));
         let previous = Some(Arc::clone(self.proved(&old)));
         let (current, since) = (Arc::clone(&next), Timestamp::now());
-        self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
+        // Who sees the new generation does not see what was wrong with a candidate before it.
         self.refusal.store(None);
+        self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
         self.report();
         next
     }

@@ -142,7 +142,7 @@ async fn a_page_of_another_site_reads_and_changes_nothing_in_a_browser() {
     // `simple`, `unread` and the form came, and were refused; the others asked first.
     assert_eq!(database.ledger_rows(1).await, 0);
     let metrics = node.admin("/metrics").await;
-    assert!(metrics.text().contains(r#"handler="transacoes",status="4xx"} 3"#), "{}", metrics.text());
+    assert!(metrics.text().contains(r#"handler="transacoes",code="403"} 3"#), "{}", metrics.text());
     database.assert_ledger_holds().await;
 }
 

@@ -221,14 +221,11 @@ struct Nginx {
 impl Nginx {
     async fn start(guests: &Guests, node: &str) -> Self {
         let folder = guests.folder.path().join("nginx");
-        for inside in ["upstream", "cors", "routes"] {
+        for inside in ["upstream", "routes"] {
             std::fs::create_dir_all(folder.join(inside)).unwrap();
         }
         std::fs::write(folder.join("upstream/nodes.conf"), format!("server {node} max_fails=0;\n")).unwrap();
         let manifest = manifest::read(guests.folder.path()).unwrap();
-        let (origins, credentials) = manifest.cors.as_ref().unwrap().nginx_maps();
-        std::fs::write(folder.join("cors/origin.conf"), origins).unwrap();
-        std::fs::write(folder.join("cors/credentials.conf"), credentials).unwrap();
         std::fs::write(folder.join("routes/galo.conf"), proxy::nginx(&manifest, "nodes")).unwrap();
         let (shown, socket) = (folder.display(), folder.join("front.sock"));
         let deployed = std::fs::read_to_string(checkout().root.join("deploy/nginx.conf")).unwrap();

@@ -225,7 +225,7 @@ fn the_environment_is_read_at_the_edge_only() {
 }
 
 #[test]
-fn the_readme_shows_the_limits_of_the_code() {
+fn the_table_of_limits_is_that_of_the_code() {
     use galo::limits::*;
     let kib = |bytes: usize| match bytes {
         mib if mib % (1 << 20) == 0 => format!("{} MiB", mib >> 20),
@@ -303,14 +303,14 @@ fn the_readme_shows_the_limits_of_the_code() {
         ("CPU time of all of them", wait(EXAMPLES_CPU_MAX), dash()),
         ("example", kib(usize::try_from(EXAMPLE_BYTES_MAX).unwrap()), dash()),
     ];
-    let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
-    let table = readme.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
+    let document = fs::read_to_string(checkout().root.join("docs/operating.md")).unwrap();
+    let table = document.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
     for (what, default, most) in &rows {
         let row = format!("| {what} | {default} | {most} |");
-        assert!(table.contains(&row), "`{row}` is missing in the README");
+        assert!(table.contains(&row), "`{row}` is missing in docs/operating.md");
     }
     let shown = table.lines().filter(|line| line.starts_with("| ")).count();
-    assert_eq!(shown, rows.len() + 1, "a row of the README's limits is not checked here");
+    assert_eq!(shown, rows.len() + 1, "a row of the limits is not checked here");
 }
 
 fn dash() -> String {
@@ -362,6 +362,7 @@ fn the_readme_shows_the_handler_that_the_kit_documents() {
     assert!(example.len() > 20);
     let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
     assert!(readme.contains(&example.join("\n")), "the README's handler is not the kit's");
+    assert!(readme.lines().count() <= 150, "README.md has over 150 lines");
 }
 
 /// Crates with their versions and features, as Cargo resolves them.
@@ -392,4 +393,30 @@ fn the_two_commands_compile_the_same_crates() {
         "`cargo test` compiles these with other features than `cargo run -p galo`, and all above them again; \
          name the missing features in host/Cargo.toml: {apart:#?}"
     );
+}
+
+/// Where the links of a document lead that are not to the web: `(target)` behind `]`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).map(|target| target.split('#').next().unwrap_or(target))
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let root = checkout().root;
+    let mut documents: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    documents.extend(fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    documents.extend(["deploy/README.md", "deploy/kubernetes/README.md"].map(|name| root.join(name)));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut seen = 0;
+    for document in &documents {
+        let text = fs::read_to_string(document).unwrap();
+        for target in links(&text).filter(|target| !target.is_empty()) {
+            seen += 1;
+            let there = document.parent().unwrap().join(target).exists();
+            assert!(there, "{}: there is no {target}", document.display());
+        }
+    }
+    assert!(documents.len() > 8 && seen > 15, "{seen} links in {} documents", documents.len());
+    assert_eq!(links("a [b](c.md#d) [e](https://f) [g](h)").collect::<Vec<_>>(), ["c.md", "h"]);
 }

@@ -1,4 +1,4 @@
-//! The README's tutorial, walked as it is written: its blocks in their order, beside a `galo dev` that runs.
+//! The tutorial of docs/tutorial.md, walked as it is written: its blocks in their order, beside a `galo dev` that runs.
 //!
 //! What a block means is told by its language:
 //! - `sql` is the file that the paragraph before it names;
@@ -16,7 +16,7 @@ use crate::cli::run;
 use crate::dev::Dev;
 use crate::harness::{GALO, checkout};
 
-/// A block between two fences, the line of the README it begins in, and the paragraph before it.
+/// A block between two fences, the line of the document it begins in, and the paragraph before it.
 struct Block {
     line: usize,
     language: String,
@@ -28,17 +28,17 @@ impl Block {
     /// The file that the paragraph before it names last.
     fn file(&self) -> &str {
         let names = self.before.split('`').skip(1).step_by(2).filter(|name| name.contains('/'));
-        names.last().unwrap_or_else(|| panic!("README.md:{}: no file is named before the block", self.line))
+        names.last().unwrap_or_else(|| panic!("docs/tutorial.md:{}: no file is named before the block", self.line))
     }
 }
 
-/// The fenced blocks of the README's tutorial.
+/// The fenced blocks of the tutorial.
 fn blocks() -> Vec<Block> {
-    let readme = std::fs::read_to_string(checkout().root.join("README.md")).unwrap();
-    let mut lines = readme.lines().zip(1..).skip_while(|(line, _)| !line.starts_with("## Tutorial: ")).skip(1);
+    let tutorial = std::fs::read_to_string(checkout().root.join("docs/tutorial.md")).unwrap();
+    let mut lines = tutorial.lines().zip(1..).skip_while(|(line, _)| !line.starts_with("# Tutorial: ")).skip(1);
     let (mut blocks, mut before) = (Vec::new(), String::new());
-    while let Some((line, number)) = lines.next().filter(|(line, _)| !line.starts_with("## ")) {
-        assert!(!line.starts_with("    "), "README.md:{number}: a block without a fence has no language");
+    while let Some((line, number)) = lines.next() {
+        assert!(!line.starts_with("    "), "docs/tutorial.md:{number}: a block without a fence has no language");
         if let Some(language) = line.strip_prefix("```") {
             let text = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
             let text = text.map(|line| line.to_owned() + "\n").collect();
@@ -52,7 +52,7 @@ fn blocks() -> Vec<Block> {
             before += line;
         }
     }
-    assert!(!blocks.is_empty(), "the README has no tutorial");
+    assert!(!blocks.is_empty(), "the tutorial has no blocks");
     blocks
 }
 
@@ -85,7 +85,7 @@ fn typed(dev: &Dev, Block { line, text, .. }: &Block) -> String {
         };
     }
     let (success, printed, told) = run(shell.env("GALO_ADMIN", &dev.program.admin));
-    assert!(success, "README.md:{line}: {text}{printed}{told}");
+    assert!(success, "docs/tutorial.md:{line}: {text}{printed}{told}");
     printed
 }
 
@@ -98,27 +98,30 @@ fn the_tutorial_of_the_readme_holds() {
         match language.as_str() {
             "sql" => std::fs::write(dev.copy.path(block.file()), text).unwrap(),
             "rust" => dev.copy.edit(block.file(), |source| {
-                replaced(&source, text).unwrap_or_else(|| panic!("README.md:{line}: {source} has no such item"))
+                replaced(&source, text).unwrap_or_else(|| panic!("docs/tutorial.md:{line}: {source} has no such item"))
             }),
             "sh" => printed = Some(typed(&dev, &block)),
             "json" => {
                 let (got, want) = (printed.as_deref().map(str::trim_end), Some(text.trim_end()));
-                assert_eq!(got, want, "README.md:{line}, and the log is\n{}", dev.program.log());
+                assert_eq!(got, want, "docs/tutorial.md:{line}, and the log is\n{}", dev.program.log());
             }
             "console" => {
                 let printed = printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
                 for pattern in text.lines() {
-                    assert!(lines.any(|line| matches(line, pattern)), "README.md:{line}: no `{pattern}` in {printed}");
+                    assert!(
+                        lines.any(|line| matches(line, pattern)),
+                        "docs/tutorial.md:{line}: no `{pattern}` in {printed}"
+                    );
                 }
             }
             "text" => {
                 for pattern in text.lines() {
                     let said = dev.program.wait_for(pattern.split('…').next().unwrap_or_default());
-                    assert!(matches(&said, pattern), "README.md:{line}: `{pattern}` is not {said}");
+                    assert!(matches(&said, pattern), "docs/tutorial.md:{line}: `{pattern}` is not {said}");
                 }
             }
-            other => panic!("README.md:{line}: nobody knows what a block of `{other}` means"),
+            other => panic!("docs/tutorial.md:{line}: nobody knows what a block of `{other}` means"),
         }
     }
     assert!(printed.is_some(), "nothing was run");
