@@ -52,10 +52,14 @@ impl Nginx {
         fs::create_dir(folder.join("upstream"))?;
         let nodes = read(&format!("{}/nodes.conf", placement.upstream()))?;
         fs::write(folder.join("upstream/nodes.conf"), upstream(&nodes, sockets)?)?;
+        let deployed = read("nginx.conf")?;
         fs::create_dir(folder.join("routes"))?;
-        fs::write(folder.join("routes/galo.conf"), read("routes/galo.conf")?)?;
+        // An older checkout, which is compared with this one, has none.
+        if deployed.contains("routes/galo.conf") {
+            fs::write(folder.join("routes/galo.conf"), read("routes/galo.conf")?)?;
+        }
         let configuration = folder.join("nginx.conf");
-        fs::write(&configuration, replaced(&read("nginx.conf")?, folder, port, workers)?)?;
+        fs::write(&configuration, replaced(&deployed, folder, port, workers)?)?;
         let log = folder.join("nginx.log");
         let mut child = Command::new(program)
             .args(["-g", "daemon off;", "-c"])

@@ -41,7 +41,8 @@ impl CheckArgs {
         log::print(format_args!("{} handlers verified", table.handlers.len()));
         if let Some(missing) = database.missing_timeouts() {
             log::print(format_args!(
-                "The connections go through a pooler, and the role lacks timeouts. Run as its administrator:\n    {}",
+                "The connections go through a pooler, and the role lacks timeouts. Run as its administrator, and \
+                 then have the pooler reconnect (RECONNECT in PgBouncer's console):\n    {}",
                 missing.replace("; ", ";\n    ")
             ));
         }

@@ -30,6 +30,9 @@ impl DoorArgs {
         let head = mistakes.parse_seconds("--head-timeout", &self.head_timeout, 1, most);
         let body = mistakes.parse_seconds("--body-timeout", &self.body_timeout, 1, most);
         let backlog = mistakes.parse_within("--backlog", &self.backlog, 1, limits::BACKLOG_CEILING);
+        if head > idle {
+            mistakes.note("--head-timeout", "it is longer than --idle-timeout, which ends a connection before it");
+        }
         Some((ClientTimeouts { idle: idle?, head: head?, body: body? }, backlog?))
     }
 }

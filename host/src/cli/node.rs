@@ -17,9 +17,10 @@ pub(super) struct NodeArgs {
     #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
     listen: String,
     /// A proxy of yours stands in front, and only it can connect: its Galo-Try, which it removes from what clients
-    /// send, is believed. On a unix socket it always is
-    #[arg(long, env = "GALO_PROXY", value_parser = clap::builder::BoolishValueParser::new())]
-    proxy: bool,
+    /// send, is believed [default: true on a unix socket, else false]
+    #[arg(long, env = "GALO_PROXY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    proxy: Option<bool>,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -82,7 +83,7 @@ impl NodeArgs {
         };
         let (access, (client_timeouts, backlog)) = (access?, doors?);
         let settings = Settings {
-            proxy: if self.proxy { Proxy::Trusted } else { Proxy::Unknown },
+            proxy: self.proxy.map(|is_there| if is_there { Proxy::Trusted } else { Proxy::Unknown }),
             admin_token: access.token,
             cache: match (&self.cache, default_cache()) {
                 (Some(folder), _) => CacheFolder::Required(folder.clone()),

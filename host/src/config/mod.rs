@@ -21,8 +21,8 @@ pub struct Settings {
     pub handlers: PathBuf,
     /// Where requests are answered.
     pub listen: Address,
-    /// What stands in front, when requests do not come by a unix socket.
-    pub proxy: Proxy,
+    /// What stands in front, where the operator says it.
+    pub proxy: Option<Proxy>,
     /// Where the node tells about itself.
     pub admin: Address,
     /// What has to be shown there; required where others than this machine can reach it.
@@ -59,7 +59,7 @@ impl Settings {
         Self {
             handlers,
             listen,
-            proxy: Proxy::Unknown,
+            proxy: None,
             admin,
             admin_token: None,
             cache: CacheFolder::None,
@@ -79,10 +79,10 @@ impl Settings {
 
     /// What stands in front of the node. What connects to a unix socket is let in by the operator.
     pub fn proxy_in_front(&self) -> Proxy {
-        match self.listen {
+        self.proxy.unwrap_or(match self.listen {
             Address::Unix(_) => Proxy::Trusted,
-            Address::Tcp(_) => self.proxy,
-        }
+            Address::Tcp(_) => Proxy::Unknown,
+        })
     }
 }
 
@@ -272,9 +272,10 @@ mod tests {
             let listen = listen.parse::<Address>().unwrap();
             Settings { proxy, ..Settings::new(PathBuf::new(), listen.clone(), listen) }.proxy_in_front()
         };
-        assert_eq!(trusted("unix:/x", Proxy::Unknown), Proxy::Trusted);
-        assert_eq!(trusted("127.0.0.1:1", Proxy::Unknown), Proxy::Unknown);
-        assert_eq!(trusted("0.0.0.0:1", Proxy::Trusted), Proxy::Trusted);
+        assert_eq!(trusted("unix:/x", None), Proxy::Trusted);
+        assert_eq!(trusted("127.0.0.1:1", None), Proxy::Unknown);
+        assert_eq!(trusted("unix:/x", Some(Proxy::Unknown)), Proxy::Unknown);
+        assert_eq!(trusted("0.0.0.0:1", Some(Proxy::Trusted)), Proxy::Trusted);
     }
 
     #[test]

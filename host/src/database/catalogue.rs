@@ -19,7 +19,9 @@ use crate::limits;
 const LOOKUP: &str = "
     SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
            p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
-           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE') AS allowed,
+           has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY (p.proargtypes)
+                             AND NOT has_schema_privilege(t.typnamespace, 'USAGE')) AS allowed,
            pg_catalog.oidvectortypes(p.proargtypes) AS arguments, ARRAY(SELECT unnest(p.proargtypes))::text AS oids,
            ARRAY(SELECT coalesce(p.proargnames[i], '')
                  FROM generate_series(1, coalesce(cardinality(p.proargmodes), p.pronargs)) AS i
@@ -60,7 +62,8 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
             check_batch_form(&one, &many).map_err(refuse)?;
             let key = one.key(name, &batch.by)?;
-            Some(BatchForm { granted: batch.clone(), signature: many.signature, key })
+            let signature = Signature { is_form: true, ..many.signature };
+            Some(BatchForm { granted: batch.clone(), signature, key })
         }
     };
     // Calls of a batch have all arguments.
@@ -110,11 +113,12 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let guard = guard(oid, &identity);
     let signature = |arguments: usize| Signature {
         name: granted.to_owned(),
-        sql: call.sql(arguments, &columns),
+        sql: call.sql(arguments, &columns, &guard),
         complete: call.complete(arguments, &columns, &guard),
         parameters: parameters[..arguments].to_vec(),
         columns: columns.clone(),
         volatile: row.get("volatile"),
+        is_form: false,
     };
     let all = call.types.len();
     let defaults = if call.typed { 0 } else { usize::try_from(row.get::<_, i32>("defaults")).unwrap_or(0).min(all) };
@@ -128,7 +132,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
 }
 
 /// The function of this name as the database has it now; `None` when the arguments of a call would mean something
-/// else to it.
+/// else to it, or a batch form is none any more.
 ///
 /// # Errors
 /// Why it cannot be called.
@@ -142,7 +146,10 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
         let types = |signature: &Signature| signature.parameters.iter().map(Type::oid).collect::<Vec<_>>();
         types(now) == types(outdated)
     };
-    Ok(std::iter::once(now.signature).chain(now.shorter).find(is_same))
+    // One row of the same columns for each call is what a batch form is taken for.
+    let is_form = !outdated.is_form || now.returns_set && now.signature.columns == outdated.columns;
+    let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
+    Ok(found.filter(|_| is_form).map(|found| Signature { is_form: outdated.is_form, ..found }))
 }
 
 /// `f(integer, text)` as `f` and its types.

@@ -53,11 +53,24 @@ pub(super) enum Cause {
 /// What a server says, and what to do when it is a pooler that says it.
 fn refused(error: &tokio_postgres::Error) -> String {
     let text = chain(error);
-    if text.contains("unsupported startup parameter") {
+    if text.contains(STARTUP) {
         return format!("{text}; take it out of the URL, or name it in ignore_startup_parameters of PgBouncer");
     }
     text
 }
+
+/// Whether a code is of what passes by itself: the database starts or stops, has no connection left, or a pooler, which
+/// says all of this as 08P01, does not reach it. What is wrong with how a connection is begun stays.
+fn passing(error: &tokio_postgres::Error) -> bool {
+    let class = error.code().and_then(|code| code.code().get(..2));
+    matches!(class, Some("08" | "53" | "57")) && !chain(error).contains(STARTUP)
+}
+
+/// What PgBouncer says of a start-up parameter that it does not know.
+const STARTUP: &str = "unsupported startup parameter";
+
+/// What PgBouncer says when its own clients are too many.
+const CROWDED: &str = "no more connections allowed";
 
 impl Unreachable {
     pub(super) fn one(place: &Place, cause: Cause) -> Self {
@@ -74,26 +87,30 @@ impl Unreachable {
         Self(vec![(String::new(), cause)])
     }
 
-    /// Whether Postgres has no connection left for us, by whichever of its bounds.
+    /// Whether Postgres, or a pooler, has no connection left for us, by whichever of its bounds.
     pub(super) fn is_want_of_connections(&self) -> bool {
-        self.causes().any(|cause| cause.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+        let crowded = |error: &tokio_postgres::Error| {
+            error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) || chain(error).contains(CROWDED)
+        };
+        self.causes().any(|cause| cause.refusal().is_some_and(crowded))
     }
 
     /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
     pub(super) fn is_refusal(&self) -> bool {
-        self.causes().any(|cause| match cause.code() {
-            Some(code) => *code != SqlState::CANNOT_CONNECT_NOW,
-            None => cause.is_unsuited(),
+        self.causes().any(|cause| match cause.refusal() {
+            Some(error) if error.code().is_some() => {
+                !passing(error) || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+            }
+            _ => cause.is_unsuited(),
         })
     }
 
     /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
     /// left.
     pub(super) fn is_final(&self) -> bool {
-        let passing = [&SqlState::CANNOT_CONNECT_NOW, &SqlState::TOO_MANY_CONNECTIONS];
-        let is_final = |cause: &Cause| match cause.code() {
-            Some(code) => !passing.contains(&code),
-            None => cause.is_unsuited(),
+        let is_final = |cause: &Cause| match cause.refusal() {
+            Some(error) if error.code().is_some() => !passing(error),
+            _ => cause.is_unsuited(),
         };
         !self.0.is_empty() && self.causes().all(is_final)
     }
@@ -104,10 +121,11 @@ impl Unreachable {
 }
 
 impl Cause {
-    fn code(&self) -> Option<&SqlState> {
+    /// What the socket or the server said, if that is the cause.
+    fn refusal(&self) -> Option<&tokio_postgres::Error> {
         match self {
-            Self::Refused(error) => error.code(),
-            Self::Neither { without, .. } => without.code(),
+            Self::Refused(error) => Some(error),
+            Self::Neither { without, .. } => without.refusal(),
             _ => None,
         }
     }

@@ -21,8 +21,9 @@ pub(super) fn guard(oid: Oid, identity: &str) -> String {
 /// Whether a complete statement failed before its function ran, because the function is gone, or is another one.
 pub(super) fn is_outdated(error: &Error) -> bool {
     error.as_db_error().is_some_and(|error| {
+        let type_is_gone = error.message().starts_with("cache lookup failed for type") && error.where_().is_none();
         // What a function raises has a context, and what is wrong with a statement of its own another position.
         let of_ours = error.where_().is_none() && matches!(error.position(), Some(ErrorPosition::Original(_)));
-        of_ours || error.message().contains(OUTDATED)
+        of_ours || type_is_gone || error.message().contains(OUTDATED)
     })
 }

@@ -61,7 +61,7 @@ pub(super) struct Credentials {
     /// The file of the connection string, and what counts beside it.
     origin: Option<(PathBuf, Defaults)>,
     /// The database that was named in it when it was first read.
-    place: [Option<String>; 3],
+    place: [Option<String>; 4],
     /// What was last read.
     said: Mutex<Said>,
     /// What was last logged of a file that cannot be used.
@@ -110,9 +110,12 @@ impl Credentials {
     fn again(&self, path: &Path, defaults: &Defaults) -> Result<Option<String>, String> {
         let parameters = Parameters::new(read(path)?.expose(), defaults)?;
         let said = Said::new(&parameters)?;
+        if place(&parameters) != self.place {
+            // Its user and password are for another one.
+            return Ok(Some(format!("{} names another database: restart to use it", path.display())));
+        }
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
-        let moved = place(&parameters) != self.place;
-        Ok(moved.then(|| format!("{} names another database: restart to use it", path.display())))
+        Ok(None)
     }
 
     /// Logs a warning when it is not the last one again.
@@ -127,8 +130,8 @@ impl Credentials {
     }
 }
 
-fn place(parameters: &Parameters) -> [Option<String>; 3] {
-    ["host", "port", "dbname"].map(|keyword| parameters.get(keyword).map(str::to_owned))
+fn place(parameters: &Parameters) -> [Option<String>; 4] {
+    ["host", "hostaddr", "port", "dbname"].map(|keyword| parameters.get(keyword).map(str::to_owned))
 }
 
 /// Who connects this time.

@@ -65,7 +65,8 @@ const DESCRIBE: &str = "
 
 const TYPE: &str = "
     SELECT t.typname::text, n.nspname::text, t.typtype::text, t.typbasetype,
-           CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc THEN t.typelem ELSE 0 END,
+           CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typdelim = ','
+                THEN t.typelem ELSE 0 END,
            coalesce(r.rngsubtype, m.rngsubtype, 0),
            ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace

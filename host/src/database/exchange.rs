@@ -70,17 +70,22 @@ async fn exchange<P: ToSql + Sync>(
 }
 
 async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
-    let Way::Pooled { begin } = &connection.way else { return prepared(connection, signature, arguments).await };
-    match complete(connection, begin.as_deref(), signature, arguments).await {
-        Err(Error::Postgres(error)) if is_outdated(&error) => {
-            connection.note_outdated();
-            match catalogue::look_up_again(connection, signature).await {
-                Ok(Some(now)) => complete(connection, begin.as_deref(), &now, arguments).await,
-                Err(Unusable::Missing(..)) => Err(Error::Postgres(error)),
-                Ok(None) | Err(_) => Err(Error::Changed),
-            }
-        }
-        outcome => outcome,
+    let error = match send(connection, signature, arguments).await {
+        Err(error) if error.is_outdated() => error,
+        outcome => return outcome,
+    };
+    connection.note_outdated();
+    match catalogue::look_up_again(connection, signature).await {
+        Ok(Some(now)) => send(connection, &now, arguments).await,
+        Err(Unusable::Missing(..)) => Err(error),
+        Ok(None) | Err(_) => Err(Error::Changed),
+    }
+}
+
+async fn send<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
+    match &connection.way {
+        Way::Direct => prepared(connection, signature, arguments).await,
+        Way::Pooled { begin } => complete(connection, begin.as_deref(), signature, arguments).await,
     }
 }
 
@@ -121,7 +126,10 @@ async fn complete<P: ToSql + Sync>(
     };
     let Some(begin) = begin else { return call.await };
     // They are sent in this order, because `join3` polls in it.
-    let (_, rows, committed) = join3(connection.batch_execute(begin), call, connection.batch_execute("COMMIT")).await;
+    let (begun, rows, committed) =
+        join3(connection.batch_execute(begin), call, connection.batch_execute("COMMIT")).await;
+    // Why it could not begin is why it could not go on.
+    begun?;
     let rows = rows?;
     committed?;
     Ok(rows)
@@ -184,6 +192,15 @@ impl Error {
             return None;
         }
         Some(connection)
+    }
+
+    /// Whether it was made for another function than there is now, and ended before that ran.
+    fn is_outdated(&self) -> bool {
+        match self {
+            Self::Changed => true,
+            Self::Postgres(error) => is_outdated(error),
+            _ => false,
+        }
     }
 
     fn is_read_only(&self) -> bool {

@@ -78,6 +78,10 @@ pub(super) fn travels_in_array(ty: &Type) -> bool {
 
 /// Whether values of this type are equal only when they are written alike.
 pub(super) fn has_one_spelling(ty: &Type) -> bool {
+    // Spaces at the end of a char(n), and the signs of zero, are no difference to Postgres.
+    if [Type::BPCHAR, Type::FLOAT4, Type::FLOAT8].contains(base(ty)) {
+        return false;
+    }
     match sent(ty) {
         Some(Sent::Spelled) => matches!(base(ty).kind(), Kind::Enum(_)),
         Some(Sent::Array) | None => false,

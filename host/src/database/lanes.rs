@@ -61,8 +61,11 @@ impl Lanes {
         let kept = |name: &String, batch: bool| {
             procedures.iter().any(|one| one.name == *name && (one.batch.is_some() || !batch))
         };
+        for (_, one) in served.iter_mut().filter(|(name, _)| !kept(name, true)) {
+            one.lane = None;
+            one.counted.set_waiting(0);
+        }
         served.retain(|name, _| kept(name, false));
-        served.iter_mut().filter(|(name, _)| !kept(name, true)).for_each(|(_, one)| one.lane = None);
         self.counted.serve(served.iter().map(|(name, one)| (name.clone(), Arc::clone(&one.counted))));
     }
 

@@ -52,10 +52,14 @@ impl Parameters {
         }
         let pairs = conninfo::pairs(text)?;
         let names_connections = pairs.iter().any(|(keyword, _)| keyword == "application_name");
+        // A text that is nothing but a password may read as a pair, too.
+        let is_told = !text.contains('@')
+            && !text.contains("password")
+            && pairs.iter().any(|(name, value)| !matches!(keyword::of(name, value), Use::Unknown));
         for (name, value) in pairs {
             note(&mut values, &name, value, None).map_err(|error| match error {
                 // What stands where a keyword should may be a part of a password that was not escaped.
-                Mistake::Unknown(_) if text.contains('@') || text.contains("password") => {
+                Mistake::Unknown(_) if !is_told => {
                     "it has a keyword that is not one of libpq's: remove what only other drivers know, and escape the \
                      special characters of a password, as %XX in a URL, in single quotes in a pair"
                         .to_owned()

@@ -61,7 +61,8 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
         .to_owned();
     for (name, _) in TIMEOUTS {
         sql += &format!(
-            ", (1000 * pg_catalog.date_part('epoch', pg_catalog.current_setting('{name}')::pg_catalog.interval))::int8"
+            ", (SELECT (1000 * pg_catalog.date_part('epoch', pg_catalog.current_setting('{name}')::pg_catalog.interval))::int8 \
+             FROM pg_catalog.pg_settings WHERE name = '{name}' AND source <> 'session')"
         );
     }
     let answer = client.simple_query(&sql).await?;
@@ -73,7 +74,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
     let answers = field(0).parse::<i32>().ok();
     let mut missing = Vec::new();
     for (index, (name, most)) in TIMEOUTS.into_iter().enumerate() {
-        // 0 is no timeout.
+        // 0 is no timeout; what another client of the pooler has set for a session is none of the role's.
         if !field(3 + index).parse().is_ok_and(|ms: u128| (1..=most.as_millis()).contains(&ms)) {
             missing.push(format!("ALTER ROLE {} SET {name} = '{}ms';", field(2), most.as_millis()));
         }

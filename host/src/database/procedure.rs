@@ -72,6 +72,8 @@ pub(super) struct Signature {
     pub(super) columns: Vec<(String, Type)>,
     /// Whether it may write: a standby does not carry it out.
     pub(super) volatile: bool,
+    /// Whether it carries out many calls, and returns a row for each.
+    pub(super) is_form: bool,
 }
 
 impl Procedure {

@@ -17,8 +17,8 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// A call with so many arguments, to be prepared, and what it returns as the contract reads it. Without columns it
-    /// returns void.
-    pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)]) -> String {
+    /// returns void. With casts, `guard` ends it before another function runs.
+    pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)], guard: &str) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {}", self.invocation(arguments));
         }
@@ -26,7 +26,9 @@ impl Call<'_> {
         if casts.iter().all(Option::is_none) {
             return format!("SELECT * FROM {}", self.invocation(arguments));
         }
-        self.read(arguments, columns, |ty| cast(ty).map(|ty| format!("::{ty}")).unwrap_or_default())
+        // A cast would make of another column what was looked up, in silence.
+        let read = self.read(arguments, columns, |ty| cast(ty).map(|ty| format!("::{ty}")).unwrap_or_default());
+        format!("{read} WHERE {guard}")
     }
 
     /// The same as a statement that needs nothing that was sent before it: every column is of a type that is given, and

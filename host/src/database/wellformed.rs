@@ -74,7 +74,7 @@ fn numeric(text: &str) -> bool {
         None => (text, None),
     };
     let unsigned = unsigned.strip_prefix(['-', '+']).unwrap_or(unsigned);
-    if ["nan", "infinity", "inf"].iter().any(|word| text.trim_start_matches(['-', '+']).eq_ignore_ascii_case(word)) {
+    if ["nan", "infinity", "inf"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
         // Postgres knows no sign of NaN.
         return unsigned.len() == text.len() || !unsigned.eq_ignore_ascii_case("nan");
     }
@@ -122,11 +122,11 @@ fn days(year: i64, month: u32) -> u32 {
 }
 
 /// `13:05`, `13:05:09.25`, up to `24:00:00`; the second 60 is the next minute.
-fn time(text: &str) -> bool {
-    let (text, fraction) = text.split_once('.').unwrap_or((text, "0"));
+fn time(given: &str) -> bool {
+    let (text, fraction) = given.split_once('.').unwrap_or((given, "0"));
     let parts: Option<Vec<_>> = text.split(':').map(|part| number(part, 2..=2)).collect();
     let in_time = match parts.as_deref() {
-        Some([hours, minutes]) if fraction == "0" => (*hours, *minutes, 0),
+        Some([hours, minutes]) if !given.contains('.') => (*hours, *minutes, 0),
         Some([hours, minutes, seconds]) => (*hours, *minutes, *seconds),
         _ => return false,
     };

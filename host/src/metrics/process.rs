@@ -1,6 +1,7 @@
 //! What the kernel knows of this process, by the names that Prometheus' own libraries give it.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
@@ -57,8 +58,14 @@ fn open_files() -> Option<u64> {
     Some(count.saturating_sub(1) as u64)
 }
 
-/// Ticks from the boot to the begin of the process, the 22nd field of its `stat`; the 2nd may hold spaces.
+/// When the process began, asked once: the clock that it is reckoned from may be set meanwhile.
 fn start() -> Option<f64> {
+    static START: OnceLock<Option<f64>> = OnceLock::new();
+    *START.get_or_init(reckon_start)
+}
+
+/// Ticks from the boot to the begin of the process, the 22nd field of its `stat`; the 2nd may hold spaces.
+fn reckon_start() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
     let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;

@@ -65,10 +65,19 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
         Err(failure) => {
             course.cors.clone_from(&node.registry.table().cors);
             tell::refused(head, &failure);
+            node.metrics.unrouted(failure.status());
             Ok(Err(failure))
         }
     };
-    let answer = answer.unwrap_or_else(|payload| Err(Failure::Panic { message: said(payload.as_ref()) }));
+    let answer = answer.unwrap_or_else(|payload| {
+        let failure = Failure::Panic { message: said(payload.as_ref()) };
+        // It did not come to where answers are counted.
+        match &course.handler {
+            Some(handler) => handler.metrics.answered(failure.status()),
+            None => node.metrics.unrouted(failure.status()),
+        }
+        Err(failure)
+    });
     let mut outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
             tell::panic(head, message);

@@ -32,7 +32,7 @@ impl Ledger {
     /// Behind a proxy of the operator's.
     async fn start_behind_a_proxy() -> Self {
         let database = TestDatabase::new().await;
-        let settings = Settings { proxy: Proxy::Trusted, ..settings(handlers(Profile::Release)) };
+        let settings = Settings { proxy: Some(Proxy::Trusted), ..settings(handlers(Profile::Release)) };
         let node = TestNode::with(&database, settings).await;
         Self { database, node }
     }
@@ -345,7 +345,7 @@ async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
     let done =
         async || database.owner().await.query_one("SELECT count(*) FROM done", &[]).await.unwrap().get::<_, i64>(0);
     for (proxy, expected, rows) in [(Proxy::Trusted, 503, 2i64), (Proxy::Unknown, 200, 5)] {
-        let settings = Settings { proxy, ..settings(guests.folder.path()) };
+        let settings = Settings { proxy: Some(proxy), ..settings(guests.folder.path()) };
         let node = TestNode::with(&database, settings).await;
         let mut connection = Connection::open(&node.address()).await;
         assert_eq!(connection.send(Method::GET, "/act", "").await.unwrap().status, 200);

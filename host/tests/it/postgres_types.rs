@@ -876,7 +876,7 @@ async fn types_with_a_case_of_their_own_cost_no_cast() {
         let sql = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND usename = 'galo'";
         let queries = called.owner.query(sql, &[]).await.unwrap();
         let queries: Vec<String> = queries.iter().map(|row| row.get(0)).collect();
-        assert!(queries.iter().any(|query| query == sent), "{queries:#?}");
+        assert!(queries.iter().any(|query| query.split(" WHERE CASE").next() == Some(sent)), "{queries:#?}");
     }
 }
 
@@ -978,4 +978,25 @@ async fn a_text_of_the_wrong_spelling_is_the_guests_fault_and_named() {
     assert_eq!(request(&node.listen, Method::GET, "/certo", "").await.status, 200);
     let done: i64 = database.owner().await.query_one("SELECT count(*) FROM feito", &[]).await.unwrap().get(0);
     assert_eq!(done, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_change_places_keep_their_names() {
+    // Given a function whose columns are read by casts, when it is made anew with these in another order, then no value
+    // comes back under the name of another.
+    let database = TestDatabase::new().await;
+    let create = |columns: &str, values: &str| {
+        format!("CREATE FUNCTION f() RETURNS TABLE ({columns}) LANGUAGE sql AS $$SELECT {values}$$")
+    };
+    let first = create("estado st, tipo text", "'a'::st, 'x'");
+    database.execute(&format!("CREATE TYPE st AS ENUM ('a'); {first}")).await;
+    let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
+    let procedure = Arc::new(pool.describe("f", None).await.unwrap());
+    pool.start(vec![Arc::clone(&procedure)]).await.unwrap();
+    let rows = pool.call(&procedure, vec![]).await.unwrap();
+    assert_eq!((rows.columns.join(" "), rows.values), ("estado tipo".to_owned(), vec![text("a"), text("x")]));
+    let second = create("tipo text, estado st", "'x', 'a'::st");
+    database.execute(&format!("BEGIN; DROP FUNCTION f(); {second}; COMMIT")).await;
+    let rows = pool.call(&procedure, vec![]).await.unwrap();
+    assert_eq!((rows.columns.join(" "), rows.values), ("tipo estado".to_owned(), vec![text("x"), text("a")]));
 }
