@@ -87,11 +87,11 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join("galo"))
 }
 
-/// As [`galo`], where another checkout may have built its own into the same target folder: Cargo knows a package by its
-/// path within the workspace, and takes the other's program for this one's when it is newer than these sources.
+/// As [`galo()`], where another checkout may have built its own into the same target folder: Cargo knows a package by
+/// its path within the workspace, and takes the other's program for this one's when it is newer than these sources.
 ///
 /// # Errors
-/// As [`galo`].
+/// As [`galo()`].
 pub fn galo_anew(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
     let (_, profile, target) = place(own)?;
     let mut clean = cargo(checkout);
