@@ -5,7 +5,7 @@
 use tokio_postgres::types::{Kind, Oid, Type};
 use tokio_postgres::{Client, Row};
 
-use super::complete::guard;
+use super::complete::same_function;
 use super::description::{self, Description};
 use super::kind;
 use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
@@ -62,7 +62,7 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
             check_batch_form(&one, &many).map_err(refuse)?;
             let key = one.key(name, &batch.by)?;
-            let signature = Signature { is_form: true, ..many.signature };
+            let signature = Signature { is_batch_form: true, ..many.signature };
             Some(BatchForm { granted: batch.clone(), signature, key })
         }
     };
@@ -110,15 +110,15 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let Description { identity, parameters, columns } = description::describe(client, oid).await.map_err(unknown)?;
     let returns_void = row.get::<_, &str>("returned") == "void";
     let columns = if returns_void { Vec::new() } else { columns };
-    let guard = guard(oid, &identity);
+    let condition = same_function(oid, &identity);
     let signature = |arguments: usize| Signature {
         name: granted.to_owned(),
-        sql: call.sql(arguments, &columns, &guard),
-        complete: call.complete(arguments, &columns, &guard),
+        sql: call.sql(arguments, &columns, &condition),
+        complete: call.complete(arguments, &columns, &condition),
         parameters: parameters[..arguments].to_vec(),
         columns: columns.clone(),
         volatile: row.get("volatile"),
-        is_form: false,
+        is_batch_form: false,
     };
     let all = call.types.len();
     let defaults = if call.typed { 0 } else { usize::try_from(row.get::<_, i32>("defaults")).unwrap_or(0).min(all) };
@@ -147,9 +147,9 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
         types(now) == types(outdated)
     };
     // One row of the same columns for each call is what a batch form is taken for.
-    let is_form = !outdated.is_form || now.returns_set && now.signature.columns == outdated.columns;
+    let is_batch_form = !outdated.is_batch_form || now.returns_set && now.signature.columns == outdated.columns;
     let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
-    Ok(found.filter(|_| is_form).map(|found| Signature { is_form: outdated.is_form, ..found }))
+    Ok(found.filter(|_| is_batch_form).map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
 }
 
 /// `f(integer, text)` as `f` and its types.

@@ -1,5 +1,6 @@
-//! Statements that need nothing that was sent before them: no name, every type given. For connections through a pooler,
-//! where the next statement may meet another server process. Made by `statement`, sent by `exchange`.
+//! The condition by which a statement calls the function that was looked up, or fails before any runs. Through a pooler
+//! it is all that says so, where the next statement may meet another server process; on a direct connection it stands
+//! where casts would hide that columns have changed. Put into statements by `statement`, recognized by `exchange`.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::ErrorPosition;
@@ -8,8 +9,8 @@ use tokio_postgres::types::Oid;
 /// What Postgres says, before the function runs, of a statement that was made for another function.
 const OUTDATED: &str = "galo: this is another function than the one that was looked up";
 
-/// Ends a statement that calls the function `oid` before it runs when `identity` is another one by then.
-pub(super) fn guard(oid: Oid, identity: &str) -> String {
+/// A condition that ends a statement before it runs when `identity` is another function than `oid` by then.
+pub(super) fn same_function(oid: Oid, identity: &str) -> String {
     // Constants, of which the planner knows the outcome: it is decided before anything runs.
     format!(
         "CASE WHEN '{}'::pg_catalog.regprocedure::pg_catalog.oid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid \

@@ -73,7 +73,7 @@ pub(super) struct Signature {
     /// Whether it may write: a standby does not carry it out.
     pub(super) volatile: bool,
     /// Whether it carries out many calls, and returns a row for each.
-    pub(super) is_form: bool,
+    pub(super) is_batch_form: bool,
 }
 
 impl Procedure {

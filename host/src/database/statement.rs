@@ -17,8 +17,8 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// A call with so many arguments, to be prepared, and what it returns as the contract reads it. Without columns it
-    /// returns void. With casts, `guard` ends it before another function runs.
-    pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)], guard: &str) -> String {
+    /// returns void. With casts, `condition` ends it before another function runs.
+    pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)], condition: &str) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {}", self.invocation(arguments));
         }
@@ -28,17 +28,17 @@ impl Call<'_> {
         }
         // A cast would make of another column what was looked up, in silence.
         let read = self.read(arguments, columns, |ty| cast(ty).map(|ty| format!("::{ty}")).unwrap_or_default());
-        format!("{read} WHERE {guard}")
+        format!("{read} WHERE {condition}")
     }
 
     /// The same as a statement that needs nothing that was sent before it: every column is of a type that is given, and
-    /// `guard` ends it before the function runs.
-    pub(super) fn complete(&self, arguments: usize, columns: &[(String, Type)], guard: &str) -> String {
+    /// `condition` ends it before the function runs.
+    pub(super) fn complete(&self, arguments: usize, columns: &[(String, Type)], condition: &str) -> String {
         if columns.is_empty() {
-            return format!("SELECT FROM {} WHERE {guard}", self.invocation(arguments));
+            return format!("SELECT FROM {} WHERE {condition}", self.invocation(arguments));
         }
         let given = |ty: &Type| cast(ty).unwrap_or_else(|| format!("{}.{}", quoted(ty.schema()), quoted(ty.name())));
-        format!("{} WHERE {guard}", self.read(arguments, columns, |ty| format!("::{}", given(ty))))
+        format!("{} WHERE {condition}", self.read(arguments, columns, |ty| format!("::{}", given(ty))))
     }
 
     /// Each column with its cast. By names of our own: two columns may have the same one.
