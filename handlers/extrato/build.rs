@@ -1,5 +1,5 @@
 //! Links the component with the usual memory. Called by Cargo.
 
 fn main() {
-    galo_build::component();
+    galo_link::component();
 }

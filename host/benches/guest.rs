@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use galo::build::{self, Cancel, Checkout, Profile};
 use galo::contract::{Field, Plan, Request, Rows, Value};
+use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::guest::{Compiler, Component, Engine, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo_kit::Handler as _;
@@ -92,13 +92,13 @@ fn load(engine: &Engine, path: &Path, wasi: bool) -> Component {
 /// `transacoes` built with std: a copy of its crate without `no_std`, as a workspace of its own.
 fn transacoes_with_std(folder: &Path) -> PathBuf {
     let root = checkout().root;
-    let (kit, build) = (root.join("handlers/kit"), root.join("handlers/build"));
+    let (kit, build) = (root.join("handlers/kit"), root.join("handlers/kit/link"));
     let source = folder.join("src");
     std::fs::create_dir_all(&source).expect("a scratch folder can be written");
     let manifest = format!(
         "[package]\nname = \"transacoes-std\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
          [dependencies]\ngalo-kit = {{ path = {kit:?} }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
-         [build-dependencies]\ngalo-build = {{ path = {build:?} }}\n[workspace]\n\
+         [build-dependencies]\ngalo-link = {{ path = {build:?} }}\n[workspace]\n\
          [profile.release]\nlto = \"fat\"\ncodegen-units = 1\nopt-level = 3\nstrip = true\n"
     );
     let write =
@@ -107,7 +107,7 @@ fn transacoes_with_std(folder: &Path) -> PathBuf {
         std::fs::read_to_string(root.join("handlers/transacoes/src").join(name)).expect("the sources are there")
     };
     write("Cargo.toml", &manifest);
-    let memory = "fn main() { galo_build::component_with(galo_build::Memory { total_kib: 192, stack_kib: 32 }); }";
+    let memory = "fn main() { galo_link::component_with(galo_link::Memory { total_kib: 192, stack_kib: 32 }); }";
     write("build.rs", memory);
     let library = read("lib.rs").replace("#![cfg_attr(all(target_family = \"wasm\", not(test)), no_std)]", "");
     let library = library.replace("export!(Transacoes)", "export!(Transacoes, std)");

@@ -25,7 +25,6 @@ pub mod admission;
 pub mod cors;
 pub mod database;
 pub mod guest;
-pub mod postgres;
 pub mod route;
 pub mod state;
 pub mod wire;
@@ -42,10 +41,7 @@ pub mod listen;
 pub mod reload;
 
 // They assemble the rest.
-pub mod build;
-pub mod dev;
+pub mod develop;
 pub mod operator;
 pub mod proxy;
-pub mod scaffold;
 pub mod serve;
-pub mod test_runner;

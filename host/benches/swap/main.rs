@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fixture::marked;
-use galo::build::Profile;
 use galo::config::{CacheFolder, Settings};
+use galo::develop::build::Profile;
 use harness::{Connection, Guests, TestDatabase, TestNode, handlers, settings, transacao};
 use http::Method;
 use tempfile::TempDir;

@@ -17,14 +17,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use galo::build::{self, Cancel, Checkout, Profile};
 use galo::config::{AccessLog, Mistakes, OWN_PROGRAM};
+use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::postgres::{self, GuardOptions};
+use galo::develop::{dev, test_runner};
 use galo::drain::Outcome;
 use galo::guest::Engine;
+use galo::log;
 use galo::operator::{self, Access, Listing};
-use galo::postgres::{self, GuardOptions};
 use galo::serve::Signals;
-use galo::{dev, log, test_runner};
 
 use self::access::AccessArgs;
 use self::node::NodeArgs;

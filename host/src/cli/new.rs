@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use galo::build::Checkout;
+use galo::develop::build::Checkout;
+use galo::develop::scaffold::{self, Options};
 use galo::log;
-use galo::scaffold::{self, Options};
 
 #[derive(Args)]
 pub(super) struct NewArgs {

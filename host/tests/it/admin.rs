@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use galo::build::Profile;
 use galo::config::{Settings, Token};
+use galo::develop::build::Profile;
 use galo::guest::Digest;
 use galo::report::{NodeReport, State};
 use http::Method;

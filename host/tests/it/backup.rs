@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use galo::build::Profile;
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::dev::{DATABASE, SERVICE_ROLE};
-use galo::postgres::{Cluster, Data, SUPERUSER};
+use galo::develop::build::Profile;
+use galo::develop::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::serve;
 
 use crate::harness::{GALO, PATIENCE, TestNode, checkout, connect, engine, handlers, settings, transacao};
@@ -35,7 +35,7 @@ async fn a_ledger_is_restored_to_a_moment() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     for script in ["keep-wal", "restore-to"] {
-        std::fs::copy(checkout().root.join("deploy").join(script), at(script)).unwrap();
+        std::fs::copy(checkout().root.join("deploy/postgres").join(script), at(script)).unwrap();
     }
     std::fs::create_dir(at("wal")).unwrap();
     std::fs::set_permissions(at("wal"), std::fs::Permissions::from_mode(0o777)).unwrap();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use galo_e2e::random::Random;
+use galo_bank::random::Random;
 use http::Method;
 
 use crate::harness::{Connection, TestDatabase, TestNode, transacao};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

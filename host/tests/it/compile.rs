@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
 use galo::config::{CacheFolder, Settings};
+use galo::develop::build::Profile;
 use galo::guest::{Cache, Compiler, Refusal};
 use galo::limits::{self, CompileLimits};
 use galo::registry::Stage;

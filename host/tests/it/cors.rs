@@ -2,8 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 
-use galo::build::Profile;
 use galo::config::{Address, Settings};
+use galo::develop::build::Profile;
 use galo::{manifest, proxy};
 use http::Method;
 use nix::sys::signal::{Signal, kill};
@@ -228,7 +228,7 @@ impl Nginx {
         let manifest = manifest::read(guests.folder.path()).unwrap();
         std::fs::write(folder.join("routes/galo.conf"), proxy::nginx(&manifest, "nodes")).unwrap();
         let (shown, socket) = (folder.display(), folder.join("front.sock"));
-        let deployed = std::fs::read_to_string(checkout().root.join("deploy/nginx.conf")).unwrap();
+        let deployed = std::fs::read_to_string(checkout().root.join("deploy/nginx/nginx.conf")).unwrap();
         assert!(deployed.contains("listen 9999 ") && deployed.contains(" /tmp/"));
         let text = deployed.replace("listen 9999 ", &format!("listen unix:{} ", socket.display()));
         let text = text.replace(" /tmp/", &format!(" {shown}/"));

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use galo::build::Profile;
 use galo::config::Settings;
 use galo::contract::Value;
 use galo::database::Database;
-use galo::dev::DATABASE;
+use galo::develop::build::Profile;
+use galo::develop::dev::DATABASE;
+use galo::develop::postgres::SUPERUSER;
 use galo::limits;
 use galo::metrics::Metrics;
-use galo::postgres::SUPERUSER;
 use nix::sys::signal::Signal;
 
 use crate::fixture::calling;

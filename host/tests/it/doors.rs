@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
 use galo::config::Settings;
+use galo::develop::build::Profile;
 use galo::limits::{self, ClientTimeouts};
 use galo::listen::{Listener, Reach};
 use http::Method;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use galo::drain::Outcome;
 use http::Method;
 use nix::sys::signal::Signal;

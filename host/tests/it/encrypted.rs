@@ -8,8 +8,8 @@ use std::sync::Mutex;
 
 use galo::config::Secret;
 use galo::database::{self, Database, Target};
+use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::metrics::Metrics;
-use galo::postgres::{Cluster, Data, SUPERUSER};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,

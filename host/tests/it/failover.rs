@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use galo::build::Profile;
 use galo::config::{Secret, Settings};
 use galo::contract::Value;
 use galo::database::{self, Database, Target};
-use galo::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::build::Profile;
+use galo::develop::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::postgres::SUPERUSER;
 use galo::metrics::Metrics;
-use galo::postgres::SUPERUSER;
 use galo::serve;
 use nix::sys::signal::Signal;
 use tokio::net::TcpListener;

@@ -1,7 +1,7 @@
 //! Guests that misbehave: each costs one request a 500 or is refused at the start, and the node goes on.
 
-use galo::build::Profile;
 use galo::contract::{Field, Plan, Request};
+use galo::develop::build::Profile;
 use galo::failure::FaultKind;
 use galo::guest::{Cache, Component, Grants, Refusal};
 use galo::limits::HandlerLimits;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use galo::build::{self, Cancel, Checkout, Profile};
 use galo::contract::{Plan, Request};
+use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::failure::FaultKind;
 use galo::guest::{Component, Grants, Refusal};
 use galo::limits::HandlerLimits;

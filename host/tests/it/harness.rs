@@ -8,14 +8,14 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use galo::build::{self, Cancel, Checkout, Profile};
 use galo::config::{Address, Secret, Settings};
 use galo::database::{self, Target};
-use galo::dev::SERVICE_ROLE;
+use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::dev::SERVICE_ROLE;
+use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::drain::Outcome;
 use galo::guest::{Cache, Compiled, Compiler, Component, Digest, Engine, Grants, Refusal};
 use galo::limits::{CompileLimits, HandlerLimits};
-use galo::postgres::{Cluster, Data, SUPERUSER};
 use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
 use http::{Method, Request, StatusCode};

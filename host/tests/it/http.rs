@@ -1,8 +1,8 @@
 //! What people expect of HTTP besides GET and POST: HEAD, OPTIONS, what a body may be said to be, and what the log says
 //! of a request. CORS is in `cors.rs`.
 
-use galo::build::Profile;
 use galo::config::{AccessLog, Settings};
+use galo::develop::build::Profile;
 use galo::limits;
 use http::Method;
 use serde_json::Value;

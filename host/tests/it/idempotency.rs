@@ -4,9 +4,9 @@
 use std::pin::pin;
 
 use futures_util::future::join_all;
-use galo::build::Profile;
 use galo::config::{Address, Proxy, Secret, Settings};
 use galo::database::{self, Target};
+use galo::develop::build::Profile;
 use http::Method;
 
 use crate::harness::{

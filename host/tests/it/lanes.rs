@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt as _, poll};
-use galo::build::Profile;
 use galo::contract::Value;
 use galo::database::{Batch, Database, Procedure};
+use galo::develop::build::Profile;
 use galo::failure::Failure;
 use galo::limits;
 use galo::metrics::{Format, Metrics};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
 use galo::config::{Address, Settings};
+use galo::develop::build::Profile;
 use galo::limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};

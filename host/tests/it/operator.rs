@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use galo::limits;
 use serde_json::json;
 

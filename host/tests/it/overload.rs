@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::poll;
-use galo::build::Profile;
 use galo::config::Settings;
 use galo::contract::Value;
+use galo::develop::build::Profile;
 use galo::limits;
 use http::Method;
 

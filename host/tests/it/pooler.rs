@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use galo::build::Profile;
 use galo::config::{Secret, Settings};
 use galo::contract::Value;
 use galo::database::{self, Database, Target};
-use galo::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::build::Profile;
+use galo::develop::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::postgres::SUPERUSER;
 use galo::metrics::Format;
 use galo::metrics::Metrics;
-use galo::postgres::SUPERUSER;
 use galo::serve;
 use http::Method;
 use nix::unistd::{Uid, User};
@@ -57,7 +57,7 @@ impl PgBouncer {
         };
         let path = folder.path().display();
         // What comes later in it counts.
-        let ini = fs::read_to_string(checkout().root.join("deploy/pgbouncer.ini")).unwrap();
+        let ini = fs::read_to_string(checkout().root.join("deploy/postgres/pgbouncer.ini")).unwrap();
         let ini = format!(
             "{ini}\n[databases]\n* = host={} port={port}\n[pgbouncer]\npool_mode = {mode}\n\
              server_reset_query = {reset}\ndefault_pool_size = {servers}\nlisten_addr =\nunix_socket_dir = {path}\n\

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use galo::build::Profile;
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::dev::{DATABASE, SERVICE_ROLE};
-use galo::postgres::{Cluster, Data, SUPERUSER};
+use galo::develop::build::Profile;
+use galo::develop::dev::{DATABASE, SERVICE_ROLE};
+use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::serve;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use galo::limits;
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,8 +20,8 @@ fn the_deployed_routes_are_those_of_the_manifest() {
     let root = checkout().root;
     let (success, written, told) = run(galo().args(["proxy", "nginx"]).arg(root.join("handlers")));
     assert!(success, "{told}");
-    let deployed = fs::read_to_string(root.join("deploy/routes/galo.conf")).unwrap();
-    assert!(written == deployed, "cargo run -p galo -- proxy nginx handlers >deploy/routes/galo.conf");
+    let deployed = fs::read_to_string(root.join("deploy/nginx/routes/galo.conf")).unwrap();
+    assert!(written == deployed, "cargo run -p galo -- proxy nginx handlers >deploy/nginx/routes/galo.conf");
     for name in ["a b", "", "x;y", "{"] {
         let (success, written, told) =
             run(galo().args(["proxy", "nginx", "--upstream", name]).arg(root.join("handlers")));
@@ -39,8 +39,8 @@ fn the_deployed_routes_are_those_of_the_manifest() {
 
 #[test]
 fn the_proxy_takes_the_head_that_a_node_may_send() {
-    let deploy = checkout().root.join("deploy");
-    let read = |name: &str| fs::read_to_string(deploy.join(name)).unwrap();
+    let nginx = checkout().root.join("deploy/nginx");
+    let read = |name: &str| fs::read_to_string(nginx.join(name)).unwrap();
     let set = |text: &str| {
         let directives = text.lines().filter_map(|line| line.trim().strip_prefix("proxy_buffer_size "));
         directives.map(str::to_owned).collect::<Vec<_>>()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use galo::registry::Stage;
 use http::Method;
 

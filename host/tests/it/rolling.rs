@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
+use galo::develop::build::Profile;
 use http::Method;
 use nix::sys::signal::Signal;
 use tokio::net::TcpStream;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use galo::build::{self, Cancel, Profile};
 use galo::contract::{Field, Plan, Request, Rows, Value};
+use galo::develop::build::{self, Cancel, Profile};
 use galo::guest::{Component, Grants};
 use galo::limits::HandlerLimits;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use galo::config::Secret;
 use galo::database::{self, NotApplied, Target};
+use galo::develop::postgres::SUPERUSER;
 use galo::limits;
-use galo::postgres::SUPERUSER;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 

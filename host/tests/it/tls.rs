@@ -5,9 +5,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use galo::build::Profile;
 use galo::config::Secret;
 use galo::database::{self, Defaults, Source, Target};
+use galo::develop::build::Profile;
 use galo::serve;
 
 use crate::cli::{Program, run};

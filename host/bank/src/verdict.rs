@@ -1,0 +1,100 @@
+//! What clients may see of a fault, whichever way the stack is run. Pure: reads a record, and says what should not be
+//! in it. Called by the fault tests.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::client::KEPT_CONNECTION_CLOSED;
+use crate::history::{Failed, History};
+use crate::proof::Violation;
+
+/// deploy/nginx/nginx.conf: `proxy_read_timeout`, after which a request goes to the other node.
+const READ_TIMEOUT: Duration = Duration::from_millis(4500);
+
+/// For a busy machine, on top of what a configuration promises.
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// From the moment that Postgres takes connections again to the first answer.
+const BACK_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client waits for its 503: limits.rs has 0.8 s for a connection.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
+
+/// Nothing.
+///
+/// # Errors
+/// A request that failed.
+pub fn unnoticed(history: &History) -> anyhow::Result<()> {
+    none_of(&history.failed())
+}
+
+/// A node hung: some answers took until nginx turned to the other one, none took longer, none failed.
+///
+/// # Errors
+/// A request that failed; a slowest one that was too slow, or too quick to have met the node.
+pub fn hang(history: &History) -> anyhow::Result<()> {
+    unnoticed(history)?;
+    let slowest = history.answered().into_iter().map(|(sent, ended)| ended.saturating_sub(sent)).max();
+    let slowest = slowest.context("nothing was answered")?;
+    println!("the slowest answer took {slowest:?}");
+    ensure!(slowest > READ_TIMEOUT, "nobody met the node that hung");
+    ensure!(slowest < READ_TIMEOUT + SLACK, "an answer took {slowest:?}");
+    Ok(())
+}
+
+/// Postgres was `killed`, and took connections again when it was `back`: 503 at once, and soon nothing more of it.
+///
+/// # Errors
+/// A request that failed otherwise, or slowly, or when all should be well; an outage that nobody met.
+pub fn outage(history: &History, killed: Duration, back: Duration) -> anyhow::Result<()> {
+    let answered = history.answered();
+    let first = answered.iter().map(|(_, ended)| *ended).filter(|ended| *ended > back).min();
+    let first = first.context("nothing was answered any more")?.saturating_sub(back);
+    println!("away for {:?}; the first answer came {first:?} after that", back.saturating_sub(killed));
+    ensure!(first < BACK_MAX, "the first answer came {first:?} after Postgres was back");
+    let failed = history.failed();
+    ensure!(failed.iter().any(|failed| failed.sent > killed), "nobody noticed");
+    let took = |failed: &Failed| failed.ended.saturating_sub(failed.sent);
+    println!("the slowest refusal took {:?}", failed.iter().map(took).max().unwrap_or_default());
+    let bad = failed
+        .into_iter()
+        .filter(|failed| !failed.why.contains("503 ") || failed.sent >= back + BACK_MAX || took(failed) >= REFUSAL_MAX);
+    none_of(&bad.collect::<Vec<_>>())
+}
+
+/// nginx was reloaded: workers that retire close idle connections, and a request may just have been on its way on one.
+///
+/// # Errors
+/// A request that failed otherwise.
+pub fn reload(history: &History) -> anyhow::Result<()> {
+    let mut failed = history.failed();
+    failed.retain(|failed| !failed.why.contains(KEPT_CONNECTION_CLOSED));
+    none_of(&failed)
+}
+
+/// A 503 for what is not known, and nothing else.
+///
+/// # Errors
+/// A request that failed otherwise.
+pub fn refusals_only(history: &History) -> anyhow::Result<()> {
+    let mut failed = history.failed();
+    failed.retain(|failed| !failed.why.contains("503 "));
+    none_of(&failed)
+}
+
+/// The ledger holds.
+///
+/// # Errors
+/// The first of the violations, a line each.
+pub fn ledger(violations: &[Violation]) -> anyhow::Result<()> {
+    let lines: Vec<_> = violations.iter().take(10).map(ToString::to_string).collect();
+    ensure!(violations.is_empty(), "{} violations:\n{}", violations.len(), lines.join("\n"));
+    Ok(())
+}
+
+fn none_of(failed: &[Failed]) -> anyhow::Result<()> {
+    let first = &failed[..failed.len().min(5)];
+    ensure!(failed.is_empty(), "{} requests should not have failed, the first of them: {first:#?}", failed.len());
+    Ok(())
+}

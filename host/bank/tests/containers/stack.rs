@@ -1,0 +1,199 @@
+//! The stack under test, and one run of the bank test against it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galo_bank::client::{Base, Client, Reuse};
+use galo_bank::experiment::Experiment;
+use galo_bank::history::{History, Outcome};
+use galo_bank::ledger::Ledger;
+use galo_bank::load::{Load, Progress};
+use galo_bank::plan::Mix;
+use galo_bank::source::Source;
+use galo_bank::swap::Swaps;
+use galo_bank::verdict;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
+
+use crate::compose::{Compose, volume};
+use crate::container::{Container, LOOK_EVERY, PATIENCE, until};
+
+/// Enough that both nodes always have something in flight; few enough for the limits of the containers.
+const CLIENTS: u32 = 16;
+
+/// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
+const WARM_TRANSACTIONS: u64 = 100;
+
+/// Between two swaps: a node compiles both components with the third of a core that it also serves with.
+const SWAP_EVERY: Duration = Duration::from_secs(1);
+
+/// What a user who runs psql in the container is.
+const PSQL: [&str; 8] = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "rinha"];
+
+/// All containers, up and healthy.
+pub struct Stack {
+    compose: Arc<Compose>,
+    pub nginx: Container,
+    pub nodes: [Container; 2],
+    pub postgres: Container,
+    /// The volume that the nodes watch.
+    handlers: PathBuf,
+    /// The volume with the sockets of the nodes.
+    sockets: PathBuf,
+    /// The volume with the socket of Postgres.
+    database: PathBuf,
+    runtime: Runtime,
+}
+
+/// Takes everything down, volumes included.
+struct Down(Arc<Compose>);
+
+impl Stack {
+    /// Starts it on new volumes.
+    pub fn up(compose: Compose) -> anyhow::Result<Self> {
+        let compose = Arc::new(compose);
+        // Whatever a run left behind that was itself killed.
+        down(&compose)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.spawn(down_at_a_signal(compose.clone()));
+        let unless_complete = Down(compose.clone());
+        let begun = Instant::now();
+        compose.run(&["up", "-d", "--no-build"])?;
+        let container = |name| Container::of(&compose, name);
+        let stack = Self {
+            nginx: container("nginx")?,
+            nodes: [container("node-1")?, container("node-2")?],
+            postgres: container("postgres")?,
+            handlers: volume("handlers")?,
+            sockets: volume("sockets")?,
+            database: volume("database")?,
+            compose,
+            runtime,
+        };
+        println!("the stack is up after {:?}", begun.elapsed());
+        std::mem::forget(unless_complete);
+        Ok(stack)
+    }
+
+    /// Where nginx answers.
+    pub fn base(&self) -> Base {
+        Base::Tcp(format!("127.0.0.1:{}", self.compose.port))
+    }
+
+    /// A client of its own.
+    pub fn client(&self) -> Client {
+        Client::new(self.base(), Reuse::Never)
+    }
+
+    /// Runs a test to its end.
+    pub fn block_on<T>(&self, test: impl Future<Output = T>) -> T {
+        self.runtime.block_on(test)
+    }
+
+    /// The ledger as it is.
+    pub async fn ledger(&self) -> Ledger {
+        Ledger::read_quiet(&self.source()).await.unwrap()
+    }
+
+    /// Loads the stack, has `fault` happen while handlers are swapped, lets it recover, and proves the ledger.
+    pub async fn proved(&self, mix: Mix, fault: impl AsyncFnOnce(&Progress)) -> History {
+        // Not called GALO_*: those are read by `galo`, which refuses what it does not know.
+        let seed = std::env::var("BANK_SEED").map_or(1, |text| text.parse().unwrap());
+        let load = Load { mix, ..Load::new(self.base(), CLIENTS, seed) };
+        let experiment = Experiment { load, source: self.source() };
+        let meanwhile = async |progress: &Progress| {
+            let swaps = Swaps::start(&self.handlers, SWAP_EVERY);
+            progress.until(WARM_TRANSACTIONS).await?;
+            fault(progress).await;
+            progress.until(WARM_TRANSACTIONS).await?;
+            self.until_served(&swaps.stop().await?);
+            Ok(())
+        };
+        let (history, violations) = experiment.run(meanwhile).await.unwrap();
+        verdict::ledger(&violations).unwrap();
+        assert!(history.count(Outcome::Ok) > 0);
+        history
+    }
+
+    /// Waits until a node answers on its own socket, which nginx would connect to.
+    pub async fn until_ready(&self, node: &Container) {
+        let socket = self.sockets.join(format!("{}.sock", node.name));
+        let begun = Instant::now();
+        while Client::new(Base::Unix(socket.clone()), Reuse::Never).extrato(1).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE, "{} is not ready", node.name);
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until Postgres takes connections of the nodes' role.
+    pub async fn until_postgres_is_back(&self) {
+        let url = format!("host={} user=galo dbname=rinha", self.database.display());
+        let source = Source::Url(url);
+        let begun = Instant::now();
+        while let Err(error) = source.lines("SELECT 1").await {
+            assert!(begun.elapsed() < PATIENCE, "Postgres is not back: {error:#}");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The last words of every container.
+    pub fn show_logs(&self) {
+        let logs = self.compose.run(&["logs", "--tail", "15"]).unwrap_or_else(|error| format!("{error:#}"));
+        let _ = writeln!(std::io::stderr(), "{logs}");
+    }
+
+    /// Waits until every node serves the components with these digests.
+    fn until_served(&self, digests: &[String]) {
+        for node in &self.nodes {
+            until(&format!("{} serves {digests:?}", node.name), || {
+                let report = node.exec(&["galo", "handlers", "--json"]).unwrap_or_default();
+                digests.iter().all(|digest| serves(&report, digest))
+            });
+        }
+    }
+
+    /// The tables, for which Postgres lets only its own user in, and only on its socket.
+    fn source(&self) -> Source {
+        let command = ["docker", "exec", "-i", &self.postgres.id].into_iter().chain(PSQL);
+        Source::Psql(command.map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop(Down(self.compose.clone()));
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        if let Err(error) = down(&self.0) {
+            let _ = writeln!(std::io::stderr(), "the stack is not taken down: {error:#}");
+        }
+    }
+}
+
+fn down(compose: &Compose) -> anyhow::Result<()> {
+    compose.run(&["down", "--volumes", "--remove-orphans"]).map(drop)
+}
+
+async fn down_at_a_signal(compose: Arc<Compose>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt()).unwrap(), signal(SignalKind::terminate()).unwrap());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    drop(Down(compose));
+    std::process::exit(130);
+}
+
+/// Whether a node's report has this digest as that of a generation that serves.
+fn serves(report: &str, digest: &str) -> bool {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap_or_default();
+    let handlers = report["handlers"].as_array();
+    handlers.is_some_and(|handlers| handlers.iter().any(|handler| handler["sha256"] == digest))
+}

@@ -1,0 +1,99 @@
+//! The bank test under faults: two nodes, nginx with the configuration that is deployed, Postgres; many clients; then
+//! something dies. And before that: the bank test can fail.
+//!
+//! One test at a time: several of them measure how long an outage is felt. A run is repeated with BANK_SEED.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what must hold; clippy does not take a program of our own for one"
+)]
+
+mod can_fail;
+mod cut;
+mod faults;
+#[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
+#[path = "../../../tests/it/fixture.rs"]
+mod fixture;
+mod keyless;
+mod nginx;
+mod node;
+mod postgres;
+mod repeats;
+mod stack;
+mod standby;
+
+/// What `fixture` takes of the integration tests.
+mod harness {
+    pub use crate::postgres::checkout;
+}
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test: it fails by panicking.
+type Test = fn();
+
+/// Broken procedures that the bank test must notice; they need no proxy in front.
+const CAN_FAIL: &[(&str, Test)] = &[
+    ("can_fail::an_honest_procedure_has_no_violation", can_fail::an_honest_procedure_has_no_violation),
+    ("can_fail::a_procedure_that_records_twice", can_fail::a_procedure_that_records_twice),
+    ("can_fail::a_procedure_that_says_ok_and_records_nothing", can_fail::a_procedure_that_says_ok_and_records_nothing),
+    ("can_fail::a_procedure_that_ignores_the_key", can_fail::a_procedure_that_ignores_the_key),
+    ("can_fail::a_procedure_that_records_what_it_refuses", can_fail::a_procedure_that_records_what_it_refuses),
+    ("can_fail::a_procedure_that_refuses_for_no_reason", can_fail::a_procedure_that_refuses_for_no_reason),
+    ("can_fail::a_procedure_that_answers_a_later_saldo", can_fail::a_procedure_that_answers_a_later_saldo),
+    ("can_fail::a_procedure_that_takes_another_payload", can_fail::a_procedure_that_takes_another_payload),
+    ("can_fail::an_extrato_that_misses_the_newest", can_fail::an_extrato_that_misses_the_newest),
+    ("can_fail::an_extrato_whose_saldo_is_of_another_moment", can_fail::an_extrato_whose_saldo_is_of_another_moment),
+];
+
+/// What may happen to a stack. Handlers are swapped during each.
+const FAULTS: &[(&str, Test)] = &[
+    ("faults::nothing_but_swaps", faults::nothing_but_swaps),
+    ("faults::a_node_is_killed_again_and_again", faults::a_node_is_killed_again_and_again),
+    ("faults::both_nodes_are_restarted_in_turn", faults::both_nodes_are_restarted_in_turn),
+    ("faults::a_node_hangs", faults::a_node_hangs),
+    ("faults::postgres_is_killed", faults::postgres_is_killed),
+    ("faults::a_standby_is_promoted", faults::a_standby_is_promoted),
+    ("faults::a_standby_that_lags_is_caught", faults::a_standby_that_lags_is_caught),
+    ("faults::nginx_is_reloaded", faults::nginx_is_reloaded),
+    ("faults::clients_leave_right_after_sending", faults::clients_leave_right_after_sending),
+    ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),
+    ("faults::a_postgres_that_forgets_is_caught", faults::a_postgres_that_forgets_is_caught),
+    ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
+];
+
+/// What nginx sends a second time, and what a node makes of it.
+const REPEATS: &[(&str, Test)] = &[
+    ("repeats::nginx_repeats_what_has_a_key_or_only_reads", repeats::nginx_repeats_what_has_a_key_or_only_reads),
+    ("repeats::a_node_that_is_gone_costs_no_post", repeats::a_node_that_is_gone_costs_no_post),
+    ("repeats::a_proxy_that_repeats_everything_is_caught", repeats::a_proxy_that_repeats_everything_is_caught),
+    ("repeats::a_proxy_with_an_old_configuration_is_refused", repeats::a_proxy_with_an_old_configuration_is_refused),
+    (
+        "repeats::a_response_head_is_at_the_limit_or_is_not_sent",
+        repeats::a_response_head_is_at_the_limit_or_is_not_sent,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let nginx = nginx::program();
+    if nginx.is_none() && !arguments.list {
+        let told = "\n*** nginx is not installed: the faults are NOT tested. apt-get install nginx, and again. ***\n";
+        // A closed stderr is no reason to fail.
+        let _ = writeln!(std::io::stderr(), "{told}");
+    }
+    let trial = |(name, test): &(&str, Test)| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok::<(), Failed>(())
+        })
+    };
+    let can_fail = CAN_FAIL.iter().map(trial);
+    let faults = FAULTS.iter().chain(REPEATS).map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
+    libtest_mimic::run(&arguments, can_fail.chain(faults).collect()).exit_code()
+}

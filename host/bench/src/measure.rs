@@ -1,0 +1,237 @@
+//! One measurement: a subject with everything behind it, new for it, warmed up, driven, and looked at from outside.
+//! Called by `compare` and `durable`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use galo::develop::build::Checkout;
+
+use crate::cluster::Cluster;
+use crate::nginx::Nginx;
+use crate::options::Options;
+use crate::process::{self, Memory};
+use crate::programs::{self, Programs};
+use crate::schedule::{Cores, Placement};
+use crate::server::{Launch, Server};
+use crate::subject::Subject;
+use crate::{pgbench, wrk};
+
+/// As many as are deployed.
+const NODES: usize = 2;
+
+/// What a run measures with.
+pub struct Bench {
+    pub programs: Programs,
+    /// Like the two below only made when something is measured that runs components.
+    pub galo: PathBuf,
+    pub checkout: Checkout,
+    /// The folder of galo.toml and the components.
+    pub handlers: PathBuf,
+    /// Of compiled components.
+    pub cache: PathBuf,
+    /// For sockets, logs and scripts.
+    pub folder: PathBuf,
+    /// For the data of Postgres.
+    pub disk: PathBuf,
+    pub nginx_workers: usize,
+    pub cores: Cores,
+    pub seconds: u64,
+    pub warm_seconds: u64,
+}
+
+impl Bench {
+    /// A bench for the program and the handlers in `folder`, measured as the options say. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be made or the cores are not known.
+    pub fn new(
+        options: &Options,
+        checkout: Checkout,
+        programs: Programs,
+        galo: PathBuf,
+        folder: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let disk = options.disk.clone().unwrap_or_else(|| checkout.scratch());
+        std::fs::create_dir_all(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
+        let (handlers, cache) = (folder.join("handlers"), folder.join("cache"));
+        std::fs::create_dir(&cache)?;
+        let (seconds, warm_seconds) = (options.seconds(), options.warm_seconds());
+        let (nginx_workers, cores) = (options.nginx_workers, Cores::find()?);
+        Ok(Self {
+            programs,
+            galo,
+            checkout,
+            handlers,
+            cache,
+            folder,
+            disk,
+            nginx_workers,
+            cores,
+            seconds,
+            warm_seconds,
+        })
+    }
+}
+
+/// What a load generator saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub requests: u64,
+    /// Of them answered 422.
+    pub refused: u64,
+    pub seconds: f64,
+    /// In milliseconds: half of all, 75, 90, 99 and 99.9 % of them, all.
+    pub latency: [f64; 6],
+}
+
+/// What the latencies of a load are called.
+pub const PERCENTILES: [&str; 6] = ["p50", "p75", "p90", "p99", "p99.9", "most"];
+
+/// What takes CPU and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    Generator,
+    Nginx,
+    Nodes,
+    Postgres,
+}
+
+impl Component {
+    /// All, in the order of a request's way.
+    pub const ALL: [Self; 4] = [Self::Generator, Self::Nginx, Self::Nodes, Self::Postgres];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generator => "load generator",
+            Self::Nginx => "nginx",
+            Self::Nodes => "nodes",
+            Self::Postgres => "Postgres",
+        }
+    }
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    pub load: Load,
+    /// Microseconds of CPU for a request, by component.
+    pub cpu: [f64; 4],
+    /// At the end of the window, by component; none of the load generator, which has ended then.
+    pub memory: [Memory; 4],
+}
+
+impl Measured {
+    /// Requests a second.
+    pub fn throughput(&self) -> f64 {
+        number(self.load.requests) / self.load.seconds
+    }
+
+    /// The part of requests that were refused, in percent.
+    pub fn refused(&self) -> f64 {
+        100.0 * number(self.load.refused) / number(self.load.requests)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// Measures a subject.
+///
+/// # Errors
+/// Whatever makes the measurement invalid.
+pub async fn measure(
+    bench: &Bench,
+    cluster: &mut Cluster,
+    placement: Placement,
+    subject: Subject,
+    connections: usize,
+    seed: u64,
+) -> anyhow::Result<Measured> {
+    let measured = attempt(bench, cluster, placement, subject, connections, seed).await;
+    measured.with_context(|| format!("{} with {connections} connections", subject.name()))
+}
+
+async fn attempt(
+    bench: &Bench,
+    cluster: &mut Cluster,
+    placement: Placement,
+    subject: Subject,
+    connections: usize,
+    seed: u64,
+) -> anyhow::Result<Measured> {
+    let folder = tempfile::tempdir_in(&bench.folder)?;
+    let database = cluster.database().await?;
+    let url = database.service_url();
+    let mut servers = Vec::new();
+    let mut nginx = None;
+    if subject.speaks_http() {
+        let launch = bench.launch(if subject == Subject::Limit { "" } else { &url });
+        for number in 1..=NODES {
+            servers.push(Server::start(subject, number, folder.path(), launch).await?);
+        }
+        let sockets: Vec<_> = servers.iter().map(|server| server.socket.clone()).collect();
+        let deployed = programs::deployed(&bench.checkout, "nginx");
+        let (program, workers) = (&bench.programs.nginx, bench.nginx_workers);
+        nginx = Some(Nginx::start(program, &deployed, placement, folder.path(), workers, &sockets).await?);
+    }
+    let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
+    let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
+    bench.cores.place(placement, &gate, &pids, &[cluster.postmaster])?;
+    let port = nginx.as_ref().map(|nginx| nginx.port);
+    let drive = async |seconds: u64, seed: u64| match port {
+        Some(port) => wrk::run(&bench.programs, folder.path(), port, connections, seconds, seed).await,
+        None => pgbench::run(&bench.programs, folder.path(), &database, seconds, seed).await,
+    };
+    // Other requests than those that count.
+    drive(bench.warm_seconds, seed + 1_000_000).await.context("warming up")?;
+    let roots = [Vec::new(), gate, pids, if subject == Subject::Limit { Vec::new() } else { vec![cluster.postmaster] }];
+    let before = cpu(&roots)?;
+    let load = drive(bench.seconds, seed).await?;
+    let after = cpu(&roots)?;
+    let mut memory = [Memory::default(); 4];
+    for (memory, roots) in memory.iter_mut().zip(&roots) {
+        *memory = process::memory(roots)?;
+    }
+    let complaints = nginx.as_ref().map(Nginx::complaints).unwrap_or_default();
+    ensure!(complaints.is_empty(), "nginx complained: {complaints}");
+    drop(nginx);
+    for server in servers {
+        server.stop().await?;
+    }
+    cluster.drop(database).await?;
+    let mut per_request = [0.0; 4];
+    for (place, cpu) in per_request.iter_mut().enumerate() {
+        *cpu = after[place].saturating_sub(before[place]).as_secs_f64() * 1e6 / number(load.requests);
+    }
+    Ok(Measured { load, cpu: per_request, memory })
+}
+
+/// The time of each component so far. A load generator has ended when its time counts.
+fn cpu(roots: &[Vec<i32>; 4]) -> anyhow::Result<[Duration; 4]> {
+    let of = |place: usize| process::cpu(&roots[place]);
+    Ok([process::ended_children()?, of(1)?, of(2)?, of(3)?])
+}
+
+impl Bench {
+    /// What a server is started with, beside a measurement.
+    pub fn launch<'a>(&'a self, database_url: &'a str) -> Launch<'a> {
+        Launch {
+            programs: &self.programs,
+            galo: &self.galo,
+            handlers: &self.handlers,
+            cache: &self.cache,
+            database_url,
+        }
+    }
+
+    /// A new cluster.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn cluster(&self, durability: crate::cluster::Durability) -> anyhow::Result<Cluster> {
+        Cluster::start(&self.programs, &self.checkout, &self.disk, durability).await
+    }
+}
