@@ -7,6 +7,7 @@ mod ending;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::bail;
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use self::ending::{Lingering, linger, recorded_within};
@@ -84,14 +85,14 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let listener = supervisor.vital("listener", {
         let (node, drain) = (Arc::clone(&node), drain.clone());
         listen::run(listener, doors, move |incoming, checked| {
-            let (answer, lingers) = (request::serve(Arc::clone(&node), incoming, checked), drain.lingers());
-            async move {
-                let mut outgoing = answer.await;
+            let lingers = drain.lingers();
+            // Not in a block of its own, which would hold the future of a request twice, and move both.
+            request::serve(Arc::clone(&node), incoming, checked).map(move |mut outgoing| {
                 if lingers {
                     wire::close(&mut outgoing);
                 }
                 outgoing
-            }
+            })
         })
     });
     // Only now: a probe that says ready is believed at once.

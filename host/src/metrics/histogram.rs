@@ -47,25 +47,29 @@ pub(super) const PHASES: Scale = Scale {
 /// Of the calls of a batch, up to the most there may be.
 pub(super) const CALLS: Scale = Scale { bounds: &[1, 2, 4, 8, 16, 32, 64], per_unit: 1.0 };
 
+/// Of the scale that has most.
+const BUCKETS_MAX: usize = REQUESTS.bounds.len() + 1;
+const _: () = assert!(PHASES.bounds.len() < BUCKETS_MAX && CALLS.bounds.len() < BUCKETS_MAX);
+
 /// How often values fell into each bucket, and their sum.
 #[derive(Debug)]
 pub struct Histogram {
     scale: &'static Scale,
-    /// One more than there are bounds.
-    counts: Box<[AtomicU64]>,
     sum: AtomicU64,
+    /// As many are used as there are bounds, and one more. Not boxed: that would be one more line of the cache.
+    counts: [AtomicU64; BUCKETS_MAX],
 }
 
 impl Histogram {
     /// All at zero.
     pub(super) fn new(scale: &'static Scale) -> Self {
-        let counts = (0..=scale.bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { scale, counts, sum: AtomicU64::new(0) }
+        Self { scale, sum: AtomicU64::new(0), counts: [const { AtomicU64::new(0) }; BUCKETS_MAX] }
     }
 
     /// Counts a value.
     pub fn observe(&self, value: u64) {
-        let bucket = self.scale.bounds.partition_point(|bound| *bound < value);
+        let bounds = self.scale.bounds;
+        let bucket = bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len());
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
@@ -102,7 +106,7 @@ mod tests {
         for value in [1, 2, 3, 64, 65] {
             histogram.observe(value);
         }
-        let counts: Vec<_> = histogram.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<_> = histogram.counts.iter().take(8).map(|count| count.load(Ordering::Relaxed)).collect();
         assert_eq!(counts, [1, 1, 1, 0, 0, 0, 1, 1]);
         assert_eq!((histogram.count(), histogram.sum.load(Ordering::Relaxed)), (5, 135));
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::Method;
 use http::request::Parts;
 
 use super::trace::Trace;
@@ -12,7 +13,7 @@ use crate::cors::Cors;
 use crate::failure::cut;
 use crate::limits;
 use crate::registry::Handler;
-use crate::wire::{self, Outgoing};
+use crate::wire::{self, Body, Incoming, Outgoing};
 
 /// What is known of a request while it is answered, whatever becomes of it.
 #[derive(Default)]
@@ -41,8 +42,21 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Writes the line of a request with this answer, if this is one that gets one.
-    pub(super) fn end(mut self, outgoing: &Outgoing) {
+    /// Begins with a request whose head was there at `begun`. Also returns its body.
+    pub(super) fn begin(log: AccessLog, incoming: Incoming, begun: Instant) -> (Self, Body) {
+        let (head, body) = incoming.into_parts();
+        (Self { log, head, course: Course::default(), begun, ended: false }, body)
+    }
+
+    /// Makes of an answer what goes out: with what tells a page that it may read it, and without a body for HEAD.
+    /// Writes the line of the request, if this is one that gets one.
+    pub(super) fn end(mut self, mut outgoing: Outgoing) -> Outgoing {
+        if let Some(cors) = &self.course.cors {
+            cors.mark(&self.head.headers, outgoing.headers_mut());
+        }
+        if self.head.method == Method::HEAD {
+            wire::headed(&mut outgoing);
+        }
         self.ended = true;
         let status = outgoing.status();
         let wanted = match self.log {
@@ -51,8 +65,9 @@ impl Line {
             AccessLog::All => true,
         };
         if wanted {
-            self.write("answered", Some(outgoing));
+            self.write("answered", Some(&outgoing));
         }
+        outgoing
     }
 
     #[cold]

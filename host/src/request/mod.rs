@@ -54,21 +54,18 @@ struct Asked<'a> {
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
 pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-    let (log, mut laps) = (node.access_log, Laps::begin());
-    let (mut head, body) = incoming.into_parts();
-    tries::forget(node.proxy, &mut head.headers);
-    let mut line = Line { log, head, course: Course::default(), begun: laps.begun(), ended: false };
+    let mut laps = Laps::begin();
+    let (mut line, body) = Line::begin(node.access_log, incoming, laps.begun());
+    tries::forget(node.proxy, &mut line.head.headers);
     let Line { head, course, .. } = &mut line;
+    if let Err(failure) = checked {
+        course.cors.clone_from(&node.registry.table().cors);
+        tell::refused(head, &failure);
+        node.metrics.unrouted(failure.status());
+        return line.end(wire::failed(&failure));
+    }
     // A panic of ours costs the request that met it, not the connection's task nor the process.
-    let answer = match checked {
-        Ok(()) => AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await,
-        Err(failure) => {
-            course.cors.clone_from(&node.registry.table().cors);
-            tell::refused(head, &failure);
-            node.metrics.unrouted(failure.status());
-            Ok(Err(failure))
-        }
-    };
+    let answer = AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| {
         let failure = Failure::Panic { message: said(payload.as_ref()) };
         // It did not come to where answers are counted.
@@ -78,20 +75,13 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
         }
         Err(failure)
     });
-    let mut outgoing = answer.unwrap_or_else(|failure| {
+    let outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
             tell::panic(head, message);
         }
         wire::failed(&failure)
     });
-    if let Some(cors) = &course.cors {
-        cors.mark(&head.headers, outgoing.headers_mut());
-    }
-    if head.method == Method::HEAD {
-        wire::headed(&mut outgoing);
-    }
-    line.end(&outgoing);
-    outgoing
+    line.end(outgoing)
 }
 
 /// Carries one request to its handler, and counts what became of it.

@@ -1,5 +1,6 @@
 //! What names a request in the log: the `X-Request-Id` and the `traceparent` (W3C Trace Context) it came with. They are
-//! a client's own words: cut, and escaped where the log writes them. Never a key of anything.
+//! a client's own words: cut, and escaped where the log writes them. Never a key of anything. A proxy that names a try
+//! need not name the request as well: nginx's `Galo-Try` ends with its `$request_id`.
 
 use http::request::Parts;
 
@@ -19,7 +20,8 @@ impl Trace {
             let value = head.headers.get(name)?.as_bytes();
             Some(cut(wire::text(value), limits::TRACE_SHOWN_BYTES_MAX))
         };
-        Self { request_id: shown("x-request-id"), traceparent: shown("traceparent") }
+        let request_id = shown("x-request-id").or_else(|| shown("galo-try"));
+        Self { request_id, traceparent: shown("traceparent") }
     }
 }
 
@@ -34,6 +36,8 @@ mod tests {
         let Trace { request_id, traceparent } = Trace::of(&request.body(()).unwrap().into_parts().0);
         assert_eq!(request_id.unwrap().len(), limits::TRACE_SHOWN_BYTES_MAX + '…'.len_utf8());
         assert_eq!(traceparent.unwrap(), "a\t?");
+        let tried = http::Request::builder().header("galo-try", "1-a").body(()).unwrap().into_parts().0;
+        assert_eq!(Trace::of(&tried).request_id.as_deref(), Some("1-a"));
         let none = Trace::of(&http::Request::new(()).into_parts().0);
         assert!(none.request_id.is_none() && none.traceparent.is_none());
     }

@@ -458,6 +458,9 @@ async fn a_procedure_that_has_changed_is_looked_up_again_by_itself() {
         .await;
     guests.put("x", &marked(&calling("um"), 1));
     until("it is looked up again", String::new, || procedure() != before).await;
+    // The terms are new before the candidate serves under them: without this the next one could take its place, and its
+    // number.
+    node.until_generation("x", 2).await;
     // And back: under a candidate that was refused meanwhile it goes live by itself.
     database
         .execute("DROP FUNCTION um(int); CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
