@@ -279,7 +279,8 @@ fn sentences(text: &str) -> BTreeSet<String> {
 
 fn sentences_twice(documents: &[Document]) -> Vec<String> {
     let mut homes = BTreeMap::<String, Vec<String>>::new();
-    for Document { path, text } in documents {
+    // The translation has paths and names in common with its original.
+    for Document { path, text } in documents.iter().filter(|document| !document.path.ends_with("README.pt-BR.md")) {
         for sentence in sentences(text) {
             homes.entry(sentence).or_default().push(path.display().to_string());
         }
