@@ -123,7 +123,7 @@ fn wrong_links(Document { path, text }: &Document) -> Vec<String> {
     for target in links(&prose).into_iter().filter(|target| !target.contains(':')) {
         let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
         let there = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
-        if !ROOT.join(&there).exists() {
+        if !file.is_empty() && !ROOT.join(&there).exists() {
             wrong.push(format!("{}: the link to {target} leads nowhere", path.display()));
         } else if anchor.is_some_and(|anchor| {
             let text = if file.is_empty() { text.clone() } else { document(there).text };
@@ -187,7 +187,7 @@ fn subcommands(help: &str) -> Option<Vec<&str>> {
 }
 
 fn wrong_with_galo(arguments: &[String]) -> Option<String> {
-    let mut subcommand = Vec::new();
+    let mut subcommand: Vec<&str> = Vec::new();
     let mut known = help(&[]);
     for argument in arguments {
         if argument.starts_with('-') {
@@ -200,7 +200,7 @@ fn wrong_with_galo(arguments: &[String]) -> Option<String> {
             if !all.contains(&argument.as_str()) {
                 return Some(format!("galo has no subcommand {argument}"));
             }
-            subcommand.push(argument);
+            subcommand.push(argument.as_str());
             known = help(&subcommand);
         }
     }
@@ -251,7 +251,9 @@ fn wrong_commands(Document { path, text }: &Document, names: &BTreeSet<String>) 
     let mut wrong = Vec::new();
     for words in lines.iter().flat_map(|line| commands(line)) {
         let composed = words.starts_with(&["docker".to_owned(), "compose".to_owned()]);
-        let files = words.windows(2).filter(|pair| composed && ["-f", "--file"].contains(&pair[0].as_str()));
+        // Before the subcommand: `logs -f` is another option.
+        let options = words.get(2..).unwrap_or_default().chunks_exact(2).take_while(|pair| pair[0].starts_with('-'));
+        let files = options.filter(|pair| composed && ["-f", "--file"].contains(&pair[0].as_str()));
         let gone = |file: &str| !ROOT.join(folder).join(file).exists() && !ROOT.join(file).exists();
         wrong.extend(files.filter(|pair| gone(&pair[1])).map(|pair| format!("there is no {}", pair[1])));
         wrong.extend(words.iter().filter(|word| is_missing(word, folder)).map(|word| format!("there is no {word}")));
