@@ -15,6 +15,7 @@ mod compile;
 mod cors;
 mod database;
 mod dev;
+mod documents;
 mod doors;
 mod drain;
 mod encrypted;
