@@ -13,6 +13,7 @@ use galo::registry::Handler;
 use galo::{log, serve};
 
 use super::database::DatabaseArgs;
+use super::folder;
 use super::runtime::{Task, run_on};
 
 #[derive(Args)]
@@ -27,7 +28,10 @@ pub(super) struct CheckArgs {
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let target = self.database.required(mistakes)?;
-        Some(Box::new(move || run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })))
+        Some(Box::new(move || {
+            folder::check(&self.handlers)?;
+            run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
+        }))
     }
 
     /// Loads everything a node would serve with, and prints it.

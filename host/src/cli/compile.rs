@@ -18,6 +18,7 @@ use galo::limits::{self, CompileLimits};
 use galo::manifest::{self, Entry};
 use galo::reload;
 
+use super::folder;
 use super::node::default_cache;
 use super::runtime::{Task, run_on};
 
@@ -61,7 +62,10 @@ impl CompileArgs {
             mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
         let compile = Compile { handlers: self.handlers, cache: cache? };
-        Some(Box::new(|| run_on(Some(1), compile.run())))
+        Some(Box::new(|| {
+            folder::check(&compile.handlers)?;
+            run_on(Some(1), compile.run())
+        }))
     }
 }
 

@@ -43,7 +43,10 @@ impl DatabaseArgs {
         }
         let defaults = defaults(mistakes);
         if !defaults.name_a_host() {
-            mistakes.note("DATABASE_URL", "not set; set it, --database-url, DATABASE_URL_FILE, or PGHOST with PGUSER");
+            mistakes.note(
+                "DATABASE_URL",
+                "not set, nor is --database-url, DATABASE_URL_FILE, or PGHOST with PGUSER; set one of them",
+            );
             return None;
         }
         self.read(&Source::Text(Secret::new("")), &defaults, mistakes)

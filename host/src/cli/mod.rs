@@ -9,6 +9,7 @@ mod compile;
 mod database;
 mod dev;
 mod environment;
+mod folder;
 mod new;
 mod node;
 mod operator;

@@ -7,6 +7,8 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use galo::{log, manifest, proxy};
 
+use super::folder;
+
 #[derive(Args)]
 pub(super) struct ProxyArgs {
     /// Proxy to configure
@@ -34,6 +36,7 @@ impl ProxyArgs {
             !upstream.is_empty() && upstream.chars().all(named),
             "--upstream: invalid name `{upstream}`; use letters, digits, `-`, `_` and `.`"
         );
+        folder::check(&handlers)?;
         let text = proxy::nginx(&manifest::read(&handlers)?, &upstream);
         log::print(format_args!("{}", text.trim_end()));
         Ok(ExitCode::SUCCESS)

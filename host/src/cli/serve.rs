@@ -8,6 +8,7 @@ use galo::guest::Engine;
 use galo::limits;
 use galo::serve::{self, Signals};
 
+use super::folder;
 use super::node::{NodeArgs, state_folder};
 use super::runtime::{Task, run_on};
 
@@ -38,6 +39,7 @@ impl ServeArgs {
         let node = self.parse(mistakes);
         let (target, (settings, workers)) = target.zip(node)?;
         Some(Box::new(move || {
+            folder::check(&settings.handlers)?;
             run_on(workers, async {
                 serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
