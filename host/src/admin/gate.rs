@@ -1,8 +1,8 @@
-//! Decides who may use the admin address: a person with curl, `galo` itself, a load balancer; not a web page in a browser
-//! on this machine. It reads the head of a request only.
+//! Decides who may use the admin address: a person with curl, `galo` itself, a load balancer; not a web page in a
+//! browser on this machine. It reads the head of a request only.
 //!
-//! A page of another origin is recognized by the headers that its browser adds (`Sec-Fetch-Site`, `Origin`), and one whose
-//! own name points at this address (DNS rebinding) by that name in `Host`. No response has a CORS header.
+//! A page of another origin is recognized by the headers that its browser adds (`Sec-Fetch-Site`, `Origin`), and one
+//! whose own name points at this address (DNS rebinding) by that name in `Host`. No response has a CORS header.
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderName, Request};
@@ -61,8 +61,8 @@ fn values<'a, B>(request: &'a Request<B>, name: &HeaderName) -> impl Iterator<It
     request.headers().get_all(name).iter().map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Every name that the request is addressed to: `Host`, and the target when it is a whole URL. Browsers always send one;
-/// a probe with HTTP/1.0 may not.
+/// Every name that the request is addressed to: `Host`, and the target when it is a whole URL. Browsers always send
+/// one; a probe with HTTP/1.0 may not.
 fn hosts<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
     request.uri().authority().map(http::uri::Authority::as_str).into_iter().chain(values(request, &HOST))
 }

@@ -1,5 +1,5 @@
-//! The command line. It parses the arguments, checks all settings and reports every mistake at once, starts the log, and
-//! runs the command. The environment is read here and nowhere else.
+//! The command line. It parses the arguments, checks all settings and reports every mistake at once, starts the log,
+//! and runs the command. The environment is read here and nowhere else.
 
 mod access;
 mod build;

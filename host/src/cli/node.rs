@@ -54,8 +54,8 @@ pub(super) struct NodeArgs {
     workers: Option<String>,
 }
 
-/// The default folder for a node's state: one for each pair of a handlers folder and an address, so that two nodes of one
-/// folder have two. Only one node can listen on an address.
+/// The default folder for a node's state: one for each pair of a handlers folder and an address, so that two nodes of
+/// one folder have two. Only one node can listen on an address.
 pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
     let Some(folder) = dirs::state_dir().or_else(dirs::data_local_dir) else { return StateFolder::Missing };
     let handlers = std::path::absolute(handlers).unwrap_or_else(|_| handlers.to_owned());

@@ -1,6 +1,6 @@
 //! Runs the unit tests of handlers, compiled to wasm32-wasip2, in the sandbox: every test on an instance of its own, so
-//! that one that traps does not end the others. It takes libtest's arguments, so it can be Cargo's runner for the target,
-//! also for `cargo nextest`.
+//! that one that traps does not end the others. It takes libtest's arguments, so it can be Cargo's runner for the
+//! target, also for `cargo nextest`.
 //!
 //! `galo test [HANDLER]` builds first and then also runs the examples; `galo test FILE.wasm [ARGS]` runs one program.
 

@@ -1,5 +1,5 @@
-//! The commands for a running node, `galo handlers` and `galo rollback`, over its admin address. They return the text for
-//! stdout.
+//! The commands for a running node, `galo handlers` and `galo rollback`, over its admin address. They return the text
+//! for stdout.
 
 mod ask;
 mod table;

@@ -1,4 +1,5 @@
-//! Builds the handlers of a checkout with Cargo, and puts them with their manifest into a folder that `galo serve` takes.
+//! Builds the handlers of a checkout with Cargo, and puts them with their manifest into a folder that `galo serve`
+//! takes.
 
 mod cargo;
 mod checkout;

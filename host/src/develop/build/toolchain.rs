@@ -1,5 +1,5 @@
-//! Checks that the compiler has the target of handlers, and has rustup install it if not. It runs before Cargo, whose own
-//! error about a missing target comes late and names no remedy.
+//! Checks that the compiler has the target of handlers, and has rustup install it if not. It runs before Cargo, whose
+//! own error about a missing target comes late and names no remedy.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -77,7 +77,8 @@ fn is_installed(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// A compiler whose target's folder is `library`, and a rustup that writes its arguments to `asked` and then runs `act`.
+    /// A compiler whose target's folder is `library`, and a rustup that writes its arguments to `asked` and then runs
+    /// `act`.
     fn machine(act: &str) -> (tempfile::TempDir, [PathBuf; 3]) {
         let folder = tempfile::tempdir().unwrap();
         let [rustc, rustup, library] = ["rustc", "rustup", "library"].map(|name| folder.path().join(name));

@@ -1,5 +1,5 @@
-//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal. Changed sources
-//! are built again and swapped in.
+//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal. Changed
+//! sources are built again and swapped in.
 //!
 //! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
 //! group, Postgres is stopped by its guard.

@@ -34,8 +34,8 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Begins to watch stdin and the signals. Must be called on the main thread before there is any other: a signal that
-    /// one thread has not blocked ends the process.
+    /// Begins to watch stdin and the signals. Must be called on the main thread before there is any other: a signal
+    /// that one thread has not blocked ends the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let events = Self::new();
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);

@@ -42,9 +42,9 @@ pub(super) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// Starts Postgres on `folder` with its socket in `socket`, and waits until it is ready. Of two settings of one name
-    /// the later wins, so `others` come last. Must be called on the main thread: the kernel takes the end of the calling
-    /// thread for the end of the parent.
+    /// Starts Postgres on `folder` with its socket in `socket`, and waits until it is ready. Of two settings of one
+    /// name the later wins, so `others` come last. Must be called on the main thread: the kernel takes the end of the
+    /// calling thread for the end of the parent.
     pub(super) fn start(
         binaries: &Binaries,
         folder: &Folder,

@@ -1,7 +1,8 @@
 //! `galo new`: makes a handler that builds, passes its tests and is in the manifest.
 //!
-//! Everything is checked before anything is written; then the folder and the manifest are each put in place by a rename,
-//! the manifest last. The database is not asked: the node that serves the handler finds out whether the procedure exists.
+//! Everything is checked before anything is written; then the folder and the manifest are each put in place by a
+//! rename, the manifest last. The database is not asked: the node that serves the handler finds out whether the
+//! procedure exists.
 
 mod files;
 
