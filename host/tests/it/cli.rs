@@ -249,7 +249,7 @@ async fn check_verifies_without_serving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_us_is_reported_at_once_and_without_its_password() {
+async fn a_database_that_refuses_us_is_told_at_once_and_without_its_password() {
     let mut command = galo();
     command.arg("check").arg(handlers(Profile::Release));
     let database = TestDatabase::new().await;
