@@ -14,10 +14,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Access;
 use super::table::escaped;
-use crate::config::Address;
+use crate::config::{Address, Token};
 use crate::limits;
+
+/// How to reach a node.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Its admin address.
+    pub admin: Address,
+    /// The token to send, if any.
+    pub token: Option<Token>,
+}
 
 /// What a node answered.
 pub(super) struct Answer {

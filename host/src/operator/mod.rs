@@ -7,19 +7,10 @@ mod table;
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 
+pub use self::ask::Access;
 use self::ask::ask;
 use self::table::escaped;
-use crate::config::{Address, Token};
 use crate::report::{HandlerReport, NodeReport};
-
-/// How to reach a node.
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// Its admin address.
-    pub admin: Address,
-    /// The token to send, if any.
-    pub token: Option<Token>,
-}
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,4 @@ mod stop;
 
 pub use cluster::{Cluster, Data};
 pub use guard::{GuardOptions, guard};
-
-/// The role that owns a private cluster.
-pub const SUPERUSER: &str = "postgres";
+pub use initdb::SUPERUSER;

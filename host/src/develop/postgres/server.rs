@@ -112,14 +112,11 @@ impl<'a> Server<'a> {
 
 impl Drop for Server<'_> {
     fn drop(&mut self) {
-        if self.events.nothing_runs() {
-            return;
-        }
         let stops = match self.care {
             Care::Lasting => &stop::LASTING[..],
             Care::Throwaway => &stop::THROWAWAY[..],
         };
-        stop::stop(self.pid, stops, |left| self.events.ended(left));
+        self.events.stop(self.pid, stops);
     }
 }
 
