@@ -1,0 +1,143 @@
+//! Builds the handlers of a checkout with Cargo, and puts them with their manifest into a folder that `galo serve`
+//! takes.
+
+mod cargo;
+mod checkout;
+mod put;
+mod toolchain;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+pub use self::cargo::Cancel;
+pub use self::checkout::Checkout;
+use self::toolchain::TARGET;
+use crate::example;
+use crate::manifest::{self, Entry, Manifest};
+
+/// How handlers are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// For deployment.
+    Release,
+    /// For development: a panic has its message, file and line.
+    Development,
+}
+
+/// The result of a build: the manifest, and where the component of each of its handlers is.
+#[derive(Debug)]
+pub struct Built {
+    manifest: Manifest,
+    components: Vec<PathBuf>,
+}
+
+/// Builds every handler of the manifest that has a crate in the checkout. A component without a crate is taken from
+/// beside the manifest.
+///
+/// # Errors
+/// When the manifest is not valid, or Cargo fails.
+pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    let components = components(checkout, &manifest, profile, cancel)?;
+    Ok(Built { manifest, components })
+}
+
+impl Built {
+    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn put(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (entry, component) in self.manifest.handlers.iter().zip(&self.components) {
+            // The examples first: whoever sees the component finds the examples it was built with.
+            put::mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
+            let name = entry.component.file_name().context("a component has a file name")?;
+            put::put(component, &folder.join(name))?;
+        }
+        put::put(&self.manifest.path, &folder.join(manifest::FILE_NAME))
+    }
+}
+
+/// Installs the compiler's target if it is missing and a handler needs it.
+///
+/// # Errors
+/// When it cannot be installed; the error has the command that installs it.
+pub fn prepare(checkout: &Checkout) -> anyhow::Result<()> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    if checkout.crates(&manifest).is_empty() { Ok(()) } else { toolchain::prepare(&checkout.root) }
+}
+
+/// Builds the handlers of a manifest. Returns the component of each, in the order of the manifest.
+///
+/// # Errors
+/// When Cargo fails, or a handler's crate makes no component.
+pub fn components(
+    checkout: &Checkout,
+    manifest: &Manifest,
+    profile: Profile,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let crates = checkout.crates(manifest);
+    let profile = match profile {
+        Profile::Release => "handler",
+        // The host's own, so that macros and build scripts that were compiled with the host are used again.
+        Profile::Development => "dev",
+    };
+    let mut artifacts = Vec::new();
+    if !crates.is_empty() {
+        toolchain::prepare(&checkout.root)?;
+        let arguments = ["build", "--target", TARGET, "--profile", profile];
+        artifacts = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
+    }
+    let mut built: HashMap<&str, &Path> = HashMap::new();
+    for artifact in &artifacts {
+        let wasm = artifact.filenames.iter().find(|file| file.extension() == Some("wasm"));
+        if let Some(wasm) = wasm.filter(|_| artifact.target.is_cdylib()) {
+            built.insert(&artifact.target.name, wasm.as_std_path());
+        }
+    }
+    let component = |entry: &Entry| match crates.contains(&entry.name) {
+        true => {
+            let component = built.get(entry.name.replace('-', "_").as_str());
+            component.map(|path| path.to_path_buf()).with_context(|| {
+                format!(
+                    "the crate `{0}` makes no component: add `crate-type = [\"cdylib\"]` to `[lib]` of \
+                     handlers/{0}/Cargo.toml",
+                    entry.name
+                )
+            })
+        }
+        false => Ok(entry.component.clone()),
+    };
+    manifest.handlers.iter().map(component).collect()
+}
+
+/// Compiles the unit tests of one handler, or of all and the kit, for wasm32-wasip2. Returns the name of each crate and
+/// its test program.
+///
+/// # Errors
+/// When there is no such handler, or Cargo fails.
+pub fn tests(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let manifest = manifest::read(&checkout.handlers())?;
+    let mut crates = checkout.crates(&manifest);
+    match handler {
+        Some(name) => {
+            ensure!(
+                crates.iter().any(|c| c == name),
+                "no handler `{name}` with a crate; there are: {}",
+                crates.join(", ")
+            );
+            crates.retain(|c| c == name);
+        }
+        None => crates.push("galo-kit".to_owned()),
+    }
+    toolchain::prepare(&checkout.root)?;
+    let arguments = ["test", "--no-run", "--lib", "--target", TARGET];
+    let artifacts = cargo::run(&checkout.root, &arguments, &crates, &Cancel::default())?;
+    let programs = artifacts.into_iter().filter(|artifact| artifact.profile.test);
+    Ok(programs.filter_map(|artifact| Some((artifact.target.name.clone(), artifact.executable?.into()))).collect())
+}
