@@ -17,7 +17,7 @@ use super::database::DatabaseArgs;
 pub(super) struct CheckArgs {
     /// The folder of galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }

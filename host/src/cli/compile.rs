@@ -24,10 +24,10 @@ use super::node::default_cache;
 pub(super) struct CompileArgs {
     /// The folder of galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     /// The private folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
-    cache: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -9,6 +9,7 @@ mod doors;
 mod new;
 mod node;
 mod proxy;
+mod put;
 mod runtime;
 mod serve;
 
@@ -98,6 +99,11 @@ enum Command {
     /// A node compiles what it does not find there, each component in a process of its own. Compiled components fit
     /// this version of galo on this kind of CPU; any other compiles them again.
     Compile(compile::CompileArgs),
+    /// Put the handlers of a folder into the one that nodes watch, so that they swap
+    ///
+    /// They are compiled into the nodes' cache and verified with the database first. What was put there last is not put
+    /// again: a component that came by another way stays until FROM changes.
+    Put(put::PutArgs),
     /// Write the configuration of a proxy: which requests it may send to another node after a first one failed
     Proxy(proxy::ProxyArgs),
     /// Compile the component on stdin to stdout
@@ -210,6 +216,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             begin(mistakes)?;
             let compile = compile.context("settings without a mistake are complete")?;
             run_on(Some(1), compile.run())
+        }
+        Command::Put(arguments) => {
+            let put = arguments.parse(&mut mistakes);
+            begin(mistakes)?;
+            run_on(None, put.context("settings without a mistake are complete")?.run())
         }
         Command::Proxy(arguments) => begin(mistakes).map_err(anyhow::Error::from).and_then(|()| arguments.run()),
         Command::Compiler(arguments) => {

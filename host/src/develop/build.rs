@@ -7,7 +7,6 @@ mod toolchain;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,9 +18,9 @@ use cargo_metadata::{Artifact, Message};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::example;
 use crate::log;
 use crate::manifest::{self, Entry, Manifest};
+use crate::put;
 
 /// The target handlers are compiled for.
 const TARGET: &str = "wasm32-wasip2";
@@ -60,7 +59,10 @@ impl Checkout {
     pub fn find(from: &Path) -> anyhow::Result<Self> {
         let from = fs::canonicalize(from)?;
         let root = from.ancestors().find(|folder| folder.join("handlers").join(manifest::FILE_NAME).is_file());
-        let root = root.with_context(|| format!("{} is not in a checkout with handlers/galo.toml", from.display()))?;
+        let root = root.with_context(|| {
+            let from = from.display();
+            format!("{from} is not in a checkout with handlers/galo.toml; run this in a clone of Galo's repository")
+        })?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -110,14 +112,7 @@ impl Built {
     /// # Errors
     /// What cannot be read or written.
     pub fn put(&self, folder: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        for (entry, component) in self.manifest.handlers.iter().zip(&self.components) {
-            // The examples first: whoever sees the component finds the examples it was built with.
-            mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
-            let name = entry.component.file_name().context("a component has a file name")?;
-            put(component, &folder.join(name))?;
-        }
-        put(&self.manifest.path, &folder.join(manifest::FILE_NAME))
+        put::Handlers::list(&self.manifest, &self.components)?.put(folder).map(drop)
     }
 }
 
@@ -266,33 +261,4 @@ impl Cancel {
     fn unwatch(&self) {
         *self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
-}
-
-/// Makes a folder hold exactly these files.
-fn mirror(files: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
-    if !files.is_empty() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    for old in fs::read_dir(folder).into_iter().flatten() {
-        let old = old?;
-        if !files.iter().any(|file| file.file_name() == Some(&old.file_name())) {
-            fs::remove_file(old.path()).with_context(|| format!("cannot remove {}", old.path().display()))?;
-        }
-    }
-    files.iter().try_for_each(|file| put(file, &folder.join(file.file_name().unwrap_or_default())))
-}
-
-/// Puts a file in place by renaming: a reader sees the old one or the new one, whole. An equal file is left alone.
-fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    if fs::read(to).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    let folder = to.parent().context("a file lies in a folder")?;
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)?;
-    file.write_all(&bytes)?;
-    file.persist(to).with_context(|| format!("cannot write {}", to.display()))?;
-    Ok(())
 }

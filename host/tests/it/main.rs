@@ -39,6 +39,7 @@ mod postgres_types;
 mod probation;
 mod properties;
 mod proxy;
+mod put;
 mod reload;
 mod rolling;
 mod said;
