@@ -1,26 +1,24 @@
-//! `compose.yaml` as it is: durable.
+//! `compose.yaml` as it is: durable. The tests share one stack, and leave it serving.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use galo_bank::compose::{Compose, docker};
+use galo_bank::compose::docker;
 
 use crate::stack::{Stack, until};
 use crate::variants::assert_confined;
 
-pub fn settings_and_limits_are_those_of_the_files(compose: &Compose) {
-    let stack = Stack::up(compose);
+pub fn settings_and_limits_are_those_of_the_files(stack: &Stack) {
     assert_eq!((stack.sql("SHOW fsync").as_str(), stack.sql("SHOW synchronous_commit").as_str()), ("on", "on"));
     let scheduling = stack.exec("postgres", &["chrt", "--pid", "1"]).unwrap();
     assert!(scheduling.contains("SCHED_BATCH"), "{scheduling}");
-    assert_confined(&stack);
+    assert_confined(stack);
     stack.until_all_serve(&["node-1", "node-2"]);
     stack.assert_ledger_holds();
 }
 
-pub fn what_nginx_refuses_is_json(compose: &Compose) {
-    let stack = Stack::up(compose);
+pub fn what_nginx_refuses_is_json(stack: &Stack) {
     let long = |bytes: usize| "a".repeat(bytes);
     let refused = [
         (404, stack.send_to("/nowhere", "{}")),
@@ -43,8 +41,7 @@ pub fn what_nginx_refuses_is_json(compose: &Compose) {
 }
 
 /// A component comes into the volume by the service `handlers`, and both nodes swap; one that does not fit does not.
-pub fn handlers_come_and_go_without_a_restart(compose: &Compose) {
-    let stack = Stack::up(compose);
+pub fn handlers_come_and_go_without_a_restart(stack: &Stack) {
     let started = || ["node-1", "node-2"].map(|node| stack.inspect(node)["State"]["StartedAt"].clone());
     let begun = started();
     let folder = tempfile::tempdir().unwrap();
@@ -78,8 +75,7 @@ pub fn handlers_come_and_go_without_a_restart(compose: &Compose) {
 }
 
 /// As deploy/README.md has it, into a database of another name.
-pub fn a_dump_is_restored(compose: &Compose) {
-    let stack = Stack::up(compose);
+pub fn a_dump_is_restored(stack: &Stack) {
     stack.until_all_serve(&["node-1", "node-2"]);
     let postgres = |command: &str| stack.exec("postgres", &["sh", "-ec", command]).unwrap();
     postgres("pg_dump -U postgres -Fc rinha >/tmp/dump && createdb -U postgres restored");

@@ -15,22 +15,38 @@ mod variants;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
 use galo_bank::compose::Compose;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::stack::Stack;
+
 /// A test: it fails by panicking.
-type Test = fn(&Compose);
+#[derive(Clone, Copy)]
+enum Test {
+    /// On the stack of compose.yaml, which the tests of this kind share.
+    Durable(fn(&Stack)),
+    /// On a stack that it brings up itself, in place of the one before it.
+    Variant(fn(&Compose)),
+}
+
+use Test::{Durable, Variant};
+
+/// In this order, so that the shared stack is brought up once.
 
 const TESTS: &[(&str, Test)] = &[
-    ("durable::settings_and_limits_are_those_of_the_files", durable::settings_and_limits_are_those_of_the_files),
-    ("durable::handlers_come_and_go_without_a_restart", durable::handlers_come_and_go_without_a_restart),
-    ("durable::a_dump_is_restored", durable::a_dump_is_restored),
-    ("durable::what_nginx_refuses_is_json", durable::what_nginx_refuses_is_json),
-    ("variants::the_contests_does_not_wait_for_the_disk", variants::the_contests_does_not_wait_for_the_disk),
-    ("variants::placed_keeps_each_process_on_its_core", variants::placed_keeps_each_process_on_its_core),
-    ("variants::four_nodes_serve_without_a_restart", variants::four_nodes_serve_without_a_restart),
-    ("variants::nodes_and_postgres_speak_tcp", variants::nodes_and_postgres_speak_tcp),
+    (
+        "durable::settings_and_limits_are_those_of_the_files",
+        Durable(durable::settings_and_limits_are_those_of_the_files),
+    ),
+    ("durable::handlers_come_and_go_without_a_restart", Durable(durable::handlers_come_and_go_without_a_restart)),
+    ("durable::a_dump_is_restored", Durable(durable::a_dump_is_restored)),
+    ("durable::what_nginx_refuses_is_json", Durable(durable::what_nginx_refuses_is_json)),
+    ("variants::the_contests_does_not_wait_for_the_disk", Variant(variants::the_contests_does_not_wait_for_the_disk)),
+    ("variants::placed_keeps_each_process_on_its_core", Variant(variants::placed_keeps_each_process_on_its_core)),
+    ("variants::four_nodes_serve_without_a_restart", Variant(variants::four_nodes_serve_without_a_restart)),
+    ("variants::nodes_and_postgres_speak_tcp", Variant(variants::nodes_and_postgres_speak_tcp)),
 ];
 
 fn main() -> ExitCode {
@@ -45,10 +61,20 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Dropped with the last trial, which takes the stack down.
+    let durable: Arc<OnceLock<Stack>> = Arc::default();
     let trial = |(name, test): &(&str, Test)| {
-        let (test, compose) = (*test, compose.clone());
+        let (test, compose, durable) = (*test, compose.clone(), durable.clone());
         Trial::test(*name, move || {
-            test(&compose.ok_or("there is no compose")?);
+            let compose = compose.ok_or("there is no compose")?;
+            match test {
+                Durable(test) => {
+                    let stack = durable.get_or_init(|| Stack::up(&compose));
+                    let _logs = stack.logs_if_it_fails();
+                    test(stack);
+                }
+                Variant(test) => test(&compose),
+            }
             Ok::<(), Failed>(())
         })
     };

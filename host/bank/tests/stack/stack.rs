@@ -131,6 +131,11 @@ impl Stack {
         assert!(ledger.rows() > 0 && ledger.violations.is_empty(), "{:?}", ledger.violations);
     }
 
+    /// To be held while the stack is tested.
+    pub fn logs_if_it_fails(&self) -> Logs<'_> {
+        Logs(&self.compose)
+    }
+
     fn client(&self) -> Client {
         Client::new(Base::Tcp(format!("127.0.0.1:{}", self.compose.port)), Reuse::Never)
     }
@@ -140,12 +145,21 @@ impl Stack {
     }
 }
 
-impl Drop for Stack {
+/// Prints the end of every container's log when it is dropped by a test that fails.
+pub struct Logs<'a>(&'a Compose);
+
+impl Drop for Logs<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let logs = self.compose.run(&["logs", "--tail", "20"]).unwrap_or_else(|error| format!("{error:#}"));
+            let logs = self.0.run(&["logs", "--tail", "20"]).unwrap_or_else(|error| format!("{error:#}"));
             let _ = writeln!(std::io::stderr(), "{logs}");
         }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop(self.logs_if_it_fails());
         if let Err(error) = self.down() {
             let _ = writeln!(std::io::stderr(), "the stack is not taken down: {error:#}");
         }
