@@ -34,7 +34,6 @@ enum Test {
 use Test::{Durable, Variant};
 
 /// In this order, so that the shared stack is brought up once.
-
 const TESTS: &[(&str, Test)] = &[
     (
         "durable::settings_and_limits_are_those_of_the_files",
