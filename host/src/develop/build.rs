@@ -60,8 +60,12 @@ impl Checkout {
         let from = fs::canonicalize(from)?;
         let root = from.ancestors().find(|folder| folder.join("handlers").join(manifest::FILE_NAME).is_file());
         let root = root.with_context(|| {
-            let from = from.display();
-            format!("{from} is not in a checkout with handlers/galo.toml; run this in a clone of Galo's repository")
+            format!(
+                "{} is not in a checkout: neither it nor a folder above it has handlers/{}; change to the folder of \
+                 your checkout",
+                from.display(),
+                manifest::FILE_NAME
+            )
         })?;
         Ok(Self { root: root.to_owned() })
     }

@@ -42,7 +42,7 @@ async fn the_installed_program_works_where_there_is_no_checkout() {
     let new = ["new", "probe", "--route", "GET /probe/{id}", "--procedure", "probe"];
     for command in [&new[..], &["dev"], &["build"], &["test"]] {
         let (success, _, told) = run(alone(&program, &empty).args(command));
-        assert!(!success && told.contains("run this in a clone of Galo's repository"), "{command:?}: {told}");
+        assert!(!success && told.contains("change to the folder of your checkout"), "{command:?}: {told}");
     }
     assert_eq!(empty.read_dir().unwrap().count(), 0, "something was left behind");
     // It serves: what compiles components is the program itself.
