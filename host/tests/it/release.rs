@@ -62,6 +62,19 @@ fn workflows_pin_their_actions_and_have_the_least_permissions() {
 }
 
 #[test]
+fn no_registry_is_named() {
+    // They are variables of the repository, or what the tools have as their default.
+    let registries = ["ghcr.io", "quay.io", "index.docker.io", "crates.io", "npmjs.", "pypi.org", "amazonaws"];
+    for path in
+        [".ci", ".github/workflows", ".github", "deploy", "deploy/pgo", "deploy/kubernetes"].into_iter().flat_map(files)
+    {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let named: Vec<_> = registries.iter().filter(|registry| text.contains(**registry)).collect();
+        assert!(named.is_empty(), "{} names {named:?}", path.display());
+    }
+}
+
+#[test]
 fn the_compiler_is_the_same_everywhere() {
     let toolchain = read("rust-toolchain.toml");
     let channel = toolchain.split("channel = \"").nth(1).unwrap().split('"').next().unwrap();
