@@ -7,6 +7,7 @@
 //! own, of processes (`host/bank/tests/processes`) and of containers (`host/bank/tests/containers`).
 
 pub mod client;
+pub mod compose;
 pub mod experiment;
 pub mod history;
 pub mod keyless;

@@ -20,9 +20,9 @@ use super::runtime::{Task, run_on};
 pub(super) struct CheckArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     #[command(flatten)]
-    database: DatabaseArgs,
+    pub(super) database: DatabaseArgs,
 }
 
 impl CheckArgs {
@@ -35,7 +35,7 @@ impl CheckArgs {
     }
 
     /// Loads everything a node would serve with, and prints it.
-    async fn run(self, target: &Target) -> anyhow::Result<()> {
+    pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };

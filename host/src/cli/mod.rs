@@ -15,6 +15,7 @@ mod node;
 mod operator;
 mod postgres;
 mod proxy;
+mod put;
 mod runtime;
 mod serve;
 mod test;
@@ -89,6 +90,11 @@ enum Command {
     /// A node that starts with this cache finds its components compiled. Compiled components are valid for this version
     /// of galo and this kind of CPU; any other compiles them again. No database is needed.
     Compile(compile::CompileArgs),
+    /// Put the handlers of a folder into the one that nodes watch, so that they swap
+    ///
+    /// They are compiled into the nodes' cache and verified with the database first. What was put there last is not put
+    /// again: a component that came by another way stays until FROM changes.
+    Put(put::PutArgs),
     /// Print the configuration of a proxy in front of the nodes
     ///
     /// The configuration decides, for each route of the manifest, which requests the proxy may send to another node
@@ -129,6 +135,7 @@ impl Command {
             Self::Handlers(arguments) => arguments.task(mistakes),
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
+            Self::Put(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
             Self::Test(arguments) => Some(Box::new(|| arguments.run())),

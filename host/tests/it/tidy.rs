@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("spine: registry", &["registry"]),
     ("spine: request", &["request"]),
     ("tasks", &["admin", "listen", "reload"]),
-    ("assemblers: parts", &["serve"]),
+    ("assemblers: parts", &["put", "serve"]),
     ("assemblers", &["develop", "operator", "proxy"]),
     ("program", &["cli", "lib", "main"]),
 ];

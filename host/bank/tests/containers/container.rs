@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use galo_bank::compose::{Compose, docker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::compose::{Compose, docker};
 
 /// How long a test waits for something to happen before it says that it did not.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,7 +11,6 @@
     reason = "a test says what must hold; clippy does not take a program of our own for one"
 )]
 
-mod compose;
 mod container;
 mod faults;
 mod keys;
@@ -21,9 +20,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use galo_bank::compose::Compose;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::compose::Compose;
 use crate::stack::Stack;
 
 /// A test: it fails by panicking.
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
         None
     } else {
         // Dropped when this function ends, however: that takes the stack down.
-        match Compose::find().and_then(Stack::up) {
+        match Compose::find("galo-containers").and_then(Stack::up) {
             Ok(stack) => Some(Arc::new(stack)),
             Err(error) => {
                 // A closed stderr is no reason to fail otherwise.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galo_bank::client::{Base, Client, Reuse};
+use galo_bank::compose::Compose;
 use galo_bank::experiment::Experiment;
 use galo_bank::history::{History, Outcome};
 use galo_bank::ledger::Ledger;
@@ -17,7 +18,6 @@ use galo_bank::verdict;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
-use crate::compose::{Compose, volume};
 use crate::container::{Container, LOOK_EVERY, PATIENCE, until};
 
 /// Enough that both nodes always have something in flight; few enough for the limits of the containers.
@@ -66,9 +66,9 @@ impl Stack {
             nginx: container("nginx")?,
             nodes: [container("node-1")?, container("node-2")?],
             postgres: container("postgres")?,
-            handlers: volume("handlers")?,
-            sockets: volume("sockets")?,
-            database: volume("database")?,
+            handlers: compose.volume("handlers")?,
+            sockets: compose.volume("sockets")?,
+            database: compose.volume("database")?,
             compose,
             runtime,
         };

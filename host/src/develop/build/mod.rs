@@ -3,11 +3,9 @@
 
 mod cargo;
 mod checkout;
-mod put;
 mod toolchain;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -15,8 +13,8 @@ use anyhow::{Context as _, ensure};
 pub use self::cargo::Cancel;
 pub use self::checkout::Checkout;
 use self::toolchain::TARGET;
-use crate::example;
 use crate::manifest::{self, Entry, Manifest};
+use crate::put;
 
 /// How handlers are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +49,7 @@ impl Built {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn put(&self, folder: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        for (entry, component) in self.manifest.handlers.iter().zip(&self.components) {
-            // The examples first: whoever sees the component finds the examples it was built with.
-            put::mirror(&example::files(entry)?, &folder.join(&entry.name).join(example::FOLDER_NAME))?;
-            let name = entry.component.file_name().context("a component has a file name")?;
-            put::put(component, &folder.join(name))?;
-        }
-        put::put(&self.manifest.path, &folder.join(manifest::FILE_NAME))
+        put::Handlers::list(&self.manifest, &self.components)?.put(folder).map(drop)
     }
 }
 
