@@ -6,10 +6,7 @@
 //! One stack serves a run, and one test at a time has it. Needs root, a Docker engine on this machine, and the images
 //! that `.ci/quick-images` makes. A run is repeated with BANK_SEED.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
 mod compose;
 mod container;
