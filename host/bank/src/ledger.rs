@@ -1,5 +1,5 @@
-//! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` finds in
-//! it. Read with rights on the tables, which the service itself does not have.
+//! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` finds
+//! in it. Read with rights on the tables, which the service itself does not have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
