@@ -1,4 +1,4 @@
-//! Medians and spreads of a few rounds, and how numbers are written. Called by `report` and `plot`.
+//! Medians and spreads of a few rounds, and how numbers are written.
 
 /// The middle of several values, with the least and the greatest.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +44,7 @@ pub fn whole(value: f64) -> String {
     text
 }
 
-/// Three digits that say something: `0.123`, `1.23`, `12.3`, `123`.
+/// Three significant digits: `0.123`, `1.23`, `12.3`, `123`.
 pub fn brief(value: f64) -> String {
     match value.abs() {
         0.0..1.0 => format!("{value:.3}"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::trace::Trace;
-use super::{Asked, Decision, Planned, phase, tell};
+use super::{Asked, Decision, Functions, Planned, phase, tell};
 use crate::contract::Rows;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
@@ -19,20 +19,20 @@ use crate::request::phase::Halt;
 use crate::wire::Outgoing;
 
 /// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
-pub(super) async fn prepare<'a>(
+pub(super) async fn prepare<'a, F: Functions>(
     handler: &Handler,
     lineage: &'a Lineage,
     asked: &Asked<'_>,
     since: Instant,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match phase::prepare(handler, newcomer, &asked.request, since).await {
+    let halt = match phase::prepare::<F>(handler, newcomer, &asked.request, since).await {
         Ok(decision) => return Ok((newcomer, decision)),
         Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(phase::prepare(handler, previous, &asked.request, Instant::now())).await {
+    match Box::pin(phase::prepare::<F>(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
@@ -45,7 +45,7 @@ pub(super) async fn prepare<'a>(
 }
 
 /// `respond`, on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
-pub(super) async fn respond(
+pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
@@ -53,12 +53,12 @@ pub(super) async fn respond(
     (carry, rows): (&[u8], &Rows),
     since: Instant,
 ) -> Result<Outgoing, Fault> {
-    let answer = match phase::respond(handler, generation, carry, rows, since).await {
+    let answer = match phase::respond::<F>(handler, generation, carry, rows, since).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
         answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
     let Some(previous) = proved(handler, lineage, generation) else { return answer };
-    let instead = Box::pin(instead(handler, generation, previous, asked, rows)).await;
+    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, rows)).await;
     match (answer, instead) {
         (Err(fault), Instead::Answer(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
@@ -85,7 +85,7 @@ pub(super) async fn respond(
 /// A call failed. When its procedure rejected it, nothing is recorded; a newcomer is at fault when the previous
 /// generation plans something else for the same request. Its reply can be sent. Its call is not made: a request makes
 /// one.
-pub(super) async fn rejected(
+pub(super) async fn rejected<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
@@ -95,8 +95,8 @@ pub(super) async fn rejected(
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = phase::plan(handler, generation, &asked.request).await;
-    let its = match (mine, phase::plan(handler, previous, &asked.request).await) {
+    let mine = phase::plan::<F>(handler, generation, &asked.request).await;
+    let its = match (mine, phase::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -127,7 +127,7 @@ enum Instead {
     Nothing,
 }
 
-async fn instead(
+async fn instead<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     previous: &Arc<Generation>,
@@ -136,10 +136,10 @@ async fn instead(
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = phase::plan(handler, generation, &asked.request).await;
-    match (mine, phase::plan(handler, previous, &asked.request).await) {
+    let mine = phase::plan::<F>(handler, generation, &asked.request).await;
+    match (mine, phase::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = phase::respond(handler, previous, &its.carry, rows, Instant::now()).await;
+            let answer = phase::respond::<F>(handler, previous, &its.carry, rows, Instant::now()).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,

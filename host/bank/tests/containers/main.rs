@@ -6,10 +6,7 @@
 //! One stack serves a run, and one test at a time has it. Needs root, a Docker engine on this machine, and the images
 //! that `.ci/quick-images` makes. A run is repeated with BANK_SEED.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
 mod container;
 mod faults;
@@ -18,7 +15,7 @@ mod stack;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use galo_bank::compose::Compose;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -26,7 +23,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::stack::Stack;
 
 /// A test: it fails by panicking.
-type Test = fn(&Stack);
+type Test = fn(&mut Stack);
 
 /// In this order: what is cheap comes first.
 const TESTS: &[(&str, Test)] = &[
@@ -52,9 +49,9 @@ fn main() -> ExitCode {
     } else {
         // Dropped when this function ends, however: that takes the stack down.
         match Compose::find("galo-containers").and_then(Stack::up) {
-            Ok(stack) => Some(Arc::new(stack)),
+            Ok(stack) => Some(Arc::new(Mutex::new(stack))),
             Err(error) => {
-                // A closed stderr is no reason to fail otherwise.
+                // A closed stderr is not a reason to fail in another way.
                 let _ = writeln!(std::io::stderr(), "\n*** The containers are NOT tested: {error:#}\n");
                 return ExitCode::FAILURE;
             }
@@ -63,8 +60,9 @@ fn main() -> ExitCode {
     let trial = |(name, test): &(&str, Test)| {
         let (test, stack) = (*test, stack.clone());
         Trial::test(*name, move || {
-            let stack = stack.ok_or("there is no stack")?;
-            test(&stack);
+            let stack = stack.ok_or("the stack is not running")?;
+            // A test that failed leaves a stack that the next one may still find in order.
+            test(&mut stack.lock().unwrap_or_else(PoisonError::into_inner));
             Ok::<(), Failed>(())
         })
     };
@@ -72,7 +70,7 @@ fn main() -> ExitCode {
     if let Some(stack) = &stack
         && conclusion.has_failed()
     {
-        stack.show_logs();
+        stack.lock().unwrap_or_else(PoisonError::into_inner).show_logs();
     }
     conclusion.exit_code()
 }

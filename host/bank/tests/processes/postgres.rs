@@ -9,27 +9,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::develop::build::Checkout;
 use galo::develop::dev::{DATABASE, SERVICE_ROLE};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
+use galo_testing::database::connect;
+use galo_testing::program::{self, checkout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, NoTls};
-
-/// The program under test.
-pub const GALO: &str = env!("CARGO_BIN_EXE_galo");
+use tokio_postgres::Client;
 
 /// What Postgres calls its socket.
 pub const SOCKET: &str = ".s.PGSQL.5432";
 
-pub fn checkout() -> Checkout {
-    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
 async fn start(data: Data) -> Cluster {
-    tokio::task::spawn_blocking(|| Cluster::start(Path::new(GALO), data).unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(|| Cluster::start(program::galo(), data).unwrap()).await.unwrap()
 }
 
 /// A database with the project's schema.
@@ -125,12 +119,6 @@ impl Database {
     }
 }
 
-pub async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
 fn target(url: &str) -> Target {
     Target::parse(&Secret::new(url)).unwrap()
 }
@@ -151,8 +139,8 @@ impl Durable {
         (Self { cluster: Some(cluster), data }, database)
     }
 
-    /// SIGKILL to every process of it, as when its container or its machine goes. The postmaster first, so that nobody
-    /// makes new ones.
+    /// SIGKILL to every process of it, as when its container or its machine fails. The postmaster first, so that it
+    /// starts no new ones.
     pub fn kill(&mut self) {
         let file = self.data().join("postmaster.pid");
         let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();

@@ -1,6 +1,8 @@
 //! Misbehaving guests as a few lines of text: the bodies of the two functions as core wasm, wrapped into a component
 //! of the handler's world the way the toolchain does it.
 
+#![expect(clippy::unwrap_used, reason = "set-up for tests: what fails here fails the test")]
+
 use std::borrow::Cow;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -135,7 +137,7 @@ pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
     Guest { prepare, items: items.into(), memory: "32", ..Guest::default() }.component()
 }
 
-/// The same component with other bytes: a section that nobody reads, and another digest.
+/// The same component with other bytes: a section without an effect, and another digest.
 pub fn marked(component: &[u8], mark: u64) -> Vec<u8> {
     // A custom section: its id, its size, the size of its name, its name, its content.
     let section = [&[0, 13, 4][..], b"mark", &mark.to_le_bytes()].concat();
@@ -149,7 +151,7 @@ fn word(number: u32) -> String {
 
 /// Wraps a core module into a component of a world of `wit/handler.wit`.
 pub fn encode(module: &str, world: &str) -> anyhow::Result<Vec<u8>> {
-    let wit = super::harness::checkout().root.join("wit/handler.wit");
+    let wit = crate::program::checkout().root.join("wit/handler.wit");
     encode_with(module, &std::fs::read_to_string(wit)?, world)
 }
 
