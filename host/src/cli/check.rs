@@ -20,22 +20,20 @@ use super::runtime::{Task, run_on};
 pub(super) struct CheckArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     #[command(flatten)]
-    database: DatabaseArgs,
+    pub(super) database: DatabaseArgs,
 }
 
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let target = self.database.required(mistakes)?;
-        Some(Box::new(move || {
-            folder::check(&self.handlers)?;
-            run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
-        }))
+        Some(Box::new(move || run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })))
     }
 
     /// Loads everything a node would serve with, and prints it.
-    async fn run(self, target: &Target) -> anyhow::Result<()> {
+    pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
+        folder::check(&self.handlers)?;
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };

@@ -26,10 +26,10 @@ use super::runtime::{Task, run_on};
 pub(super) struct CompileArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     /// Folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
-    cache: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -50,27 +50,29 @@ impl CompilerArgs {
 }
 
 /// What to compile, and where to.
-struct Compile {
+pub(super) struct Compile {
     handlers: PathBuf,
     cache: PathBuf,
 }
 
 impl CompileArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let compile = self.parse(mistakes)?;
+        Some(Box::new(|| run_on(Some(1), compile.run())))
+    }
+
+    pub(super) fn parse(self, mistakes: &mut Mistakes) -> Option<Compile> {
         let cache = self.cache.or_else(default_cache);
         if cache.is_none() {
             mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
-        let compile = Compile { handlers: self.handlers, cache: cache? };
-        Some(Box::new(|| {
-            folder::check(&compile.handlers)?;
-            run_on(Some(1), compile.run())
-        }))
+        Some(Compile { handlers: self.handlers, cache: cache? })
     }
 }
 
 impl Compile {
-    async fn run(self) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(self) -> anyhow::Result<Outcome> {
+        folder::check(&self.handlers)?;
         let manifest = manifest::read(&self.handlers)?;
         let engine = Engine::start_unpooled()?;
         let cache = Cache::open(&self.cache)?;
