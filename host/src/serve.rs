@@ -21,7 +21,7 @@ use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::registry::{Registry, Table};
-use crate::reload::{self, Orders, Reloader, Workbench};
+use crate::reload::{self, Jobs, Orders, Reloader};
 use crate::request::{self, Node};
 pub use crate::signals::Signals;
 use crate::state::State;
@@ -129,7 +129,7 @@ fn upkeep(
     supervisor: &Supervisor,
     node: &Arc<Node>,
     settings: &Settings,
-    bench: Workbench,
+    bench: Jobs,
     orders: &Arc<Orders>,
     state: Option<&Arc<State>>,
 ) -> Vec<JoinHandle<()>> {
@@ -162,7 +162,7 @@ pub struct Loaded {
     /// Its database, the pool warm.
     pub database: Arc<Database>,
     /// What it loads more with.
-    pub bench: Workbench,
+    pub bench: Jobs,
     /// What it remembers across restarts, where that lasts.
     pub state: Option<Arc<State>>,
 }
@@ -184,7 +184,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
-    let bench = Workbench::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
+    let bench = Jobs::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
     let table = reload::load(&manifest, &bench, &database, metrics, state.as_ref()).await?;
     Ok(Loaded { table, database, bench, state })
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::connect::open::{Cause, Opened, Unreachable, check};
+use super::connect::session::Session;
 use super::filling::Filling;
-use super::open::{Cause, Opened, Unreachable, check};
 use super::pool::Database;
-use super::session::Session;
 use crate::limits;
 
 /// What is known of the database after it was asked.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use tokio::time::Instant;
 
-use super::open::{Opened, random};
-use super::pooler::Way;
+use super::connect::open::{Opened, random};
+use super::connect::pooler::Way;
 
 /// A connection of the pool.
 pub(super) struct Connection {

@@ -12,12 +12,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::catalogue;
-use super::complete::is_outdated;
+use super::catalogue::complete::is_outdated;
+use super::catalogue::unusable::Unusable;
+use super::connect::pooler::Way;
+use super::connect::target::chain;
 use super::pool::{Client, Database};
-use super::pooler::Way;
 use super::procedure::{BatchForm, Procedure, Signature};
-use super::target::chain;
-use super::unusable::Unusable;
 use super::value::{Argument, Arguments, Returned};
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};

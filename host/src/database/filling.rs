@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::connect::open::Unreachable;
 use super::connections::Connections;
-use super::open::Unreachable;
 use super::opener::Opener;
 use crate::limits;
 

@@ -8,13 +8,13 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
+use super::connect::open::{Cause, Unreachable};
+use super::connect::pooler::{Notice, Way};
+use super::connect::session::Session;
+use super::connect::target::{Target, Wanted, chain};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::open::{Cause, Unreachable};
-use super::pooler::{Notice, Way};
 use super::procedure::{Procedure, Signature};
-use super::session::Session;
-use super::target::{Target, Wanted, chain};
 use crate::limits;
 
 /// What a connection is for.

@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::catalogue;
+use super::catalogue::unusable::Unusable;
+use super::connect::open::Unreachable;
+use super::connect::target::Target;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
 use super::lanes::Lanes;
-use super::open::Unreachable;
 use super::opener::Opener;
 use super::procedure::{Batch, Procedure};
-use super::target::Target;
-use super::unusable::Unusable;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};

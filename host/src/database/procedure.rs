@@ -8,7 +8,8 @@ use serde::Deserialize;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Column, Statement};
 
-use super::{kind, value};
+use super::value;
+use super::value::kind;
 use crate::contract::Value;
 
 /// A procedure that may be called.

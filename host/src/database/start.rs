@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError};
 use anyhow::bail;
 use tokio::time::{Instant, timeout};
 
-use super::open::Unreachable;
+use super::connect::open::Unreachable;
+use super::connect::target::Target;
 use super::pool::Database;
 use super::procedure::Procedure;
-use super::target::Target;
 use crate::limits;
 
 impl Database {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::compiling::Asker;
+use super::jobs::{Jobs, Priority, Without};
 use super::verify::{self, Proved, Times};
-use super::workbench::{Haste, Without, Workbench};
 use crate::database::Database;
 use crate::registry::{Handler, Refusal, Stage};
 use crate::request::Node;
@@ -14,7 +14,7 @@ use crate::request::Node;
 /// Brings a handler up to its file. What is refused is returned, for `refuse`.
 pub(super) async fn follow(
     node: &Node,
-    bench: &Workbench,
+    bench: &Jobs,
     handler: &Arc<Handler>,
     built: Option<Duration>,
 ) -> Result<(), Without> {
@@ -58,8 +58,8 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
 }
 
 /// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
-async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
-    let source = bench.read(Haste::Aside, &handler.entry).await?;
+async fn candidate(database: &Database, bench: &Jobs, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
+    let source = bench.read(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
     let lineage = handler.lineage();
     if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
@@ -70,12 +70,12 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     let asked = Arc::clone(handler);
     if current.component.compiled.digest == digest {
         // The examples may be what changed: what serves goes on, but it is told.
-        let examples = bench.examples(Haste::Aside, &handler.entry).await;
+        let examples = bench.examples(Priority::Background, &handler.entry).await;
         let run = move || {
             let Handler { entry, procedures, .. } = &*asked;
             verify::run_examples(&current.component, entry, procedures, &examples)
         };
-        bench.run(Haste::Aside, run).await?.map_err(|refusal| refusal.of(digest))?;
+        bench.run(Priority::Background, run).await?.map_err(|refusal| refusal.of(digest))?;
         return Ok(None);
     }
     for procedure in &handler.procedures {
@@ -88,10 +88,10 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }
-    let form = bench.compile(Haste::Aside, Asker::Component, &handler.entry, source).await?;
-    let examples = bench.examples(Haste::Aside, &handler.entry).await;
+    let form = bench.compile(Priority::Background, Asker::Component, &handler.entry, source).await?;
+    let examples = bench.examples(Priority::Background, &handler.entry).await;
     let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
-    Ok(bench.run(Haste::Aside, prove).await?.map(Some)?)
+    Ok(bench.run(Priority::Background, prove).await?.map(Some)?)
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

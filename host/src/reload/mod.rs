@@ -8,51 +8,51 @@
 mod change;
 mod compiling;
 mod component;
+mod fingerprint;
+mod fingerprints;
 mod folder;
+mod jobs;
 mod order;
 mod orders;
 mod record;
 mod removal;
 mod retry;
-mod stamp;
-mod stamps;
 mod table;
 mod verify;
 mod watch;
-mod workbench;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fingerprint::Fingerprint;
+use self::fingerprints::Fingerprints;
 use self::folder::aside;
+use self::jobs::Without;
 use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
-use self::stamp::Stamp;
-use self::stamps::Stamps;
-use self::workbench::Without;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::registry::{Refusal, Stage};
 use crate::request::Node;
 use crate::state::State;
 
+pub use self::jobs::Jobs;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
-pub use self::workbench::Workbench;
 
 /// Keeps one node's registry true.
 pub struct Reloader {
     node: Arc<Node>,
     folder: PathBuf,
-    bench: Workbench,
+    bench: Jobs,
     watch: Watch,
-    stamps: Stamps,
+    stamps: Fingerprints,
     orders: Arc<Orders>,
     manifest: Seen,
     /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
@@ -69,7 +69,7 @@ pub struct Reloader {
 /// What something looked like when it was last tried, and when it is tried again though it looks the same.
 #[derive(Default)]
 struct Seen {
-    stamp: Stamp,
+    stamp: Fingerprint,
     retry: Retry,
     /// It was refused while a manifest was compiled that may mend it.
     withheld: bool,
@@ -79,13 +79,7 @@ struct Seen {
 
 impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
-    pub fn new(
-        node: Arc<Node>,
-        folder: PathBuf,
-        bench: Workbench,
-        state: Option<Arc<State>>,
-        orders: Arc<Orders>,
-    ) -> Self {
+    pub fn new(node: Arc<Node>, folder: PathBuf, bench: Jobs, state: Option<Arc<State>>, orders: Arc<Orders>) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
         bench.tell(Arc::clone(&orders.news));
         Self {
@@ -93,7 +87,7 @@ impl Reloader {
             folder,
             bench,
             watch,
-            stamps: Stamps::default(),
+            stamps: Fingerprints::default(),
             orders,
             // Nothing was seen yet: what changed between the first load and now is found by the first look.
             manifest: Seen::default(),
@@ -179,9 +173,9 @@ impl Reloader {
 
     /// What the manifest looks like, with the files of its handlers while it is not taken. Nothing when the folder does
     /// not answer.
-    async fn look_at_manifest(&mut self, path: &Path) -> Option<Stamp> {
+    async fn look_at_manifest(&mut self, path: &Path) -> Option<Fingerprint> {
         let manifest = path.to_owned();
-        let stamp = aside(move || Stamp::of(&manifest)).await;
+        let stamp = aside(move || Fingerprint::of(&manifest)).await;
         let stamp = stamp.inspect_err(|cause| tracing::error!(cause, "the folder cannot be looked at")).ok()?;
         Some(stamp.with(self.stamps.of(&self.refused).await))
     }

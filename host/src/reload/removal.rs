@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::stamp::Stamp;
+use super::fingerprint::Fingerprint;
 use crate::limits;
 use crate::manifest::{Entry, Manifest, Retry};
 use crate::registry::Table;
@@ -13,7 +13,7 @@ use crate::registry::Table;
 pub(super) struct Removal(Option<Seen>);
 
 struct Seen {
-    stamp: Stamp,
+    stamp: Fingerprint,
     since: Instant,
     /// It counts. Remembered, for it may be tried more than once: its components are compiled.
     granted: bool,
@@ -21,7 +21,7 @@ struct Seen {
 
 impl Removal {
     /// Whether this manifest counts now.
-    pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Stamp) -> bool {
+    pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Fingerprint) -> bool {
         let cors = manifest.cors.is_some() || table.cors.is_none();
         let kept = cors
             && table.handlers.iter().all(|handler| {

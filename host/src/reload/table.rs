@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::change::{Change, changes};
 use super::compiling::Asker;
+use super::jobs::{Jobs, Priority, Without};
 use super::order::{Before, Candidate, Made, Order};
 use super::same_terms;
-use super::workbench::{Haste, Without, Workbench};
 use crate::database::{Database, Procedure, Unusable};
 use crate::limits;
 use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
@@ -29,14 +29,14 @@ use crate::state::State;
 /// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
 pub async fn load(
     manifest: &Manifest,
-    bench: &Workbench,
+    bench: &Jobs,
     database: &Database,
     metrics: &Metrics,
     state: Option<&Arc<State>>,
 ) -> anyhow::Result<Table> {
     let limit = limits::VERIFY_START_TIMEOUT;
     let known = Known { table: &Table::empty(), registry: None, state };
-    let built = build(manifest, bench, Haste::Start, &known, database, metrics);
+    let built = build(manifest, bench, Priority::Start, &known, database, metrics);
     let built = tokio::time::timeout(limit, built).await;
     let built = built.with_context(|| format!("the handlers are not verified within {} s", limit.as_secs()))??;
     let table = built.context("what is compiled at a start is waited for")?.table;
@@ -49,14 +49,15 @@ pub async fn load(
 /// of its procedures are prepared again in any case.
 pub(super) async fn replace(
     node: &Node,
-    bench: &Workbench,
+    bench: &Jobs,
     manifest: &Manifest,
     anew: bool,
     state: Option<&Arc<State>>,
 ) -> Result<Vec<Change>, Without> {
     let old = node.registry.table();
     let known = Known { table: &old, registry: Some(&node.registry), state };
-    let built = build(manifest, bench, Haste::Aside, &known, &node.database, &node.metrics).await.map_err(refusal)?;
+    let built =
+        build(manifest, bench, Priority::Background, &known, &node.database, &node.metrics).await.map_err(refusal)?;
     let Some(Built { table, made_of }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
     bench.retain(Asker::Component, |name| table.handler(name).is_some());
@@ -131,8 +132,8 @@ impl Known<'_> {
 
 async fn build(
     manifest: &Manifest,
-    bench: &Workbench,
-    haste: Haste,
+    bench: &Jobs,
+    priority: Priority,
     known: &Known<'_>,
     database: &Database,
     metrics: &Metrics,
@@ -157,7 +158,7 @@ async fn build(
     for asker in [Asker::Manifest, Asker::Kept] {
         bench.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
     }
-    let Some(made) = make(orders, bench, haste).await else { return Ok(None) };
+    let Some(made) = make(orders, bench, priority).await else { return Ok(None) };
     let mut good = Vec::new();
     for made in made {
         match made {
@@ -206,14 +207,14 @@ type CarriedOut = Result<(Order, Made), Mistake>;
 
 /// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
 /// one of them is still being compiled.
-async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec<CarriedOut>> {
-    let at_once = match haste {
+async fn make(orders: Vec<Order>, bench: &Jobs, priority: Priority) -> Option<Vec<CarriedOut>> {
+    let at_once = match priority {
         // It counts the CPU quota of a container.
-        Haste::Start => std::thread::available_parallelism().map_or(1, usize::from),
-        Haste::Aside => 1,
+        Priority::Start => std::thread::available_parallelism().map_or(1, usize::from),
+        Priority::Background => 1,
     };
     let compile = async |order: Order| {
-        let candidate = order.candidate(bench, haste).await;
+        let candidate = order.candidate(bench, priority).await;
         (order, candidate)
     };
     let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
@@ -225,7 +226,7 @@ async fn make(orders: Vec<Order>, bench: &Workbench, haste: Haste) -> Option<Vec
     [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| bench.retain(asker, |_| false));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
-        let made = bench.run(haste, move || order.carry_out(candidate)).await;
+        let made = bench.run(priority, move || order.carry_out(candidate)).await;
         made.map_err(|refusal| mistake(line, &name, refusal))
     };
     Some(stream::iter(compiled).map(verify).buffered(at_once).collect().await)

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::workbench::Form;
+use super::jobs::Form;
 use crate::database::Procedure;
 use crate::example::Example;
 use crate::guest::{Compiled, Component, Grants};

@@ -5,9 +5,9 @@
 //! moved to a thread of its own.
 
 mod access;
-mod phase;
+mod function;
+mod log;
 mod rescue;
-mod tell;
 mod trace;
 pub mod tries;
 
@@ -60,7 +60,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
     let Line { head, course, .. } = &mut line;
     if let Err(failure) = checked {
         course.cors.clone_from(&node.registry.table().cors);
-        tell::refused(head, &failure);
+        log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
         return line.end(wire::failed(&failure));
     }
@@ -77,7 +77,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
     });
     let outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
-            tell::panic(head, message);
+            log::panic(head, message);
         }
         wire::failed(&failure)
     });
@@ -120,7 +120,7 @@ async fn attempt(
             }
         }
         Err(failure) => {
-            tell::failure(handler, &lineage.current, head, &failure);
+            log::failure(handler, &lineage.current, head, &failure);
             let outgoing = unread(head, body, wire::failed(&failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -135,7 +135,7 @@ async fn attempt(
     }
     handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    answer.inspect_err(|failure| tell::failure(handler, &lineage.current, head, failure))
+    answer.inspect_err(|failure| log::failure(handler, &lineage.current, head, failure))
 }
 
 /// Whether a handler takes a request with this head.

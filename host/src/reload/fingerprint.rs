@@ -8,12 +8,12 @@ use crate::manifest::Entry;
 
 /// The looks of some files, in order. Equal stamps: nothing was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Stamp(Vec<Option<Look>>);
+pub(super) struct Fingerprint(Vec<Option<Look>>);
 
 /// Device, inode, size, times of change: a file that is replaced by one of the same size and time has another inode.
 type Look = (u64, u64, u64, i64, i64, i64, i64);
 
-impl Stamp {
+impl Fingerprint {
     /// Of one file.
     pub(super) fn of(path: &Path) -> Self {
         Self(vec![look(path)])
