@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use galo::config::{CacheFolder, Settings};
 use galo::develop::build::Profile;
-use galo::guest::{Cache, Compiler, Refusal};
+use galo::guest::{Cache, Compiler, ComponentError};
 use galo::limits::{self, CompileLimits};
 use galo::registry::Stage;
 use nix::sys::signal::Signal;
@@ -40,7 +40,7 @@ fn endless() -> Vec<u8> {
     huge(60_000)
 }
 
-fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> Refusal {
+fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> ComponentError {
     let compiler = Compiler::new(engine(), galo, limits, None);
     let refused =
         std::thread::scope(|scope| scope.spawn(|| compiler.compile_here(component).map(drop)).join().unwrap());

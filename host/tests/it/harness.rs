@@ -14,7 +14,7 @@ use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::drain::Outcome;
-use galo::guest::{Cache, Compiled, Compiler, Component, Digest, Engine, Grants, Refusal};
+use galo::guest::{Cache, Compiled, Compiler, Component, ComponentError, Digest, Engine, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
@@ -50,12 +50,12 @@ pub fn engine() -> &'static Engine {
 }
 
 /// Compiles a component as a node does, in a process of its own, or finds it compiled.
-pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, Refusal> {
+pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, ComponentError> {
     let compiler = Compiler::new(engine(), Path::new(GALO), CompileLimits::default(), cache.cloned());
     let compiled = compiler.find(Digest::of(bytes)).map(Ok);
     compiled.unwrap_or_else(|| {
         // On a thread of its own: a test may be inside a runtime.
-        let compile = || compiler.compile_here(bytes).map_err(|error| error.downcast::<Refusal>().unwrap());
+        let compile = || compiler.compile_here(bytes).map_err(|error| error.downcast::<ComponentError>().unwrap());
         std::thread::scope(|scope| scope.spawn(compile).join().unwrap())
     })
 }
@@ -66,7 +66,7 @@ pub fn verify(
     grants: Grants,
     limits: HandlerLimits,
     cache: Option<&Cache>,
-) -> Result<Component, Refusal> {
+) -> Result<Component, ComponentError> {
     compile(bytes, cache)?.fit(grants, limits)
 }
 
