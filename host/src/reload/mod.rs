@@ -11,7 +11,6 @@ mod component;
 mod fingerprint;
 mod fingerprints;
 mod folder;
-mod jobs;
 mod order;
 mod orders;
 mod record;
@@ -20,6 +19,7 @@ mod retry;
 mod table;
 mod verify;
 mod watch;
+mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -29,28 +29,28 @@ use std::time::Duration;
 use self::fingerprint::Fingerprint;
 use self::fingerprints::Fingerprints;
 use self::folder::aside;
-use self::jobs::Without;
 use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
+use self::worker::Without;
 use crate::limits;
 use crate::manifest::{self, Entry};
+use crate::node::Node;
 use crate::registry::{Refusal, Stage};
-use crate::request::Node;
 use crate::state::State;
 
-pub use self::jobs::Jobs;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
+pub use self::worker::Worker;
 
 /// Keeps one node's registry true.
 pub struct Reloader {
     node: Arc<Node>,
     folder: PathBuf,
-    bench: Jobs,
+    worker: Worker,
     watch: Watch,
     stamps: Fingerprints,
     orders: Arc<Orders>,
@@ -79,13 +79,19 @@ struct Seen {
 
 impl Reloader {
     /// A reloader of what was loaded from this folder a moment ago.
-    pub fn new(node: Arc<Node>, folder: PathBuf, bench: Jobs, state: Option<Arc<State>>, orders: Arc<Orders>) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        folder: PathBuf,
+        worker: Worker,
+        state: Option<Arc<State>>,
+        orders: Arc<Orders>,
+    ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
-        bench.tell(Arc::clone(&orders.news));
+        worker.tell(Arc::clone(&orders.news));
         Self {
             node,
             folder,
-            bench,
+            worker,
             watch,
             stamps: Fingerprints::default(),
             orders,
@@ -144,7 +150,7 @@ impl Reloader {
             }
             seen.stamp = stamp;
             let built = built.or(seen.built.take());
-            let followed = component::follow(&self.node, &self.bench, handler, built).await;
+            let followed = component::follow(&self.node, &self.worker, handler, built).await;
             // What is wrong under the old terms may be what the new ones are for, also those that came meanwhile.
             let refused = matches!(followed, Err(Without::Refused(_)));
             let withheld = refused && (withhold || self.is_manifest_new(&path).await);
@@ -210,7 +216,7 @@ impl Reloader {
         let handlers = self.stamps.of(&manifest.handlers).await;
         self.manifest.stamp = self.manifest.stamp.first().with(handlers);
         let entries = manifest.handlers.clone();
-        match table::replace(&self.node, &self.bench, &manifest, self.database, self.state.as_ref()).await {
+        match table::replace(&self.node, &self.worker, &manifest, self.database, self.state.as_ref()).await {
             Ok(changes) => {
                 if self.node.registry.refusal().is_some() {
                     tracing::info!("the manifest is taken again");

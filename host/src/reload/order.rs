@@ -1,11 +1,11 @@
 //! One handler of a new table: loaded, resumed from the node's state, or proved again under its new terms. `table` has
-//! its component compiled first, and then this carried out on the workbench.
+//! its component compiled first, and then this carried out on the worker.
 
 use std::sync::Arc;
 
-use super::compiling::Asker;
-use super::jobs::{Form, Jobs, Priority, Source, Without};
+use super::compiling::{Asker, Form};
 use super::verify::{Examples, prove, refit, refit_previous};
+use super::worker::{Priority, Source, Without, Worker};
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
@@ -43,15 +43,15 @@ pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
 
 impl Order {
     /// What there is to make it of, compiled; nothing while that is under way.
-    pub(super) async fn candidate(&self, bench: &Jobs, priority: Priority) -> Option<Candidate> {
+    pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Option<Candidate> {
         let kept = match &self.before {
-            Before::State(state, past) => self.kept(bench, priority, state, past).await,
+            Before::State(state, past) => self.kept(worker, priority, state, past).await,
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
-        let examples = bench.examples(priority, &self.entry).await;
+        let examples = worker.examples(priority, &self.entry).await;
         match kept {
             Ok(kept) => {
-                let newcomer = self.newcomer(bench, priority, kept.is_some()).await?;
+                let newcomer = self.newcomer(worker, priority, kept.is_some()).await?;
                 Some(Candidate { newcomer, kept, examples })
             }
             Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept: None, examples }),
@@ -62,16 +62,16 @@ impl Order {
     /// What its file holds, compiled; nothing while that is under way.
     async fn newcomer(
         &self,
-        bench: &Jobs,
+        worker: &Worker,
         priority: Priority,
         has_kept: bool,
     ) -> Option<Result<Option<Form>, Refusal>> {
-        let source = match bench.read(priority, &self.entry).await {
+        let source = match worker.read(priority, &self.entry).await {
             Ok(source) if self.is_known(source.digest, has_kept) => return Some(Ok(None)),
             Ok(source) => source,
             Err(refusal) => return Some(Err(refusal)),
         };
-        match bench.compile(priority, Asker::Manifest, &self.entry, source).await {
+        match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
             Ok(form) => Some(Ok(Some(form))),
             Err(Without::Refused(refusal)) => Some(Err(refusal)),
             Err(Without::Compiling) => None,
@@ -103,7 +103,7 @@ impl Order {
     /// Nothing when it is lost. A refusal that may pass does not lose it: nothing else serves in its place.
     async fn kept(
         &self,
-        bench: &Jobs,
+        worker: &Worker,
         priority: Priority,
         state: &Arc<State>,
         past: &Record,
@@ -111,17 +111,17 @@ impl Order {
         let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
         let state = Arc::clone(state);
         let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
-        let bytes = bench.ask(priority, Stage::Read, read).await?.map_err(|error| {
+        let bytes = worker.ask(priority, Stage::Read, read).await?.map_err(|error| {
             Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
         })?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let compiled = match bench.compile(priority, Asker::Kept, &self.entry, Source::of(bytes)).await {
+        let compiled = match worker.compile(priority, Asker::Kept, &self.entry, Source::of(bytes)).await {
             Ok((compiled, _)) => compiled,
             Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
             Err(without) => return Err(without),
         };
         let entry = self.entry.clone();
-        let component = bench.run(priority, move || refit_previous(&compiled, &entry)).await??;
+        let component = worker.run(priority, move || refit_previous(&compiled, &entry)).await??;
         Ok(component.map(|component| (generation, component)))
     }
 

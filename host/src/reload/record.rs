@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
+use crate::node::Node;
 use crate::registry::{Generation, Handler, Registry};
-use crate::request::Node;
 use crate::state::{Barred, Mark, Record, State};
 
 /// Records whenever something changed. A probation ends without a word, so it looks from time to time. Runs until it is

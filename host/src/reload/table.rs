@@ -10,15 +10,15 @@ use jiff::Timestamp;
 
 use super::change::{Change, changes};
 use super::compiling::Asker;
-use super::jobs::{Jobs, Priority, Without};
 use super::order::{Before, Candidate, Made, Order};
 use super::same_terms;
+use super::worker::{Priority, Without, Worker};
 use crate::database::{Database, Procedure, Unusable};
 use crate::limits;
 use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
+use crate::node::Node;
 use crate::registry::{Handler, Lineage, Refusal, Registry, Stage, Table};
-use crate::request::Node;
 use crate::route::Routes;
 use crate::state::State;
 
@@ -29,14 +29,14 @@ use crate::state::State;
 /// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
 pub async fn load(
     manifest: &Manifest,
-    bench: &Jobs,
+    worker: &Worker,
     database: &Database,
     metrics: &Metrics,
     state: Option<&Arc<State>>,
 ) -> anyhow::Result<Table> {
     let limit = limits::VERIFY_START_TIMEOUT;
     let known = Known { table: &Table::empty(), registry: None, state };
-    let built = build(manifest, bench, Priority::Start, &known, database, metrics);
+    let built = build(manifest, worker, Priority::Start, &known, database, metrics);
     let built = tokio::time::timeout(limit, built).await;
     let built = built.with_context(|| format!("the handlers are not verified within {} s", limit.as_secs()))??;
     let table = built.context("what is compiled at a start is waited for")?.table;
@@ -49,7 +49,7 @@ pub async fn load(
 /// of its procedures are prepared again in any case.
 pub(super) async fn replace(
     node: &Node,
-    bench: &Jobs,
+    worker: &Worker,
     manifest: &Manifest,
     anew: bool,
     state: Option<&Arc<State>>,
@@ -57,10 +57,10 @@ pub(super) async fn replace(
     let old = node.registry.table();
     let known = Known { table: &old, registry: Some(&node.registry), state };
     let built =
-        build(manifest, bench, Priority::Background, &known, &node.database, &node.metrics).await.map_err(refusal)?;
+        build(manifest, worker, Priority::Background, &known, &node.database, &node.metrics).await.map_err(refusal)?;
     let Some(Built { table, made_of }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
-    bench.retain(Asker::Component, |name| table.handler(name).is_some());
+    worker.retain(Asker::Component, |name| table.handler(name).is_some());
     let known = procedures(&old);
     if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
         // Before the table: its first call finds its statement.
@@ -132,7 +132,7 @@ impl Known<'_> {
 
 async fn build(
     manifest: &Manifest,
-    bench: &Jobs,
+    worker: &Worker,
     priority: Priority,
     known: &Known<'_>,
     database: &Database,
@@ -156,9 +156,9 @@ async fn build(
     }
     // What an earlier manifest ordered may still be compiled.
     for asker in [Asker::Manifest, Asker::Kept] {
-        bench.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
+        worker.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
     }
-    let Some(made) = make(orders, bench, priority).await else { return Ok(None) };
+    let Some(made) = make(orders, worker, priority).await else { return Ok(None) };
     let mut good = Vec::new();
     for made in made {
         match made {
@@ -207,14 +207,14 @@ type CarriedOut = Result<(Order, Made), Mistake>;
 
 /// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
 /// one of them is still being compiled.
-async fn make(orders: Vec<Order>, bench: &Jobs, priority: Priority) -> Option<Vec<CarriedOut>> {
+async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option<Vec<CarriedOut>> {
     let at_once = match priority {
         // It counts the CPU quota of a container.
         Priority::Start => std::thread::available_parallelism().map_or(1, usize::from),
         Priority::Background => 1,
     };
     let compile = async |order: Order| {
-        let candidate = order.candidate(bench, priority).await;
+        let candidate = order.candidate(worker, priority).await;
         (order, candidate)
     };
     let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
@@ -223,10 +223,10 @@ async fn make(orders: Vec<Order>, bench: &Jobs, priority: Priority) -> Option<Ve
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let compiled = compiled?;
     // Not before all of them are there: what was refused meanwhile would be compiled again.
-    [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| bench.retain(asker, |_| false));
+    [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| worker.retain(asker, |_| false));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
-        let made = bench.run(priority, move || order.carry_out(candidate)).await;
+        let made = worker.run(priority, move || order.carry_out(candidate)).await;
         made.map_err(|refusal| mistake(line, &name, refusal))
     };
     Some(stream::iter(compiled).map(verify).buffered(at_once).collect().await)

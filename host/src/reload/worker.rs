@@ -3,23 +3,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::compiling::{Asker, Compiling, Progress};
+use super::compiling::{Asker, Compiling, Form, Progress};
 use super::folder::aside;
 use super::verify::{Examples, read, read_examples};
-use crate::guest::{Compiled, Compiler, Digest};
+use crate::guest::{Compiler, ComponentError, Digest};
 use crate::limits;
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
 
 /// What components are compiled and proved with.
 #[derive(Clone)]
-pub struct Jobs {
+pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
     /// To one thread of low priority: proving must not take the cores from requests.
@@ -52,9 +52,6 @@ pub(super) struct Source {
     bytes: Vec<u8>,
 }
 
-/// A component's compiled form, and the time until it was there.
-pub(super) type Form = (Compiled, Duration);
-
 impl Source {
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), bytes }
@@ -67,7 +64,7 @@ impl From<Refusal> for Without {
     }
 }
 
-impl Jobs {
+impl Worker {
     /// # Errors
     /// When the thread cannot be started.
     pub fn new(compiler: Compiler) -> anyhow::Result<Self> {
@@ -114,7 +111,7 @@ impl Jobs {
         };
         let outcome = async {
             if let Some(work) = work {
-                // The thread ends with the last workbench.
+                // The thread ends with the last worker.
                 let _ = self.aside.send(work).await;
             }
             outcome.await
@@ -165,7 +162,7 @@ impl Jobs {
             Asker::Kept => "the proved component of the state".to_owned(),
             Asker::Manifest | Asker::Component => entry.component.display().to_string(),
         };
-        let refuse = |error: &crate::guest::Refusal| {
+        let refuse = |error: &ComponentError| {
             let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }
         };

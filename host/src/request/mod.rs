@@ -1,11 +1,12 @@
-//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`; what happens when
-//! a new generation fails is in `rescue`, how a guest is called in `phase`.
+//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`, except what happens
+//! when a new generation fails (`rescue`). How a guest is called is in `invoke`.
 //!
-//! Called by `listen` for every request. A guest call takes microseconds and is synchronous; what needs milliseconds is
+//! A guest call takes microseconds and is synchronous; what needs milliseconds is
 //! moved to a thread of its own.
 
 mod access;
-mod function;
+mod decision;
+mod invoke;
 mod log;
 mod rescue;
 mod trace;
@@ -19,38 +20,13 @@ use http::request::Parts;
 use http::{HeaderValue, Method};
 
 use self::access::{Course, Line};
-use crate::admission::Admission;
-use crate::config::{AccessLog, Proxy};
-use crate::contract::{Request, Value};
+use self::decision::{Asked, Decision, Planned};
 use crate::cors::{self, Cors};
-use crate::database::{Database, Procedure};
-use crate::failure::{self, Failure};
-use crate::limits;
-use crate::metrics::{Laps, Metrics};
-use crate::registry::{Handler, Lineage, Registry};
+use crate::failure::Failure;
+use crate::metrics::Laps;
+use crate::node::Node;
+use crate::registry::{Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Outgoing, Taken};
-
-/// What a node holds between requests: the registry and the pool, and how many requests it admits.
-pub struct Node {
-    /// Its handlers.
-    pub registry: Registry,
-    /// Its database.
-    pub database: Arc<Database>,
-    /// What stands in front.
-    pub proxy: Proxy,
-    /// How many requests may be in flight.
-    pub admission: Admission,
-    /// Its counters.
-    pub metrics: Arc<Metrics>,
-    /// Which requests have a line of the log.
-    pub access_log: AccessLog,
-}
-
-/// A request that was read: what a guest sees of it; and its head, for the log.
-struct Asked<'a> {
-    head: &'a Parts,
-    request: Request,
-}
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
 pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
@@ -67,7 +43,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| {
-        let failure = Failure::Panic { message: said(payload.as_ref()) };
+        let failure = Failure::Panic { message: invoke::panic_text(payload.as_ref()) };
         // It did not come to where answers are counted.
         match &course.handler {
             Some(handler) => handler.metrics.answered(failure.status()),
@@ -212,24 +188,4 @@ async fn handled(
             }
         }
     }
-}
-
-/// What `prepare` decided, checked: a response that can be sent, or a call that can be made.
-enum Decision {
-    Reply(Outgoing),
-    Call(Planned),
-}
-
-/// A call of a granted procedure with arguments that fit it.
-struct Planned {
-    procedure: Arc<Procedure>,
-    arguments: Vec<Value>,
-    carry: Vec<u8>,
-}
-
-fn said(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
-    // It may quote what a guest handed over.
-    failure::cut(text, limits::FAULT_BYTES_MAX)
 }

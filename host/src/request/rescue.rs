@@ -10,12 +10,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::decision::{Asked, Decision};
+use super::invoke::{self, Halt};
+use super::log;
 use super::trace::Trace;
-use super::{Asked, Decision, Planned, function, log};
 use crate::contract::Rows;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
-use crate::request::function::Halt;
 use crate::wire::Outgoing;
 
 /// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
@@ -26,13 +27,13 @@ pub(super) async fn prepare<'a>(
     since: Instant,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match function::prepare(handler, newcomer, &asked.request, since).await {
+    let halt = match invoke::prepare(handler, newcomer, &asked.request, since).await {
         Ok(decision) => return Ok((newcomer, decision)),
         Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(function::prepare(handler, previous, &asked.request, Instant::now())).await {
+    match Box::pin(invoke::prepare(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
@@ -53,7 +54,7 @@ pub(super) async fn respond(
     (carry, rows): (&[u8], &Rows),
     since: Instant,
 ) -> Result<Outgoing, Fault> {
-    let answer = match function::respond(handler, generation, carry, rows, since).await {
+    let answer = match invoke::respond(handler, generation, carry, rows, since).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
         answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
@@ -95,8 +96,8 @@ pub(super) async fn rejected(
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = function::plan(handler, generation, &asked.request).await;
-    let its = match (mine, function::plan(handler, previous, &asked.request).await) {
+    let mine = invoke::plan(handler, generation, &asked.request).await;
+    let its = match (mine, invoke::plan(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -136,21 +137,15 @@ async fn instead(
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = function::plan(handler, generation, &asked.request).await;
-    match (mine, function::plan(handler, previous, &asked.request).await) {
+    let mine = invoke::plan(handler, generation, &asked.request).await;
+    match (mine, invoke::plan(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = function::respond(handler, previous, &its.carry, rows, Instant::now()).await;
+            let answer = invoke::respond(handler, previous, &its.carry, rows, Instant::now()).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,
         // One of them was too slow for it, or faults: nothing to compare.
         _ => Instead::Nothing,
-    }
-}
-
-impl Planned {
-    fn is_same_call_as(&self, other: &Self) -> bool {
-        self.procedure.name == other.procedure.name && self.arguments == other.arguments
     }
 }
 
