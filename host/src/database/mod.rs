@@ -3,8 +3,8 @@
 //! - `procedure` describes what may be called; `catalogue/` looks it up.
 //! - `call` carries one call out: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for their
 //!   common statement. `exchange` sends a statement and reads its rows.
-//! - `pool` hands connections out (`connections`, `connection`) and decides whether the database is of use. `start` fills
-//!   it, `caretaker` probes and refills it (`filling`, `opener`).
+//! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` is what is known of the database. `start` fills
+//!   the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` is everything from a URL to an open connection; `value/` is the contract's values as Postgres types.
 //! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with what is there.
 //!
@@ -20,6 +20,7 @@ mod connection;
 mod connections;
 mod exchange;
 mod filling;
+mod health;
 mod lane;
 mod lanes;
 mod opener;
@@ -29,6 +30,7 @@ mod start;
 mod structure;
 pub mod value;
 mod waiter;
+mod waiting;
 
 pub use apply::{apply, create, enter};
 pub use catalogue::unusable::{Unsupported, Unusable};

@@ -3,6 +3,7 @@
 //! anything serves, with everything that does not fit.
 
 pub(super) mod complete;
+pub(super) mod connection;
 mod description;
 pub(super) mod statement;
 pub(super) mod unusable;
