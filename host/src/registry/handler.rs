@@ -167,9 +167,14 @@ impl Handler {
         self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
-    /// Notes that a candidate was not taken, or that there is nothing wrong any more.
-    pub fn note(&self, refusal: Option<Refusal>) {
-        self.refusal.store(refusal.map(Arc::new));
+    /// Notes that a candidate was refused.
+    pub fn note_refusal(&self, refusal: Refusal) {
+        self.refusal.store(Some(Arc::new(refusal)));
+    }
+
+    /// Notes that what was refused is gone, or was accepted after all.
+    pub fn clear_refusal(&self) {
+        self.refusal.store(None);
     }
 
     /// Why the last candidate was not taken, if it was not.

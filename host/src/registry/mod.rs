@@ -120,9 +120,14 @@ impl Registry {
         self.news.notified().await;
     }
 
-    /// Notes that a manifest was not taken, or that there is nothing wrong any more.
-    pub fn note(&self, refusal: Option<Refusal>) {
-        self.refusal.store(refusal.map(Arc::new));
+    /// Notes that a manifest was refused.
+    pub fn note_refusal(&self, refusal: Refusal) {
+        self.refusal.store(Some(Arc::new(refusal)));
+    }
+
+    /// Notes that what was refused is gone, or was accepted after all.
+    pub fn clear_refusal(&self) {
+        self.refusal.store(None);
     }
 
     /// Why the last manifest was not taken, if it was not.

@@ -32,7 +32,7 @@ pub(super) async fn follow(
         }
         Ok(None) => {
             // What was refused is gone from the folder, and what was being compiled.
-            handler.note(None);
+            handler.clear_refusal();
             worker.settle(Asker::Component, name);
             Ok(())
         }
@@ -53,7 +53,7 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
         let Refusal { stage, message, .. } = refusal;
         tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
         handler.metrics.refusals.inc();
-        handler.note(Some(refusal.clone()));
+        handler.note_refusal(refusal.clone());
     }
 }
 

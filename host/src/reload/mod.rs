@@ -5,6 +5,7 @@
 //! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
 //! the node lives.
 
+mod assembly;
 mod change;
 mod compiling;
 mod component;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use self::fingerprint::Fingerprint;
 use self::fingerprints::Fingerprints;
 use self::folder::aside;
+use self::order::is_same_entry;
 use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
@@ -142,7 +144,7 @@ impl Reloader {
         for (handler, stamp) in table.handlers.iter().zip(stamps) {
             // What does not answer is looked at again, and the others do not wait for it.
             let Some(stamp) = stamp else { continue };
-            let comes = |entry: &Entry| entry.name == handler.entry.name && !same_terms(&handler.entry, entry);
+            let comes = |entry: &Entry| entry.name == handler.entry.name && !is_same_entry(&handler.entry, entry);
             let withhold = self.compiling && self.refused.iter().any(comes);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
             if seen.stamp == stamp && !seen.retry.is_due() && (withhold || !seen.withheld) {
@@ -221,7 +223,7 @@ impl Reloader {
                 if self.node.registry.refusal().is_some() {
                     tracing::info!("the manifest is taken again");
                 }
-                self.node.registry.note(None);
+                self.node.registry.clear_refusal();
                 self.database = false;
                 self.manifest.retry.passed();
                 self.compiling = false;
@@ -253,12 +255,7 @@ impl Reloader {
         self.compiling = false;
         if refusal.is_news_after(registry.refusal().as_deref()) {
             tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
-            registry.note(Some(refusal));
+            registry.note_refusal(refusal);
         }
     }
-}
-
-/// Whether an entry says the same, wherever it stands in its file.
-fn same_terms(old: &Entry, new: &Entry) -> bool {
-    Entry { line: new.line, ..old.clone() } == *new
 }

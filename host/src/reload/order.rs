@@ -194,3 +194,8 @@ fn rolled_back(barred: &Barred) -> Option<RolledBack> {
     let (digest, at) = (Digest::parse(sha256)?, at.parse().ok()?);
     Some(RolledBack { number: *generation, digest, cause: cause.clone(), at })
 }
+
+/// Whether an entry says the same, wherever it stands in its file.
+pub(super) fn is_same_entry(old: &Entry, new: &Entry) -> bool {
+    Entry { line: new.line, ..old.clone() } == *new
+}
