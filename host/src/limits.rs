@@ -182,6 +182,47 @@ pub const BATCH_CONNECTIONS_MAX: usize = 4;
 /// these a backend gives the top of its heap back after every statement, and takes it again with the next.
 pub const POSTGRES_MALLOC: [(&str, usize); 2] =
     [("MALLOC_TOP_PAD_", 1024 * 1024), ("MALLOC_TRIM_THRESHOLD_", 8 * 1024 * 1024)];
+/// `initdb` of a private Postgres: it takes half a second; a slow disk under load takes ten.
+pub const POSTGRES_INITDB_MAX: Duration = Duration::from_secs(60);
+/// Start of a private Postgres: 50 ms. After a crash it first reads the log since the last checkpoint, 1 GB at most.
+pub const POSTGRES_START_MAX: Duration = Duration::from_secs(60);
+/// A fast shutdown (SIGINT) writes a checkpoint.
+pub const POSTGRES_FAST_STOP_MAX: Duration = Duration::from_secs(20);
+/// An immediate shutdown (SIGQUIT) gives the backends 5 s before it kills them.
+pub const POSTGRES_IMMEDIATE_STOP_MAX: Duration = Duration::from_secs(7);
+/// SIGKILL cannot be refused, but a busy kernel takes a while.
+pub const POSTGRES_KILL_MAX: Duration = Duration::from_secs(3);
+/// The whole ladder: fast, immediate, killed.
+pub const POSTGRES_STOP_MAX: Duration =
+    POSTGRES_FAST_STOP_MAX.saturating_add(POSTGRES_IMMEDIATE_STOP_MAX).saturating_add(POSTGRES_KILL_MAX);
+/// Download of the server's binaries: 20 MB on a slow line, curl's three retries included.
+pub const POSTGRES_DOWNLOAD_MAX: Duration = Duration::from_secs(600);
+/// How often a download that is still running is logged.
+pub const POSTGRES_PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// How long a guard may take until its Postgres is ready. It bounds each of its steps itself; this one ends a guard
+/// that hangs. The steps: stop a predecessor's guard, stop its Postgres, download, `initdb`, start.
+pub const POSTGRES_READY_MAX: Duration = POSTGRES_STOP_MAX
+    .saturating_add(POSTGRES_STOP_MAX)
+    .saturating_add(POSTGRES_DOWNLOAD_MAX)
+    .saturating_add(POSTGRES_INITDB_MAX)
+    .saturating_add(POSTGRES_START_MAX);
+/// How long a guard may take to end: stop Postgres, and delete the files of a throwaway cluster.
+pub const POSTGRES_GUARD_STOP_MAX: Duration = POSTGRES_STOP_MAX.saturating_add(Duration::from_secs(10));
+/// A guard notices at once that its parent has ended. A lock still held after this is in use, unless its holder has
+/// noted that it is stopping.
+pub const POSTGRES_LOCK_MAX: Duration = Duration::from_secs(2);
+/// A throwaway cluster is swept when its lock file is older: a guard may be about to take a younger one.
+pub const POSTGRES_SWEEP_AFTER: Duration = Duration::from_secs(60);
+/// For what gives no event: Postgres reports in a file that it is ready, and the end of a process that is not a child
+/// is seen by looking. A tenth of what a start takes.
+pub const POSTGRES_POLL_EVERY: Duration = Duration::from_millis(5);
+/// For a program that prints something about itself and ends, such as `postgres --version`: a thousand times what it
+/// takes.
+pub const PROGRAM_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Lines of a Postgres log in an error: as many as a person reads.
+pub const POSTGRES_LOG_TAIL_LINES: usize = 20;
+/// Bytes of the path of a unix socket, without the terminating zero: 103 on macOS, 107 on Linux.
+pub const POSTGRES_SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// Bytes of log lines that wait to be written: a reader that stops for a second loses none of 5,000 lines.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;

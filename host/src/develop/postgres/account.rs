@@ -1,5 +1,5 @@
-//! Who runs postgres: ourselves, or, when we are root (which postgres refuses to be), an unprivileged user. Hands out
-//! commands that run as that user. Called by everything here that starts a process or makes a folder.
+//! The user that runs Postgres: ourselves, or an unprivileged one when we are root, which Postgres refuses to run as.
+//! Makes commands that run as that user, and files that it owns.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,25 +10,23 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::{Uid, User};
 
-/// Who lends its name when root starts a cluster, in this order. Debian, Fedora and Alpine make the first with their
-/// server packages; the second is everywhere.
-const LENDERS: [&str; 2] = ["postgres", "nobody"];
+use crate::limits;
 
-/// For a command that only says something about itself or a path: a thousand times what it takes.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// The users that root may run Postgres as, the first that exists. The server packages of Debian, Fedora and Alpine make
+/// the first; the second exists everywhere.
+const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
-/// The user that postgres runs as.
+/// The user that runs Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Account {
     /// The user we are.
     Own,
-    /// We are root: this one, by its ids.
-    Lent { uid: u32, gid: u32 },
+    /// We are root: this user, by its ids.
+    Other { uid: u32, gid: u32 },
 }
 
 impl Account {
@@ -40,20 +38,24 @@ impl Account {
         if let Ok(found) = fs::symlink_metadata(data)
             && found.uid() != 0
         {
-            return Ok(Self::Lent { uid: found.uid(), gid: found.gid() });
+            return Ok(Self::Other { uid: found.uid(), gid: found.gid() });
         }
-        for name in LENDERS {
+        for name in UNPRIVILEGED {
             if let Some(user) = User::from_name(name).with_context(|| format!("cannot look up the user {name}"))?
                 && !user.uid.is_root()
             {
-                return Ok(Self::Lent { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
+                return Ok(Self::Other { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
             }
         }
-        bail!("postgres does not run as root, and there is no user {} to run it as", LENDERS.join(" or "))
+        bail!(
+            "Postgres does not run as root, and there is no user {}; create one (`useradd --system postgres`), or run \
+             galo as another user",
+            UNPRIVILEGED.join(" or ")
+        )
     }
 
-    /// A command that runs as this user. It starts in `/`, because our folder may be closed to it; it hears nothing,
-    /// and nothing in our environment that is meant for a Postgres client changes what it does.
+    /// A command that runs as this user. It starts in `/`, because our folder may be closed to it. Its stdin is empty,
+    /// and it does not inherit the `PG*` variables, which are meant for clients.
     pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C");
@@ -62,9 +64,28 @@ impl Account {
                 command.env_remove(name);
             }
         }
-        if let Self::Lent { uid, gid } = self {
+        if let Self::Other { uid, gid } = self {
             command.uid(uid).gid(gid); // As root, std also drops the supplementary groups.
         }
+        command
+    }
+
+    /// As [`Account::command`], for a program that the kernel sends `signal` to when we end without having ended it. Where
+    /// `setpriv` is missing (not Linux) or lacks the option (BusyBox) it is a plain command, and the next start clears
+    /// up.
+    pub(super) fn tied_command(self, program: &Path, signal: &str) -> Command {
+        let setpriv = || {
+            let mut command = self.command("setpriv");
+            command.args(["--pdeathsig", signal, "--"]);
+            command
+        };
+        let mut probe = setpriv();
+        probe.arg("true");
+        if answer(probe).is_none() {
+            return self.command(program);
+        }
+        let mut command = setpriv();
+        command.arg(program);
         command
     }
 
@@ -72,8 +93,8 @@ impl Account {
     pub(super) fn enters(self, path: &Path) -> bool {
         match self {
             Self::Own => path.is_dir(),
-            Self::Lent { .. } => {
-                // Asked of the kernel, so that links and access lists count. initdb needs this shell as well.
+            Self::Other { .. } => {
+                // The kernel decides, so that links and access lists count. initdb needs this shell as well.
                 let mut command = self.command("/bin/sh");
                 command.args(["-c", r#"[ -d "$1" ] && [ -x "$1" ]"#, "sh"]).arg(path);
                 answer(command).is_some()
@@ -85,31 +106,30 @@ impl Account {
     pub(super) fn own(self, path: &Path) -> anyhow::Result<()> {
         match self {
             Self::Own => Ok(()),
-            Self::Lent { uid, gid } => {
-                chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot give {} away", path.display()))
-            }
+            Self::Other { uid, gid } => chown(path, Some(uid), Some(gid))
+                .with_context(|| format!("cannot change the owner of {}", path.display())),
         }
     }
 }
 
-/// What a command that ends at once and well says on stdout; `None` when it does not start, fails, or takes too long.
+/// What a command prints to stdout; `None` when it does not start, fails, or takes too long.
 pub(super) fn answer(mut command: Command) -> Option<String> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let mut stdout = child.stdout.take()?;
-    let (said, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut text = String::new();
         let read = stdout.read_to_string(&mut text);
-        // Nobody listens any more when it took too long.
-        let _ = said.send(read.map(|_| text));
+        // The receiver is gone when it took too long.
+        let _ = sender.send(read.map(|_| text));
     });
-    let heard = hear.recv_timeout(ANSWER_MAX);
-    if heard.is_err() {
+    let answer = receiver.recv_timeout(limits::PROGRAM_ANSWER_MAX);
+    if answer.is_err() {
         // It may have just ended by itself.
         let _ = child.kill();
     }
     let status = child.wait().ok()?;
-    heard.ok()?.ok().filter(|_| status.success())
+    answer.ok()?.ok().filter(|_| status.success())
 }
 
 #[cfg(test)]
@@ -126,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_not_entered() {
+    fn a_folder_that_does_not_exist_is_not_entered() {
         let account = Account::for_data(Path::new("/nowhere")).unwrap();
         assert!(account.enters(Path::new("/")));
         assert!(!account.enters(Path::new("/nowhere")));

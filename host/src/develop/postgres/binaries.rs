@@ -1,5 +1,5 @@
 //! Finds the server's binaries on this machine: a folder with both `initdb` and `postgres`, of the newest version or of
-//! the version that existing data needs. Refuses what is older than 14. Called by the guard.
+//! the version that existing data needs. Versions older than 14 are ignored.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::account::{Account, answer};
 /// The oldest version that is maintained upstream, and that our SQL was written for.
 pub(super) const MAJOR_MIN: u32 = 14;
 
-/// Where packages put versions side by side: a folder, how the names in it begin, and where the binaries are in each.
+/// Where packages install the server: a folder, how names in it begin, and where the binaries are in each.
 const SYSTEM_FOLDERS: [(&str, &str, &str); 12] = [
     ("/usr/lib/postgresql", "", "bin"),                          // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                                   // the PGDG packages for Fedora and its kin
@@ -28,7 +28,7 @@ const SYSTEM_FOLDERS: [(&str, &str, &str); 12] = [
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"), // Postgres.app
 ];
 
-/// A version as `postgres --version` tells it. Ordered by age.
+/// A version as `postgres --version` prints it. Ordered by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version {
     pub(super) major: u32,
@@ -42,7 +42,7 @@ pub(super) struct Binaries {
     pub(super) version: Version,
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search {
     Found(Binaries),
@@ -57,9 +57,9 @@ pub(super) fn candidates(cache: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut pg_config = Command::new("pg_config");
     pg_config.arg("--bindir");
-    folders.extend(answer(pg_config).map(|said| PathBuf::from(said.trim_end())));
+    folders.extend(answer(pg_config).map(|output| PathBuf::from(output.trim_end())));
     if let Some(path) = std::env::var_os("PATH") {
-        // A relative folder means another one once the command has changed to `/`.
+        // The command runs in `/`, where a relative folder would be another one.
         folders.extend(std::env::split_paths(&path).filter(|folder| folder.is_absolute()));
     }
     for (parent, prefix, tail) in SYSTEM_FOLDERS {
@@ -71,7 +71,8 @@ pub(super) fn candidates(cache: &Path) -> Vec<PathBuf> {
 
 /// The best of `folders` for `account`: of the major version `wanted`, or else the newest. The first of equals wins.
 ///
-/// Errors: there are binaries, but none of the version that is wanted.
+/// # Errors
+/// When there are binaries, but none of the version that is wanted.
 pub(super) fn find(folders: &[PathBuf], account: Account, wanted: Option<u32>) -> anyhow::Result<Search> {
     let mut found: Vec<Binaries> = Vec::new();
     for folder in folders {
@@ -93,8 +94,8 @@ fn choose(found: Vec<Binaries>, wanted: Option<u32>) -> anyhow::Result<Search> {
         (Some(wanted), Some(newest)) => match usable.into_iter().find(|binaries| binaries.version.major == wanted) {
             Some(binaries) => Ok(Search::Found(binaries)),
             None => bail!(
-                "the data is of PostgreSQL {wanted}, but the newest server found is {newest}; install PostgreSQL \
-                     {wanted}, or use --fresh to start with an empty database"
+                "the data was made by PostgreSQL {wanted}, but the newest server found is {newest}; install PostgreSQL \
+                     {wanted}, or run with --fresh to start with an empty database"
             ),
         },
         _ => Ok(usable.into_iter().next().map_or(Search::Nothing { too_old }, Search::Found)),
@@ -112,8 +113,8 @@ fn version(folder: &Path, account: Account) -> Option<Version> {
 }
 
 /// Reads `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `… 18beta1` and the like.
-fn parse_version(said: &str) -> Option<Version> {
-    let number = said.split_once("(PostgreSQL) ")?.1.split_whitespace().next()?;
+fn parse_version(output: &str) -> Option<Version> {
+    let number = output.split_once("(PostgreSQL) ")?.1.split_whitespace().next()?;
     let mut parts = number.split('.').map(|part| {
         let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..digits].parse().ok()
@@ -137,16 +138,16 @@ mod tests {
 
     #[test]
     fn every_form_of_version_is_read() {
-        for (said, major, minor) in [
+        for (output, major, minor) in [
             ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", 15, 18),
             ("postgres (PostgreSQL) 18beta1\n", 18, 0),
             ("postgres (PostgreSQL) 19devel", 19, 0),
             ("postgres (PostgreSQL) 9.6.24", 9, 6),
         ] {
-            assert_eq!(parse_version(said), Some(Version { major, minor }), "{said}");
+            assert_eq!(parse_version(output), Some(Version { major, minor }), "{output}");
         }
-        for said in ["", "postgres", "postgres (PostgreSQL) ", "postgres (PostgreSQL) x"] {
-            assert_eq!(parse_version(said), None, "{said}");
+        for output in ["", "postgres", "postgres (PostgreSQL) ", "postgres (PostgreSQL) x"] {
+            assert_eq!(parse_version(output), None, "{output}");
         }
     }
 
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_told_not_used() {
+    fn what_is_too_old_is_reported_and_not_used() {
         let too_old = vec![at("/e", 13, 20)];
         assert_eq!(choose(too_old.clone(), None).unwrap(), Search::Nothing { too_old });
     }

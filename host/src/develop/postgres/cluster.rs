@@ -1,5 +1,5 @@
-//! A running private cluster, seen from the process that uses it: starts a guard, waits until it is ready, holds the
-//! pipe that keeps it. Gives out connection strings; never connects itself. Called by `galo dev` and the test harness.
+//! A running private cluster, seen from the process that uses it: starts a guard, waits until it is ready, and holds the
+//! pipe that keeps it running. Makes connection strings; never connects itself.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
@@ -9,34 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 
-use super::download::DOWNLOAD_MAX;
 use super::folder::THROWAWAY_PREFIX;
-use super::server::{INITDB_MAX, START_MAX, STOP_MAX};
+use crate::limits;
 
-/// A guard bounds every step of its own, and when it fails we know at once; this is for one that hangs. Its steps: a
-/// predecessor's stop, twice (its guard, then its postgres), a download, initdb, a start.
-const READY_MAX: Duration =
-    STOP_MAX.saturating_add(STOP_MAX).saturating_add(DOWNLOAD_MAX).saturating_add(INITDB_MAX).saturating_add(START_MAX);
-
-/// A guard's stop, and time to delete the files of a throwaway cluster.
-const GONE_MAX: Duration = STOP_MAX.saturating_add(Duration::from_secs(10));
-
-/// What the cluster is to work on.
+/// Where the data of a cluster is, and how long it lasts.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// This folder, with whatever is in it from earlier runs; made when it is not there.
+    /// This folder, with the data of earlier runs; made if it does not exist.
     Lasting(PathBuf),
     /// This folder, emptied first.
     Fresh(PathBuf),
-    /// A folder of its own that goes when the cluster goes; not durable, and quicker for it.
+    /// A folder of its own, deleted when the cluster ends; faster, because nothing is flushed to disk.
     Throwaway,
-    /// The same, inside this folder: where the disk is that one means.
+    /// The same, inside this folder, which chooses the disk.
     ThrowawayIn(PathBuf),
 }
 
@@ -51,17 +42,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster, its guard run by `galo`, which is the path of this program's binary. Blocks until it is ready:
-    /// a tenth of a second, a second when it is new, minutes when binaries must be downloaded, which stderr tells.
+    /// Starts a cluster. `galo` is the path of this program, which runs the guard. Blocks until the cluster is ready: a
+    /// tenth of a second, a second when it is new, minutes when the binaries must be downloaded, which is logged.
     ///
-    /// Errors: the folder is in use by another galo, there are no binaries, or postgres's own, with the end of its log.
+    /// # Errors
+    /// When another galo uses the folder, there are no binaries, or Postgres fails; then with the end of its log.
     pub fn start(galo: &Path, data: Data) -> anyhow::Result<Self> {
         Self::start_with(galo, data, &[])
     }
 
-    /// As [`Cluster::start`], with settings of Postgres (`name=value`) that win over those a private cluster has.
+    /// As [`Cluster::start`], with Postgres settings (`name=value`) that override those of a private cluster.
     ///
-    /// Errors: as [`Cluster::start`].
+    /// # Errors
+    /// As [`Cluster::start`].
     pub fn start_with(galo: &Path, data: Data, settings: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(galo);
         command.arg("postgres");
@@ -82,25 +75,25 @@ impl Cluster {
             Data::ThrowawayIn(parent) => Some(throwaway(&mut command, &parent)?),
         };
         let mut guard = Guard::spawn(command, temporary)
-            .with_context(|| format!("cannot start the guard of postgres, {}", galo.display()))?;
-        let (socket, port) = guard.wait_ready().context("the private postgres did not start")?;
+            .with_context(|| format!("cannot run {}, which guards the private Postgres", galo.display()))?;
+        let (socket, port) = guard.wait_ready().context("the private Postgres did not start")?;
         Ok(Self { socket, port, guard })
     }
 
-    /// The connection string of a user and a database of this cluster, in a form that `tokio_postgres::Config` and
+    /// The connection string for a user and a database of this cluster, in the form that `tokio_postgres::Config` and
     /// libpq read: `postgresql://postgres@%2Ftmp%2Fgalo%2Dx1:5432/postgres`.
     #[must_use]
     pub fn url(&self, user: &str, database: &str) -> String {
         url(&self.socket, self.port, user, database)
     }
 
-    /// Stops the cluster and waits until it is gone. A second time there is nothing left to do.
+    /// Stops the cluster and waits until it has ended. A second call does nothing.
     pub fn stop(&mut self) {
         self.guard.stop();
     }
 }
 
-/// Makes the folder of a cluster that goes with its guard.
+/// Makes the folder of a throwaway cluster, which its guard deletes.
 fn throwaway(command: &mut Command, parent: &Path) -> anyhow::Result<TempDir> {
     let private = Permissions::from_mode(0o700);
     let folder = tempfile::Builder::new().prefix(THROWAWAY_PREFIX).permissions(private).tempdir_in(parent)?;
@@ -114,8 +107,8 @@ struct Guard {
     child: Child,
     /// Held open while we want the cluster.
     pipe: Option<ChildStdin>,
-    /// What the guard says; closed when it ends.
-    said: Receiver<String>,
+    /// The lines it prints; closed when it ends.
+    lines: Receiver<String>,
     /// Deleted by the guard, and by us when it could not.
     _temporary: Option<TempDir>,
 }
@@ -126,23 +119,25 @@ impl Guard {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn()?;
         let pipe = child.stdin.take();
         let stdout = child.stdout.take().context("no pipe")?;
-        let (saying, said) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if saying.send(line).is_err() {
+                if sender.send(line).is_err() {
                     break;
                 }
             }
         });
-        Ok(Self { child, pipe, said, _temporary: temporary })
+        Ok(Self { child, pipe, lines, _temporary: temporary })
     }
 
     fn wait_ready(&mut self) -> anyhow::Result<(PathBuf, u16)> {
-        match self.said.recv_timeout(READY_MAX) {
+        match self.lines.recv_timeout(limits::POSTGRES_READY_MAX) {
             Ok(line) => parse_line(&line),
-            Err(RecvTimeoutError::Timeout) => bail!("it was not ready after {} s", READY_MAX.as_secs()),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("it was not ready after {} s", limits::POSTGRES_READY_MAX.as_secs())
+            }
             Err(RecvTimeoutError::Disconnected) => {
-                bail!("its guard ended without a word ({})", self.child.wait().context("cannot wait for it")?)
+                bail!("its guard ended without a message ({})", self.child.wait().context("cannot wait for it")?)
             }
         }
     }
@@ -152,12 +147,13 @@ impl Guard {
             return;
         }
         let begun = Instant::now();
-        while let Some(left) = GONE_MAX.checked_sub(begun.elapsed()) {
-            match self.said.recv_timeout(left) {
-                Ok(line) => tracing::warn!(%line, "the private postgres did not last"),
+        while let Some(left) = limits::POSTGRES_GUARD_STOP_MAX.checked_sub(begun.elapsed()) {
+            match self.lines.recv_timeout(left) {
+                Ok(line) => tracing::warn!(%line, "the private Postgres failed"),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    tracing::warn!(seconds = GONE_MAX.as_secs(), "the guard of postgres does not end; killing it");
+                    let seconds = limits::POSTGRES_GUARD_STOP_MAX.as_secs();
+                    tracing::warn!(seconds, "the guard of the private Postgres does not end; killing it");
                     // It may end between the two lines.
                     let _ = self.child.kill();
                     break;
@@ -175,7 +171,7 @@ impl Drop for Guard {
     }
 }
 
-/// Reads the guard's one line.
+/// Parses the line that a guard prints.
 fn parse_line(line: &str) -> anyhow::Result<(PathBuf, u16)> {
     if let Some(why) = line.strip_prefix("failed ") {
         bail!(serde_json::from_str::<String>(why).unwrap_or_else(|_| why.to_owned()));
@@ -183,7 +179,7 @@ fn parse_line(line: &str) -> anyhow::Result<(PathBuf, u16)> {
     line.strip_prefix("ready ")
         .and_then(|facts| facts.rsplit_once(' '))
         .and_then(|(socket, port)| Some((PathBuf::from(socket), port.parse().ok()?)))
-        .with_context(|| format!("its guard said {line:?}"))
+        .with_context(|| format!("unexpected line of its guard: {line:?}"))
 }
 
 fn url(socket: &Path, port: u16, user: &str, database: &str) -> String {

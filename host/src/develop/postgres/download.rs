@@ -1,15 +1,15 @@
-//! Downloads the server's binaries (built by the theseus-rs project, fetched over TLS and checked against their
-//! published digest) into the user's cache, for a machine that has none. When that fails too, says what to install.
-//! Called by the guard.
+//! Downloads the server's binaries into the user's cache, for a machine that has none. The theseus-rs project builds
+//! them; they are fetched over TLS and checked against their published digest. If that fails too, the error lists what
+//! to install.
 //!
-//! curl fetches and tar unpacks: a machine with rustup has both, and they save the host an HTTP client with a TLS
-//! stack, which were a fifth of its crates. They end when the host is stopped.
+//! curl fetches and tar unpacks: a machine with rustup has both. An HTTP client with TLS would be a fifth of the host's
+//! crates.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::account::Account;
 use super::events::{Event, Events, Left};
+use crate::limits;
 
 /// The version that is downloaded.
 const VERSION: &str = "18.6.0";
@@ -24,17 +25,13 @@ const VERSION: &str = "18.6.0";
 /// Where releases are.
 const RELEASES: &str = "https://github.com/theseus-rs/postgresql-binaries/releases/download";
 
-/// 20 MB on a slow line. Covers curl's three retries as well.
-pub(super) const DOWNLOAD_MAX: Duration = Duration::from_secs(600);
-
-/// How often somebody who waits is told that there is something to wait for.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-
-/// Where downloads of this user are kept. Root's own cache is closed to the user that postgres runs as.
+/// Where downloads of this user are kept. Root's own cache is closed to the user that runs Postgres.
 pub(super) fn cache(account: Account) -> anyhow::Result<PathBuf> {
     match account {
-        Account::Lent { .. } => Ok(PathBuf::from("/var/cache/galo/postgres")),
-        Account::Own => Ok(dirs::cache_dir().context("this user has no cache folder")?.join("galo/postgres")),
+        Account::Other { .. } => Ok(PathBuf::from("/var/cache/galo/postgres")),
+        Account::Own => {
+            Ok(dirs::cache_dir().context("this user has no cache folder; set XDG_CACHE_HOME")?.join("galo/postgres"))
+        }
     }
 }
 
@@ -42,7 +39,7 @@ pub(super) fn cache(account: Account) -> anyhow::Result<PathBuf> {
 pub(super) fn download(cache: &Path, events: &Events) -> anyhow::Result<PathBuf> {
     let name = format!("postgresql-{VERSION}-{}.tar.gz", platform()?);
     let url = format!("{RELEASES}/{VERSION}/{name}");
-    tracing::info!("no PostgreSQL server is installed; downloading {VERSION} from {url} (about 20 MB)");
+    tracing::info!("no PostgreSQL server found on this machine; downloading {VERSION} (about 20 MB) from {url}");
     fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let scratch = tempfile::tempdir_in(cache).context("cannot make a folder for the download")?;
     let (archive, digest) = (scratch.path().join("archive"), scratch.path().join("digest"));
@@ -53,7 +50,7 @@ pub(super) fn download(cache: &Path, events: &Events) -> anyhow::Result<PathBuf>
     tracing::info!("downloaded; extracting to {}", destination.display());
     let unpacked = scratch.path().join("unpacked");
     unpack(&archive, &unpacked, events)?;
-    // Renamed: what is there under its name is complete. Somebody else may have been first.
+    // Renamed, so that it is complete under its name. Another galo may have been first.
     match fs::rename(&unpacked, &destination) {
         Err(_) if destination.is_dir() => {}
         renamed => renamed.with_context(|| format!("cannot make {}", destination.display()))?,
@@ -61,15 +58,15 @@ pub(super) fn download(cache: &Path, events: &Events) -> anyhow::Result<PathBuf>
     Ok(destination.join("bin"))
 }
 
-/// What a person without binaries and without a download is told.
+/// The error for a machine without binaries and without a download.
 pub(super) fn how_to_install(cause: &anyhow::Error) -> anyhow::Error {
     anyhow!(
-        "there is no PostgreSQL server on this machine, and {VERSION} could not be downloaded ({cause:#})\n\
-         install one:\n  \
+        "no PostgreSQL server found on this machine, and {VERSION} could not be downloaded ({cause:#})\n\
+         Install one:\n  \
          Debian, Ubuntu:  sudo apt-get install postgresql\n  \
          Fedora:          sudo dnf install postgresql-server\n  \
          macOS:           brew install postgresql@17\n\
-         or set DATABASE_URL to a database that is running already: postgresql://user:password@host:5432/database"
+         or set DATABASE_URL to a running database: postgresql://user:password@host:5432/database"
     )
 }
 
@@ -80,56 +77,56 @@ fn platform() -> anyhow::Result<String> {
         "linux" if cfg!(target_env = "musl") => format!("{architecture}-unknown-linux-musl"),
         "linux" => format!("{architecture}-unknown-linux-gnu"),
         "macos" => format!("{architecture}-apple-darwin"),
-        other => bail!("there is no build for {other}"),
+        other => bail!("no build for {other}"),
     })
 }
 
-/// Fetches over TLS only, also where it is sent on to. The proxies and the certificates are those of the machine.
+/// Fetches over TLS only, redirects included. Proxies and certificates are those of the machine.
 fn fetch(url: &str, file: &Path, events: &Events) -> anyhow::Result<()> {
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--silent", "--show-error", "--location", "--proto", "=https", "--proto-redir", "=https"]);
     curl.args(["--retry", "3", "--connect-timeout", "30"]);
-    curl.arg("--max-time").arg(DOWNLOAD_MAX.as_secs().to_string()).arg("--output").arg(file).arg(url);
+    curl.arg("--max-time").arg(limits::POSTGRES_DOWNLOAD_MAX.as_secs().to_string()).arg("--output").arg(file).arg(url);
     run(curl, events)
 }
 
-/// Holds what was fetched against the digest that was published beside it.
+/// Compares the archive with the digest that was published beside it.
 fn check(archive: &[u8], published: &str) -> anyhow::Result<()> {
     let hex: String = Sha256::digest(archive).iter().map(|byte| format!("{byte:02x}")).collect();
     ensure!(published.contains(&hex), "the archive's sha256 is {hex}, and the published one is {}", published.trim());
     Ok(())
 }
 
-/// Unpacks an archive, without the one folder that everything in it lies in.
+/// Unpacks an archive without its outermost folder.
 fn unpack(archive: &Path, folder: &Path, events: &Events) -> anyhow::Result<()> {
     fs::create_dir(folder)?;
-    // The user that postgres runs as is another one when we are root.
+    // Another user runs Postgres when we are root.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     let mut tar = Command::new("tar");
     tar.arg("-xzf").arg(archive).arg("-C").arg(folder).args(["--strip-components", "1"]);
     run(tar, events)
 }
 
-/// Runs a program to its end, which is ours when we are asked to leave meanwhile.
+/// Runs a program to its end. It is killed when we are asked to leave.
 fn run(mut command: Command, events: &Events) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let pid = events.spawn(&mut command).with_context(|| format!("cannot run {name}; is it installed?"))?;
     let begun = Instant::now();
     loop {
-        match events.next(PROGRESS_EVERY) {
+        match events.next(limits::POSTGRES_PROGRESS_EVERY) {
             Some(Event::Ended(status)) => {
                 ensure!(status.success(), "{name} failed ({status}); its message is above");
                 return Ok(());
             }
-            None if begun.elapsed() < DOWNLOAD_MAX => {
+            None if begun.elapsed() < limits::POSTGRES_DOWNLOAD_MAX => {
                 tracing::info!("still waiting for {name}, {} s", begun.elapsed().as_secs());
             }
             early => {
                 // It may just have ended by itself.
                 let _ = kill(pid, Signal::SIGKILL);
                 ensure!(early.is_none(), Left);
-                bail!("{name} was not done within {} s", DOWNLOAD_MAX.as_secs());
+                bail!("{name} was not done within {} s", limits::POSTGRES_DOWNLOAD_MAX.as_secs());
             }
         }
     }
@@ -140,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_says_what_to_install_and_why() {
+    fn the_error_names_what_to_install_and_the_cause() {
         let refusal = how_to_install(&anyhow!("no route to host")).to_string();
         for part in ["apt-get install", "dnf install", "brew install", "DATABASE_URL", "no route to host"] {
             assert!(refusal.contains(part), "{refusal}");

@@ -1,5 +1,4 @@
-//! What a guard waits for, in one queue: its parent is gone, a signal, its child has ended. Called by the guard, and by
-//! `server` while it starts and stops postgres.
+//! What a guard waits for, in one queue: the end of its parent, a signal, the end of its child.
 
 use std::io::{self, Read};
 use std::process::{Command, ExitStatus};
@@ -16,15 +15,15 @@ use nix::unistd::Pid;
 /// Something that a guard reacts to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
-    /// The parent is gone, or there was a signal that asks us to go.
+    /// The parent has ended, or a signal asks us to end.
     Leave,
     /// The child has ended. There is one at a time.
     Ended(ExitStatus),
 }
 
-/// We were asked to leave before we were done. Not a failure.
+/// We were asked to leave before we were ready. Not a failure.
 #[derive(Debug, thiserror::Error)]
-#[error("asked to leave while starting")]
+#[error("stopped while starting")]
 pub(super) struct Left;
 
 /// The queue. At most one event from each of two watchers, and one from each child, is ever in it.
@@ -35,28 +34,28 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Begins to watch stdin and the signals. To be called on the main thread before there is any other: a signal that
+    /// Begins to watch stdin and the signals. Must be called on the main thread before there is any other: a signal that
     /// one thread has not blocked ends the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let events = Self::new();
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         // Postgres sets a mask of its own; initdb is ended by SIGKILL if need be.
         signals.thread_block().context("cannot block signals")?;
-        let (told, gone) = (events.sender.clone(), events.sender.clone());
+        let (signalled, closed) = (events.sender.clone(), events.sender.clone());
         thread::spawn(move || {
-            // Nobody listens any more when we are leaving already.
-            let _ = signals.wait().map(|_| told.send(Event::Leave));
+            // The receiver is gone when we are leaving already.
+            let _ = signals.wait().map(|_| signalled.send(Event::Leave));
         });
         thread::spawn(move || {
-            // Whatever is said there means nothing; a failure to read is as good as the end.
+            // What is read means nothing; a failure to read is as good as the end.
             let mut buffer = [0; 64];
             while matches!(io::stdin().read(&mut buffer), Ok(1..)) {}
-            let _ = gone.send(Event::Leave);
+            let _ = closed.send(Event::Leave);
         });
         Ok(events)
     }
 
-    /// The queue alone, in which only the ends of children come.
+    /// The queue alone, which has only the ends of children.
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::channel();
         Self { sender, receiver, running: Arc::default() }
@@ -71,7 +70,7 @@ impl Events {
         thread::spawn(move || {
             if let Ok(status) = child.wait() {
                 running.fetch_sub(1, Ordering::SeqCst);
-                // Nobody listens any more when we have ended already.
+                // The receiver is gone when we are leaving already.
                 let _ = ended.send(Event::Ended(status));
             }
         });
@@ -86,6 +85,11 @@ impl Events {
     /// The next event, if there is one in time.
     pub(super) fn next(&self, bound: Duration) -> Option<Event> {
         self.receiver.recv_timeout(bound).ok()
+    }
+
+    /// Waits for the end of the child. Returns whether it came in time.
+    pub(super) fn ended(&self, bound: Duration) -> bool {
+        matches!(self.next(bound), Some(Event::Ended(_)))
     }
 
     /// The next event, whenever it comes.

@@ -1,56 +1,36 @@
-//! The folder of a cluster: `data` (what initdb makes), `log`, and `lock`, which one guard at a time holds. Taking it
-//! clears away what a killed predecessor left: its postgres, its socket, a half-made `data`. Never deletes what it did
-//! not make. Called by the guard.
+//! The folder of a cluster: `data` (what `initdb` makes), `log`, `pg_hba.conf` and `lock`. Taking it clears up after a
+//! predecessor that was killed: its Postgres, its socket, a half-made `data`. It deletes only what a guard made.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use nix::unistd::Uid;
 use tempfile::TempDir;
 
 use super::account::Account;
-use super::leftover;
-use super::place::place;
-use super::server::STOP_MAX;
+use super::lock::{self, Lock};
+use super::{leftover, place};
+use crate::limits;
 
-/// How the folders of throwaway clusters are called, in the folder for temporary files.
+/// How the names of throwaway clusters begin, in the folder for temporary files.
 pub(super) const THROWAWAY_PREFIX: &str = "galo-throwaway-";
-
-/// A guard whose parent is gone notices at once, so that a lock still held after this is held for good, unless its
-/// holder says that it is stopping.
-const LOCK_MAX: Duration = Duration::from_secs(2);
-
-/// Waiting for another process has no event to wait for; this is nothing beside starting a server.
-const POLL_EVERY: Duration = Duration::from_millis(20);
-
-/// A lock younger than this may be one that its guard is just about to take.
-const SWEEP_AFTER: Duration = Duration::from_secs(60);
-
-/// The longest path of a socket, without the terminating zero: 103 on macOS, 107 on Linux.
-const SOCKET_PATH_BYTES_MAX: usize = 103;
-
-/// What stands in a lock file in place of the socket, once its holder is on its way out.
-const STOPPING: &str = "stopping";
 
 /// A cluster's folder, held by us.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     pub(super) account: Account,
-    lock: File,
+    lock: Lock,
 }
 
 impl Folder {
-    /// Takes the folder `intended`, or, when the user that postgres runs as cannot get there, one in `/var/tmp`.
+    /// Takes the folder `intended`, or one in `/var/tmp` when the user that runs Postgres cannot enter it.
     pub(super) fn take(intended: &Path) -> anyhow::Result<Self> {
-        let (path, account) = place(&std::path::absolute(intended)?)?;
-        let lock = lock(&path)?;
+        let (path, account) = place::place(&std::path::absolute(intended)?)?;
+        let lock = Lock::take(&path)?;
         let mut folder = Self { path, account, lock };
         folder.clear_leftovers()?;
         Ok(folder)
@@ -60,7 +40,7 @@ impl Folder {
         self.path.join("data")
     }
 
-    /// Where initdb works; renamed to `data` when it is done.
+    /// Where `initdb` works; renamed to `data` when it is done.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.path.join("data.unfinished")
     }
@@ -69,7 +49,14 @@ impl Folder {
         self.path.join("log")
     }
 
-    /// Who may connect to a cluster with lasting data; written anew at each start.
+    /// The end of the log, for an error.
+    pub(super) fn log_tail(&self) -> String {
+        let text = fs::read(self.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(limits::POSTGRES_LOG_TAIL_LINES)..].join("\n")
+    }
+
+    /// Writes who may connect to a cluster with lasting data, at each start.
     pub(super) fn admit(&self, rules: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join("pg_hba.conf");
         fs::write(&path, rules).with_context(|| format!("cannot write {}", path.display()))?;
@@ -77,28 +64,32 @@ impl Folder {
         Ok(path)
     }
 
-    /// Makes the folder for the socket, closed to everyone but the user that postgres runs as (and root), and notes it
-    /// in the lock file, so that whoever finds a leftover knows what else to remove.
+    /// Makes the folder for the socket, closed to everyone but the user that runs Postgres (and root), and notes it in
+    /// the lock file.
     pub(super) fn socket(&mut self, file_name: &str) -> anyhow::Result<TempDir> {
         for base in [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()] {
             let bytes = base.as_os_str().len() + "/galo-XXXXXX/".len() + file_name.len();
             // A comma separates folders in Postgres's own setting.
             let plain = base.to_str().is_some_and(|text| !text.contains([',', '"', '\n']));
-            if bytes > SOCKET_PATH_BYTES_MAX || !plain || !base.is_absolute() || !self.account.enters(&base) {
+            if bytes > limits::POSTGRES_SOCKET_PATH_BYTES_MAX
+                || !plain
+                || !base.is_absolute()
+                || !self.account.enters(&base)
+            {
                 continue;
             }
             let private = fs::Permissions::from_mode(0o700);
             let socket = tempfile::Builder::new().prefix("galo-").permissions(private).tempdir_in(&base)?;
             self.account.own(socket.path())?;
-            self.note(&socket.path().to_string_lossy())?;
+            self.lock.note_socket(&socket.path().to_string_lossy())?;
             return Ok(socket);
         }
-        bail!("no folder for temporary files has a path short enough for a socket")
+        bail!("no folder for temporary files has a path short enough for a socket; set TMPDIR to one that has")
     }
 
-    /// Notes that we are on our way out, so that a successor waits for us.
+    /// Notes that we are stopping, so that a successor waits for us.
     pub(super) fn stopping(&mut self) -> anyhow::Result<()> {
-        self.note(STOPPING)
+        self.lock.note_stopping()
     }
 
     /// Deletes the data.
@@ -106,12 +97,12 @@ impl Folder {
         remove(&self.data()).and_then(|()| remove(&self.unfinished())).context("cannot delete the data")
     }
 
-    /// Deletes the data and everything else we made, and the folder itself when it is empty then.
+    /// Deletes the data and everything else a guard made, and the folder itself when it is empty then.
     pub(super) fn delete(&self) -> anyhow::Result<()> {
         self.empty()?;
         fs::remove_file(self.log()).or_else(absent_is_fine)?;
         fs::remove_file(self.path.join("pg_hba.conf")).or_else(absent_is_fine)?;
-        fs::remove_file(self.path.join("lock"))?;
+        fs::remove_file(self.path.join(lock::FILE_NAME))?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
             removed => Ok(removed?),
@@ -124,13 +115,13 @@ impl Folder {
         for entry in fs::read_dir(parent)?.flatten() {
             let ours = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == Uid::effective().as_raw());
             let named = entry.file_name().as_encoded_bytes().starts_with(THROWAWAY_PREFIX.as_bytes());
-            let lock = entry.path().join("lock");
+            let lock = entry.path().join(lock::FILE_NAME);
             let age = lock.metadata().and_then(|found| found.modified()).map(|modified| modified.elapsed());
-            if !ours || !named || entry.path() == self.path || !matches!(age, Ok(Ok(age)) if age > SWEEP_AFTER) {
+            let old = matches!(age, Ok(Ok(age)) if age > limits::POSTGRES_SWEEP_AFTER);
+            if !ours || !named || !old || entry.path() == self.path {
                 continue;
             }
-            let lock = OpenOptions::new().read(true).write(true).open(lock)?;
-            if lock.try_lock().is_ok() {
+            if let Some(lock) = Lock::take_abandoned(&entry.path()) {
                 let account = Account::for_data(&entry.path().join("data"))?;
                 let mut left = Self { path: entry.path(), account, lock };
                 left.clear_leftovers().and_then(|()| left.delete())?;
@@ -143,59 +134,19 @@ impl Folder {
         let data = self.data();
         ensure!(
             !data.exists() || data.join("PG_VERSION").exists(),
-            "{} is there, but is no Postgres cluster; it is left alone",
+            "{} exists, but is not a Postgres cluster; move it elsewhere",
             data.display()
         );
-        leftover::stop(&data)?;
+        leftover::clear(&data)?;
         remove(&self.unfinished())?;
-        let (_, noted) = read_note(&mut self.lock)?;
+        let noted = self.lock.noted()?;
         let socket = Path::new(&noted);
         let named = socket.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"galo-"));
         if named && socket.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             remove(socket)?;
         }
-        self.note("")
+        self.lock.note_socket("")
     }
-
-    fn note(&mut self, what: &str) -> anyhow::Result<()> {
-        self.lock.set_len(0)?;
-        self.lock.rewind()?;
-        write!(self.lock, "{}\n{what}\n", process::id()).context("cannot write to the lock file")
-    }
-}
-
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false) // It says who holds it.
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    let begun = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-            Err(TryLockError::WouldBlock) => {}
-        }
-        let (pid, noted) = read_note(&mut file)?;
-        let patience = if noted == STOPPING { STOP_MAX } else { LOCK_MAX };
-        ensure!(begun.elapsed() < patience, "another galo is using {} (pid {pid})", folder.display());
-        thread::sleep(POLL_EVERY);
-    }
-}
-
-/// The two lines of a lock file: its holder's pid, and the folder of its socket.
-fn read_note(lock: &mut File) -> anyhow::Result<(String, String)> {
-    let mut text = String::new();
-    lock.rewind()?;
-    lock.read_to_string(&mut text).context("cannot read the lock file")?;
-    let mut lines = text.lines().map(str::to_owned);
-    Ok((lines.next().unwrap_or_default(), lines.next().unwrap_or_default()))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -211,21 +162,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_held_by_one_at_a_time() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("cluster");
-        let held = Folder::take(&path).unwrap();
-        let refusal = format!("{:#}", lock(&path).unwrap_err());
-        assert!(refusal.contains("another galo is using") && refusal.contains(&process::id().to_string()), "{refusal}");
-        drop(held);
-        Folder::take(&path).unwrap();
-    }
-
-    #[test]
-    fn what_is_no_cluster_is_left_alone() {
+    fn what_is_not_a_cluster_is_left_alone() {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir(parent.path().join("data")).unwrap();
-        assert!(Folder::take(parent.path()).unwrap_err().to_string().contains("is no Postgres cluster"));
+        assert!(Folder::take(parent.path()).unwrap_err().to_string().contains("is not a Postgres cluster"));
         assert!(parent.path().join("data").exists());
     }
 
@@ -237,5 +177,13 @@ mod tests {
         fs::write(parent.path().join("lock"), format!("1\n{}\n", socket.path().display())).unwrap();
         let folder = Folder::take(parent.path()).unwrap();
         assert!(!folder.unfinished().exists() && !socket.path().exists());
+    }
+
+    #[test]
+    fn a_folder_can_be_taken_again_once_it_was_released() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("cluster");
+        drop(Folder::take(&path).unwrap());
+        Folder::take(&path).unwrap();
     }
 }

@@ -1,26 +1,27 @@
-//! The guard, `galo postgres --data DIR`: holds postgres for as long as its own stdin stays open, then stops it and
-//! leaves nothing behind. Says one line on stdout: `ready SOCKET-FOLDER PORT`, or `failed` and why, as a JSON string.
-//! Started by `Cluster`; by hand, it ends at Ctrl-D or Ctrl-C.
+//! The guard, `galo postgres --data DIR`: runs Postgres for as long as its own stdin stays open, then stops it and leaves
+//! nothing behind. Prints one line to stdout: `ready SOCKET-FOLDER PORT`, or `failed` and the reason as a JSON string.
+//! Started by hand, it ends at Ctrl-D or Ctrl-C.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::binaries::{self, Binaries, MAJOR_MIN, Search};
 use super::download;
 use super::events::{Events, Left};
 use super::folder::Folder;
-use super::server::{self, Care, PORT, Server};
+use super::initdb::initdb;
+use super::server::{Care, PORT, Server};
 
-/// The name of the socket that postgres makes, and with `.lock` of the file beside it.
+/// The longest name of a file that Postgres makes in the folder of its socket.
 const SOCKET: &str = ".s.PGSQL.5432";
 
-/// What `galo postgres` was told to do.
+/// The options of `galo postgres`.
 #[derive(Clone, Debug)]
 pub struct GuardOptions {
-    /// The folder of the cluster; made when it is not there.
+    /// The folder of the cluster; made if it does not exist.
     pub data: PathBuf,
     /// Delete the data before starting.
     pub fresh: bool,
@@ -30,14 +31,14 @@ pub struct GuardOptions {
     pub settings: Vec<String>,
 }
 
-/// Runs a guard to its end. To be called on the main thread, before there is any other thread.
+/// Runs a guard to its end. Must be called on the main thread, before there is any other.
 ///
-/// A failure is told on stdout, to the parent, and ends the process with status 1, so that it is not told twice.
+/// A failure is reported on stdout, to the parent. The process ends here with status 1, so that it is not reported twice.
 pub fn guard(options: GuardOptions) -> anyhow::Result<()> {
     match run(&options) {
         Err(error) if !error.is::<Left>() => {
-            // A parent that is gone needs no explanation.
-            let _ = say(&format!("failed {}", serde_json::to_string(&format!("{error:#}"))?));
+            // The parent may have ended.
+            let _ = report(&format!("failed {}", serde_json::to_string(&format!("{error:#}"))?));
             process::exit(1)
         }
         _ => Ok(()),
@@ -54,7 +55,7 @@ fn run(options: &GuardOptions) -> anyhow::Result<()> {
         return hold(&mut folder, options, Care::Lasting, &events);
     }
     if let Err(error) = folder.sweep_siblings() {
-        tracing::warn!("an earlier throwaway cluster could not be deleted: {error:#}");
+        tracing::warn!("cannot delete an earlier throwaway cluster: {error:#}");
     }
     let held = hold(&mut folder, options, Care::Throwaway, &events);
     held.and(folder.delete().context("cannot delete the throwaway cluster"))
@@ -63,18 +64,18 @@ fn run(options: &GuardOptions) -> anyhow::Result<()> {
 fn hold(folder: &mut Folder, options: &GuardOptions, care: Care, events: &Events) -> anyhow::Result<()> {
     let binaries = binaries(folder, events)?;
     if !folder.data().exists() {
-        server::initdb(&binaries, folder, care, events)?;
+        initdb(&binaries, folder, care, events)?;
     }
     let socket = folder.socket(SOCKET)?;
     let server = Server::start(&binaries, folder, socket.path(), care, &options.settings, events)?;
-    say(&format!("ready {} {PORT}", socket.path().display()))?;
+    report(&format!("ready {} {PORT}", socket.path().display()))?;
     let held = server.wait(folder);
     folder.stopping()?;
     drop(server); // Before the folder of its socket.
     held
 }
 
-/// The binaries that the data needs, or the newest: found, or else downloaded.
+/// The binaries that the data needs, or the newest: found on this machine, or else downloaded.
 fn binaries(folder: &Folder, events: &Events) -> anyhow::Result<Binaries> {
     let wanted = wanted_major(folder)?;
     let cache = download::cache(folder.account)?;
@@ -85,31 +86,33 @@ fn binaries(folder: &Folder, events: &Events) -> anyhow::Result<Binaries> {
     for old in too_old {
         tracing::warn!(
             folder = %old.folder.display(), major = old.version.major, needed = MAJOR_MIN,
-            "this PostgreSQL is too old"
+            "ignoring a PostgreSQL that is too old"
         );
     }
     let downloaded = download::download(&cache, events)
         .map_err(|cause| if cause.is::<Left>() { cause } else { download::how_to_install(&cause) })?;
     match binaries::find(std::slice::from_ref(&downloaded), folder.account, wanted)? {
         Search::Found(binaries) => Ok(binaries),
-        Search::Nothing { .. } => bail!(download::how_to_install(&anyhow::anyhow!(
-            "what was downloaded to {} does not run here",
+        Search::Nothing { .. } => bail!(download::how_to_install(&anyhow!(
+            "the download in {} does not run on this machine",
             downloaded.display()
         ))),
     }
 }
 
-/// The major version that existing data is of.
+/// The major version of existing data.
 fn wanted_major(folder: &Folder) -> anyhow::Result<Option<u32>> {
     let file = folder.data().join("PG_VERSION");
     match std::fs::read_to_string(&file) {
-        Ok(text) => Ok(Some(text.trim_end().parse().with_context(|| format!("cannot make sense of {text:?}"))?)),
+        Ok(text) => {
+            Ok(Some(text.trim_end().parse().with_context(|| format!("{}: {text:?} is not a version", file.display()))?))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
 }
 
-fn say(line: &str) -> io::Result<()> {
+fn report(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()

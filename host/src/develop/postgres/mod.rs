@@ -1,12 +1,25 @@
-//! A private Postgres cluster, for `galo dev` and for the tests: nothing to install but the server's binaries, nothing
-//! listening on the network, nothing left behind. Service nodes never use it; they are given a DATABASE_URL.
+//! A private Postgres cluster for `galo dev`, the tests and the benchmarks: only the server's binaries need to be
+//! installed, nothing listens on the network, and nothing is left behind. `galo serve` never uses it.
 //!
-//! Two processes: [`Cluster`] in ours holds a pipe to a guard (`galo postgres`, see [`guard`]), which holds postgres.
-//! The pipe closes when we end, however we end, and the guard then stops postgres. When the guard is the one that is
-//! killed, the kernel tells postgres (`setpriv --pdeathsig`, Linux); where that is not to be had, the next start finds
-//! the leftover and stops it first.
+//! Two processes: [`Cluster`] in ours holds a pipe to a guard (`galo postgres`, see `guard`), which runs Postgres. The
+//! pipe closes when we end, however we end, and the guard then stops Postgres. When the guard itself is killed, the
+//! kernel signals Postgres (`setpriv --pdeathsig`, on Linux); elsewhere the next start finds the leftover and stops it.
 //!
-//! Everything here blocks: callers on an async runtime use `spawn_blocking`.
+//! Everything here blocks: use `spawn_blocking` on an async runtime.
+//!
+//! The crate `postgresql_embedded` (0.22.0) does not replace this room. It would lose:
+//!
+//! | promise | here | `postgresql_embedded` |
+//! |---|---|---|
+//! | ends with us, also after SIGKILL | `guard`, `setpriv` | only `PostgreSQL::drop` stops a server, which `pg_ctl` has detached |
+//! | clears up after a killed run | `lock`, `leftover` | `is_running` takes any `postmaster.pid` for a server; no lock, no sweep |
+//! | runs as root | `account`, `place` | `initialize` and `start` run as the current user, and Postgres refuses root |
+//! | finds an installed server | `binaries` | `installed_dir` knows its own folder only, or one path that it is given |
+//! | shows the progress of a download | `download` | `install` waits for the whole archive without a log line |
+//!
+//! By default it also listens on TCP, on a port that `start` has closed again, and turns `fsync` off (`-F`). It adds
+//! sqlx and an HTTP client with TLS. A start takes the same time: both run `postgres`. Both check the digest of a
+//! download.
 
 mod account;
 mod binaries;
@@ -15,10 +28,15 @@ mod download;
 mod events;
 mod folder;
 mod guard;
+mod initdb;
 mod leftover;
+mod lock;
 mod place;
 mod server;
+mod stop;
 
 pub use cluster::{Cluster, Data};
 pub use guard::{GuardOptions, guard};
-pub use server::SUPERUSER;
+
+/// The role that owns a private cluster.
+pub const SUPERUSER: &str = "postgres";

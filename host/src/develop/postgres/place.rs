@@ -1,6 +1,5 @@
-//! Where a cluster's folder is: where it was asked for, or, when the user that postgres runs as cannot get there (a
-//! checkout in root's home), in `/var/tmp`. Trusts no name there that somebody else may have planted. Called by
-//! `folder`.
+//! Where a cluster's folder is: where it was asked for, or in `/var/tmp` when the user that runs Postgres cannot enter
+//! that (a checkout in root's home). A folder there that another user may have planted is refused.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use super::account::Account;
 
-/// The folder to use, which exists then, and who is to run postgres in it.
+/// Makes the folder to use. Returns it, and the user that runs Postgres in it.
 pub(super) fn place(intended: &Path) -> anyhow::Result<(PathBuf, Account)> {
     fs::create_dir_all(intended).with_context(|| format!("cannot make {}", intended.display()))?;
     let account = Account::for_data(&intended.join("data"))?;
     if account == Account::Own {
         return Ok((intended.to_path_buf(), account));
     }
-    // Another user passes through here to `data`, but has no business reading the rest.
+    // Another user passes through here to `data`, but need not read the rest.
     fs::set_permissions(intended, fs::Permissions::from_mode(0o711))?;
     if account.enters(intended) {
         return Ok((intended.to_path_buf(), account));
@@ -32,23 +31,23 @@ pub(super) fn place(intended: &Path) -> anyhow::Result<(PathBuf, Account)> {
     tracing::info!(
         intended = %intended.display(),
         used = %elsewhere.display(),
-        "the data is kept elsewhere, because the user that postgres runs as cannot enter the intended folder"
+        "keeping the data in another folder: the user that runs Postgres cannot enter the intended one"
     );
-    // Only an empty one goes; it may hold what somebody put there.
+    // Removes only an empty one.
     let _ = fs::remove_dir(intended);
     let account = Account::for_data(&elsewhere.join("data"))?;
     Ok((elsewhere, account))
 }
 
-/// Makes a folder under a name that anybody could have guessed, or accepts the one that we made earlier.
+/// Makes a folder under a name that anybody can guess, or accepts the one that we made earlier.
 fn make_private(path: &Path) -> anyhow::Result<()> {
     match fs::DirBuilder::new().mode(0o711).create(path) {
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o711))?, // Whatever the umask took away.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o711))?, // Whatever the umask is.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let found = fs::symlink_metadata(path)?;
             ensure!(
                 found.is_dir() && found.uid() == Uid::effective().as_raw() && found.mode() & 0o022 == 0,
-                "{} exists, but is not a folder of ours that only we can write to; remove it",
+                "{} exists, but is not a folder that this user owns and only it can write to; remove it",
                 path.display()
             );
         }
