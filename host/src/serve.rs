@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Worker};
-use crate::request;
+use crate::request::{self, Sandbox};
 pub use crate::signals::Signals;
 use crate::state::State;
 use crate::supervise::Supervisor;
@@ -88,7 +88,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         listen::run(listener, doors, move |incoming, checked| {
             let lingers = drain.lingers();
             // Not in a block of its own, which would hold the future of a request twice, and move both.
-            request::serve(Arc::clone(&node), incoming, checked).map(move |mut outgoing| {
+            request::serve::<Sandbox>(Arc::clone(&node), incoming, checked).map(move |mut outgoing| {
                 if lingers {
                     wire::close(&mut outgoing);
                 }

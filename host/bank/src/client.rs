@@ -1,5 +1,5 @@
-//! One client's connection to the stack: HTTP/1.1 over TCP or a unix socket. It sends exactly once what it is told to
-//! send: whether to try again is decided by `load`, which has it on record.
+//! One client of the stack, on a connection of its own. It sends each request exactly once: `load`, which records every
+//! try, decides whether to try again.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use galo_testing::http::{Connection, Unanswered};
+use http_body_util::Full;
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::extrato::Extrato;
 use crate::history::Answer;
 use crate::plan::Transacao;
 
@@ -24,7 +24,7 @@ use crate::plan::Transacao;
 pub const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Why a request failed that was on its way while a connection that had served others before was closed. Whoever keeps
-/// connections has to expect it (RFC 9112, 9.3.1), so it is told apart from what the stack has to answer for.
+/// connections has to expect it (RFC 9112, 9.3.1), so it is not held against the stack.
 pub const KEPT_CONNECTION_CLOSED: &str = "a kept connection was closed";
 
 /// Where the stack is.
@@ -49,37 +49,6 @@ impl FromStr for Base {
     }
 }
 
-/// An extrato as it was answered.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Extrato {
-    /// The balance.
-    pub saldo: Saldo,
-    /// Newest first, ten at most.
-    pub ultimas_transacoes: Vec<Ultima>,
-}
-
-/// The balance in an extrato.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Saldo {
-    /// In cents.
-    pub total: i64,
-    /// In cents, not negative.
-    pub limite: i64,
-}
-
-/// A transaction in an extrato.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Ultima {
-    /// In cents.
-    pub valor: i64,
-    /// "c" or "d".
-    pub tipo: String,
-    /// As it was sent.
-    pub descricao: String,
-    /// RFC 3339 with microseconds, in UTC.
-    pub realizada_em: String,
-}
-
 /// What a 200 to a transaction says.
 #[derive(Deserialize)]
 struct Balance {
@@ -100,7 +69,7 @@ pub enum Reuse {
 pub struct Client {
     base: Base,
     reuse: Reuse,
-    idle: Option<SendRequest<Full<Bytes>>>,
+    idle: Option<Connection>,
 }
 
 impl Client {
@@ -134,7 +103,7 @@ impl Client {
         if status != 200 {
             bail!("{status} {}", String::from_utf8_lossy(&body));
         }
-        serde_json::from_slice(&body).with_context(|| format!("no extrato: {}", String::from_utf8_lossy(&body)))
+        serde_json::from_slice(&body).with_context(|| format!("not an extrato: {}", String::from_utf8_lossy(&body)))
     }
 
     /// Sends a body to the transactions of a cliente under these headers beside the usual ones, and returns status and
@@ -187,7 +156,6 @@ impl Client {
 
     async fn exchange(&mut self, request: anyhow::Result<Request<Full<Bytes>>>) -> anyhow::Result<(u16, Bytes)> {
         let mut request = request?;
-        request.headers_mut().insert(hyper::header::HOST, self.host().parse()?);
         if self.reuse == Reuse::Never {
             request.headers_mut().insert(hyper::header::CONNECTION, "close".parse()?);
         }
@@ -195,50 +163,40 @@ impl Client {
     }
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
-        let idle = self.idle.take().filter(|sender| !sender.is_closed());
+        let idle = self.idle.take().filter(|connection| !connection.is_closed());
         let mut kept = idle.is_some();
-        let mut sender = match idle {
-            Some(sender) => sender,
+        let mut connection = match idle {
+            Some(connection) => connection,
             None => self.connect().await?,
         };
-        let mut answered = sender.try_send_request(request).await;
-        // It was closed while it was idle, and not a byte of this was written: that is no second try.
-        if kept && let Some(unsent) = answered.as_mut().err().and_then(|error| error.take_message()) {
+        let mut answered = connection.exchange(request).await;
+        // It was closed while it was idle, and not a byte of this was written: this is not a second try.
+        if kept && let Err(Unanswered::Unsent(request, _)) = answered {
             kept = false;
-            sender = self.connect().await?;
-            answered = sender.try_send_request(unsent).await;
+            connection = self.connect().await?;
+            answered = connection.exchange(*request).await;
         }
-        let why = if kept { KEPT_CONNECTION_CLOSED } else { "no answer" };
-        let response = answered.map_err(|error| error.into_error()).context(why)?;
-        let status = response.status().as_u16();
-        let closes = response.headers().get(hyper::header::CONNECTION).is_some_and(|value| value == "close");
-        let body = response.into_body().collect().await.context("the answer was cut off")?.to_bytes();
+        let answer = answered.map_err(|unanswered| {
+            let why = match &unanswered {
+                Unanswered::CutOff(_) => "the answer was cut off",
+                _ if kept => KEPT_CONNECTION_CLOSED,
+                _ => "no answer",
+            };
+            anyhow::Error::new(hyper::Error::from(unanswered)).context(why)
+        })?;
+        let closes = answer.headers.get(hyper::header::CONNECTION).is_some_and(|value| value == "close");
         if self.reuse == Reuse::Always && !closes {
-            self.idle = Some(sender);
+            self.idle = Some(connection);
         }
-        Ok((status, body))
+        Ok((answer.status.as_u16(), answer.body))
     }
 
-    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    async fn connect(&self) -> anyhow::Result<Connection> {
         match &self.base {
-            Base::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.context("cannot connect")?;
-                // A request is one small write; Nagle would hold it back.
-                stream.set_nodelay(true)?;
-                handshake(stream).await
-            }
-            Base::Unix(path) => handshake(UnixStream::connect(path).await.context("cannot connect")?).await,
+            Base::Tcp(address) => Connection::try_open(address).await,
+            Base::Unix(path) => Connection::try_open(&format!("unix:{}", path.display())).await,
         }
     }
-}
-
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Its error is also that of the request in flight.
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 fn transacoes(cliente: i32) -> String {
@@ -264,7 +222,7 @@ fn build(
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
-        // As bytes: a test may send what is no text.
+        // As bytes: a test may send what is not text.
         request = request.header(*name, value.as_bytes());
     }
     Ok(request.header("content-type", "application/json").body(Full::new(body.into()))?)

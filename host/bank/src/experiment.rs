@@ -1,5 +1,5 @@
 //! One run of the bank test against a stack: load it, have something happen to it, let it come to rest, prove its
-//! ledger. Called by `main` and the fault tests.
+//! ledger.
 
 use crate::history::History;
 use crate::ledger::Ledger;

@@ -1,9 +1,9 @@
 //! What the clients know: every request, when it was sent, when and how it was answered. Written by `load`, read by
-//! `proof` and by the tests.
+//! `proof` and `verdict`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::client::Extrato;
+use crate::extrato::Extrato;
 use crate::plan::Transacao;
 
 /// The record of a run.
@@ -64,7 +64,7 @@ pub enum Answer {
     },
     /// 422.
     Refused,
-    /// No answer, or one that does not tell whether it is recorded: the connection broke, a timeout, a 5xx.
+    /// No answer, or one that leaves open whether it is recorded: a broken connection, a timeout, a 5xx.
     Failed(String),
     /// The client did not wait.
     Left,
@@ -122,7 +122,7 @@ impl History {
     }
 
     /// Everything that a client waited for and that was not answered with 200 or 422. A client that left does not
-    /// know, and that is no failure.
+    /// know, and that is not a failure.
     #[must_use]
     pub fn failed(&self) -> Vec<Failed> {
         let transacoes =

@@ -1,8 +1,7 @@
 //! A handler without a key: clients that send each request once, and what may have become of it. Nothing between a
-//! client and the database may carry a request out twice, whatever happens to a stack meanwhile.
+//! client and the database may carry out a request twice, whatever happens to the stack.
 //!
-//! Each request carries a mark of its own, and the procedure behind it records the mark and counts on. Called by the
-//! fault tests, beside the load of the ledger.
+//! Each request carries a mark of its own, and the procedure behind it records the mark and counts on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,7 +55,7 @@ pub enum Broken {
 }
 
 impl Keyless {
-    /// Sends marks to `path` until it is told to stop.
+    /// Sends marks to `path` until it is stopped.
     #[must_use]
     pub fn start(base: &Base, path: &'static str, clients: u32) -> Self {
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());

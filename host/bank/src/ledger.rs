@@ -1,5 +1,5 @@
 //! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` says of
-//! it. Read with rights on the tables, which the service itself does not have. Called by `main` and `experiment`.
+//! it. Read with rights on the tables, which the service itself does not have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Waits until nothing is recorded any more, and reads it then.
+    /// Waits until nothing more is recorded, then reads it.
     ///
     /// # Errors
     /// Postgres's own; a ledger that does not come to rest.

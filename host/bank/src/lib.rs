@@ -1,13 +1,16 @@
 //! The bank test: many clients, each request on record, and in the end a proof of the ledger against that record.
 //!
-//! `load` drives a stack with what `plan` makes up and `client` sends; what came of it is a `history`. `ledger` reads
-//! what the database holds, and `proof` compares the two; all of it together is an `experiment`. `keyless` drives a
-//! handler that has no key beside them. `swap` changes handlers meanwhile, and `verdict` says what clients may see of a
-//! fault. Nothing here knows how a stack is run: the program (`main`) is pointed at one, the fault tests start their
-//! own, of processes (`host/bank/tests/processes`) and of containers (`host/bank/tests/containers`).
+//! `load` drives a stack with the requests that `plan` makes up and `client` sends; the record is a `history`. `ledger`
+//! reads what the database holds, and `proof` compares the two; an `experiment` is all of it together. `faults`
+//! describes what may happen to a stack, while `swap` replaces its handlers; `verdict` is what clients may see of it,
+//! and `keyless` drives a handler without a key beside the ledger. None of them knows how a stack is run: the program
+//! (`main`) is pointed at one, the fault tests start one of processes (`tests/processes`) or of containers
+//! (`tests/containers`).
 
 pub mod client;
 pub mod experiment;
+pub mod extrato;
+pub mod faults;
 pub mod history;
 pub mod keyless;
 pub mod ledger;

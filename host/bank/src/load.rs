@@ -1,6 +1,6 @@
-//! Many clients at once, each following its plan until it is told to stop, each keeping its own record.
+//! Many clients at once, each following its plan until it is stopped, each keeping its own record.
 //!
-//! A client tries again only what has a key of its own, and only with that key. Called by `experiment`.
+//! A client tries again only what has a key of its own, and only with that key.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::history::{Answer, Failed, History, Payload, Reading, Record, Try};
 use crate::ledger::Ledger;
 use crate::plan::{Manner, Mix, Plan, Step, Transacao};
 
-/// Between two tries: quicker, and an outage of seconds is tried away at; slower, and few tries meet what caused it.
+/// Between two tries: shorter, and the tries are used up within an outage of seconds; longer, and few meet its cause.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// With a pause and a quick answer each, twice as long as the longest outage of the fault tests.
@@ -40,7 +40,7 @@ pub struct Load {
     pub seed: u64,
     /// What they ask for.
     pub mix: Mix,
-    /// Clients with even numbers follow this, the others connect anew for each request.
+    /// Clients with even numbers follow this, the others open a connection for each request.
     pub reuse: Reuse,
     /// Between two steps of a client, at most.
     pub pause_max: Duration,

@@ -1,5 +1,5 @@
-//! The proof: the ledger against everything that the clients know. It trusts neither. Pure, so that each law can be
-//! seen to fail; called by `main` and the fault tests.
+//! The proof: the ledger against everything that the clients know. It trusts neither. Pure, so that each invariant can
+//! be seen to fail.
 
 mod extratos;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use crate::timeline::Timeline;
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Law {
+pub enum Invariant {
     /// What was acknowledged is in the ledger.
     NothingLost,
     /// No transaction is in the ledger more than once.
@@ -32,13 +32,13 @@ pub enum Law {
     RecordedIsNotRefused,
     /// A refusal has a reason: at some moment of the request the balance did not allow it.
     RefusalHasAReason,
-    /// A row stands behind all that was acknowledged before it was sent.
+    /// A row comes after everything that was acknowledged before it was sent.
     InOrder,
     /// An extrato is a moment of the ledger: its last ten, its saldo, in order.
     ExtratoIsAMoment,
     /// An extrato has all that was acknowledged before it was asked for, and nothing that was sent after its answer.
     ExtratoIsOfItsTime,
-    /// Nothing is answered but what the contract has for such a request.
+    /// Every answer is one that the contract has for such a request.
     OnlyKnownAnswers,
     /// The rows of earlier runs are as they were.
     ThePastStays,
@@ -46,18 +46,18 @@ pub enum Law {
     LedgerHolds,
 }
 
-/// A law that does not hold, and where.
+/// An invariant that does not hold, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Which.
-    pub law: Law,
+    pub invariant: Invariant,
     /// The request and the row in question.
     pub detail: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.law, self.detail)
+        write!(f, "{:?}: {}", self.invariant, self.detail)
     }
 }
 
@@ -70,7 +70,7 @@ const CLOCK_SLACK_MICROS: i64 = 5_000;
 pub fn prove(history: &History, before: &Ledger, ledger: &Ledger) -> Vec<Violation> {
     let mut proof = Proof { found: Vec::new(), begun_micros: history.begun_micros };
     for violation in &ledger.violations {
-        proof.fail(Law::LedgerHolds, violation);
+        proof.fail(Invariant::LedgerHolds, violation);
     }
     let requests: HashMap<&str, &Record> =
         history.transacoes.iter().map(|record| (record.transacao.descricao.as_str(), record)).collect();
@@ -79,7 +79,7 @@ pub fn prove(history: &History, before: &Ledger, ledger: &Ledger) -> Vec<Violati
     for (&id, cliente) in &ledger.clientes {
         let old = before.clientes.get(&id).map_or(&[][..], |cliente| &cliente.rows);
         if !cliente.rows.starts_with(old) {
-            proof.fail(Law::ThePastStays, format!("the first {} rows of cliente {id}", old.len()));
+            proof.fail(Invariant::ThePastStays, format!("the first {} rows of cliente {id}", old.len()));
         }
         let timeline = Timeline::new(cliente, old.len(), &requests);
         for (length, row) in (1..).zip(&cliente.rows).skip(old.len()) {
@@ -92,13 +92,13 @@ pub fn prove(history: &History, before: &Ledger, ledger: &Ledger) -> Vec<Violati
         let rows = rows_of.get(record.transacao.descricao.as_str()).map_or(&[][..], Vec::as_slice);
         match timelines.get(&record.transacao.cliente) {
             Some(timeline) => proof.record(record, rows, timeline),
-            None => proof.fail(Law::ThePastStays, format!("cliente {} is gone", record.transacao.cliente)),
+            None => proof.fail(Invariant::ThePastStays, format!("cliente {} is gone", record.transacao.cliente)),
         }
     }
     for reading in &history.extratos {
         match timelines.get(&reading.cliente) {
             Some(timeline) => proof.extrato(reading, timeline),
-            None => proof.fail(Law::ThePastStays, format!("cliente {} is gone", reading.cliente)),
+            None => proof.fail(Invariant::ThePastStays, format!("cliente {} is gone", reading.cliente)),
         }
     }
     proof.found
@@ -110,18 +110,18 @@ struct Proof {
 }
 
 impl Proof {
-    fn fail(&mut self, law: Law, detail: impl fmt::Display) {
-        self.found.push(Violation { law, detail: detail.to_string() });
+    fn fail(&mut self, invariant: Invariant, detail: impl fmt::Display) {
+        self.found.push(Violation { invariant, detail: detail.to_string() });
     }
 
     /// One row of this run: whose it is, and whether it stands where it may.
     fn row(&mut self, id: i32, row: &Row, length: usize, record: Option<&Record>, timeline: &Timeline<'_>) {
         let Some(record) = record else {
-            return self.fail(Law::EveryRowWasSent, format!("cliente {id}: nobody sent {row:?}"));
+            return self.fail(Invariant::EveryRowWasSent, format!("cliente {id}: nobody sent {row:?}"));
         };
         let sent = &record.transacao;
         if (sent.cliente, sent.valor, sent.tipo) != (id, row.valor, row.tipo.as_str()) {
-            self.fail(Law::EveryRowWasSent, format!("cliente {id}: {row:?} was sent as {sent:?}"));
+            self.fail(Invariant::EveryRowWasSent, format!("cliente {id}: {row:?} was sent as {sent:?}"));
         }
         let under_its_key = match (&sent.key, &row.chave) {
             (Some(key), Some(chave)) => chave.strip_prefix("c:") == Some(&key.text),
@@ -130,11 +130,11 @@ impl Proof {
             (Some(_), None) => false,
         };
         if !under_its_key {
-            self.fail(Law::EveryRowWasSent, format!("cliente {id}: {row:?} was sent under {:?}", sent.key));
+            self.fail(Invariant::EveryRowWasSent, format!("cliente {id}: {row:?} was sent under {:?}", sent.key));
         }
         if timeline.least(record.sent()) >= length {
             let detail = format!("cliente {id}: {row:?} stands before what was acknowledged when it was sent");
-            self.fail(Law::InOrder, detail);
+            self.fail(Invariant::InOrder, detail);
         }
     }
 
@@ -142,24 +142,24 @@ impl Proof {
     fn record(&mut self, record: &Record, rows: &[&Row], timeline: &Timeline<'_>) {
         let transacao = &record.transacao;
         if rows.len() > 1 {
-            self.fail(Law::NothingTwice, format!("{transacao:?} is in {} rows", rows.len()));
+            self.fail(Invariant::NothingTwice, format!("{transacao:?} is in {} rows", rows.len()));
         }
         for each in &record.tries {
             match (&each.answer, each.payload, rows.first()) {
                 (Answer::Ok { .. }, Payload::Other, _) => {
-                    self.fail(Law::AnotherPayloadIsRefused, format!("{transacao:?}, {each:?}"));
+                    self.fail(Invariant::AnotherPayloadIsRefused, format!("{transacao:?}, {each:?}"));
                 }
                 (Answer::Ok { .. }, Payload::Own, None) => {
-                    self.fail(Law::NothingLost, format!("{transacao:?}, {each:?}"));
+                    self.fail(Invariant::NothingLost, format!("{transacao:?}, {each:?}"));
                 }
                 (answer @ Answer::Ok { .. }, Payload::Own, Some(row)) => {
                     if *answer != (Answer::Ok { limite: timeline.limite, saldo: row.saldo_apos }) {
-                        self.fail(Law::SaldoOfItsRow, format!("{transacao:?}, {each:?}, {row:?}"));
+                        self.fail(Invariant::SaldoOfItsRow, format!("{transacao:?}, {each:?}, {row:?}"));
                     }
                 }
                 (Answer::Refused, Payload::Own, row) => self.refusal(record, each, row.copied(), timeline),
                 (Answer::Unexpected(_), ..) => {
-                    self.fail(Law::OnlyKnownAnswers, format!("{transacao:?}, {each:?}"));
+                    self.fail(Invariant::OnlyKnownAnswers, format!("{transacao:?}, {each:?}"));
                 }
                 (Answer::Refused, Payload::Other, _) | (Answer::Failed(_) | Answer::Left, ..) => {}
             }
@@ -172,14 +172,14 @@ impl Proof {
         let all_refused = record.tries.iter().all(|each| each.answer == Answer::Refused);
         match row {
             Some(row) if all_refused => {
-                self.fail(Law::RefusedLeavesNoTrace, format!("{transacao:?}, {refused:?}, {row:?}"));
+                self.fail(Invariant::RefusedLeavesNoTrace, format!("{transacao:?}, {refused:?}, {row:?}"));
             }
             // A try before this one may also be recorded after it; not if it was known, or was there, when this began.
             Some(row) => {
                 let known = record.acknowledged().is_some_and(|at| at < refused.sent);
                 let there = row.realizada_micros + CLOCK_SLACK_MICROS < self.begun_micros + micros(refused.sent);
                 if known || there {
-                    self.fail(Law::RecordedIsNotRefused, format!("{transacao:?}, {refused:?}, {row:?}"));
+                    self.fail(Invariant::RecordedIsNotRefused, format!("{transacao:?}, {refused:?}, {row:?}"));
                 }
             }
             None => {}
@@ -187,7 +187,7 @@ impl Proof {
         let mut moments = timeline.least(refused.sent)..=timeline.most(refused.ended);
         let refuses = |saldo: i64| transacao.tipo == "d" && saldo.saturating_sub(transacao.valor) < -timeline.limite;
         if !moments.any(|length| refuses(timeline.saldo(length))) {
-            self.fail(Law::RefusalHasAReason, format!("{transacao:?}, {refused:?}"));
+            self.fail(Invariant::RefusalHasAReason, format!("{transacao:?}, {refused:?}"));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Random numbers that repeat: the same seed gives the same run. SplitMix64, because it is eight lines and its numbers
-//! need only look arbitrary. Called by `plan`.
+//! need only look arbitrary.
 
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 //! Where a ledger is read: SQL goes in, lines of text come out, the same ones either way. A database that listens on a
-//! socket within its container is asked through the container's own psql. Called by `ledger`.
+//! socket within its container is asked through the container's own psql.
 
 use std::process::Stdio;
 

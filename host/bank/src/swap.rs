@@ -1,5 +1,5 @@
 //! Handlers that are swapped while something else happens: the same components again and again, each time with another
-//! digest. Whether a node serves what was put, the fault tests ask in their own ways.
+//! digest. How a node is asked what it serves depends on how the stack is run (`faults`).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// A run without these has not shown that swaps go unnoticed.
 const SWAPS_MIN: u32 = 2;
 
-/// Swaps until it is told to stop.
+/// Swaps until it is stopped.
 pub struct Swaps {
     folder: PathBuf,
     stop: CancellationToken,
@@ -62,7 +62,7 @@ async fn swap(folder: PathBuf, every: Duration, stop: CancellationToken) -> anyh
     Ok(())
 }
 
-/// A component with a custom section behind it: `galo` and a number. It means nothing, and changes the digest.
+/// A component with one more custom section, `galo` and a number: it has no effect but another digest.
 fn numbered(component: &[u8], number: u32) -> Vec<u8> {
     let mut bytes = component.to_vec();
     bytes.extend([0, 9, 4]);

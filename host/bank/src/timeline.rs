@@ -1,6 +1,5 @@
 //! The ledger of one cliente in time: how many of its rows must have been there at a moment, and how many can have
-//! been. Whatever was answered between two moments was read from one of the prefixes between the two. Called by
-//! `proof`.
+//! been. Whatever was answered between two moments was read from one of the prefixes between the two.
 
 use std::collections::HashMap;
 use std::time::Duration;

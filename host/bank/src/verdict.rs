@@ -1,5 +1,5 @@
-//! What clients may see of a fault, whichever way the stack is run. Pure: reads a record, and says what should not be
-//! in it. Called by the fault tests.
+//! What clients may see of a fault, whichever way the stack is run. Pure: reads a record, and returns what should not
+//! be in it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const BACK_MAX: Duration = Duration::from_secs(2);
 /// How long a client waits for its 503: limits.rs has 0.8 s for a connection.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
-/// Nothing.
+/// Clients notice nothing.
 ///
 /// # Errors
 /// A request that failed.
@@ -38,7 +38,7 @@ pub fn hang(history: &History) -> anyhow::Result<()> {
     let slowest = history.answered().into_iter().map(|(sent, ended)| ended.saturating_sub(sent)).max();
     let slowest = slowest.context("nothing was answered")?;
     println!("the slowest answer took {slowest:?}");
-    ensure!(slowest > READ_TIMEOUT, "nobody met the node that hung");
+    ensure!(slowest > READ_TIMEOUT, "no request met the node that hung");
     ensure!(slowest < READ_TIMEOUT + SLACK, "an answer took {slowest:?}");
     Ok(())
 }
@@ -46,15 +46,15 @@ pub fn hang(history: &History) -> anyhow::Result<()> {
 /// Postgres was `killed`, and took connections again when it was `back`: 503 at once, and soon nothing more of it.
 ///
 /// # Errors
-/// A request that failed otherwise, or slowly, or when all should be well; an outage that nobody met.
+/// A request that failed otherwise, or slowly, or when all should be well; an outage that no request met.
 pub fn outage(history: &History, killed: Duration, back: Duration) -> anyhow::Result<()> {
     let answered = history.answered();
     let first = answered.iter().map(|(_, ended)| *ended).filter(|ended| *ended > back).min();
-    let first = first.context("nothing was answered any more")?.saturating_sub(back);
-    println!("away for {:?}; the first answer came {first:?} after that", back.saturating_sub(killed));
+    let first = first.context("nothing was answered after Postgres was back")?.saturating_sub(back);
+    println!("unavailable for {:?}; the first answer came {first:?} after that", back.saturating_sub(killed));
     ensure!(first < BACK_MAX, "the first answer came {first:?} after Postgres was back");
     let failed = history.failed();
-    ensure!(failed.iter().any(|failed| failed.sent > killed), "nobody noticed");
+    ensure!(failed.iter().any(|failed| failed.sent > killed), "no request failed during the outage");
     let took = |failed: &Failed| failed.ended.saturating_sub(failed.sent);
     println!("the slowest refusal took {:?}", failed.iter().map(took).max().unwrap_or_default());
     let bad = failed
@@ -63,7 +63,7 @@ pub fn outage(history: &History, killed: Duration, back: Duration) -> anyhow::Re
     none_of(&bad.collect::<Vec<_>>())
 }
 
-/// nginx was reloaded: workers that retire close idle connections, and a request may just have been on its way on one.
+/// nginx was reloaded: retiring workers close idle connections, and a request may have been sent on one at that moment.
 ///
 /// # Errors
 /// A request that failed otherwise.
@@ -73,7 +73,7 @@ pub fn reload(history: &History) -> anyhow::Result<()> {
     none_of(&failed)
 }
 
-/// A 503 for what is not known, and nothing else.
+/// A 503 where the outcome is not known, and no other failure.
 ///
 /// # Errors
 /// A request that failed otherwise.

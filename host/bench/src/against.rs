@@ -1,6 +1,6 @@
 //! Galo against Galo: the program of another checkout and that of this one, each with its own handlers, schema and
 //! deployed settings, measured in alternation. What slows a whole round down is in both of its measurements, so each
-//! round gives a ratio, and the median of the ratios decides. Called by `run`.
+//! round gives a ratio, and the median of the ratios decides.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,14 +9,14 @@ use anyhow::{Context as _, bail, ensure};
 use galo::develop::build::{Cancel, Checkout};
 
 use crate::cluster::{Cluster, Durability};
-use crate::compare::told;
+use crate::compare::in_a_line;
+use crate::contender::Contender;
 use crate::figures::{self, Spread, ratio};
 use crate::measure::{Bench, Component, Measured, measure};
 use crate::options::Options;
 use crate::programs::{self, Programs};
 use crate::progress::Progress;
 use crate::schedule::Placement;
-use crate::subject::Subject;
 
 /// The most that a request may cost the nodes, to what it cost before. Two runs of one program differ by as much.
 const CPU_MAX: f64 = 1.03;
@@ -102,8 +102,8 @@ async fn alternate(
         for side in sides.iter_mut() {
             progress.begin(format!("round {}: {}, {connections} connections", round + 1, side.name));
             let one =
-                measure(&side.bench, &mut side.cluster, Placement::Free, Subject::Galo, connections, seed).await?;
-            progress.end(&told(&one));
+                measure(&side.bench, &mut side.cluster, Placement::Free, Contender::Galo, connections, seed).await?;
+            progress.end(&in_a_line(&one));
             measured.push((side.name, one));
         }
         sides.reverse();
@@ -162,14 +162,14 @@ fn interval_shown(count: usize) -> String {
 /// Builds the program and the handlers of a checkout into a folder.
 fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(place)?;
-    let built = programs::galo_anew(checkout, own)?;
+    let built = programs::galo_again(checkout, own)?;
     let (galo, handlers) = (place.join("galo"), place.join("handlers"));
     std::fs::copy(&built, &galo).with_context(|| format!("cannot copy {}", built.display()))?;
     let status = Command::new(&galo)
         .args(["build", "--out"])
         .arg(&handlers)
         .current_dir(&checkout.root)
-        // Of its own, for the reason that the program is built anew for; a handler has few dependencies.
+        // Of its own, for the reason that the program is built again for; a handler has few dependencies.
         .env("CARGO_TARGET_DIR", place.join("target"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

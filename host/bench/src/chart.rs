@@ -1,5 +1,5 @@
 //! Two kinds of charts as SVG text: lines over places with the spread of each point, and stacked bars. They know
-//! nothing of what they show. Called by `plot`.
+//! nothing of what they show.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -79,11 +79,11 @@ pub fn lines(chart: &Lines<'_>) -> Drawn<String> {
             let at = |place: usize, value: f64| (frame.x(place), frame.y(value));
             let found = || points.iter().enumerate().filter_map(|(place, point)| Some((place, (*point)?)));
             let line: Vec<_> = found().map(|(place, point)| at(place, point.median)).collect();
-            root.draw(&PathElement::new(line, colour.stroke_width(2))).map_err(told)?;
+            root.draw(&PathElement::new(line, colour.stroke_width(2))).map_err(shown)?;
             for (place, point) in found() {
                 let spread = vec![at(place, point.least), at(place, point.most)];
-                root.draw(&PathElement::new(spread, colour.stroke_width(1))).map_err(told)?;
-                root.draw(&Circle::new(at(place, point.median), 4, colour.filled())).map_err(told)?;
+                root.draw(&PathElement::new(spread, colour.stroke_width(1))).map_err(shown)?;
+                root.draw(&Circle::new(at(place, point.median), 4, colour.filled())).map_err(shown)?;
             }
         }
         legend(root, chart.series.iter().map(|series| (series.name, series.colour)))
@@ -101,7 +101,7 @@ pub fn bars(chart: &Bars<'_>) -> Drawn<String> {
             for (part, value) in stack.iter().enumerate() {
                 let corners = [(frame.x(place) - 34, frame.y(below + value)), (frame.x(place) + 34, frame.y(below))];
                 root.draw(&Rectangle::new(corners, COLOURS[(chart.colour + part) % COLOURS.len()].filled()))
-                    .map_err(told)?;
+                    .map_err(shown)?;
                 below += value;
             }
             text(root, &brief(below), (frame.x(place), frame.y(below) - 19), 13, BLACK, HPos::Center)?;
@@ -165,7 +165,7 @@ impl<'a, 'b> Frame<'a, 'b> {
         for tick in &scale.ticks {
             let y = frame.y(*tick);
             let line = vec![(left, y), (width() - MARGINS[2], y)];
-            root.draw(&PathElement::new(line, PALE.stroke_width(1))).map_err(told)?;
+            root.draw(&PathElement::new(line, PALE.stroke_width(1))).map_err(shown)?;
             let shown = format!("{}", (tick * 1e6).round() / 1e6);
             text(root, &shown, (left - 8, y - 7), 13, GREY, HPos::Right)?;
         }
@@ -195,9 +195,9 @@ fn svg(draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn<String> {
     let mut drawn = String::new();
     {
         let root = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(told)?;
+        root.fill(&WHITE).map_err(shown)?;
         draw(&root)?;
-        root.present().map_err(told)?;
+        root.present().map_err(shown)?;
     }
     Ok(drawn)
 }
@@ -207,7 +207,7 @@ fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = (&'n str, usize)>) ->
     let mut x = MARGINS[0];
     for (name, colour) in names {
         let box_ = [(x, 43), (x + 12, 55)];
-        root.draw(&Rectangle::new(box_, COLOURS[colour % COLOURS.len()].filled())).map_err(told)?;
+        root.draw(&Rectangle::new(box_, COLOURS[colour % COLOURS.len()].filled())).map_err(shown)?;
         text(root, name, (x + 18, 41), 14, BLACK, HPos::Left)?;
         // Widths of letters are not known without a font; the longest name has room.
         x += 150;
@@ -217,7 +217,7 @@ fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = (&'n str, usize)>) ->
 
 fn text(root: &Area<'_>, what: &str, at: (i32, i32), size: i32, colour: RGBColor, anchor: HPos) -> Drawn {
     let style = TextStyle::from((FONT, size).into_font()).color(&colour).pos(Pos::new(anchor, VPos::Top));
-    root.draw(&Text::new(what.to_owned(), at, style)).map_err(told)
+    root.draw(&Text::new(what.to_owned(), at, style)).map_err(shown)
 }
 
 fn width() -> i32 {
@@ -233,7 +233,7 @@ fn pixels(length: f64) -> i32 {
     length.round() as i32
 }
 
-fn told(error: impl std::fmt::Display) -> String {
+fn shown(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

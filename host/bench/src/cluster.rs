@@ -1,5 +1,4 @@
-//! Postgres with the deployed settings, and databases with the project's schema. Called by `measure`, `durable` and
-//! `growth`.
+//! Postgres with the deployed settings, and databases with the project's schema.
 
 use std::path::{Path, PathBuf};
 

@@ -1,27 +1,27 @@
-//! The comparison: in each round every subject once for each number of connections, in an order that moves on from one
-//! to the next, so that none is always measured behind the same other. Called by `run`.
+//! The comparison: in each round every contender once for each number of connections, in an order that moves on from
+//! one to the next, so that none is always measured behind the same other.
 
 use crate::cluster::{Cluster, Durability};
+use crate::contender::Contender;
 use crate::figures::{brief, whole};
 use crate::measure::{Bench, Measured, measure};
 use crate::pgbench;
 use crate::progress::Progress;
 use crate::schedule::Placement;
-use crate::subject::Subject;
 
 /// One measurement of the comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    pub subject: Subject,
+    pub contender: Contender,
     pub connections: usize,
     pub round: usize,
     pub measured: Measured,
 }
 
 /// The steps of a comparison.
-pub fn steps(subjects: &[Subject], connections: &[usize], rounds: usize) -> usize {
-    let http = subjects.iter().filter(|subject| subject.speaks_http()).count();
-    rounds * (http * connections.len() + subjects.len() - http)
+pub fn steps(contenders: &[Contender], connections: &[usize], rounds: usize) -> usize {
+    let http = contenders.iter().filter(|contender| contender.speaks_http()).count();
+    rounds * (http * connections.len() + contenders.len() - http)
 }
 
 /// Measures a round.
@@ -32,29 +32,29 @@ pub async fn round(
     bench: &Bench,
     cluster: &mut Cluster,
     placement: Placement,
-    subjects: &[Subject],
+    contenders: &[Contender],
     connections: &[usize],
     round: usize,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
-    for (index, (connections, subjects)) in plan(subjects, connections, round).into_iter().enumerate() {
-        for subject in subjects {
+    for (index, (connections, contenders)) in plan(contenders, connections, round).into_iter().enumerate() {
+        for contender in contenders {
             let placed = if placement == Placement::Placed { "placed, " } else { "" };
-            progress.begin(format!("round {}: {}, {placed}{connections} connections", round + 1, subject.name()));
-            // The same for all subjects of a round, so that they are sent the same.
+            progress.begin(format!("round {}: {}, {placed}{connections} connections", round + 1, contender.name()));
+            // The same for all contenders of a round, so that they are sent the same.
             let seed = u64::try_from(round * 100 + index)?;
-            let measured = measure(bench, cluster, placement, subject, connections, seed).await?;
-            progress.end(&told(&measured));
-            samples.push(Sample { subject, connections, round, measured });
+            let measured = measure(bench, cluster, placement, contender, connections, seed).await?;
+            progress.end(&in_a_line(&measured));
+            samples.push(Sample { contender, connections, round, measured });
         }
     }
     Ok(samples)
 }
 
-/// What is measured in a round: numbers of connections, and for each of them subjects in their order.
-fn plan(subjects: &[Subject], connections: &[usize], round: usize) -> Vec<(usize, Vec<Subject>)> {
-    let (http, other): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.speaks_http());
+/// What is measured in a round: numbers of connections, and for each of them contenders in their order.
+fn plan(contenders: &[Contender], connections: &[usize], round: usize) -> Vec<(usize, Vec<Contender>)> {
+    let (http, other): (Vec<_>, Vec<_>) = contenders.iter().partition(|contender| contender.speaks_http());
     let mut plan: Vec<_> = connections
         .iter()
         .enumerate()
@@ -74,7 +74,7 @@ fn plan(subjects: &[Subject], connections: &[usize], round: usize) -> Vec<(usize
 }
 
 /// A measurement in a line.
-pub fn told(measured: &Measured) -> String {
+pub fn in_a_line(measured: &Measured) -> String {
     let [half, .., most] = measured.load.latency;
     let cpu = measured.cpu.iter().sum::<f64>();
     format!(
@@ -110,8 +110,8 @@ pub async fn durable(
             let durable = if durability == Durability::On { "durable" } else { "not durable" };
             progress.begin(format!("round {}: Galo, {durable}, {connections} connections", round + 1));
             let mut cluster = bench.cluster(durability).await?;
-            let measured = measure(bench, &mut cluster, Placement::Free, Subject::Galo, connections, seed).await?;
-            progress.end(&told(&measured));
+            let measured = measure(bench, &mut cluster, Placement::Free, Contender::Galo, connections, seed).await?;
+            progress.end(&in_a_line(&measured));
             anyhow::Ok(measured)
         };
         pairs.push(if round.is_multiple_of(2) {
@@ -131,11 +131,11 @@ mod tests {
 
     #[test]
     fn the_order_moves_on_and_nobody_is_left_out() {
-        use Subject::{Galo, Limit, Pgbench, Plain};
-        let subjects = [Limit, Pgbench, Plain, Galo];
+        use Contender::{Galo, Limit, Pgbench, Plain};
+        let contenders = [Limit, Pgbench, Plain, Galo];
         let expected = vec![(8, vec![Plain, Galo, Limit]), (64, vec![Galo, Limit, Plain]), (16, vec![Pgbench])];
-        assert_eq!(plan(&subjects, &[8, 64], 1), expected);
-        assert_eq!(steps(&subjects, &[8, 64], 3), 21);
+        assert_eq!(plan(&contenders, &[8, 64], 1), expected);
+        assert_eq!(steps(&contenders, &[8, 64], 3), 21);
         assert_eq!(plan(&[Pgbench], &[8], 0), [(8, vec![]), (16, vec![Pgbench])]);
     }
 }

@@ -1,19 +1,15 @@
 //! Whether the services answer alike, before they are measured: the same requests in the same order, each service on a
-//! new database of its own, spoken to without nginx, with the keys that nginx would give. Called by `run`.
+//! new database of its own, spoken to without nginx, with the keys that nginx would give.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use galo_testing::http::Connection;
 
 use crate::cluster::Cluster;
+use crate::contender::Contender;
 use crate::measure::Bench;
 use crate::server::Server;
-use crate::subject::Subject;
 
 struct Asked {
     method: &'static str,
@@ -35,19 +31,19 @@ struct Answer {
 ///
 /// # Errors
 /// The first request that two of them answer otherwise.
-pub async fn check(bench: &Bench, cluster: &mut Cluster, services: &[Subject]) -> anyhow::Result<usize> {
+pub async fn check(bench: &Bench, cluster: &mut Cluster, services: &[Contender]) -> anyhow::Result<usize> {
     let requests = requests();
-    let mut first: Option<(Subject, Vec<Answer>)> = None;
-    for &subject in services {
-        let answers = answers(bench, cluster, subject, &requests).await?;
+    let mut first: Option<(Contender, Vec<Answer>)> = None;
+    for &contender in services {
+        let answers = answers(bench, cluster, contender, &requests).await?;
         let Some((reference, expected)) = &first else {
-            first = Some((subject, answers));
+            first = Some((contender, answers));
             continue;
         };
         for ((asked, answer), expected) in requests.iter().zip(&answers).zip(expected) {
             if answer != expected {
                 let Asked { method, path, headers, body } = asked;
-                let (own, its) = (subject.name(), reference.name());
+                let (own, its) = (contender.name(), reference.name());
                 bail!(
                     "{method} {path} {headers:?} {}: {own} answers {answer:?}, {its} {expected:?}",
                     String::from_utf8_lossy(body)
@@ -61,17 +57,17 @@ pub async fn check(bench: &Bench, cluster: &mut Cluster, services: &[Subject]) -
 async fn answers(
     bench: &Bench,
     cluster: &mut Cluster,
-    subject: Subject,
+    contender: Contender,
     requests: &[Asked],
 ) -> anyhow::Result<Vec<Answer>> {
     let folder = tempfile::tempdir_in(&bench.folder)?;
     let database = cluster.database().await?;
     let url = database.service_url();
-    let server = Server::start(subject, 1, folder.path(), bench.launch(&url)).await?;
+    let server = Server::start(contender, 1, folder.path(), bench.launch(&url)).await?;
     let mut answers = Vec::new();
     for asked in requests {
         let answer = ask(&server.socket, asked).await;
-        answers.push(answer.with_context(|| format!("{}: {} {}", subject.name(), asked.method, asked.path))?);
+        answers.push(answer.with_context(|| format!("{}: {} {}", contender.name(), asked.method, asked.path))?);
     }
     server.stop().await?;
     cluster.drop(database).await?;
@@ -79,17 +75,13 @@ async fn answers(
 }
 
 async fn ask(socket: &Path, asked: &Asked) -> anyhow::Result<Answer> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(UnixStream::connect(socket).await?)).await?;
-    tokio::spawn(connection);
-    let mut request = http::Request::builder().method(asked.method).uri(&asked.path).header("host", "localhost");
-    for (name, value) in asked.headers {
-        request = request.header(*name, *value);
-    }
-    let answer = sender.send_request(request.body(Full::new(Bytes::from(asked.body.clone())))?).await?;
-    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (status, content_type, allow) = (answer.status().as_u16(), header("content-type"), header("allow"));
-    let body = answer.into_body().collect().await?.to_bytes();
-    Ok(Answer { status, content_type, allow, body: blotted(&String::from_utf8_lossy(&body)) })
+    let mut connection = Connection::try_open(&format!("unix:{}", socket.display())).await?;
+    let (method, body) = (asked.method.parse()?, asked.body.clone());
+    let answer = connection.send_with(method, &asked.path, asked.headers, body).await?;
+    let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (content_type, allow) = (header("content-type"), header("allow"));
+    let body = blotted(&String::from_utf8_lossy(&answer.body));
+    Ok(Answer { status: answer.status.as_u16(), content_type, allow, body })
 }
 
 /// With a `0` for each digit of a moment, so that its form is compared and not its time.

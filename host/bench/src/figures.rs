@@ -1,4 +1,4 @@
-//! Medians and spreads of a few rounds, and how numbers are written. Called by `report` and `plot`.
+//! Medians and spreads of a few rounds, and how numbers are written.
 
 /// The middle of several values, with the least and the greatest.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,5 +1,5 @@
 //! What an extrato costs the server when the ledger has grown: a client with ten rows in one database, one with
-//! millions in another, and the same procedure called on each in turn. Called by `run`.
+//! millions in another, and the same procedure called on each in turn.
 
 use anyhow::ensure;
 use tokio_postgres::Client;
@@ -106,7 +106,7 @@ async fn filled(cluster: &mut Cluster, rows: u32) -> anyhow::Result<(Database, C
     if rows <= PROVED_MAX {
         let proof = cluster.proof()?;
         let violations = client.query(&proof, &[]).await?;
-        ensure!(violations.is_empty(), "the ledger that was filled breaks {} laws of it", violations.len());
+        ensure!(violations.is_empty(), "the ledger that was filled breaks {} of its invariants", violations.len());
     }
     let shown = client.query("SELECT FROM public.extrato(1)", &[]).await?.len();
     ensure!(shown == 10, "an extrato of {rows} rows shows {shown}");

@@ -1,8 +1,11 @@
-//! The machine of a run and what ran on it: without these, a figure says nothing. Called by `run`.
+//! The machine of a run and what ran on it: without these, a figure says nothing.
 
 use std::fs;
 use std::path::Path;
 
+use galo_testing::program;
+
+use crate::pgo;
 use crate::programs::{self, Programs};
 
 /// Names and values, in the order of the table.
@@ -10,7 +13,7 @@ pub type Facts = Vec<(&'static str, String)>;
 
 /// What is known of the machine and the programs.
 pub fn facts(programs: &Programs, postgres: &str) -> Facts {
-    let rustc = programs::program("rustc").unwrap_or_else(|| "rustc".into());
+    let rustc = program::find("rustc").unwrap_or_else(|| "rustc".into());
     vec![
         ("CPU", field("/proc/cpuinfo", "model name", ':').unwrap_or_else(|| "unknown".to_owned())),
         ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
@@ -26,20 +29,8 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
     ]
 }
 
-/// Whether the servers are compiled with profile-guided optimisation; `programs::galo` sees to it that it is all
-/// or none.
-pub const PGO: bool = cfg!(galo_pgo);
-
-/// What is said of it beside the figures.
-pub const PGO_NOTE: &str = if PGO {
-    "What is compiled here, the limit and plain included, is compiled with profile-guided optimisation; its profile is of\n\
-     the contest's mix, for which all of it was driven alike (`deploy/pgo/train`)."
-} else {
-    "Nothing is compiled with profile-guided optimisation (`deploy/pgo`)."
-};
-
 fn build() -> &'static str {
-    match (cfg!(debug_assertions), PGO) {
+    match (cfg!(debug_assertions), pgo::USED) {
         (true, _) => "development: NOT the figures of a release",
         (false, false) => "release, without profile-guided optimisation",
         (false, true) => "release, with profile-guided optimisation (`deploy/pgo`)",

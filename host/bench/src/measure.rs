@@ -1,20 +1,21 @@
-//! One measurement: a subject with everything behind it, new for it, warmed up, driven, and looked at from outside.
-//! Called by `compare` and `durable`.
+//! One measurement: a contender with everything behind it, new for it, warmed up, driven, and looked at from outside.
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Checkout;
+use galo_testing::nginx::{Front, Listen, Nginx};
 
 use crate::cluster::Cluster;
-use crate::nginx::Nginx;
+use crate::contender::Contender;
+use crate::load::Load;
 use crate::options::Options;
 use crate::process::{self, Memory};
 use crate::programs::{self, Programs};
 use crate::schedule::{Cores, Placement};
 use crate::server::{Launch, Server};
-use crate::subject::Subject;
 use crate::{pgbench, wrk};
 
 /// As many as are deployed.
@@ -74,20 +75,6 @@ impl Bench {
     }
 }
 
-/// What a load generator saw.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    pub requests: u64,
-    /// Of them answered 422.
-    pub refused: u64,
-    pub seconds: f64,
-    /// In milliseconds: half of all, 75, 90, 99 and 99.9 % of them, all.
-    pub latency: [f64; 6],
-}
-
-/// What the latencies of a load are called.
-pub const PERCENTILES: [&str; 6] = ["p50", "p75", "p90", "p99", "p99.9", "most"];
-
 /// What takes CPU and memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -138,7 +125,7 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// Measures a subject.
+/// Measures a contender.
 ///
 /// # Errors
 /// Whatever makes the measurement invalid.
@@ -146,19 +133,19 @@ pub async fn measure(
     bench: &Bench,
     cluster: &mut Cluster,
     placement: Placement,
-    subject: Subject,
+    contender: Contender,
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<Measured> {
-    let measured = attempt(bench, cluster, placement, subject, connections, seed).await;
-    measured.with_context(|| format!("{} with {connections} connections", subject.name()))
+    let measured = attempt(bench, cluster, placement, contender, connections, seed).await;
+    measured.with_context(|| format!("{} with {connections} connections", contender.name()))
 }
 
 async fn attempt(
     bench: &Bench,
     cluster: &mut Cluster,
     placement: Placement,
-    subject: Subject,
+    contender: Contender,
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<Measured> {
@@ -167,27 +154,26 @@ async fn attempt(
     let url = database.service_url();
     let mut servers = Vec::new();
     let mut nginx = None;
-    if subject.speaks_http() {
-        let launch = bench.launch(if subject == Subject::Limit { "" } else { &url });
+    if contender.speaks_http() {
+        let launch = bench.launch(if contender == Contender::Limit { "" } else { &url });
         for number in 1..=NODES {
-            servers.push(Server::start(subject, number, folder.path(), launch).await?);
+            servers.push(Server::start(contender, number, folder.path(), launch).await?);
         }
         let sockets: Vec<_> = servers.iter().map(|server| server.socket.clone()).collect();
-        let deployed = programs::deployed(&bench.checkout, "nginx");
-        let (program, workers) = (&bench.programs.nginx, bench.nginx_workers);
-        nginx = Some(Nginx::start(program, &deployed, placement, folder.path(), workers, &sockets).await?);
+        nginx = Some(front(bench, placement, folder.path(), &sockets).await?);
     }
     let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
     let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
     bench.cores.place(placement, &gate, &pids, &[cluster.postmaster])?;
-    let port = nginx.as_ref().map(|nginx| nginx.port);
-    let drive = async |seconds: u64, seed: u64| match port {
-        Some(port) => wrk::run(&bench.programs, folder.path(), port, connections, seconds, seed).await,
+    let listen = nginx.as_ref().map(|nginx| nginx.listen.to_string());
+    let drive = async |seconds: u64, seed: u64| match &listen {
+        Some(listen) => wrk::run(&bench.programs, folder.path(), listen, connections, seconds, seed).await,
         None => pgbench::run(&bench.programs, folder.path(), &database, seconds, seed).await,
     };
     // Other requests than those that count.
     drive(bench.warm_seconds, seed + 1_000_000).await.context("warming up")?;
-    let roots = [Vec::new(), gate, pids, if subject == Subject::Limit { Vec::new() } else { vec![cluster.postmaster] }];
+    let roots =
+        [Vec::new(), gate, pids, if contender == Contender::Limit { Vec::new() } else { vec![cluster.postmaster] }];
     let before = cpu(&roots)?;
     let load = drive(bench.seconds, seed).await?;
     let after = cpu(&roots)?;
@@ -195,8 +181,8 @@ async fn attempt(
     for (memory, roots) in memory.iter_mut().zip(&roots) {
         *memory = process::memory(roots)?;
     }
-    let complaints = nginx.as_ref().map(Nginx::complaints).unwrap_or_default();
-    ensure!(complaints.is_empty(), "nginx complained: {complaints}");
+    let log = nginx.as_ref().map(Nginx::log).unwrap_or_default();
+    ensure!(log.is_empty(), "nginx logged: {}", log.lines().take(5).collect::<Vec<_>>().join("\n"));
     drop(nginx);
     for server in servers {
         server.stop().await?;
@@ -207,6 +193,25 @@ async fn attempt(
         *cpu = after[place].saturating_sub(before[place]).as_secs_f64() * 1e6 / number(load.requests);
     }
     Ok(Measured { load, cpu: per_request, memory })
+}
+
+/// nginx as it is deployed, on a port: wrk speaks TCP only.
+async fn front(bench: &Bench, placement: Placement, folder: &Path, sockets: &[PathBuf]) -> anyhow::Result<Nginx> {
+    // Free a moment ago; nothing but us looks for ports of this machine in the moment between.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let deployed = programs::deployed(&bench.checkout, "nginx");
+    let front = Front {
+        program: &bench.programs.nginx,
+        deployed: &deployed,
+        nodes: &deployed.join(placement.upstream()).join("nodes.conf"),
+        sockets,
+        // An older checkout, which is compared with this one, may have none.
+        routes: &std::fs::read_to_string(deployed.join("routes/galo.conf")).unwrap_or_default(),
+        workers: Some(bench.nginx_workers),
+        listen: Listen::Port(port),
+        folder,
+    };
+    Nginx::start(front).await
 }
 
 /// The time of each component so far. A load generator has ended when its time counts.

@@ -1,11 +1,11 @@
-//! The command line. Called by `main`.
+//! The command line.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::contender::Contender;
 use crate::serve::ServeArgs;
-use crate::subject::Subject;
 
 /// Compares Galo with what bounds it, with itself without WASM, and with a plain service, on this machine
 ///
@@ -34,7 +34,7 @@ pub struct Options {
     /// Rows of the longer ledger that an extrato is read from [default: 10000000, or 100000 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
     rows: Option<u32>,
-    /// Workers of nginx, the same for every subject
+    /// Workers of nginx, the same for every contender
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub nginx_workers: usize,
     /// A folder on a disk, for the data of Postgres [default: .galo of the checkout]
@@ -116,15 +116,15 @@ impl Options {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    pub fn subjects(&self) -> Vec<Subject> {
-        let part = |subject| match subject {
-            Subject::Limit => Part::Limit,
-            Subject::Pgbench => Part::Pgbench,
-            Subject::Plain => Part::Plain,
-            Subject::Twin => Part::Twin,
-            Subject::Galo => Part::Galo,
+    pub fn contenders(&self) -> Vec<Contender> {
+        let part = |contender| match contender {
+            Contender::Limit => Part::Limit,
+            Contender::Pgbench => Part::Pgbench,
+            Contender::Plain => Part::Plain,
+            Contender::Twin => Part::Twin,
+            Contender::Galo => Part::Galo,
         };
-        Subject::ALL.into_iter().filter(|subject| self.wants(part(*subject))).collect()
+        Contender::ALL.into_iter().filter(|contender| self.wants(part(*contender))).collect()
     }
 
     /// Whether anything is measured that runs components.

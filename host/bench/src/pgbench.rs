@@ -1,5 +1,5 @@
 //! The load generator for Postgres alone: pgbench calls the procedures in the contest's mix, each prepared, with keys
-//! of the form that nginx gives them, on as many connections as the pools of two nodes have. Called by `measure`.
+//! of the form that nginx gives them, on as many connections as the pools of two nodes have.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
 use crate::cluster::Database;
-use crate::measure::Load;
+use crate::load::Load;
 use crate::programs::Programs;
 
 /// Two pools of eight.
@@ -48,7 +48,7 @@ pub async fn run(
         .output()
         .await
         .context("cannot run pgbench")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "pgbench failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
     let mut micros = Vec::new();
     for entry in fs::read_dir(folder.path())? {
@@ -57,7 +57,7 @@ pub async fn run(
             micros.extend(latencies(&fs::read_to_string(path)?)?);
         }
     }
-    load(&said, micros)
+    load(&printed, micros)
 }
 
 fn script(tipo: &str) -> String {
@@ -79,15 +79,15 @@ fn latencies(log: &str) -> anyhow::Result<Vec<f64>> {
     log.lines().map(|line| third(line).with_context(|| format!("cannot read {line:?} of pgbench's log"))).collect()
 }
 
-fn load(said: &str, mut micros: Vec<f64>) -> anyhow::Result<Load> {
+fn load(printed: &str, mut micros: Vec<f64>) -> anyhow::Result<Load> {
     let number = |label: &str| -> Option<f64> {
-        let line = said.lines().find_map(|line| line.strip_prefix(label))?;
+        let line = printed.lines().find_map(|line| line.strip_prefix(label))?;
         line.split_whitespace().next()?.split('/').next()?.parse().ok()
     };
-    let tps = number("tps = ").with_context(|| format!("pgbench tells no tps: {said}"))?;
+    let tps = number("tps = ").with_context(|| format!("pgbench printed no tps: {printed}"))?;
     let failed = number("number of failed transactions: ").unwrap_or_default();
     ensure!(failed == 0.0, "{failed} transactions failed");
-    ensure!(!micros.is_empty(), "pgbench has no transaction on its log");
+    ensure!(!micros.is_empty(), "the log of pgbench has no transaction");
     micros.sort_by(f64::total_cmp);
     let requests = micros.len();
     let at = |permille: usize| micros[(requests * permille / 1000).min(requests - 1)] / 1e3;
@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn what_pgbench_says_is_read() {
-        let said = "number of failed transactions: 0 (0.000%)\ntps = 500.5 (without initial connection time)\n";
+        let printed = "number of failed transactions: 0 (0.000%)\ntps = 500.5 (without initial connection time)\n";
         let micros = latencies("0 1 1500 0 1 2\n1 1 2500 1 1 2\n").unwrap();
-        let load = load(said, micros).unwrap();
+        let load = load(printed, micros).unwrap();
         assert_eq!(load.requests, 2);
         assert!((load.seconds - 2.0 / 500.5).abs() < 1e-9);
         assert_eq!(load.latency, [2.5, 2.5, 2.5, 2.5, 2.5, 2.5]);
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_failed_transaction_makes_it_invalid() {
-        let said = "number of failed transactions: 3 (0.1%)\ntps = 500.5\n";
-        assert!(load(said, vec![1.0]).is_err());
+        let printed = "number of failed transactions: 3 (0.1%)\ntps = 500.5\n";
+        assert!(load(printed, vec![1.0]).is_err());
         assert!(load("", vec![1.0]).is_err());
         assert!(latencies("nonsense").is_err());
     }

@@ -1,14 +1,14 @@
-//! The plots of BENCHMARKS.md, as SVG. Called by `run`.
+//! The plots of BENCHMARKS.md, as SVG.
 
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 
 use crate::chart::{Bars, Lines, Series, bars, lines};
-use crate::measure::{Component, PERCENTILES};
-use crate::run::Results;
-use crate::subject::Subject;
-use crate::tables::of;
+use crate::contender::Contender;
+use crate::load::PERCENTILES;
+use crate::measure::{Component, Measured};
+use crate::results::Results;
 
 /// Draws all of them into a folder; of what was not measured there is none.
 ///
@@ -18,7 +18,7 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let connections = results.goal_connections;
     let shown: Vec<_> =
-        Subject::ALL.into_iter().filter(|&subject| of(results, subject, connections, |_| 0.0).is_some()).collect();
+        Contender::ALL.into_iter().filter(|&contender| results.of(contender, connections, |_| 0.0).is_some()).collect();
     if shown.is_empty() {
         return Ok(());
     }
@@ -27,12 +27,12 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
         let text = drawn.map_err(|error| anyhow!("cannot draw {name}: {error}"))?;
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     };
-    let names: Vec<_> = shown.iter().map(|&subject| name(subject)).collect();
+    let names: Vec<_> = shown.iter().map(|&contender| name(contender)).collect();
 
     // pgbench has one figure, which is a line across.
-    let series = shown.iter().map(|&subject| {
-        let points = results.connections.iter().map(|&c| of(results, subject, c, |m| m.throughput() / 1e3));
-        Series { name: name(subject), colour: colour(subject), points: points.collect() }
+    let series = shown.iter().map(|&contender| {
+        let points = results.connections.iter().map(|&c| results.of(contender, c, |m| m.throughput() / 1e3));
+        Series { name: name(contender), colour: colour(contender), points: points.collect() }
     });
     let chart = Lines {
         title: "Throughput",
@@ -44,9 +44,9 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
     };
     draw("throughput", lines(&chart))?;
 
-    let series = shown.iter().map(|&subject| {
-        let points = (0..PERCENTILES.len()).map(|place| of(results, subject, connections, |m| m.load.latency[place]));
-        Series { name: name(subject), colour: colour(subject), points: points.collect() }
+    let series = shown.iter().map(|&contender| {
+        let points = (0..PERCENTILES.len()).map(|place| results.of(contender, connections, |m| m.load.latency[place]));
+        Series { name: name(contender), colour: colour(contender), points: points.collect() }
     });
     let chart = Lines {
         title: &format!("Time to an answer, {connections} connections"),
@@ -58,9 +58,9 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
     };
     draw("latency", lines(&chart))?;
 
-    let stacks = |first: usize, value: &dyn Fn(&crate::measure::Measured, usize) -> f64| -> Vec<Vec<f64>> {
-        let stack = |&subject: &Subject| {
-            let of = |place| of(results, subject, connections, |m| value(m, place)).map_or(0.0, |found| found.median);
+    let stacks = |first: usize, value: &dyn Fn(&Measured, usize) -> f64| -> Vec<Vec<f64>> {
+        let stack = |&contender: &Contender| {
+            let of = |place| results.of(contender, connections, |m| value(m, place)).map_or(0.0, |found| found.median);
             (first..Component::ALL.len()).map(of).collect()
         };
         shown.iter().map(stack).collect()
@@ -86,14 +86,14 @@ pub fn all(results: &Results, folder: &Path) -> anyhow::Result<()> {
     draw("memory", bars(&chart))
 }
 
-fn name(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Pgbench => "pgbench, 16",
+fn name(contender: Contender) -> &'static str {
+    match contender {
+        Contender::Pgbench => "pgbench, 16",
         other => other.name(),
     }
 }
 
 /// Each has one colour in all plots, whoever else is in them.
-fn colour(subject: Subject) -> usize {
-    Subject::ALL.iter().position(|other| *other == subject).unwrap_or_default()
+fn colour(contender: Contender) -> usize {
+    Contender::ALL.iter().position(|other| *other == contender).unwrap_or_default()
 }

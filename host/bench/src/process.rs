@@ -1,5 +1,5 @@
-//! What processes cost, as the kernel counts it: CPU time of a component with all its processes, also those that ended
-//! meanwhile, and its memory. Called by `measure`.
+//! What processes cost, as the kernel counts it: CPU time of a component with all its processes, also those that have
+//! ended, and its memory.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, lines elsewhere. Called by all that takes time.
+//! How far a run is: a bar on a terminal, lines elsewhere.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Progress {
     pub fn begin(&self, what: impl Into<String>) {
         let what = what.into();
         if self.lines {
-            say(&format!("{}/{}: {what}", self.bar.position() + 1, self.bar.length().unwrap_or_default()));
+            print(&format!("{}/{}: {what}", self.bar.position() + 1, self.bar.length().unwrap_or_default()));
         }
         self.bar.set_message(what);
     }
@@ -39,7 +39,7 @@ impl Progress {
     /// What came of it.
     pub fn end(&self, outcome: &str) {
         if self.lines {
-            say(&format!("    {outcome}"));
+            print(&format!("    {outcome}"));
         } else {
             self.bar.println(format!("{}: {outcome}", self.bar.message()));
         }
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-/// A line on stderr. Nobody has to read it: that the reader of a pipe has gone is no reason to end.
-fn say(line: &str) {
+/// A line on stderr. A pipe without a reader is not a reason to end.
+fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! BENCHMARKS.md: the part between two markers is written by a run, the rest by people, and kept. Called by `run`.
+//! BENCHMARKS.md: the part between two markers is written by a run, the rest by people, and kept.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::Results;
+use crate::results::Results;
 use crate::tables;
 
 /// Its name, in the checkout.

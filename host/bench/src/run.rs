@@ -1,5 +1,5 @@
 //! A run: finds programs, builds, checks that the services answer alike, measures, writes. Nothing is written before
-//! everything was measured, and a run that is interrupted stops what it started. Called by `main`.
+//! everything was measured, and a run that is interrupted stops what it started.
 
 use std::path::PathBuf;
 
@@ -8,38 +8,17 @@ use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::serve::Signals;
 
 use crate::cluster::Durability;
-use crate::compare::{self, Pair, Sample};
-use crate::growth::{self, Growth};
-use crate::machine::{self, Facts};
+use crate::compare;
+use crate::contender::Contender;
+use crate::growth;
+use crate::machine;
 use crate::measure::Bench;
 use crate::options::{Options, Part};
 use crate::programs::Programs;
 use crate::progress::Progress;
+use crate::results::{GOAL_CONNECTIONS, Results};
 use crate::schedule::Placement;
-use crate::subject::Subject;
 use crate::{against, equal, plot, programs, report};
-
-/// Where goals are measured, when these connections are among those of the run.
-pub const GOAL_CONNECTIONS: usize = 64;
-
-/// Everything that was measured.
-pub struct Results {
-    pub facts: Facts,
-    pub connections: Vec<usize>,
-    /// Where goals, CPU and memory are shown.
-    pub goal_connections: usize,
-    pub seconds: u64,
-    pub warm_seconds: u64,
-    pub rounds: usize,
-    pub nginx_workers: usize,
-    /// Requests whose answers were compared.
-    pub compared: usize,
-    pub samples: Vec<Sample>,
-    /// Each process kept on one core, at the connections of the goals only.
-    pub placed: Vec<Sample>,
-    pub durable: Vec<Pair>,
-    pub growth: Option<Growth>,
-}
 
 /// Runs, until it is done or interrupted.
 ///
@@ -103,14 +82,14 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
-    let (subjects, connections, rounds) = (options.subjects(), options.connections(), options.rounds());
-    let services: Vec<_> = Subject::SERVICES.into_iter().filter(|subject| subjects.contains(subject)).collect();
+    let (contenders, connections, rounds) = (options.contenders(), options.connections(), options.rounds());
+    let services: Vec<_> = Contender::SERVICES.into_iter().filter(|contender| contenders.contains(contender)).collect();
     let (durable, extrato) = (options.wants(Part::Durable), options.wants(Part::Extrato));
     // With one core there is nothing to place.
-    let placed: &[Subject] =
-        if options.wants(Part::Placed) && bench.cores.are_enough() { &Subject::PLACED } else { &[] };
+    let placed: &[Contender] =
+        if options.wants(Part::Placed) && bench.cores.are_enough() { &Contender::PLACED } else { &[] };
     let goal_connections = *connections.iter().find(|&&c| c == GOAL_CONNECTIONS).unwrap_or(&connections[0]);
-    let steps = compare::steps(&subjects, &connections, rounds)
+    let steps = compare::steps(&contenders, &connections, rounds)
         + compare::steps(placed, &[goal_connections], rounds)
         + usize::from(!services.is_empty())
         + if durable { 2 * rounds } else { 0 }
@@ -133,7 +112,7 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
     }
     let (mut samples, mut placed_samples) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let free = compare::round(bench, &mut cluster, Placement::Free, &subjects, &connections, round, &progress);
+        let free = compare::round(bench, &mut cluster, Placement::Free, &contenders, &connections, round, &progress);
         samples.extend(free.await?);
         let connections = [goal_connections];
         let placed = compare::round(bench, &mut cluster, Placement::Placed, placed, &connections, round, &progress);

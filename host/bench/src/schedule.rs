@@ -1,4 +1,4 @@
-//! Where the processes of a measurement run, and how those of Postgres take turns. Called by `cluster` and `measure`.
+//! Where the processes of a measurement run, and how those of Postgres take turns.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,7 +39,7 @@ impl Cores {
     /// Those this process may use.
     ///
     /// # Errors
-    /// That the kernel does not tell.
+    /// That the kernel does not report them.
     pub fn find() -> anyhow::Result<Self> {
         let allowed = sched_getaffinity(Pid::this())?;
         Ok(Self { all: (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false)).collect() })
@@ -78,7 +78,7 @@ fn confine(roots: &[i32], cores: &[usize]) -> anyhow::Result<()> {
     }
     for task in process::tasks(roots) {
         match sched_setaffinity(Pid::from_raw(task), &set) {
-            // It ended meanwhile.
+            // It has ended.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot place process {task}")),
         }
@@ -93,14 +93,14 @@ fn confine(roots: &[i32], cores: &[usize]) -> anyhow::Result<()> {
 /// That it cannot be set.
 pub fn batch(chrt: &Path, root: i32) -> anyhow::Result<()> {
     for task in process::tasks(&[root]) {
-        let told = Command::new(chrt)
+        let output = Command::new(chrt)
             .args(["--batch", "--pid", "0", &task.to_string()])
             .stdin(Stdio::null())
             .output()
             .context("cannot run chrt")?;
-        // One that ended meanwhile needs nothing any more.
+        // One that has ended needs nothing.
         let gone = || !Path::new(&format!("/proc/{task}")).exists();
-        ensure!(told.status.success() || gone(), "{}", String::from_utf8_lossy(&told.stderr).trim());
+        ensure!(output.status.success() || gone(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
@@ -138,12 +138,12 @@ mod tests {
 
     #[test]
     fn a_batched_process_says_so() {
-        let chrt = crate::programs::program("chrt").unwrap();
+        let chrt = galo_testing::program::find("chrt").unwrap();
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(sleeper.id()).unwrap();
         batch(&chrt, pid).unwrap();
-        let said = Command::new(&chrt).args(["--pid", &pid.to_string()]).output().unwrap().stdout;
-        assert!(String::from_utf8_lossy(&said).contains("SCHED_BATCH"), "{said:?}");
+        let printed = Command::new(&chrt).args(["--pid", &pid.to_string()]).output().unwrap().stdout;
+        assert!(String::from_utf8_lossy(&printed).contains("SCHED_BATCH"), "{printed:?}");
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
     }

@@ -1,4 +1,4 @@
-//! A process that answers on a unix socket: a node, or one of the servers beside it. Called by `measure` and `equal`.
+//! A process that answers on a unix socket: a node, or one of the servers beside it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use crate::contender::Contender;
 use crate::programs::Programs;
-use crate::subject::Subject;
 
 /// A first start compiles two components, in a development build and beside others.
 pub const START_MAX: Duration = Duration::from_secs(30);
@@ -50,10 +50,10 @@ impl Server {
     ///
     /// # Errors
     /// That it does not, with the end of its log.
-    pub async fn start(subject: Subject, number: usize, folder: &Path, launch: Launch<'_>) -> anyhow::Result<Self> {
+    pub async fn start(contender: Contender, number: usize, folder: &Path, launch: Launch<'_>) -> anyhow::Result<Self> {
         let place = |ending: &str| folder.join(format!("node-{number}.{ending}"));
         let (socket, log) = (place("sock"), place("log"));
-        let mut command = command(subject, &socket, &place("admin"), launch)?;
+        let mut command = command(contender, &socket, &place("admin"), launch)?;
         let file = File::create(&log)?;
         let mut child = command
             .env("DATABASE_URL", launch.database_url)
@@ -64,15 +64,15 @@ impl Server {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot run {}", subject.name()))?;
+            .with_context(|| format!("cannot run {}", contender.name()))?;
         let pid = i32::try_from(child.id().context("a server has ended")?)?;
         let begun = Instant::now();
         while UnixStream::connect(&socket).await.is_err() {
             let tail = || fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = child.try_wait()? {
-                bail!("{} has ended ({status}): {}", subject.name(), tail());
+                bail!("{} has ended ({status}): {}", contender.name(), tail());
             }
-            ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", subject.name(), tail());
+            ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", contender.name(), tail());
             sleep(LOOK_EVERY).await;
         }
         Ok(Self { child, pid, socket })
@@ -89,32 +89,32 @@ impl Server {
     }
 }
 
-fn command(subject: Subject, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
+fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
     let Launch { programs, galo, handlers, cache, .. } = launch;
     let own = |what: &str| {
         let mut command = Command::new(&programs.own);
         command.args(["serve", what, "--listen"]).arg(socket);
         command
     };
-    let mut command = match subject {
-        Subject::Limit => own("limit"),
-        Subject::Plain => own("plain"),
-        Subject::Twin => own("twin"),
-        Subject::Galo => {
+    let mut command = match contender {
+        Contender::Limit => own("limit"),
+        Contender::Plain => own("plain"),
+        Contender::Twin => own("twin"),
+        Contender::Galo => {
             let mut command = Command::new(galo);
             command.arg("serve").arg("--listen").arg(format!("unix:{}", socket.display()));
             command.arg("--admin").arg(format!("unix:{}", admin.display()));
             command
         }
-        Subject::Pgbench => bail!("pgbench is no server"),
+        Contender::Pgbench => bail!("pgbench is not a server"),
     };
     // Two of them share the cores.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     command.arg("--workers").arg((cores / 2).clamp(1, limits::WORKERS_MAX).to_string());
-    if matches!(subject, Subject::Twin | Subject::Galo) {
+    if matches!(contender, Contender::Twin | Contender::Galo) {
         command.arg("--handlers").arg(handlers).arg("--cache").arg(cache);
     }
-    if matches!(subject, Subject::Twin) {
+    if matches!(contender, Contender::Twin) {
         command.arg("--galo").arg(galo);
     }
     // Whatever a developer has set is not what is compared.

@@ -1,14 +1,15 @@
-//! The tables of BENCHMARKS.md. What was not measured has no table. Called by `report`.
+//! The tables of BENCHMARKS.md. What was not measured has no table.
 
 use std::fmt::Write as _;
 
+use crate::contender::Contender;
 use crate::figures::{Spread, brief, ratio, spread, whole};
-use crate::machine;
-use crate::measure::{Component, Measured, PERCENTILES};
+use crate::load::PERCENTILES;
+use crate::measure::{Component, Measured};
 use crate::pgbench;
+use crate::pgo;
+use crate::results::Results;
 use crate::rounds;
-use crate::run::Results;
-use crate::subject::Subject;
 
 /// Of the limit, of the twin, of Galo without durability, and of the shorter ledger.
 const GOALS: [f64; 4] = [0.5, 0.92, 0.8, 1.1];
@@ -22,14 +23,18 @@ pub fn goals(results: &Results) -> String {
     let of_durable = spread(results.durable.iter().map(|pair| pair.on.throughput() / pair.off.throughput()));
     let rows = results.growth.map_or(0, |growth| growth.rows);
     let goals = [
-        (format!("throughput of Galo to that of the limit, {connections} connections"), limit, to(Subject::Limit)),
+        (format!("throughput of Galo to that of the limit, {connections} connections"), limit, to(Contender::Limit)),
         (
             "the same, Galo placed; the limit placed or not, as it does more".to_owned(),
             limit,
-            placed_to(Subject::Limit),
+            placed_to(Contender::Limit),
         ),
-        (format!("throughput of Galo to that of its native twin, {connections} connections"), twin, to(Subject::Twin)),
-        ("the same, Galo placed; the twin placed or not, as it does more".to_owned(), twin, placed_to(Subject::Twin)),
+        (
+            format!("throughput of Galo to that of its native twin, {connections} connections"),
+            twin,
+            to(Contender::Twin),
+        ),
+        ("the same, Galo placed; the twin placed or not, as it does more".to_owned(), twin, placed_to(Contender::Twin)),
         (
             format!("throughput of Galo durable to that of Galo not durable, {connections} connections"),
             durable,
@@ -54,13 +59,13 @@ pub fn goals(results: &Results) -> String {
 /// Requests a second, by connections.
 pub fn throughput(results: &Results) -> String {
     let write = |measured: &Measured| measured.throughput();
-    by_connections(results, |subject, connections| Some(of(results, subject, connections, write)?.shown(whole)))
+    by_connections(results, |contender, connections| Some(results.of(contender, connections, write)?.shown(whole)))
 }
 
 /// What Galo does to what the others do.
 pub fn ratios(results: &Results) -> String {
     let mut rows = Vec::new();
-    for other in [Subject::Limit, Subject::Plain, Subject::Twin] {
+    for other in [Contender::Limit, Contender::Plain, Contender::Twin] {
         let mut row = vec![format!("Galo to {}", other.name())];
         for &connections in &results.connections {
             let found = rounds::galo_to(&results.samples, other, connections);
@@ -75,35 +80,35 @@ pub fn ratios(results: &Results) -> String {
 
 /// Milliseconds, by percentile.
 pub fn latency(results: &Results) -> String {
-    let row = |subject, connections| {
-        let cell = |place: usize| of(results, subject, connections, |measured| measured.load.latency[place]);
+    let row = |contender, connections| {
+        let cell = |place: usize| results.of(contender, connections, |measured| measured.load.latency[place]);
         (0..PERCENTILES.len()).map(|place| Some(cell(place)?.shown(brief))).collect::<Option<Vec<_>>>()
     };
-    by_subject(results, "ms", &PERCENTILES, row)
+    by_contender(results, "ms", &PERCENTILES, row)
 }
 
 /// Microseconds, by component.
 pub fn cpu(results: &Results) -> String {
     let columns: Vec<_> = Component::ALL.map(Component::name).into_iter().chain(["all"]).collect();
-    let row = |subject, connections| {
+    let row = |contender, connections| {
         let mut cells = Vec::new();
         for place in 0..Component::ALL.len() {
-            cells.push(present(of(results, subject, connections, |measured| measured.cpu[place])?, brief));
+            cells.push(present(results.of(contender, connections, |measured| measured.cpu[place])?, brief));
         }
-        cells.push(of(results, subject, connections, |measured| measured.cpu.iter().sum())?.shown(brief));
+        cells.push(results.of(contender, connections, |measured| measured.cpu.iter().sum())?.shown(brief));
         Some(cells)
     };
-    by_subject(results, "µs", &columns, row)
+    by_contender(results, "µs", &columns, row)
 }
 
 /// Mebibytes, by component; not of the load generator, which has ended when it is looked at.
 pub fn memory(results: &Results) -> String {
     let components = &Component::ALL[1..];
     let columns: Vec<_> = components.iter().map(|component| component.name()).collect();
-    let row = |subject, connections| {
+    let row = |contender, connections| {
         let cell = |place: usize| {
-            let anonymous = of(results, subject, connections, |measured| measured.memory[place].anonymous)?;
-            let share = of(results, subject, connections, |measured| measured.memory[place].share)?;
+            let anonymous = results.of(contender, connections, |measured| measured.memory[place].anonymous)?;
+            let share = results.of(contender, connections, |measured| measured.memory[place].share)?;
             Some(if share.most > 0.0 {
                 format!("{}; {}", brief(anonymous.median), brief(share.median))
             } else {
@@ -112,23 +117,23 @@ pub fn memory(results: &Results) -> String {
         };
         (1..=components.len()).map(cell).collect::<Option<Vec<_>>>()
     };
-    by_subject(results, "MiB, anonymous; Pss", &columns, row)
+    by_contender(results, "MiB, anonymous; Pss", &columns, row)
 }
 
 /// Requests a second with each process kept on one core, beside those without.
 pub fn placed(results: &Results) -> String {
     let connections = results.goal_connections;
-    let rows: Vec<_> = Subject::PLACED
+    let rows: Vec<_> = Contender::PLACED
         .into_iter()
-        .filter_map(|subject| {
-            let placed = rounds::of(&results.placed, subject, connections, Measured::throughput)?;
-            let free = of(results, subject, connections, Measured::throughput);
-            let to_it = rounds::placed_galo_to(&results.samples, &results.placed, subject, connections);
+        .filter_map(|contender| {
+            let placed = rounds::of(&results.placed, contender, connections, Measured::throughput)?;
+            let free = results.of(contender, connections, Measured::throughput);
+            let to_it = rounds::placed_galo_to(&results.samples, &results.placed, contender, connections);
             Some(vec![
-                name(subject),
+                name(contender),
                 free.map_or_else(dash, |free| free.shown(whole)),
                 placed.shown(whole),
-                to_it.filter(|_| subject != Subject::Galo).map_or_else(dash, |found| found.shown(ratio)),
+                to_it.filter(|_| contender != Contender::Galo).map_or_else(dash, |found| found.shown(ratio)),
             ])
         })
         .collect();
@@ -169,11 +174,11 @@ pub fn machine(results: &Results) -> String {
 /// How it was measured.
 pub fn method(results: &Results) -> String {
     let Results { seconds, warm_seconds, rounds, nginx_workers, compared, .. } = results;
-    let refused: Vec<_> = Subject::SERVICES
+    let refused: Vec<_> = Contender::SERVICES
         .into_iter()
-        .filter_map(|subject| {
-            let found = of(results, subject, results.goal_connections, Measured::refused)?;
-            Some(format!("{} {} %", subject.name(), found.shown(|value| format!("{value:.1}"))))
+        .filter_map(|contender| {
+            let found = results.of(contender, results.goal_connections, Measured::refused)?;
+            Some(format!("{} {} %", contender.name(), found.shown(|value| format!("{value:.1}"))))
         })
         .collect();
     let mut text = String::new();
@@ -181,7 +186,7 @@ pub fn method(results: &Results) -> String {
     let _ = write!(
         text,
         include_str!("method.txt"),
-        profile = machine::PGO_NOTE,
+        profile = pgo::NOTE,
         seconds = seconds,
         warm_seconds = warm_seconds,
         rounds = rounds,
@@ -193,20 +198,17 @@ pub fn method(results: &Results) -> String {
     text
 }
 
-/// A figure of the measurements that were not placed.
-pub fn of(results: &Results, subject: Subject, connections: usize, value: impl Fn(&Measured) -> f64) -> Option<Spread> {
-    rounds::of(&results.samples, subject, connections, value)
-}
-
-fn by_connections(results: &Results, cell: impl Fn(Subject, usize) -> Option<String>) -> String {
+fn by_connections(results: &Results, cell: impl Fn(Contender, usize) -> Option<String>) -> String {
     let mut rows = Vec::new();
-    for subject in Subject::ALL {
-        let mut row = vec![name(subject)];
-        if subject.speaks_http() {
-            row.extend(results.connections.iter().map(|&connections| cell(subject, connections).unwrap_or_else(dash)));
+    for contender in Contender::ALL {
+        let mut row = vec![name(contender)];
+        if contender.speaks_http() {
+            row.extend(
+                results.connections.iter().map(|&connections| cell(contender, connections).unwrap_or_else(dash)),
+            );
         } else {
             // It has no connections to nginx: one figure.
-            row.push(cell(subject, pgbench::CONNECTIONS).unwrap_or_else(dash));
+            row.push(cell(contender, pgbench::CONNECTIONS).unwrap_or_else(dash));
             row.resize(results.connections.len() + 1, String::new());
         }
         if row.iter().skip(1).any(|cell| !cell.is_empty() && *cell != dash()) {
@@ -216,24 +218,24 @@ fn by_connections(results: &Results, cell: impl Fn(Subject, usize) -> Option<Str
     table(&header("requests a second", results), &rows)
 }
 
-fn by_subject(
+fn by_contender(
     results: &Results,
     unit: &str,
     columns: &[&str],
-    row: impl Fn(Subject, usize) -> Option<Vec<String>>,
+    row: impl Fn(Contender, usize) -> Option<Vec<String>>,
 ) -> String {
     let mut rows = Vec::new();
-    for subject in Subject::ALL {
-        if let Some(cells) = row(subject, results.goal_connections) {
-            rows.push([vec![name(subject)], cells].concat());
+    for contender in Contender::ALL {
+        if let Some(cells) = row(contender, results.goal_connections) {
+            rows.push([vec![name(contender)], cells].concat());
         }
     }
     table(&[&[unit][..], columns].concat(), &rows)
 }
 
-fn name(subject: Subject) -> String {
-    match subject {
-        Subject::Pgbench => format!("pgbench, {} connections", pgbench::CONNECTIONS),
+fn name(contender: Contender) -> String {
+    match contender {
+        Contender::Pgbench => format!("pgbench, {} connections", pgbench::CONNECTIONS),
         other => other.name().to_owned(),
     }
 }
@@ -256,7 +258,7 @@ fn table(header: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     text + "\n"
 }
 
-/// A figure of a component; none of one that a subject does not have.
+/// A figure of a component; none of one that a contender does not have.
 fn present(found: Spread, write: impl Fn(f64) -> String) -> String {
     if found.most > 0.0 { found.shown(write) } else { dash() }
 }

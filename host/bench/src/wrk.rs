@@ -1,5 +1,5 @@
 //! The load generator for what speaks HTTP: wrk, with the contest's mix. A measurement in which anything was answered
-//! but 200 and 422, or a connection broke, is none. Called by `measure`.
+//! but 200 and 422, or a connection broke, is none.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::measure::Load;
+use crate::load::Load;
 use crate::programs::Programs;
 
 /// The script; it says how requests are made.
@@ -21,7 +21,7 @@ const MARK: &str = "galo-bench ";
 const THREADS: &str = "1";
 
 #[derive(Debug, Deserialize)]
-struct Told {
+struct Reported {
     requests: u64,
     micros: f64,
     refused: u64,
@@ -31,11 +31,11 @@ struct Told {
     latency: [f64; 6],
 }
 
-/// Drives what listens on a port of this machine. The same seed makes the same requests.
+/// Drives what listens on this address. The same seed makes the same requests.
 pub async fn run(
     programs: &Programs,
     folder: &Path,
-    port: u16,
+    listen: &str,
     connections: usize,
     seconds: u64,
     seed: u64,
@@ -45,7 +45,7 @@ pub async fn run(
     let output = Command::new(&programs.wrk)
         .args(["-t", THREADS, "-c", &connections.to_string(), "-d", &format!("{seconds}s"), "--timeout", "10s", "-s"])
         .arg(&script)
-        .arg(format!("http://127.0.0.1:{port}"))
+        .arg(format!("http://{listen}"))
         .args(["--", &seed.to_string()])
         .stdin(Stdio::null())
         .process_group(0)
@@ -53,30 +53,30 @@ pub async fn run(
         .output()
         .await
         .context("cannot run wrk")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
-    parse(&said)
+    parse(&printed)
 }
 
-fn parse(said: &str) -> anyhow::Result<Load> {
-    let line = said.lines().find_map(|line| line.strip_prefix(MARK));
-    let line = line.with_context(|| format!("wrk said nothing of its figures: {said}"))?;
-    let told: Told = serde_json::from_str(line).with_context(|| format!("cannot read {line}"))?;
-    if told.unexpected > 0 {
+fn parse(printed: &str) -> anyhow::Result<Load> {
+    let line = printed.lines().find_map(|line| line.strip_prefix(MARK));
+    let line = line.with_context(|| format!("wrk printed no figures: {printed}"))?;
+    let reported: Reported = serde_json::from_str(line).with_context(|| format!("cannot read {line}"))?;
+    if reported.unexpected > 0 {
         bail!(
             "{} of {} answers were neither 200 nor 422, {} the worst",
-            told.unexpected,
-            told.requests,
-            told.last_unexpected
+            reported.unexpected,
+            reported.requests,
+            reported.last_unexpected
         );
     }
-    ensure!(told.broken == 0, "{} connections broke or waited for too long", told.broken);
-    ensure!(told.requests > 0, "nothing was answered");
+    ensure!(reported.broken == 0, "{} connections broke or waited for too long", reported.broken);
+    ensure!(reported.requests > 0, "nothing was answered");
     Ok(Load {
-        requests: told.requests,
-        refused: told.refused,
-        seconds: told.micros / 1e6,
-        latency: told.latency.map(|micros| micros / 1e3),
+        requests: reported.requests,
+        refused: reported.refused,
+        seconds: reported.micros / 1e6,
+        latency: reported.latency.map(|micros| micros / 1e3),
     })
 }
 

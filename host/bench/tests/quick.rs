@@ -1,5 +1,5 @@
-//! The command works: one subject, a second of it, with everything that stands around a subject. Reported as ignored,
-//! loudly, where nginx, wrk or pgbench is missing.
+//! The command works: one contender, a second of it, with everything that stands around a contender. Reported as
+//! ignored, loudly, where nginx, wrk or pgbench is missing.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,13 +10,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use galo_testing::program;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let missing: Vec<_> = ["nginx", "wrk", "pgbench"].into_iter().filter(|name| !is_installed(name)).collect();
+    let missing: Vec<_> =
+        ["nginx", "wrk", "pgbench"].into_iter().filter(|name| program::find(name).is_none()).collect();
     if !missing.is_empty() && !arguments.list {
-        // A closed stderr is no reason to fail.
+        // A closed stderr is not a reason to fail.
         let _ =
             writeln!(std::io::stderr(), "\n*** {} not installed: galo-bench is NOT tested. ***\n", missing.join(", "));
     }
@@ -28,16 +30,10 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(!missing.is_empty())
     };
     let trials = vec![
-        trial("a_quick_run_of_one_subject_writes_its_figures", writes),
+        trial("a_quick_run_of_one_contender_writes_its_figures", writes),
         trial("what_was_written_by_hand_without_markers_is_not_touched", refuses),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn is_installed(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.any(|folder| folder.join(name).is_file())
 }
 
 fn run(out: &Path, only: &str) -> std::process::Output {

@@ -11,21 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fixture::marked;
 use galo::config::{CacheFolder, Settings};
 use galo::develop::build::Profile;
-use harness::{Connection, Guests, TestDatabase, TestNode, handlers, settings, transacao};
+use galo_testing::database::TestDatabase;
+use galo_testing::fixture::marked;
+use galo_testing::folder::{Guests, handlers};
+use galo_testing::http::{Connection, transacao};
+use galo_testing::node::{TestNode, settings};
 use http::Method;
 use tempfile::TempDir;
 
 mod many;
-
-#[path = "../../tests/it/fixture.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
-mod fixture;
-#[path = "../../tests/it/harness.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
-mod harness;
 
 /// As in the program.
 #[global_allocator]

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use galo_testing::fixture::marked;
+use galo_testing::http::Connection;
+use galo_testing::node::TestNode;
 use http::Method;
 
-use crate::fixture::marked;
-use crate::harness::{Connection, TestNode};
 use crate::{Bench, NAMES, cached, copied, percentile, resident};
 
 const MANY: usize = 1000;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decision::{Decision, Planned};
+use super::functions::Functions;
 use crate::contract::{Call, Plan, Request, Rows};
 use crate::failure::{self, Failure, Fault, FaultKind, Phase, shown};
 use crate::guest::{Allowance, Room, Slot};
@@ -25,7 +26,7 @@ pub(super) enum Halt {
 }
 
 /// Runs `prepare`, and checks what it decided. Its time begins at `since`, which is now; or when it has its turn.
-pub(super) async fn prepare(
+pub(super) async fn prepare<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     request: &Request,
@@ -38,31 +39,35 @@ pub(super) async fn prepare(
         }
         since = Instant::now();
     }
-    decided(handler, generation, request, since).await
+    decided::<F>(handler, generation, request, since).await
 }
 
 /// Runs `prepare` for a comparison of generations: a handler that refuses new requests while it has too many slow calls
 /// is compared all the same.
-pub(super) async fn plan(handler: &Handler, generation: &Arc<Generation>, request: &Request) -> Result<Decision, Halt> {
+pub(super) async fn plan<F: Functions>(
+    handler: &Handler,
+    generation: &Arc<Generation>,
+    request: &Request,
+) -> Result<Decision, Halt> {
     if generation.aside.room() != Room::Open {
         generation.aside.turn().await;
     }
-    decided(handler, generation, request, Instant::now()).await
+    decided::<F>(handler, generation, request, Instant::now()).await
 }
 
-async fn decided(
+async fn decided<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     request: &Request,
     since: Instant,
 ) -> Result<Decision, Halt> {
     let time = Time::begin(handler, since);
-    let plan = match time.slice(PREPARE, |time| generation.component.prepare_within(time, request)) {
+    let plan = match time.slice(PREPARE, |time| F::prepare(&generation.component, time, request)) {
         Some(plan) => plan?,
         None => {
             let slot = generation.aside.enter().ok_or(Halt::Shed)?;
             let (generation, request) = (Arc::clone(generation), request.clone());
-            let work = move |time| generation.component.prepare_within(time, &request);
+            let work = move |time| F::prepare(&generation.component, time, &request);
             Box::pin(time.rest(PREPARE, slot, work)).await.ok_or(Halt::Shed)??
         }
     };
@@ -71,7 +76,7 @@ async fn decided(
 
 /// Runs `respond`, and checks what it built. Its call is recorded, so it is not shed: it waits for a thread. Its time
 /// begins as that of `prepare`.
-pub(super) async fn respond(
+pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     carry: &[u8],
@@ -83,13 +88,13 @@ pub(super) async fn respond(
         since = Instant::now();
     }
     let time = Time::begin(handler, since);
-    let response = match time.slice(RESPOND, |time| generation.component.respond_within(time, carry, rows)) {
+    let response = match time.slice(RESPOND, |time| F::respond(&generation.component, time, carry, rows)) {
         Some(response) => response?,
         None => {
             let no_thread = || Fault::new(RESPOND, FaultKind::Deadline, "no thread for slow calls was free in time");
             let slot = Box::pin(generation.aside.wait(time.until)).await.ok_or_else(no_thread)?;
             let (generation, carry, rows) = (Arc::clone(generation), carry.to_owned(), rows.clone());
-            let work = move |time| generation.component.respond_within(time, &carry, &rows);
+            let work = move |time| F::respond(&generation.component, time, &carry, &rows);
             Box::pin(time.rest(RESPOND, slot, work)).await.ok_or_else(no_thread)??
         }
     };

@@ -6,6 +6,7 @@
 
 mod access;
 mod decision;
+mod functions;
 mod invoke;
 mod log;
 mod rescue;
@@ -21,6 +22,7 @@ use http::{HeaderValue, Method};
 
 use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
+pub use self::functions::{Functions, Sandbox};
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
 use crate::metrics::Laps;
@@ -29,7 +31,7 @@ use crate::registry::{Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Outgoing, Taken};
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
-pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     let mut laps = Laps::begin();
     let (mut line, body) = Line::begin(node.access_log, incoming, laps.begun());
     tries::forget(node.proxy, &mut line.head.headers);
@@ -41,7 +43,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
         return line.end(wire::failed(&failure));
     }
     // A panic of ours costs the request that met it, not the connection's task nor the process.
-    let answer = AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await;
+    let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| {
         let failure = Failure::Panic { message: invoke::panic_text(payload.as_ref()) };
         // It did not come to where answers are counted.
@@ -61,7 +63,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
 }
 
 /// Carries one request to its handler, and counts what became of it.
-async fn attempt(
+async fn attempt<F: Functions>(
     node: &Node,
     head: &Parts,
     body: Body,
@@ -90,7 +92,7 @@ async fn attempt(
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     laps.end(&handler.metrics.read);
-                    handled(node, handler, &lineage, &Asked { head, request }, laps).await
+                    handled::<F>(node, handler, &lineage, &Asked { head, request }, laps).await
                 }
                 Err(failure) => Err(failure),
             }
@@ -155,7 +157,7 @@ async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
 }
 
 /// The stages of a handler: prepare, call, respond.
-async fn handled(
+async fn handled<F: Functions>(
     node: &Node,
     handler: &Handler,
     lineage: &Lineage,
@@ -165,7 +167,7 @@ async fn handled(
     // Only now: a client that takes its time with a body holds no place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
-    let (generation, decision) = rescue::prepare(handler, lineage, asked, laps.last()).await?;
+    let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     laps.end(&handler.metrics.prepare);
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
@@ -176,12 +178,12 @@ async fn handled(
             match called {
                 Ok(rows) => {
                     let call = (carry.as_slice(), &rows);
-                    let outgoing = rescue::respond(handler, lineage, generation, asked, call, since).await?;
+                    let outgoing = rescue::respond::<F>(handler, lineage, generation, asked, call, since).await?;
                     laps.end(&handler.metrics.respond);
                     Ok(outgoing)
                 }
                 Err(failure) => {
-                    let answer = Box::pin(rescue::rejected(handler, lineage, generation, asked, failure)).await;
+                    let answer = Box::pin(rescue::rejected::<F>(handler, lineage, generation, asked, failure)).await;
                     laps.skip();
                     answer
                 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::decision::{Asked, Decision};
+use super::functions::Functions;
 use super::invoke::{self, Halt};
 use super::log;
 use super::trace::Trace;
@@ -20,20 +21,20 @@ use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::Outgoing;
 
 /// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
-pub(super) async fn prepare<'a>(
+pub(super) async fn prepare<'a, F: Functions>(
     handler: &Handler,
     lineage: &'a Lineage,
     asked: &Asked<'_>,
     since: Instant,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match invoke::prepare(handler, newcomer, &asked.request, since).await {
+    let halt = match invoke::prepare::<F>(handler, newcomer, &asked.request, since).await {
         Ok(decision) => return Ok((newcomer, decision)),
         Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(invoke::prepare(handler, previous, &asked.request, Instant::now())).await {
+    match Box::pin(invoke::prepare::<F>(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
@@ -46,7 +47,7 @@ pub(super) async fn prepare<'a>(
 }
 
 /// `respond`, on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
-pub(super) async fn respond(
+pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
@@ -54,12 +55,12 @@ pub(super) async fn respond(
     (carry, rows): (&[u8], &Rows),
     since: Instant,
 ) -> Result<Outgoing, Fault> {
-    let answer = match invoke::respond(handler, generation, carry, rows, since).await {
+    let answer = match invoke::respond::<F>(handler, generation, carry, rows, since).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
         answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
     let Some(previous) = proved(handler, lineage, generation) else { return answer };
-    let instead = Box::pin(instead(handler, generation, previous, asked, rows)).await;
+    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, rows)).await;
     match (answer, instead) {
         (Err(fault), Instead::Answer(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
@@ -86,7 +87,7 @@ pub(super) async fn respond(
 /// A call failed. When its procedure rejected it, nothing is recorded; a newcomer is at fault when the previous
 /// generation plans something else for the same request. Its reply can be sent. Its call is not made: a request makes
 /// one.
-pub(super) async fn rejected(
+pub(super) async fn rejected<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
@@ -96,8 +97,8 @@ pub(super) async fn rejected(
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = invoke::plan(handler, generation, &asked.request).await;
-    let its = match (mine, invoke::plan(handler, previous, &asked.request).await) {
+    let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
+    let its = match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -128,7 +129,7 @@ enum Instead {
     Nothing,
 }
 
-async fn instead(
+async fn instead<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     previous: &Arc<Generation>,
@@ -137,10 +138,10 @@ async fn instead(
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = invoke::plan(handler, generation, &asked.request).await;
-    match (mine, invoke::plan(handler, previous, &asked.request).await) {
+    let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
+    match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = invoke::respond(handler, previous, &its.carry, rows, Instant::now()).await;
+            let answer = invoke::respond::<F>(handler, previous, &its.carry, rows, Instant::now()).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,

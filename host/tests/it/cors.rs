@@ -1,13 +1,13 @@
 //! CORS, and what pages of other origins may not do: by the headers that browsers send. `browser.rs` asks a browser.
 
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use galo::config::{Address, Settings};
 use galo::develop::build::Profile;
 use galo::{manifest, proxy};
+use galo_testing::nginx::{Front, Listen, Nginx};
+use galo_testing::program;
 use http::Method;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -212,56 +212,31 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
 
 // ---- nginx -------------------------------------------------------------------------------------------------------
 
-/// nginx with the configuration that is deployed, in front of one socket.
-struct Nginx {
-    child: Child,
-    address: String,
+/// nginx with the configuration that is deployed, in front of one socket, which stands for both nodes.
+async fn front(guests: &Guests, node: &Path) -> (Nginx, PathBuf) {
+    let (folder, deployed) = (guests.folder.path().join("nginx"), checkout().root.join("deploy/nginx"));
+    let socket = folder.join("front.sock");
+    let front = Front {
+        program: &program::find("nginx").expect("nginx is not installed: apt-get install nginx"),
+        deployed: &deployed,
+        nodes: &deployed.join("upstream/nodes.conf"),
+        sockets: &[node.to_owned(), node.to_owned()],
+        routes: &proxy::nginx(&manifest::read(guests.folder.path()).unwrap(), "nodes"),
+        workers: None,
+        listen: Listen::Socket(socket.clone()),
+        folder: &folder,
+    };
+    (Nginx::start(front).await.unwrap(), socket)
 }
 
-impl Nginx {
-    async fn start(guests: &Guests, node: &str) -> Self {
-        let folder = guests.folder.path().join("nginx");
-        for inside in ["upstream", "routes"] {
-            std::fs::create_dir_all(folder.join(inside)).unwrap();
-        }
-        std::fs::write(folder.join("upstream/nodes.conf"), format!("server {node} max_fails=0;\n")).unwrap();
-        let manifest = manifest::read(guests.folder.path()).unwrap();
-        std::fs::write(folder.join("routes/galo.conf"), proxy::nginx(&manifest, "nodes")).unwrap();
-        let (shown, socket) = (folder.display(), folder.join("front.sock"));
-        let deployed = std::fs::read_to_string(checkout().root.join("deploy/nginx/nginx.conf")).unwrap();
-        assert!(deployed.contains("listen 9999 ") && deployed.contains(" /tmp/"));
-        let text = deployed.replace("listen 9999 ", &format!("listen unix:{} ", socket.display()));
-        let text = text.replace(" /tmp/", &format!(" {shown}/"));
-        let user = if Uid::effective().is_root() { "user root;\n" } else { "" };
-        std::fs::write(folder.join("nginx.conf"), format!("{user}{text}")).unwrap();
-        let mut command = Command::new("nginx");
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{path}:/usr/sbin")).args(["-g", "daemon off;", "-e", "stderr", "-c"]);
-        let child = command.arg(folder.join("nginx.conf")).stdin(Stdio::null()).spawn();
-        let child = child.expect("nginx cannot be started: apt-get install nginx");
-        let nginx = Self { child, address: format!("unix:{}", socket.display()) };
-        until("nginx listens", String::new, || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
-        nginx
-    }
-
-    /// What nginx answers to bytes that it refuses.
-    async fn raw(&self, bytes: &[u8]) -> String {
-        let path = self.address.trim_start_matches("unix:");
-        let mut stream = UnixStream::connect(path).await.unwrap();
-        // It may have had enough before it has all.
-        let _ = stream.write_all(bytes).await;
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer).await;
-        answer
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // A killed master would leave its workers behind.
-        let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
+/// What nginx answers to bytes that it refuses.
+async fn raw(socket: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    // It may have had enough before it has all.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,19 +246,20 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     let socket = folder.folder.path().join("node.sock");
     let listen = Settings { listen: Address::Unix(socket.clone()), ..settings(folder.folder.path()) };
     let node = TestNode::with(&database, listen).await;
-    let nginx = Nginx::start(&folder, &format!("unix:{}", socket.display())).await;
+    let (nginx, front) = front(&folder, &socket).await;
+    let address = nginx.listen.to_string();
     // What the node answers has each header once, and a page of the own origin may post.
     let own = [("host", "own.example:9999"), ("origin", "http://own.example:9999")];
-    let mut connection = Connection::open(&nginx.address).await;
+    let mut connection = Connection::open(&address).await;
     assert_eq!(connection.send_with(Method::POST, TRANSACOES, &own, transacao(1, "c", "x")).await.unwrap().status, 200);
     let foreign = [("host", "own.example:9999"), ("origin", EVIL)];
     let answer = connection.send_with(Method::POST, TRANSACOES, &foreign, transacao(1, "c", "x")).await.unwrap();
     assert_eq!(answer.status, 403);
-    let answer = request_with(&nginx.address, Method::GET, EXTRATO, &[("origin", SHOP)]).await;
+    let answer = request_with(&address, Method::GET, EXTRATO, &[("origin", SHOP)]).await;
     assert_readable(&answer, "through nginx");
     assert_eq!(answer.headers.get_all("access-control-allow-origin").iter().count(), 1);
     assert_eq!(vary(&answer), ["origin"]);
-    assert!(nginx.raw(b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(raw(&front, b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
     // When nginx refuses, then it says the same.
     let big = "x".repeat(30_000);
     let head = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: a\r\n{more}connection: close\r\n");
@@ -304,15 +280,15 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
         for (head, status) in &refused {
             // The origin first: of a request that is refused in the middle of its head the rest is not read.
             let (line, rest) = head.split_once("\r\n").unwrap();
-            told(&nginx.raw(format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await, *status, origin);
+            told(&raw(&front, format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await, *status, origin);
         }
         let long = format!("GET / HTTP/1.1\r\norigin: {origin}\r\nhost: a\r\nx: {big}\r\n\r\n");
-        told(&nginx.raw(long.as_bytes()).await, 431, origin);
+        told(&raw(&front, long.as_bytes()).await, 431, origin);
     }
     node.stop().await;
     for origin in [SHOP, EVIL] {
         let request = format!("GET {EXTRATO} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\nconnection: close\r\n\r\n");
-        told(&nginx.raw(request.as_bytes()).await, 503, origin);
+        told(&raw(&front, request.as_bytes()).await, 503, origin);
     }
     assert_eq!(database.ledger_rows(1).await, 1);
 }

@@ -1,7 +1,9 @@
-//! The integration tests: one binary, one private Postgres for the run, a database for each test. `harness` has all
-//! the set-up; a test file holds what must hold of one part.
+//! The integration tests: one binary, one private Postgres for the run, a database for each test. The set-up is in
+//! `host/testing`; a test file holds what must hold of one part.
 
 #![expect(clippy::unwrap_used, reason = "a test says what must hold; this is the shortest way to say it")]
+
+use galo_testing::fixture;
 
 mod admin;
 mod api;
@@ -19,7 +21,6 @@ mod doors;
 mod drain;
 mod encrypted;
 mod failover;
-mod fixture;
 mod folder;
 mod guest;
 mod handlers;
@@ -49,6 +50,7 @@ mod state;
 mod strict;
 mod supervision;
 mod tidy;
+mod tidy_modules;
 mod tls;
 mod toolchain;
 mod tutorial;

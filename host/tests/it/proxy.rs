@@ -1,5 +1,5 @@
 //! What a proxy in front must know, and what a node says of it: the deployed routes, the bound of a response's head,
-//! the warnings of `galo check`. What nginx makes of it is in `tests/bank/repeats.rs`.
+//! the warnings of `galo check`. What nginx makes of it is in `host/bank/tests/processes/repeats.rs`.
 
 use std::fs;
 

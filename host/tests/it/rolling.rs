@@ -75,7 +75,7 @@ async fn client(service: Arc<Service>, number: usize) {
         };
         let connection = match kept.take() {
             Some(connection) => Some(connection),
-            None => Connection::try_open(&service.next()).await,
+            None => Connection::try_open(&service.next()).await.ok(),
         };
         let answer = match connection {
             Some(mut connection) => connection.send(method, &path, body).await.ok().map(|answer| (connection, answer)),

@@ -1,7 +1,7 @@
-//! The laws of an extrato: it shows one moment of the ledger, and that moment lies between question and answer.
+//! The invariants of an extrato: it shows one moment of the ledger, and that moment lies between question and answer.
 
-use super::{Law, Proof};
-use crate::client::Extrato;
+use super::{Invariant, Proof};
+use crate::extrato::{Extrato, Ultima};
 use crate::history::Reading;
 use crate::ledger::Row;
 use crate::timeline::Timeline;
@@ -21,12 +21,12 @@ impl Proof {
             }
         };
         let Some(length) = lengths.into_iter().find(|length| shows(&reading.extrato, *length, timeline)) else {
-            return self.fail(Law::ExtratoIsAMoment, format!("{reading:?}"));
+            return self.fail(Invariant::ExtratoIsAMoment, format!("{reading:?}"));
         };
         let (least, most) = (timeline.least(reading.sent), timeline.most(reading.ended));
         if !(least..=most).contains(&length) {
             let detail = format!("it shows {length} rows, of {least} to {most} that it may show: {reading:?}");
-            self.fail(Law::ExtratoIsOfItsTime, detail);
+            self.fail(Invariant::ExtratoIsOfItsTime, detail);
         }
     }
 }
@@ -35,7 +35,7 @@ impl Proof {
 fn shows(extrato: &Extrato, length: usize, timeline: &Timeline<'_>) -> bool {
     let last_ten = timeline.rows[..length].iter().rev().take(ULTIMAS);
     let shown = &extrato.ultimas_transacoes;
-    let same = |(row, shown): (&Row, &crate::client::Ultima)| {
+    let same = |(row, shown): (&Row, &Ultima)| {
         (row.valor, &row.tipo, &row.descricao, &row.realizada_em)
             == (shown.valor, &shown.tipo, &shown.descricao, &shown.realizada_em)
     };

@@ -1,9 +1,9 @@
-//! Each law is seen to fail: a small run that holds, changed in one place.
+//! Each invariant is seen to fail: a small run that holds, changed in one place.
 
 use std::time::Duration;
 
 use super::*;
-use crate::client::{Extrato, Saldo, Ultima};
+use crate::extrato::{Extrato, Saldo, Ultima};
 use crate::history::Reading;
 use crate::ledger::Cliente;
 use crate::plan::{Key, Transacao};
@@ -65,15 +65,15 @@ fn rows(ledger: &mut Ledger) -> &mut Vec<Row> {
     &mut ledger.clientes.get_mut(&1).unwrap().rows
 }
 
-/// The laws that do not hold after a change, each once.
-fn broken(change: impl FnOnce(&mut History, &mut Ledger)) -> Vec<Law> {
+/// The invariants that do not hold after a change, each once.
+fn broken(change: impl FnOnce(&mut History, &mut Ledger)) -> Vec<Invariant> {
     let (mut history, mut ledger) = run();
     change(&mut history, &mut ledger);
-    let mut laws: Vec<_> =
-        prove(&history, &Ledger::default(), &ledger).into_iter().map(|violation| violation.law).collect();
-    laws.sort();
-    laws.dedup();
-    laws
+    let mut invariants: Vec<_> =
+        prove(&history, &Ledger::default(), &ledger).into_iter().map(|violation| violation.invariant).collect();
+    invariants.sort();
+    invariants.dedup();
+    invariants
 }
 
 #[test]
@@ -83,24 +83,24 @@ fn a_run_that_holds_has_no_violation() {
 
 #[test]
 fn an_acknowledged_transaction_without_a_row_is_lost() {
-    assert_eq!(broken(|_, ledger| drop(rows(ledger).pop())), [Law::NothingLost, Law::ExtratoIsAMoment]);
+    assert_eq!(broken(|_, ledger| drop(rows(ledger).pop())), [Invariant::NothingLost, Invariant::ExtratoIsAMoment]);
 }
 
 #[test]
 fn a_row_too_many_is_found_whether_or_not_the_outcome_is_known() {
     let twice = |ledger: &mut Ledger| rows(ledger).push(row(3, "b", "d", 50, -90, "c:key"));
-    assert!(broken(|_, ledger| twice(ledger)).contains(&Law::NothingTwice));
-    let laws = broken(|history, ledger| {
+    assert!(broken(|_, ledger| twice(ledger)).contains(&Invariant::NothingTwice));
+    let invariants = broken(|history, ledger| {
         twice(ledger);
         history.transacoes[1].tries[0].answer = Answer::Left;
     });
-    assert!(laws.contains(&Law::NothingTwice));
+    assert!(invariants.contains(&Invariant::NothingTwice));
 }
 
 #[test]
 fn a_refused_transaction_with_a_row_is_found() {
     let refused = |history: &mut History, _: &mut Ledger| history.transacoes[1].tries[0].answer = Answer::Refused;
-    assert!(broken(refused).contains(&Law::RefusedLeavesNoTrace));
+    assert!(broken(refused).contains(&Invariant::RefusedLeavesNoTrace));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_transaction_of_unknown_outcome_may_have_a_row_or_none() {
 #[test]
 fn a_row_that_nobody_sent_is_found() {
     let stranger = |_: &mut History, ledger: &mut Ledger| rows(ledger).insert(0, row(0, "z", "c", 1, 0, "r:9"));
-    assert!(broken(stranger).contains(&Law::EveryRowWasSent));
+    assert!(broken(stranger).contains(&Invariant::EveryRowWasSent));
 }
 
 #[test]
@@ -131,10 +131,10 @@ fn a_row_that_differs_from_what_was_sent_is_found() {
         |row| row.chave = Some("t:key".to_owned()),
     ];
     for change in changes {
-        assert!(broken(|_, ledger| change(&mut rows(ledger)[1])).contains(&Law::EveryRowWasSent));
+        assert!(broken(|_, ledger| change(&mut rows(ledger)[1])).contains(&Invariant::EveryRowWasSent));
     }
     // A client's key under a request that had none.
-    assert_eq!(broken(|_, ledger| rows(ledger)[0].chave = Some("c:1".to_owned())), [Law::EveryRowWasSent]);
+    assert_eq!(broken(|_, ledger| rows(ledger)[0].chave = Some("c:1".to_owned())), [Invariant::EveryRowWasSent]);
     // Without a proxy there is none.
     assert_eq!(broken(|_, ledger| rows(ledger)[0].chave = None), []);
 }
@@ -143,7 +143,7 @@ fn a_row_that_differs_from_what_was_sent_is_found() {
 fn a_saldo_or_limite_that_is_not_its_rows_is_found() {
     for answer in [Answer::Ok { limite: LIMITE, saldo: -41 }, Answer::Ok { limite: LIMITE + 1, saldo: -40 }] {
         let wrong = |history: &mut History, _: &mut Ledger| history.transacoes[1].tries.push(attempt(2500, answer));
-        assert_eq!(broken(wrong), [Law::SaldoOfItsRow]);
+        assert_eq!(broken(wrong), [Invariant::SaldoOfItsRow]);
     }
 }
 
@@ -154,33 +154,33 @@ fn another_payload_under_the_same_key_must_be_refused() {
             history.transacoes[1].tries.push(Try { payload: Payload::Other, ..attempt(2500, answer) });
         }
     };
-    assert_eq!(broken(other(Answer::Ok { limite: LIMITE, saldo: -40 })), [Law::AnotherPayloadIsRefused]);
+    assert_eq!(broken(other(Answer::Ok { limite: LIMITE, saldo: -40 })), [Invariant::AnotherPayloadIsRefused]);
     assert_eq!(broken(other(Answer::Refused)), []);
 }
 
 #[test]
 fn what_is_recorded_is_not_refused_later() {
     // Known to be recorded, then refused.
-    let laws = broken(|history, _| history.transacoes[1].tries.push(attempt(2500, Answer::Refused)));
-    assert!(laws.contains(&Law::RecordedIsNotRefused));
+    let invariants = broken(|history, _| history.transacoes[1].tries.push(attempt(2500, Answer::Refused)));
+    assert!(invariants.contains(&Invariant::RecordedIsNotRefused));
     // Recorded without anybody knowing, then refused.
     let unknown_first = |refused_at| {
         move |history: &mut History, _: &mut Ledger| {
             history.transacoes[1].tries = vec![attempt(2000, Answer::Left), attempt(refused_at, Answer::Refused)];
         }
     };
-    assert!(broken(unknown_first(2100)).contains(&Law::RecordedIsNotRefused));
+    assert!(broken(unknown_first(2100)).contains(&Invariant::RecordedIsNotRefused));
     // Refused first: then the try before it came late.
-    assert!(!broken(unknown_first(2000)).contains(&Law::RecordedIsNotRefused));
+    assert!(!broken(unknown_first(2000)).contains(&Invariant::RecordedIsNotRefused));
 }
 
 #[test]
 fn a_refusal_needs_a_reason() {
     // At −40 a debit of 60 lands on the limit.
-    for (valor, laws) in [(61, vec![]), (60, vec![Law::RefusalHasAReason])] {
-        assert_eq!(broken(|history, _| history.transacoes[2].transacao.valor = valor), laws, "{valor}");
+    for (valor, invariants) in [(61, vec![]), (60, vec![Invariant::RefusalHasAReason])] {
+        assert_eq!(broken(|history, _| history.transacoes[2].transacao.valor = valor), invariants, "{valor}");
     }
-    assert_eq!(broken(|history, _| history.transacoes[2].transacao.tipo = "c"), [Law::RefusalHasAReason]);
+    assert_eq!(broken(|history, _| history.transacoes[2].transacao.tipo = "c"), [Invariant::RefusalHasAReason]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_row_before_one_that_was_acknowledged_earlier_is_out_of_order() {
     let later = |history: &mut History, _: &mut Ledger| {
         history.transacoes[0].tries = vec![attempt(2500, Answer::Ok { limite: LIMITE, saldo: 10 })];
     };
-    assert_eq!(broken(later), [Law::InOrder]);
+    assert_eq!(broken(later), [Invariant::InOrder]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn an_extrato_of_no_moment_is_found() {
         |extrato| extrato.ultimas_transacoes[0].realizada_em.push('0'),
     ];
     for change in changes {
-        assert_eq!(broken(|history, _| change(&mut history.extratos[0].extrato)), [Law::ExtratoIsAMoment]);
+        assert_eq!(broken(|history, _| change(&mut history.extratos[0].extrato)), [Invariant::ExtratoIsAMoment]);
     }
 }
 
@@ -209,20 +209,20 @@ fn an_extrato_of_no_moment_is_found() {
 fn an_extrato_of_another_time_is_found() {
     // Empty after both were acknowledged.
     let stale = Extrato { saldo: Saldo { total: 0, limite: LIMITE }, ultimas_transacoes: Vec::new() };
-    let laws = broken(|history, _| history.extratos[0].extrato = stale);
-    assert_eq!(laws, [Law::ExtratoIsOfItsTime]);
+    let invariants = broken(|history, _| history.extratos[0].extrato = stale);
+    assert_eq!(invariants, [Invariant::ExtratoIsOfItsTime]);
     // It shows what was sent only after it was answered.
     let early = broken(|history, _| (history.extratos[0].sent, history.extratos[0].ended) = (at(100), at(200)));
-    assert_eq!(early, [Law::ExtratoIsOfItsTime]);
+    assert_eq!(early, [Invariant::ExtratoIsOfItsTime]);
     // Between sending and acknowledgement it may show the last one or not.
     assert_eq!(broken(|history, _| history.extratos[0].sent = at(2000)), []);
 }
 
 #[test]
 fn what_the_check_finds_and_what_nobody_expects_is_told() {
-    assert_eq!(broken(|_, ledger| ledger.violations.push("gap in seq".to_owned())), [Law::LedgerHolds]);
+    assert_eq!(broken(|_, ledger| ledger.violations.push("gap in seq".to_owned())), [Invariant::LedgerHolds]);
     let strange = Answer::Unexpected("404".to_owned());
-    assert_eq!(broken(|history, _| history.transacoes[2].tries[0].answer = strange), [Law::OnlyKnownAnswers]);
+    assert_eq!(broken(|history, _| history.transacoes[2].tries[0].answer = strange), [Invariant::OnlyKnownAnswers]);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn rows_of_an_earlier_run_are_left_alone() {
     assert_eq!(prove(&history, &before, &ledger), []);
     rows(&mut before)[0].valor = 11;
     assert_eq!(
-        prove(&history, &before, &ledger).into_iter().map(|found| found.law).collect::<Vec<_>>(),
-        [Law::ThePastStays]
+        prove(&history, &before, &ledger).into_iter().map(|found| found.invariant).collect::<Vec<_>>(),
+        [Invariant::ThePastStays]
     );
 }

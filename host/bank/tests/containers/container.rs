@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::compose::{Compose, docker};
 
-/// How long a test waits for something to happen before it says that it did not.
+/// How long a test waits for something to happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that gives no event; a look is a program that is started.
@@ -25,36 +26,26 @@ impl Container {
         Ok(Self { name, id: compose.run(&["ps", "-q", name])? })
     }
 
-    /// SIGKILL to its first process, and so to all of them, without Docker being asked: as the kernel does it when
-    /// memory is short. Returns when Docker has started it again, which compose.yaml asks for (`restart`).
-    pub fn crash(&self) {
+    /// SIGKILL to its first process, and so to all of them, past Docker: as the kernel does it when memory is short.
+    /// Returns when Docker has started it again, which compose.yaml asks for (`restart`).
+    pub fn crash(&self) -> anyhow::Result<()> {
         let before = self.pid();
-        kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(before), Signal::SIGKILL)?;
         until(&format!("{} runs again", self.name), || ![0, before].contains(&self.pid()));
-    }
-
-    /// SIGKILL by Docker, which leaves it dead then.
-    pub fn kill(&self) {
-        docker(&["kill", &self.id]).unwrap();
+        Ok(())
     }
 
     /// SIGTERM, or what the image has in its place; the drain has to be graceful.
-    pub fn stop(&self) {
-        docker(&["stop", &self.id]).unwrap();
-        assert_eq!(self.inspect("{{.State.ExitCode}}"), "0", "the drain of {} was not graceful", self.name);
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.docker("stop")?;
+        let code = self.inspect("{{.State.ExitCode}}");
+        ensure!(code == "0", "the drain of {} was not graceful: it ended with {code}", self.name);
+        Ok(())
     }
 
-    pub fn start(&self) {
-        docker(&["start", &self.id]).unwrap();
-    }
-
-    /// Freezes all of its processes.
-    pub fn pause(&self) {
-        docker(&["pause", &self.id]).unwrap();
-    }
-
-    pub fn unpause(&self) {
-        docker(&["unpause", &self.id]).unwrap();
+    /// Runs one of docker's commands for a container: `kill` leaves it dead, `pause` freezes all of its processes.
+    pub fn docker(&self, command: &str) -> anyhow::Result<()> {
+        docker(&[command, &self.id]).map(drop)
     }
 
     /// Runs a program in it.

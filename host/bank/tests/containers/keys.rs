@@ -9,7 +9,7 @@ use crate::stack::Stack;
 
 const KEY: &str = "Idempotency-Key";
 
-/// Nobody else's, and far from its limit: the load of the faults shares the ledger.
+/// Of no other test, and far from its limit: the load of the faults shares the ledger.
 const CLIENTE: i32 = 4;
 
 fn body(valor: i64, descricao: &str) -> String {
@@ -28,7 +28,7 @@ async fn rows(stack: &Stack, descricao: &str) -> usize {
     ledger.clientes[&CLIENTE].rows.iter().filter(|row| row.descricao == descricao).count()
 }
 
-pub fn the_same_key_gets_the_stored_answer(stack: &Stack) {
+pub fn the_same_key_gets_the_stored_answer(stack: &mut Stack) {
     stack.block_on(async {
         let client = &mut stack.client();
         let first = post(client, &[(KEY, "stored-1")], &body(10, "stored")).await;
@@ -42,7 +42,7 @@ pub fn the_same_key_gets_the_stored_answer(stack: &Stack) {
     });
 }
 
-pub fn another_payload_under_a_key_is_refused(stack: &Stack) {
+pub fn another_payload_under_a_key_is_refused(stack: &mut Stack) {
     stack.block_on(async {
         let client = &mut stack.client();
         assert_eq!(post(client, &[(KEY, "other-1")], &body(10, "other")).await.0, 200);
@@ -53,7 +53,7 @@ pub fn another_payload_under_a_key_is_refused(stack: &Stack) {
     });
 }
 
-pub fn a_malformed_key_is_refused(stack: &Stack) {
+pub fn a_malformed_key_is_refused(stack: &mut Stack) {
     stack.block_on(async {
         let client = &mut stack.client();
         let [fits, long] = [255, 256].map(|bytes| "k".repeat(bytes));
@@ -72,7 +72,7 @@ pub fn a_malformed_key_is_refused(stack: &Stack) {
     });
 }
 
-pub fn a_key_that_is_sent_many_times_at_once(stack: &Stack) {
+pub fn a_key_that_is_sent_many_times_at_once(stack: &mut Stack) {
     stack.block_on(async {
         let mut posts = JoinSet::new();
         for _ in 0..20 {
@@ -87,7 +87,7 @@ pub fn a_key_that_is_sent_many_times_at_once(stack: &Stack) {
     });
 }
 
-pub fn an_id_of_a_client_is_no_key(stack: &Stack) {
+pub fn an_id_of_a_client_is_no_key(stack: &mut Stack) {
     stack.block_on(async {
         let client = &mut stack.client();
         for header in ["X-Request-Id", "X-Request-Id", "Galo-Try", "Galo-Try"] {

@@ -19,7 +19,7 @@ mod stack;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -27,7 +27,7 @@ use crate::compose::Compose;
 use crate::stack::Stack;
 
 /// A test: it fails by panicking.
-type Test = fn(&Stack);
+type Test = fn(&mut Stack);
 
 /// In this order: what is cheap comes first.
 const TESTS: &[(&str, Test)] = &[
@@ -53,9 +53,9 @@ fn main() -> ExitCode {
     } else {
         // Dropped when this function ends, however: that takes the stack down.
         match Compose::find().and_then(Stack::up) {
-            Ok(stack) => Some(Arc::new(stack)),
+            Ok(stack) => Some(Arc::new(Mutex::new(stack))),
             Err(error) => {
-                // A closed stderr is no reason to fail otherwise.
+                // A closed stderr is not a reason to fail in another way.
                 let _ = writeln!(std::io::stderr(), "\n*** The containers are NOT tested: {error:#}\n");
                 return ExitCode::FAILURE;
             }
@@ -64,8 +64,9 @@ fn main() -> ExitCode {
     let trial = |(name, test): &(&str, Test)| {
         let (test, stack) = (*test, stack.clone());
         Trial::test(*name, move || {
-            let stack = stack.ok_or("there is no stack")?;
-            test(&stack);
+            let stack = stack.ok_or("the stack is not running")?;
+            // A test that failed leaves a stack that the next one may still find in order.
+            test(&mut stack.lock().unwrap_or_else(PoisonError::into_inner));
             Ok::<(), Failed>(())
         })
     };
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
     if let Some(stack) = &stack
         && conclusion.has_failed()
     {
-        stack.show_logs();
+        stack.lock().unwrap_or_else(PoisonError::into_inner).show_logs();
     }
     conclusion.exit_code()
 }

@@ -1,33 +1,19 @@
-//! The stack under test, and one run of the bank test against it.
+//! The stack under test, and what may be done to it.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use galo_bank::client::{Base, Client, Reuse};
-use galo_bank::experiment::Experiment;
-use galo_bank::history::{History, Outcome};
+use galo_bank::faults;
 use galo_bank::ledger::Ledger;
-use galo_bank::load::{Load, Progress};
-use galo_bank::plan::Mix;
 use galo_bank::source::Source;
-use galo_bank::swap::Swaps;
-use galo_bank::verdict;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
 use crate::compose::{Compose, volume};
 use crate::container::{Container, LOOK_EVERY, PATIENCE, until};
-
-/// Enough that both nodes always have something in flight; few enough for the limits of the containers.
-const CLIENTS: u32 = 16;
-
-/// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
-const WARM_TRANSACTIONS: u64 = 100;
-
-/// Between two swaps: a node compiles both components with the third of a core that it also serves with.
-const SWAP_EVERY: Duration = Duration::from_secs(1);
 
 /// What a user who runs psql in the container is.
 const PSQL: [&str; 8] = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "rinha"];
@@ -35,9 +21,9 @@ const PSQL: [&str; 8] = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgr
 /// All containers, up and healthy.
 pub struct Stack {
     compose: Arc<Compose>,
-    pub nginx: Container,
-    pub nodes: [Container; 2],
-    pub postgres: Container,
+    nginx: Container,
+    nodes: [Container; 2],
+    postgres: Container,
     /// The volume that the nodes watch.
     handlers: PathBuf,
     /// The volume with the sockets of the nodes.
@@ -77,14 +63,9 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Where nginx answers.
-    pub fn base(&self) -> Base {
-        Base::Tcp(format!("127.0.0.1:{}", self.compose.port))
-    }
-
     /// A client of its own.
     pub fn client(&self) -> Client {
-        Client::new(self.base(), Reuse::Never)
+        Client::new(faults::Stack::base(self), Reuse::Never)
     }
 
     /// Runs a test to its end.
@@ -94,31 +75,17 @@ impl Stack {
 
     /// The ledger as it is.
     pub async fn ledger(&self) -> Ledger {
-        Ledger::read_quiet(&self.source()).await.unwrap()
+        Ledger::read_quiet(&faults::Stack::source(self)).await.unwrap()
     }
 
-    /// Loads the stack, has `fault` happen while handlers are swapped, lets it recover, and proves the ledger.
-    pub async fn proved(&self, mix: Mix, fault: impl AsyncFnOnce(&Progress)) -> History {
-        // Not called GALO_*: those are read by `galo`, which refuses what it does not know.
-        let seed = std::env::var("BANK_SEED").map_or(1, |text| text.parse().unwrap());
-        let load = Load { mix, ..Load::new(self.base(), CLIENTS, seed) };
-        let experiment = Experiment { load, source: self.source() };
-        let meanwhile = async |progress: &Progress| {
-            let swaps = Swaps::start(&self.handlers, SWAP_EVERY);
-            progress.until(WARM_TRANSACTIONS).await?;
-            fault(progress).await;
-            progress.until(WARM_TRANSACTIONS).await?;
-            self.until_served(&swaps.stop().await?);
-            Ok(())
-        };
-        let (history, violations) = experiment.run(meanwhile).await.unwrap();
-        verdict::ledger(&violations).unwrap();
-        assert!(history.count(Outcome::Ok) > 0);
-        history
+    /// Runs a fault to its end; it fails by panicking.
+    pub fn check(&mut self, fault: impl AsyncFnOnce(&mut Self) -> anyhow::Result<()>) {
+        let runtime = self.runtime.handle().clone();
+        runtime.block_on(fault(self)).unwrap();
     }
 
     /// Waits until a node answers on its own socket, which nginx would connect to.
-    pub async fn until_ready(&self, node: &Container) {
+    async fn until_ready(&self, node: &Container) {
         let socket = self.sockets.join(format!("{}.sock", node.name));
         let begun = Instant::now();
         while Client::new(Base::Unix(socket.clone()), Reuse::Never).extrato(1).await.is_err() {
@@ -128,7 +95,7 @@ impl Stack {
     }
 
     /// Waits until Postgres takes connections of the nodes' role.
-    pub async fn until_postgres_is_back(&self) {
+    async fn until_postgres_is_back(&self) {
         let url = format!("host={} user=galo dbname=rinha", self.database.display());
         let source = Source::Url(url);
         let begun = Instant::now();
@@ -138,26 +105,81 @@ impl Stack {
         }
     }
 
-    /// The last words of every container.
+    /// Prints the end of each container's log.
     pub fn show_logs(&self) {
         let logs = self.compose.run(&["logs", "--tail", "15"]).unwrap_or_else(|error| format!("{error:#}"));
         let _ = writeln!(std::io::stderr(), "{logs}");
     }
+}
 
-    /// Waits until every node serves the components with these digests.
-    fn until_served(&self, digests: &[String]) {
-        for node in &self.nodes {
-            until(&format!("{} serves {digests:?}", node.name), || {
-                let report = node.exec(&["galo", "handlers", "--json"]).unwrap_or_default();
-                digests.iter().all(|digest| serves(&report, digest))
-            });
-        }
+impl faults::Stack for Stack {
+    /// A node compiles both components with the third of a core that it also serves with.
+    const SWAP_EVERY: Duration = Duration::from_secs(1);
+
+    fn base(&self) -> Base {
+        Base::Tcp(format!("127.0.0.1:{}", self.compose.port))
     }
 
     /// The tables, for which Postgres lets only its own user in, and only on its socket.
     fn source(&self) -> Source {
         let command = ["docker", "exec", "-i", &self.postgres.id].into_iter().chain(PSQL);
         Source::Psql(command.map(str::to_owned).collect())
+    }
+
+    fn handlers(&self) -> &Path {
+        &self.handlers
+    }
+
+    async fn until_served(&self, digests: &[String]) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            until(&format!("{} serves {digests:?}", node.name), || {
+                let report = node.exec(&["galo", "handlers", "--json"]).unwrap_or_default();
+                digests.iter().all(|digest| serves(&report, digest))
+            });
+        }
+        Ok(())
+    }
+
+    async fn crash_node(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].crash()?;
+        self.until_ready(&self.nodes[node]).await;
+        Ok(())
+    }
+
+    async fn stop_node(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].stop()
+    }
+
+    async fn start_node(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].docker("start")?;
+        self.until_ready(&self.nodes[node]).await;
+        Ok(())
+    }
+
+    async fn pause_node(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].docker("pause")
+    }
+
+    async fn resume_node(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].docker("unpause")
+    }
+
+    async fn kill_postgres(&mut self) -> anyhow::Result<()> {
+        self.postgres.docker("kill")
+    }
+
+    async fn start_postgres(&mut self) -> anyhow::Result<()> {
+        self.postgres.docker("start")?;
+        self.until_postgres_is_back().await;
+        Ok(())
+    }
+
+    async fn reload_nginx(&mut self) -> anyhow::Result<()> {
+        let before = self.nginx.children();
+        // README.md of deploy has this command.
+        self.nginx.exec(&["nginx", "-e", "stderr", "-s", "reload"])?;
+        until("new workers have taken over", || !self.nginx.children().iter().any(|worker| before.contains(worker)));
+        Ok(())
     }
 }
 

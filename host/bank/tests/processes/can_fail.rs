@@ -1,7 +1,7 @@
-//! The bank test can fail: procedures that are wrong in one way each, and the law that must be found broken. They are
-//! wrong in one call of ten, as a race would be.
+//! The bank test can fail: procedures that are wrong in one way each, and the invariant that must be found broken. They
+//! are wrong in one call of ten, as a race would be.
 
-use galo_bank::proof::Law;
+use galo_bank::proof::Invariant;
 
 use crate::postgres::Database;
 use crate::stack::{Stack, block_on};
@@ -43,22 +43,22 @@ fn extrato(select: &str) -> String {
     )
 }
 
-/// Which laws a stack with these procedures breaks.
-async fn laws_broken(sql: &str) -> Vec<Law> {
+/// Which invariants a stack with these procedures breaks.
+async fn invariants_broken(sql: &str) -> Vec<Invariant> {
     let database = Database::shared().await;
     database.execute(sql).await;
-    Stack::direct(database).await.laws_broken().await
+    Stack::direct(database).await.invariants_broken().await
 }
 
 #[track_caller]
-fn assert_found(sql: &str, law: Law) {
+fn assert_found(sql: &str, invariant: Invariant) {
     block_on(async {
-        let laws = laws_broken(sql).await;
-        assert!(laws.contains(&law), "{law:?} is not among {laws:?}");
+        let broken = invariants_broken(sql).await;
+        assert!(broken.contains(&invariant), "{invariant:?} is not among {broken:?}");
     });
 }
 
-/// In place of `realizar_transacao`, one that has no use for keys.
+/// In place of `realizar_transacao`, one that ignores keys.
 pub fn without_keys() -> String {
     transacao(&format!("chave := NULL; {HONEST}"))
 }
@@ -68,12 +68,12 @@ const HONEST: &str = "SELECT h.resultado, h.limite, h.saldo INTO resultado, limi
 
 pub fn an_honest_procedure_has_no_violation() {
     // In the same disguise, so that it is not the disguise that is found.
-    block_on(async { assert_eq!(laws_broken(&transacao(HONEST)).await, []) });
+    block_on(async { assert_eq!(invariants_broken(&transacao(HONEST)).await, []) });
 }
 
 pub fn a_procedure_that_records_twice() {
     let again = "IF wrong THEN PERFORM honesto.realizar_transacao(cliente_id, valor, tipo, descricao, NULL); END IF;";
-    assert_found(&transacao(&format!("{HONEST} {again}")), Law::NothingTwice);
+    assert_found(&transacao(&format!("{HONEST} {again}")), Invariant::NothingTwice);
 }
 
 pub fn a_procedure_that_says_ok_and_records_nothing() {
@@ -82,27 +82,27 @@ pub fn a_procedure_that_says_ok_and_records_nothing() {
                    FROM rinha.clientes AS c WHERE c.id = cliente_id;
                    RETURN;
                END IF;";
-    assert_found(&transacao(&format!("{lie} {HONEST}")), Law::NothingLost);
+    assert_found(&transacao(&format!("{lie} {HONEST}")), Invariant::NothingLost);
 }
 
 pub fn a_procedure_that_ignores_the_key() {
-    assert_found(&without_keys(), Law::NothingTwice);
+    assert_found(&without_keys(), Invariant::NothingTwice);
 }
 
 pub fn a_procedure_that_records_what_it_refuses() {
     let refused = "IF wrong AND tipo = 'd' THEN resultado := 'limite_excedido'; END IF;";
-    assert_found(&transacao(&format!("{HONEST} {refused}")), Law::RefusedLeavesNoTrace);
+    assert_found(&transacao(&format!("{HONEST} {refused}")), Invariant::RefusedLeavesNoTrace);
 }
 
 pub fn a_procedure_that_refuses_for_no_reason() {
     let refused = "IF wrong THEN resultado := 'limite_excedido'; limite := 0; saldo := 0; RETURN; END IF;";
-    assert_found(&transacao(&format!("{refused} {HONEST}")), Law::RefusalHasAReason);
+    assert_found(&transacao(&format!("{refused} {HONEST}")), Invariant::RefusalHasAReason);
 }
 
 pub fn a_procedure_that_answers_a_later_saldo() {
     // As it would be if the balance were read in a statement of its own, and somebody came between.
     let later = "IF wrong THEN saldo := saldo + 1; END IF;";
-    assert_found(&transacao(&format!("{HONEST} {later}")), Law::SaldoOfItsRow);
+    assert_found(&transacao(&format!("{HONEST} {later}")), Invariant::SaldoOfItsRow);
 }
 
 pub fn a_procedure_that_takes_another_payload() {
@@ -111,7 +111,7 @@ pub fn a_procedure_that_takes_another_payload() {
                FROM rinha.transacoes AS t JOIN rinha.clientes AS c ON c.id = t.cliente_id
                WHERE t.cliente_id = realizar_transacao.cliente_id AND t.chave = realizar_transacao.chave;
                IF FOUND THEN RETURN; END IF;";
-    assert_found(&transacao(&format!("{any} {HONEST}")), Law::AnotherPayloadIsRefused);
+    assert_found(&transacao(&format!("{any} {HONEST}")), Invariant::AnotherPayloadIsRefused);
 }
 
 pub fn an_extrato_that_misses_the_newest() {
@@ -124,11 +124,11 @@ pub fn an_extrato_that_misses_the_newest() {
                   WHERE c.id = $1 AND c.seq > 1 ORDER BY t.seq DESC";
     let none_yet = "UNION ALL SELECT e.* FROM honesto.extrato($1) AS e
                     WHERE (SELECT c.seq FROM rinha.clientes AS c WHERE c.id = $1) <= 1";
-    assert_found(&extrato(&format!("({select}) {none_yet}")), Law::ExtratoIsOfItsTime);
+    assert_found(&extrato(&format!("({select}) {none_yet}")), Invariant::ExtratoIsOfItsTime);
 }
 
 pub fn an_extrato_whose_saldo_is_of_another_moment() {
     let select = "SELECT e.saldo + 1, e.limite, e.data_extrato, e.valor, e.tipo, e.descricao, e.realizada_em
                   FROM honesto.extrato($1) AS e";
-    assert_found(&extrato(select), Law::ExtratoIsAMoment);
+    assert_found(&extrato(select), Invariant::ExtratoIsAMoment);
 }

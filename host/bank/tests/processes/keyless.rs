@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use galo_bank::keyless::Recorded;
+use galo_testing::database::connect;
+use galo_testing::fixture::Guest;
 
-use crate::fixture::Guest;
-use crate::postgres::{Database, connect};
+use crate::postgres::Database;
 
 /// Where it answers.
 pub const PATH: &str = "/somas";

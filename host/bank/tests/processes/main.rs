@@ -11,25 +11,17 @@
 mod can_fail;
 mod cut;
 mod faults;
-#[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
-#[path = "../../../tests/it/fixture.rs"]
-mod fixture;
 mod keyless;
-mod nginx;
 mod node;
 mod postgres;
 mod repeats;
 mod stack;
 mod standby;
 
-/// What `fixture` takes of the integration tests.
-mod harness {
-    pub use crate::postgres::checkout;
-}
-
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use galo_testing::program;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test: it fails by panicking.
@@ -80,11 +72,11 @@ const REPEATS: &[(&str, Test)] = &[
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let nginx = nginx::program();
+    let nginx = program::find("nginx");
     if nginx.is_none() && !arguments.list {
-        let told = "\n*** nginx is not installed: the faults are NOT tested. apt-get install nginx, and again. ***\n";
-        // A closed stderr is no reason to fail.
-        let _ = writeln!(std::io::stderr(), "{told}");
+        let warning = "*** nginx is not installed: the faults are NOT tested. Install it (apt-get install nginx). ***";
+        // A closed stderr is not a reason to fail.
+        let _ = writeln!(std::io::stderr(), "\n{warning}\n");
     }
     let trial = |(name, test): &(&str, Test)| {
         let test = *test;

@@ -7,16 +7,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use galo::report::NodeReport;
+use galo_testing::http::{Answer, Connection};
+use galo_testing::program;
+use hyper::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use crate::postgres::GALO;
-
-/// How long a test waits for something to happen before it says that it did not.
+/// How long a test waits for something to happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that gives no event.
@@ -75,27 +74,22 @@ impl Node {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// What its admin address says of its handlers.
+    /// What its admin address reports of its handlers.
     pub async fn report(&self) -> NodeReport {
-        let answer = self.admin("/handlers").await.unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        serde_json::from_slice(&self.admin("/handlers").await.unwrap().body).unwrap()
     }
 
     async fn until_ready(&self) {
         let begun = Instant::now();
-        while !self.admin("/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        while !self.admin("/ready").await.is_some_and(|answer| answer.status == 200) {
             assert!(begun.elapsed() < PATIENCE, "{} is not ready", self.name);
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn admin(&self, path: &str) -> Option<String> {
-        let mut stream = UnixStream::connect(admin(&self.folder, &self.name)).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer)
+    async fn admin(&self, path: &str) -> Option<Answer> {
+        let address = format!("unix:{}", admin(&self.folder, &self.name).display());
+        Connection::try_open(&address).await.ok()?.send(Method::GET, path, "").await.ok()
     }
 }
 
@@ -108,12 +102,7 @@ fn admin(folder: &Path, name: &str) -> PathBuf {
 }
 
 fn spawn(name: &str, folder: &Path, handlers: &Path, database_url: &str) -> Child {
-    let mut command = Command::new(GALO);
-    for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with("GALO_") {
-            command.env_remove(variable);
-        }
-    }
+    let mut command = Command::from(program::command());
     let log = File::options().append(true).create(true).open(folder.join(format!("{name}.log"))).unwrap();
     let cache = folder.join("cache");
     fs::create_dir_all(&cache).unwrap();

@@ -9,27 +9,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::develop::build::Checkout;
 use galo::develop::dev::{DATABASE, SERVICE_ROLE};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
+use galo_testing::database::connect;
+use galo_testing::program::{self, checkout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, NoTls};
-
-/// The program under test.
-pub const GALO: &str = env!("CARGO_BIN_EXE_galo");
+use tokio_postgres::Client;
 
 /// What Postgres calls its socket.
 pub const SOCKET: &str = ".s.PGSQL.5432";
 
-pub fn checkout() -> Checkout {
-    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
 async fn start(data: Data) -> Cluster {
-    tokio::task::spawn_blocking(|| Cluster::start(Path::new(GALO), data).unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(|| Cluster::start(program::galo(), data).unwrap()).await.unwrap()
 }
 
 /// A database with the project's schema.
@@ -123,12 +117,6 @@ impl Database {
     async fn owner(&self) -> Client {
         connect(&self.owner_url()).await
     }
-}
-
-pub async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 fn target(url: &str) -> Target {

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::join_all;
 use galo::{limits, manifest, proxy};
 use galo_bank::client::{Base, Client, Reuse};
+use galo_bank::faults::Stack as _;
 use galo_bank::keyless::{Broken, Recorded, Sent, broken};
+use galo_testing::nginx::Nginx;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,10 +19,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::cut::Cut;
 use crate::keyless;
-use crate::nginx::Nginx;
 use crate::node::{LOOK_EVERY, PATIENCE};
 use crate::postgres::Database;
-use crate::stack::{Stack, block_on};
+use crate::stack::{Stack, block_on, front, front_socket};
 
 /// Two routes with a key and one without, and one without that a keyed one would take, if the literal did not win.
 const MANIFEST: &str = r#"
@@ -49,7 +50,7 @@ component = "a.wasm"
 route = "POST /plain"
 "#;
 
-/// How a node fails. The client says it, in the header `Fails`.
+/// How a node fails. The client names it in the header `Fails`.
 const FAILS: [&str; 6] = ["closes", "dies", "garbles", "floods", "sheds", "hangs"];
 
 /// Requests, and whether nginx may send each to a second node.
@@ -82,7 +83,7 @@ fn is_keyed(method: &str, path: &str) -> bool {
 /// The heads that nodes got, by the number of the request.
 type Got = Arc<Mutex<BTreeMap<usize, Vec<String>>>>;
 
-/// Something that takes requests as a node does, and fails as it is told.
+/// Something that takes requests as a node does, and fails as the request asks it to.
 struct Fake {
     socket: PathBuf,
     task: JoinHandle<()>,
@@ -160,18 +161,18 @@ async fn fakes() -> (TempDir, [Fake; 2], Nginx, Got) {
     let nodes = ["node-1.sock", "node-2.sock"].map(|name| Fake::start(folder.path(), name, &got));
     let manifest = manifest::parse(Path::new("galo.toml"), MANIFEST).unwrap();
     let sockets = nodes.each_ref().map(|node| node.socket.clone());
-    let nginx = Nginx::start(folder.path(), &sockets, &proxy::nginx(&manifest, "nodes")).await;
+    let nginx = front(folder.path(), &sockets, &proxy::nginx(&manifest, "nodes")).await;
     (folder, nodes, nginx, got)
 }
 
 pub fn nginx_repeats_what_has_a_key_or_only_reads() {
     block_on(async {
-        let (_folder, _nodes, nginx, got) = fakes().await;
+        let (folder, _nodes, _nginx, got) = fakes().await;
         let all: Vec<_> = REQUESTS.iter().flat_map(|request| FAILS.map(|fails| (request, fails))).collect();
         join_all(all.iter().enumerate().map(async |(number, ((method, path, _), fails))| {
             let more = format!("Number: {number}\r\nFails: {fails}\r\n");
             // A failure is nginx's to answer, in the words of a node.
-            assert_eq!(send(&nginx.socket, method, path, &more).await, "503", "{method} {path} {fails}");
+            assert_eq!(send(&front_socket(folder.path()), method, path, &more).await, "503", "{method} {path} {fails}");
         }))
         .await;
         let got = got.lock().unwrap();
@@ -200,12 +201,12 @@ pub fn nginx_repeats_what_has_a_key_or_only_reads() {
 pub fn a_node_that_is_gone_costs_no_post() {
     // What was not sent is sent to the other node, whatever it is.
     block_on(async {
-        let (_folder, [gone, _other], nginx, _) = fakes().await;
+        let (folder, [gone, _other], _nginx, _) = fakes().await;
         gone.task.abort();
         let _ = gone.task.await;
         for path in ["/plain", "/keyed/1"] {
             for _ in 0..4 {
-                assert_eq!(send(&nginx.socket, "POST", path, "").await, "200", "{path}");
+                assert_eq!(send(&front_socket(folder.path()), "POST", path, "").await, "200", "{path}");
             }
         }
     });
@@ -242,7 +243,7 @@ pub fn a_proxy_that_repeats_everything_is_caught() {
     });
 }
 
-/// What a proxy says it may send twice is not carried out by a route without a key, not even once.
+/// What a proxy marks as sent twice, maybe, is not carried out by a route without a key, not even once.
 pub fn a_proxy_with_an_old_configuration_is_refused() {
     block_on(async {
         let old = |routes: String| {

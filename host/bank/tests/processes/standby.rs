@@ -6,11 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
+use galo_testing::database::connect;
+use galo_testing::program;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::node::{LOOK_EVERY, PATIENCE};
-use crate::postgres::{Database, Durable, GALO, connect};
+use crate::postgres::{Database, Durable};
 
 /// What the standby calls itself, and the primary waits for.
 const NAME: &str = "standby";
@@ -86,7 +88,7 @@ async fn follow(data: &Path, primary: &Path) -> Cluster {
     let mut settings = File::options().append(true).open(data.join("data/postgresql.auto.conf")).unwrap();
     writeln!(settings, "{conninfo}").unwrap();
     let data = Data::Lasting(data.to_owned());
-    tokio::task::spawn_blocking(|| Cluster::start(Path::new(GALO), data).unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(|| Cluster::start(program::galo(), data).unwrap()).await.unwrap()
 }
 
 async fn until(url: &str, holds: &str) {

@@ -1,7 +1,8 @@
 //! The servers that stand beside `galo serve` in the comparison. Each is this program again, as a hidden subcommand, on
-//! a runtime like that of a node. Called by `main`.
+//! a runtime like that of a node.
 
 mod limit;
+mod linked;
 mod plain;
 mod twin;
 mod twin_words;

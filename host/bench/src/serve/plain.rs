@@ -57,7 +57,7 @@ async fn warm(pool: &Pool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why there is no 200.
+/// Why the answer is not 200.
 enum Error {
     Refused(StatusCode, &'static str),
     MethodNotAllowed(&'static str),

@@ -1,11 +1,11 @@
-//! Between the contract as the host has it and as the kit has it: the same records, generated twice. They move, nothing
-//! is copied. Called by `twin`.
+//! Between the contract as the host has it and as the kit has it: the same records, generated twice. What a
+//! handler is given is copied, as it is into a guest's memory: it may be given to it again. What it returns moves.
 
 use galo::contract;
 
 /// A request for a handler.
-pub fn request(request: contract::Request) -> galo_kit::Request {
-    let contract::Request { method, path, parameters, query, headers, body } = request;
+pub fn request(request: &contract::Request) -> galo_kit::Request {
+    let contract::Request { method, path, parameters, query, headers, body } = request.clone();
     let field = |contract::Field { name, value }| galo_kit::Field { name, value };
     let parameters = parameters.into_iter().map(field).collect();
     let headers = headers.into_iter().map(field).collect();
@@ -13,7 +13,8 @@ pub fn request(request: contract::Request) -> galo_kit::Request {
 }
 
 /// Rows for a handler.
-pub fn rows(rows: contract::Rows) -> galo_kit::Rows {
+pub fn rows(rows: &contract::Rows) -> galo_kit::Rows {
+    let rows = rows.clone();
     let values = rows.values.into_iter().map(|value| match value {
         contract::Value::Null => galo_kit::Value::Null,
         contract::Value::Boolean(value) => galo_kit::Value::Boolean(value),

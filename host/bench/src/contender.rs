@@ -1,10 +1,10 @@
-//! What is compared. Called by all that runs or shows it.
+//! What is compared.
 
 use clap::ValueEnum;
 
 /// Something that answers the contest's requests, or bounds what does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
-pub enum Subject {
+pub enum Contender {
     /// nginx in front of an upstream that answers at once.
     Limit,
     /// The same contract by hand, without Galo.
@@ -17,7 +17,7 @@ pub enum Subject {
     Pgbench,
 }
 
-impl Subject {
+impl Contender {
     /// All, in the order of tables and plots.
     pub const ALL: [Self; 5] = [Self::Limit, Self::Pgbench, Self::Plain, Self::Twin, Self::Galo];
 

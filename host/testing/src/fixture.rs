@@ -1,6 +1,8 @@
 //! Misbehaving guests as a few lines of text: the bodies of the two functions as core wasm, wrapped into a component
 //! of the handler's world the way the toolchain does it.
 
+#![expect(clippy::unwrap_used, reason = "set-up for tests: what fails here fails the test")]
+
 use std::borrow::Cow;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -149,7 +151,7 @@ fn word(number: u32) -> String {
 
 /// Wraps a core module into a component of a world of `wit/handler.wit`.
 pub fn encode(module: &str, world: &str) -> anyhow::Result<Vec<u8>> {
-    let wit = super::harness::checkout().root.join("wit/handler.wit");
+    let wit = crate::program::checkout().root.join("wit/handler.wit");
     encode_with(module, &std::fs::read_to_string(wit)?, world)
 }
 

@@ -1,0 +1,58 @@
+//! The functions of the handlers, linked into this program instead of run in the sandbox: a call of Rust, whatever
+//! component it stands for.
+
+use std::sync::{Arc, OnceLock};
+
+use galo::contract::{Plan, Request, Response, Rows};
+use galo::failure::{Fault, Phase};
+use galo::guest::{Allowance, Component, Digest};
+use galo::registry::Table;
+use galo::request::Functions;
+use galo_kit::Handler;
+
+use super::twin_words::{plan, request, response, rows};
+
+/// Runs what is linked. It takes no time limit: nothing could stop it.
+pub enum Linked {}
+
+/// The two functions of a handler.
+struct Pair {
+    prepare: fn(&galo_kit::Request) -> galo_kit::Plan,
+    respond: fn(&[u8], &galo_kit::Rows) -> Result<galo_kit::Response, galo_kit::UnexpectedRows>,
+}
+
+/// Those of this process, by the digests of their components: two, so that a list is quicker than a map.
+static PAIRS: OnceLock<Vec<(Digest, Pair)>> = OnceLock::new();
+
+impl Linked {
+    /// Has each component of a table stand for the functions that it was compiled from.
+    pub fn of(table: &Table) {
+        let pair = |name: &str| match name {
+            "transacoes" => pair::<transacoes::Transacoes>(),
+            _ => pair::<extrato::Extrato>(),
+        };
+        let digest = |handler: &Arc<galo::registry::Handler>| handler.lineage().current.component.compiled.digest;
+        let pairs = table.handlers.iter().map(|handler| (digest(handler), pair(&handler.entry.name)));
+        PAIRS.get_or_init(|| pairs.collect());
+    }
+}
+
+fn pair<H: Handler>() -> Pair {
+    Pair { prepare: H::prepare, respond: H::respond }
+}
+
+fn of(component: &Component, phase: Phase) -> Result<&'static Pair, Fault> {
+    let pair = PAIRS.get().and_then(|pairs| pairs.iter().find(|(digest, _)| *digest == component.compiled.digest));
+    pair.map(|(_, pair)| pair).ok_or_else(|| Fault::malformed(phase, "nothing is linked for this component".to_owned()))
+}
+
+impl Functions for Linked {
+    fn prepare(component: &Component, _time: Allowance, given: &Request) -> Result<Plan, Fault> {
+        Ok(plan((of(component, Phase::Prepare)?.prepare)(&request(given))))
+    }
+
+    fn respond(component: &Component, _time: Allowance, carry: &[u8], given: &Rows) -> Result<Response, Fault> {
+        let built = (of(component, Phase::Respond)?.respond)(carry, &rows(given));
+        built.map(response).map_err(|unexpected| Fault::malformed(Phase::Respond, unexpected.to_string()))
+    }
+}

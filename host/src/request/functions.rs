@@ -1,0 +1,36 @@
+//! How the two functions of a handler are run. A node runs them in the sandbox; the comparison (`host/bench`) runs the
+//! same functions linked into its program, and so measures what the sandbox costs on an otherwise equal path.
+//!
+//! A type, not a value: the path of a request is compiled once for each, and neither a pointer nor a branch chooses.
+
+use crate::contract::{Plan, Request, Response, Rows};
+use crate::failure::Fault;
+use crate::guest::{Allowance, Component};
+
+/// The two functions of a handler, which are pure: each may be run again with what it was given.
+pub trait Functions: 'static {
+    /// Runs `prepare` of a component for as long as `time` allows.
+    ///
+    /// # Errors
+    /// The fault of the guest.
+    fn prepare(component: &Component, time: Allowance, request: &Request) -> Result<Plan, Fault>;
+
+    /// Runs `respond` of a component for as long as `time` allows.
+    ///
+    /// # Errors
+    /// The fault of the guest.
+    fn respond(component: &Component, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault>;
+}
+
+/// Each call in a fresh instance of the component.
+pub enum Sandbox {}
+
+impl Functions for Sandbox {
+    fn prepare(component: &Component, time: Allowance, request: &Request) -> Result<Plan, Fault> {
+        component.prepare_within(time, request)
+    }
+
+    fn respond(component: &Component, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+        component.respond_within(time, carry, rows)
+    }
+}
