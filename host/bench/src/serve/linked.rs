@@ -1,5 +1,4 @@
-//! The functions of the handlers, linked into this program instead of run in the sandbox: a call of Rust, whatever
-//! component it stands for.
+//! The functions of the handlers, linked into this program instead of run in the sandbox.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +9,7 @@ use galo::registry::Table;
 use galo::request::Functions;
 use galo_kit::Handler;
 
-use super::twin_words::{plan, request, response, rows};
+use super::records::{plan, request, response, rows};
 
 /// Runs what is linked. It takes no time limit: nothing could stop it.
 pub enum Linked {}
@@ -25,7 +24,7 @@ struct Pair {
 static PAIRS: OnceLock<Vec<(Digest, Pair)>> = OnceLock::new();
 
 impl Linked {
-    /// Has each component of a table stand for the functions that it was compiled from.
+    /// Maps each component of a table to the functions that it was compiled from.
     pub fn of(table: &Table) {
         let pair = |name: &str| match name {
             "transacoes" => pair::<transacoes::Transacoes>(),

@@ -4,8 +4,8 @@
 mod limit;
 mod linked;
 mod plain;
+mod records;
 mod twin;
-mod twin_words;
 
 use std::convert::Infallible;
 use std::path::PathBuf;

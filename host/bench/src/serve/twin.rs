@@ -1,7 +1,7 @@
 //! The native twin: the host as it is, with the handlers linked into it. What it lacks against Galo is what WASM costs.
 //!
-//! It loads what a node loads and answers requests on the host's own path, on which only the two functions are others
-//! (`linked`). A panic of linked code is caught as one of the host's at what a guest handed over.
+//! It loads what a node loads and answers requests on the host's own path. Only the two functions of a handler differ:
+//! they are linked (`linked`).
 
 use std::path::PathBuf;
 use std::sync::Arc;

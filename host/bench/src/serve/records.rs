@@ -1,5 +1,6 @@
-//! Between the contract as the host has it and as the kit has it: the same records, generated twice. What a
-//! handler is given is copied, as it is into a guest's memory: it may be given to it again. What it returns moves.
+//! Converts between the contract as the host has it and as the kit has it: the same records, generated twice. What a
+//! handler is given is copied, as it is into a guest's memory, because the host may have to give it again. What it
+//! returns is moved.
 
 use galo::contract;
 
