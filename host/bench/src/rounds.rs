@@ -48,7 +48,7 @@ fn chosen(samples: &[Sample], contender: Contender, connections: usize) -> impl 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Load;
+    use crate::load::Load;
     use crate::process::Memory;
 
     fn sample(contender: Contender, round: usize, requests: u64) -> Sample {

@@ -24,11 +24,9 @@ async fn node_with(component: &[u8]) -> (TestDatabase, Guests, TestNode) {
     (database, guests, node)
 }
 
-impl TestDatabase {
-    async fn calls(&self) -> i64 {
-        let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.chamadas";
-        self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
-    }
+async fn calls(database: &TestDatabase) -> i64 {
+    let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.chamadas";
+    database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 fn worse(node: &TestNode) -> (u64, String) {
@@ -43,7 +41,7 @@ async fn a_newcomer_whose_calls_are_all_rejected_is_taken_back_on_its_first_requ
     node.until_generation("x", 2).await;
     // The other one's call is not made: a request makes one.
     assert_eq!(node.get("/x").await.status, 500);
-    assert_eq!(database.calls().await, 1);
+    assert_eq!(calls(&database).await, 1);
     let (generation, cause) = worse(&node);
     assert_eq!(generation, 1);
     assert!(cause.starts_with("worse in prepare: `falha` rejected its call with 22P02, generation 1"), "{cause}");
@@ -58,7 +56,7 @@ async fn where_the_proved_generation_replies_its_reply_is_sent() {
     guests.put("x", &calling("falha"));
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 422);
-    assert_eq!((worse(&node).0, database.calls().await), (1, 1));
+    assert_eq!((worse(&node).0, calls(&database).await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +70,7 @@ async fn a_hostile_client_takes_no_clean_newcomer_back() {
         assert_eq!(node.get("/x").await.status, 500);
     }
     assert_eq!(node.generation("x"), 2);
-    assert_eq!(database.calls().await, 100);
+    assert_eq!(calls(&database).await, 100);
     assert_eq!(node.handler("x").lineage().current.faults(), 0);
 }
 
@@ -83,7 +81,7 @@ async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_taken_back
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 200);
     let (generation, cause) = worse(&node);
-    assert_eq!((generation, database.calls().await), (1, 1));
+    assert_eq!((generation, calls(&database).await), (1, 1));
     assert!(cause.starts_with("worse in respond: it answered 503 Service Unavailable, generation 1"), "{cause}");
 }
 
