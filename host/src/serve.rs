@@ -262,7 +262,7 @@ pub async fn serve(
     ready(&running);
     let supervisor = running.supervisor.clone();
     tokio::select! {
-        name = signals.end(|| running.orders.look_again()) => {
+        name = signals.end(|| running.orders.scan_again()) => {
             let lingering = Lingering { drain: &running.drain, orders: &running.orders, supervisor: &supervisor };
             linger(&lingering, settings.linger, name, signals).await;
             tracing::info!(signal = name, "draining");

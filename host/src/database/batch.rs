@@ -1,11 +1,11 @@
-//! Group commit: calls of one procedure that come while its lane is busy go together in its next statement. Nothing
+//! Request batching: calls of one procedure that come while its lane is busy go together in its next statement. Nothing
 //! waits for company: a call that finds the lane free goes at once, alone, through the procedure itself.
 //!
 //! A batch is one statement, one transaction, one awaited round trip, and each of its calls gets its own row. When the
 //! statement fails nothing of it is recorded, and it is taken apart: a call that cannot be carried out fails alone. A
 //! batch gives up early on a lock or on a slow call, and then it is taken apart by keys: a key that makes even its own
 //! calls wait is set apart, and they go one after the other on a connection that is more patient. Calls of one key are
-//! sent in the order in which they came. Called by `call`.
+//! sent in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Database {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
     ) -> Result<Rows, Failure> {
-        // While the database is away nobody waits for it.
+        // While the database is unavailable nobody waits for it.
         self.check_ready().inspect_err(|failure| {
             lane.counted().unsent();
             self.health().note_outcome(Some(failure));
@@ -133,7 +133,7 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         if !stays && sent.elapsed() < limits::BATCH_STATEMENT_TIMEOUT {
             start_task(&database, &lane, lane.rejoin(&key));
             if lane.note_stuck(false) {
-                tracing::info!("a row that was locked or slow answers again");
+                tracing::info!("calls of a row that was locked or slow succeed again");
             }
             break;
         }
@@ -157,7 +157,7 @@ fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Cl
         database.health().note_outcome(Some(&failure));
     } else if lane.note_stuck(true) {
         let procedure = &waiter.procedure().name;
-        tracing::warn!(procedure, cause = %failure, "a call waited for a locked or slow row in vain");
+        tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
     }
     waiter.answer(Err(failure));
 }
@@ -194,7 +194,7 @@ impl Carrier<'_> {
                     }
                     self.database.health().note_outcome(None);
                     if part.len() == calls && calls > 1 && self.lane.note_broken(false) {
-                        tracing::info!(procedure = part[0].procedure().name, "batches are carried out again");
+                        tracing::info!(procedure = part[0].procedure().name, "batches succeed again");
                     }
                     let now = Instant::now();
                     for (waiter, rows) in part.into_iter().zip(outcomes) {
@@ -276,7 +276,7 @@ impl Carrier<'_> {
         self.database.batches().broken.inc();
         if self.lane.note_broken(true) {
             let (procedure, calls) = (&part[0].procedure().name, part.len());
-            tracing::warn!(procedure, calls, cause = %failure, "a batch failed, its calls go alone");
+            tracing::warn!(procedure, calls, cause = %failure, "batch failed; retrying its calls one by one");
         }
         part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
     }

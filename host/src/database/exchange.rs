@@ -232,7 +232,7 @@ impl Error {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
     }
 
-    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is away says
+    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is unavailable says
     /// nothing of one.
     pub(super) fn is_of_one_call(&self) -> bool {
         match self {

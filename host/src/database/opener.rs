@@ -149,7 +149,7 @@ impl Opener {
 async fn prepare_one(connection: &ClientWrapper, procedure: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
     match connection.prepare_cached(sql).await {
         Err(error) if error.code().is_some() => {
-            tracing::warn!(procedure, cause = chain(&error), "cannot be prepared");
+            tracing::warn!(procedure, cause = chain(&error), "cannot prepare a call of the procedure");
             Ok(())
         }
         prepared => prepared.map(drop),

@@ -183,7 +183,7 @@ impl Database {
         self.for_batches.close();
     }
 
-    /// A connection for a call. At once a failure while the database is away.
+    /// A connection for a call. Fails at once while the database is unavailable.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
         self.check_ready()?;
         self.take(&self.connections).await

@@ -1,4 +1,5 @@
-//! The state of one store, which is one call long: its limits, its slice of the thread, and what a guest with WASI sees.
+//! The state of one store, which lives for one call: its limits, its slice of the thread, and what a guest with WASI
+//! sees.
 
 use std::time::Duration;
 

@@ -164,7 +164,7 @@ impl Refusal {
         Self { passing: true, ..self }
     }
 
-    /// Whether it says anything that the one before did not: that it is tried again is nobody's news.
+    /// Whether it differs from the one before: a mere retry is not worth logging.
     pub fn is_news_after(&self, old: Option<&Self>) -> bool {
         let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
         !old.is_some_and(same)

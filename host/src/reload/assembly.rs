@@ -139,7 +139,7 @@ fn resumed_without(handler: &Handler, refusal: Refusal) {
     let (name, number) = (&handler.entry.name, handler.lineage().current.number);
     let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
     let Refusal { stage, message, .. } = &refusal;
-    tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} of the state serves: {message}");
+    tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number} of the state folder: {message}");
     handler.metrics.refusals.inc();
     handler.note_refusal(refusal);
 }

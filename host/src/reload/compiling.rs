@@ -1,5 +1,5 @@
 //! What is being compiled beside what serves: for each handler and each asker one component, the newest. A newer one
-//! takes its place and ends its compiler, unless another asker waits for the same bytes. A look does not wait for any
+//! takes its place and ends its compiler, unless another asker waits for the same bytes. A scan does not wait for any
 //! of them: it asks how far they are, and hears through the watch when it may ask again.
 
 use std::collections::HashMap;

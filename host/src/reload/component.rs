@@ -51,13 +51,13 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
         let number = handler.lineage().current.number;
         let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let Refusal { stage, message, .. } = refusal;
-        tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
+        tracing::error!(%stage, sha256, "{name}: candidate rejected; still serving generation {number}: {message}");
         handler.metrics.refusals.inc();
         handler.note_refusal(refusal.clone());
     }
 }
 
-/// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
+/// What the folder holds for a handler, verified; nothing when that is what serves, or was rolled back.
 async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
     let digest = source.digest;

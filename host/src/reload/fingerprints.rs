@@ -40,21 +40,25 @@ impl Fingerprints {
             });
             tasks.push((key, task, known));
         }
-        let deadline = Instant::now() + limits::STAMP_TIMEOUT;
-        let mut stamps = Vec::new();
+        let deadline = Instant::now() + limits::FINGERPRINT_TIMEOUT;
+        let mut fingerprints = Vec::new();
         for (key, mut task, known) in tasks {
-            stamps.push(match timeout_at(deadline, &mut task).await {
-                Ok(stamp) => stamp.ok().and_then(Result::ok),
+            fingerprints.push(match timeout_at(deadline, &mut task).await {
+                Ok(fingerprint) => fingerprint.ok().and_then(Result::ok),
                 Err(_) => {
                     if !known {
-                        tracing::warn!("{}: {} does not answer, it is looked at later", key.0, key.1.display());
+                        tracing::warn!(
+                            "{}: cannot read the metadata of {} in time; the next scan tries again",
+                            key.0,
+                            key.1.display()
+                        );
                     }
                     self.asked.insert(key, task);
                     None
                 }
             });
         }
-        stamps
+        fingerprints
     }
 }
 
@@ -88,12 +92,12 @@ mod tests {
             format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"GET /{name}\"\n")
         });
         let entries = manifest::parse(Path::new("/"), &text.concat()).unwrap().handlers;
-        let mut stamps = Fingerprints::default();
+        let mut fingerprints = Fingerprints::default();
         for _ in 0..3 {
-            assert_eq!(stamps.each(&entries, look).await, [None, Some(Fingerprint::of(Path::new("/")))]);
+            assert_eq!(fingerprints.each(&entries, look).await, [None, Some(Fingerprint::of(Path::new("/")))]);
         }
         assert_eq!(ASKED.load(Ordering::Relaxed), 1);
         release.send(()).unwrap();
-        assert!(stamps.each(&entries, look).await.iter().all(Option::is_some));
+        assert!(fingerprints.each(&entries, look).await.iter().all(Option::is_some));
     }
 }

@@ -1,4 +1,4 @@
-//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new terms. `table` has
+//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new entry. `table` has
 //! its component compiled first, and then this carried out on the worker.
 
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Order {
         }
     }
 
-    /// Whether a component serves already, or was taken back.
+    /// Whether a component serves already, or was rolled back.
     fn is_known(&self, digest: Digest, has_kept: bool) -> bool {
         match &self.before {
             Before::Nothing => false,
@@ -91,7 +91,7 @@ impl Order {
                 if barred && !has_kept {
                     let name = &self.entry.name;
                     tracing::error!(
-                        "{name}: what was taken back serves: the component that was proved before it is lost"
+                        "{name}: serving the generation that was rolled back: the one proved before it is missing in the state folder"
                     );
                 }
                 barred && has_kept
@@ -142,7 +142,7 @@ impl Order {
         (self, made)
     }
 
-    /// A handler whose terms changed, or that came back.
+    /// A handler whose entry changed, or that came back.
     fn again(
         &self,
         before: &Handler,
@@ -156,9 +156,9 @@ impl Order {
                 let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
                 return Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))));
             }
-            // It was pointed to, so it is meant.
+            // The manifest names a different file: fail instead of falling back.
             Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
-            // The file may have held the component that the terms were changed for; else what serves must be good under
+            // The file may have held the component that the entry was changed for; else what serves must be good under
             // them.
             _ => {}
         }
@@ -169,7 +169,7 @@ impl Order {
     }
 }
 
-/// A handler that an earlier run served. What was taken back then does not serve now, and what is broken does not keep
+/// A handler that an earlier run served. What was rolled back then does not serve now, and what is broken does not keep
 /// the node from starting, as long as the last proved component is there.
 fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<(u64, Component)>) -> Made {
     let barred = past.barred.as_ref().and_then(rolled_back);

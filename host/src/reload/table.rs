@@ -1,4 +1,4 @@
-//! Puts the table of a manifest into service: the first one at a start, another one in the place of the one that serves.
+//! Puts the table of a manifest into service: the first one at a start, another one in place of the one that serves.
 //! All or nothing; `assembly` makes it.
 
 use std::collections::HashMap;
@@ -67,10 +67,10 @@ pub(super) async fn replace(
     if changes.is_empty() && same_order && same_cors {
         return Ok(changes);
     }
-    // What was taken back while this was verified must not come again with the new table.
+    // What was rolled back while this was verified must not come again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
-        return Err(Refusal::new(Stage::Manifest, "a generation was taken back meanwhile").passing().into());
+        return Err(Refusal::new(Stage::Manifest, "a generation was rolled back during the reload").passing().into());
     }
     let granted = procedures(&table);
     if !same_cors {
