@@ -32,6 +32,7 @@ pub mod wire;
 // The spine.
 pub mod example;
 pub mod manifest;
+pub mod node;
 pub mod registry;
 pub mod request;
 

@@ -72,6 +72,11 @@ pub const TABLE_ELEMENTS_DEFAULT: usize = 4 * 1024;
 pub const TABLE_ELEMENTS_CEILING: usize = 16 * 1024;
 /// Native stack a guest may use. It is the engine's, not the handler's: it runs on the worker's own stack.
 pub const GUEST_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a command such as a handler's unit tests: the test harness formats with it. It runs on the main thread,
+/// which has 8 MiB.
+pub const COMMAND_STACK_BYTES: usize = 512 * 1024;
+/// Bytes of output that one run of a command may print.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Stack of a thread that only waits: for the next epoch, for the end of stdin.
 pub const SMALL_STACK_BYTES: usize = 64 * 1024;
 /// Stack of a worker thread: the guest's share, and the host's frames above and below it.
@@ -400,7 +405,7 @@ pub const STATE_LEFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// To look at the handlers folder, and to read its manifest: milliseconds, unless a network's file system hangs.
 pub const FOLDER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the looks of the handlers' files, all of them together: a `stat` each. Who does not answer is looked at later.
-pub const STAMP_TIMEOUT: Duration = Duration::from_secs(1);
+pub const FINGERPRINT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads that may ask it at once: one that hangs in the kernel cannot be ended, and must not take all there are.
 pub const FOLDER_THREADS_MAX: usize = 4;
 /// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.

@@ -46,7 +46,7 @@ pub struct HandlerReport {
     pub faults: u64,
     /// The generation that a rollback would bring back.
     pub previous: Option<Previous>,
-    /// The generation that was last taken back.
+    /// The generation that was last rolled back.
     pub rolled_back: Option<RolledBack>,
     /// Why a newer component does not serve.
     pub refused: Option<Refusal>,
@@ -61,7 +61,7 @@ pub enum State {
     /// It serves, and its first faults bring the one before it back.
     #[serde(rename = "probation")]
     Probation,
-    /// It serves again: the one after it was taken back.
+    /// It serves again: the one after it was rolled back.
     #[serde(rename = "rolled back")]
     RolledBack,
 }
@@ -75,7 +75,7 @@ pub struct Previous {
     pub sha256: String,
 }
 
-/// A generation that was taken back.
+/// A generation that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolledBack {
     /// Its number.

@@ -20,9 +20,10 @@ use crate::guest::{Cache, Compiler, Engine};
 use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
+use crate::node::Node;
 use crate::registry::{Registry, Table};
-use crate::reload::{self, Orders, Reloader, Workbench};
-use crate::request::{self, Node, Sandbox};
+use crate::reload::{self, Orders, Reloader, Worker};
+use crate::request::{self, Sandbox};
 pub use crate::signals::Signals;
 use crate::state::State;
 use crate::supervise::Supervisor;
@@ -66,7 +67,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     // Not part of the drain: while a node drains, its probes must still learn so.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
     let begun = Begun { supervisor: &supervisor, admin: Some(admin_task) };
-    let Loaded { table, database, bench, state } = load(settings, target, engine, &metrics).await?;
+    let Loaded { table, database, worker, state } = load(settings, target, engine, &metrics).await?;
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
@@ -98,7 +99,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     // Only now: a probe that says ready is believed at once.
     admin.node.get_or_init(|| Arc::clone(&node));
     let orders = Arc::new(Orders::default());
-    let mut tasks = upkeep(&supervisor, &node, settings, bench, &orders, state.as_ref());
+    let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
 }
@@ -129,7 +130,7 @@ fn upkeep(
     supervisor: &Supervisor,
     node: &Arc<Node>,
     settings: &Settings,
-    bench: Workbench,
+    worker: Worker,
     orders: &Arc<Orders>,
     state: Option<&Arc<State>>,
 ) -> Vec<JoinHandle<()>> {
@@ -145,7 +146,7 @@ fn upkeep(
         let state = state.cloned();
         move || {
             let (node, state, orders) = (Arc::clone(&node), state.clone(), Arc::clone(&orders));
-            Reloader::new(node, folder.clone(), bench.clone(), state, orders).run()
+            Reloader::new(node, folder.clone(), worker.clone(), state, orders).run()
         }
     });
     let keeper = state.map(|state| {
@@ -162,7 +163,7 @@ pub struct Loaded {
     /// Its database, the pool warm.
     pub database: Arc<Database>,
     /// What it loads more with.
-    pub bench: Workbench,
+    pub worker: Worker,
     /// What it remembers across restarts, where that lasts.
     pub state: Option<Arc<State>>,
 }
@@ -184,9 +185,9 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
-    let bench = Workbench::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
-    let table = reload::load(&manifest, &bench, &database, metrics, state.as_ref()).await?;
-    Ok(Loaded { table, database, bench, state })
+    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
+    let table = reload::load(&manifest, &worker, &database, metrics, state.as_ref()).await?;
+    Ok(Loaded { table, database, worker, state })
 }
 
 async fn run_admin(listener: Listener, admin: Arc<Admin>) {
@@ -261,7 +262,7 @@ pub async fn serve(
     ready(&running);
     let supervisor = running.supervisor.clone();
     tokio::select! {
-        name = signals.end(|| running.orders.look_again()) => {
+        name = signals.end(|| running.orders.scan_again()) => {
             let lingering = Lingering { drain: &running.drain, orders: &running.orders, supervisor: &supervisor };
             linger(&lingering, settings.linger, name, signals).await;
             tracing::info!(signal = name, "draining");

@@ -66,7 +66,7 @@ impl Signals {
             match self.heard().await {
                 Heard::End(name) => return name,
                 Heard::Look => {
-                    tracing::info!("SIGHUP: looking at the handlers folder again");
+                    tracing::info!("SIGHUP: scanning the handlers folder again");
                     look();
                 }
                 Heard::Nothing(name) => tracing::info!("{name} means nothing here"),

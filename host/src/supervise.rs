@@ -71,7 +71,7 @@ impl Supervisor {
                     Some(Ok(())) | None => "returned",
                 };
                 supervisor.0.restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(task, "a task {how}, and is begun again");
+                tracing::error!(task, "a task {how}; restarting it");
                 tokio::time::sleep(limits::TASK_RESTART_PAUSE).await;
                 supervisor.note(task, run.spawn(work()));
             }
@@ -151,7 +151,7 @@ impl Drop for Alarm {
 /// Runs the work of a thread that ends by returning: after a panic it is begun again, at once.
 pub fn unending(thread: &'static str, mut work: impl FnMut()) {
     while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
-        tracing::error!(thread, "the work of a thread panicked, and is begun again");
+        tracing::error!(thread, "a thread panicked; restarting its work");
     }
 }
 

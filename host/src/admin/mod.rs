@@ -17,8 +17,8 @@ use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::log;
 use crate::metrics::{Format, Metrics};
+use crate::node::Node;
 use crate::report::{ManifestReport, NodeReport};
-use crate::request::Node;
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Outgoing};
 

@@ -1,15 +1,14 @@
-//! Group commit: calls of one procedure that come while its lane is busy go together in its next statement. Nothing
+//! Request batching: calls of one procedure that come while its lane is busy go together in its next statement. Nothing
 //! waits for company: a call that finds the lane free goes at once, alone, through the procedure itself.
 //!
 //! A batch is one statement, one transaction, one awaited round trip, and each of its calls gets its own row. When the
 //! statement fails nothing of it is recorded, and it is taken apart: a call that cannot be carried out fails alone. A
 //! batch gives up early on a lock or on a slow call, and then it is taken apart by keys: a key that makes even its own
 //! calls wait is set apart, and they go one after the other on a connection that is more patient. Calls of one key are
-//! sent in the order in which they came. Called by `call`.
+//! sent in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -32,15 +31,15 @@ impl Database {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
     ) -> Result<Rows, Failure> {
-        // While the database is away nobody waits for it.
+        // While the database is unavailable nobody waits for it.
         self.check_ready().inspect_err(|failure| {
-            lane.counted.unsent();
-            self.tell(Some(failure));
+            lane.counted().unsent();
+            self.health().note_outcome(Some(failure));
         })?;
         let (sender, mut outcome) = oneshot::channel();
         let waiter = Waiter::new(procedure, arguments, Instant::now(), sender);
-        let deadline = waiter.deadline;
-        let (ticket, start) = lane.join(waiter).inspect_err(|_| lane.counted.unsent())?;
+        let deadline = waiter.deadline();
+        let (ticket, start) = lane.join(waiter).inspect_err(|_| lane.counted().unsent())?;
         start_task(self, &lane, start);
         let lost = |_| Failure::Panic { message: "a batch was lost".to_owned() };
         if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
@@ -49,12 +48,12 @@ impl Database {
         let ms = limits::ACQUIRE_TIMEOUT.as_millis();
         let left = lane.leave(ticket);
         if left != Left::Sent {
-            lane.counted.unsent();
+            lane.counted().unsent();
         }
         match left {
             Left::Together => {
                 let failure = self.unavailable(format!("not sent within {ms} ms"));
-                self.tell(Some(&failure));
+                self.health().note_outcome(Some(&failure));
                 Err(failure)
             }
             Left::Apart => {
@@ -70,8 +69,8 @@ fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
     let (on, lane) = (Arc::clone(database), Arc::clone(lane));
     match start {
         Start::Nothing => {}
-        Start::Together => drop(database.calls.spawn(carry_out_together(on, lane))),
-        Start::Apart(key) => drop(database.calls.spawn(carry_out_apart(on, lane, key))),
+        Start::Together => drop(database.calls().spawn(carry_out_together(on, lane))),
+        Start::Apart(key) => drop(database.calls().spawn(carry_out_apart(on, lane, key))),
     }
 }
 
@@ -100,7 +99,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
             turn.over = true;
             return;
         }
-        database.batches.calls.observe(batch.len() as u64);
+        database.batches().calls.observe(batch.len() as u64);
         // One for all of it, also when it is taken apart: who waits for an answer counts on it.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
         let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
@@ -119,22 +118,22 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let connection = match connection {
             Ok(connection) => connection,
             Err(failure) => {
-                waiter.count(&lane.counted, Instant::now(), NO_SQLSTATE);
+                waiter.count(lane.counted(), Instant::now(), NO_SQLSTATE);
                 waiter.answer(Err(failure));
                 continue;
             }
         };
         let sent = Instant::now();
-        waiter.is_sent(&lane.counted, sent);
-        let outcome = alone(&connection, &waiter.procedure, &waiter.arguments, sent + limits::CALL_TIMEOUT).await;
+        waiter.is_sent(lane.counted(), sent);
+        let outcome = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT).await;
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
-        waiter.count(&lane.counted, Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
+        waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
         answer_apart(&database, &lane, waiter, connection, outcome);
         drop(place);
         if !stays && sent.elapsed() < limits::BATCH_STATEMENT_TIMEOUT {
             start_task(&database, &lane, lane.rejoin(&key));
-            if lane.stuck.swap(false, Ordering::Relaxed) {
-                tracing::info!("a row that was locked or slow answers again");
+            if lane.note_stuck(false) {
+                tracing::info!("calls of a row that was locked or slow succeed again");
             }
             break;
         }
@@ -146,19 +145,19 @@ fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Cl
     let error = match outcome {
         Ok(rows) => {
             drop(connection);
-            database.tell(None);
+            database.health().note_outcome(None);
             return waiter.answer(Ok(rows));
         }
         Err(error) => error,
     };
     drop(error.spare(connection));
     let of_one_row = error.is_of_one_row();
-    let failure = database.failure(error, &waiter.procedure);
+    let failure = database.failure(error, waiter.procedure());
     if !of_one_row {
-        database.tell(Some(&failure));
-    } else if !lane.stuck.swap(true, Ordering::Relaxed) {
-        let procedure = &waiter.procedure.name;
-        tracing::warn!(procedure, cause = %failure, "a call waited for a locked or slow row in vain");
+        database.health().note_outcome(Some(&failure));
+    } else if lane.note_stuck(true) {
+        let procedure = &waiter.procedure().name;
+        tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
     }
     waiter.answer(Err(failure));
 }
@@ -193,13 +192,13 @@ impl Carrier<'_> {
                         // Before the answers set off the next calls: they find it in the pool.
                         self.connection = None;
                     }
-                    self.database.tell(None);
-                    if part.len() == calls && calls > 1 && self.lane.broken.swap(false, Ordering::Relaxed) {
-                        tracing::info!(procedure = part[0].procedure.name, "batches are carried out again");
+                    self.database.health().note_outcome(None);
+                    if part.len() == calls && calls > 1 && self.lane.note_broken(false) {
+                        tracing::info!(procedure = part[0].procedure().name, "batches succeed again");
                     }
                     let now = Instant::now();
                     for (waiter, rows) in part.into_iter().zip(outcomes) {
-                        waiter.count(&self.lane.counted, now, SUCCEEDED);
+                        waiter.count(self.lane.counted(), now, SUCCEEDED);
                         waiter.answer(Ok(rows));
                     }
                 }
@@ -208,7 +207,7 @@ impl Carrier<'_> {
                 Err(Unsent::Error(error)) => {
                     let apart = error.is_of_one_call() && part.len() > 1;
                     let class = error.class().to_owned();
-                    let failure = self.database.failure(error, &part[0].procedure);
+                    let failure = self.database.failure(error, part[0].procedure());
                     match apart {
                         true => self.one_by_one(part, &failure, &mut parts),
                         false => self.fail(part, failure, &class),
@@ -229,11 +228,11 @@ impl Carrier<'_> {
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
         };
         let now = Instant::now();
-        part.iter_mut().for_each(|waiter| waiter.is_sent(&self.lane.counted, now));
-        let procedure = &part[0].procedure;
+        part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now));
+        let procedure = part[0].procedure();
         let outcome = match (&procedure.batch, &*part) {
             (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,
-            _ => alone(&connection, procedure, &part[0].arguments, self.deadline).await.map(|rows| vec![rows]),
+            _ => alone(&connection, procedure, part[0].arguments(), self.deadline).await.map(|rows| vec![rows]),
         };
         match outcome {
             Ok(outcomes) => {
@@ -250,7 +249,7 @@ impl Carrier<'_> {
     /// Calls that waited too long, rolled back: those of each key go on their own, and a key that makes even those wait
     /// is set apart.
     fn without_slow_keys(&self, part: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
-        self.database.batches.given_up.inc();
+        self.database.batches().given_up.inc();
         let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
         for waiter in part {
             let key = waiter.key();
@@ -274,19 +273,19 @@ impl Carrier<'_> {
 
     /// Calls of which one cannot be carried out, rolled back.
     fn one_by_one(&self, part: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
-        self.database.batches.broken.inc();
-        if !self.lane.broken.swap(true, Ordering::Relaxed) {
-            let (procedure, calls) = (&part[0].procedure.name, part.len());
-            tracing::warn!(procedure, calls, cause = %failure, "a batch failed, its calls go alone");
+        self.database.batches().broken.inc();
+        if self.lane.note_broken(true) {
+            let (procedure, calls) = (&part[0].procedure().name, part.len());
+            tracing::warn!(procedure, calls, cause = %failure, "batch failed; retrying its calls one by one");
         }
         part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
     }
 
     fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
-        self.database.tell(Some(&failure));
+        self.database.health().note_outcome(Some(&failure));
         let now = Instant::now();
         for waiter in part {
-            waiter.count(&self.lane.counted, now, class);
+            waiter.count(self.lane.counted(), now, class);
             waiter.answer(Err(failure.clone()));
         }
     }

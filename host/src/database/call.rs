@@ -25,11 +25,11 @@ impl Database {
     /// nothing is recorded; or when it returned what the contract cannot carry: then it is. [`Failure::Shed`] when too
     /// many wait for its batch form, or for what it works on.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
-        match self.lanes.way(procedure) {
+        match self.way(procedure) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
             Way::Alone(counted) => {
                 let outcome = self.detached(counted, procedure, arguments).await;
-                self.tell(outcome.as_ref().err());
+                self.health().note_outcome(outcome.as_ref().err());
                 outcome
             }
         }
@@ -44,7 +44,7 @@ impl Database {
         let planned = Instant::now();
         let connection = self.acquire().await.inspect_err(|_| counted.unsent())?;
         let called = Arc::clone(procedure);
-        let task = self.calls.spawn(async move { run(connection, &called, &arguments, planned, &counted).await });
+        let task = self.calls().spawn(async move { run(connection, &called, &arguments, planned, &counted).await });
         match task.await {
             Ok(outcome) => outcome.map_err(|error| self.failure(error, procedure)),
             Err(panic) => Err(Failure::Panic { message: panic.to_string() }),

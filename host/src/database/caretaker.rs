@@ -4,15 +4,13 @@
 //!
 //! It never waits for a connection that is being made: each is made by a task of its own, however far the database is.
 
-use std::sync::atomic::Ordering;
-
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::connect::open::{Cause, Opened, Unreachable, check};
+use super::connect::session::Session;
 use super::filling::Filling;
-use super::open::{Cause, Opened, Unreachable, check};
 use super::pool::Database;
-use super::session::Session;
 use crate::limits;
 
 /// What is known of the database after it was asked.
@@ -47,14 +45,16 @@ struct Caretaker<'a> {
 impl Database {
     /// Probes the database, and keeps the pool full and young. Runs until it is dropped.
     pub async fn look_after(&self) {
+        let (connections, opener) = self.for_calls();
+        let (for_batches, batch_opener) = self.for_batches();
         let mut caretaker = Caretaker {
             database: self,
             probe: None,
             reaching: JoinSet::new(),
             next_probe: Instant::now(),
             useful: self.is_ready(),
-            filling: Filling::new(&self.connections, &self.opener),
-            batch_filling: Filling::new(&self.for_batches, &self.batch_opener),
+            filling: Filling::new(connections, opener),
+            batch_filling: Filling::new(for_batches, batch_opener),
             wanting: false,
             silent_since: None,
         };
@@ -62,29 +62,23 @@ impl Database {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = turn.tick() => caretaker.look().await,
-                () = self.connections.lost.notified() => {
+                _ = turn.tick() => caretaker.check().await,
+                () = connections.lost() => {
                     caretaker.filling.lost();
-                    caretaker.look().await;
+                    caretaker.check().await;
                 }
-                () = self.for_batches.lost.notified() => {
+                () = for_batches.lost() => {
                     caretaker.batch_filling.lost();
-                    caretaker.look().await;
+                    caretaker.check().await;
                 }
                 Some(reached) = caretaker.reaching.join_next() => caretaker.reached(reached).await,
-                Some(opened) = caretaker.filling.opening.join_next() => {
-                    let opened = caretaker.filling.opened(opened);
-                    caretaker.opened(opened);
-                }
-                Some(opened) = caretaker.batch_filling.opening.join_next() => {
-                    let opened = caretaker.batch_filling.opened(opened);
-                    caretaker.opened(opened);
-                }
+                Some(opened) = caretaker.filling.next() => caretaker.opened(opened),
+                Some(opened) = caretaker.batch_filling.next() => caretaker.opened(opened),
             }
             if caretaker.useful {
                 caretaker.filling.begin();
                 // A batch can go on a connection for calls, not the other way round.
-                if self.connections.size() > 0 {
+                if connections.size() > 0 {
                     caretaker.batch_filling.begin();
                 }
             }
@@ -95,26 +89,26 @@ impl Database {
 
 impl Caretaker<'_> {
     /// Finds out whether the database is of use.
-    async fn look(&mut self) {
+    async fn check(&mut self) {
         match self.ask().await {
             Finding::Useful => {
                 self.silent_since = None;
-                self.back();
+                self.recover();
             }
-            Finding::Useless(cause) => self.away(&cause),
+            Finding::Useless(cause) => self.fail(&cause),
             Finding::Unknown => self.doubt_silence(),
         }
         let for_calls_alone = self.wanting && self.useful;
         let may = self.probe.is_none() && !for_calls_alone && Instant::now() >= self.next_probe;
         if may && self.reaching.len() < limits::PROBES_MAX {
-            let opener = self.database.opener.clone();
-            self.reaching.spawn(async move { opener.target.open(opener.calls(), &Session::CALLS).await });
+            let opener = self.database.for_calls().1.clone();
+            self.reaching.spawn(async move { opener.target().open(opener.calls(), &Session::CALLS).await });
         }
     }
 
     /// Notes since when a connection has been asked for.
     fn listen(&mut self) {
-        if self.silent_since.is_none() && !(self.reaching.is_empty() && self.filling.opening.is_empty()) {
+        if self.silent_since.is_none() && !(self.reaching.is_empty() && !self.filling.is_opening()) {
             self.silent_since = Some(Instant::now());
         }
     }
@@ -122,12 +116,12 @@ impl Caretaker<'_> {
     /// Nobody can be asked, because every connection is in use. When nothing comes back, neither to a call nor to who
     /// asks for a connection, for as long as a probe may take, it is as silent as if it had been asked.
     fn doubt_silence(&mut self) {
-        if self.database.answered.swap(false, Ordering::Relaxed) {
+        if self.database.health().take_answered() {
             self.silent_since = None;
         } else if self.silent_since.is_some_and(|since| since.elapsed() >= limits::PROBE_TIMEOUT)
             && self.database.is_ready()
         {
-            self.away(&Cause::Silent(limits::PROBE_TIMEOUT));
+            self.fail(&Cause::Silent(limits::PROBE_TIMEOUT));
         }
     }
 
@@ -147,7 +141,7 @@ impl Caretaker<'_> {
 
     /// While there is no probe, an idle connection answers as well. One that is closed says nothing of the others.
     async fn ask_one_of_the_pool(&self) -> Finding {
-        while let Some(borrowed) = self.database.connections.try_get() {
+        while let Some(borrowed) = self.database.for_calls().0.try_get() {
             match question(&borrowed, self.database).await {
                 Finding::Useful => return Finding::Useful,
                 Finding::Unknown => borrowed.discard(),
@@ -170,9 +164,9 @@ impl Caretaker<'_> {
                 self.reaching = JoinSet::new();
                 self.filling.no_pause();
                 self.batch_filling.no_pause();
-                self.database.connections.sweep();
-                self.database.for_batches.sweep();
-                self.back();
+                self.database.for_calls().0.sweep();
+                self.database.for_batches().0.sweep();
+                self.recover();
             }
             Ok(Err(error)) if self.database.is_ready() => self.doubt(&error).await,
             // It was unavailable before. A task of ours does not panic, and if it does, the next one is made.
@@ -183,8 +177,8 @@ impl Caretaker<'_> {
     /// No new connection is to be had: those that there are may be fine all the same.
     async fn doubt(&mut self, error: &Unreachable) {
         match self.ask_one_of_the_pool().await {
-            Finding::Useless(cause) => self.away(&cause),
-            Finding::Unknown if self.database.connections.size() == 0 || !error.is_refusal() => self.away(error),
+            Finding::Useless(cause) => self.fail(&cause),
+            Finding::Unknown if self.database.for_calls().0.size() == 0 || !error.is_refusal() => self.fail(error),
             Finding::Useful | Finding::Unknown => self.next_probe = Instant::now() + limits::POOL_FILL_PAUSE_MAX,
         }
     }
@@ -203,9 +197,9 @@ impl Caretaker<'_> {
         }
         if self.database.is_full() {
             self.wanting = false;
-            self.database.full();
+            self.database.note_full();
         }
-        self.back();
+        self.recover();
     }
 
     /// A connection is missing.
@@ -215,35 +209,33 @@ impl Caretaker<'_> {
             self.probe = None;
             self.database.spare();
         }
-        if self.database.connections.size() > 0 {
-            self.database.short(error);
+        if self.database.for_calls().0.size() > 0 {
+            self.database.note_short(error);
             return;
         }
         let wanting = self.wanting;
-        self.away(error);
+        self.fail(error);
         // It lives: it is not asked again before a connection is made.
         (self.useful, self.wanting) = (wanting, wanting);
     }
 
     /// The database is of use. It is called once there is a connection to call it on.
-    fn back(&mut self) {
+    fn recover(&mut self) {
         self.useful = true;
-        let database = self.database;
-        if database.connections.size() > 0 && !database.ready.swap(true, Ordering::Relaxed) {
-            tracing::info!(database = %database.opener.target, "database is back");
+        if self.database.for_calls().0.size() > 0 {
+            self.database.health().recover();
         }
     }
 
     /// It is of no use: calls are refused at once, and no connection to it is used again.
-    fn away(&mut self, cause: &impl std::fmt::Display) {
+    fn fail(&mut self, cause: &impl std::fmt::Display) {
         (self.useful, self.wanting, self.next_probe) = (false, false, Instant::now());
         self.silent_since = None;
         let database = self.database;
-        if database.ready.swap(false, Ordering::Relaxed) {
-            tracing::error!(database = %database.opener.target, %cause, "database is away");
+        if database.health().fail(cause) {
             // Connections to a database that is silent look alive. Those in use end by their own timeout.
-            database.connections.give_up();
-            database.for_batches.give_up();
+            database.for_calls().0.give_up();
+            database.for_batches().0.give_up();
             self.filling.give_up();
             self.batch_filling.give_up();
         }
@@ -251,7 +243,8 @@ impl Caretaker<'_> {
 }
 
 async fn question(client: &tokio_postgres::Client, database: &Database) -> Finding {
-    let calls = database.opener.target.asks(database.opener.calls());
+    let opener = database.for_calls().1;
+    let calls = opener.target().asks(opener.calls());
     match timeout(limits::PROBE_TIMEOUT, check(client, calls)).await {
         Ok(Ok(())) => Finding::Useful,
         // It was closed: whether there is another one, the next one finds out.

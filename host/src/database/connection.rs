@@ -6,16 +6,16 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use tokio::time::Instant;
 
-use super::open::{Opened, random};
-use super::pooler::Way;
+use super::connect::open::{Opened, random};
+use super::connect::pooler::Way;
 
 /// A connection of the pool.
 pub(super) struct Connection {
     client: ClientWrapper,
     /// How calls are sent on it.
-    pub(super) way: Way,
-    pub(super) epoch: u64,
-    pub(super) end: Instant,
+    way: Way,
+    epoch: u64,
+    end: Instant,
 }
 
 impl Connection {
@@ -25,6 +25,21 @@ impl Connection {
         let jitter = age / 4 * u32::from(random()) / 256;
         let client = ClientWrapper::new(opened.client, opened.task);
         Self { client, way: opened.way, epoch, end: Instant::now() + age - jitter }
+    }
+
+    /// How calls are sent on it.
+    pub(super) fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// The epoch it was begun in.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// When it is too old.
+    pub(super) fn end(&self) -> Instant {
+        self.end
     }
 
     /// Whether another one is to take its place.

@@ -5,10 +5,12 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::waiting::{Waiting, Waits};
 use crate::metrics::PoolCount;
 
 /// All connections for calls by themselves, or for batches.
@@ -27,13 +29,13 @@ pub(super) struct Connections {
     /// When each of them will be too old. What changes how many there are, or the epoch, holds its lock.
     ends: Mutex<Vec<Instant>>,
     /// Calls that wait for one.
-    pub(super) waiting: AtomicUsize,
+    waiting: Waiting,
     /// There is a connection less, or there should be more.
-    pub(super) lost: Notify,
+    lost: Notify,
     /// All of them were given up: who waits for one waits for nothing.
-    pub(super) given_up: Notify,
+    given_up: Notify,
     /// Whether a call met a procedure that had to be looked up again.
-    pub(super) outdated: AtomicBool,
+    outdated: AtomicBool,
 }
 
 impl Connections {
@@ -46,7 +48,7 @@ impl Connections {
             wanted: AtomicUsize::new(wanted),
             epoch: AtomicU64::new(0),
             ends: Mutex::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             lost: Notify::new(),
             given_up: Notify::new(),
             outdated: AtomicBool::new(false),
@@ -95,7 +97,7 @@ impl Connections {
         if !self.is_useful(&connection) {
             return;
         }
-        ends.push(connection.end);
+        ends.push(connection.end());
         self.size.store(ends.len(), Ordering::Release);
         self.idle().insert(0, connection);
         self.permits.add_permits(1);
@@ -159,8 +161,8 @@ impl Connections {
     fn lose(&self, connection: Connection) {
         let mut ends = self.ends();
         // Those of an earlier epoch count no longer.
-        if connection.epoch == self.epoch()
-            && let Some(index) = ends.iter().position(|end| *end == connection.end)
+        if connection.epoch() == self.epoch()
+            && let Some(index) = ends.iter().position(|end| *end == connection.end())
         {
             ends.swap_remove(index);
             self.size.store(ends.len(), Ordering::Release);
@@ -171,7 +173,7 @@ impl Connections {
     }
 
     fn is_useful(&self, connection: &Connection) -> bool {
-        !connection.is_closed() && connection.epoch == self.epoch()
+        !connection.is_closed() && connection.epoch() == self.epoch()
     }
 
     /// How many there are, those in use too.
@@ -211,10 +213,30 @@ impl Connections {
         self.wanted().saturating_sub(self.size())
     }
 
-    /// For who looks at the metrics.
+    /// Counts who waits for one, until the result is dropped.
+    pub(super) fn begin_waiting(&self) -> Waits<'_> {
+        self.waiting.begin()
+    }
+
+    /// Waits until there is a connection less, or there should be more.
+    pub(super) fn lost(&self) -> Notified<'_> {
+        self.lost.notified()
+    }
+
+    /// Waits until all of them are given up. Counts from this call on, not from the first poll.
+    pub(super) fn given_up(&self) -> Notified<'_> {
+        self.given_up.notified()
+    }
+
+    /// Whether a call met a procedure that had to be looked up again, since this was last asked.
+    pub(super) fn take_outdated(&self) -> bool {
+        self.outdated.swap(false, Ordering::Relaxed)
+    }
+
+    /// For the metrics.
     pub(super) fn count(&self) -> PoolCount {
         let (idle, open) = (self.idle_count(), self.size());
-        let waiting = self.waiting.load(Ordering::Relaxed);
+        let waiting = self.waiting.count();
         PoolCount { wanted: self.wanted(), open, in_use: open.saturating_sub(idle), waiting }
     }
 

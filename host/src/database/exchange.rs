@@ -1,24 +1,21 @@
 //! One statement on a connection: a procedure or its batch form with its arguments, and the rows it returns, or why
-//! there are none. It is sent once more only when it was rolled back because of what was prepared before. Called by
-//! `call` and `batch`.
-
-use std::sync::atomic::Ordering;
+//! there are none. It is sent once more only when it was rolled back because of what was prepared before.
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::join3;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::RowStream;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Column, RowStream, Statement};
 
 use super::catalogue;
-use super::complete::is_outdated;
+use super::catalogue::complete::is_outdated;
+use super::catalogue::unusable::Unusable;
+use super::connect::pooler::Way;
+use super::connect::target::chain;
 use super::pool::{Client, Database};
-use super::pooler::Way;
 use super::procedure::{BatchForm, Procedure, Signature};
-use super::target::chain;
-use super::unusable::Unusable;
-use super::value::{Argument, Arguments, Returned};
+use super::value::{Argument, Arguments, Returned, kind};
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -45,8 +42,8 @@ pub(super) async fn together(
     batch: &[Waiter],
     deadline: Instant,
 ) -> Result<Vec<Rows>, Error> {
-    let parameters = batch[0].arguments.len();
-    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments[index])).collect());
+    let parameters = batch[0].arguments().len();
+    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments()[index])).collect());
     let arguments: Vec<_> = (0..parameters).map(column).collect();
     let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
     let width = columns.len();
@@ -83,7 +80,7 @@ async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, argu
 }
 
 async fn send<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
-    match &connection.way {
+    match connection.way() {
         Way::Direct => prepared(connection, signature, arguments).await,
         Way::Pooled { begin } => complete(connection, begin.as_deref(), signature, arguments).await,
     }
@@ -103,12 +100,22 @@ async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, a
 async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     let statement = connection.prepare_cached(&signature.sql).await?;
     // The arguments were checked against the procedure as it was; sent to another they would mean something else.
-    if !signature.matches(&statement) {
+    if !matches(signature, &statement) {
         return Err(Error::Changed);
     }
     let stream = connection.query_raw(&statement, arguments.iter()).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     rows(stream, columns).await
+}
+
+/// Whether a statement that was prepared later is still of the shape that was checked at the start. Types are the same
+/// when their oid is: an enum may have got another label.
+fn matches(signature: &Signature, statement: &Statement) -> bool {
+    let same = |(ty, looked_up): (&Type, &Type)| ty == looked_up || ty.oid() == looked_up.oid();
+    let readable = |column: &Column| kind::readable(column.type_());
+    statement.params().len() == signature.parameters.len()
+        && statement.params().iter().zip(&signature.parameters).all(same)
+        && statement.columns().iter().all(readable)
 }
 
 /// One statement that needs nothing that was sent before it. With timeouts of its own it is a transaction of three
@@ -225,7 +232,7 @@ impl Error {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
     }
 
-    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is away says
+    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is unavailable says
     /// nothing of one.
     pub(super) fn is_of_one_call(&self) -> bool {
         match self {
@@ -246,7 +253,7 @@ impl Database {
                 failed(format!("its batch form did not return one row for each of {calls} calls"))
             }
             Error::Changed => {
-                self.changed.store(true, Ordering::Relaxed);
+                self.health().note_changed();
                 failed("its parameters or columns are not those it had when it was looked up".to_owned())
             }
             Error::NoAnswer => {
@@ -264,23 +271,6 @@ impl Database {
                 },
                 None => failed(chain(&error)),
             },
-        }
-    }
-
-    /// What became of calls: the log tells the first that got no answer, and the recovery, not every one of an outage.
-    pub(super) fn tell(&self, failure: Option<&Failure>) {
-        if let Some(failure @ Failure::Unavailable { .. }) = failure {
-            if !self.failing.swap(true, Ordering::Relaxed) {
-                tracing::warn!(cause = %failure, "calls get no answer");
-            }
-            return;
-        }
-        // Read first: all workers share it.
-        if !self.answered.load(Ordering::Relaxed) {
-            self.answered.store(true, Ordering::Relaxed);
-        }
-        if failure.is_none() && self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(database = %self.opener.target, "calls are answered again");
         }
     }
 }

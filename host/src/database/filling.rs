@@ -1,13 +1,13 @@
 //! Keeps one set of connections full and young: opens what is missing and what is to take the place of one that is too
-//! old, each in a task of its own, and pauses when that fails. Driven by `caretaker`.
+//! old, each in a task of its own, and pauses when that fails.
 
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::connect::open::Unreachable;
 use super::connections::Connections;
-use super::open::Unreachable;
 use super::opener::Opener;
 use crate::limits;
 
@@ -16,7 +16,7 @@ pub(super) struct Filling {
     connections: Arc<Connections>,
     opener: Opener,
     /// Connections that are being made.
-    pub(super) opening: JoinSet<Result<(), Unreachable>>,
+    opening: JoinSet<Result<(), Unreachable>>,
     /// How often making one failed, since one was made.
     failures: u32,
     /// Not before this is it tried again.
@@ -54,8 +54,18 @@ impl Filling {
         }
     }
 
-    /// Takes in how making one ended; why one is missing, if one is.
-    pub(super) fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) -> Result<(), Unreachable> {
+    /// Waits until making one has ended. The error is why one is missing. `None` when none is being made.
+    pub(super) async fn next(&mut self) -> Option<Result<(), Unreachable>> {
+        let opened = self.opening.join_next().await?;
+        Some(self.opened(opened))
+    }
+
+    /// Whether one is being made.
+    pub(super) fn is_opening(&self) -> bool {
+        !self.opening.is_empty()
+    }
+
+    fn opened(&mut self, opened: Result<Result<(), Unreachable>, JoinError>) -> Result<(), Unreachable> {
         match opened {
             Ok(Ok(())) => {
                 self.let_go = None;

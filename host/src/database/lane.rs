@@ -6,7 +6,7 @@
 //! equal.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -21,11 +21,11 @@ use crate::metrics::{NO_SQLSTATE, ProcedureMetrics};
 pub(super) struct Lane {
     state: Mutex<State>,
     /// What is counted of its procedure.
-    pub(super) counted: Arc<ProcedureMetrics>,
+    counted: Arc<ProcedureMetrics>,
     /// Whether the last batch had to be taken apart: the log tells the edge.
-    pub(super) broken: AtomicBool,
+    broken: AtomicBool,
     /// Whether a call waited for its row in vain since a key came back into batches: the log tells the edge.
-    pub(super) stuck: AtomicBool,
+    stuck: AtomicBool,
 }
 
 #[derive(Default)]
@@ -74,6 +74,21 @@ impl Lane {
         Self { state: Mutex::default(), counted, broken: AtomicBool::new(false), stuck: AtomicBool::new(false) }
     }
 
+    /// What is counted of its procedure.
+    pub(super) fn counted(&self) -> &ProcedureMetrics {
+        &self.counted
+    }
+
+    /// Notes that a batch had to be taken apart, or was carried out whole. Returns whether that is new.
+    pub(super) fn note_broken(&self, broken: bool) -> bool {
+        self.broken.swap(broken, Ordering::Relaxed) != broken
+    }
+
+    /// Notes that a call waited for its row in vain, or was answered again. Returns whether that is new.
+    pub(super) fn note_stuck(&self, stuck: bool) -> bool {
+        self.stuck.swap(stuck, Ordering::Relaxed) != stuck
+    }
+
     /// Calls that wait to be sent.
     pub(super) fn waiting(&self) -> usize {
         let state = self.state();
@@ -83,12 +98,13 @@ impl Lane {
     /// Queues a call up; returns its ticket, and which task must be started for it.
     pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Failure> {
         let mut state = self.state();
-        waiter.ticket = state.next_ticket;
+        let ticket = state.next_ticket;
+        waiter.set_ticket(ticket);
         state.next_ticket += 1;
         // Nearly always no key is apart, and none is looked at.
         let key = (!state.apart.is_empty()).then(|| waiter.key()).filter(|key| state.apart.contains_key(key));
         Ok((
-            waiter.ticket,
+            ticket,
             match key {
                 Some(key) => state.join_apart(key, waiter)?,
                 None => state.join_together(waiter)?,
@@ -100,7 +116,7 @@ impl Lane {
     pub(super) fn leave(&self, ticket: u64) -> Left {
         let mut state = self.state();
         let remove = |calls: &mut VecDeque<Waiter>| {
-            let place = calls.iter().position(|waiter| waiter.ticket == ticket);
+            let place = calls.iter().position(|waiter| waiter.ticket() == ticket);
             place.and_then(|place| calls.remove(place)).is_some()
         };
         if remove(&mut state.together) {
@@ -135,7 +151,7 @@ impl Lane {
         while batch.len() < limits::BATCH_CALLS_MAX {
             let Some(next) = state.together.front() else { break };
             bytes += next.bytes();
-            let fits = |first: &Waiter| bytes <= limits::BATCH_BYTES_MAX && next.is_of(&first.procedure);
+            let fits = |first: &Waiter| bytes <= limits::BATCH_BYTES_MAX && next.is_of(first.procedure());
             if !batch.first().is_none_or(fits) {
                 break;
             }
@@ -160,7 +176,7 @@ impl Lane {
         let apart = state.apart.entry(key.clone()).or_default();
         for waiter in calls.into_iter().chain(behind) {
             // Its caller looked for it before this, and did not find it.
-            if waiter.deadline <= now {
+            if waiter.deadline() <= now {
                 waiter.count(&self.counted, now, NO_SQLSTATE);
                 waiter.answer(Err(Failure::Unavailable { cause: NO_TIME.to_owned() }));
             } else {

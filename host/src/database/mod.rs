@@ -1,56 +1,43 @@
 //! Postgres: where it is, the pool of connections to it, the procedures that may be called, and the call itself.
 //!
-//! `request` calls, `reload` asks what a procedure looks like, `serve` keeps the pool warm. SQL text is made here
-//! only, from names the catalogue confirmed; no guest ever sees or gives any.
+//! - `procedure` describes what may be called; `catalogue/` looks it up.
+//! - `call` carries one call out: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for
+//!   their common statement. `exchange` sends a statement and reads its rows.
+//! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` is what is known of the database.
+//!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
+//! - `connect/` is everything from a URL to an open connection; `value/` is the contract's values as Postgres types.
+//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with what is there.
+//!
+//! SQL text is made here only, from names the catalogue confirmed; no guest ever sees or gives any.
 
-mod array;
-mod authentication;
+mod apply;
 mod batch;
 mod call;
 mod caretaker;
 mod catalogue;
-mod cause;
-mod complete;
+mod connect;
 mod connection;
 mod connections;
-mod conninfo;
-mod credentials;
-mod description;
-mod encryption;
 mod exchange;
 mod filling;
-mod handshake;
-mod keyword;
-mod kind;
+mod health;
 mod lane;
 mod lanes;
-mod open;
 mod opener;
-mod parameters;
-mod passfile;
 mod pool;
-mod pooler;
 mod procedure;
-mod schema;
-mod session;
-mod spelling;
 mod start;
-mod statement;
 mod structure;
-mod target;
-mod tls;
-mod unusable;
 pub mod value;
-mod verifier;
 mod waiter;
-mod wellformed;
+mod waiting;
 
-pub use credentials::Source;
-pub use keyword::VARIABLES;
-pub use parameters::Defaults;
+pub use apply::{apply, create, enter};
+pub use catalogue::unusable::{Unsupported, Unusable};
+pub use connect::credentials::Source;
+pub use connect::keyword::VARIABLES;
+pub use connect::parameters::Defaults;
+pub use connect::target::Target;
 pub use pool::Database;
 pub use procedure::{Batch, Procedure};
-pub use schema::{apply, create, enter};
 pub use structure::{NotApplied, reapply};
-pub use target::Target;
-pub use unusable::{Unsupported, Unusable};

@@ -1,5 +1,4 @@
-//! A connection of the pool, from nothing to its place: opened, its statements prepared, added. Called by `start`
-//! before a node serves, by `filling` from then on.
+//! A connection of the pool, from nothing to its place: opened, its statements prepared, added.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,13 +7,13 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
+use super::connect::open::{Cause, Unreachable};
+use super::connect::pooler::{Notice, Way};
+use super::connect::session::Session;
+use super::connect::target::{Target, Wanted, chain};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::open::{Cause, Unreachable};
-use super::pooler::{Notice, Way};
 use super::procedure::{Procedure, Signature};
-use super::session::Session;
-use super::target::{Target, Wanted, chain};
 use crate::limits;
 
 /// What a connection is for.
@@ -45,15 +44,15 @@ impl Use {
 /// What a connection of the pool is made with, by a task of its own.
 #[derive(Clone)]
 pub(super) struct Opener {
-    pub(super) target: Target,
+    target: Target,
     /// What is prepared on every connection that keeps it.
-    pub(super) procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
+    procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
     connections: Arc<Connections>,
     of: Use,
     /// What connections say about a pooler.
-    pub(super) notice: Arc<Notice>,
+    notice: Arc<Notice>,
     /// When a connection is replaced at the latest.
-    pub(super) age: Duration,
+    age: Duration,
 }
 
 impl Opener {
@@ -72,6 +71,26 @@ impl Opener {
     /// One that fills another set, for what goes on lanes, with the same procedures.
     pub(super) fn for_batches(&self, connections: &Arc<Connections>) -> Self {
         Self { connections: Arc::clone(connections), of: Use::Batches, ..self.clone() }
+    }
+
+    /// The database.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Makes connections from now on with the statements of these procedures. Shared with [`Self::for_batches`].
+    pub(super) fn set_procedures(&self, procedures: Vec<Arc<Procedure>>) {
+        *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
+    }
+
+    /// Makes connections from now on that are replaced after this time.
+    pub(super) fn renew_after(&mut self, age: Duration) {
+        self.age = age;
+    }
+
+    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
+    pub(super) fn missing_timeouts(&self) -> Option<String> {
+        self.notice.missing()
     }
 
     /// What the database must take, for what is called.
@@ -109,7 +128,7 @@ impl Opener {
         connection: &Connection,
         procedures: &[Arc<Procedure>],
     ) -> Result<(), tokio_postgres::Error> {
-        if connection.way != Way::Direct {
+        if *connection.way() != Way::Direct {
             return Ok(());
         }
         let mut statements = Vec::new();
@@ -130,7 +149,7 @@ impl Opener {
 async fn prepare_one(connection: &ClientWrapper, procedure: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
     match connection.prepare_cached(sql).await {
         Err(error) if error.code().is_some() => {
-            tracing::warn!(procedure, cause = chain(&error), "cannot be prepared");
+            tracing::warn!(procedure, cause = chain(&error), "cannot prepare a call of the procedure");
             Ok(())
         }
         prepared => prepared.map(drop),

@@ -4,55 +4,46 @@
 //! makes the connections; calls only take what there is (`connections`). While the database is away nobody waits for
 //! it: a call is refused at once. A pool that is short of connections serves with those it has.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::catalogue;
+use super::catalogue::connection::CatalogueConnection;
+use super::catalogue::unusable::Unusable;
+use super::connect::open::Unreachable;
+use super::connect::target::Target;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
-use super::lanes::Lanes;
-use super::open::Unreachable;
+use super::health::Health;
+use super::lanes::{Lanes, Way};
 use super::opener::Opener;
 use super::procedure::{Batch, Procedure};
-use super::target::Target;
-use super::unusable::Unusable;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
 
 /// A pool of connections to one database.
 pub struct Database {
-    pub(super) opener: Opener,
+    opener: Opener,
     /// For calls by themselves.
-    pub(super) connections: Arc<Connections>,
-    pub(super) batch_opener: Opener,
+    connections: Arc<Connections>,
+    batch_opener: Opener,
     /// For what goes on lanes: these sessions wait for less long.
-    pub(super) for_batches: Arc<Connections>,
-    pub(super) ready: AtomicBool,
-    /// Why there are fewer connections than there should be.
-    short: Mutex<Option<String>>,
-    /// Whether a call met a procedure that is no longer what was looked up.
-    pub(super) changed: AtomicBool,
-    /// Whether the last call could not be answered: the log tells the edge.
-    pub(super) failing: AtomicBool,
-    /// Whether a call was answered since the caretaker last asked.
-    pub(super) answered: AtomicBool,
+    for_batches: Arc<Connections>,
+    health: Health,
     /// Calls that are under way, whether or not their clients are still there.
-    pub(super) calls: TaskTracker,
+    calls: TaskTracker,
     /// What is counted of batches.
-    pub(super) batches: BatchMetrics,
+    batches: BatchMetrics,
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
-    pub(super) lanes: Lanes,
+    lanes: Lanes,
     /// How many calls of keys that are apart may be under way in a full pool: half of it is for others.
     apart: Semaphore,
-    /// A connection of its own for questions to the catalogue: a reload must not wait behind requests.
-    pub(super) catalogue: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
+    catalogue: CatalogueConnection,
 }
 
 impl Database {
@@ -67,24 +58,21 @@ impl Database {
             for_batches,
             opener,
             connections,
-            ready: AtomicBool::new(false),
-            short: Mutex::default(),
-            changed: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
+            health: Health::new(target),
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),
             lanes: Lanes::new(Arc::clone(&metrics.procedures)),
             apart,
-            catalogue: tokio::sync::Mutex::new(None),
+            catalogue: CatalogueConnection::new(target),
         }
     }
 
     /// With another age at which a connection is replaced.
     #[must_use]
     pub fn renewed_after(mut self, age: Duration) -> Self {
-        (self.opener.age, self.batch_opener.age) = (age, age);
+        self.opener.renew_after(age);
+        self.batch_opener.renew_after(age);
         self
     }
 
@@ -93,20 +81,7 @@ impl Database {
     /// # Errors
     /// Why it cannot be granted.
     pub async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-        let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
-        let mut catalogue = self.catalogue.lock().await;
-        let client = match catalogue.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => timeout(limits::CATALOGUE_TIMEOUT, self.opener.target.connect())
-                .await
-                .map_err(|_| unknown("no connection in time".to_owned()))?
-                .map_err(|error| unknown(error.to_string()))?,
-        };
-        let described = timeout(limits::CATALOGUE_TIMEOUT, catalogue::describe(&client, name, batch)).await;
-        // One that did not answer is not asked again.
-        let described = described.map_err(|_| unknown("no answer".to_owned()))?;
-        *catalogue = Some(client);
-        described
+        self.catalogue.describe(name, batch).await
     }
 
     /// Prepares the statements of these procedures, and forgets those of others. No connection is made anew, and half
@@ -114,7 +89,7 @@ impl Database {
     /// called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
         self.open_lanes(&procedures);
-        *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures.clone();
+        self.opener.set_procedures(procedures.clone());
         // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
         let mut prepared = Vec::new();
         for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
@@ -145,20 +120,19 @@ impl Database {
 
     /// Whether there are connections and the database is of use.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.health.is_ready()
     }
 
     /// What the pool is short of and why, in words, if it is.
     pub fn shortage(&self) -> Option<String> {
-        let short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
-        let cause = short.as_ref()?;
+        let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
         Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
     /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
     pub fn missing_timeouts(&self) -> Option<String> {
-        self.opener.notice.missing()
+        self.opener.missing_timeouts()
     }
 
     /// Counts the connections and who waits, for who looks at the metrics.
@@ -189,8 +163,7 @@ impl Database {
     /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls
     /// have none at all, those of batches, which can do without. False when there is nothing to let go of.
     pub(super) fn spare(&self) -> bool {
-        let asked = self.catalogue.try_lock().ok().and_then(|mut catalogue| catalogue.take());
-        if asked.is_some() {
+        if self.catalogue.spare() {
             return true;
         }
         let batches = if self.connections.size() == 0 { self.for_batches.try_get() } else { None };
@@ -199,8 +172,7 @@ impl Database {
 
     /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
     pub fn has_changed(&self) -> bool {
-        let outdated = |connections: &Connections| connections.outdated.swap(false, Ordering::Relaxed);
-        self.changed.swap(false, Ordering::Relaxed) | outdated(&self.connections) | outdated(&self.for_batches)
+        self.health.take_changed() | self.connections.take_outdated() | self.for_batches.take_outdated()
     }
 
     /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.
@@ -211,7 +183,7 @@ impl Database {
         self.for_batches.close();
     }
 
-    /// A connection for a call. At once a failure while the database is away.
+    /// A connection for a call. Fails at once while the database is unavailable.
     pub(super) async fn acquire(&self) -> Result<Client, Failure> {
         self.check_ready()?;
         self.take(&self.connections).await
@@ -235,9 +207,9 @@ impl Database {
         if let Some(connection) = connections.try_get() {
             return Ok(connection);
         }
-        let _waiting = Waiting::begin(&connections.waiting);
+        let _waiting = connections.begin_waiting();
         // Before the look whether it is ready: nobody waits for what was given up just then.
-        let given_up = connections.given_up.notified();
+        let given_up = connections.given_up();
         self.check_ready()?;
         tokio::select! {
             biased;
@@ -246,52 +218,70 @@ impl Database {
                 Ok(None) => Err(self.unavailable("the pool is closed")),
                 Err(_) => Err(self.unavailable(format!("no connection in {} ms", limits::ACQUIRE_TIMEOUT.as_millis()))),
             },
-            () = given_up => Err(self.unavailable("it is away")),
+            () = given_up => Err(self.unavailable("the database is unavailable")),
         }
     }
 
     pub(super) fn check_ready(&self) -> Result<(), Failure> {
-        if self.is_ready() { Ok(()) } else { Err(self.unavailable("it is away")) }
+        if self.is_ready() { Ok(()) } else { Err(self.unavailable("the database is unavailable")) }
     }
 
     pub(super) fn unavailable(&self, cause: impl std::fmt::Display) -> Failure {
-        Failure::Unavailable { cause: format!("{}: {cause}", self.opener.target) }
+        Failure::Unavailable { cause: format!("{}: {cause}", self.opener.target()) }
     }
 
-    /// Notes that connections are missing. The log has the first cause.
-    pub(super) fn short(&self, error: &Unreachable) {
-        let cause = error.to_string();
-        let before = self.short.lock().unwrap_or_else(PoisonError::into_inner).replace(cause);
-        if before.is_none() {
-            let (connections, wanted) = self.size();
-            tracing::warn!(connections, wanted, cause = %error, "the pool is short of connections, and serves with these");
-        }
+    /// Notes that connections are missing.
+    pub(super) fn note_short(&self, error: &Unreachable) {
+        let (connections, wanted) = self.size();
+        self.health.note_short(error, connections, wanted);
     }
 
     /// Notes that no connection is missing.
-    pub(super) fn full(&self) {
-        if self.short.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            tracing::info!(connections = self.size().0, "the pool is full again");
-        }
+    pub(super) fn note_full(&self) {
+        self.health.note_full(self.size().0);
+    }
+
+    /// Where calls are spawned: as tasks that go on when their client leaves, and that [`Self::drain`] waits for.
+    pub(super) fn calls(&self) -> &TaskTracker {
+        &self.calls
+    }
+
+    /// How a call of a procedure goes.
+    pub(super) fn way(&self, procedure: &Procedure) -> Way {
+        self.lanes.way(procedure)
+    }
+
+    /// The database.
+    pub(super) fn target(&self) -> &Target {
+        self.opener.target()
+    }
+
+    /// What is known of the database.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What is counted of batches.
+    pub(super) fn batches(&self) -> &BatchMetrics {
+        &self.batches
+    }
+
+    /// The connections for calls by themselves, and what makes them.
+    pub(super) fn for_calls(&self) -> (&Arc<Connections>, &Opener) {
+        (&self.connections, &self.opener)
+    }
+
+    /// The connections for what goes on lanes, and what makes them.
+    pub(super) fn for_batches(&self) -> (&Arc<Connections>, &Opener) {
+        (&self.for_batches, &self.batch_opener)
+    }
+
+    /// Keeps a connection for the next question to the catalogue.
+    pub(super) async fn keep_for_catalogue(&self, client: tokio_postgres::Client) {
+        self.catalogue.keep(client).await;
     }
 }
 
 fn half(connections: usize) -> usize {
     (connections / 2).max(1)
-}
-
-/// Somebody who waits for a connection, until this is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

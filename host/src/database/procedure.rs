@@ -1,14 +1,12 @@
 //! What may be called: a function of the database as its catalogue describes it, and the form of it that takes many
-//! calls at once. A description only: two that are equal describe the same, and where calls wait is in `lane`. Made by
-//! `catalogue`.
+//! calls at once. A description only: two that are equal describe the same, and where calls wait is in `lane`.
 
 use std::fmt;
 
 use serde::Deserialize;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Column, Statement};
 
-use super::{kind, value};
+use super::value;
 use crate::contract::Value;
 
 /// A procedure that may be called.
@@ -148,17 +146,5 @@ impl fmt::Display for Procedure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
-    }
-}
-
-impl Signature {
-    /// Whether a statement that was prepared later is still of the shape that was checked at the start. Types are the
-    /// same when their oid is: an enum may have got another label.
-    pub(super) fn matches(&self, statement: &Statement) -> bool {
-        let same = |(ty, looked_up): (&Type, &Type)| ty == looked_up || ty.oid() == looked_up.oid();
-        let readable = |column: &Column| kind::readable(column.type_());
-        statement.params().len() == self.parameters.len()
-            && statement.params().iter().zip(&self.parameters).all(same)
-            && statement.columns().iter().all(readable)
     }
 }

@@ -1,16 +1,15 @@
 //! The start of a node at its database, which may be starting too: waits for it, fills the pool, and logs the first
-//! cause of a wait at once. Called by `serve`.
+//! cause of a wait at once.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use anyhow::bail;
 use tokio::time::{Instant, timeout};
 
-use super::open::Unreachable;
+use super::connect::open::Unreachable;
+use super::connect::target::Target;
 use super::pool::Database;
 use super::procedure::Procedure;
-use super::target::Target;
 use crate::limits;
 
 impl Database {
@@ -19,16 +18,16 @@ impl Database {
     /// # Errors
     /// What the database refused (a password, its name), or that it was not there in time.
     pub async fn reach(&self) -> anyhow::Result<()> {
-        let mut patience = Patience::new(&self.opener.target);
+        let mut patience = Patience::new(self.target());
         loop {
-            match patience.while_waiting(self.opener.target.connect()).await {
+            match patience.while_waiting(self.target().connect()).await {
                 // The catalogue is what is asked next: one that was let go may be there for a moment still.
                 Ok(client) => {
-                    *self.catalogue.lock().await = Some(client);
+                    self.keep_for_catalogue(client).await;
                     return Ok(());
                 }
                 Err(error) if error.is_final() || patience.is_over() => {
-                    bail!("cannot connect to the database {}: {error}", self.opener.target)
+                    bail!("cannot connect to the database {}: {error}", self.target())
                 }
                 Err(error) => patience.pause(&error).await,
             }
@@ -42,28 +41,28 @@ impl Database {
     /// When there is none in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         self.keep(&procedures);
-        *self.opener.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
-        let mut patience = Patience::new(&self.opener.target);
+        self.for_calls().1.set_procedures(procedures);
+        let mut patience = Patience::new(self.target());
         while let Some(error) = patience.while_waiting(self.fill()).await {
-            if self.connections.size() > 0 {
-                self.short(&error);
+            if self.for_calls().0.size() > 0 {
+                self.note_short(&error);
                 break;
             }
             if patience.is_over() {
-                bail!("no connection to the database {}: {error}", self.opener.target);
+                bail!("no connection to the database {}: {error}", self.target());
             }
             patience.pause(&error).await;
         }
-        self.ready.store(true, Ordering::Relaxed);
+        self.health().start();
         Ok(())
     }
 
     /// Makes the connections that are missing; why one of them could not be made.
     async fn fill(&self) -> Option<Unreachable> {
         loop {
-            let error = match self.opener.fill().await {
+            let error = match self.for_calls().1.fill().await {
                 Some(error) => error,
-                None => self.batch_opener.fill().await?,
+                None => self.for_batches().1.fill().await?,
             };
             if !error.is_want_of_connections() || !self.spare() {
                 return Some(error);
@@ -76,12 +75,12 @@ impl Database {
 struct Patience<'a> {
     target: &'a Target,
     deadline: Instant,
-    told: bool,
+    logged: bool,
 }
 
 impl<'a> Patience<'a> {
     fn new(target: &'a Target) -> Self {
-        Self { target, deadline: Instant::now() + limits::DATABASE_START_TIMEOUT, told: false }
+        Self { target, deadline: Instant::now() + limits::DATABASE_START_TIMEOUT, logged: false }
     }
 
     fn is_over(&self) -> bool {
@@ -94,20 +93,20 @@ impl<'a> Patience<'a> {
         match timeout(limits::CONNECT_STAGGER, &mut attempt).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                self.tell(&"no answer yet");
+                self.log(&"no answer yet");
                 attempt.await
             }
         }
     }
 
     async fn pause(&mut self, cause: &Unreachable) {
-        self.tell(cause);
+        self.log(cause);
         tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
     }
 
     /// The first cause, at once.
-    fn tell(&mut self, cause: &dyn std::fmt::Display) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn log(&mut self, cause: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.logged, true) {
             tracing::warn!(database = %self.target, %cause, "waiting for the database");
         }
     }

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::schema;
-use super::statement::quoted;
-use super::target::{Target, chain};
+use super::apply;
+use super::catalogue::statement::quoted;
+use super::connect::target::{Target, chain};
 use crate::limits;
 
 /// Why a changed `sql/` was not applied. The database is as it was.
@@ -57,7 +57,7 @@ pub async fn reapply(owner: &Target, folder: &Path) -> Result<(), NotApplied> {
             "the role may not create databases: whether the tables of sql/ have changed is not looked at"
         ),
     }
-    Ok(within("sql/ was not applied", schema::apply(owner, folder)).await?)
+    Ok(within("sql/ was not applied", apply::apply(owner, folder)).await?)
 }
 
 /// The tables that a folder makes in an empty database. None when the role may not make one.
@@ -95,7 +95,7 @@ async fn create_scratch(client: &Client) -> anyhow::Result<Option<String>> {
 async fn try_on(scratch: &Target, folder: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut client = connect(scratch).await?;
     let transaction = client.transaction().await?;
-    schema::run(&transaction, folder).await?;
+    apply::run(&transaction, folder).await?;
     // What a commit would find out.
     transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
     tables(transaction.client()).await

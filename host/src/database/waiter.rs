@@ -16,11 +16,11 @@ use crate::metrics::ProcedureMetrics;
 /// A call that waits for its turn, or is on its way.
 pub(super) struct Waiter {
     /// Its name on its lane.
-    pub(super) ticket: u64,
-    pub(super) procedure: Arc<Procedure>,
-    pub(super) arguments: Vec<Value>,
+    ticket: u64,
+    procedure: Arc<Procedure>,
+    arguments: Vec<Value>,
     /// It is sent before this, or not at all.
-    pub(super) deadline: Instant,
+    deadline: Instant,
     joined: Instant,
     /// When it was sent first.
     sent: Option<Instant>,
@@ -41,6 +41,31 @@ impl Waiter {
     ) -> Self {
         let deadline = joined + limits::ACQUIRE_TIMEOUT;
         Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, joined, sent: None, outcome }
+    }
+
+    /// Its name on its lane.
+    pub(super) fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    /// Names it on the lane that it joins.
+    pub(super) fn set_ticket(&mut self, ticket: u64) {
+        self.ticket = ticket;
+    }
+
+    /// What it calls.
+    pub(super) fn procedure(&self) -> &Arc<Procedure> {
+        &self.procedure
+    }
+
+    /// What it calls it with.
+    pub(super) fn arguments(&self) -> &[Value] {
+        &self.arguments
+    }
+
+    /// It is sent before this, or not at all.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Notes that it is sent, perhaps again.

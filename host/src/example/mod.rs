@@ -3,7 +3,7 @@
 //!
 //! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`.
 
-mod words;
+mod json;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::route::Routes;
 pub struct Example {
     /// The file.
     pub path: PathBuf,
-    file: words::File,
+    file: json::File,
 }
 
 /// The name of the folder of a handler's examples, in a folder of the handler's name beside the manifest.
@@ -81,7 +81,7 @@ impl Example {
     /// What is wrong with it, with the line where there is one.
     pub fn parse(path: PathBuf, text: &[u8]) -> anyhow::Result<Self> {
         let shown = path.display();
-        let file: words::File = serde_json::from_slice(text).with_context(|| format!("{shown}: no example"))?;
+        let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: no example"))?;
         file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
         Ok(Self { path, file })
     }
@@ -106,7 +106,7 @@ impl Example {
                 .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
             let request = request.to_contract(&method, parameters, &entry.headers)?;
             let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
-            differ("plan", &expected.as_json(), &words::Plan::of(&plan, expected).as_json())?;
+            differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
             if let Plan::Call(call) = plan {
                 fits(&call, procedures, self.file.rows.as_ref())?;
                 carry = call.carry;
@@ -115,7 +115,7 @@ impl Example {
         if let Some((rows, expected)) = self.file.rows.as_ref().zip(self.file.response.as_ref()) {
             let rows: Rows = rows.to_contract()?;
             let response = component.respond(&carry, &rows).map_err(|fault| format!("respond: {fault}"))?;
-            differ("response", &expected.as_json(), &words::Response::of(&response, expected).as_json())?;
+            differ("response", &expected.as_json(), &json::Response::of(&response, expected).as_json())?;
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Example {
 fn fits(
     call: &crate::contract::Call,
     procedures: Option<&[Arc<Procedure>]>,
-    rows: Option<&words::Rows>,
+    rows: Option<&json::Rows>,
 ) -> Result<(), String> {
     let Some(procedures) = procedures else { return Ok(()) };
     let granted = procedures.iter().find(|procedure| procedure.name == call.procedure);

@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 use wasmtime::component::Component as Native;
 
-use super::component::Digest;
+use super::digest::Digest;
 use super::engine::Engine;
 use super::form;
 use crate::limits;

@@ -40,9 +40,6 @@ struct State {
     limits: StoreLimits,
 }
 
-/// Bytes of output one run may print.
-const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 impl Command {
     /// Compiles the command in a file. `galo` is the path of this program, which compiles.
     ///
@@ -69,7 +66,7 @@ impl Command {
     /// # Errors
     /// When it cannot be instantiated.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Exit> {
-        let output = MemoryOutputPipe::new(OUTPUT_BYTES_MAX);
+        let output = MemoryOutputPipe::new(limits::COMMAND_OUTPUT_BYTES_MAX);
         let ctx = WasiCtxBuilder::new()
             .args(arguments)
             .stdout(output.clone())

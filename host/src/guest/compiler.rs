@@ -18,8 +18,10 @@ use tokio::process::{Child, Command};
 
 use super::cache::{self, Cache};
 use super::compile::{MEMORY_REFUSED, STATUS_INVALID, STATUS_MEMORY, STATUS_OUTPUT, STATUS_PANIC};
-use super::component::{Compiled, Digest, Refusal};
+use super::component::Compiled;
+use super::digest::Digest;
 use super::engine::Engine;
+use super::error::ComponentError;
 use super::{form, room};
 use crate::limits::{self, CompileLimits};
 
@@ -54,17 +56,17 @@ impl Compiler {
     ///
     /// # Errors
     /// Why it is not taken: what is wrong with it, what it would take to compile it, or what became of the compiler.
-    pub async fn compile(&self, digest: Digest, component: &[u8], niceness: i32) -> Result<Compiled, Refusal> {
+    pub async fn compile(&self, digest: Digest, component: &[u8], niceness: i32) -> Result<Compiled, ComponentError> {
         if component.len() as u64 > self.limits.component_bytes_max {
-            return Err(Refusal::TooLarge { bytes: component.len(), most: self.limits.component_bytes_max });
+            return Err(ComponentError::TooLarge { bytes: component.len(), most: self.limits.component_bytes_max });
         }
         // Magic, version 1, layer 0: told apart because it is what a build for another target gives.
         if component.starts_with(b"\0asm\x01\0\0\0") {
-            return Err(Refusal::CoreModule);
+            return Err(ComponentError::CoreModule);
         }
         match self.attempt(digest, component, niceness, self.cache.as_ref()).await {
             // A cache that fails costs time, not service.
-            Err(Refusal::Unkept(cause)) if self.cache.is_some() => {
+            Err(ComponentError::Unkept(cause)) if self.cache.is_some() => {
                 tracing::warn!(cause, "compiled component not kept");
                 self.attempt(digest, component, niceness, None).await
             }
@@ -79,8 +81,9 @@ impl Compiler {
         component: &[u8],
         niceness: i32,
         cache: Option<&Cache>,
-    ) -> Result<Compiled, Refusal> {
-        let failed = |error: &dyn std::fmt::Display| Refusal::passing(format!("the compiler cannot be run: {error}"));
+    ) -> Result<Compiled, ComponentError> {
+        let failed =
+            |error: &dyn std::fmt::Display| ComponentError::passing(format!("the compiler cannot be run: {error}"));
         let compiler = Self { cache: cache.cloned(), ..self.clone() };
         let begin = move || {
             let memory = compiler.memory();
@@ -96,7 +99,7 @@ impl Compiler {
             }
             Err(_) => {
                 let text = format!("compiling it is not done within {} s; {SMALLER}", time.as_secs());
-                return Err(Refusal::passing(text));
+                return Err(ComponentError::passing(text));
             }
         }
         let compiler = self.clone();
@@ -143,11 +146,11 @@ impl Compiler {
         Ok((command.spawn()?, output))
     }
 
-    fn finish(&self, digest: Digest, mut output: Output) -> Result<Compiled, Refusal> {
+    fn finish(&self, digest: Digest, mut output: Output) -> Result<Compiled, ComponentError> {
         let name = cache::name(&self.engine, &digest);
-        form::seal(output.file(), &name).map_err(|error| Refusal::Unkept(error.to_string()))?;
+        form::seal(output.file(), &name).map_err(|error| ComponentError::Unkept(error.to_string()))?;
         let native = form::load(&self.engine, output.file())
-            .map_err(|error| Refusal::passing(format!("the compiled form cannot be loaded: {error:#}")))?;
+            .map_err(|error| ComponentError::passing(format!("the compiled form cannot be loaded: {error:#}")))?;
         if let Output::Kept(cache, file) = output {
             cache.keep(file, &name);
         }
@@ -190,7 +193,7 @@ async fn attend(mut child: Child, component: &[u8]) -> io::Result<(ExitStatus, S
 }
 
 /// What the end of a compiler says of its component.
-fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<(), Refusal> {
+fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<(), ComponentError> {
     let memory = || {
         let mib = limits.memory_bytes_max >> 20;
         // Less than it may have anywhere: what the container leaves.
@@ -198,30 +201,34 @@ fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<()
             true => ", or give the node's container more",
             false => "",
         };
-        Refusal::Costly(format!("compiling it takes over {mib} MiB of memory; {SMALLER}{more}"))
+        ComponentError::Costly(format!("compiling it takes over {mib} MiB of memory; {SMALLER}{more}"))
     };
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     match (code, status.signal().and_then(|signal| Signal::try_from(signal).ok())) {
         (Some(0), _) => Ok(()),
-        (Some(STATUS_INVALID), _) => Err(Refusal::Invalid(printed.to_owned())),
+        (Some(STATUS_INVALID), _) => Err(ComponentError::Invalid(printed.to_owned())),
         (Some(STATUS_MEMORY), _) => Err(memory()),
-        (Some(STATUS_OUTPUT), _) => Err(Refusal::Unkept(printed.to_owned())),
-        (Some(STATUS_PANIC), _) => Err(Refusal::Compiler(format!("panic of the compiler: {}", panic_text(printed)))),
+        (Some(STATUS_OUTPUT), _) => Err(ComponentError::Unkept(printed.to_owned())),
+        (Some(STATUS_PANIC), _) => {
+            Err(ComponentError::Compiler(format!("panic of the compiler: {}", panic_text(printed))))
+        }
         (_, Some(Signal::SIGABRT)) if printed.contains(MEMORY_REFUSED) => Err(memory()),
         (_, Some(Signal::SIGXCPU)) => {
             let seconds = limits.cpu.as_secs();
-            Err(Refusal::Costly(format!("compiling it takes over {seconds} s of CPU; {SMALLER}")))
+            Err(ComponentError::Costly(format!("compiling it takes over {seconds} s of CPU; {SMALLER}")))
         }
         (_, Some(Signal::SIGXFSZ)) => {
             let mib = limits::COMPILED_BYTES_MAX >> 20;
-            Err(Refusal::Costly(format!("its compiled form has over {mib} MiB; {SMALLER}")))
+            Err(ComponentError::Costly(format!("its compiled form has over {mib} MiB; {SMALLER}")))
         }
-        (_, Some(Signal::SIGKILL)) => Err(Refusal::passing(
+        (_, Some(Signal::SIGKILL)) => Err(ComponentError::passing(
             "the compiler was killed by SIGKILL, most likely because memory ran out; allow the node more, or fill its \
              cache before the deployment with `galo compile`",
         )),
-        (_, Some(signal)) => Err(Refusal::Compiler(format!("the compiler died of {signal}: {}", printed.trim()))),
-        (_, None) => Err(Refusal::Compiler(format!("the compiler failed ({status}): {}", printed.trim()))),
+        (_, Some(signal)) => {
+            Err(ComponentError::Compiler(format!("the compiler died of {signal}: {}", printed.trim())))
+        }
+        (_, None) => Err(ComponentError::Compiler(format!("the compiler failed ({status}): {}", printed.trim()))),
     }
 }
 

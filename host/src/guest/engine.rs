@@ -35,7 +35,7 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn start_unpooled() -> anyhow::Result<Self> {
         let mut config = config();
-        config.allocation_strategy(InstanceAllocationStrategy::OnDemand).max_wasm_stack(COMMAND_STACK_BYTES);
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand).max_wasm_stack(limits::COMMAND_STACK_BYTES);
         Self::with(&config)
     }
 
@@ -96,9 +96,6 @@ pub(super) fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_micros().div_ceil(limits::EPOCH_TICK.as_micros());
     u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
 }
-
-/// Stack of a command: a test harness formats with it. It runs on the main thread, which has 8 MiB.
-pub(super) const COMMAND_STACK_BYTES: usize = 512 * 1024;
 
 /// Settings are written out also where they equal wasmtime's default: a new wasmtime must not change them silently.
 fn config() -> Config {

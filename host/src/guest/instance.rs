@@ -1,45 +1,15 @@
 //! One call of a guest: a fresh store and instance, the function, and the store is gone. Nothing survives a call.
 //!
-//! It runs on the caller's thread and does not await: a call takes microseconds and ends when its time is up. Called by
-//! `component` for its trial, by `example`, and by `request`.
+//! It runs on the caller's thread and does not await: a call takes microseconds and ends when its time is up.
 
-use std::time::Duration;
-
-use nix::time::{ClockId, clock_gettime};
 use wasmtime::component::{Instance, TypedFunc};
-use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, WasmCoreDump};
+use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
 
 use super::component::Component;
-use super::limiter::Limiter;
-use super::{engine, wasi};
+use super::store::{self, Allowance, Guest};
 use crate::contract::{Plan, Request, Response, Rows};
 use crate::failure::{self, Fault, FaultKind, Phase};
-use crate::limits::{self, HandlerLimits};
-
-/// The state of one store: the limits, and what a guest with WASI may see.
-pub struct Guest {
-    limiter: Limiter,
-    pub(super) wasi: Option<Box<wasi::Closed>>,
-    slice: Slice,
-}
-
-/// How long a call may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowance {
-    /// This long.
-    Whole(Duration),
-    /// Until it has had its slice of the thread that serves, and this long at the most.
-    Slice(Duration),
-}
-
-/// What a call has had of its slice. It is counted from the first tick of the epoch on, so that a call which sees none,
-/// as nearly every one, asks no clock.
-#[derive(Debug, Default)]
-struct Slice {
-    /// The CPU time of the thread at the first tick.
-    begun: Option<Duration>,
-    ticks_left: u64,
-}
+use crate::limits;
 
 impl Component {
     /// Runs `prepare` on a fresh instance.
@@ -111,39 +81,10 @@ impl Component {
         time: Allowance,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        let mut store = Store::new(self.engine.inner(), Guest::new(&self.limits, self.grants.wasi));
-        store.limiter(|guest| &mut guest.limiter);
-        store.set_hostcall_fuel(self.limits.reply_bytes_max);
-        // Right before the call: its time counts from here, and a guest's start functions count as well.
-        match time {
-            Allowance::Whole(time) => store.set_epoch_deadline(engine::ticks(time)),
-            Allowance::Slice(most) => {
-                store.data_mut().slice.ticks_left = engine::ticks(most);
-                store.epoch_deadline_callback(tick);
-                store.set_epoch_deadline(1);
-            }
-        }
+        // Right before the call: a guest's start functions count as well.
+        let mut store = store::open(&self.engine, &self.limits, self.grants.wasi, time);
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
         outcome.map_err(|error| fault(phase, &error, &store))
-    }
-}
-
-impl Guest {
-    fn new(limits: &HandlerLimits, wasi: bool) -> Self {
-        Self { limiter: Limiter::new(limits), wasi: wasi.then(Box::default), slice: Slice::default() }
-    }
-}
-
-/// Ends a call that has had its slice: CPU time, because a thread that others keep from its core has used nothing.
-fn tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    let slice = &mut store.data_mut().slice;
-    // Without this clock the deadline alone ends a call.
-    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::MAX, Duration::from);
-    let begun = *slice.begun.get_or_insert(now);
-    slice.ticks_left = slice.ticks_left.saturating_sub(1);
-    match slice.ticks_left == 0 || now.saturating_sub(begun) >= limits::GUEST_SLICE {
-        true => Ok(UpdateDeadline::Interrupt),
-        false => Ok(UpdateDeadline::Continue(1)),
     }
 }
 
@@ -158,10 +99,10 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
     // Only a panic ends there, and what overran has said nothing: a memory is long to look through.
     let panicked = matches!(trap, Some(Trap::UnreachableCodeReached));
     let said = panicked.then(|| panic_message(error, store)).flatten();
-    let said = said.or_else(|| store.data().wasi.as_ref().and_then(|wasi| wasi.output()));
+    let said = said.or_else(|| store.data().output());
     let cause = error.root_cause().to_string();
     let kind = match trap {
-        _ if store.data().limiter.refused() => FaultKind::Memory,
+        _ if store.data().was_limited() => FaultKind::Memory,
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(_) => FaultKind::Trap,
         None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,

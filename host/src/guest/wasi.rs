@@ -1,7 +1,7 @@
 //! The closed, deterministic WASI of a handler that is built with std and granted `wasi`: no files, no network, no
 //! environment, clocks that stand still, random numbers from a fixed seed. What it prints is kept for the log.
 //!
-//! Linked by `component`, made by `instance` for each call.
+//! Linked by `fit`; each store with the grant has one of its own.
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::instance::Guest;
 use crate::limits;
 
 /// What one call of a guest with WASI sees of the world: nothing, always the same.
@@ -43,6 +42,11 @@ impl Default for Closed {
 }
 
 impl Closed {
+    /// What wasmtime-wasi works with.
+    pub fn view(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+
     /// The end of what the guest printed, if it printed anything.
     pub fn output(&self) -> Option<String> {
         let bytes = self.output.contents();
@@ -55,12 +59,12 @@ impl Closed {
 ///
 /// # Errors
 /// When wasmtime refuses a definition.
-pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     refuse_waiting(linker)
 }
 
-/// Lets a guest trap that waits for a clock.
+/// Makes a guest trap when it waits on a clock.
 ///
 /// # Errors
 /// When wasmtime refuses a definition.
@@ -70,19 +74,11 @@ pub fn refuse_waiting<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {
         clock.func_wrap(name, |_, (_,): (u64,)| -> wasmtime::Result<(Resource<wasmtime_wasi::p2::DynPollable>,)> {
-            Err(wasmtime::Error::msg("a guest cannot wait for a clock"))
+            Err(wasmtime::Error::msg("a guest cannot wait on a clock"))
         })?;
     }
     linker.allow_shadowing(false);
     Ok(())
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        // Only a component with the grant is linked against WASI, and each of its stores gets one.
-        let closed = self.wasi.as_mut().expect("a guest that imports WASI was granted it");
-        WasiCtxView { ctx: &mut closed.ctx, table: &mut closed.table }
-    }
 }
 
 /// The same bytes for every call: a `HashMap` of a guest has the same order every time.

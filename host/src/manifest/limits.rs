@@ -22,50 +22,52 @@ pub(super) struct LimitsTable {
 impl LimitsTable {
     /// The limits; each mistake is noted with its place in the text.
     pub(super) fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
-        let mut within = |limit: &Option<Spanned<usize>>, name: &str, default: usize, ceiling: usize| match limit {
-            None => default,
-            Some(value) if (1..=ceiling).contains(value.get_ref()) => *value.get_ref(),
-            Some(value) => {
-                mistake(value.span().start, format!("{name} = {}: 1 to {ceiling} are allowed", value.get_ref()));
-                default
-            }
-        };
         let default = HandlerLimits::default();
-        let (body, reply) = (&self.body_bytes_max, &self.reply_bytes_max);
-        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX);
+        let mut limit = |name: &str, given: &Given, default: usize, ceiling: usize| {
+            within(name, given, ceiling, mistake).unwrap_or(default)
+        };
+        let body = limit("body_bytes_max", &self.body_bytes_max, default.body_bytes_max, limits::BODY_BYTES_CEILING);
+        let memory =
+            limit("memory_bytes_max", &self.memory_bytes_max, default.memory_bytes_max, limits::MEMORY_BYTES_CEILING);
+        let deadline = limit("deadline_ms", &self.deadline_ms, ms(default.deadline), ms(limits::DEADLINE_CEILING));
+        let reply =
+            limit("reply_bytes_max", &self.reply_bytes_max, default.reply_bytes_max, limits::REPLY_BYTES_CEILING);
+        let elements = limit(
+            "table_elements_max",
+            &self.table_elements_max,
+            default.table_elements_max,
+            limits::TABLE_ELEMENTS_CEILING,
+        );
+        let calls = usize::try_from(default.probation_calls).unwrap_or(usize::MAX);
+        let calls = limit("probation_calls", &self.probation_calls, calls, limits::PROBATION_CALLS_CEILING);
+        let seconds = ms(default.probation) / 1000;
+        let seconds = limit("probation_seconds", &self.probation_seconds, seconds, limits::PROBATION_SECONDS_CEILING);
         HandlerLimits {
-            body_bytes_max: within(body, "body_bytes_max", default.body_bytes_max, limits::BODY_BYTES_CEILING),
-            memory_bytes_max: within(
-                &self.memory_bytes_max,
-                "memory_bytes_max",
-                default.memory_bytes_max,
-                limits::MEMORY_BYTES_CEILING,
-            ),
-            deadline: Duration::from_millis(within(
-                &self.deadline_ms,
-                "deadline_ms",
-                ms(default.deadline),
-                ms(limits::DEADLINE_CEILING),
-            ) as u64),
-            reply_bytes_max: within(reply, "reply_bytes_max", default.reply_bytes_max, limits::REPLY_BYTES_CEILING),
-            table_elements_max: within(
-                &self.table_elements_max,
-                "table_elements_max",
-                default.table_elements_max,
-                limits::TABLE_ELEMENTS_CEILING,
-            ),
-            probation_calls: within(
-                &self.probation_calls,
-                "probation_calls",
-                usize::try_from(default.probation_calls).unwrap_or(usize::MAX),
-                limits::PROBATION_CALLS_CEILING,
-            ) as u64,
-            probation: Duration::from_secs(within(
-                &self.probation_seconds,
-                "probation_seconds",
-                usize::try_from(default.probation.as_secs()).unwrap_or(usize::MAX),
-                limits::PROBATION_SECONDS_CEILING,
-            ) as u64),
+            body_bytes_max: body,
+            memory_bytes_max: memory,
+            deadline: Duration::from_millis(deadline as u64),
+            reply_bytes_max: reply,
+            table_elements_max: elements,
+            probation_calls: calls as u64,
+            probation: Duration::from_secs(seconds as u64),
         }
     }
+}
+
+/// A limit as a manifest sets it, or not.
+type Given = Option<Spanned<usize>>;
+
+/// A limit that is set, from 1 to its ceiling; a mistake when it is outside.
+fn within(name: &str, given: &Given, ceiling: usize, mistake: &mut dyn FnMut(usize, String)) -> Option<usize> {
+    let given = given.as_ref()?;
+    let value = *given.get_ref();
+    if !(1..=ceiling).contains(&value) {
+        mistake(given.span().start, format!("{name} = {value}: 1 to {ceiling} are allowed"));
+        return None;
+    }
+    Some(value)
+}
+
+fn ms(duration: Duration) -> usize {
+    usize::try_from(duration.as_millis()).unwrap_or(usize::MAX)
 }

@@ -20,12 +20,12 @@ use crate::wire::MediaType;
 pub(super) struct File {
     pub(super) cors: Option<CorsTable>,
     #[serde(default)]
-    pub(super) handler: Vec<Spanned<Table>>,
+    pub(super) handler: Vec<Spanned<HandlerTable>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Table {
+pub(super) struct HandlerTable {
     name: Spanned<String>,
     component: PathBuf,
     route: Spanned<String>,
@@ -49,7 +49,7 @@ enum RetryWord {
     Key,
 }
 
-impl Table {
+impl HandlerTable {
     pub(super) fn entry(&self, manifest: &Path, line: usize, mistake: &mut dyn FnMut(usize, String)) -> Entry {
         let name = self.name.get_ref();
         let folder = manifest.parent().unwrap_or(Path::new(""));

@@ -30,7 +30,7 @@ pub struct HandlerMetrics {
     pub respond: Histogram,
     /// Generations that came into service after the first.
     pub swaps: Counter,
-    /// Generations that were taken back.
+    /// Generations that were rolled back.
     pub rollbacks: Counter,
     /// Candidates that were not taken.
     pub refusals: Counter,
@@ -105,7 +105,7 @@ type Count = (&'static str, &'static str, fn(&HandlerMetrics) -> &Counter);
 
 const COUNTS: [Count; 3] = [
     ("swaps", "Generations that came into service after the first", |of| &of.swaps),
-    ("rollbacks", "Generations that were taken back", |of| &of.rollbacks),
+    ("rollbacks", "Generations that were rolled back", |of| &of.rollbacks),
     ("refusals", "Candidates that were not taken", |of| &of.refusals),
 ];
 

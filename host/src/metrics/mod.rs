@@ -61,7 +61,7 @@ pub struct Metrics {
     pub pool: PoolMetrics,
     /// Log lines that could not be written; `log` counts.
     pub log_lines_dropped: Counter,
-    /// Tasks that ended unasked and were begun again; `supervise` counts.
+    /// Tasks that ended unasked and were restarted; `supervise` counts.
     pub task_restarts: Counter,
 }
 
@@ -185,7 +185,7 @@ impl Metrics {
         galo.register("pool_calls_waiting", "Calls that wait for a database connection", pool.waiting.clone());
         let dropped = "Log lines dropped because stderr was full, closed or too slow";
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
-        let restarts = "Tasks that ended unasked and were begun again";
+        let restarts = "Tasks that ended unasked and were restarted";
         galo.register("task_restarts", restarts, self.task_restarts.clone());
     }
 

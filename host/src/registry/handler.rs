@@ -40,7 +40,7 @@ pub struct Lineage {
     pub current: Arc<Generation>,
     /// The one before it, kept compiled to go back to.
     pub previous: Option<Arc<Generation>>,
-    /// Set when the current one serves again because the one after it was taken back.
+    /// Set when the current one serves again because the one after it was rolled back.
     pub rolled_back: Option<RolledBack>,
     /// When the current one came into service.
     pub since: Timestamp,
@@ -66,7 +66,7 @@ struct Tally {
     faults: AtomicU64,
 }
 
-/// A generation that was taken back.
+/// A generation that was rolled back.
 #[derive(Debug, Clone)]
 pub struct RolledBack {
     /// Its number.
@@ -129,7 +129,7 @@ impl Handler {
     }
 
     /// Goes back to the previous generation, if `from` still serves and there is one. Returns the one that serves now.
-    /// A handler that was retired does not: what serves is another one's to say.
+    /// A retired handler never rolls back; its replacement decides what serves.
     pub fn roll_back(&self, from: &Generation, cause: String) -> Option<Arc<Generation>> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
@@ -157,7 +157,7 @@ impl Handler {
         unchanged
     }
 
-    /// Takes that back: the other one did not come.
+    /// Undoes [`Self::retire`]: the replacement was not installed.
     pub fn stay(&self) {
         self.retired.store(false, Ordering::Relaxed);
     }
@@ -167,9 +167,14 @@ impl Handler {
         self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
-    /// Notes that a candidate was not taken, or that there is nothing wrong any more.
-    pub fn note(&self, refusal: Option<Refusal>) {
-        self.refusal.store(refusal.map(Arc::new));
+    /// Notes that a candidate was refused.
+    pub fn note_refusal(&self, refusal: Refusal) {
+        self.refusal.store(Some(Arc::new(refusal)));
+    }
+
+    /// Notes that what was refused is gone, or was accepted after all.
+    pub fn clear_refusal(&self) {
+        self.refusal.store(None);
     }
 
     /// Why the last candidate was not taken, if it was not.

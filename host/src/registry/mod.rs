@@ -120,9 +120,14 @@ impl Registry {
         self.news.notified().await;
     }
 
-    /// Notes that a manifest was not taken, or that there is nothing wrong any more.
-    pub fn note(&self, refusal: Option<Refusal>) {
-        self.refusal.store(refusal.map(Arc::new));
+    /// Notes that a manifest was refused.
+    pub fn note_refusal(&self, refusal: Refusal) {
+        self.refusal.store(Some(Arc::new(refusal)));
+    }
+
+    /// Notes that what was refused is gone, or was accepted after all.
+    pub fn clear_refusal(&self) {
+        self.refusal.store(None);
     }
 
     /// Why the last manifest was not taken, if it was not.
@@ -159,7 +164,7 @@ impl Refusal {
         Self { passing: true, ..self }
     }
 
-    /// Whether it says anything that the one before did not: that it is tried again is nobody's news.
+    /// Whether it differs from the one before: a mere retry is not worth logging.
     pub fn is_news_after(&self, old: Option<&Self>) -> bool {
         let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
         !old.is_some_and(same)

@@ -53,7 +53,7 @@ impl fmt::Display for Change {
             Self::Added(name, route, number) => {
                 write!(f, "{name}: generation {number} live — added to the manifest, {route}")
             }
-            Self::Changed(name, None) => write!(f, "{name}: serves under what the manifest and the database say now"),
+            Self::Changed(name, None) => write!(f, "{name}: reloaded with the current manifest and database"),
             Self::Changed(name, Some(number)) => write!(f, "{name}: generation {number} live — with its new manifest"),
             Self::Removed(name) => write!(f, "{name}: removed from the manifest"),
         }

@@ -1,5 +1,5 @@
 //! What is being compiled beside what serves: for each handler and each asker one component, the newest. A newer one
-//! takes its place and ends its compiler, unless another asker waits for the same bytes. A look does not wait for any
+//! takes its place and ends its compiler, unless another asker waits for the same bytes. A scan does not wait for any
 //! of them: it asks how far they are, and hears through the watch when it may ask again.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::guest::{Compiled, Compiler, Digest, Refusal};
+use crate::guest::{Compiled, Compiler, ComponentError, Digest};
 use crate::limits;
 
 /// The components that are being compiled, and what became of each, until it is settled.
@@ -49,7 +49,10 @@ struct Job {
 }
 
 /// What became of a compiler, and after what time.
-pub(super) type Outcome = (Result<Compiled, Arc<Refusal>>, Duration);
+pub(super) type Outcome = (Result<Compiled, Arc<ComponentError>>, Duration);
+
+/// A component's compiled form, and the time until it was there.
+pub(super) type Form = (Compiled, Duration);
 
 /// How far a component is.
 pub(super) enum Progress {
@@ -130,7 +133,7 @@ impl Default for Places {
 }
 
 impl Places {
-    async fn compile(&self, compiler: &Compiler, digest: Digest, bytes: Vec<u8>) -> Result<Compiled, Refusal> {
+    async fn compile(&self, compiler: &Compiler, digest: Digest, bytes: Vec<u8>) -> Result<Compiled, ComponentError> {
         // Neither is ever closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let _place = Arc::clone(&self.all).acquire_owned().await;

@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use super::compiling::Asker;
 use super::verify::{self, Proved, Times};
-use super::workbench::{Haste, Without, Workbench};
+use super::worker::{Priority, Without, Worker};
 use crate::database::Database;
+use crate::node::Node;
 use crate::registry::{Handler, Refusal, Stage};
-use crate::request::Node;
 
 /// Brings a handler up to its file. What is refused is returned, for `refuse`.
 pub(super) async fn follow(
     node: &Node,
-    bench: &Workbench,
+    worker: &Worker,
     handler: &Arc<Handler>,
     built: Option<Duration>,
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
-    match candidate(&node.database, bench, handler).await {
+    match candidate(&node.database, worker, handler).await {
         Ok(Some(Proved { component, times })) => {
             let begun = Instant::now();
             let generation = handler.swap(component);
             let swap = begun.elapsed();
-            bench.settle(Asker::Component, name);
+            worker.settle(Asker::Component, name);
             handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
             tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
@@ -32,13 +32,13 @@ pub(super) async fn follow(
         }
         Ok(None) => {
             // What was refused is gone from the folder, and what was being compiled.
-            handler.note(None);
-            bench.settle(Asker::Component, name);
+            handler.clear_refusal();
+            worker.settle(Asker::Component, name);
             Ok(())
         }
         Err(Without::Compiling) => Err(Without::Compiling),
         Err(Without::Refused(refusal)) => {
-            bench.settle(Asker::Component, name);
+            worker.settle(Asker::Component, name);
             Err(refusal.into())
         }
     }
@@ -51,15 +51,15 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
         let number = handler.lineage().current.number;
         let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let Refusal { stage, message, .. } = refusal;
-        tracing::error!(%stage, sha256, "{name}: candidate REFUSED, generation {number} stays: {message}");
+        tracing::error!(%stage, sha256, "{name}: candidate rejected; still serving generation {number}: {message}");
         handler.metrics.refusals.inc();
-        handler.note(Some(refusal.clone()));
+        handler.note_refusal(refusal.clone());
     }
 }
 
-/// What the folder holds for a handler, verified; nothing when that is what serves, or was taken back.
-async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
-    let source = bench.read(Haste::Aside, &handler.entry).await?;
+/// What the folder holds for a handler, verified; nothing when that is what serves, or was rolled back.
+async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
+    let source = worker.read(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
     let lineage = handler.lineage();
     if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
@@ -70,12 +70,12 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
     let asked = Arc::clone(handler);
     if current.component.compiled.digest == digest {
         // The examples may be what changed: what serves goes on, but it is told.
-        let examples = bench.examples(Haste::Aside, &handler.entry).await;
+        let examples = worker.examples(Priority::Background, &handler.entry).await;
         let run = move || {
             let Handler { entry, procedures, .. } = &*asked;
             verify::run_examples(&current.component, entry, procedures, &examples)
         };
-        bench.run(Haste::Aside, run).await?.map_err(|refusal| refusal.of(digest))?;
+        worker.run(Priority::Background, run).await?.map_err(|refusal| refusal.of(digest))?;
         return Ok(None);
     }
     for procedure in &handler.procedures {
@@ -88,10 +88,10 @@ async fn candidate(database: &Database, bench: &Workbench, handler: &Arc<Handler
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }
-    let form = bench.compile(Haste::Aside, Asker::Component, &handler.entry, source).await?;
-    let examples = bench.examples(Haste::Aside, &handler.entry).await;
+    let form = worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?;
+    let examples = worker.examples(Priority::Background, &handler.entry).await;
     let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
-    Ok(bench.run(Haste::Aside, prove).await?.map(Some)?)
+    Ok(worker.run(Priority::Background, prove).await?.map(Some)?)
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

@@ -5,38 +5,40 @@
 //! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
 //! the node lives.
 
+mod assembly;
 mod change;
 mod compiling;
 mod component;
+mod fingerprint;
+mod fingerprints;
 mod folder;
 mod order;
 mod orders;
 mod record;
 mod removal;
 mod retry;
-mod stamp;
-mod stamps;
 mod table;
 mod verify;
 mod watch;
-mod workbench;
+mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fingerprint::Fingerprint;
+use self::fingerprints::Fingerprints;
 use self::folder::aside;
+use self::order::is_same_entry;
 use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
-use self::stamp::Stamp;
-use self::stamps::Stamps;
-use self::workbench::Without;
+use self::worker::Without;
 use crate::limits;
 use crate::manifest::{self, Entry};
+use crate::node::Node;
 use crate::registry::{Refusal, Stage};
-use crate::request::Node;
 use crate::state::State;
 
 pub use self::orders::Orders;
@@ -44,15 +46,15 @@ pub use self::record::{keep, record};
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
-pub use self::workbench::Workbench;
+pub use self::worker::Worker;
 
 /// Keeps one node's registry true.
 pub struct Reloader {
     node: Arc<Node>,
     folder: PathBuf,
-    bench: Workbench,
+    worker: Worker,
     watch: Watch,
-    stamps: Stamps,
+    fingerprints: Fingerprints,
     orders: Arc<Orders>,
     manifest: Seen,
     /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
@@ -69,7 +71,7 @@ pub struct Reloader {
 /// What something looked like when it was last tried, and when it is tried again though it looks the same.
 #[derive(Default)]
 struct Seen {
-    stamp: Stamp,
+    fingerprint: Fingerprint,
     retry: Retry,
     /// It was refused while a manifest was compiled that may mend it.
     withheld: bool,
@@ -82,20 +84,20 @@ impl Reloader {
     pub fn new(
         node: Arc<Node>,
         folder: PathBuf,
-        bench: Workbench,
+        worker: Worker,
         state: Option<Arc<State>>,
         orders: Arc<Orders>,
     ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
-        bench.tell(Arc::clone(&orders.news));
+        worker.tell(Arc::clone(&orders.news));
         Self {
             node,
             folder,
-            bench,
+            worker,
             watch,
-            stamps: Stamps::default(),
+            fingerprints: Fingerprints::default(),
             orders,
-            // Nothing was seen yet: what changed between the first load and now is found by the first look.
+            // Nothing was seen yet: what changed between the first load and now is found by the first scan.
             manifest: Seen::default(),
             refused: Vec::new(),
             compiling: false,
@@ -110,7 +112,7 @@ impl Reloader {
     pub async fn run(mut self) {
         self.watch.renew().await;
         loop {
-            self.look().await;
+            self.scan().await;
             // Not every change is told, and a procedure that was missing comes without a word.
             let pause = self.removal.left().unwrap_or(limits::WATCH_INTERVAL);
             if tokio::time::timeout(pause, self.watch.changed()).await.is_err() {
@@ -119,8 +121,8 @@ impl Reloader {
         }
     }
 
-    /// One look at everything.
-    async fn look(&mut self) {
+    /// Scans everything once.
+    async fn scan(&mut self) {
         let orders = Arc::clone(&self.orders);
         let _whole = orders.folder.lock().await;
         let Asked { database, again, built } = orders.take();
@@ -129,29 +131,29 @@ impl Reloader {
         }
         let ordered = database | self.node.database.has_changed();
         self.database |= ordered;
-        // Before anything is read: what is written meanwhile makes another stamp.
+        // Before anything is read: what is written meanwhile makes another fingerprint.
         let path = self.folder.join(manifest::FILE_NAME);
-        let Some(manifest) = self.look_at_manifest(&path).await else { return };
-        if ordered || self.manifest.stamp != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
-            self.manifest.stamp = manifest.first();
+        let Some(manifest) = self.scan_manifest(&path).await else { return };
+        if ordered || self.manifest.fingerprint != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
+            self.manifest.fingerprint = manifest.first();
             self.follow_manifest().await;
         }
         let table = self.node.registry.table();
         let entries: Vec<_> = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
-        let stamps = self.stamps.of(&entries).await;
-        for (handler, stamp) in table.handlers.iter().zip(stamps) {
+        let fingerprints = self.fingerprints.of(&entries).await;
+        for (handler, fingerprint) in table.handlers.iter().zip(fingerprints) {
             // What does not answer is looked at again, and the others do not wait for it.
-            let Some(stamp) = stamp else { continue };
-            let comes = |entry: &Entry| entry.name == handler.entry.name && !same_terms(&handler.entry, entry);
+            let Some(fingerprint) = fingerprint else { continue };
+            let comes = |entry: &Entry| entry.name == handler.entry.name && !is_same_entry(&handler.entry, entry);
             let withhold = self.compiling && self.refused.iter().any(comes);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
-            if seen.stamp == stamp && !seen.retry.is_due() && (withhold || !seen.withheld) {
+            if seen.fingerprint == fingerprint && !seen.retry.is_due() && (withhold || !seen.withheld) {
                 continue;
             }
-            seen.stamp = stamp;
+            seen.fingerprint = fingerprint;
             let built = built.or(seen.built.take());
-            let followed = component::follow(&self.node, &self.bench, handler, built).await;
-            // What is wrong under the old terms may be what the new ones are for, also those that came meanwhile.
+            let followed = component::follow(&self.node, &self.worker, handler, built).await;
+            // What is wrong under the old entry may be what the new ones are for, also those that came meanwhile.
             let refused = matches!(followed, Err(Without::Refused(_)));
             let withheld = refused && (withhold || self.is_manifest_new(&path).await);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
@@ -167,7 +169,7 @@ impl Reloader {
                     if !withheld {
                         component::refuse(handler, &refusal);
                     }
-                    // The terms are what is old: the manifest is held against the database again, and then this.
+                    // The entry is what is old: the manifest is held against the database again, and then this.
                     if refusal.stage == Stage::Procedures {
                         self.orders.procedures_changed();
                     }
@@ -179,16 +181,17 @@ impl Reloader {
 
     /// What the manifest looks like, with the files of its handlers while it is not taken. Nothing when the folder does
     /// not answer.
-    async fn look_at_manifest(&mut self, path: &Path) -> Option<Stamp> {
+    async fn scan_manifest(&mut self, path: &Path) -> Option<Fingerprint> {
         let manifest = path.to_owned();
-        let stamp = aside(move || Stamp::of(&manifest)).await;
-        let stamp = stamp.inspect_err(|cause| tracing::error!(cause, "the folder cannot be looked at")).ok()?;
-        Some(stamp.with(self.stamps.of(&self.refused).await))
+        let fingerprint = aside(move || Fingerprint::of(&manifest)).await;
+        let fingerprint =
+            fingerprint.inspect_err(|cause| tracing::error!(cause, "cannot scan the handlers folder")).ok()?;
+        Some(fingerprint.with(self.fingerprints.of(&self.refused).await))
     }
 
-    /// Whether the manifest looks other than it did when this look began.
+    /// Whether the manifest looks other than it did when this scan began.
     async fn is_manifest_new(&mut self, path: &Path) -> bool {
-        self.look_at_manifest(path).await.is_some_and(|now| now != self.manifest.stamp)
+        self.scan_manifest(path).await.is_some_and(|now| now != self.manifest.fingerprint)
     }
 
     /// As if nothing had been seen yet.
@@ -209,27 +212,27 @@ impl Reloader {
             }
             Err(cause) => return self.refuse(Refusal::new(Stage::Manifest, cause).passing(), Vec::new()),
         };
-        if !self.removal.may(&self.node.registry.table(), &manifest, &self.manifest.stamp) {
+        if !self.removal.may(&self.node.registry.table(), &manifest, &self.manifest.fingerprint) {
             return;
         }
         // Of its handlers too, before they are read: of a manifest that is refused one of them may be what changes.
-        let handlers = self.stamps.of(&manifest.handlers).await;
-        self.manifest.stamp = self.manifest.stamp.first().with(handlers);
+        let handlers = self.fingerprints.of(&manifest.handlers).await;
+        self.manifest.fingerprint = self.manifest.fingerprint.first().with(handlers);
         let entries = manifest.handlers.clone();
-        match table::replace(&self.node, &self.bench, &manifest, self.database, self.state.as_ref()).await {
+        match table::replace(&self.node, &self.worker, &manifest, self.database, self.state.as_ref()).await {
             Ok(changes) => {
                 if self.node.registry.refusal().is_some() {
-                    tracing::info!("the manifest is taken again");
+                    tracing::info!("manifest accepted again");
                 }
-                self.node.registry.note(None);
+                self.node.registry.clear_refusal();
                 self.database = false;
                 self.manifest.retry.passed();
                 self.compiling = false;
                 // What was noted of its files is noted of each handler from here on.
-                self.manifest.stamp = self.manifest.stamp.first();
+                self.manifest.fingerprint = self.manifest.fingerprint.first();
                 self.refused = Vec::new();
                 changes.iter().for_each(|change| tracing::info!("{change}"));
-                // A handler that changed with the manifest is looked at again under its new terms.
+                // A handler that changed with the manifest is scanned again under its new entry.
                 let table = self.node.registry.table();
                 let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
                 let changed: HashSet<_> = changes.iter().map(change::Change::name).collect();
@@ -252,13 +255,8 @@ impl Reloader {
         self.refused = entries;
         self.compiling = false;
         if refusal.is_news_after(registry.refusal().as_deref()) {
-            tracing::error!(stage = %refusal.stage, "manifest REFUSED, the old one stays: {}", refusal.message);
-            registry.note(Some(refusal));
+            tracing::error!(stage = %refusal.stage, "manifest rejected; still serving the previous one: {}", refusal.message);
+            registry.note_refusal(refusal);
         }
     }
-}
-
-/// Whether an entry says the same, wherever it stands in its file.
-fn same_terms(old: &Entry, new: &Entry) -> bool {
-    Entry { line: new.line, ..old.clone() } == *new
 }

@@ -1,11 +1,11 @@
-//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new terms. `table` has
-//! its component compiled first, and then this carried out on the workbench.
+//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new entry. `table` has
+//! its component compiled first, and then this carried out on the worker.
 
 use std::sync::Arc;
 
-use super::compiling::Asker;
+use super::compiling::{Asker, Form};
 use super::verify::{Examples, prove, refit, refit_previous};
-use super::workbench::{Form, Haste, Source, Without, Workbench};
+use super::worker::{Priority, Source, Without, Worker};
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
@@ -43,15 +43,15 @@ pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
 
 impl Order {
     /// What there is to make it of, compiled; nothing while that is under way.
-    pub(super) async fn candidate(&self, bench: &Workbench, haste: Haste) -> Option<Candidate> {
+    pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Option<Candidate> {
         let kept = match &self.before {
-            Before::State(state, past) => self.kept(bench, haste, state, past).await,
+            Before::State(state, past) => self.kept(worker, priority, state, past).await,
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
-        let examples = bench.examples(haste, &self.entry).await;
+        let examples = worker.examples(priority, &self.entry).await;
         match kept {
             Ok(kept) => {
-                let newcomer = self.newcomer(bench, haste, kept.is_some()).await?;
+                let newcomer = self.newcomer(worker, priority, kept.is_some()).await?;
                 Some(Candidate { newcomer, kept, examples })
             }
             Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept: None, examples }),
@@ -60,20 +60,25 @@ impl Order {
     }
 
     /// What its file holds, compiled; nothing while that is under way.
-    async fn newcomer(&self, bench: &Workbench, haste: Haste, has_kept: bool) -> Option<Result<Option<Form>, Refusal>> {
-        let source = match bench.read(haste, &self.entry).await {
+    async fn newcomer(
+        &self,
+        worker: &Worker,
+        priority: Priority,
+        has_kept: bool,
+    ) -> Option<Result<Option<Form>, Refusal>> {
+        let source = match worker.read(priority, &self.entry).await {
             Ok(source) if self.is_known(source.digest, has_kept) => return Some(Ok(None)),
             Ok(source) => source,
             Err(refusal) => return Some(Err(refusal)),
         };
-        match bench.compile(haste, Asker::Manifest, &self.entry, source).await {
+        match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
             Ok(form) => Some(Ok(Some(form))),
             Err(Without::Refused(refusal)) => Some(Err(refusal)),
             Err(Without::Compiling) => None,
         }
     }
 
-    /// Whether a component serves already, or was taken back.
+    /// Whether a component serves already, or was rolled back.
     fn is_known(&self, digest: Digest, has_kept: bool) -> bool {
         match &self.before {
             Before::Nothing => false,
@@ -86,7 +91,7 @@ impl Order {
                 if barred && !has_kept {
                     let name = &self.entry.name;
                     tracing::error!(
-                        "{name}: what was taken back serves: the component that was proved before it is lost"
+                        "{name}: serving the generation that was rolled back: the one proved before it is missing in the state folder"
                     );
                 }
                 barred && has_kept
@@ -98,25 +103,25 @@ impl Order {
     /// Nothing when it is lost. A refusal that may pass does not lose it: nothing else serves in its place.
     async fn kept(
         &self,
-        bench: &Workbench,
-        haste: Haste,
+        worker: &Worker,
+        priority: Priority,
         state: &Arc<State>,
         past: &Record,
     ) -> Result<Option<(u64, Component)>, Without> {
         let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
         let state = Arc::clone(state);
         let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
-        let bytes = bench.ask(haste, Stage::Read, read).await?.map_err(|error| {
+        let bytes = worker.ask(priority, Stage::Read, read).await?.map_err(|error| {
             Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
         })?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let compiled = match bench.compile(haste, Asker::Kept, &self.entry, Source::of(bytes)).await {
+        let compiled = match worker.compile(priority, Asker::Kept, &self.entry, Source::of(bytes)).await {
             Ok((compiled, _)) => compiled,
             Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
             Err(without) => return Err(without),
         };
         let entry = self.entry.clone();
-        let component = bench.run(haste, move || refit_previous(&compiled, &entry)).await??;
+        let component = worker.run(priority, move || refit_previous(&compiled, &entry)).await??;
         Ok(component.map(|component| (generation, component)))
     }
 
@@ -137,7 +142,7 @@ impl Order {
         (self, made)
     }
 
-    /// A handler whose terms changed, or that came back.
+    /// A handler whose entry changed, or that came back.
     fn again(
         &self,
         before: &Handler,
@@ -151,9 +156,9 @@ impl Order {
                 let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
                 return Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))));
             }
-            // It was pointed to, so it is meant.
+            // The manifest names a different file: fail instead of falling back.
             Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
-            // The file may have held the component that the terms were changed for; else what serves must be good under
+            // The file may have held the component that the entry was changed for; else what serves must be good under
             // them.
             _ => {}
         }
@@ -164,7 +169,7 @@ impl Order {
     }
 }
 
-/// A handler that an earlier run served. What was taken back then does not serve now, and what is broken does not keep
+/// A handler that an earlier run served. What was rolled back then does not serve now, and what is broken does not keep
 /// the node from starting, as long as the last proved component is there.
 fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<(u64, Component)>) -> Made {
     let barred = past.barred.as_ref().and_then(rolled_back);
@@ -188,4 +193,9 @@ fn rolled_back(barred: &Barred) -> Option<RolledBack> {
     let Barred { sha256, generation, cause, at } = barred;
     let (digest, at) = (Digest::parse(sha256)?, at.parse().ok()?);
     Some(RolledBack { number: *generation, digest, cause: cause.clone(), at })
+}
+
+/// Whether an entry says the same, wherever it stands in its file.
+pub(super) fn is_same_entry(old: &Entry, new: &Entry) -> bool {
+    Entry { line: new.line, ..old.clone() } == *new
 }

@@ -9,18 +9,18 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Orders {
     asked: Mutex<Asked>,
-    /// Held by a look, and by who puts files there that belong together.
+    /// Held by a scan, and by who puts files there that belong together.
     pub(super) folder: tokio::sync::Mutex<()>,
     /// Also what the folder's watch tells.
     pub(super) news: Arc<Notify>,
 }
 
-/// What was asked since the last look.
+/// What was asked since the last scan.
 #[derive(Default)]
 pub(super) struct Asked {
     /// The procedures may have changed.
     pub(super) database: bool,
-    /// Everything is looked at as if for the first time.
+    /// Everything is scanned as if for the first time.
     pub(super) again: bool,
     /// What the build took whose result is in the folder.
     pub(super) built: Option<Duration>,
@@ -33,15 +33,15 @@ impl Orders {
         self.news.notify_one();
     }
 
-    /// Looks at everything anew: the folder is watched anew, what was refused is tried again, the procedures are looked
+    /// Scans everything again: the folder is watched again, what was refused is tried again, the procedures are looked
     /// up again.
-    pub fn look_again(&self) {
+    pub fn scan_again(&self) {
         *self.asked() = Asked { database: true, again: true, built: None };
         self.news.notify_one();
     }
 
     /// Puts what a build made into the folder, which is looked at when all of it is there. The build took this long.
-    /// Waits for a look under way; not for threads that serve.
+    /// Waits for a scan under way; not for threads that serve.
     ///
     /// # Errors
     /// Those of `put`.

@@ -1,5 +1,5 @@
 //! Records what a node serves in its state: which generation of each handler serves, the last one that was proved, and
-//! the one that was taken back. Run by `serve` beside the reloader, so that a request that takes a generation back does
+//! the one that was rolled back. Run by `serve` beside the reloader, so that a request that takes a generation back does
 //! not wait for a disk, and a long compilation does not keep that from being recorded.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
+use crate::node::Node;
 use crate::registry::{Generation, Handler, Registry};
-use crate::request::Node;
 use crate::state::{Barred, Mark, Record, State};
 
 /// Records whenever something changed. A probation ends without a word, so it looks from time to time. Runs until it is
@@ -28,7 +28,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
                 // Once, not with every try.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(
-                        "the state is not recorded, a restart would not know what is served now: {error:#}"
+                        "cannot record the state; after a restart the node would not know what it serves now: {error:#}"
                     );
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::stamp::Stamp;
+use super::fingerprint::Fingerprint;
 use crate::limits;
 use crate::manifest::{Entry, Manifest, Retry};
 use crate::registry::Table;
@@ -13,7 +13,7 @@ use crate::registry::Table;
 pub(super) struct Removal(Option<Seen>);
 
 struct Seen {
-    stamp: Stamp,
+    fingerprint: Fingerprint,
     since: Instant,
     /// It counts. Remembered, for it may be tried more than once: its components are compiled.
     granted: bool,
@@ -21,7 +21,7 @@ struct Seen {
 
 impl Removal {
     /// Whether this manifest counts now.
-    pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, stamp: &Stamp) -> bool {
+    pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, fingerprint: &Fingerprint) -> bool {
         let cors = manifest.cors.is_some() || table.cors.is_none();
         let kept = cors
             && table.handlers.iter().all(|handler| {
@@ -30,11 +30,11 @@ impl Removal {
             });
         let since = match self.0.take() {
             _ if kept => return true,
-            Some(seen) if seen.stamp == *stamp => seen.since,
+            Some(seen) if seen.fingerprint == *fingerprint => seen.since,
             _ => Instant::now(),
         };
         let granted = since.elapsed() >= limits::REMOVAL_PAUSE;
-        self.0 = Some(Seen { stamp: stamp.clone(), since, granted });
+        self.0 = Some(Seen { fingerprint: fingerprint.clone(), since, granted });
         granted
     }
 

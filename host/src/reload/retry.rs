@@ -21,7 +21,7 @@ impl Retry {
         self.0 = None;
     }
 
-    /// With the next look: it is under way. Pauses go on from where they were.
+    /// With the next scan: it is under way. Pauses go on from where they were.
     pub(super) fn soon(&mut self) {
         self.0.get_or_insert((Instant::now(), Duration::ZERO)).0 = Instant::now();
     }
@@ -30,7 +30,7 @@ impl Retry {
     pub(super) fn after(&mut self, refusal: &Refusal) {
         let pause = match self.0 {
             _ if !refusal.passing => return self.passed(),
-            // The first look that follows by itself.
+            // The first scan that follows by itself.
             None => Duration::ZERO,
             // It was tried for another reason, before its time. That stands: what swaps while the database is
             // unavailable would otherwise double the pause with every component.

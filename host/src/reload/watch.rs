@@ -56,7 +56,7 @@ impl Watch {
             self.stirred = true;
         }
         let rest = async { while timeout(limits::WATCH_QUIET, self.news.notified()).await.is_ok() {} };
-        // Whoever writes without pause is looked at all the same.
+        // A folder that never settles is scanned anyway.
         let _ = timeout(limits::WATCH_QUIET_MAX, rest).await;
         self.renew().await;
         self.stirred = false;
@@ -93,7 +93,7 @@ impl Watch {
     fn without(&mut self, cause: impl std::fmt::Display) {
         self.watching = None;
         if !std::mem::replace(&mut self.deaf, true) {
-            tracing::warn!("changes are seen late: the folder cannot be watched: {cause}");
+            tracing::warn!("cannot watch the folder, so changes are noticed with a delay: {cause}");
         }
     }
 }

@@ -1,14 +1,15 @@
-//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`; what happens when
-//! a new generation fails is in `rescue`, how a guest is called in `phase`.
+//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`, except what happens
+//! when a new generation fails (`rescue`). How a guest is called is in `invoke`.
 //!
-//! Called by `listen` for every request. A guest call takes microseconds and is synchronous; what needs milliseconds is
+//! A guest call takes microseconds and is synchronous; what needs milliseconds is
 //! moved to a thread of its own.
 
 mod access;
+mod decision;
 mod functions;
-mod phase;
+mod invoke;
+mod log;
 mod rescue;
-mod tell;
 mod trace;
 pub mod tries;
 
@@ -20,39 +21,14 @@ use http::request::Parts;
 use http::{HeaderValue, Method};
 
 use self::access::{Course, Line};
+use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
-use crate::admission::Admission;
-use crate::config::{AccessLog, Proxy};
-use crate::contract::{Request, Value};
 use crate::cors::{self, Cors};
-use crate::database::{Database, Procedure};
-use crate::failure::{self, Failure};
-use crate::limits;
-use crate::metrics::{Laps, Metrics};
-use crate::registry::{Handler, Lineage, Registry};
+use crate::failure::Failure;
+use crate::metrics::Laps;
+use crate::node::Node;
+use crate::registry::{Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Outgoing, Taken};
-
-/// What a node holds between requests: the registry and the pool, and how many requests it admits.
-pub struct Node {
-    /// Its handlers.
-    pub registry: Registry,
-    /// Its database.
-    pub database: Arc<Database>,
-    /// What stands in front.
-    pub proxy: Proxy,
-    /// How many requests may be in flight.
-    pub admission: Admission,
-    /// Its counters.
-    pub metrics: Arc<Metrics>,
-    /// Which requests have a line of the log.
-    pub access_log: AccessLog,
-}
-
-/// A request that was read: what a guest sees of it; and its head, for the log.
-struct Asked<'a> {
-    head: &'a Parts,
-    request: Request,
-}
 
 /// Answers one request, whatever happens. `checked`: what the listener found of its head.
 pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
@@ -62,14 +38,14 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
     let Line { head, course, .. } = &mut line;
     if let Err(failure) = checked {
         course.cors.clone_from(&node.registry.table().cors);
-        tell::refused(head, &failure);
+        log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
         return line.end(wire::failed(&failure));
     }
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| {
-        let failure = Failure::Panic { message: said(payload.as_ref()) };
+        let failure = Failure::Panic { message: invoke::panic_text(payload.as_ref()) };
         // It did not come to where answers are counted.
         match &course.handler {
             Some(handler) => handler.metrics.answered(failure.status()),
@@ -79,7 +55,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
     });
     let outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
-            tell::panic(head, message);
+            log::panic(head, message);
         }
         wire::failed(&failure)
     });
@@ -122,7 +98,7 @@ async fn attempt<F: Functions>(
             }
         }
         Err(failure) => {
-            tell::failure(handler, &lineage.current, head, &failure);
+            log::failure(handler, &lineage.current, head, &failure);
             let outgoing = unread(head, body, wire::failed(&failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -137,7 +113,7 @@ async fn attempt<F: Functions>(
     }
     handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    answer.inspect_err(|failure| tell::failure(handler, &lineage.current, head, failure))
+    answer.inspect_err(|failure| log::failure(handler, &lineage.current, head, failure))
 }
 
 /// Whether a handler takes a request with this head.
@@ -214,24 +190,4 @@ async fn handled<F: Functions>(
             }
         }
     }
-}
-
-/// What `prepare` decided, checked: a response that can be sent, or a call that can be made.
-enum Decision {
-    Reply(Outgoing),
-    Call(Planned),
-}
-
-/// A call of a granted procedure with arguments that fit it.
-struct Planned {
-    procedure: Arc<Procedure>,
-    arguments: Vec<Value>,
-    carry: Vec<u8>,
-}
-
-fn said(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
-    // It may quote what a guest handed over.
-    failure::cut(text, limits::FAULT_BYTES_MAX)
 }

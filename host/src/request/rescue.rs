@@ -10,12 +10,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::decision::{Asked, Decision};
+use super::functions::Functions;
+use super::invoke::{self, Halt};
+use super::log;
 use super::trace::Trace;
-use super::{Asked, Decision, Functions, Planned, phase, tell};
 use crate::contract::Rows;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
-use crate::request::phase::Halt;
 use crate::wire::Outgoing;
 
 /// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
@@ -26,13 +28,13 @@ pub(super) async fn prepare<'a, F: Functions>(
     since: Instant,
 ) -> Result<(&'a Arc<Generation>, Decision), Halt> {
     let newcomer = &lineage.current;
-    let halt = match phase::prepare::<F>(handler, newcomer, &asked.request, since).await {
+    let halt = match invoke::prepare::<F>(handler, newcomer, &asked.request, since).await {
         Ok(decision) => return Ok((newcomer, decision)),
         Err(Halt::Fault(fault)) => Halt::Fault(count(handler, newcomer, asked, fault)),
         Err(Halt::Shed) => Halt::Shed,
     };
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
-    match Box::pin(phase::prepare::<F>(handler, previous, &asked.request, Instant::now())).await {
+    match Box::pin(invoke::prepare::<F>(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
             // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
             if let Halt::Fault(fault) = &halt {
@@ -53,7 +55,7 @@ pub(super) async fn respond<F: Functions>(
     (carry, rows): (&[u8], &Rows),
     since: Instant,
 ) -> Result<Outgoing, Fault> {
-    let answer = match phase::respond::<F>(handler, generation, carry, rows, since).await {
+    let answer = match invoke::respond::<F>(handler, generation, carry, rows, since).await {
         Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
         answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
     };
@@ -95,8 +97,8 @@ pub(super) async fn rejected<F: Functions>(
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
     // The arguments went with the call, and what is pure plans it again.
-    let mine = phase::plan::<F>(handler, generation, &asked.request).await;
-    let its = match (mine, phase::plan::<F>(handler, previous, &asked.request).await) {
+    let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
+    let its = match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
@@ -136,10 +138,10 @@ async fn instead<F: Functions>(
 ) -> Instead {
     // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
     // answer its call only if it is the same one.
-    let mine = phase::plan::<F>(handler, generation, &asked.request).await;
-    match (mine, phase::plan::<F>(handler, previous, &asked.request).await) {
+    let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
+    match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = phase::respond::<F>(handler, previous, &its.carry, rows, Instant::now()).await;
+            let answer = invoke::respond::<F>(handler, previous, &its.carry, rows, Instant::now()).await;
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,
@@ -148,17 +150,11 @@ async fn instead<F: Functions>(
     }
 }
 
-impl Planned {
-    fn is_same_call_as(&self, other: &Self) -> bool {
-        self.procedure.name == other.procedure.name && self.arguments == other.arguments
-    }
-}
-
 /// Counts a fault, and logs it.
 fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, fault: Fault) -> Fault {
     generation.faulted();
     handler.metrics.faulted(fault.kind);
-    tell::fault(handler, generation, asked.head, &fault);
+    log::fault(handler, generation, asked.head, &fault);
     fault
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn linger(lingering: &Lingering<'_>, linger: Duration, signal: 
     tracing::info!(signal, seconds = linger.as_secs(), "lingering: not ready, and new connections are still served");
     tokio::select! {
         () = tokio::time::sleep(linger) => {}
-        signal = signals.end(|| lingering.orders.look_again()) => {
+        signal = signals.end(|| lingering.orders.scan_again()) => {
             tracing::info!(signal, "a second signal ends the lingering");
         }
         death = lingering.supervisor.died() => tracing::error!(task = death.task, "a task ended while lingering"),

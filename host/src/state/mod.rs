@@ -1,5 +1,5 @@
 //! What a node remembers across restarts, in a folder of its own: of each handler the generation that serves, the last
-//! one that was proved, with a copy of its bytes, and the one that was taken back.
+//! one that was proved, with a copy of its bytes, and the one that was rolled back.
 //!
 //! `reload` asks it at a start and records into it; requests never wait for it. What it remembers is in memory too: who
 //! asks for that does not wait for a disk that somebody writes to. Files are written whole, by renaming, and are

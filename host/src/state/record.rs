@@ -13,7 +13,7 @@ pub struct Record {
     pub current: Option<Mark>,
     /// The last one that was proved, which a start falls back on.
     pub proved: Option<Mark>,
-    /// The one that was taken back, while that is not followed by another.
+    /// The one that was rolled back, while that is not followed by another.
     pub barred: Option<Barred>,
     /// When it left the manifest, in seconds since 1970.
     pub left: Option<u64>,
@@ -28,7 +28,7 @@ pub struct Mark {
     pub generation: u64,
 }
 
-/// A generation that was taken back.
+/// A generation that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barred {
     /// Its digest, in hexadecimal.

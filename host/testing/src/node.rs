@@ -11,7 +11,7 @@ use bytes::Bytes;
 use galo::config::{Address, Settings};
 use galo::develop::build::Profile;
 use galo::drain::Outcome;
-use galo::guest::{Cache, Compiled, Compiler, Component, Digest, Engine, Grants, Refusal};
+use galo::guest::{Cache, Compiled, Compiler, Component, ComponentError, Digest, Engine, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
@@ -31,12 +31,12 @@ pub fn engine() -> &'static Engine {
 }
 
 /// Compiles a component as a node does, in a process of its own, or finds it compiled.
-pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, Refusal> {
+pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, ComponentError> {
     let compiler = Compiler::new(engine(), program::galo(), CompileLimits::default(), cache.cloned());
     let compiled = compiler.find(Digest::of(bytes)).map(Ok);
     compiled.unwrap_or_else(|| {
         // On a thread of its own: a test may be inside a runtime.
-        let compile = || compiler.compile_here(bytes).map_err(|error| error.downcast::<Refusal>().unwrap());
+        let compile = || compiler.compile_here(bytes).map_err(|error| error.downcast::<ComponentError>().unwrap());
         std::thread::scope(|scope| scope.spawn(compile).join().unwrap())
     })
 }
@@ -47,7 +47,7 @@ pub fn verify(
     grants: Grants,
     limits: HandlerLimits,
     cache: Option<&Cache>,
-) -> Result<Component, Refusal> {
+) -> Result<Component, ComponentError> {
     compile(bytes, cache)?.fit(grants, limits)
 }
 

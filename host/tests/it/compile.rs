@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use galo::config::{CacheFolder, Settings};
 use galo::develop::build::Profile;
-use galo::guest::{Cache, Compiler, Refusal};
+use galo::guest::{Cache, Compiler, ComponentError};
 use galo::limits::{self, CompileLimits};
 use galo::registry::Stage;
 use nix::sys::signal::Signal;
@@ -40,7 +40,7 @@ fn endless() -> Vec<u8> {
     huge(60_000)
 }
 
-fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> Refusal {
+fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> ComponentError {
     let compiler = Compiler::new(engine(), galo, limits, None);
     let refused =
         std::thread::scope(|scope| scope.spawn(|| compiler.compile_here(component).map(drop)).join().unwrap());
@@ -264,7 +264,7 @@ async fn what_a_manifest_waits_for_is_compiled_whatever_becomes_of_the_component
     }
     // then it is the same compiler still, and nothing was refused.
     assert!(compilers(&node).contains(&compiler), "{}", node.log());
-    assert!(!node.log().contains("REFUSED"), "{}", node.log());
+    assert!(!node.log().contains("rejected;"), "{}", node.log());
     // It ends when nobody waits for it any more.
     guests.put_file("galo.toml", manifest.as_bytes());
     wait_until("its compiler is gone", || !compilers(&node).contains(&compiler));

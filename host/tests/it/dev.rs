@@ -246,7 +246,8 @@ fn a_saved_source_is_live_unless_it_does_not_compile_or_breaks_an_example() {
     assert_eq!(dev.credit().header("x-edition"), "4");
     // When it breaks an example, then it is refused with the difference, and what served serves.
     dev.copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
-    let refused = "extrato: candidate REFUSED, generation 1 stays: extrato/examples/id-over-the-integers.json: ";
+    let refused =
+        "extrato: candidate rejected; still serving generation 1: extrato/examples/id-over-the-integers.json: ";
     dev.program.wait_for(refused);
     dev.program.wait_for("-      \"error\": \"cliente não encontrado\"");
     dev.program.wait_for("+      \"error\": \"quem?\"");
@@ -280,10 +281,10 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
         std::fs::write(path, text.replace("/extrato", "/conta")).unwrap();
     }
     std::fs::write(dev.copy.path("handlers/galo.toml"), manifest.replace("{id}/extrato", "{id}/conta")).unwrap();
-    dev.program.wait_for("extrato: serves under what the manifest and the database say now");
+    dev.program.wait_for("extrato: reloaded with the current manifest and database");
     assert_eq!(dev.get("/clientes/1/conta").status, 200);
     assert_eq!(dev.get("/clientes/1/extrato").status, 404);
-    assert!(!dev.program.log().contains("REFUSED"), "{}", dev.program.log());
+    assert!(!dev.program.log().contains("rejected;"), "{}", dev.program.log());
     dev.interrupt();
 }
 

@@ -3,7 +3,7 @@
 use galo::contract::{Field, Plan, Request};
 use galo::develop::build::Profile;
 use galo::failure::FaultKind;
-use galo::guest::{Cache, Component, Grants, Refusal};
+use galo::guest::{Cache, Component, ComponentError, Grants};
 use galo::limits::HandlerLimits;
 use http::{Method, StatusCode};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -33,7 +33,7 @@ fn verified(component: &[u8]) -> Component {
     verify(component, NO_GRANT, HandlerLimits::default(), None).unwrap()
 }
 
-fn refused(component: &[u8], grants: Grants) -> Refusal {
+fn refused(component: &[u8], grants: Grants) -> ComponentError {
     match verify(component, grants, HandlerLimits::default(), None) {
         Ok(_) => panic!("the component was taken"),
         Err(refusal) => refusal,
@@ -163,7 +163,7 @@ fn an_import_that_was_not_granted_is_refused_by_name() {
 fn a_component_that_does_not_fit_its_memory_is_refused() {
     let large = Guest { memory: "100", ..Guest::default() }.component();
     match refused(&large, NO_GRANT) {
-        Refusal::Trial(fault) => assert_eq!(fault.kind, FaultKind::Memory, "{}", fault.detail),
+        ComponentError::Trial(fault) => assert_eq!(fault.kind, FaultKind::Memory, "{}", fault.detail),
         other => panic!("{other}"),
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use galo::contract::{Plan, Request};
 use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::failure::FaultKind;
-use galo::guest::{Component, Grants, Refusal};
+use galo::guest::{Component, ComponentError, Grants};
 use galo::limits::HandlerLimits;
 use tempfile::TempDir;
 
@@ -256,7 +256,7 @@ async fn a_handler_with_std_works_when_wasi_is_granted_and_sees_nothing() {
     let bytes = tokio::task::block_in_place(curious);
     let verified = |wasi| verify(&bytes, Grants { wasi }, HandlerLimits::default(), None);
     match verified(false) {
-        Err(Refusal::Import(name)) => assert!(name.starts_with("wasi:"), "{name}"),
+        Err(ComponentError::Import(name)) => assert!(name.starts_with("wasi:"), "{name}"),
         other => panic!("{:?}", other.err()),
     }
     let component = verified(true).unwrap();

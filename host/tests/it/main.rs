@@ -54,6 +54,7 @@ mod state;
 mod strict;
 mod supervision;
 mod tidy;
+mod tidy_modules;
 mod tls;
 mod toolchain;
 mod tutorial;

@@ -268,8 +268,8 @@ async fn no_signal_ends_a_node_without_a_drain() {
         .execute("DROP FUNCTION um(); CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
         .await;
     program.signal(Signal::SIGHUP);
-    program.wait_for("SIGHUP: looking at the handlers folder again");
-    program.wait_for("calls: serves under what the manifest and the database say now");
+    program.wait_for("SIGHUP: scanning the handlers folder again");
+    program.wait_for("calls: reloaded with the current manifest and database");
     assert_eq!(request(&program.listen, Method::GET, "/calls", "").await.status, 200);
     program.signal(Signal::SIGTERM);
     assert!(program.wait().success());

@@ -1,72 +1,10 @@
-//! The rules of the house that no compiler checks: who may import whom, which crate belongs to which module, how a
-//! file begins and how long it may be.
+//! The rules of the house that no compiler checks: how a file begins and how long it may be, and that documents say
+//! what is so. Those between modules are in `tidy_modules`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::checkout;
-
-/// A module may import from the floors below its own; on a floor of leaves, nobody imports his neighbour.
-const FLOORS: &[(&str, &[&str])] = &[
-    (
-        "ground",
-        &[
-            "config",
-            "contract",
-            "drain",
-            "failure",
-            "file",
-            "limits",
-            "log",
-            "metrics",
-            "place",
-            "repeats",
-            "report",
-            "signals",
-            "supervise",
-        ],
-    ),
-    ("leaves", &["admission", "cors", "database", "guest", "route", "state", "wire"]),
-    ("spine: manifest", &["manifest"]),
-    ("spine: example", &["example"]),
-    ("spine: registry", &["registry"]),
-    ("spine: request", &["request"]),
-    ("tasks", &["admin", "listen", "reload"]),
-    ("assemblers: parts", &["put", "serve"]),
-    ("assemblers", &["develop", "operator", "proxy"]),
-    ("program", &["cli", "lib", "main"]),
-];
-
-/// Ground modules that other ground modules may import: words that everything is said in.
-const WORDS: &[&str] = &["limits", "contract", "failure"];
-
-/// Crates that belong to some modules only.
-const OWNERS: &[(&str, &[&str])] = &[
-    ("wasmtime", &["contract", "guest"]),
-    ("wasmtime_wasi", &["guest"]),
-    ("tokio_postgres", &["database"]),
-    ("deadpool_postgres", &["database"]),
-    ("tokio_postgres_rustls", &["database"]),
-    ("rustls", &["database"]),
-    ("rustls_native_certs", &["database"]),
-    ("hyper", &["wire", "listen", "admin", "operator"]),
-    ("hyper_util", &["wire", "listen", "admin", "operator"]),
-    ("http_body_util", &["wire", "listen", "admin", "operator"]),
-    ("matchit", &["route"]),
-    ("toml", &["manifest"]),
-    ("clap", &["cli", "main"]),
-    ("prometheus_client", &["metrics", "listen", "serve"]),
-    ("cargo_metadata", &["develop"]),
-    ("notify", &["reload"]),
-    ("rustix", &["guest", "reload"]),
-    ("rustc_demangle", &["guest"]),
-    ("memchr", &["guest"]),
-    ("arc_swap", &["registry"]),
-    ("jiff", &["registry", "example", "admin", "reload"]),
-    ("similar", &["example"]),
-    ("base64", &["example"]),
-    ("subtle", &["config"]),
-];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "common", "types", "manager", "service", "context", "misc"];
@@ -77,26 +15,27 @@ const GENERATED: &str = "handlers/kit/src/bindings.rs";
 /// Lines of a file without its unit tests.
 const LINES_MAX: usize = 300;
 
-struct Source {
-    path: PathBuf,
-    text: String,
+pub struct Source {
+    pub path: PathBuf,
+    pub text: String,
 }
 
 impl Source {
     /// The text without its unit tests.
-    fn code(&self) -> &str {
+    pub fn code(&self) -> &str {
         self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap()
     }
 
     /// `guest` for `host/src/guest/engine.rs`.
-    fn module(&self) -> String {
+    pub fn module(&self) -> String {
         let inside = self.path.strip_prefix(checkout().root.join("host/src")).unwrap();
         let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
         first.trim_end_matches(".rs").to_owned()
     }
 }
 
-fn sources(folder: &str) -> Vec<Source> {
+/// Every file of Rust in a folder.
+pub fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&checkout().root.join(folder), &mut found);
     assert!(!found.is_empty(), "no sources in {folder}");
@@ -112,71 +51,6 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
             found.push(Source { text: fs::read_to_string(&path).unwrap(), path });
         }
     }
-}
-
-fn floor(module: &str) -> usize {
-    let floor = FLOORS.iter().position(|(_, modules)| modules.contains(&module));
-    floor.unwrap_or_else(|| panic!("the module `{module}` is on no floor; give it one in tidy.rs and ARCHITECTURE.md"))
-}
-
-/// The names behind every `crate::`.
-fn imports(code: &str) -> Vec<String> {
-    let after = code.split("crate::").skip(1);
-    let mut names = Vec::new();
-    for rest in after {
-        // `use crate::{admin, limits}`: the first word of each item.
-        let list = rest.strip_prefix('{').map(|list| list.split('}').next().unwrap());
-        for item in list.unwrap_or(rest).split(if list.is_some() { ',' } else { '\n' }).take(if list.is_some() {
-            64
-        } else {
-            1
-        }) {
-            let name: String = item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            names.push(name);
-        }
-    }
-    names.retain(|name| !name.is_empty());
-    names
-}
-
-#[test]
-fn modules_import_only_downwards() {
-    let mut wrong = Vec::new();
-    for source in sources("host/src") {
-        let module = source.module();
-        let own = floor(&module);
-        for import in imports(source.code()).into_iter().filter(|import| *import != module) {
-            let allowed = floor(&import) < own || (own == 0 && WORDS.contains(&import.as_str()));
-            if !allowed {
-                wrong.push(format!("{} imports {import}", source.path.display()));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn the_import_check_sees_imports() {
-    assert_eq!(imports("use crate::limits;\nlet x = crate::wire::read();"), ["limits", "wire"]);
-    assert_eq!(imports("use crate::{limits, manifest::Entry};"), ["limits", "manifest"]);
-}
-
-#[test]
-fn crates_stay_with_their_owners() {
-    let mut wrong = Vec::new();
-    for source in sources("host/src") {
-        let module = source.module();
-        for (name, owners) in OWNERS {
-            let used = source.code().lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
-                line.match_indices(&format!("{name}::"))
-                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
-            });
-            if used && !owners.contains(&module.as_str()) {
-                wrong.push(format!("{} uses {name}", source.path.display()));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

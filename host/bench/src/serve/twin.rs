@@ -14,8 +14,9 @@ use galo::drain::Drain;
 use galo::guest::Engine;
 use galo::listen::{self, Doors, Listener, Reach};
 use galo::metrics::Metrics;
+use galo::node::Node;
 use galo::registry::Registry;
-use galo::request::{self, Node};
+use galo::request;
 use galo::serve::{self, Loaded};
 
 use super::ServeArgs;
@@ -32,7 +33,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let galo = args.galo.clone().context("--galo is missing")?;
     let settings = Settings { cache, galo, ..Settings::new(handlers, listen, nowhere) };
     let (metrics, engine) = (Arc::new(Metrics::new()), Engine::start()?);
-    let Loaded { table, database, bench: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
+    let Loaded { table, database, worker: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     Linked::of(&table);
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let (registry, access_log, proxy) = (Registry::new(table), AccessLog::Off, settings.proxy_in_front());

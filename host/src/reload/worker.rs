@@ -3,23 +3,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::compiling::{Asker, Compiling, Progress};
+use super::compiling::{Asker, Compiling, Form, Progress};
 use super::folder::aside;
 use super::verify::{Examples, read, read_examples};
-use crate::guest::{Compiled, Compiler, Digest};
+use crate::guest::{Compiler, ComponentError, Digest};
 use crate::limits;
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
 
 /// What components are compiled and proved with.
 #[derive(Clone)]
-pub struct Workbench {
+pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
     /// To one thread of low priority: proving must not take the cores from requests.
@@ -30,11 +30,11 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// How much of the machine the work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Haste {
+pub(super) enum Priority {
     /// Nothing serves yet: all cores, and what is compiled is waited for.
     Start,
     /// Requests are served beside it.
-    Aside,
+    Background,
 }
 
 /// Why there is no verified component.
@@ -52,9 +52,6 @@ pub(super) struct Source {
     bytes: Vec<u8>,
 }
 
-/// A component's compiled form, and the time until it was there.
-pub(super) type Form = (Compiled, Duration);
-
 impl Source {
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), bytes }
@@ -67,7 +64,7 @@ impl From<Refusal> for Without {
     }
 }
 
-impl Workbench {
+impl Worker {
     /// # Errors
     /// When the thread cannot be started.
     pub fn new(compiler: Compiler) -> anyhow::Result<Self> {
@@ -95,7 +92,7 @@ impl Workbench {
     /// When it is not done in time. It is left to end by itself; until then no other is begun.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        haste: Haste,
+        priority: Priority,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let (done, outcome) = oneshot::channel();
@@ -105,16 +102,16 @@ impl Workbench {
             let _inside = runtime.enter();
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
         };
-        let (limit, work) = match haste {
-            Haste::Start => {
+        let (limit, work) = match priority {
+            Priority::Start => {
                 tokio::task::spawn_blocking(work);
                 (limits::VERIFY_START_TIMEOUT, None)
             }
-            Haste::Aside => (limits::VERIFY_TIMEOUT, Some(Box::new(work) as Work)),
+            Priority::Background => (limits::VERIFY_TIMEOUT, Some(Box::new(work) as Work)),
         };
         let outcome = async {
             if let Some(work) = work {
-                // The thread ends with the last workbench.
+                // The thread ends with the last worker.
                 let _ = self.aside.send(work).await;
             }
             outcome.await
@@ -128,34 +125,34 @@ impl Workbench {
     }
 
     /// Reads the file of a handler.
-    pub(super) async fn read(&self, haste: Haste, entry: &Entry) -> Result<Source, Refusal> {
+    pub(super) async fn read(&self, priority: Priority, entry: &Entry) -> Result<Source, Refusal> {
         let entry = entry.clone();
-        self.ask(haste, Stage::Read, move || read(&entry).map(Source::of)).await?
+        self.ask(priority, Stage::Read, move || read(&entry).map(Source::of)).await?
     }
 
     /// Reads the examples of a handler.
-    pub(super) async fn examples(&self, haste: Haste, entry: &Entry) -> Examples {
+    pub(super) async fn examples(&self, priority: Priority, entry: &Entry) -> Examples {
         let entry = entry.clone();
-        self.ask(haste, Stage::Examples, move || read_examples(&entry)).await?
+        self.ask(priority, Stage::Examples, move || read_examples(&entry)).await?
     }
 
     /// Asks the file system. Beside what serves, one that hangs must not hold the thread that verifies.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        haste: Haste,
+        priority: Priority,
         stage: Stage,
         ask: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        match haste {
-            Haste::Start => self.run(haste, ask).await,
-            Haste::Aside => aside(ask).await.map_err(|cause| Refusal::new(stage, cause).passing()),
+        match priority {
+            Priority::Start => self.run(priority, ask).await,
+            Priority::Background => aside(ask).await.map_err(|cause| Refusal::new(stage, cause).passing()),
         }
     }
 
     /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.
     pub(super) async fn compile(
         &self,
-        haste: Haste,
+        priority: Priority,
         asker: Asker,
         entry: &Entry,
         source: Source,
@@ -165,7 +162,7 @@ impl Workbench {
             Asker::Kept => "the proved component of the state".to_owned(),
             Asker::Manifest | Asker::Component => entry.component.display().to_string(),
         };
-        let refuse = |error: &crate::guest::Refusal| {
+        let refuse = |error: &ComponentError| {
             let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }
         };
@@ -177,17 +174,17 @@ impl Workbench {
         }
         let begun = Instant::now();
         let compiler = self.compiler.clone();
-        if let Some(found) = self.run(haste, move || compiler.find(digest)).await? {
+        if let Some(found) = self.run(priority, move || compiler.find(digest)).await? {
             // Another component of this handler may still be under way for it.
             self.settle(asker, &entry.name);
             return Ok((found, begun.elapsed()));
         }
-        match haste {
-            Haste::Start => match self.compiler.compile(digest, &bytes, 0).await {
+        match priority {
+            Priority::Start => match self.compiler.compile(digest, &bytes, 0).await {
                 Ok(compiled) => Ok((compiled, begun.elapsed())),
                 Err(error) => Err(refuse(&error).into()),
             },
-            Haste::Aside => {
+            Priority::Background => {
                 self.compiling.begin(&self.compiler, &entry.name, asker, digest, bytes);
                 Err(Without::Compiling)
             }

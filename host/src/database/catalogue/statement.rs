@@ -3,7 +3,7 @@
 
 use tokio_postgres::types::Type;
 
-use super::kind::{self, Read};
+use crate::database::value::kind::{self, Read};
 
 /// A function that is called.
 pub(super) struct Call<'a> {
@@ -76,6 +76,6 @@ pub(super) fn parameter(name: &str, index: usize) -> String {
 }
 
 /// A name as SQL: in quotes, quotes doubled.
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::database) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio_postgres::types::{Kind, Type};
 
-use super::kind;
+use crate::database::value::kind;
 use crate::limits;
 
 /// Why a procedure cannot be granted.

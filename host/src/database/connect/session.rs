@@ -8,7 +8,7 @@ use crate::limits;
 /// What is set for a session, so that the defaults of its role do not matter: Postgres itself ends what takes too long,
 /// and a connection that nobody uses stays. Behind a pooler a transaction has the timeouts instead.
 #[derive(Clone, Copy)]
-pub(super) struct Session {
+pub(in crate::database) struct Session {
     /// What Postgres shows of it (`application_name`).
     name: &'static str,
     statement: Duration,
@@ -19,10 +19,10 @@ pub(super) struct Session {
 
 impl Session {
     /// Of the connections that calls go on, and of the probe.
-    pub(super) const CALLS: Self =
+    pub(in crate::database) const CALLS: Self =
         Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, role_may: true };
     /// Of the connections that batches go on: a locked or slow row must not hold up the calls of others.
-    pub(super) const BATCHES: Self = Self {
+    pub(in crate::database) const BATCHES: Self = Self {
         name: "galo batches",
         statement: limits::BATCH_STATEMENT_TIMEOUT,
         lock: limits::BATCH_LOCK_TIMEOUT,

@@ -28,7 +28,7 @@ pub struct Target {
     pub(super) hosts: Vec<Place>,
     pub(super) dbname: String,
     /// What the URL asks of a session (`target_session_attrs`).
-    pub(super) wanted: Wanted,
+    pub(in crate::database) wanted: Wanted,
     /// Whether the URL's order of hosts is of no meaning (`load_balance_hosts`).
     pub(super) balanced: bool,
     /// For one connection to one address (`connect_timeout`).
@@ -53,7 +53,7 @@ pub(super) struct Place {
 
 /// What is asked of a database beside that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(in crate::database) enum Wanted {
     Anything,
     /// A primary: what is called may write.
     Writable,
@@ -105,7 +105,7 @@ impl Target {
     }
 
     /// Another database of the same cluster, by the same role.
-    pub(super) fn database(&self, name: &str) -> Self {
+    pub(in crate::database) fn database(&self, name: &str) -> Self {
         Self { dbname: name.to_owned(), ..self.clone() }
     }
 }
@@ -238,7 +238,7 @@ impl fmt::Display for Place {
 }
 
 /// An error with everything behind it: tokio-postgres says `db error` and keeps the words in the source.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(in crate::database) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -250,8 +250,8 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tls::Mode;
     use super::*;
+    use crate::database::connect::tls::Mode;
 
     fn parse(url: &str) -> Result<Target, String> {
         Target::parse(&Secret::new(url))

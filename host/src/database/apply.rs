@@ -7,8 +7,8 @@ use anyhow::{Context as _, anyhow, ensure};
 use tokio_postgres::Transaction;
 use tokio_postgres::error::ErrorPosition;
 
-use super::statement::quoted;
-use super::target::{Target, chain};
+use super::catalogue::statement::quoted;
+use super::connect::target::{Target, chain};
 
 /// Runs every `*.sql` file of a folder (not of its subfolders) in the order of their names; all or nothing.
 ///

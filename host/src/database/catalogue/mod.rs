@@ -1,18 +1,24 @@
 //! From the name that a manifest grants to the description of a procedure, as the catalogue of the database has it. A
 //! procedure that is missing, ambiguous, not executable or of a shape the contract cannot carry is refused before
-//! anything serves, with everything that does not fit. Called by `pool`.
+//! anything serves, with everything that does not fit.
+
+pub(super) mod complete;
+pub(super) mod connection;
+mod description;
+pub(super) mod statement;
+pub(super) mod unusable;
 
 use tokio_postgres::types::{Kind, Oid, Type};
 use tokio_postgres::{Client, Row};
 
-use super::complete::same_function;
-use super::description::{self, Description};
-use super::kind;
+use super::connect::target::chain;
 use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
-use super::statement::{self, Call};
-use super::target::chain;
-use super::unusable::{Unsupported, Unusable};
+use super::value::kind;
 use crate::limits;
+use complete::same_function;
+use description::Description;
+use statement::Call;
+use unusable::{Unsupported, Unusable};
 
 /// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
 /// visible.

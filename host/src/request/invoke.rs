@@ -2,15 +2,16 @@
 //! which nearly every call needs a thousandth of; what needs more runs again, aside, for the rest of its deadline.
 //!
 //! What the guest hands over is checked here, so that nothing else meets it: what it may not do, and where the host
-//! itself panics at it, is its fault. Called by the parent and by `rescue`.
+//! itself panics at it, is its fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Decision, Functions, Planned, said};
+use super::decision::{Decision, Planned};
+use super::functions::Functions;
 use crate::contract::{Call, Plan, Request, Rows};
-use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
+use crate::failure::{self, Failure, Fault, FaultKind, Phase, shown};
 use crate::guest::{Allowance, Room, Slot};
 use crate::limits;
 use crate::registry::{Generation, Handler};
@@ -156,9 +157,17 @@ fn decide(handler: &Handler, plan: Plan) -> Result<Decision, Fault> {
 fn guarded<T>(phase: Phase, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // What the work holds is dropped with it, or is not changed by it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let said = said(payload.as_ref());
+        let said = panic_text(payload.as_ref());
         Err(Fault::malformed(phase, format!("the host panicked on what the guest handed over: {said}")))
     })
+}
+
+/// The message of a panic.
+pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+    // It may quote what a guest handed over.
+    failure::cut(text, limits::FAULT_BYTES_MAX)
 }
 
 impl From<Fault> for Halt {

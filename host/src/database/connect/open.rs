@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-pub(super) use super::cause::{Cause, Unreachable};
+pub(in crate::database) use super::cause::{Cause, Unreachable};
 use super::encryption::Encryption;
 use super::handshake::{Access, Connected};
 use super::pooler::{Survey, Way, survey};
@@ -31,7 +31,7 @@ impl Target {
     ///
     /// # Errors
     /// When no host takes it, or none is what the URL wants.
-    pub(super) async fn connect(&self) -> Result<Client, Unreachable> {
+    pub(in crate::database) async fn connect(&self) -> Result<Client, Unreachable> {
         Ok(self.reach(self.wanted, None).await?.client)
     }
 
@@ -40,7 +40,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::connect`], and when the connection goes through a pooler.
-    pub(super) async fn connect_directly(&self) -> Result<Client, Unreachable> {
+    pub(in crate::database) async fn connect_directly(&self) -> Result<Client, Unreachable> {
         let opened = self.reach(self.wanted, None).await?;
         match opened.survey.direct {
             true => Ok(opened.client),
@@ -52,12 +52,12 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::connect`], and when what is called writes and no host takes writes.
-    pub(super) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
+    pub(in crate::database) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
         self.reach(self.asks(calls), Some(session)).await
     }
 
     /// What is asked of a database by the URL, or else by what is called.
-    pub(super) fn asks(&self, calls: Wanted) -> Wanted {
+    pub(in crate::database) fn asks(&self, calls: Wanted) -> Wanted {
         if self.wanted == Wanted::Anything { calls } else { self.wanted }
     }
 
@@ -104,14 +104,14 @@ impl Target {
 }
 
 /// A connection that was made.
-pub(super) struct Opened {
-    pub(super) client: Client,
+pub(in crate::database) struct Opened {
+    pub(in crate::database) client: Client,
     /// Drives it.
-    pub(super) task: JoinHandle<()>,
+    pub(in crate::database) task: JoinHandle<()>,
     /// How calls are sent on it.
-    pub(super) way: Way,
+    pub(in crate::database) way: Way,
     /// What it says about itself.
-    pub(super) survey: Survey,
+    pub(in crate::database) survey: Survey,
 }
 
 /// Asks what there is to ask, and sets up the session, where it is one.
@@ -127,7 +127,7 @@ async fn greet(connected: Connected, wanted: Wanted, session: Option<&Session>) 
 }
 
 /// Whether a database is still what is wanted: one round trip.
-pub(super) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> {
+pub(in crate::database) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> {
     let answer = client.simple_query(IS_READ_ONLY).await.map_err(Cause::Refused)?;
     let read_only = answer.iter().any(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
@@ -163,6 +163,6 @@ async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> 
 }
 
 /// Differs from process to process and from call to call.
-pub(super) fn random() -> u8 {
+pub(in crate::database) fn random() -> u8 {
     RandomState::new().build_hasher().finish().to_be_bytes()[7]
 }

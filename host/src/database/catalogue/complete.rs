@@ -20,7 +20,7 @@ pub(super) fn same_function(oid: Oid, identity: &str) -> String {
 }
 
 /// Whether a complete statement failed before its function ran, because the function is gone, or is another one.
-pub(super) fn is_outdated(error: &Error) -> bool {
+pub(in crate::database) fn is_outdated(error: &Error) -> bool {
     error.as_db_error().is_some_and(|error| {
         let type_is_gone = error.message().starts_with("cache lookup failed for type") && error.where_().is_none();
         // What a function raises has a context, and what is wrong with a statement of its own another position.

@@ -7,7 +7,7 @@ use super::spelling;
 
 /// How a parameter of a type goes out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(in crate::database) enum Sent {
     Boolean,
     Smallint,
     Integer,
@@ -23,7 +23,7 @@ pub(super) enum Sent {
     Array,
 }
 
-pub(super) fn sent(ty: &Type) -> Option<Sent> {
+pub(in crate::database) fn sent(ty: &Type) -> Option<Sent> {
     Some(match *ty {
         Type::BOOL => Sent::Boolean,
         Type::INT2 => Sent::Smallint,
@@ -51,7 +51,7 @@ pub(super) fn sent(ty: &Type) -> Option<Sent> {
 }
 
 /// What a domain is over, which may be a domain too.
-pub(super) fn base(ty: &Type) -> &Type {
+pub(in crate::database) fn base(ty: &Type) -> &Type {
     match ty.kind() {
         Kind::Domain(of) => base(of),
         _ => ty,
@@ -59,7 +59,7 @@ pub(super) fn base(ty: &Type) -> &Type {
 }
 
 /// A type as messages name it: `int4`, `int4[]`.
-pub(super) fn named(ty: &Type) -> String {
+pub(in crate::database) fn named(ty: &Type) -> String {
     match ty.kind() {
         Kind::Array(of) => format!("{}[]", named(of)),
         _ => ty.name().to_owned(),
@@ -72,12 +72,12 @@ pub fn supported(ty: &Type) -> bool {
 }
 
 /// Whether a parameter of this type can also be the element of an array.
-pub(super) fn travels_in_array(ty: &Type) -> bool {
+pub(in crate::database) fn travels_in_array(ty: &Type) -> bool {
     sent(ty).is_some_and(|sent| sent != Sent::Array) && *base(ty) != Type::BOX
 }
 
 /// Whether values of this type are equal only when they are written alike.
-pub(super) fn has_one_spelling(ty: &Type) -> bool {
+pub(in crate::database) fn has_one_spelling(ty: &Type) -> bool {
     // Spaces at the end of a char(n), and the signs of zero, are no difference to Postgres.
     if [Type::BPCHAR, Type::FLOAT4, Type::FLOAT8].contains(base(ty)) {
         return false;
@@ -90,7 +90,7 @@ pub(super) fn has_one_spelling(ty: &Type) -> bool {
 }
 
 /// Whether a column of this type can be read as it is.
-pub(super) fn readable(ty: &Type) -> bool {
+pub(in crate::database) fn readable(ty: &Type) -> bool {
     spelling::is_scalar(ty) || element_read(ty).is_some()
 }
 
@@ -103,7 +103,7 @@ pub(super) fn element_read(ty: &Type) -> Option<&Type> {
 }
 
 /// What a column is cast to so that it can be read. Postgres reports a domain as what it is over.
-pub(super) enum Read {
+pub(in crate::database) enum Read {
     AsIs,
     Text,
     Texts,
@@ -112,7 +112,7 @@ pub(super) enum Read {
 }
 
 /// How a column is read; nothing when the contract has no value for it.
-pub(super) fn read(ty: &Type) -> Option<Read> {
+pub(in crate::database) fn read(ty: &Type) -> Option<Read> {
     Some(match ty.kind() {
         _ if readable(ty) => Read::AsIs,
         Kind::Array(of) => match sent(ty)? {

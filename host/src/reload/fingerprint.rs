@@ -1,4 +1,4 @@
-//! What files look like from outside: enough to see that one may have changed, without reading it.
+//! Fingerprints of files, from their metadata: enough to see that one may have changed, without reading it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -6,20 +6,20 @@ use std::path::Path;
 use crate::example;
 use crate::manifest::Entry;
 
-/// The looks of some files, in order. Equal stamps: nothing was written, replaced, added or removed.
+/// The fingerprint of some files, in order. When two are equal, nothing was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Stamp(Vec<Option<Look>>);
+pub(super) struct Fingerprint(Vec<Option<Stat>>);
 
 /// Device, inode, size, times of change: a file that is replaced by one of the same size and time has another inode.
-type Look = (u64, u64, u64, i64, i64, i64, i64);
+type Stat = (u64, u64, u64, i64, i64, i64, i64);
 
-impl Stamp {
+impl Fingerprint {
     /// Of one file.
     pub(super) fn of(path: &Path) -> Self {
-        Self(vec![look(path)])
+        Self(vec![stat(path)])
     }
 
-    /// Followed by others, of which some could not be had.
+    /// Followed by others, of which some could not be taken.
     pub(super) fn with(mut self, others: Vec<Option<Self>>) -> Self {
         self.0.extend(others.into_iter().flatten().flat_map(|other| other.0));
         self
@@ -32,13 +32,13 @@ impl Stamp {
 
     /// Of a handler's component and its examples.
     pub(super) fn of_handler(entry: &Entry) -> Self {
-        let mut looks = vec![look(&entry.component), look(&example::folder(entry))];
-        looks.extend(example::files(entry).unwrap_or_default().iter().map(|path| look(path)));
-        Self(looks)
+        let mut stats = vec![stat(&entry.component), stat(&example::folder(entry))];
+        stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));
+        Self(stats)
     }
 }
 
-fn look(path: &Path) -> Option<Look> {
+fn stat(path: &Path) -> Option<Stat> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()))
 }

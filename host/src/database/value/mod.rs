@@ -4,15 +4,19 @@
 //!
 //! A value is checked against its parameter before anything is sent (`check`): what does not fit is the guest's fault.
 
+mod array;
+pub(super) mod kind;
+mod spelling;
+mod wellformed;
+
 use std::error::Error;
 
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type};
 
-pub use super::kind::supported;
-use super::kind::{Sent, base, element_read, named, readable, sent, travels_in_array};
-use super::{array, spelling, wellformed};
 use crate::contract::Value;
+pub use kind::supported;
+use kind::{Sent, base, element_read, named, readable, sent, travels_in_array};
 
 /// Microseconds from 1970-01-01, where the contract counts from, to 2000-01-01, where Postgres does.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -10,11 +10,11 @@ use super::target::{Place, chain};
 
 /// Why no connection was made: for each host or address that was tried, its cause.
 #[derive(Debug, Default)]
-pub(super) struct Unreachable(Vec<(String, Cause)>);
+pub(in crate::database) struct Unreachable(Vec<(String, Cause)>);
 
 /// Why one was not made, or is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Cause {
+pub(in crate::database) enum Cause {
     /// The socket, or Postgres, refused it.
     #[error("{}", refused(.0))]
     Refused(tokio_postgres::Error),
@@ -83,12 +83,12 @@ impl Unreachable {
     }
 
     /// A connection that was made and then failed, or whose files could not be read.
-    pub(super) fn broken(cause: Cause) -> Self {
+    pub(in crate::database) fn broken(cause: Cause) -> Self {
         Self(vec![(String::new(), cause)])
     }
 
     /// Whether Postgres, or a pooler, has no connection left for us, by whichever of its bounds.
-    pub(super) fn is_want_of_connections(&self) -> bool {
+    pub(in crate::database) fn is_want_of_connections(&self) -> bool {
         let crowded = |error: &tokio_postgres::Error| {
             error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) || chain(error).contains(CROWDED)
         };
@@ -96,7 +96,7 @@ impl Unreachable {
     }
 
     /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(in crate::database) fn is_refusal(&self) -> bool {
         self.causes().any(|cause| match cause.refusal() {
             Some(error) if error.code().is_some() => {
                 !passing(error) || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
@@ -107,7 +107,7 @@ impl Unreachable {
 
     /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
     /// left.
-    pub(super) fn is_final(&self) -> bool {
+    pub(in crate::database) fn is_final(&self) -> bool {
         let is_final = |cause: &Cause| match cause.refusal() {
             Some(error) if error.code().is_some() => !passing(error),
             _ => cause.is_unsuited(),

@@ -24,7 +24,7 @@ use crate::limits;
 
 /// How calls are sent on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::database) enum Way {
     /// To a server process of its own: statements are prepared once, timeouts are set for the session.
     Direct,
     /// Through a pooler: every statement is complete, none has a name, and nothing is set beyond its transaction.
@@ -35,12 +35,12 @@ pub(super) enum Way {
 }
 
 /// What a new connection says about itself.
-pub(super) struct Survey {
+pub(in crate::database) struct Survey {
     /// Whether it leads to a server process of its own.
-    pub(super) direct: bool,
+    pub(in crate::database) direct: bool,
     pub(super) read_only: bool,
     /// The statements that give its role the timeouts that it lacks; empty when it lacks none.
-    pub(super) missing: String,
+    pub(in crate::database) missing: String,
 }
 
 /// The timeouts that a role has to have for its calls to go as they are, each with the most it may be. Those of
@@ -88,11 +88,11 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
 
 /// What was found about poolers since the start: the log has each finding once.
 #[derive(Default)]
-pub(super) struct Notice(Mutex<Option<String>>);
+pub(in crate::database) struct Notice(Mutex<Option<String>>);
 
 impl Notice {
     /// Takes in what a new connection said.
-    pub(super) fn note(&self, survey: &Survey) {
+    pub(in crate::database) fn note(&self, survey: &Survey) {
         if survey.direct {
             return;
         }
@@ -112,7 +112,7 @@ impl Notice {
     }
 
     /// The statements that give the role the timeouts that it lacks, when a pooler is there and it lacks any.
-    pub(super) fn missing(&self) -> Option<String> {
+    pub(in crate::database) fn missing(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|missing| !missing.is_empty())
     }
 }

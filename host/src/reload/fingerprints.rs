@@ -7,27 +7,27 @@ use std::path::PathBuf;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::fingerprint::Fingerprint;
 use super::folder::bounded;
-use super::stamp::Stamp;
 use crate::limits;
 use crate::manifest::Entry;
 
 /// What is asked of a handler's files, and was not answered yet.
 #[derive(Default)]
-pub(super) struct Stamps {
-    asked: HashMap<Asked, JoinHandle<Result<Stamp, String>>>,
+pub(super) struct Fingerprints {
+    asked: HashMap<Asked, JoinHandle<Result<Fingerprint, String>>>,
 }
 
 /// A handler and its component.
 type Asked = (String, PathBuf);
 
-impl Stamps {
+impl Fingerprints {
     /// What the files of these look like, in their order; nothing for one whose files do not answer in time.
-    pub(super) async fn of(&mut self, entries: &[Entry]) -> Vec<Option<Stamp>> {
-        self.each(entries, Stamp::of_handler).await
+    pub(super) async fn of(&mut self, entries: &[Entry]) -> Vec<Option<Fingerprint>> {
+        self.each(entries, Fingerprint::of_handler).await
     }
 
-    async fn each(&mut self, entries: &[Entry], look: fn(&Entry) -> Stamp) -> Vec<Option<Stamp>> {
+    async fn each(&mut self, entries: &[Entry], look: fn(&Entry) -> Fingerprint) -> Vec<Option<Fingerprint>> {
         let mut tasks = Vec::new();
         for entry in entries {
             let key = (entry.name.clone(), entry.component.clone());
@@ -40,21 +40,25 @@ impl Stamps {
             });
             tasks.push((key, task, known));
         }
-        let deadline = Instant::now() + limits::STAMP_TIMEOUT;
-        let mut stamps = Vec::new();
+        let deadline = Instant::now() + limits::FINGERPRINT_TIMEOUT;
+        let mut fingerprints = Vec::new();
         for (key, mut task, known) in tasks {
-            stamps.push(match timeout_at(deadline, &mut task).await {
-                Ok(stamp) => stamp.ok().and_then(Result::ok),
+            fingerprints.push(match timeout_at(deadline, &mut task).await {
+                Ok(fingerprint) => fingerprint.ok().and_then(Result::ok),
                 Err(_) => {
                     if !known {
-                        tracing::warn!("{}: {} does not answer, it is looked at later", key.0, key.1.display());
+                        tracing::warn!(
+                            "{}: cannot read the metadata of {} in time; the next scan tries again",
+                            key.0,
+                            key.1.display()
+                        );
                     }
                     self.asked.insert(key, task);
                     None
                 }
             });
         }
-        stamps
+        fingerprints
     }
 }
 
@@ -72,12 +76,12 @@ mod tests {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     static RELEASE: OnceLock<Mutex<mpsc::Receiver<()>>> = OnceLock::new();
 
-    fn look(entry: &Entry) -> Stamp {
+    fn look(entry: &Entry) -> Fingerprint {
         if entry.name == "hangs" {
             ASKED.fetch_add(1, Ordering::Relaxed);
             RELEASE.get().unwrap().lock().unwrap().recv().unwrap();
         }
-        Stamp::of(Path::new("/"))
+        Fingerprint::of(Path::new("/"))
     }
 
     #[tokio::test]
@@ -88,12 +92,12 @@ mod tests {
             format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"GET /{name}\"\n")
         });
         let entries = manifest::parse(Path::new("/"), &text.concat()).unwrap().handlers;
-        let mut stamps = Stamps::default();
+        let mut fingerprints = Fingerprints::default();
         for _ in 0..3 {
-            assert_eq!(stamps.each(&entries, look).await, [None, Some(Stamp::of(Path::new("/")))]);
+            assert_eq!(fingerprints.each(&entries, look).await, [None, Some(Fingerprint::of(Path::new("/")))]);
         }
         assert_eq!(ASKED.load(Ordering::Relaxed), 1);
         release.send(()).unwrap();
-        assert!(stamps.each(&entries, look).await.iter().all(Option::is_some));
+        assert!(fingerprints.each(&entries, look).await.iter().all(Option::is_some));
     }
 }

@@ -1,0 +1,55 @@
+//! The connection that asks the catalogue: one of its own, because a reload must not wait behind requests.
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use super::describe;
+use super::unusable::Unusable;
+use crate::database::connect::target::Target;
+use crate::database::procedure::{Batch, Procedure};
+use crate::limits;
+
+/// The connection that asks the catalogue, made when it is needed.
+pub(in crate::database) struct CatalogueConnection {
+    target: Target,
+    client: Mutex<Option<Client>>,
+}
+
+impl CatalogueConnection {
+    /// To this database; not connected yet.
+    pub(in crate::database) fn new(target: &Target) -> Self {
+        Self { target: target.clone(), client: Mutex::new(None) }
+    }
+
+    /// Uses a connection that was made for something else.
+    pub(in crate::database) async fn keep(&self, client: Client) {
+        *self.client.lock().await = Some(client);
+    }
+
+    /// Closes the connection, unless it is in use. Returns whether there was one to close.
+    pub(in crate::database) fn spare(&self) -> bool {
+        self.client.try_lock().ok().and_then(|mut client| client.take()).is_some()
+    }
+
+    /// Looks a procedure up, and its batch form, if it is to have one.
+    ///
+    /// # Errors
+    /// Why it cannot be granted.
+    pub(in crate::database) async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
+        let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
+        let mut kept = self.client.lock().await;
+        let client = match kept.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => timeout(limits::CATALOGUE_TIMEOUT, self.target.connect())
+                .await
+                .map_err(|_| unknown("no connection in time".to_owned()))?
+                .map_err(|error| unknown(error.to_string()))?,
+        };
+        let described = timeout(limits::CATALOGUE_TIMEOUT, describe(&client, name, batch)).await;
+        // One that did not answer is not asked again.
+        let described = described.map_err(|_| unknown("no answer".to_owned()))?;
+        *kept = Some(client);
+        described
+    }
+}

@@ -1,0 +1,22 @@
+//! From a URL to an open connection.
+//!
+//! What is to be reached: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and
+//! password (`credentials`, `passfile`). How it is reached: `open` picks an address, `handshake` does TLS (`tls`, `verifier`,
+//! `encryption`) and watches the login (`authentication`). What a connection says about itself: `pooler`; what is set
+//! for its session: `session`. Why it failed: `cause`.
+
+mod authentication;
+mod cause;
+mod conninfo;
+pub(super) mod credentials;
+mod encryption;
+mod handshake;
+pub(super) mod keyword;
+pub(super) mod open;
+pub(super) mod parameters;
+mod passfile;
+pub(super) mod pooler;
+pub(super) mod session;
+pub(super) mod target;
+mod tls;
+mod verifier;

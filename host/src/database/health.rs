@@ -1,0 +1,119 @@
+//! What is known of the database: whether calls are sent to it, whether they are answered, whether the pool has the
+//! connections it should have. The log has the first sign of trouble and the recovery, not every call of an outage.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::connect::open::Unreachable;
+use super::connect::target::Target;
+use crate::failure::Failure;
+
+/// What is known of a database.
+pub(super) struct Health {
+    /// For the log.
+    target: Target,
+    ready: AtomicBool,
+    /// Whether the last call could not be answered.
+    failing: AtomicBool,
+    /// Whether a call was answered since the caretaker last asked.
+    answered: AtomicBool,
+    /// Whether a call met a procedure that is no longer what was looked up.
+    changed: AtomicBool,
+    /// Why there are fewer connections than there should be.
+    shortage: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// Of a database that nobody has connected to yet.
+    pub(super) fn new(target: &Target) -> Self {
+        Self {
+            target: target.clone(),
+            ready: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+            shortage: Mutex::default(),
+        }
+    }
+
+    /// Whether calls are sent to it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Calls are sent to it from now on.
+    pub(super) fn start(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`Self::start`], after it was unavailable.
+    pub(super) fn recover(&self) {
+        if !self.ready.swap(true, Ordering::Relaxed) {
+            tracing::info!(database = %self.target, "database available again");
+        }
+    }
+
+    /// Calls are no longer sent to it. Returns whether they were.
+    pub(super) fn fail(&self, cause: &impl std::fmt::Display) -> bool {
+        let was_ready = self.ready.swap(false, Ordering::Relaxed);
+        if was_ready {
+            tracing::error!(database = %self.target, %cause, "database unavailable");
+        }
+        was_ready
+    }
+
+    /// Notes what became of a call.
+    pub(super) fn note_outcome(&self, failure: Option<&Failure>) {
+        if let Some(failure @ Failure::Unavailable { .. }) = failure {
+            if !self.failing.swap(true, Ordering::Relaxed) {
+                tracing::warn!(cause = %failure, "database calls are failing");
+            }
+            return;
+        }
+        // Read first: all workers share it.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        if failure.is_none() && self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(database = %self.target, "database calls succeed again");
+        }
+    }
+
+    /// Whether a call was answered since this was last asked.
+    pub(super) fn take_answered(&self) -> bool {
+        self.answered.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that a call met a procedure that is no longer what was looked up.
+    pub(super) fn note_changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted since this was last asked.
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that the pool has fewer connections than are wanted.
+    pub(super) fn note_short(&self, error: &Unreachable, connections: usize, wanted: usize) {
+        if self.shortage().replace(error.to_string()).is_none() {
+            tracing::warn!(connections, wanted, cause = %error, "the pool is short of connections and serves with these");
+        }
+    }
+
+    /// Notes that the pool has all its connections.
+    pub(super) fn note_full(&self, connections: usize) {
+        if self.shortage().take().is_some() {
+            tracing::info!(connections, "the pool is full again");
+        }
+    }
+
+    /// Why a connection is missing, if one is.
+    pub(super) fn cause_of_shortage(&self) -> Option<String> {
+        self.shortage().clone()
+    }
+
+    fn shortage(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.shortage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

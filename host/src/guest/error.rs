@@ -1,0 +1,54 @@
+//! Why a component is rejected: it is too large, does not compile, or does not fit its world, its grants or its limits.
+
+use crate::failure::{Fault, FaultKind};
+
+/// Why a component is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// It has more bytes than any component may have.
+    #[error("{bytes} bytes are over the limit of {most} for a component")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What it may be.
+        most: u64,
+    },
+    /// It is a core module, not a component.
+    #[error("a core module, not a component: build it for wasm32-wasip2")]
+    CoreModule,
+    /// Compiling it takes more than it may.
+    #[error("{0}")]
+    Costly(String),
+    /// The compiler ended without a result.
+    #[error("{0}")]
+    Compiler(String),
+    /// The compiler was not let to its end, which may be otherwise the next time.
+    #[error("{0}")]
+    Passing(String),
+    /// It compiles, and there is no room for its compiled form.
+    #[error("its compiled form cannot be written: {0}")]
+    Unkept(String),
+    /// It does not parse, validate or compile.
+    #[error("not a valid component: {0}")]
+    Invalid(String),
+    /// It imports something that it was not granted.
+    #[error("imports `{0}`, which the manifest does not grant")]
+    Import(String),
+    /// It does not have the two exports of the handler's world, with their types.
+    #[error("not of the world `galo:handler/handler@1.0.0`: {0}")]
+    World(String),
+    /// An instance of it cannot be made within its limits.
+    #[error("cannot be instantiated: {0}")]
+    Trial(Fault),
+}
+
+impl ComponentError {
+    pub(super) fn passing(text: impl Into<String>) -> Self {
+        Self::Passing(text.into())
+    }
+
+    /// Whether it may be otherwise the next time: a busy machine or one without memory may be the cause.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Passing(_) | Self::Unkept(_) | Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
+    }
+}

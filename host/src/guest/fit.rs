@@ -1,0 +1,61 @@
+//! Proves that a compiled component fits: it is of the handler's world, imports what it was granted and no more, and an
+//! instance of it fits its limits. Only such a component can be called.
+//!
+//! Compiled once, a component may be fitted again, under other grants and limits.
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component as Native, Linker};
+
+use super::component::{Compiled, Component, Grants};
+use super::engine::Engine;
+use super::error::ComponentError;
+use super::store::Guest;
+use super::wasi;
+use crate::contract::{HandlerPre, TYPES_INSTANCE};
+use crate::limits::HandlerLimits;
+
+impl Compiled {
+    /// Proves that the component is of the handler's world, imports what it is granted, and that an instance of it can
+    /// be made within its limits. Takes a fraction of a millisecond.
+    ///
+    /// # Errors
+    /// The first proof that fails.
+    pub fn fit(&self, grants: Grants, limits: HandlerLimits) -> Result<Component, ComponentError> {
+        check_imports(&self.engine, &self.native, grants)?;
+        let mut linker = Linker::<Guest>::new(self.engine.inner());
+        if grants.wasi {
+            wasi::link(&mut linker).map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;
+        }
+        let world = |error: wasmtime::Error| ComponentError::World(format!("{error:#}"));
+        let pre = linker.instantiate_pre(&self.native).map_err(world)?;
+        // Checks both exports with their types; `instance` calls them unchecked.
+        HandlerPre::new(pre.clone()).map_err(world)?;
+        let export = |name: &str| {
+            let index = self.native.get_export_index(None, name);
+            index.ok_or_else(|| ComponentError::World(format!("no export `{name}`")))
+        };
+        let (prepare, respond) = (export("prepare")?, export("respond")?);
+        let (engine, compiled) = (self.engine.clone(), self.clone());
+        let component = Component { engine, pre, prepare, respond, limits, grants, compiled };
+        component.trial().map_err(ComponentError::Trial)?;
+        Ok(component)
+    }
+}
+
+/// Names the first import that is neither the contract's types nor granted.
+fn check_imports(engine: &Engine, native: &Native, grants: Grants) -> Result<(), ComponentError> {
+    for (name, import) in native.component_type().imports(engine.inner()) {
+        let granted = grants.wasi && name.starts_with("wasi:");
+        match import.ty {
+            ComponentItem::ComponentInstance(instance) if name == TYPES_INSTANCE => {
+                let mut exports = instance.exports(engine.inner());
+                if let Some((function, _)) = exports.find(|(_, e)| !matches!(e.ty, ComponentItem::Type(_))) {
+                    return Err(ComponentError::Import(format!("{name}.{function}")));
+                }
+            }
+            _ if granted => {}
+            _ => return Err(ComponentError::Import(name.to_owned())),
+        }
+    }
+    Ok(())
+}

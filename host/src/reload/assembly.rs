@@ -1,0 +1,220 @@
+//! Makes the table of a manifest: what is new is loaded, what changed is proved again under its new entry, what is the
+//! same is the same handler. All or nothing: one mistake, and there is no table. It puts nothing into service.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::compiling::Asker;
+use super::order::{Before, Candidate, Made, Order, is_same_entry};
+use super::worker::{Priority, Worker};
+use crate::database::{Database, Procedure, Unusable};
+use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
+use crate::metrics::Metrics;
+use crate::registry::{Handler, Lineage, Refusal, Registry, Table};
+use crate::route::Routes;
+use crate::state::State;
+
+/// What a new table is made with.
+pub(super) struct Known<'a> {
+    /// The one that serves.
+    pub(super) table: &'a Table,
+    /// Where the handlers are that have left it, once there is one.
+    pub(super) registry: Option<&'a Registry>,
+    /// What an earlier run of the node recorded.
+    pub(super) state: Option<&'a Arc<State>>,
+}
+
+impl Known<'_> {
+    fn before(&self, name: &str) -> Before {
+        let gone = || self.registry.and_then(|registry| registry.gone(name));
+        if let Some(handler) = self.table.handler(name).cloned().or_else(gone) {
+            let lineage = handler.lineage();
+            return Before::Lineage(handler, lineage);
+        }
+        let past = self.state.and_then(|state| Some((Arc::clone(state), state.past(name)?)));
+        past.map_or(Before::Nothing, |(state, past)| Before::State(state, past))
+    }
+}
+
+/// Makes the table of a manifest. `None` while one of its components is still being compiled.
+pub(super) async fn build(
+    manifest: &Manifest,
+    worker: &Worker,
+    priority: Priority,
+    known: &Known<'_>,
+    database: &Database,
+    metrics: &Metrics,
+) -> Result<Option<NewTable>, Refused> {
+    let mut mistakes = Vec::new();
+    let described = describe(manifest, database, &mut mistakes).await;
+    let (kept, orders) = sort(manifest, known, &described);
+    // What an earlier manifest ordered may still be compiled.
+    for asker in [Asker::Manifest, Asker::Kept] {
+        worker.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
+    }
+    let Some(made) = make(orders, worker, priority).await else { return Ok(None) };
+    let made = succeeded(made, &mut mistakes);
+    ambiguity(manifest, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Refused { path: manifest.path.clone(), mistakes });
+    }
+    assemble(manifest, kept, made, metrics).map(Some)
+}
+
+/// Handlers by their place in the manifest.
+type ByPlace = HashMap<usize, Arc<Handler>>;
+
+/// Tells the handlers that stay as they are from those that have to be made.
+fn sort(
+    manifest: &Manifest,
+    known: &Known<'_>,
+    described: &HashMap<GrantedProcedure, Arc<Procedure>>,
+) -> (ByPlace, Vec<Order>) {
+    let mut kept = ByPlace::new();
+    let mut orders = Vec::new();
+    for (index, entry) in manifest.handlers.iter().enumerate() {
+        let procedures: Vec<_> =
+            entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
+        match known.table.handler(&entry.name) {
+            Some(handler) if is_same_entry(&handler.entry, entry) && handler.procedures == procedures => {
+                kept.insert(index, Arc::clone(handler));
+            }
+            // What cannot have its procedures is not tried without them.
+            _ if procedures.len() < entry.procedures.len() => {}
+            _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
+        }
+    }
+    (kept, orders)
+}
+
+/// A handler that was made: what was ordered, what is to serve, and why that is not what the folder holds.
+type Success = (Order, Lineage, Option<Refusal>);
+
+/// The handlers that could be made; why the others could not is added to the mistakes.
+fn succeeded(made: Vec<CarriedOut>, mistakes: &mut Vec<Mistake>) -> Vec<Success> {
+    let mut good = Vec::new();
+    for made in made {
+        match made {
+            Ok((order, Ok((lineage, refusal)))) => good.push((order, lineage, refusal)),
+            Ok((order, Err(refusal))) => mistakes.push(mistake(Some(order.entry.line), &order.entry.name, refusal)),
+            Err(late) => mistakes.push(late),
+        }
+    }
+    good
+}
+
+/// Puts what stays and what was made together, in the order of the manifest.
+fn assemble(
+    manifest: &Manifest,
+    mut kept: ByPlace,
+    made: Vec<Success>,
+    metrics: &Metrics,
+) -> Result<NewTable, Refused> {
+    let mut made_of = Vec::new();
+    for (order, lineage, refusal) in made {
+        let Order { index, entry, procedures, before } = order;
+        let counters = metrics.handler(&entry.name);
+        let handler = Handler::new(entry, procedures, counters, lineage);
+        if let Some(refusal) = refusal {
+            resumed_without(&handler, refusal);
+        }
+        kept.insert(index, Arc::new(handler));
+        if let Before::Lineage(handler, lineage) = before {
+            made_of.push((handler, lineage));
+        }
+    }
+    let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
+    let routes = handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)));
+    let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
+    let routes = Routes::new(routes).map_err(refused)?;
+    let cors = manifest.cors.clone().map(Arc::new);
+    Ok(NewTable { table: Table { cors, routes, handlers, loaded: Timestamp::now() }, made_of })
+}
+
+/// Reports that a start took what the state has, because the folder's component is refused.
+fn resumed_without(handler: &Handler, refusal: Refusal) {
+    let (name, number) = (&handler.entry.name, handler.lineage().current.number);
+    let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let Refusal { stage, message, .. } = &refusal;
+    tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number} of the state folder: {message}");
+    handler.metrics.refusals.inc();
+    handler.note_refusal(refusal);
+}
+
+/// An order that was carried out; or why it could not be.
+type CarriedOut = Result<(Order, Made), Mistake>;
+
+/// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
+/// one of them is still being compiled.
+async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option<Vec<CarriedOut>> {
+    let at_once = match priority {
+        // It counts the CPU quota of a container.
+        Priority::Start => std::thread::available_parallelism().map_or(1, usize::from),
+        Priority::Background => 1,
+    };
+    let compile = async |order: Order| {
+        let candidate = order.candidate(worker, priority).await;
+        (order, candidate)
+    };
+    let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
+    // What is wrong is reported in the order of the manifest, whatever took longest.
+    compiled.sort_by_key(|(order, _)| order.index);
+    let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
+    let compiled = compiled?;
+    // Not before all of them are there: what was refused meanwhile would be compiled again.
+    [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| worker.retain(asker, |_| false));
+    let verify = async |(order, candidate): (Order, Candidate)| {
+        let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+        let made = worker.run(priority, move || order.carry_out(candidate)).await;
+        made.map_err(|refusal| mistake(line, &name, refusal))
+    };
+    Some(stream::iter(compiled).map(verify).buffered(at_once).collect().await)
+}
+
+/// A table, and the handlers whose places it takes, each with the lineage it was made of.
+pub(super) struct NewTable {
+    pub(super) table: Table,
+    pub(super) made_of: Vec<(Arc<Handler>, Arc<Lineage>)>,
+}
+
+fn mistake(line: Option<usize>, handler: &str, refusal: Refusal) -> Mistake {
+    Mistake { outside: refusal.passing, ..Mistake::new(line, format!("{handler}: {}", refusal.message)) }
+}
+
+/// Looks every granted procedure up, once.
+async fn describe(
+    manifest: &Manifest,
+    database: &Database,
+    mistakes: &mut Vec<Mistake>,
+) -> HashMap<GrantedProcedure, Arc<Procedure>> {
+    let mut described: HashMap<GrantedProcedure, Result<Arc<Procedure>, Unusable>> = HashMap::new();
+    for entry in &manifest.handlers {
+        for granted in &entry.procedures {
+            if !described.contains_key(granted) {
+                let procedure = database.describe(&granted.name, granted.batch.as_ref()).await;
+                described.insert(granted.clone(), procedure.map(Arc::new));
+            }
+            if let Some(Err(unusable)) = described.get(granted) {
+                let mistake = Mistake::new(Some(entry.line), format!("{}: {unusable}", entry.name));
+                mistakes.push(Mistake { outside: true, ..mistake });
+            }
+        }
+    }
+    described.into_iter().filter_map(|(granted, procedure)| Some((granted, procedure.ok()?))).collect()
+}
+
+/// Two routes that match the same paths, also those of a handler whose component was refused.
+fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
+    let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
+    if let Err(ambiguous) = Routes::new(all) {
+        let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
+        let text = format!(
+            "{}: the route `{}` is ambiguous: `{}` of line {} matches the same paths",
+            second.name, second.route, first.route, first.line
+        );
+        mistakes.push(Mistake::new(Some(second.line), text));
+    }
+}
