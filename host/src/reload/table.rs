@@ -67,7 +67,8 @@ pub(super) async fn replace(
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
     let same_cors = old.cors == table.cors;
-    if changes.is_empty() && same_order && same_cors {
+    let same_messages = old.messages == table.messages;
+    if changes.is_empty() && same_order && same_cors && same_messages {
         return Ok(changes);
     }
     // What was taken back while this was verified must not come again with the new table.
@@ -78,6 +79,9 @@ pub(super) async fn replace(
     let granted = procedures(&table);
     if !same_cors {
         tracing::info!("[cors]: answers are given under the new section");
+    }
+    if !same_messages {
+        tracing::info!("[messages]: failures are answered with the new section");
     }
     show(&node.metrics, &table);
     node.registry.replace(table);
@@ -188,7 +192,8 @@ async fn build(
     let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
     let routes = Routes::new(routes).map_err(refused)?;
     let cors = manifest.cors.clone().map(Arc::new);
-    Ok(Some(Built { table: Table { cors, routes, handlers, loaded: Timestamp::now() }, made_of }))
+    let messages = manifest.messages.clone();
+    Ok(Some(Built { table: Table { cors, messages, routes, handlers, loaded: Timestamp::now() }, made_of }))
 }
 
 /// Reports that a start took what the state has, because the folder's component is refused.

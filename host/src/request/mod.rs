@@ -62,7 +62,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
         course.cors.clone_from(&node.registry.table().cors);
         tell::refused(head, &failure);
         node.metrics.unrouted(failure.status());
-        return line.end(wire::failed(&failure));
+        return line.end(failed(&node, &failure));
     }
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = AssertUnwindSafe(attempt(&node, head, body, course, &mut laps)).catch_unwind().await;
@@ -79,7 +79,7 @@ pub async fn serve(node: Arc<Node>, incoming: Incoming, checked: Result<(), Fail
         if let Failure::Panic { message } = &failure {
             tell::panic(head, message);
         }
-        wire::failed(&failure)
+        failed(&node, &failure)
     });
     line.end(outgoing)
 }
@@ -121,7 +121,7 @@ async fn attempt(
         }
         Err(failure) => {
             tell::failure(handler, &lineage.current, head, &failure);
-            let outgoing = unread(head, body, wire::failed(&failure)).await;
+            let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
         }
@@ -164,10 +164,15 @@ async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, fa
         }
         None => {
             node.metrics.unrouted(failure.status());
-            wire::failed(failure)
+            failed(node, failure)
         }
     };
     unread(head, body, outgoing).await
+}
+
+/// A failure in the words of the manifest that serves.
+fn failed(node: &Node, failure: &Failure) -> Outgoing {
+    wire::failed(failure, &node.registry.table().messages)
 }
 
 /// An answer whose request's body nobody wants.

@@ -30,6 +30,7 @@ mod kubernetes;
 mod lanes;
 mod ledger;
 mod listener;
+mod messages;
 mod metrics;
 mod operator;
 mod overload;

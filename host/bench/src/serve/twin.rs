@@ -68,7 +68,7 @@ async fn answer(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure
         Err(failure) => Ok(Err(failure)),
     };
     let answer = answer.unwrap_or_else(|_| Err(Failure::Panic { message: "a handler panicked".to_owned() }));
-    answer.unwrap_or_else(|failure| wire::failed(&failure))
+    answer.unwrap_or_else(|failure| wire::failed(&failure, &node.registry.table().messages))
 }
 
 async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Failure> {
@@ -82,7 +82,7 @@ async fn attempt(node: &Node, head: &Parts, body: Body) -> Result<Outgoing, Fail
         Ok(found) => found,
         Err(failure) => {
             node.metrics.unrouted(failure.status());
-            let mut outgoing = wire::failed(&failure);
+            let mut outgoing = wire::failed(&failure, &node.registry.table().messages);
             if !wire::discard(head, body).await {
                 wire::close(&mut outgoing);
             }
