@@ -117,9 +117,9 @@ mod tests {
             sha256: Some("ef".repeat(32)),
             at: at(),
         };
-        let extrato = HandlerReport {
-            name: "extrato".to_owned(),
-            route: "GET /clientes/{id}/extrato".to_owned(),
+        let listing = HandlerReport {
+            name: "listing".to_owned(),
+            route: "GET /customers/{id}/orders".to_owned(),
             generation: 1,
             sha256: "ab".repeat(32),
             state: State::Live,
@@ -130,8 +130,8 @@ mod tests {
             rolled_back: None,
             refused: None,
         };
-        let transacoes = HandlerReport {
-            name: "transacoes".to_owned(),
+        let new_orders = HandlerReport {
+            name: "new-orders".to_owned(),
             route: "POST /x".to_owned(),
             generation: 3,
             state: State::RolledBack,
@@ -146,29 +146,29 @@ mod tests {
                 at: at(),
             }),
             refused: Some(refusal("examples", "first\r\nsecond \u{9b}1m\u{202e}\n")),
-            ..extrato.clone()
+            ..listing.clone()
         };
         let manifest = ManifestReport {
             loaded: Some(at()),
             refused: Some(Refusal { sha256: None, ..refusal("manifest", "line 3: no") }),
         };
-        NodeReport { manifest, handlers: vec![extrato, transacoes] }
+        NodeReport { manifest, handlers: vec![listing, new_orders] }
     }
 
     #[test]
     fn a_table_is_aligned_and_tells_refusals_and_rollbacks_below() {
         let expected = r"NAME        ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
-extrato     GET /clientes/{id}/extrato  1           abababababab  live         -                            0      0
-transacoes  POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
+listing     GET /customers/{id}/orders  1           abababababab  live         -                            0      0
+new-orders  POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
 
 the manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
     line 3: no
 
-transacoes: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
+new-orders: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
     first
     second \u{9b}1m\u{202e}
 
-transacoes: generation 4 taken back, 2026-01-02T03:04:05.000006Z
+new-orders: generation 4 taken back, 2026-01-02T03:04:05.000006Z
     trap in prepare: \u{1b}[2Jboo
 ";
         assert_eq!(table(&report()), expected);
