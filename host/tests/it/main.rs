@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what must hold; this is the shortest way to say it")]
 
 mod admin;
+mod apart;
 mod api;
 mod backup;
 mod batch;
