@@ -1,5 +1,5 @@
 //! Between HTTP and the contract: a request read to its end within its bounds, a guest's response checked and framed,
-//! a failure as its public text. Called by `request`; it decides nothing.
+//! a failure as its code. Called by `request`; it decides nothing.
 
 mod body;
 mod content;

@@ -270,6 +270,11 @@ impl Drop for Nginx {
 async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
+    // What means something in a configuration of nginx, or in JSON.
+    let odd = r#""o 'serviço' \\n não \"está\" $uri; {ok} # \\""#;
+    let manifest = folder.manifest().replace("\"serviço indisponível\"", odd);
+    assert!(manifest.contains("$uri"));
+    folder.put_file("galo.toml", manifest.as_bytes());
     let socket = folder.folder.path().join("node.sock");
     let listen = Settings { listen: Address::Unix(socket.clone()), ..settings(folder.folder.path()) };
     let node = TestNode::with(&database, listen).await;
