@@ -1,6 +1,6 @@
-//! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, and which
-//! never. For nginx that is a file of directives for the context `server`, made from the manifest alone, so that the
-//! same manifest gives the same bytes. It reads no database. Called by `cli`.
+//! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, which never,
+//! and how it answers what reaches no node. For nginx that is a file of directives for the context `server`, made from
+//! the manifest alone, so that the same manifest gives the same bytes. It reads no database. Called by `cli`.
 //!
 //! nginx chooses a location by its own, normalised reading of the path, a node by the path as it was sent. Where they
 //! differ, the node gets a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.
@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cors::Cors;
+use crate::failure::Code;
 use crate::limits;
 use crate::manifest::{Manifest, Retry};
 use crate::route::{Route, Segment};
+use crate::wire::Messages;
 
 /// When nginx asks another node. Without `non_idempotent` it does so for a POST or PATCH only when none of it was sent.
 const NEXT: &str = "error timeout invalid_header http_503";
@@ -19,7 +21,7 @@ const NEXT: &str = "error timeout invalid_header http_503";
 const KNOWN: &str = r#""^(GET|HEAD|OPTIONS|POST|PATCH)\z""#;
 
 /// What begins every file.
-const HEAD: &str = r#"# What nginx may send a second time, and what it never does, for the handlers of a galo.toml. Written by
+const HEAD: &str = r#"# What nginx may send a second time, what it never does, and what it answers itself, for a galo.toml. Written by
 #
 #     galo proxy nginx HANDLERS
 #
@@ -58,7 +60,10 @@ set $cors_credentials "";
 recursive_error_pages on;
 error_page 418 = @galo;
 error_page 419 = @galo_once;
-"#;
+
+# What nginx itself has to refuse, as a node would: the codes, with the texts of [messages]. Paths, not named locations:
+# those need a request line that could be read.
+@errors@"#;
 
 /// What ends every file: everything that no location before it takes.
 const REST: &str = r#"
@@ -74,18 +79,68 @@ location @galo_once {
 }
 "#;
 
+/// What nginx answers itself: its statuses, the status that clients get, and the code.
+const ERRORS: [(&str, Code); 8] = [
+    ("400", Code::MalformedRequest),
+    ("404", Code::NotFound),
+    // TRACE.
+    ("405", Code::MethodNotAllowed),
+    ("408", Code::BodyTimeout),
+    ("413", Code::BodyTooLarge),
+    ("414 494", Code::HeadersTooLarge),
+    ("501", Code::TransferCodingUnsupported),
+    // No node answered. As theirs: what was sent is recorded whole, or not at all.
+    ("500 502 504", Code::Unavailable),
+];
+
 /// The directives for nginx's context `server`. `upstream` is the name of its block with the nodes.
 pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
     let head = format!("{}k", limits::RESPONSE_HEAD_BYTES_MAX / 1024);
     let once = once(upstream);
     let cors = manifest.cors.as_ref().map(Cors::nginx).unwrap_or_default();
     let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head).replace("@cors@\n", &cors);
+    // Last: a text of the manifest may look like one of the places.
+    text = text.replace("@errors@", &errors(&manifest.messages));
     let named = manifest.handlers.iter().any(|entry| entry.headers.iter().any(|name| name == "x-request-id"));
     for (shape, methods) in locations(manifest) {
         let inside = if methods.is_empty() { once.clone() } else { repeated(&methods, upstream, named) };
         text.push_str(&format!("\nlocation {} {{\n{inside}}}\n", pattern(&shape)));
     }
     text + &REST.replace("@upstream@", upstream).replace("@once@", &once)
+}
+
+/// Where nginx goes for its own answers, and the answers.
+fn errors(messages: &Messages) -> String {
+    let (mut pages, mut locations) = (String::new(), String::new());
+    for (statuses, code) in ERRORS {
+        let status = code.status().as_u16();
+        let changed = if statuses == status.to_string() { String::new() } else { format!(" ={status}") };
+        pages.push_str(&format!("error_page {statuses}{changed} /galo/error/{status};\n"));
+        let again = match code {
+            Code::Unavailable => format!("set $retry_after {}; ", limits::RETRY_AFTER_SECONDS),
+            _ => String::new(),
+        };
+        let body = quoted(&String::from_utf8_lossy(messages.body(code)));
+        locations
+            .push_str(&format!("    location = /galo/error/{status} {{ internal; {again}return {status} {body}; }}\n"));
+    }
+    format!(
+        "{pages}set $retry_after \"\";
+location ^~ /galo/error/ {{
+    internal;
+    default_type application/json;
+    # Those in here inherit all of these, unless they add one of their own. An empty one is not sent.
+    add_header Access-Control-Allow-Origin      $cors_origin      always;
+    add_header Access-Control-Allow-Credentials $cors_credentials always;
+    add_header Vary                             Origin            always;
+    add_header Retry-After                      $retry_after      always;
+{locations}}}\n"
+    )
+}
+
+/// A body as one word of nginx's configuration. It has no `$`, which nginx would take for a variable.
+fn quoted(body: &str) -> String {
+    format!("'{}'", body.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// The inside of a location without a key.
@@ -199,10 +254,11 @@ mod tests {
 
     /// What is compared with a path, in the order of the file, each with whether it is repeated.
     fn patterns(text: &str) -> Vec<(String, bool)> {
-        let locations = text.split("\nlocation ").skip(1).map(|location| {
-            let (pattern, inside) = location.split_once(" {\n").unwrap();
-            (pattern.to_owned(), inside.split_once("\n}").unwrap().0.contains("non_idempotent"))
-        });
+        let locations =
+            text.split("\nlocation ").filter(|location| !location.starts_with("^~")).skip(1).map(|location| {
+                let (pattern, inside) = location.split_once(" {\n").unwrap();
+                (pattern.to_owned(), inside.split_once("\n}").unwrap().0.contains("non_idempotent"))
+            });
         locations.collect()
     }
 
@@ -220,6 +276,24 @@ mod tests {
         let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
         assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
         assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");
+    }
+
+    #[test]
+    fn nginx_answers_with_the_bodies_of_the_nodes() {
+        let section = "[messages]\nunavailable = \"it's \\\\ $1 \\\"ü\\\" @once@\"\n";
+        let text = section.to_owned() + "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroute = \"GET /a\"\n";
+        let manifest = manifest::parse(Path::new("galo.toml"), &text).unwrap();
+        let text = nginx(&manifest, "nodes");
+        // What nginx makes of a word in single quotes.
+        for (_, code) in ERRORS {
+            let status = code.status().as_u16();
+            let (_, word) = text.split_once(&format!(" return {status} '")).unwrap();
+            let word = word.split_once("'; }\n").unwrap().0.replace("\\'", "'").replace("\\\\", "\\");
+            assert_eq!(word.as_bytes(), manifest.messages.body(code), "{code:?}");
+        }
+        assert!(text.contains(r#"'{"error":"unavailable","message":"it\'s \\\\ \\u00241 \\"ü\\" @once@"}'"#), "{text}");
+        assert!(text.contains("error_page 413 /galo/error/413;") && text.contains("error_page 500 502 504 =503 /"));
+        assert_eq!(text.matches("set $retry_after 1; return 503 ").count(), 1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::contract::Field;
 use crate::failure::Failure;
 use crate::limits;
 
-/// A method and a path with parameters, as the manifest writes it: `POST /clientes/{id}/transacoes`.
+/// A method and a path with parameters, as the manifest writes it: `POST /customers/{id}/orders`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     method: Method,
@@ -244,13 +244,12 @@ mod tests {
 
     #[test]
     fn a_request_finds_its_route_and_parameters() {
-        let routes =
-            routes(&["GET /clientes/{id}/extrato", "POST /clientes/{cliente}/extrato", "GET /", "GET /a/{x}/{y}"]);
+        let routes = routes(&["GET /orders/{id}/items", "POST /orders/{order}/items", "GET /", "GET /a/{x}/{y}"]);
         let routes = routes.unwrap();
         for (method, path, index, parameters) in [
-            (Method::GET, "/clientes/1/extrato", 0, vec![("id", "1")]),
-            (Method::POST, "/clientes/1/extrato", 1, vec![("cliente", "1")]),
-            (Method::GET, "/clientes/%31%C3%A7/extrato", 0, vec![("id", "1ç")]),
+            (Method::GET, "/orders/1/items", 0, vec![("id", "1")]),
+            (Method::POST, "/orders/1/items", 1, vec![("order", "1")]),
+            (Method::GET, "/orders/%31%C3%BC/items", 0, vec![("id", "1ü")]),
             (Method::GET, "/", 2, vec![]),
             (Method::GET, "/a/b/c", 3, vec![("x", "b"), ("y", "c")]),
         ] {
@@ -262,17 +261,15 @@ mod tests {
 
     #[test]
     fn unknown_paths_are_404_and_other_methods_405() {
-        let routes = routes(&["GET /clientes/{id}/extrato", "POST /clientes/{id}/extrato"]).unwrap();
-        for path in
-            ["/", "", "/clientes", "/clientes/1", "/clientes/1/extrato/", "/clientes//extrato", "/clientes/%FF/extrato"]
-        {
+        let routes = routes(&["GET /orders/{id}/items", "POST /orders/{id}/items"]).unwrap();
+        for path in ["/", "", "/orders", "/orders/1", "/orders/1/items/", "/orders//items", "/orders/%FF/items"] {
             assert!(matches!(routes.find(&Method::GET, path), Err(Failure::NotFound)), "{path}");
         }
-        match routes.find(&Method::DELETE, "/clientes/1/extrato") {
+        match routes.find(&Method::DELETE, "/orders/1/items") {
             Err(Failure::MethodNotAllowed { allow }) => assert_eq!(allow, "GET, HEAD, POST, OPTIONS"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(*routes.find(&Method::HEAD, "/clientes/1/extrato").unwrap().0, 0);
+        assert_eq!(*routes.find(&Method::HEAD, "/orders/1/items").unwrap().0, 0);
         // All paths, of which there may be none.
         for (texts, all) in
             [(&["GET /a", "GET /b", "PUT /a", "OPTIONS /a"][..], "GET, HEAD, PUT, OPTIONS"), (&[], "OPTIONS")]

@@ -1,8 +1,9 @@
 //! Between HTTP and the contract: a request read to its end within its bounds, a guest's response checked and framed,
-//! a failure as its public text. Called by `request`; it decides nothing.
+//! a failure as its code. Called by `request`; it decides nothing.
 
 mod body;
 mod content;
+mod messages;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 pub use self::body::Body;
 use self::body::Gone;
 pub use self::content::{MediaType, check as check_content};
+pub use self::messages::Messages;
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
 use crate::limits;
@@ -187,10 +189,10 @@ fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
 }
 
 /// Turns a failure into what a client may know of it.
-pub fn failed(failure: &Failure) -> Outgoing {
-    let body = format!("{{\"error\":\"{}\"}}", failure.public_text());
-    let mut outgoing = http::Response::new(Full::new(Bytes::from(body)));
-    *outgoing.status_mut() = failure.status();
+pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
+    let code = failure.code();
+    let mut outgoing = http::Response::new(Full::new(messages.body(code).clone()));
+    *outgoing.status_mut() = code.status();
     let headers = outgoing.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_header_is_no_longer_for_the_guest_than_it_was_for_the_client() {
-        assert_eq!(text("ção".as_bytes()), "ção");
+        assert_eq!(text("für".as_bytes()), "für");
         assert_eq!(text(b"a\xff\xfeb"), "a??b");
         assert_eq!(text(&[0xff; 1000]).len(), 1000);
     }

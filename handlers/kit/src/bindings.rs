@@ -734,7 +734,7 @@ pub mod galo {
                 /// The path as it was sent, still percent-encoded, without the query.
                 pub path: _rt::String,
                 /// The parameters of the route, in the order of the route, percent-decoded: `{id}` of
-                /// `/clientes/{id}/extrato`.
+                /// `/orders/{id}/items`.
                 pub parameters: _rt::Vec<Field>,
                 /// What follows the `?`, still percent-encoded; none when there is no `?`.
                 pub query: Option<_rt::String>,

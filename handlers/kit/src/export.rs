@@ -5,8 +5,8 @@
 
 /// Makes a component of a [`Handler`](crate::Handler).
 ///
-/// `export!(Saldo)` is for a crate that is `no_std` on wasm: it also brings the allocator and the panic handler, and
-/// the component imports no function. `export!(Saldo, std)` is for a crate that uses std there: the component imports
+/// `export!(Stock)` is for a crate that is `no_std` on wasm: it also brings the allocator and the panic handler, and
+/// the component imports no function. `export!(Stock, std)` is for a crate that uses std there: the component imports
 /// WASI, which the manifest must grant.
 ///
 /// In a build with debug assertions a panic leaves its message, file and line for the host to log.

@@ -140,15 +140,15 @@ mod tests {
     fn a_panic_says_message_file_and_line() {
         let record = Record::empty();
         let here = Location::caller();
-        record.write(format_args!("{} is not a saldo", "x"), Some(here));
-        assert_eq!(text(&record), std::format!("x is not a saldo, {}:{}", file!(), here.line()));
+        record.write(format_args!("{} is not a price", "x"), Some(here));
+        assert_eq!(text(&record), std::format!("x is not a price, {}:{}", file!(), here.line()));
     }
 
     #[test]
     fn a_long_message_is_cut_between_characters_and_keeps_its_place() {
         let record = Record::empty();
         let here = Location::caller();
-        record.write(format_args!("{}", "a".repeat(799) + "çz"), Some(here));
+        record.write(format_args!("{}", "a".repeat(799) + "üz"), Some(here));
         assert_eq!(text(&record), std::format!("{}, {}:{}", "a".repeat(799), file!(), here.line()));
     }
 }

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn an_error_is_escaped_json() {
-        let response = Response::error(422, "tipo \"x\" não");
-        assert_eq!((response.status, test::text(&response)), (422, r#"{"error":"tipo \"x\" não"}"#));
+        let response = Response::error(422, "kind \"x\" ü");
+        assert_eq!((response.status, test::text(&response)), (422, r#"{"error":"kind \"x\" ü"}"#));
     }
 }

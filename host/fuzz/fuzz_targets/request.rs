@@ -11,7 +11,7 @@ use galo::failure::Failure;
 use galo::limits::ClientTimeouts;
 use galo::{cors, listen};
 use galo::place::Place;
-use galo::wire::{self, Incoming, MediaType, Outgoing, Taken};
+use galo::wire::{self, Incoming, MediaType, Messages, Outgoing, Taken};
 use http::HeaderName;
 use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
@@ -26,12 +26,12 @@ const BODY_BYTES_MAX: usize = 64;
 
 async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     if let Err(failure) = checked {
-        return wire::failed(&failure);
+        return wire::failed(&failure, Messages::plain());
     }
     let (head, body) = incoming.into_parts();
     cors::is_uninvited(&head, None);
     if let Err(failure) = wire::check_content(&head.headers, &body, JSON.as_ref().ok()) {
-        return wire::failed(&failure);
+        return wire::failed(&failure, Messages::plain());
     }
     let headers = &[HeaderName::from_static("x")];
     let taken = Taken { method: &head.method, headers, body_bytes_max: BODY_BYTES_MAX };
@@ -40,7 +40,7 @@ async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
             assert!(request.body.len() <= BODY_BYTES_MAX);
             http::Response::new(Full::new(Bytes::from(request.body)))
         }
-        Err(failure) => wire::failed(&failure),
+        Err(failure) => wire::failed(&failure, Messages::plain()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::metrics::{Format, Metrics};
 use crate::node::Node;
 use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
-use crate::wire::{self, Incoming, Outgoing};
+use crate::wire::{self, Incoming, Messages, Outgoing};
 
 /// What the admin address needs.
 pub struct Admin {
@@ -41,7 +41,7 @@ impl Admin {
     pub fn answer(&self, incoming: &Incoming, checked: Result<(), Failure>) -> Outgoing {
         let mut outgoing = match checked {
             Ok(()) => self.gated(incoming),
-            Err(failure) => wire::failed(&failure),
+            Err(failure) => wire::failed(&failure, Messages::plain()),
         };
         if incoming.method() == Method::HEAD {
             wire::headed(&mut outgoing);

@@ -79,7 +79,7 @@ mod tests {
         for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
             assert!(!token.is(other), "{other}");
         }
-        for text in ["0123456789abcde", "0123456789 abcdef", "0123456789abcdef\n", "0123456789abcdefç"] {
+        for text in ["0123456789abcde", "0123456789 abcdef", "0123456789abcdef\n", "0123456789abcdefü"] {
             let told = Token::new(text).unwrap_err();
             assert!(!told.contains("0123"), "{told}");
         }

@@ -107,7 +107,7 @@ impl Procedure {
         std::iter::once(&self.signature).chain(&self.shorter)
     }
 
-    /// `argument 1 (cliente_id)`.
+    /// `argument 1 (customer_id)`.
     fn argument(&self, index: usize) -> String {
         match self.names.get(index).filter(|name| !name.is_empty()) {
             Some(name) => format!("argument {} ({name})", index + 1),
@@ -141,7 +141,7 @@ impl Procedure {
     }
 }
 
-/// `realizar_transacao`, or with its batch form `realizar_transacao (realizar_transacoes by cliente_id)`.
+/// `place_order`, or with its batch form `place_order (place_orders by customer_id)`.
 impl fmt::Display for Procedure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;

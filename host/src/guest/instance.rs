@@ -111,7 +111,7 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
     Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &said.unwrap_or(cause)) }
 }
 
-/// `core::panicking::panic < extrato::render::total < respond`: where it was, as far as functions have names.
+/// `core::panicking::panic < items::render::total < respond`: where it was, as far as functions have names.
 fn backtrace(error: &wasmtime::Error) -> Option<String> {
     let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
     let names = frames.iter().take(limits::BACKTRACE_FRAMES_MAX).filter_map(|frame| frame.func_name());

@@ -188,7 +188,7 @@ mod tests {
                 "origins = [\"https://a.example:443\"]",
                 "galo.toml:2: origin `https://a.example:443`: a browser leaves out",
             ),
-            ("origins = [\"http://ção.example\"]", "galo.toml:2: origin `http://ção.example`: a browser sends a name"),
+            ("origins = [\"http://für.example\"]", "galo.toml:2: origin `http://für.example`: a browser sends a name"),
             ("origins = [\"*\"]\nheaders = [\"*\"]", "galo.toml:3: headers: `*` is not a header name"),
             ("origins = [\"*\"]\nexposed_headers = [\"a b\"]", "galo.toml:3: exposed_headers: `a b` is not"),
             ("origins = [\"*\"]\nmax_age_seconds = 86401", "galo.toml:3: max_age_seconds = 86401: 0 to 86400"),

@@ -6,6 +6,7 @@
 mod cors;
 mod entry;
 mod limits;
+mod messages;
 mod refused;
 mod table;
 
@@ -18,6 +19,7 @@ use self::table::File;
 use crate::cors::Cors;
 use crate::file;
 use crate::limits::{HANDLERS_MAX, MANIFEST_BYTES_MAX};
+use crate::wire::Messages;
 
 /// The file's name in the handlers folder.
 pub const FILE_NAME: &str = "galo.toml";
@@ -29,6 +31,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// Which pages of other origins may use the node, where it says so.
     pub cors: Option<Cors>,
+    /// What clients read of a failure.
+    pub messages: Messages,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,
 }
@@ -69,6 +73,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     }
     let cors =
         tables.cors.map(|cors| cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
+    let messages = messages::messages(&tables.messages, &mut |offset, text| {
+        mistakes.push(Mistake::new(Some(line_of(offset)), text));
+    });
     for table in &tables.handler {
         let mut entry_mistakes = Vec::new();
         let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
@@ -82,7 +89,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers.push(entry);
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), cors, handlers })
+        Ok(Manifest { path: path.to_owned(), cors, messages, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }
@@ -100,13 +107,13 @@ mod tests {
 
     const GOOD: &str = r#"
 [[handler]]
-name = "transacoes"
-component = "transacoes.wasm"
-route = "POST /clientes/{id}/transacoes"
+name = "orders"
+component = "orders.wasm"
+route = "POST /customers/{id}/orders"
 headers = ["Idempotency-Key"]
 content_type = "application/json"
-procedures = ["realizar_transacao", "cliente_existe"]
-batch = { realizar_transacao = { form = "realizar_transacoes", by = "cliente_id" } }
+procedures = ["place_order", "customer_exists"]
+batch = { place_order = { form = "place_orders", by = "customer_id" } }
 limits = { deadline_ms = 20 }
 "#;
 
@@ -118,15 +125,15 @@ limits = { deadline_ms = 20 }
     fn a_manifest_is_read_whole() {
         let manifest = parse(Path::new("h/galo.toml"), GOOD).unwrap();
         let entry = &manifest.handlers[0];
-        assert_eq!((entry.name.as_str(), entry.line), ("transacoes", 2));
-        assert_eq!(entry.component, Path::new("h/transacoes.wasm"));
+        assert_eq!((entry.name.as_str(), entry.line), ("orders", 2));
+        assert_eq!(entry.component, Path::new("h/orders.wasm"));
         assert_eq!(entry.headers, [HeaderName::from_static("idempotency-key")]);
         assert_eq!(entry.limits, HandlerLimits { deadline: Duration::from_millis(20), ..HandlerLimits::default() });
         assert!(!entry.wasi);
         assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         assert_eq!(entry.retry, Retry::Never);
-        let batch = Batch { form: "realizar_transacoes".to_owned(), by: "cliente_id".to_owned() };
-        let expected = [("realizar_transacao", Some(batch)), ("cliente_existe", None)];
+        let batch = Batch { form: "place_orders".to_owned(), by: "customer_id".to_owned() };
+        let expected = [("place_order", Some(batch)), ("customer_exists", None)];
         let expected = expected.map(|(name, batch)| GrantedProcedure { name: name.to_owned(), batch });
         assert_eq!(entry.procedures, expected);
     }
@@ -134,23 +141,23 @@ limits = { deadline_ms = 20 }
     #[test]
     fn each_mistake_is_told_with_its_line() {
         for (from, to, told) in [
-            ("name = \"transacoes\"", "nome = 1", "h/galo.toml:3: unknown field `nome`"),
-            ("name = \"transacoes\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
-            ("POST /", "POST ", "h/galo.toml:5: route `POST clientes/{id}/transacoes`: a path begins with `/`"),
+            ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
+            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("POST /", "POST ", "h/galo.toml:5: route `POST customers/{id}/orders`: a path begins with `/`"),
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
-            ("{ realizar_transacao", "{ outra", "h/galo.toml:9: `outra` has a batch form, and is not among the"),
+            ("{ place_order", "{ other", "h/galo.toml:9: `other` has a batch form, and is not among the"),
             ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
-            ("realizar_transacoes", "", "h/galo.toml:9: a procedure has a name"),
-            (", by = \"cliente_id\"", "", "h/galo.toml:9: missing field `by`"),
+            ("place_orders", "", "h/galo.toml:9: a procedure has a name"),
+            (", by = \"customer_id\"", "", "h/galo.toml:9: missing field `by`"),
             (
-                "{ form = \"realizar_transacoes\", by = \"cliente_id\" }",
-                "\"realizar_transacoes\"",
-                "h/galo.toml:9: invalid type: string \"realizar_transacoes\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
+                "{ form = \"place_orders\", by = \"customer_id\" }",
+                "\"place_orders\"",
+                "h/galo.toml:9: invalid type: string \"place_orders\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
             ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
             ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
             ("20 }", "20", "h/galo.toml:10:"),
-            ("component = \"transacoes.wasm\"", "", "h/galo.toml:2: missing field `component`"),
+            ("component = \"orders.wasm\"", "", "h/galo.toml:2: missing field `component`"),
         ] {
             let told_now = refusal(&GOOD.replace(from, to));
             assert!(told_now.starts_with(told), "{told_now}");
@@ -161,7 +168,7 @@ limits = { deadline_ms = 20 }
     fn mistakes_are_told_together_and_a_name_is_defined_once() {
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("h/galo.toml:12: the handler `transacoes` is already defined in line 2"), "{told}");
+        assert!(told.contains("h/galo.toml:12: the handler `orders` is already defined in line 2"), "{told}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::cors::CorsTable;
 use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
+use super::messages::MessagesTable;
 use crate::database::Batch;
 use crate::route::Route;
 use crate::wire::MediaType;
@@ -19,6 +20,8 @@ use crate::wire::MediaType;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) cors: Option<CorsTable>,
+    #[serde(default)]
+    pub(super) messages: MessagesTable,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
 }

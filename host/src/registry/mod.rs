@@ -18,6 +18,7 @@ use crate::cors::Cors;
 use crate::guest::Digest;
 use crate::limits;
 use crate::route::Routes;
+use crate::wire::Messages;
 
 /// All handlers of a node, and the last manifest that was not taken.
 pub struct Registry {
@@ -32,6 +33,8 @@ pub struct Registry {
 pub struct Table {
     /// Which pages of other origins may use the node.
     pub cors: Option<Arc<Cors>>,
+    /// What clients read of a failure.
+    pub messages: Messages,
     /// What answers a request.
     pub routes: Routes<Arc<Handler>>,
     /// In the order of the manifest.
@@ -139,7 +142,13 @@ impl Registry {
 impl Table {
     /// The table before the first manifest.
     pub fn empty() -> Self {
-        Self { cors: None, routes: Routes::default(), handlers: Vec::new(), loaded: Timestamp::now() }
+        Self {
+            cors: None,
+            messages: Messages::plain().clone(),
+            routes: Routes::default(),
+            handlers: Vec::new(),
+            loaded: Timestamp::now(),
+        }
     }
 
     /// The handler of this name.

@@ -131,7 +131,8 @@ fn assemble(
     let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
     let routes = Routes::new(routes).map_err(refused)?;
     let cors = manifest.cors.clone().map(Arc::new);
-    Ok(NewTable { table: Table { cors, routes, handlers, loaded: Timestamp::now() }, made_of })
+    let messages = manifest.messages.clone();
+    Ok(NewTable { table: Table { cors, messages, routes, handlers, loaded: Timestamp::now() }, made_of })
 }
 
 /// Reports that a start took what the state has, because the folder's component is refused.

@@ -64,7 +64,8 @@ pub(super) async fn replace(
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
     let same_cors = old.cors == table.cors;
-    if changes.is_empty() && same_order && same_cors {
+    let same_messages = old.messages == table.messages;
+    if changes.is_empty() && same_order && same_cors && same_messages {
         return Ok(changes);
     }
     // What was rolled back while this was verified must not come again with the new table.
@@ -75,6 +76,9 @@ pub(super) async fn replace(
     let granted = procedures(&table);
     if !same_cors {
         tracing::info!("[cors]: answers are given under the new section");
+    }
+    if !same_messages {
+        tracing::info!("[messages]: failures are answered with the new section");
     }
     show(&node.metrics, &table);
     node.registry.replace(table);

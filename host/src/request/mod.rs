@@ -40,7 +40,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         course.cors.clone_from(&node.registry.table().cors);
         log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
-        return line.end(wire::failed(&failure));
+        return line.end(failed(&node, &failure));
     }
     // A panic of ours costs the request that met it, not the connection's task nor the process.
     let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
@@ -57,7 +57,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         if let Failure::Panic { message } = &failure {
             log::panic(head, message);
         }
-        wire::failed(&failure)
+        failed(&node, &failure)
     });
     line.end(outgoing)
 }
@@ -99,7 +99,7 @@ async fn attempt<F: Functions>(
         }
         Err(failure) => {
             log::failure(handler, &lineage.current, head, &failure);
-            let outgoing = unread(head, body, wire::failed(&failure)).await;
+            let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
         }
@@ -142,10 +142,15 @@ async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, fa
         }
         None => {
             node.metrics.unrouted(failure.status());
-            wire::failed(failure)
+            failed(node, failure)
         }
     };
     unread(head, body, outgoing).await
+}
+
+/// A failure in the words of the manifest that serves.
+fn failed(node: &Node, failure: &Failure) -> Outgoing {
+    wire::failed(failure, &node.registry.table().messages)
 }
 
 /// An answer whose request's body nobody wants.

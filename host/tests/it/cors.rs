@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use galo::config::{Address, Settings};
 use galo::develop::build::Profile;
+use galo::failure::Code;
 use galo::{manifest, proxy};
 use galo_testing::nginx::{Front, Listen, Nginx};
 use galo_testing::program;
@@ -199,7 +200,8 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
         let answer = connection.send_with(Method::POST, TRANSACOES, &headers, body).await.unwrap();
         assert_eq!(answer.status, status, "{headers:?}");
         if status == 403 {
-            assert_eq!(answer.text(), r#"{"error":"origem nao permitida"}"#);
+            let refused = r#"{"error":"origin_not_allowed","message":"origem não permitida"}"#;
+            assert_eq!(answer.text(), refused);
         }
         // To read is CORS' to allow.
         assert_eq!(connection.send_with(Method::GET, EXTRATO, &headers, "").await.unwrap().status, 200);
@@ -243,6 +245,11 @@ async fn raw(socket: &Path, bytes: &[u8]) -> String {
 async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
+    // What means something in a configuration of nginx, or in JSON.
+    let odd = r#""o 'serviço' \\n não \"está\" $uri; {ok} # \\""#;
+    let manifest = folder.manifest().replace("\"serviço indisponível\"", odd);
+    assert!(manifest.contains("$uri"));
+    folder.put_file("galo.toml", manifest.as_bytes());
     let socket = folder.folder.path().join("node.sock");
     let listen = Settings { listen: Address::Unix(socket.clone()), ..settings(folder.folder.path()) };
     let node = TestNode::with(&database, listen).await;
@@ -260,20 +267,34 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     assert_eq!(answer.headers.get_all("access-control-allow-origin").iter().count(), 1);
     assert_eq!(vary(&answer), ["origin"]);
     assert!(raw(&front, b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
-    // When nginx refuses, then it says the same.
+    // When nginx refuses, then it answers with the bytes of a node.
+    let messages = node.running.node.registry.table().messages.clone();
+    let of_node = request(&address, Method::GET, "/nada", "").await;
+    let of_nginx = request(&address, Method::GET, "/galo/error/404", "").await;
+    assert_eq!((of_node.text(), of_node.status), (of_nginx.text(), of_nginx.status));
+    assert_eq!(of_node.header("content-type"), of_nginx.header("content-type"));
+    assert_eq!(of_node.text(), r#"{"error":"not_found","message":"caminho desconhecido"}"#);
     let big = "x".repeat(30_000);
     let head = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: a\r\n{more}connection: close\r\n");
     let refused = [
         (head("GET /galo/error/404", ""), 404),
         (head("POST /clientes/1/transacoes", "content-length: 1000000\r\n"), 413),
         (head("GET /x", "host: b\r\n"), 400),
+        (head("TRACE /x", ""), 405),
+        (head("POST /x", "transfer-encoding: gzip\r\n"), 501),
     ];
     let told = |answer: &str, status: u16, origin: &str| {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         let allowed = origin == SHOP;
         assert_eq!(answer.contains("Access-Control-Allow-Origin: https://shop.example\r\n"), allowed, "{answer}");
         assert_eq!(answer.contains("Access-Control-Allow-Credentials: true\r\n"), allowed, "{answer}");
-        assert!(answer.contains("Vary: Origin\r\n") && answer.contains(r#"{"error":""#), "{answer}");
+        let code = Code::all().into_iter().find(|code| code.status() == status).unwrap();
+        let body = String::from_utf8(messages.body(code).to_vec()).unwrap();
+        assert!(body.contains("\"message\":") && answer.ends_with(&body), "{answer}");
+        assert!(
+            answer.contains("Vary: Origin\r\n") && answer.contains("Content-Type: application/json\r\n"),
+            "{answer}"
+        );
         assert_eq!(answer.contains("Retry-After: 1\r\n"), status == 503, "{answer}");
     };
     for origin in [SHOP, EVIL] {

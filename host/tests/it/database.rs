@@ -203,7 +203,7 @@ async fn statements_that_are_gone_are_prepared_again() {
 async fn a_procedure_that_raises_costs_one_request_a_500() {
     let (database, node) = um("integer LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$").await;
     let answer = node.get("/um").await;
-    assert_eq!((answer.status.as_u16(), answer.text()), (500, r#"{"error":"erro interno"}"#));
+    assert_eq!((answer.status.as_u16(), answer.text()), (500, r#"{"error":"internal_error"}"#));
     database.execute("CREATE OR REPLACE FUNCTION um() RETURNS integer LANGUAGE sql AS 'SELECT 1'").await;
     assert_eq!(node.get("/um").await.status, 200);
 }

@@ -188,7 +188,7 @@ async fn a_fault_costs_one_request_a_500_and_the_next_is_served() {
         let answer = node.get(&format!("/{name}")).await;
         assert_eq!(
             (answer.status, answer.text()),
-            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"erro interno"}"#),
+            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"internal_error"}"#),
             "{name}"
         );
         let answer = node.get("/good").await;

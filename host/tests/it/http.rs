@@ -129,7 +129,8 @@ async fn a_body_with_a_content_coding_is_415_and_nothing_is_recorded() {
         let told = if status == 415 { "identity" } else { "" };
         assert_eq!(answer.header("accept-encoding"), told, "{coding}");
         if status == 415 {
-            assert_eq!(answer.text(), r#"{"error":"corpo codificado nao aceito"}"#);
+            let unsupported = r#"{"error":"content_encoding_unsupported","message":"corpo codificado não aceito"}"#;
+            assert_eq!(answer.text(), unsupported);
         }
     }
     // Without a body there is nothing that could be coded.
@@ -168,7 +169,7 @@ async fn a_content_type_is_asked_for_where_the_manifest_does_and_live() {
         assert_eq!(answer.header("accept"), if status == 415 { "application/json" } else { "" });
     }
     let answer = connection.send(Method::POST, "/json", "{}").await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.text()), (415, r#"{"error":"tipo de conteudo nao aceito"}"#));
+    assert_eq!((answer.status.as_u16(), answer.text()), (415, r#"{"error":"content_type_unsupported"}"#));
     // A key that is taken away counts after a while, like every other.
     guests.put_file("galo.toml", guests.manifest().replace("content_type = \"application/json\"", "").as_bytes());
     crate::harness::until("it is gone", String::new, || node.handler("json").entry.content_type.is_none()).await;

@@ -6,6 +6,7 @@
 use galo_testing::fixture;
 
 mod admin;
+mod apart;
 mod api;
 mod backup;
 mod batch;
@@ -33,6 +34,7 @@ mod kubernetes;
 mod lanes;
 mod ledger;
 mod listener;
+mod messages;
 mod metrics;
 mod operator;
 mod overload;

@@ -278,7 +278,7 @@ async fn metrics_count_what_happened_and_are_what_prometheus_wants() {
             r#"galo_pool_connections_wanted{pool="calls"} 4"#,
             r#"galo_pool_connections_open{pool="batches"} 1"#,
             r#"galo_pool_calls_waiting{pool="calls"} 0"#,
-            concat!("galo_link_info{version=\"", env!("CARGO_PKG_VERSION"), "\",revision=\"\"} 1"),
+            concat!("galo_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",revision=\"\"} 1"),
         ],
     );
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();

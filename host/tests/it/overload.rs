@@ -30,7 +30,8 @@ async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
         let begun = Instant::now();
         let answers = join_all((0..20).map(|_| node.get("/clientes/2/extrato"))).await;
         for answer in &answers {
-            assert_eq!((answer.status.as_u16(), answer.text()), (503, r#"{"error":"indisponivel"}"#));
+            let unavailable = r#"{"error":"unavailable","message":"serviço indisponível"}"#;
+            assert_eq!((answer.status.as_u16(), answer.text()), (503, unavailable));
             assert_eq!(answer.header("retry-after"), "1");
         }
         assert!(begun.elapsed() < Duration::from_secs(1));

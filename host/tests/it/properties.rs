@@ -18,7 +18,7 @@ use galo::failure::{Failure, Phase};
 use galo::limits::ClientTimeouts;
 use galo::place::Place;
 use galo::route::{Route, Routes};
-use galo::wire::{Incoming, Outgoing, Taken};
+use galo::wire::{Incoming, Messages, Outgoing, Taken};
 use galo::{limits, listen, manifest, wire};
 use http::Method;
 use http::header::AUTHORIZATION;
@@ -149,13 +149,13 @@ const BODY_BYTES_MAX: usize = 64;
 /// Answers with the body that was read.
 async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     if let Err(failure) = checked {
-        return wire::failed(&failure);
+        return wire::failed(&failure, Messages::plain());
     }
     let (head, body) = incoming.into_parts();
     let taken = Taken { method: &Method::POST, headers: &[], body_bytes_max: BODY_BYTES_MAX };
     match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => http::Response::new(Full::new(Bytes::from(request.body))),
-        Err(failure) => wire::failed(&failure),
+        Err(failure) => wire::failed(&failure, Messages::plain()),
     }
 }
 

@@ -120,7 +120,8 @@ async fn a_refused_try_is_logged_once_with_its_remedy() {
     let program = Program::serve_with(command, &database, handlers(Profile::Release));
     for _ in 0..3 {
         let answer = request_with(&program.listen, Method::GET, "/clientes/1/extrato", &[("galo-try", "a")]).await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (503, r#"{"error":"indisponivel"}"#));
+        let unavailable = r#"{"error":"unavailable","message":"serviço indisponível"}"#;
+        assert_eq!((answer.status.as_u16(), answer.text()), (503, unavailable));
     }
     let line = program.wait_for("request of a proxy that may repeat it refused");
     assert!(line.contains("extrato") && line.contains("galo proxy nginx"), "{line}");

@@ -51,8 +51,8 @@ fn an_unexpected_column_is_named() {
         (row.timestamp("raw").map(drop), "column raw should be timestamp and is bytes"),
         (row.text("at").map(drop), "column at should be text and is timestamp"),
         (row.timestamp("never").map(drop), "column never is not of the years 1 to 9999"),
-        (row.integer("saldo").map(drop), "the procedure returned no column saldo"),
-        (row.is_null("saldo").map(drop), "the procedure returned no column saldo"),
+        (row.integer("price").map(drop), "the procedure returned no column price"),
+        (row.is_null("price").map(drop), "the procedure returned no column price"),
     ] {
         assert_eq!(error.unwrap_err().to_string(), message);
     }

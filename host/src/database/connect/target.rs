@@ -259,14 +259,14 @@ mod tests {
 
     #[test]
     fn a_target_shows_no_password() {
-        let target = parse("postgres://galo:hunter2@db:5433/rinha").unwrap();
-        assert_eq!(target.to_string(), "db:5433/rinha");
+        let target = parse("postgres://galo:hunter2@db:5433/shop").unwrap();
+        assert_eq!(target.to_string(), "db:5433/shop");
         assert!(!format!("{target:?}").contains("hunter2"));
     }
 
     #[test]
     fn several_hosts_are_shown_apart() {
-        assert_eq!(parse("postgres://galo@a,b:5433/rinha").unwrap().to_string(), "a:5432,b:5433/rinha");
+        assert_eq!(parse("postgres://galo@a,b:5433/shop").unwrap().to_string(), "a:5432,b:5433/shop");
         assert_eq!(parse("host=a,/run/b port=7 user=galo").unwrap().to_string(), "a:7,/run/b:7/galo");
     }
 
@@ -297,15 +297,15 @@ mod tests {
     #[test]
     fn a_password_that_is_not_escaped_is_refused_and_not_shown() {
         for url in [
-            "postgres://galo:hun@ter2/hunter2@db/rinha",
-            "postgres://galo:hun@ter2@db/rinha",
-            "postgres://galo:hun/ter2@db/rinha",
-            "postgres://galo:hun?ter2@db/rinha",
-            "postgres://db/rinha?user=galo&password=hun@ter2",
-            "postgres://galo:hun:ter2@db/rinha",
-            "postgres://galo:hun%ter2@db/rinha",
-            "postgres://galo:hunter2@db/rinha?ter2",
-            "postgres://galo:x@db:hunter2/rinha",
+            "postgres://galo:hun@ter2/hunter2@db/shop",
+            "postgres://galo:hun@ter2@db/shop",
+            "postgres://galo:hun/ter2@db/shop",
+            "postgres://galo:hun?ter2@db/shop",
+            "postgres://db/shop?user=galo&password=hun@ter2",
+            "postgres://galo:hun:ter2@db/shop",
+            "postgres://galo:hun%ter2@db/shop",
+            "postgres://galo:hunter2@db/shop?ter2",
+            "postgres://galo:x@db:hunter2/shop",
             "host=db user=galo password=hun ter2=x",
             "host=db user=galo password=hun ter2",
             // Nothing but a password, as a file of secrets may have it.
@@ -315,8 +315,8 @@ mod tests {
             let told = parse(url).map(|target| target.to_string()).unwrap_err();
             assert!(!told.contains("hun") && !told.contains("ter2"), "{url}: {told}");
         }
-        assert_eq!(parse("postgres://galo:hun%40ter%2F2@db/rinha").unwrap().to_string(), "db:5432/rinha");
-        assert!(parse("postgres://galo:hun@ter2@db/rinha").unwrap_err().contains("%40 for `@`"));
+        assert_eq!(parse("postgres://galo:hun%40ter%2F2@db/shop").unwrap().to_string(), "db:5432/shop");
+        assert!(parse("postgres://galo:hun@ter2@db/shop").unwrap_err().contains("%40 for `@`"));
         // Without a password the name of what is wrong is shown.
         assert!(parse("host=db user=galo sslmod=x").unwrap_err().contains("unknown keyword `sslmod`"));
     }

@@ -209,7 +209,7 @@ mod tests {
             (Value::Null, Type::INT4),
             (Value::Integer(i64::from(i32::MAX)), Type::INT4),
             (Value::Integer(i64::MIN), Type::INT8),
-            (Value::Text("çã".to_owned()), Type::VARCHAR),
+            (Value::Text("üß".to_owned()), Type::VARCHAR),
             (Value::Text("{}".to_owned()), Type::JSONB),
             (Value::Integer(1), Type::NUMERIC),
             (Value::Text("[1]".to_owned()), Type::INT4_ARRAY),

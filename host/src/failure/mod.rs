@@ -3,10 +3,13 @@
 //!
 //! Made by the leaves (`route`, `wire`, `guest`, `database`), turned into a response by `wire`, logged by `request`.
 
+mod code;
+
 use std::fmt::{self, Write as _};
 
 use http::StatusCode;
 
+pub use self::code::Code;
 use crate::limits;
 
 /// Why a request did not get the answer of its handler.
@@ -137,38 +140,27 @@ pub enum FaultKind {
 }
 
 impl Failure {
-    /// The status the client gets.
-    pub fn status(&self) -> StatusCode {
+    /// What the client reads. It names nothing of the inside.
+    pub fn code(&self) -> Code {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Uninvited => StatusCode::FORBIDDEN,
-            Self::EncodingUnsupported | Self::TypeUnsupported { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken { .. } | Self::HeadMalformed { .. } => StatusCode::BAD_REQUEST,
-            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
-            Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::Uninvited => Code::OriginNotAllowed,
+            Self::EncodingUnsupported => Code::ContentEncodingUnsupported,
+            Self::TypeUnsupported { .. } => Code::ContentTypeUnsupported,
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::BodyTimeout => Code::BodyTimeout,
+            Self::BodyBroken { .. } => Code::BodyIncomplete,
+            Self::HeadMalformed { .. } => Code::MalformedRequest,
+            Self::CodingUnknown => Code::TransferCodingUnsupported,
+            Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => Code::Unavailable,
+            Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => Code::InternalError,
         }
     }
 
-    /// The text the client gets. It names nothing of the inside.
-    pub fn public_text(&self) -> &'static str {
-        match self {
-            Self::NotFound => "caminho desconhecido",
-            Self::MethodNotAllowed { .. } => "metodo nao permitido",
-            Self::Uninvited => "origem nao permitida",
-            Self::EncodingUnsupported => "corpo codificado nao aceito",
-            Self::TypeUnsupported { .. } => "tipo de conteudo nao aceito",
-            Self::BodyTooLarge { .. } => "corpo grande demais",
-            Self::BodyTimeout => "o corpo demorou demais",
-            Self::BodyBroken { .. } => "corpo incompleto",
-            Self::HeadMalformed { .. } => "requisicao malformada",
-            Self::CodingUnknown => "codificacao desconhecida",
-            Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => "indisponivel",
-            Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => "erro interno",
-        }
+    /// The status the client gets.
+    pub fn status(&self) -> StatusCode {
+        self.code().status()
     }
 }
 
@@ -255,9 +247,9 @@ mod tests {
     #[test]
     fn a_text_of_a_guest_is_cut_between_characters_and_moves_no_terminal() {
         assert_eq!(cut("a\u{1b}[2J\nb\u{9b}", 64), "a?[2J\nb?");
-        assert_eq!(cut("ççç", 4), "çç…");
-        assert_eq!(cut("ççç", 5), "çç…");
-        assert_eq!(cut("ççç", 6), "ççç");
+        assert_eq!(cut("üüü", 4), "üü…");
+        assert_eq!(cut("üüü", 5), "üü…");
+        assert_eq!(cut("üüü", 6), "üüü");
         let fault = Fault::malformed(Phase::Prepare, "\0".repeat(1_000_000));
         assert!(fault.detail.len() <= limits::FAULT_BYTES_MAX + '…'.len_utf8());
         assert!(shown("\u{301}".repeat(1_000_000)).len() <= limits::NAME_SHOWN_BYTES_MAX + '…'.len_utf8());

@@ -1,0 +1,94 @@
+//! The stable word of each kind of failure, and its status: what a program reads of an answer that no handler made. A
+//! manifest can add a text for people to each, never change the code. docs/operating.md has the same table.
+
+use http::StatusCode;
+
+/// A kind of failure, as clients know it. Several failures share one where a client does the same about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// The head of the request is not HTTP.
+    MalformedRequest,
+    /// The body broke off or was framed wrongly.
+    BodyIncomplete,
+    /// A page of an origin that is not allowed sent what would change something.
+    OriginNotAllowed,
+    /// No route has this path.
+    NotFound,
+    /// The path is known with other methods.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body has more bytes than the handler takes.
+    BodyTooLarge,
+    /// The body has a content coding.
+    ContentEncodingUnsupported,
+    /// The body is not of the type that the handler takes.
+    ContentTypeUnsupported,
+    /// The request line or the headers have too many bytes. Answered by a proxy; a node's own 431 has no body.
+    HeadersTooLarge,
+    /// The handler, its procedure or the host failed.
+    InternalError,
+    /// The body has a transfer coding other than `chunked`.
+    TransferCodingUnsupported,
+    /// Nothing was recorded, or everything was: the node is busy, or the database did not answer. Try again later.
+    Unavailable,
+}
+
+/// Every code in the order of the enum, which is that of the statuses.
+const TABLE: [(Code, &str, StatusCode); 13] = [
+    (Code::MalformedRequest, "malformed_request", StatusCode::BAD_REQUEST),
+    (Code::BodyIncomplete, "body_incomplete", StatusCode::BAD_REQUEST),
+    (Code::OriginNotAllowed, "origin_not_allowed", StatusCode::FORBIDDEN),
+    (Code::NotFound, "not_found", StatusCode::NOT_FOUND),
+    (Code::MethodNotAllowed, "method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+    (Code::BodyTimeout, "body_timeout", StatusCode::REQUEST_TIMEOUT),
+    (Code::BodyTooLarge, "body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+    (Code::ContentEncodingUnsupported, "content_encoding_unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    (Code::ContentTypeUnsupported, "content_type_unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    (Code::HeadersTooLarge, "headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (Code::InternalError, "internal_error", StatusCode::INTERNAL_SERVER_ERROR),
+    (Code::TransferCodingUnsupported, "transfer_coding_unsupported", StatusCode::NOT_IMPLEMENTED),
+    (Code::Unavailable, "unavailable", StatusCode::SERVICE_UNAVAILABLE),
+];
+
+impl Code {
+    /// How many there are.
+    pub const COUNT: usize = TABLE.len();
+
+    /// All of them, in the order of the enum.
+    pub fn all() -> [Self; Self::COUNT] {
+        TABLE.map(|(code, _, _)| code)
+    }
+
+    /// The code that is written so.
+    pub fn named(word: &str) -> Option<Self> {
+        TABLE.iter().find(|(_, known, _)| *known == word).map(|(code, _, _)| *code)
+    }
+
+    /// As clients read it: `not_found`.
+    pub fn as_str(self) -> &'static str {
+        TABLE[self as usize].1
+    }
+
+    /// The status of an answer with it.
+    pub fn status(self) -> StatusCode {
+        TABLE[self as usize].2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_code_at_its_place() {
+        for (place, code) in Code::all().into_iter().enumerate() {
+            assert_eq!(code as usize, place);
+            assert_eq!(Code::named(code.as_str()), Some(code));
+            assert!(code.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{code:?}");
+        }
+        // The last of the enum: one that is added behind it is missing in the table.
+        assert_eq!(Code::Unavailable as usize + 1, Code::COUNT);
+        assert_eq!(Code::named("nothing"), None);
+    }
+}

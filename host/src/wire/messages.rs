@@ -1,0 +1,57 @@
+//! The bodies of the answers that no handler made: a code for programs and, where the manifest has one, a text for
+//! people. They are built once for a manifest; an answer takes a reference to one.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::failure::Code;
+
+/// A body for each code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Messages([Bytes; Code::COUNT]);
+
+static PLAIN: LazyLock<Messages> = LazyLock::new(|| Messages::new(&BTreeMap::new()));
+
+impl Messages {
+    /// The bodies with these texts. A code without a text has no `message`.
+    pub fn new(texts: &BTreeMap<Code, String>) -> Self {
+        Self(Code::all().map(|code| {
+            let message = texts.get(&code).map(|text| format!(",\"message\":{}", quoted(text))).unwrap_or_default();
+            Bytes::from(format!("{{\"error\":\"{}\"{message}}}", code.as_str()))
+        }))
+    }
+
+    /// The bodies without a text: before there is a manifest, and at the admin address.
+    pub fn plain() -> &'static Self {
+        &PLAIN
+    }
+
+    /// The body for a code.
+    pub fn body(&self, code: Code) -> &Bytes {
+        &self.0[code as usize]
+    }
+}
+
+/// A text as a string of JSON. A `$` is written by its number, because in a configuration of nginx, which answers with
+/// the same bytes, it cannot be escaped.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('$', "\\u0024")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_json_with_the_code_and_the_text() {
+        let text = "\"no\" \\ 'such' $path; {ü} </script>";
+        let messages = Messages::new(&BTreeMap::from([(Code::NotFound, text.to_owned())]));
+        let body: serde_json::Value = serde_json::from_slice(messages.body(Code::NotFound)).unwrap();
+        assert_eq!(body, serde_json::json!({ "error": "not_found", "message": text }));
+        assert!(!messages.body(Code::NotFound).contains(&b'$'));
+        assert_eq!(messages.body(Code::Unavailable), r#"{"error":"unavailable"}"#);
+        assert_eq!(Messages::plain().body(Code::NotFound), r#"{"error":"not_found"}"#);
+    }
+}
