@@ -3,7 +3,7 @@
 
 -- rinha_owner owns everything and logs in nowhere; galo is the service, and may only execute what 3_grants.sql lists.
 -- Roles belong to the cluster, and several databases of it may be set up at once: whoever loses the race to create a
--- role finds it made, and whoever loses the race to alter one ("tuple concurrently updated") looks again.
+-- role finds it there, and whoever loses the race to alter one ("tuple concurrently updated") tries again.
 DO $$
 DECLARE
     missing record;
@@ -23,7 +23,7 @@ BEGIN
                                           missing.name, missing.attribute);
             END LOOP;
 
-            -- Bounds that hold even when the host has lost interest in an answer. A call takes well under a
+            -- Timeouts that hold even when the host no longer waits for an answer. A call takes well under a
             -- millisecond; 64 writers queueing on one client take a few hundred on a slow disk. lock_timeout is the
             -- shorter one, so that the error says what the call was waiting for.
             IF NOT EXISTS (
@@ -37,8 +37,8 @@ BEGIN
                 ALTER ROLE galo SET idle_in_transaction_session_timeout = '5s';
             END IF;
 
-            -- Who is no superuser must be a member: of the owner to make things in its name, of galo to try things as
-            -- the service.
+            -- A role that is not a superuser must be a member: of the owner to create objects for it, of galo to test
+            -- as the service.
             FOREACH role_name IN ARRAY ARRAY['rinha_owner', 'galo'] LOOP
                 IF NOT pg_catalog.pg_has_role(current_user, role_name, act_as) THEN
                     EXECUTE pg_catalog.format('GRANT %I TO %I', role_name, current_user);
@@ -54,16 +54,16 @@ BEGIN
         END;
         PERFORM pg_catalog.pg_sleep(0.01 * attempt);
     END LOOP;
-    RAISE 'the roles rinha_owner and galo are being altered by someone else all the time';
+    RAISE 'the roles rinha_owner and galo are being altered by other sessions; run this file again';
 END
 $$;
 
--- Asked first because a SET ROLE that would fail says less.
+-- Before SET ROLE, because its error is clearer.
 CREATE SCHEMA IF NOT EXISTS rinha AUTHORIZATION rinha_owner;
 
 SET ROLE rinha_owner;
 
--- What a value may be. A domain's check is compiled once for a session; a table's is read anew by every statement that
+-- What a value may be. A domain's check is compiled once for a session; a table's is parsed again by every statement that
 -- writes to it, which was a tenth of what a batch of transactions costs (BENCHMARKS.md).
 -- 9007199254740991 is 2^53 - 1, the largest integer every JSON reader reads exactly.
 DO $$
@@ -117,11 +117,10 @@ CREATE TABLE IF NOT EXISTS rinha.transacoes (
     cliente_id   integer         NOT NULL,
     tipo         rinha.tipo      NOT NULL,
     descricao    rinha.descricao NOT NULL,
-    -- What its sender calls the transaction, so that it is recorded once however often it is sent; null when the sender
-    -- calls it nothing.
+    -- The sender's key for the transaction, so that it is recorded once however often it is sent; null without a key.
     chave        rinha.chave,
     PRIMARY KEY (cliente_id, seq),
-    -- Nulls are distinct, and the index holds them at 8 bytes apiece. Leaving them out takes an index that is no
+    -- Nulls are distinct, and the index holds them at 8 bytes apiece. Leaving them out would need a partial index, which is not a
     -- constraint, and realizar_transacao catches the conflict by the constraint's name.
     CONSTRAINT chave_uma_vez UNIQUE (cliente_id, chave)
 ) WITH (
@@ -132,11 +131,11 @@ CREATE TABLE IF NOT EXISTS rinha.transacoes (
     autovacuum_vacuum_insert_threshold = 100000
 );
 
--- Tables of before become what is described above. Asked first: ALTER TABLE would wait for every call, and every call
--- for it, each time this is run.
+-- Migrates tables of earlier versions. Only when needed: ALTER TABLE waits for every call, and every call for it, each
+-- time this file is run.
 DO $$
 BEGIN
-    -- From before there were keys: no row has one.
+    -- A version without keys: no row has one.
     IF NOT EXISTS (
         SELECT FROM pg_catalog.pg_attribute
         WHERE attrelid = 'rinha.transacoes'::pg_catalog.regclass AND attname = 'chave' AND NOT attisdropped
@@ -145,7 +144,7 @@ BEGIN
             ADD COLUMN chave rinha.chave,
             ADD CONSTRAINT chave_uma_vez UNIQUE (cliente_id, chave);
     END IF;
-    -- From before there were domains. Both tables are written anew, and no call gets through meanwhile.
+    -- A version without domains. Both tables are rewritten, and calls wait until that is done.
     IF EXISTS (
         SELECT FROM pg_catalog.pg_attribute
         WHERE attrelid = 'rinha.transacoes'::pg_catalog.regclass AND attname = 'valor'

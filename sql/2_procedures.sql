@@ -1,18 +1,18 @@
 -- The procedures: all that the service ever calls. Each runs with its owner's rights, on names that are written in
 -- full, with a search_path in which nobody else can put anything.
 
--- To own a function in public, its owner must be able to create it there; taken back below.
+-- To own a function in public, its owner must be able to create it there; revoked below.
 GRANT USAGE, CREATE ON SCHEMA public TO rinha_owner;
 SET ROLE rinha_owner;
 
--- Before there were keys it had four parameters. A name that two functions have is refused at start.
+-- A version without keys had four parameters. A node refuses a name that two functions have.
 DROP FUNCTION IF EXISTS public.realizar_transacao(integer, bigint, text, text);
 
 -- Decides a transaction and records it, in one step; under one key of a client, once.
 --
--- chave is what the sender calls the transaction, 3 to 257 bytes, or null. Sent again with the same key and the same
--- valor, tipo and descricao, a recorded transaction is answered as it was the first time, and a try that comes while
--- the first one runs waits for it. A key lives as long as its row; what was refused left none, and may be tried again.
+-- chave is the sender's key for the transaction, 3 to 257 bytes, or null. Sent again with the same key and the same
+-- valor, tipo and descricao, a recorded transaction is answered as it was the first time, and a retry that arrives
+-- while the first one runs waits for it. A key lives as long as its row; what was refused left none, and may be tried again.
 --
 -- Returns one row: resultado, and the client's limite and saldo after the decision (null when there is no client).
 --   ok                   recorded, now or the first time; saldo is the balance right after it
@@ -20,7 +20,7 @@ DROP FUNCTION IF EXISTS public.realizar_transacao(integer, bigint, text, text);
 --   saldo_fora_da_faixa  a credit would take saldo over 2^53 - 1; nothing recorded
 --   chave_reutilizada    another transaction is recorded under this key; nothing recorded
 --   cliente_inexistente  no such client
--- Raises only for arguments that no handler may send: null but for chave, a valor outside 1 .. 2^53 - 1, a tipo other
+-- Raises an exception only for arguments that no handler may send: null but for chave, a valor outside 1 .. 2^53 - 1, a tipo other
 -- than c and d, a descricao that is not 1 to 10 characters long, a chave that is not 3 to 257 bytes long.
 --
 -- enable_seqscan = off because a session that plans the search for a key while the ledger is short would read all of
@@ -127,7 +127,7 @@ $$;
 --
 -- The clients are locked first, in the order of their ids, so that two batches never wait for each other. From then on
 -- nobody else records anything for them: to do so is to update their row first. So the decisions are taken on local
--- copies, what the ledger says of a key is final, and the ledger is written once for all calls.
+-- copies, a key found in the ledger stays there, and the ledger is written once for all calls.
 --
 -- A key that the ledger has, or that two calls share, only realizar_transacao knows how to answer: then what was written
 -- is undone, and each call goes through it.
@@ -200,7 +200,7 @@ BEGIN
     END LOOP;
 
     -- What was written is undone when a key turns out to be there: by the ledger itself for a call that was accepted, by
-    -- a look for one that was refused. A call's values are taken by its number: unnest would copy every array into a
+    -- a search for one that was refused. A call's values are taken by its number: unnest would copy every array into a
     -- table of its own first.
     BEGIN
         INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos, chave)
@@ -260,7 +260,7 @@ AS $$
 BEGIN
     RETURN QUERY
     -- Materialized, because the clock is to be read once, not once for each row. What this snapshot shows was
-    -- committed before it was taken, so the clock is past it, unless it was set back meanwhile.
+    -- committed before it was taken, so the clock is past it, unless the clock was set back since.
     WITH cliente AS MATERIALIZED (
         SELECT c.id, c.saldo, c.limite, GREATEST(c.ultima_em, pg_catalog.clock_timestamp()) AS data_extrato
         FROM rinha.clientes AS c
@@ -289,7 +289,7 @@ BEGIN
 END
 $$;
 
--- A new function may be executed by everyone, which with its owner's rights is too many.
+-- By default everyone may execute a new function; one that runs with its owner's rights must be revoked.
 REVOKE ALL ON FUNCTION public.realizar_transacao(integer, bigint, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.extrato(integer) FROM PUBLIC;

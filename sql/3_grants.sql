@@ -5,7 +5,7 @@
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 DO $$
 BEGIN
-    -- Asked first, so that a second run leaves pg_database alone.
+    -- Only when needed, so that a second run does not write to pg_database.
     IF pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'TEMPORARY') THEN
         EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
     END IF;

@@ -1,4 +1,4 @@
-//! Links the component with the usual memory. Called by Cargo.
+//! Links the component with the usual memory.
 
 fn main() {
     galo_link::component();

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use galo::contract::{Field, Plan, Request, Rows, Value};
-use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::build::{self, Cancel, Profile};
 use galo::guest::{Compiler, Component, Engine, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo_kit::Handler as _;
+use galo_testing::program::{self, checkout};
 
 /// As in the program.
 #[global_allocator]
@@ -77,14 +78,9 @@ fn both(component: &Component, case: &Case) {
     black_box(component.respond(&call.carry, black_box(&case.rows)).expect("the guest responds"));
 }
 
-fn checkout() -> Checkout {
-    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the benchmark runs in its checkout")
-}
-
 fn load(engine: &Engine, path: &Path, wasi: bool) -> Component {
     let bytes = std::fs::read(path).expect("the component was built");
-    let galo = Path::new(env!("CARGO_BIN_EXE_galo"));
-    let compiler = Compiler::new(engine, galo, CompileLimits::default(), None);
+    let compiler = Compiler::new(engine, program::galo(), CompileLimits::default(), None);
     let compiled = compiler.compile_here(&bytes).expect("the component compiles");
     compiled.fit(Grants { wasi }, HandlerLimits::default()).expect("the component is good")
 }

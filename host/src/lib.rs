@@ -45,4 +45,5 @@ pub mod reload;
 pub mod develop;
 pub mod operator;
 pub mod proxy;
+pub mod put;
 pub mod serve;

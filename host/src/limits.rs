@@ -155,9 +155,13 @@ pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Open client connections. Beyond it the one that has waited longest for its client leaves for a newcomer; while all
 /// are served the kernel's backlog waits, which nginx sees as a slow connect.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;
+/// What a node may be given: beyond it a number is a typo. No process has as many open files.
+pub const CONNECTIONS_CEILING: usize = 1_000_000;
 /// Requests between their head and the end of their answer. 512 waiting on 8 connections that each serve 2,000 calls
 /// a second wait 32 ms; beyond that a quick 503 serves the client better than a queue.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
+/// What a node may be given: no more requests than connections.
+pub const IN_FLIGHT_CEILING: usize = CONNECTIONS_CEILING;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Open files of a node beside those of its connections: the runtime, sockets, logs, the watched folders, and what a

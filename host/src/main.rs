@@ -1,6 +1,10 @@
 //! The `galo` program: parses the command line, runs it, and reports how it ended.
 
-#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads; `log` has what does not")]
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader of a pipe has closed it; `log` does not"
+)]
 
 mod cli;
 

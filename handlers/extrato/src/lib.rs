@@ -1,7 +1,6 @@
 //! `GET /clientes/{id}/extrato`: the balance and the last transactions of a client.
 //!
-//! It shows what the procedure returned; it computes nothing. Called by the host as a component, by the benchmarks
-//! natively.
+//! It shows what the procedure returned; it computes nothing.
 
 #![cfg_attr(all(target_family = "wasm", not(test)), no_std)]
 

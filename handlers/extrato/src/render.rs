@@ -1,6 +1,6 @@
 //! What an extrato looks like as JSON, made from the rows of the procedure `extrato`.
 //!
-//! It keeps their order, newest first, and their number: both are the procedure's. Called by `lib.rs`.
+//! It keeps their order, newest first, and their number: the procedure decides both.
 
 extern crate alloc;
 

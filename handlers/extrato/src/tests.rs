@@ -1,4 +1,4 @@
-//! Every row of the API's table that is this handler's business, natively and on wasm. Called by `cargo test`.
+//! Every row of the API's table that concerns this handler, natively and on wasm.
 
 use galo_kit::{Handler as _, Rows, Value, test};
 

@@ -12,28 +12,28 @@
 //! use galo_kit::{Handler, Plan, Request, Response, Rows, UnexpectedRows};
 //! use serde::Serialize;
 //!
-//! struct Saldo;
+//! struct Stock;
 //!
 //! #[derive(Serialize)]
 //! struct Body {
-//!     saldo: i64,
+//!     stock: i64,
 //! }
 //!
-//! impl Handler for Saldo {
+//! impl Handler for Stock {
 //!     fn prepare(request: &Request) -> Plan {
 //!         match request.decimal("id") {
-//!             Some(id) => Plan::call("saldo", [id.into()], ""),
-//!             None => Response::error(404, "cliente não encontrado").into(),
+//!             Some(id) => Plan::call("stock", [id.into()], ""),
+//!             None => Response::error(404, "item not found").into(),
 //!         }
 //!     }
 //!
 //!     fn respond(_carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows> {
-//!         let saldo = rows.first()?.integer("saldo")?;
-//!         Ok(Response::json(200, &Body { saldo }))
+//!         let stock = rows.first()?.integer("stock")?;
+//!         Ok(Response::json(200, &Body { stock }))
 //!     }
 //! }
 //!
-//! galo_kit::export!(Saldo);
+//! galo_kit::export!(Stock);
 //! ```
 
 #![no_std]

@@ -1,7 +1,6 @@
 //! `POST /clientes/{id}/transacoes`: one credit or debit.
 //!
-//! It decides whether the request is well formed; whether the balance allows it is decided in SQL only. Called by the
-//! host as a component, by the benchmarks natively.
+//! It decides whether the request is well formed; whether the balance allows it is decided in SQL only.
 
 #![cfg_attr(all(target_family = "wasm", not(test)), no_std)]
 
@@ -18,7 +17,7 @@ impl Handler for Transacoes {
         let Some(cliente_id) = request.decimal("id").and_then(|id| i32::try_from(id).ok()) else {
             return rules::cliente_inexistente().into();
         };
-        // A key that cannot be one says that the client is mistaken about what is recorded once; no body mends that.
+        // A malformed key is refused whatever the body is: the client relies on it.
         let Ok(chave) = request.key() else {
             return rules::chave_malformada().into();
         };

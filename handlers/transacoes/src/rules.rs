@@ -1,6 +1,6 @@
 //! What a transaction must look like, and what each outcome answers.
 //!
-//! It knows neither limits nor balances nor which keys are taken; those are the procedure's. Called by `lib.rs`.
+//! It knows neither limits nor balances nor which keys are taken; the procedure knows them.
 
 extern crate alloc;
 
@@ -26,7 +26,7 @@ pub struct Transacao<'a> {
     pub descricao: Cow<'a, str>,
 }
 
-/// Why a body is no transaction.
+/// Why a body is not a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     Body,

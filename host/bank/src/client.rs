@@ -49,7 +49,7 @@ impl FromStr for Base {
     }
 }
 
-/// What a 200 to a transaction says.
+/// The body of a 200 to a transaction.
 #[derive(Deserialize)]
 struct Balance {
     limite: i64,

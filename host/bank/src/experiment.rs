@@ -17,18 +17,18 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Loads the stack for as long as `meanwhile` takes, and returns the record and what is wrong with the ledger.
+    /// Loads the stack for as long as `during` takes, and returns the record and what is wrong with the ledger.
     ///
     /// # Errors
-    /// A ledger that cannot be read, and those of `meanwhile`.
+    /// A ledger that cannot be read, and those of `during`.
     pub async fn run(
         &self,
-        meanwhile: impl AsyncFnOnce(&Progress) -> anyhow::Result<()>,
+        during: impl AsyncFnOnce(&Progress) -> anyhow::Result<()>,
     ) -> anyhow::Result<(History, Vec<Violation>)> {
         let before = Ledger::read(&self.source).await?;
         let running = self.load.start(&before);
         let progress = running.progress();
-        meanwhile(&progress).await?;
+        during(&progress).await?;
         let history = running.stop().await?;
         let ledger = Ledger::read_quiet(&self.source).await?;
         let violations = prove(&history, &before, &ledger);

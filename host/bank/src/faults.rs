@@ -30,7 +30,7 @@ const WARM_TRANSACTIONS: u64 = 100;
 /// Between two blows, in transactions: the next one meets a stack that works.
 const BETWEEN: u64 = 50;
 
-/// How long a node hangs: so long that an answer that waited for its end is told from one that another node gave.
+/// How long a node hangs: so long that an answer that waited for its end differs from one that the other node gave.
 const HANG: Duration = Duration::from_secs(8);
 
 /// How long Postgres is dead before it is started again.
@@ -57,7 +57,7 @@ pub trait Stack {
     /// Waits until every node serves the components with these digests.
     async fn until_served(&self, digests: &[String]) -> anyhow::Result<()>;
 
-    /// Kills a node, so that it has no time for anything, and has it serve again.
+    /// Kills a node without a warning, and has it serve again.
     async fn crash_node(&mut self, node: usize) -> anyhow::Result<()>;
 
     /// Ends a node in good order.
@@ -82,7 +82,7 @@ pub trait Stack {
     async fn reload_nginx(&mut self) -> anyhow::Result<()>;
 
     /// Loads it while `fault` happens, and returns the record and what is wrong with the ledger. A stack may drive more
-    /// than the ledger meanwhile.
+    /// than the ledger.
     async fn run(
         &mut self,
         mix: Mix,
@@ -113,14 +113,14 @@ pub async fn under_load<S: Stack>(
     let seed = std::env::var("BANK_SEED").map_or(Ok(1), |text| text.parse())?;
     let load = Load { mix, ..Load::new(stack.base(), CLIENTS, seed) };
     let experiment = Experiment { load, source: stack.source() };
-    let meanwhile = async |progress: &Progress| {
+    let during = async |progress: &Progress| {
         let swaps = Swaps::start(stack.handlers(), S::SWAP_EVERY);
         progress.until(WARM_TRANSACTIONS).await?;
         fault(stack, progress).await?;
         progress.until(WARM_TRANSACTIONS).await?;
         stack.until_served(&swaps.stop().await?).await
     };
-    experiment.run(meanwhile).await
+    experiment.run(during).await
 }
 
 /// As [`Stack::run`], and nothing may be wrong with the ledger.
@@ -263,6 +263,6 @@ pub async fn clients_leave_right_after_sending<S: Stack>(stack: &mut S) -> anyho
     };
     let history = proved(stack, mix, calm).await?;
     verdict::unnoticed(&history)?;
-    ensure!(history.count(Outcome::Unknown) > 0, "nobody left for good");
+    ensure!(history.count(Outcome::Unknown) > 0, "no client left without an answer");
     Ok(())
 }

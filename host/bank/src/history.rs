@@ -92,7 +92,7 @@ pub struct Reading {
     pub sent: Duration,
     /// When it was there.
     pub ended: Duration,
-    /// What it says.
+    /// Its content.
     pub extrato: Extrato,
 }
 

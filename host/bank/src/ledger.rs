@@ -1,5 +1,5 @@
-//! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` says of
-//! it. Read with rights on the tables, which the service itself does not have.
+//! What the database holds: the ledger of each cliente in the order of its seq, and what `sql/check/ledger.sql` finds
+//! in it. Read with rights on the tables, which the service itself does not have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const ROWS: &str = "
                'saldo_apos', saldo_apos, 'chave', chave))
     FROM rinha.transacoes ORDER BY cliente_id, seq;";
 
-/// What comes after this line is what the check says.
+/// The lines after this one are violations that the check found.
 const MARK: &str = "check";
 
 /// A stack is quiet when nothing was recorded for so long: longer than any pause between two statements of a node that
@@ -41,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Ledger {
     /// By id.
     pub clientes: BTreeMap<i32, Cliente>,
-    /// What the check says, a line each.
+    /// The violations that the check found, a line each.
     pub violations: Vec<String>,
 }
 

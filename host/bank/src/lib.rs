@@ -8,6 +8,7 @@
 //! (`tests/containers`).
 
 pub mod client;
+pub mod compose;
 pub mod experiment;
 pub mod extrato;
 pub mod faults;

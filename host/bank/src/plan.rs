@@ -1,7 +1,7 @@
 //! What a client does next, made up from its seed alone: timing changes what is answered, never what is asked.
 //!
-//! Every transaction has a descricao that no other has, so that its row can be told from all others whether or not it
-//! has a key.
+//! Every transaction has a descricao that no other has, so that its row is distinguishable whether or not it has a
+//! key.
 
 use crate::random::Random;
 

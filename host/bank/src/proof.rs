@@ -117,7 +117,7 @@ impl Proof {
     /// One row of this run: whose it is, and whether it stands where it may.
     fn row(&mut self, id: i32, row: &Row, length: usize, record: Option<&Record>, timeline: &Timeline<'_>) {
         let Some(record) = record else {
-            return self.fail(Invariant::EveryRowWasSent, format!("cliente {id}: nobody sent {row:?}"));
+            return self.fail(Invariant::EveryRowWasSent, format!("cliente {id}: no client sent {row:?}"));
         };
         let sent = &record.transacao;
         if (sent.cliente, sent.valor, sent.tipo) != (id, row.valor, row.tipo.as_str()) {
@@ -125,7 +125,7 @@ impl Proof {
         }
         let under_its_key = match (&sent.key, &row.chave) {
             (Some(key), Some(chave)) => chave.strip_prefix("c:") == Some(&key.text),
-            // Without a proxy in front there is no key at all.
+            // Without a proxy in front a transaction has no key.
             (None, chave) => chave.as_ref().is_none_or(|chave| chave.starts_with("t:")),
             (Some(_), None) => false,
         };

@@ -24,7 +24,7 @@ const GREY: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const PALE: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// plotters's errors have the backend's type in them, and nobody tells them apart.
+/// plotters's errors have the backend's type in them, and no caller distinguishes them.
 type Drawn<T = ()> = Result<T, String>;
 
 /// Lines over places.

@@ -15,7 +15,7 @@ use crate::process::parent;
 use crate::programs::{self, Programs};
 use crate::schedule;
 
-/// What the deployed settings say of places: those of a private cluster are its own.
+/// Deployed settings that are places: a private cluster has its own.
 const PLACES: [&str; 5] =
     ["listen_addresses", "unix_socket_directories", "unix_socket_permissions", "hba_file", "include"];
 
@@ -96,7 +96,7 @@ impl Cluster {
         std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
     }
 
-    /// Drops a database that nobody needs any more.
+    /// Drops a database that is no longer needed.
     pub async fn drop(&self, database: Database) -> anyhow::Result<()> {
         let client = connect(&database.url(SUPERUSER, "postgres")).await?;
         Ok(client.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", database.name)).await?)

@@ -18,7 +18,7 @@ struct Asked {
     body: Vec<u8>,
 }
 
-/// What an answer says, its moments blotted out.
+/// An answer, its times masked.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: u16,
@@ -80,12 +80,12 @@ async fn ask(socket: &Path, asked: &Asked) -> anyhow::Result<Answer> {
     let answer = connection.send_with(method, &asked.path, asked.headers, body).await?;
     let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (content_type, allow) = (header("content-type"), header("allow"));
-    let body = blotted(&String::from_utf8_lossy(&answer.body));
+    let body = masked(&String::from_utf8_lossy(&answer.body));
     Ok(Answer { status: answer.status.as_u16(), content_type, allow, body })
 }
 
 /// With a `0` for each digit of a moment, so that its form is compared and not its time.
-fn blotted(body: &str) -> String {
+fn masked(body: &str) -> String {
     let mut text = String::with_capacity(body.len());
     let mut inside = false;
     for part in body.split_inclusive('"') {
@@ -159,13 +159,13 @@ fn requests() -> Vec<Asked> {
 
 #[cfg(test)]
 mod tests {
-    use super::blotted;
+    use super::masked;
 
     #[test]
-    fn moments_are_blotted_out_and_nothing_else() {
+    fn times_are_masked_and_nothing_else() {
         let body = r#"{"saldo":{"total":-9098,"data_extrato":"2024-01-17T02:34:41.217753Z"},"descricao":"1234567890"}"#;
         let expected =
             r#"{"saldo":{"total":-9098,"data_extrato":"0000-00-00T00:00:00.000000Z"},"descricao":"1234567890"}"#;
-        assert_eq!(blotted(body), expected);
+        assert_eq!(masked(body), expected);
     }
 }

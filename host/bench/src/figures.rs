@@ -44,7 +44,7 @@ pub fn whole(value: f64) -> String {
     text
 }
 
-/// Three digits that say something: `0.123`, `1.23`, `12.3`, `123`.
+/// Three significant digits: `0.123`, `1.23`, `12.3`, `123`.
 pub fn brief(value: f64) -> String {
     match value.abs() {
         0.0..1.0 => format!("{value:.3}"),

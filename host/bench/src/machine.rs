@@ -1,4 +1,4 @@
-//! The machine of a run and what ran on it: without these, a figure says nothing.
+//! The machine of a run and what ran on it: without these, a figure means nothing.
 
 use std::fs;
 use std::path::Path;

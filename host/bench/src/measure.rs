@@ -42,7 +42,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A bench for the program and the handlers in `folder`, measured as the options say. Blocks.
+    /// A bench for the program and the handlers in `folder`, with the durations of the options. Blocks.
     ///
     /// # Errors
     /// When a folder cannot be made or the cores are not known.

@@ -85,7 +85,8 @@ impl Options {
         self.seconds.unwrap_or(if self.quick { 1 } else { 8 })
     }
 
-    /// What is driven and thrown away before a measurement: pools, caches and branch predictors are warm after it.
+    /// How long the load before a measurement lasts, which is discarded: pools, caches and branch predictors are warm
+    /// after it.
     pub fn warm_seconds(&self) -> u64 {
         (self.seconds() / 4).max(1)
     }

@@ -93,7 +93,7 @@ fn name(contender: Contender) -> &'static str {
     }
 }
 
-/// Each has one colour in all plots, whoever else is in them.
+/// Each has one colour in all plots, whichever others are in them.
 fn colour(contender: Contender) -> usize {
     Contender::ALL.iter().position(|other| *other == contender).unwrap_or_default()
 }

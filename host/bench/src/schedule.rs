@@ -21,7 +21,7 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// The folder in `deploy/` whose file says what share of the requests each node gets.
+    /// The folder in `deploy/` whose file sets the share of the requests that each node gets.
     pub fn upstream(self) -> &'static str {
         match self {
             Self::Free => "upstream",

@@ -1,5 +1,5 @@
 //! The load generator for what speaks HTTP: wrk, with the contest's mix. A measurement in which anything was answered
-//! but 200 and 422, or a connection broke, is none.
+//! but 200 and 422, or a connection broke, is invalid.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::load::Load;
 use crate::programs::Programs;
 
-/// The script; it says how requests are made.
+/// The script, which makes the requests.
 const SCRIPT: &str = include_str!("wrk.lua");
 
 /// What the script's line of figures begins with.

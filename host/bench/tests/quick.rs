@@ -1,10 +1,7 @@
 //! The command works: one contender, a second of it, with everything that stands around a contender. Reported as
 //! ignored, loudly, where nginx, wrk or pgbench is missing.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
 use std::io::Write as _;
 use std::path::Path;

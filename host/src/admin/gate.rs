@@ -1,53 +1,53 @@
-//! Who may ask the admin address: a person with curl, `galo` itself, a load balancer; not a web page that a browser on
-//! this machine happens to show. It looks at the head of a request, nothing else. Called by `admin` before it answers.
+//! Decides who may use the admin address: a person with curl, `galo` itself, a load balancer; not a web page in a
+//! browser on this machine. It reads the head of a request only.
 //!
-//! A page of another origin is told by what its browser sends along (`Sec-Fetch-Site`, `Origin`); one that pointed a
-//! name of its own at this address (DNS rebinding) by that name in `Host`. No answer ever has a CORS header.
+//! A page of another origin is recognized by the headers that its browser adds (`Sec-Fetch-Site`, `Origin`), and one
+//! whose own name points at this address (DNS rebinding) by that name in `Host`. No response has a CORS header.
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderName, Request};
 
 use crate::config::{Address, Token};
 
-/// What is asked of who asks.
+/// What a request must fulfil.
 #[derive(Debug)]
 pub struct Gate {
-    /// Where the node listens: a unix socket has no name that could be rebound.
+    /// The admin address. A unix socket has no name that could be rebound.
     pub address: Address,
-    /// What has to be shown, if anything.
+    /// The token that a request must have, if any.
     pub token: Option<Token>,
 }
 
-/// Why a request is not answered.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// A web page of another origin asked: 403.
+    /// It comes from a web page of another origin: 403.
     Foreign(&'static str),
     /// The token is missing or wrong: 401.
     Unauthorized,
 }
 
-/// A load balancer asks them, and they tell one word.
+/// For load balancers, without a token; the answer is one word.
 const OPEN: [&str; 2] = ["/live", "/ready"];
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Gate {
-    /// Lets a request through, or says why not.
+    /// Lets a request pass, or returns why not.
     ///
     /// # Errors
-    /// The [`Denial`]; a page's own comes first, so that no page learns whether there is a token.
+    /// The [`Denial`]; that of a page comes first, so that no page learns whether there is a token.
     pub fn pass<B>(&self, request: &Request<B>) -> Result<(), Denial> {
         if !values(request, &SEC_FETCH_SITE).all(|site| matches!(site, "none" | "same-origin")) {
-            return Err(Denial::Foreign("a page of another site asked (Sec-Fetch-Site)"));
+            return Err(Denial::Foreign("requests from pages of another site are refused (Sec-Fetch-Site)"));
         }
         if !values(request, &ORIGIN).all(|origin| is_own(origin, request)) {
-            return Err(Denial::Foreign("a page of another origin asked (Origin)"));
+            return Err(Denial::Foreign("requests from pages of another origin are refused (Origin)"));
         }
-        // A page behind a rebound name does not know the token; a probe inside a network of containers asks by name.
+        // A page behind a rebound name does not know the token; a probe in a network of containers uses a name.
         let guarded = self.token.is_some() || matches!(self.address, Address::Unix(_));
         if !guarded && !hosts(request).all(is_plain) {
-            return Err(Denial::Foreign("ask for the node by IP address or as localhost, not by another name (Host)"));
+            return Err(Denial::Foreign("use the IP address of the node or localhost, not another name (Host)"));
         }
         match &self.token {
             Some(token) if !OPEN.contains(&request.uri().path()) && !shows(request, token) => Err(Denial::Unauthorized),
@@ -56,26 +56,26 @@ impl Gate {
     }
 }
 
-/// Every value of a header; one that is no text is shown as an empty one, which nothing takes.
+/// Every value of a header; one that is not text becomes an empty one, which nothing accepts.
 fn values<'a, B>(request: &'a Request<B>, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     request.headers().get_all(name).iter().map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Everything that names whom the request is for: `Host`, and the target when it is a whole URL. No browser sends
-/// none; a probe with HTTP/1.0 does.
+/// Every name that the request is addressed to: `Host`, and the target when it is a whole URL. Browsers always send
+/// one; a probe with HTTP/1.0 may not.
 fn hosts<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
     request.uri().authority().map(http::uri::Authority::as_str).into_iter().chain(values(request, &HOST))
 }
 
-/// Whether an origin is that of the page's own address. There is no TLS, so its scheme is `http`.
+/// Whether an origin is the admin address itself. There is no TLS, so its scheme is `http`.
 fn is_own<B>(origin: &str, request: &Request<B>) -> bool {
     let Some(host) = origin.strip_prefix("http://") else { return false };
     let mut named = hosts(request).peekable();
     named.peek().is_some() && named.all(|name| name.eq_ignore_ascii_case(host))
 }
 
-/// Whether a host is `localhost` or an IP literal, with a port or without: nobody can point these elsewhere. A tunnel
-/// may have another port than the node.
+/// Whether a host is `localhost` or an IP literal, with or without a port: nobody can rebind these. A tunnel may have
+/// another port than the node.
 fn is_plain(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_for_everything_but_the_probes() {
+    fn a_token_is_required_for_everything_but_the_probes() {
         for gate in [gate("127.0.0.1:9998", Some(TOKEN)), gate("unix:/x", Some(TOKEN))] {
             let with = |value: &str| pass(&gate, "/handlers", &[("authorization", value)]);
             assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));

@@ -1,6 +1,5 @@
-//! What a node tells about itself, on an address of its own: `/live`, `/ready`, `/handlers`, `/metrics`; and the one
-//! thing it lets itself be told, a rollback. Who may ask is `gate`'s to say. Run by `serve` from the first moment,
-//! before there is a registry: a node that starts is live, not ready.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the one command it accepts, rollback.
+//! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
 
 mod gate;
 mod show;
@@ -23,7 +22,7 @@ use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Outgoing};
 
-/// What the admin address shows.
+/// What the admin address needs.
 pub struct Admin {
     /// Who may ask.
     pub gate: Gate,
@@ -38,7 +37,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers a request of the admin address. `checked`: what the listener found of its head.
+    /// Answers a request. `checked` is the listener's verdict on its head.
     pub fn answer(&self, incoming: &Incoming, checked: Result<(), Failure>) -> Outgoing {
         let mut outgoing = match checked {
             Ok(()) => self.gated(incoming),
@@ -89,7 +88,7 @@ impl Admin {
         }
     }
 
-    /// That the node is ready, and what it lacks.
+    /// The answer of a node that is ready, with what it lacks.
     fn ready(&self) -> String {
         let shortage = self.node.get().and_then(|node| node.database.shortage());
         shortage.map_or_else(|| "ready\n".to_owned(), |shortage| format!("ready, with {shortage}\n"))
@@ -101,7 +100,7 @@ impl Admin {
             _ if self.drain.has_begun() => Some("draining\n"),
             _ if self.drain.lingers() => Some("lingering\n"),
             None => Some("starting\n"),
-            Some(node) if !node.database.is_ready() => Some("the database is away\n"),
+            Some(node) if !node.database.is_ready() => Some("database unavailable\n"),
             Some(_) => None,
         }
     }
@@ -111,7 +110,7 @@ impl Admin {
         json(&self.node.get().map_or_else(starting, |node| show::node(&node.registry)))
     }
 
-    /// Has the previous generation of a handler serve again.
+    /// Rolls a handler back to its previous generation.
     fn rollback(&self, name: &str) -> Outgoing {
         let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
         let table = node.registry.table();
@@ -119,11 +118,11 @@ impl Admin {
             return text(StatusCode::NOT_FOUND, format!("no handler {name}\n"));
         };
         let from = Arc::clone(&handler.lineage().current);
-        match handler.roll_back(&from, "asked for at the admin address".to_owned()) {
+        match handler.roll_back(&from, "requested at the admin address".to_owned()) {
             Some(serving) => {
                 handler.metrics.rollbacks.inc();
                 let (back, number) = (serving.number, from.number);
-                tracing::warn!("{name}: generation {back} live again, generation {number} taken back, as was asked");
+                tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
                 json(&show::handler(handler))
             }
             None => text(StatusCode::CONFLICT, format!("{name} has no previous generation\n")),
@@ -131,7 +130,7 @@ impl Admin {
     }
 }
 
-/// The format that who asks for metrics reads: a Prometheus says that it takes OpenMetrics, a person says nothing.
+/// The format of the metrics: OpenMetrics for a client that accepts it, as Prometheus does; otherwise the classic one.
 fn wanted(incoming: &Incoming) -> Format {
     let accepted = incoming.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     match accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
@@ -147,7 +146,7 @@ fn json(value: &impl Serialize) -> Outgoing {
     }
 }
 
-/// What OPTIONS is answered, or another method that is not among the allowed ones.
+/// The answer to OPTIONS, or to a method that is not allowed.
 fn only(method: &Method, allow: &'static str) -> Outgoing {
     if method == Method::OPTIONS {
         return wire::options(&HeaderValue::from_static(allow));

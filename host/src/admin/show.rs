@@ -1,4 +1,4 @@
-//! The registry as a report: what serves, since when, what was refused and what was taken back.
+//! The registry as a report: what serves, since when, what was refused and what was rolled back.
 
 use jiff::Timestamp;
 

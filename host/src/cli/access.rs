@@ -1,5 +1,6 @@
-//! The admin address and its token: for `serve` and `dev`, which ask for the token, and for `handlers` and `rollback`,
-//! which show it. The token comes from a file or from the environment, never from an argument that `ps` would show.
+//! The admin address and its token, for the nodes that require the token (`serve`, `dev`) and the commands that send it
+//! (`handlers`, `rollback`). The token comes from a file or from the environment, never from an argument, which `ps`
+//! would show.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,17 +11,19 @@ use galo::config::{Mistakes, Token};
 use galo::limits;
 use galo::operator::Access;
 
-/// Read beside clap, which has no variable without an argument.
+/// Not an option of clap's: it has no argument.
 pub(super) const TOKEN_VARIABLE: &str = "GALO_ADMIN_TOKEN";
 const TOKEN_FILE_OPTION: &str = "--admin-token-file";
 
 #[derive(Args)]
 pub(super) struct AccessArgs {
-    /// The node's admin address, where it tells about itself: `host:port` or `unix:PATH`
+    /// Admin address of the node: `host:port` or `unix:PATH`
     #[arg(long, env = "GALO_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9998")]
     admin: String,
-    /// A file with the token of the admin address; or the token itself in GALO_ADMIN_TOKEN. A node needs one when
-    /// others than this machine can reach that address
+    /// File with the token of the admin address
+    ///
+    /// Alternatively, set the token itself in GALO_ADMIN_TOKEN. A node requires a token if its admin address is
+    /// reachable from other machines.
     #[arg(long, env = "GALO_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 }
@@ -33,12 +36,13 @@ impl AccessArgs {
         Some(Access { admin: admin?, token })
     }
 
-    /// As above, for the node itself: what the network reaches has a token.
+    /// As above, for the node itself: an address that other machines reach requires a token.
     pub(super) fn parse_for_node(&self, mistakes: &mut Mistakes) -> Option<Access> {
         let access = self.parse(mistakes)?;
         if !access.admin.is_local() && access.token.is_none() {
             let text = format!(
-                "others than this machine can reach {}: it needs a token, by {TOKEN_FILE_OPTION} or {TOKEN_VARIABLE}",
+                "{} is reachable from other machines, so a token is required: use {TOKEN_FILE_OPTION} or \
+                 {TOKEN_VARIABLE}",
                 access.admin
             );
             mistakes.note("--admin", text);
@@ -46,26 +50,26 @@ impl AccessArgs {
         Some(access)
     }
 
-    /// The token, if one was given; `None` outside is a mistake.
+    /// The token, if one was given; the outer `None` is a mistake.
     fn token(&self, mistakes: &mut Mistakes) -> Option<Option<Token>> {
         let (option, text) = match (&self.admin_token_file, std::env::var_os(TOKEN_VARIABLE)) {
             (None, None) => return Some(None),
             (Some(_), Some(_)) => {
-                mistakes.note(TOKEN_FILE_OPTION, format!("{TOKEN_VARIABLE} is set too; give one of them"));
+                mistakes.note(TOKEN_FILE_OPTION, format!("{TOKEN_VARIABLE} is set too; use only one of them"));
                 return None;
             }
             (Some(file), None) => {
                 (TOKEN_FILE_OPTION, read(file).map_err(|error| format!("{}: {error}", file.display())))
             }
-            (None, Some(text)) => (TOKEN_VARIABLE, text.into_string().map_err(|_| "it is no UTF-8".to_owned())),
+            (None, Some(text)) => (TOKEN_VARIABLE, text.into_string().map_err(|_| "not valid UTF-8".to_owned())),
         };
         text.and_then(Token::new).map_err(|error| mistakes.note(option, error)).ok().map(Some)
     }
 }
 
-/// The text of a token's file without the newline that editors end it with.
+/// The text of a token's file, without the newline at its end.
 fn read(file: &Path) -> std::io::Result<String> {
-    // A byte more than any token with its newline: it is refused as too long, and `/dev/zero` has an end.
+    // One byte more than any token with its newline, so that a longer one is refused, and `/dev/zero` ends.
     let bytes_max = limits::ADMIN_TOKEN_BYTES_MAX as u64 + 3;
     let mut text = String::new();
     File::open(file)?.take(bytes_max).read_to_string(&mut text)?;

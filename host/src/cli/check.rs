@@ -1,10 +1,11 @@
-//! `galo check DIR`: verifies the handlers of a folder, their manifest and the database as a node does that starts.
+//! `galo check DIR`: verifies the handlers of a folder, their manifest and the database, as a starting node does.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use galo::config::{Address, Settings};
+use galo::config::{Address, Mistakes, Settings};
 use galo::database::Target;
+use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
@@ -12,21 +13,31 @@ use galo::registry::Handler;
 use galo::{log, serve};
 
 use super::database::DatabaseArgs;
+use super::folder;
+use super::runtime::{Task, run_on};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// The folder of galo.toml and the components
+    /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
+    pub(super) handlers: PathBuf,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }
 
 impl CheckArgs {
-    /// Loads everything a node would serve with, and shows it.
+    pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let target = self.database.required(mistakes)?;
+        Some(Box::new(move || {
+            folder::check(&self.handlers)?;
+            run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
+        }))
+    }
+
+    /// Loads everything a node would serve with, and prints it.
     pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
-        // Nothing is kept: a check proves that the components compile, not that they once did.
+        // Without a cache: a check proves that the components compile, not that they once did.
         let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
@@ -41,8 +52,8 @@ impl CheckArgs {
         log::print(format_args!("{} handlers verified", table.handlers.len()));
         if let Some(missing) = database.missing_timeouts() {
             log::print(format_args!(
-                "The connections go through a pooler, and the role lacks timeouts. Run as its administrator, and \
-                 then have the pooler reconnect (RECONNECT in PgBouncer's console):\n    {}",
+                "warning: the connections go through a pooler, and the role has no timeouts. Run this as an \
+                 administrator of the database, then make the pooler reconnect (RECONNECT in PgBouncer's console):\n    {}",
                 missing.replace("; ", ";\n    ")
             ));
         }
@@ -50,17 +61,17 @@ impl CheckArgs {
     }
 }
 
-/// What may be recorded twice, when a request of the handler comes twice.
+/// Why a request that is sent twice may be recorded twice.
 fn warning(handler: &Handler) -> Option<String> {
     let Entry { name, route, retry, headers, .. } = &handler.entry;
     let writer = &handler.procedures.iter().find(|procedure| procedure.writes())?.name;
     let method = route.method();
     let why = match retry {
         Retry::Key => return None,
-        Retry::Never if method.is_safe() => format!("browsers and proxies repeat a {method}; use POST"),
+        Retry::Never if method.is_safe() => format!("browsers and proxies repeat a {method} request; use POST"),
         Retry::Never if headers.contains(&IDEMPOTENCY_KEY) => return None,
-        Retry::Never => "a request that is sent again is carried out again; grant the header idempotency-key, \
-                         and record each key once"
+        Retry::Never => "a request that a client sends again is carried out again; grant the header \
+                         idempotency-key, and record each key once"
             .to_owned(),
     };
     Some(format!(

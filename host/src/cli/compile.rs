@@ -1,5 +1,5 @@
-//! `galo compile DIR`: fills the cache before a deployment. It compiles as a node does, in a process for each
-//! component, needs no database, and prints what became of each. `galo compiler`, hidden, is such a process.
+//! `galo compile DIR`: fills the cache before a deployment. It compiles as a node does, each component in a process of
+//! its own, and needs no database. `galo compiler`, hidden, is such a process.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,16 +18,18 @@ use galo::limits::{self, CompileLimits};
 use galo::manifest::{self, Entry};
 use galo::reload;
 
+use super::folder;
 use super::node::default_cache;
+use super::runtime::{Task, run_on};
 
 #[derive(Args)]
 pub(super) struct CompileArgs {
-    /// The folder of galo.toml and the components
+    /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    handlers: PathBuf,
-    /// The private folder for compiled components [default: galo/components in the user's cache folder]
+    pub(super) handlers: PathBuf,
+    /// Folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
-    cache: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -47,17 +49,25 @@ impl CompilerArgs {
     }
 }
 
-/// What is compiled, and where to.
+/// What to compile, and where to.
 pub(super) struct Compile {
     handlers: PathBuf,
     cache: PathBuf,
 }
 
 impl CompileArgs {
+    pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let compile = self.parse(mistakes)?;
+        Some(Box::new(|| {
+            folder::check(&compile.handlers)?;
+            run_on(Some(1), compile.run())
+        }))
+    }
+
     pub(super) fn parse(self, mistakes: &mut Mistakes) -> Option<Compile> {
         let cache = self.cache.or_else(default_cache);
         if cache.is_none() {
-            mistakes.note("--cache", "it is not set, and this user has no cache folder");
+            mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
         Some(Compile { handlers: self.handlers, cache: cache? })
     }
@@ -74,35 +84,38 @@ impl Compile {
         let mut refused = 0;
         let compile = async |entry: &Entry| (entry.name.clone(), compile_one(&compiler, entry).await);
         let mut compiled = stream::iter(&manifest.handlers).map(compile).buffer_unordered(at_once).enumerate();
-        while let Some((before, (name, became))) = compiled.next().await {
+        while let Some((before, (name, result))) = compiled.next().await {
             let mut line = format!("[{}/{all}] {name}: ", before + 1);
-            match became {
-                Ok(became) => line.push_str(&became),
+            match result {
+                Ok(result) => line.push_str(&result),
                 Err(error) => {
                     refused += 1;
-                    let _ = write!(line, "REFUSED: {error:#}");
+                    let _ = write!(line, "refused: {error:#}");
                 }
             }
-            // Not `println!`, which panics when the reader of a pipe has gone.
+            // Not `println!`, which panics when the reader of a pipe has closed it.
             writeln!(std::io::stdout(), "{line}")?;
         }
-        let (there, seconds) = (all - refused, begun.elapsed().as_secs_f64());
-        writeln!(std::io::stdout(), "{there} of {all} compiled in {}, {seconds:.1} s", self.cache.display())?;
+        let (compiled, seconds) = (all - refused, begun.elapsed().as_secs_f64());
+        writeln!(std::io::stdout(), "{compiled} of {all} compiled in {}, {seconds:.1} s", self.cache.display())?;
         anyhow::ensure!(refused == 0, "{refused} of {all} components cannot be compiled");
         Ok(Outcome::Graceful)
     }
 }
 
-/// Compiles one component, if it is not. Returns what became of it.
+/// Compiles one component unless the cache has it. Returns what to print about it.
 async fn compile_one(compiler: &Compiler, entry: &Entry) -> anyhow::Result<String> {
     let bytes = reload::read(entry).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
     let digest = Digest::of(&bytes);
     let begun = Instant::now();
     if compiler.find(digest).is_some() {
-        return Ok("found compiled".to_owned());
+        return Ok("already compiled".to_owned());
     }
     let compiled = compiler.compile(digest, &bytes, limits::RELOAD_NICENESS).await;
     compiled.with_context(|| entry.component.display().to_string())?;
-    anyhow::ensure!(compiler.find(digest).is_some(), "it compiles, but the cache has not kept it; is its disk full?");
+    anyhow::ensure!(
+        compiler.find(digest).is_some(),
+        "it compiles, but cannot be written to the cache; is the disk full?"
+    );
     Ok(format!("compiled in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3))
 }

@@ -1,5 +1,5 @@
-//! Where the database is: the options of `serve`, `dev` and `check`, and libpq's variables of the environment, which
-//! count where the connection string says nothing.
+//! Where the database is: the options of `serve`, `dev` and `check`. libpq's environment variables supply what the
+//! connection string leaves out.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,14 @@ use galo::database::{Defaults, Source, Target, VARIABLES};
 
 #[derive(Args)]
 pub(super) struct DatabaseArgs {
-    /// The database: a Postgres URL, or libpq's pairs of key=value. What it does not say is taken from PGHOST,
-    /// PGPASSWORD, PGSSLMODE, ... and ~/.pgpass
+    /// Database: a Postgres URL, or libpq's key=value pairs
+    ///
+    /// What it leaves out is taken from PGHOST, PGPASSWORD, PGSSLMODE, ... and ~/.pgpass.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// A file with that URL, as Docker has its secrets; user and password are read again for each connection
+    /// File with the database URL, such as a Docker secret
+    ///
+    /// User and password are read again for each new connection.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     database_url_file: Option<PathBuf>,
 }
@@ -23,7 +26,7 @@ impl DatabaseArgs {
     pub(super) fn given(&self, mistakes: &mut Mistakes) -> Option<Target> {
         let source = match (&self.database_url, &self.database_url_file) {
             (Some(_), Some(_)) => {
-                mistakes.note("DATABASE_URL", "DATABASE_URL_FILE is given too; give one of them");
+                mistakes.note("DATABASE_URL", "DATABASE_URL_FILE is set too; use only one of them");
                 return None;
             }
             (Some(url), None) => Source::Text(Secret::new(url)),
@@ -33,7 +36,7 @@ impl DatabaseArgs {
         self.read(&source, &defaults(mistakes), mistakes)
     }
 
-    /// The same, also if only the environment says where it is.
+    /// The same, also if only libpq's variables are set.
     pub(super) fn required(&self, mistakes: &mut Mistakes) -> Option<Target> {
         if self.is_given() {
             return self.given(mistakes);
@@ -42,7 +45,7 @@ impl DatabaseArgs {
         if !defaults.name_a_host() {
             mistakes.note(
                 "DATABASE_URL",
-                "it is not set, and neither is --database-url, DATABASE_URL_FILE or PGHOST with PGUSER",
+                "not set, nor is --database-url, DATABASE_URL_FILE, or PGHOST with PGUSER; set one of them",
             );
             return None;
         }
@@ -59,14 +62,14 @@ impl DatabaseArgs {
     }
 }
 
-/// What the environment says.
+/// libpq's variables, as they are set.
 fn defaults(mistakes: &mut Mistakes) -> Defaults {
     let mut variables = Vec::new();
     for (name, _) in VARIABLES {
         match std::env::var_os(name).map(std::ffi::OsString::into_string) {
             None => {}
             Some(Ok(value)) => variables.push(((*name).to_owned(), value)),
-            Some(Err(_)) => mistakes.note(name, "it is not UTF-8"),
+            Some(Err(_)) => mistakes.note(name, "not valid UTF-8"),
         }
     }
     Defaults { variables, home: dirs::home_dir() }

@@ -1,37 +1,41 @@
-//! `galo new`: its arguments, and what is told of the handler it made. Called by `cli`.
+//! `galo new`: its arguments, and the next steps that it prints.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use galo::develop::build::Checkout;
+use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::scaffold::{self, Options};
 use galo::log;
 
 #[derive(Args)]
 pub(super) struct NewArgs {
-    /// What the handler and its crate are called: small letters, digits, `-` and `_`
+    /// Name of the handler and its crate: lower-case letters, digits, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where it answers: "GET /clientes/{id}/resumo"
+    /// Method and path of its requests, such as "GET /items/{id}"
     #[arg(long, value_name = "ROUTE")]
     route: String,
-    /// The procedure it calls with the parameters of the route, each an integer; its first row is the answer
+    /// Stored procedure that it calls
+    ///
+    /// It is called with the parameters of the path, each an integer, and its first row is the response. Without this
+    /// option the handler responds without calling the database.
     #[arg(long, value_name = "NAME")]
     procedure: Option<String>,
 }
 
 impl NewArgs {
-    /// Makes the handler and says what comes next.
+    /// Makes the handler and prints the next steps.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { name, route, procedure } = self;
         let checkout = Checkout::find(Path::new("."))?;
         scaffold::new(&checkout, &Options { name: name.clone(), route: route.clone(), procedure: procedure.clone() })?;
-        log::print(format_args!("\n  handlers/{name}/    the handler, its tests and its examples"));
-        log::print(format_args!("  handlers/galo.toml    its place in the manifest: {route}\n\n  Next"));
+        log::print(format_args!("\n  Created handlers/{name}/: the handler, its tests and its examples"));
+        log::print(format_args!("  Added to handlers/galo.toml: {route}\n\n  Next"));
         if let Some(procedure) = procedure {
             log::print(format_args!(
-                "    write `{procedure}` into sql/2_procedures.sql, and its grant into sql/3_grants.sql"
+                "    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
             ));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));

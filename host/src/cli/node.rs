@@ -1,4 +1,4 @@
-//! The options of a node: what `serve` and `dev` share.
+//! The options of a node, which `serve` and `dev` share.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,17 @@ use galo::guest::Digest;
 use galo::limits;
 
 use super::access::AccessArgs;
+use super::clients::ClientArgs;
 use super::database::DatabaseArgs;
-use super::doors::DoorArgs;
 
 #[derive(Args)]
 pub(super) struct NodeArgs {
-    /// Where requests are answered: `host:port` or `unix:PATH`
+    /// Address for requests: `host:port` or `unix:PATH`
     #[arg(long, env = "GALO_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9999")]
     listen: String,
-    /// A proxy of yours stands in front, and only it can connect: its Galo-Try, which it removes from what clients
-    /// send, is believed [default: true on a unix socket, else false]
+    /// Trust the Galo-Try header of a proxy in front [default: true on a unix socket, else false]
+    ///
+    /// Set it only if nobody but that proxy can connect, and if it removes the header from what clients send.
     #[arg(long, env = "GALO_PROXY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     proxy: Option<bool>,
@@ -25,32 +26,36 @@ pub(super) struct NodeArgs {
     access: AccessArgs,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
-    /// A private folder for compiled components [default: galo/components in the user's cache folder]
+    /// Folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Database connections for calls; further ones are for batches (one a batch form, at most 4), for probes and for
-    /// the catalogue
+    /// Database connections for calls
+    ///
+    /// A node opens further ones: one for each batch form (at most 4), one for probes and one for the catalogue.
     #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
     pool_connections: String,
     /// Client connections open at once
+    ///
+    /// Beyond it, a new connection closes the one that has been idle for longest.
     #[arg(long, env = "GALO_CONNECTIONS_MAX", value_name = "N", default_value_t = limits::CONNECTIONS_MAX_DEFAULT.to_string())]
     connections_max: String,
-    /// Requests in flight at once; beyond it 503
+    /// Requests in flight at once; more are answered with 503
     #[arg(long, env = "GALO_IN_FLIGHT_MAX", value_name = "N", default_value_t = limits::IN_FLIGHT_MAX_DEFAULT.to_string())]
     in_flight_max: String,
-    /// Which requests have a line of the log: `off`, `errors` (answered with 400 or more) or `all` [default: off; `galo
-    /// dev`: all]
+    /// Which requests to log: `off`, `errors` or `all` [default: off; `galo dev`: all]
+    ///
+    /// `errors` are the requests that are answered with a status of 400 or higher.
     #[arg(long, env = "GALO_ACCESS_LOG", value_name = "WHICH")]
     access_log: Option<String>,
     #[command(flatten)]
-    doors: DoorArgs,
-    /// Worker threads [default: one per available core, CPU quotas counted]
+    clients: ClientArgs,
+    /// Worker threads [default: one per available core, CPU quotas included]
     #[arg(long, env = "GALO_WORKERS", value_name = "N")]
     workers: Option<String>,
 }
 
-/// The folder of a node's state when none is given: one for each pair of a handlers folder and an address, so that two
-/// nodes of one folder have two. Only one node can listen on an address.
+/// The default folder for a node's state: one for each pair of a handlers folder and an address, so that two nodes of
+/// one folder have two. Only one node can listen on an address.
 pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
     let Some(folder) = dirs::state_dir().or_else(dirs::data_local_dir) else { return StateFolder::Missing };
     let handlers = std::path::absolute(handlers).unwrap_or_else(|_| handlers.to_owned());
@@ -59,7 +64,7 @@ pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
 }
 
 impl NodeArgs {
-    /// The settings and the number of workers; mistakes are noted. `access_log` is what it is by default.
+    /// The settings and the number of workers; mistakes are noted. `access_log` is the default.
     pub(super) fn parse(
         &self,
         handlers: PathBuf,
@@ -70,18 +75,19 @@ impl NodeArgs {
         let access = self.access.parse_for_node(mistakes);
         let pool =
             mistakes.parse_within("--pool-connections", &self.pool_connections, 1, limits::POOL_CONNECTIONS_CEILING);
-        let connections_max = mistakes.parse_within("--connections-max", &self.connections_max, 1, 1_000_000);
-        let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, 1_000_000);
+        let connections_max =
+            mistakes.parse_within("--connections-max", &self.connections_max, 1, limits::CONNECTIONS_CEILING);
+        let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, limits::IN_FLIGHT_CEILING);
         let access_log = match &self.access_log {
             Some(which) => mistakes.parse("--access-log", which),
             None => Some(access_log),
         };
-        let doors = self.doors.parse(mistakes);
+        let clients = self.clients.parse(mistakes);
         let workers = match &self.workers {
             Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
             None => None,
         };
-        let (access, (client_timeouts, backlog)) = (access?, doors?);
+        let (access, (client_timeouts, backlog)) = (access?, clients?);
         let settings = Settings {
             proxy: self.proxy.map(|is_there| if is_there { Proxy::Trusted } else { Proxy::Unknown }),
             admin_token: access.token,
@@ -102,7 +108,7 @@ impl NodeArgs {
     }
 }
 
-/// Where compiled components are kept when nobody says otherwise.
+/// The default folder for compiled components.
 pub(super) fn default_cache() -> Option<PathBuf> {
     dirs::cache_dir().map(|folder| folder.join("galo").join("components"))
 }

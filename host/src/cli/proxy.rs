@@ -1,4 +1,4 @@
-//! `galo proxy nginx DIR`: writes what a proxy must know of a manifest to stdout. Asks neither components nor database.
+//! `galo proxy nginx DIR`: prints the configuration of a proxy. It reads the manifest only.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,22 +7,24 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use galo::{log, manifest, proxy};
 
+use super::folder;
+
 #[derive(Args)]
 pub(super) struct ProxyArgs {
-    /// Which proxy
+    /// Proxy to configure
     #[arg(value_enum)]
     proxy: Program,
-    /// The folder of galo.toml
+    /// Folder with galo.toml
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
     handlers: PathBuf,
-    /// What the proxy calls the nodes: the name of nginx's `upstream` block
+    /// Name of nginx's `upstream` block with the nodes
     #[arg(long, value_name = "NAME", default_value = "nodes")]
     upstream: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Program {
-    /// A file to be included in a `server` block
+    /// A file to include in a `server` block
     Nginx,
 }
 
@@ -32,8 +34,9 @@ impl ProxyArgs {
         let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         ensure!(
             !upstream.is_empty() && upstream.chars().all(named),
-            "--upstream: `{upstream}` cannot be the name of one"
+            "--upstream: invalid name `{upstream}`; use letters, digits, `-`, `_` and `.`"
         );
+        folder::check(&handlers)?;
         let text = proxy::nginx(&manifest::read(&handlers)?, &upstream);
         log::print(format_args!("{}", text.trim_end()));
         Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The runtime that a command runs on, and the open files it may have. Called by the parent.
+//! What a command runs on: an async runtime, and the open files it may have.
 
 use std::process::ExitCode;
 
@@ -7,15 +7,18 @@ use galo::drain::Outcome;
 use galo::limits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Runs a task on a runtime of its own.
+/// A command whose settings are valid, ready to run.
+pub(super) type Task = Box<dyn FnOnce() -> anyhow::Result<ExitCode>>;
+
+/// Runs a future on a runtime of its own.
 pub(super) fn run_on(
     workers: Option<usize>,
     task: impl Future<Output = anyhow::Result<Outcome>>,
 ) -> anyhow::Result<ExitCode> {
-    // Every compiled component holds a file, and so does every connection; what a shell allows is often 1,024.
+    // Every compiled component holds a file, and so does every connection; a shell often allows only 1,024.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    // It counts the CPU quota of a container.
+    // Counts the CPU quota of a container.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.unwrap_or(cores).min(limits::WORKERS_MAX))
@@ -26,7 +29,7 @@ pub(super) fn run_on(
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(task);
-    // What still blocks a thread (a download that was stopped) must not hold the end up.
+    // A thread that still blocks (a download that was stopped) must not delay the end.
     runtime.shutdown_background();
     Ok(match outcome? {
         Outcome::Graceful => ExitCode::SUCCESS,

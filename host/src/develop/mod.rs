@@ -1,5 +1,13 @@
-//! What runs on a developer's machine only: building handlers, `galo dev` with its private Postgres, `galo new` and
-//! `galo test`. Nothing that serves imports it.
+//! What runs on a developer's machine only. `cli` calls it, and the tests and benchmarks use `build` and `postgres`;
+//! nothing that serves imports it.
+//!
+//! | module | command | what it does |
+//! |---|---|---|
+//! | [`build`] | `galo build` | compiles the handlers of a checkout with Cargo |
+//! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
+//! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
+//! | [`scaffold`] | `galo new` | writes the files of a new handler |
+//! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers in the sandbox |
 
 pub mod build;
 pub mod dev;

@@ -1,10 +1,8 @@
-//! Runs the unit tests of handlers, compiled to wasm32-wasip2, in the sandbox: every test on an instance of its own,
-//! so that one that traps does not take the rest with it. It speaks libtest's language, so it serves as Cargo's runner
-//! for the target, for `cargo nextest` too.
+//! Runs the unit tests of handlers, compiled to wasm32-wasip2, in the sandbox: every test on an instance of its own, so
+//! that one that traps does not end the others. It takes libtest's arguments, so it can be Cargo's runner for the
+//! target, also for `cargo nextest`.
 //!
-//! The examples of a handler are run too, on its component.
-//!
-//! Called by `cli`: `galo test [HANDLER]` builds first, `galo test FILE.wasm [ARGS]` runs one program.
+//! `galo test [HANDLER]` builds first and then also runs the examples; `galo test FILE.wasm [ARGS]` runs one program.
 
 use std::path::Path;
 use std::time::Instant;
@@ -17,7 +15,7 @@ use crate::guest::{Compiler, Engine, Grants};
 use crate::limits::CompileLimits;
 use crate::{example, log, manifest};
 
-/// What became of some tests.
+/// The results of some tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     /// Tests that passed.
@@ -32,7 +30,7 @@ pub struct Tally {
 /// is the path of this program, which compiles.
 ///
 /// # Errors
-/// What Cargo complains about, or that there is nothing to run.
+/// When Cargo fails, or there is nothing to run.
 pub fn run_handlers(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyhow::Result<bool> {
     let programs = build::tests(checkout, handler)?;
     let mut total = Tally::default();
@@ -44,13 +42,13 @@ pub fn run_handlers(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> 
         total.ignored += tally.ignored;
     }
     if total.passed + total.failed == 0 {
-        bail!("no test was run");
+        bail!("no tests found; add `#[test]` functions to the handler");
     }
     total.failed += run_examples(checkout, handler, galo)?;
     Ok(total.failed == 0)
 }
 
-/// Builds the components as they are developed, and runs their examples. Returns how many failed.
+/// Builds the components for development, and runs their examples. Returns how many failed.
 fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyhow::Result<usize> {
     let manifest = manifest::read(&checkout.handlers())?;
     let components = build::components(checkout, &manifest, Profile::Development, &Cancel::default())?;
@@ -65,7 +63,7 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyh
         let compiled = compiler.compile_here(&std::fs::read(&path)?)?;
         let component = compiled.fit(Grants { wasi: entry.wasi }, entry.limits)?;
         for example in &examples {
-            // What the database says of the procedures is for the node to hold against it.
+            // Without a database: a node compares the procedures as well.
             let checked = example.check(entry, &component, None);
             log::print(format_args!(
                 "example {} ... {}",
@@ -85,7 +83,7 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyh
 /// Runs one test program with the arguments of libtest. Returns whether all passed.
 ///
 /// # Errors
-/// An argument this runner does not know, or a file that is no test program.
+/// When an argument is not supported, or the file is not a test program.
 pub fn run_program(file: &Path, arguments: &[String], galo: &Path) -> anyhow::Result<bool> {
     let command = Command::load(file, galo)?;
     if arguments.iter().any(|argument| argument == "--list") {
@@ -117,7 +115,7 @@ impl Selection {
                 "--nocapture" | "--no-capture" | "--show-output" => selection.show_output = true,
                 "--include-ignored" => selection.ignored = Some("--include-ignored"),
                 "--ignored" => selection.ignored = Some("--ignored"),
-                // One test at a time is all there is.
+                // Tests always run one at a time.
                 "--test-threads=1" | "--quiet" | "-q" => {}
                 flag if flag.starts_with('-') => bail!("`{flag}` is not supported by `galo test`"),
                 filter => selection.filters.push(filter.to_owned()),
@@ -137,7 +135,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
     arguments.extend(selection.ignored);
     let listed = command.run(&arguments)?;
     if !listed.success {
-        bail!("the tests could not be listed: {}\n{}", listed.cause.unwrap_or_default(), listed.output);
+        bail!("cannot list the tests: {}\n{}", listed.cause.unwrap_or_default(), listed.output);
     }
     let tests = listed.output.lines().filter_map(|line| line.strip_suffix(": test"));
     let tests: Vec<_> = tests.filter(|test| selection.takes(test)).collect();
@@ -164,7 +162,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
     }
     for (test, exit) in &failures {
         log::print(format_args!("\n---- {test} ----\n{}", exit.output.trim()));
-        log::print(format_args!("{}", exit.cause.as_deref().unwrap_or("the test did not say how it ended")));
+        log::print(format_args!("{}", exit.cause.as_deref().unwrap_or("the test did not report a result")));
     }
     let Tally { passed, failed, ignored } = tally;
     let result = if failed == 0 { "ok" } else { "FAILED" };
@@ -175,7 +173,7 @@ fn run_tests(command: &Command, selection: &Selection) -> anyhow::Result<Tally> 
     Ok(tally)
 }
 
-/// A test passes only when libtest says that it ran: a program that ends with 0 and ran nothing proves nothing.
+/// A test passes only when libtest reports that it ran: a program may exit with 0 and have run nothing.
 fn verdict(exit: &Exit) -> &'static str {
     match exit.success {
         true if exit.output.contains("test result: ok. 1 passed") => "ok",
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_is_not_known_is_refused_not_ignored() {
+    fn an_unknown_flag_is_refused_not_ignored() {
         let parse =
             |arguments: &[&str]| Selection::parse(&arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
         assert!(parse(&["--shuffle"]).is_err());

@@ -1,5 +1,4 @@
-//! One question to an admin address, over TCP or a unix socket, bounded in time and size. What goes wrong is said with
-//! what can be done about it.
+//! One request to an admin address, over TCP or a unix socket, bounded in time and size. Every error names the remedy.
 
 use std::io;
 
@@ -15,10 +14,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Access;
 use super::table::escaped;
-use crate::config::Address;
+use crate::config::{Address, Token};
 use crate::limits;
+
+/// How to reach a node.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Its admin address.
+    pub admin: Address,
+    /// The token to send, if any.
+    pub token: Option<Token>,
+}
 
 /// What a node answered.
 pub(super) struct Answer {
@@ -29,31 +36,31 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Its body as a shape of `report`.
+    /// Its body, parsed.
     ///
     /// # Errors
-    /// When the status is another one, or the body has another shape.
+    /// When the status is another one, or the body cannot be parsed.
     pub(super) fn json<T: DeserializeOwned>(&self, status: StatusCode) -> anyhow::Result<T> {
         let Self { admin, status: got, .. } = self;
         if *got != status {
-            bail!("{admin} answered {got}: {}; is it the admin address of a node?", self.told());
+            bail!("{admin} answered {got}: {}; is it the admin address of a node?", self.message());
         }
         serde_json::from_slice(&self.body).with_context(|| {
-            format!("what {admin} answered is not a node's report; are node and `galo` of one version?")
+            format!("the answer of {admin} is not a node's report; do node and `galo` have the same version?")
         })
     }
 
     /// The first line of its text, fit for a terminal.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         escaped(text.lines().next().unwrap_or_default())
     }
 }
 
-/// Asks a node.
+/// Sends a request to a node.
 ///
 /// # Errors
-/// When nobody listens there, no answer comes in time, or the node refuses to talk.
+/// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
     let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
@@ -62,10 +69,12 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     let answer = Answer { admin: admin.clone(), status, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
-            bail!("{admin} wants a token: give --admin-token-file FILE, or GALO_ADMIN_TOKEN in the environment")
+            bail!("{admin} requires a token: use --admin-token-file FILE, or set GALO_ADMIN_TOKEN")
         }
-        (StatusCode::UNAUTHORIZED, Some(_)) => bail!("{admin} has another token than the one that was given"),
-        (StatusCode::FORBIDDEN, _) => bail!("{admin} refuses the request: {}", answer.told()),
+        (StatusCode::UNAUTHORIZED, Some(_)) => {
+            bail!("{admin} did not accept the token; use the token that the node was started with")
+        }
+        (StatusCode::FORBIDDEN, _) => bail!("{admin} refused the request: {}", answer.message()),
         _ => Ok(answer),
     }
 }
@@ -75,7 +84,7 @@ async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result
         let admin = &access.admin;
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                format!("nobody listens on {admin}: is a node running, and is this its --admin address?")
+                format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one")
             }
             _ => format!("cannot connect to {admin}"),
         };
@@ -103,7 +112,7 @@ async fn talk<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = || format!("{} does not answer as a node does", access.admin);
+    let broken = || format!("{} did not answer as a node; is it the admin address of one?", access.admin);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(broken)?;
     // Its error reaches the sender too; it ends with the sender.
     tokio::spawn(connection);

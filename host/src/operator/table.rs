@@ -1,16 +1,16 @@
-//! A node's report as text: a table for people, or JSON. Names, causes and messages may come from guests, so nothing
-//! that moves a terminal's cursor or turns a line around leaves this file as it came.
+//! A node's report as text: a table for people, or JSON. Names, causes and messages may come from guests, so every
+//! character that controls a terminal is escaped.
 
 use std::fmt::Write as _;
 
 use crate::report::{HandlerReport, NodeReport, Refusal, RolledBack};
 
-/// Digits of a digest that people compare; `--json` has all.
+/// Digits of a digest in the table, enough to compare; `--json` has all.
 const DIGEST_SHOWN: usize = 12;
 
 const TITLES: [&str; 8] = ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"];
 
-/// An aligned row for each handler; below them what was refused and what was taken back.
+/// An aligned row for each handler, then what was refused and what was rolled back.
 pub(super) fn table(report: &NodeReport) -> String {
     let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(report.handlers.iter().map(row)).collect();
     let widths: [usize; 8] = std::array::from_fn(|column| {
@@ -24,7 +24,7 @@ pub(super) fn table(report: &NodeReport) -> String {
         text.push('\n');
     }
     if let Some(refusal) = &report.manifest.refused {
-        refused("the manifest", refusal, &mut text);
+        refused("manifest", refusal, &mut text);
     }
     for handler in &report.handlers {
         let name = escaped(&handler.name);
@@ -38,25 +38,25 @@ pub(super) fn table(report: &NodeReport) -> String {
     text
 }
 
-/// The node's JSON. Control characters beyond those that JSON itself escapes are escaped too; its value is the same.
+/// The node's JSON. Control characters that JSON allows are escaped too; the value stays the same.
 pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
     let mut text = String::new();
     for c in serde_json::to_string_pretty(report)?.chars() {
         match c {
             '\n' => text.push(c),
-            // All of them are below U+10000: four digits do.
-            _ if moves_a_terminal(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            // All of them are below U+10000: four digits are enough.
+            _ if controls_a_terminal(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
             _ => text.push(c),
         }
     }
     Ok(text + "\n")
 }
 
-/// A text on one line, with everything that moves a terminal shown as `\u{1b}`.
+/// A text with every character that controls a terminal written as `\u{1b}`.
 pub(super) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if moves_a_terminal(c) {
+        if controls_a_terminal(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -65,10 +65,10 @@ pub(super) fn escaped(text: &str) -> String {
     shown
 }
 
-/// Control characters, C1 among them, and those that turn the direction of a line.
-fn moves_a_terminal(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
+/// Control characters, including C1, and those that change the direction of a line.
+fn controls_a_terminal(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || directs
 }
 
 fn row(handler: &HandlerReport) -> [String; 8] {
@@ -88,13 +88,13 @@ fn row(handler: &HandlerReport) -> [String; 8] {
 fn refused(what: &str, Refusal { stage, message, sha256, at }: &Refusal, text: &mut String) {
     let digest: String = sha256.iter().flat_map(|digest| digest.chars().take(DIGEST_SHOWN)).collect();
     let digest = if digest.is_empty() { digest } else { format!(" {}", escaped(&digest)) };
-    // Writing to a String does not fail.
+    // Writing to a `String` cannot fail.
     let _ = writeln!(text, "\n{what}: refused{digest} at {}, {}", escaped(stage), escaped(at));
     indented(message, text);
 }
 
 fn rolled_back(name: &str, RolledBack { generation, sha256: _, cause, at }: &RolledBack, text: &mut String) {
-    let _ = writeln!(text, "\n{name}: generation {generation} taken back, {}", escaped(at));
+    let _ = writeln!(text, "\n{name}: generation {generation} rolled back at {}", escaped(at));
     indented(cause, text);
 }
 
@@ -117,9 +117,9 @@ mod tests {
             sha256: Some("ef".repeat(32)),
             at: at(),
         };
-        let extrato = HandlerReport {
-            name: "extrato".to_owned(),
-            route: "GET /clientes/{id}/extrato".to_owned(),
+        let orders = HandlerReport {
+            name: "orders".to_owned(),
+            route: "GET /customers/{id}/orders".to_owned(),
             generation: 1,
             sha256: "ab".repeat(32),
             state: State::Live,
@@ -130,8 +130,8 @@ mod tests {
             rolled_back: None,
             refused: None,
         };
-        let transacoes = HandlerReport {
-            name: "transacoes".to_owned(),
+        let items = HandlerReport {
+            name: "items".to_owned(),
             route: "POST /x".to_owned(),
             generation: 3,
             state: State::RolledBack,
@@ -146,36 +146,36 @@ mod tests {
                 at: at(),
             }),
             refused: Some(refusal("examples", "first\r\nsecond \u{9b}1m\u{202e}\n")),
-            ..extrato.clone()
+            ..orders.clone()
         };
         let manifest = ManifestReport {
             loaded: Some(at()),
             refused: Some(Refusal { sha256: None, ..refusal("manifest", "line 3: no") }),
         };
-        NodeReport { manifest, handlers: vec![extrato, transacoes] }
+        NodeReport { manifest, handlers: vec![orders, items] }
     }
 
     #[test]
-    fn a_table_is_aligned_and_tells_refusals_and_rollbacks_below() {
-        let expected = r"NAME        ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
-extrato     GET /clientes/{id}/extrato  1           abababababab  live         -                            0      0
-transacoes  POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
+    fn a_table_is_aligned_and_has_refusals_and_rollbacks_below() {
+        let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
+orders  GET /customers/{id}/orders  1           abababababab  live         -                            0      0
+items   POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
 
-the manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
+manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
     line 3: no
 
-transacoes: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
+items: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
     first
     second \u{9b}1m\u{202e}
 
-transacoes: generation 4 taken back, 2026-01-02T03:04:05.000006Z
+items: generation 4 rolled back at 2026-01-02T03:04:05.000006Z
     trap in prepare: \u{1b}[2Jboo
 ";
         assert_eq!(table(&report()), expected);
     }
 
     #[test]
-    fn a_node_that_starts_has_titles_only() {
+    fn a_starting_node_has_titles_only() {
         let starting = NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
         assert_eq!(table(&starting), "NAME  ROUTE  GENERATION  DIGEST  STATE  SINCE  CALLS  FAULTS\n");
     }
@@ -183,7 +183,7 @@ transacoes: generation 4 taken back, 2026-01-02T03:04:05.000006Z
     #[test]
     fn json_keeps_its_value_and_no_control_character() {
         let text = json(&report()).unwrap();
-        assert!(!text.chars().any(|c| c != '\n' && moves_a_terminal(c)), "{text}");
+        assert!(!text.chars().any(|c| c != '\n' && controls_a_terminal(c)), "{text}");
         assert!(text.contains(r"\u009b1m\u202e"), "{text}");
         assert_eq!(serde_json::from_str::<NodeReport>(&text).unwrap(), report());
     }

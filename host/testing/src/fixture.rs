@@ -137,7 +137,7 @@ pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
     Guest { prepare, items: items.into(), memory: "32", ..Guest::default() }.component()
 }
 
-/// The same component with other bytes: a section that nobody reads, and another digest.
+/// The same component with other bytes: a section without an effect, and another digest.
 pub fn marked(component: &[u8], mark: u64) -> Vec<u8> {
     // A custom section: its id, its size, the size of its name, its name, its content.
     let section = [&[0, 13, 4][..], b"mark", &mark.to_le_bytes()].concat();

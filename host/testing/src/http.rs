@@ -1,5 +1,5 @@
 //! The HTTP client of tests: HTTP/1.1 on one connection, over TCP or a unix socket. It sends each request once and does
-//! not connect again by itself: whoever tries again must know why it may.
+//! not connect again by itself: only its caller knows whether a request may be tried again.
 
 use ::http::{HeaderMap, Method, Request, StatusCode};
 use anyhow::Context as _;

@@ -116,7 +116,7 @@ impl Nginx {
         Ok(Self { child, listen, pid, log })
     }
 
-    /// What its log says, from warnings on.
+    /// Its log, from warnings on.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

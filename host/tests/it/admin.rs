@@ -1,4 +1,4 @@
-//! The admin address: what it shows, when it says ready, and who may ask.
+//! The admin address: what it returns, when it is ready, and who may ask.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -37,7 +37,7 @@ fn assert_no_cors(answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_tells_that_it_lives_is_ready_and_what_it_serves() {
+async fn a_node_reports_that_it_is_live_and_ready_and_what_it_serves() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     assert_eq!(node.admin("/live").await.text(), "live\n");
@@ -56,7 +56,7 @@ async fn a_node_tells_that_it_lives_is_ready_and_what_it_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_path_has_one_method_and_the_others_are_told_it() {
+async fn each_path_has_one_method_and_the_others_name_it() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     for (method, path, allow) in [
@@ -175,7 +175,7 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
     for admin in ["0.0.0.0:0", "[::]:0", "10.0.0.1:9998"] {
         let told = refusal(&["--admin", admin], None);
         assert!(told.contains("has 2 mistakes"), "{told}");
-        assert!(told.contains(&format!("--admin: others than this machine can reach {admin}")), "{told}");
+        assert!(told.contains(&format!("--admin: {admin} is reachable from other machines")), "{told}");
         let told = refusal(&["--admin", admin], Some(TOKEN));
         assert!(told.contains("has 1 mistake\n"), "{told}");
     }
@@ -200,7 +200,7 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
     }
     std::fs::write(&file, TOKEN).unwrap();
     let told = refusal(&option, Some(TOKEN));
-    assert!(told.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; give one of them"), "{told}");
+    assert!(told.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; use only one of them"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

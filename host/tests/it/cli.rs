@@ -19,14 +19,14 @@ pub struct Program {
     /// One word for each line that was added to `seen`.
     news: Mutex<Receiver<()>>,
     seen: Arc<Mutex<Vec<String>>>,
-    /// Its address, once it told it.
+    /// Its address, once it is ready.
     pub listen: String,
     /// Its admin address.
     pub admin: String,
 }
 
 impl Program {
-    /// Starts a command and follows what it says, on stdout and stderr.
+    /// Starts a command and follows what it prints, on stdout and stderr.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, news) = channel();
@@ -50,7 +50,7 @@ impl Program {
         Self::start(command).until_ready()
     }
 
-    /// Waits until it serves, and takes its addresses from the line that says so.
+    /// Waits until it serves, and takes its addresses from the line of the log.
     pub fn until_ready(mut self) -> Self {
         let ready = self.wait_for("ready listen=");
         let field = |name: &str| {
@@ -61,13 +61,13 @@ impl Program {
         self
     }
 
-    /// Waits for a line that holds a text. One that was said before counts: stdout and stderr come in no order.
+    /// Waits for a line with a text. An earlier line counts: stdout and stderr come in no order.
     pub fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let news = self.news.lock().unwrap();
         loop {
-            let said = self.seen.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
-            if let Some(line) = said {
+            let found = self.seen.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
+            if let Some(line) = found {
                 return line;
             }
             if news.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
@@ -135,7 +135,7 @@ pub fn run(command: &mut Command) -> (bool, String, String) {
 }
 
 #[test]
-fn all_configuration_mistakes_are_told_at_once() {
+fn all_configuration_mistakes_are_reported_at_once() {
     let mut command = galo();
     command.args([
         "serve",
@@ -157,19 +157,19 @@ fn all_configuration_mistakes_are_told_at_once() {
         "--admin: `unix:` needs a path behind it",
         "--pool-connections: `0` is not a whole number from 1 to 90",
         "--log-format: `xml` is neither",
-        "GALO_LISTN: no such variable; there are ",
+        "GALO_LISTN: unknown variable; did you mean GALO_LISTEN?",
         "DATABASE_URL: ",
     ] {
         assert!(told.contains(mistake), "`{mistake}` is missing in: {told}");
     }
     let (success, _, told) = run(galo().arg("serve"));
-    assert!(!success && told.contains("DATABASE_URL: it is not set"), "{told}");
+    assert!(!success && told.contains("DATABASE_URL: not set, nor is --database-url"), "{told}");
     let folder = tempfile::tempdir().unwrap();
     let mut dev = galo();
     dev.args(["dev", "--fresh", "--listen", "x"]).env("DATABASE_URL", "host=h user=u").current_dir(folder.path());
     let (success, _, told) = run(&mut dev);
     assert!(!success && told.contains("has 3 mistakes") && told.contains("is not in a checkout"), "{told}");
-    assert!(told.contains("--fresh: the database of DATABASE_URL is not thrown away"), "{told}");
+    assert!(told.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +190,8 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "proxy"] {
+    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "put", "proxy"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     for hidden in ["\n  postgres ", "\n  compiler "] {
@@ -245,7 +246,7 @@ async fn check_verifies_without_serving() {
     assert!(shown.ends_with("2 handlers verified\n"), "{shown}");
     let folder = tempfile::tempdir().unwrap();
     let (success, _, told) = check(folder.path());
-    assert!(!success && told.contains("galo.toml: No such file or directory"), "{told}");
+    assert!(!success && told.contains("galo.toml does not exist; use the folder that `galo build` has made"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

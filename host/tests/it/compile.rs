@@ -320,7 +320,7 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let (success, shown, told) = compile(folder);
-    assert!(success && shown.contains("transacoes: found compiled"), "{shown}{told}");
+    assert!(success && shown.contains("transacoes: already compiled"), "{shown}{told}");
     // A node whose compiler is not there starts: it needs none.
     let found =
         Settings { cache: CacheFolder::Required(cache.clone()), galo: PathBuf::from("/missing"), ..settings(folder) };
@@ -334,7 +334,7 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
     // What cannot be compiled fails the command, after the others.
     let guests = Guests::new().add("bad", b"garbage", "").add("good", &replying(200, None, 0).component(), "");
     let (success, shown, told) = compile(guests.folder.path());
-    assert!(!success && shown.contains("bad: REFUSED: ") && shown.contains("good: compiled in "), "{shown}");
+    assert!(!success && shown.contains("bad: refused: ") && shown.contains("good: compiled in "), "{shown}");
     assert!(shown.contains("bad.wasm: not a valid component: "), "{shown}");
     assert!(told.contains("1 of 2 components cannot be compiled"), "{told}");
 }

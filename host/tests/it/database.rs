@@ -76,7 +76,7 @@ async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
     until_ready_is(&node, 503, Duration::from_secs(2)).await;
-    assert_eq!(node.admin("/ready").await.text(), "the database is away\n");
+    assert_eq!(node.admin("/ready").await.text(), "database unavailable\n");
 
     own.start_again();
     let took = until_status(&node, "/clientes/1/extrato", 200, Duration::from_secs(2)).await;

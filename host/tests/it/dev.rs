@@ -1,5 +1,5 @@
-//! `galo dev` in a checkout of its own: one command to a running service, what is saved is live, and nothing is left
-//! behind.
+//! `galo dev` in a checkout of its own: one command to a running service, changes go live when saved, and nothing is
+//! left behind.
 
 use std::path::Path;
 use std::sync::MutexGuard;
@@ -99,7 +99,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     program.signal(Signal::SIGKILL);
     program.wait();
     wait_until("postgres has gone with us", || processes_of(root).is_empty());
-    // What the killed one left is no obstacle.
+    // The leftovers of the killed one are cleared up.
     let mut program = dev(&copy, &[], None);
     assert_eq!(credit(&program).await.json()["saldo"], 30);
     // A second one on the same checkout is refused, and the first goes on.
@@ -173,7 +173,7 @@ fn build_scripts() -> usize {
 }
 
 #[test]
-fn a_build_that_fails_is_told_as_cargo_tells_it() {
+fn a_failed_build_has_the_errors_of_cargo() {
     let _turn = one_build_at_a_time();
     let copy = Copy::new("broken");
     copy.edit("handlers/extrato/src/lib.rs", |text| text + "\nfn broken() -> u8 { \"x\" }\n");
@@ -190,7 +190,7 @@ const EXTRATO: &str = "handlers/extrato/src/lib.rs";
 
 const TRANSACOES: &str = "handlers/transacoes/src/lib.rs";
 
-/// A source whose answers to transactions tell which edition of it they are of.
+/// A source whose responses to transactions have its edition in a header.
 fn edition(source: &str, edition: &str) -> String {
     let header = format!(
         "rules::resultado(row).map(|mut response| {{\n\
@@ -200,10 +200,10 @@ fn edition(source: &str, edition: &str) -> String {
     source.replace("rules::resultado(row)", &header)
 }
 
-/// `compile 34 ms` of a line that says that a generation is live, in milliseconds.
+/// `compile 34 ms` of the line about a generation that is live, in milliseconds.
 fn milliseconds(line: &str, step: &str) -> f64 {
-    let told = line.split(&format!("{step} ")).nth(1).unwrap_or_else(|| panic!("no `{step}` in: {line}"));
-    let mut words = told.split([' ', ',']);
+    let rest = line.split(&format!("{step} ")).nth(1).unwrap_or_else(|| panic!("no `{step}` in: {line}"));
+    let mut words = rest.split([' ', ',']);
     let figure: f64 = words.next().unwrap().parse().unwrap();
     match words.next().unwrap() {
         "ms" => figure,
@@ -239,7 +239,7 @@ fn a_saved_source_is_live_unless_it_does_not_compile_or_breaks_an_example() {
     save(edition(&original, "3") + "\nfn broken() -> u8 { \"x\" }\n");
     dev.program.wait_for("error[E0308]: mismatched types");
     dev.program.wait_for(&format!("--> {TRANSACOES}:"));
-    dev.program.wait_for("not built, what serves stays: the build failed");
+    dev.program.wait_for("build failed; still serving the previous one: the build failed");
     assert_eq!(dev.credit().header("x-edition"), "2");
     save(edition(&original, "4"));
     dev.program.wait_for("transacoes: generation 3 live — build ");
@@ -268,7 +268,7 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
         dev.program.wait_for(&format!("{handler}: generation 2 live"));
     }
     assert_eq!(dev.get("/clientes/1/extrato").header("x-kit"), "2");
-    // A mistake in the manifest is told with its line.
+    // A mistake in the manifest is reported with its line.
     let manifest = std::fs::read_to_string(dev.copy.path("handlers/galo.toml")).unwrap();
     dev.copy.edit("handlers/galo.toml", |text| text + "nome = 1\n");
     let line = manifest.lines().count() + 1;
@@ -298,7 +298,7 @@ fn held_build(text: String, release: &Path) -> String {
 }
 
 #[test]
-fn what_is_saved_during_a_build_begins_it_anew_and_the_last_text_serves() {
+fn a_change_during_a_build_starts_it_over_and_the_last_text_serves() {
     let dev = Dev::start("burst");
     let release = dev.copy.path(".galo/release");
     // An edition of the handler answers with a status of its own.
@@ -312,7 +312,7 @@ fn what_is_saved_during_a_build_begins_it_anew_and_the_last_text_serves() {
     wait_until("the build runs", || build_scripts() > 0);
     save(201);
     save(202);
-    dev.program.wait_for("changed again, the build begins anew");
+    dev.program.wait_for("sources changed during the build; building again");
     save(203);
     // What an example says is part of what is built.
     for name in ["last-transactions", "no-transaction-yet"] {
@@ -345,9 +345,9 @@ fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
     let one_more = procedures
         .replace("cliente.saldo::bigint, cliente.limite::bigint,", "cliente.saldo::bigint, cliente.limite + 1,");
     dev.copy.edit("sql/2_procedures.sql", |_| one_more.clone());
-    dev.program.wait_for("sql/ is applied again, in ");
+    dev.program.wait_for("re-applied sql/ in ");
     assert_eq!(limite(), 100_001);
-    // An error is told where it is.
+    // An error is reported with its line.
     dev.copy.edit("sql/2_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
     let line = one_more.lines().count() + 1;
     dev.program.wait_for(&format!("sql/2_procedures.sql:{line}: db error: ERROR: syntax error"));
@@ -357,7 +357,7 @@ fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
     dev.copy.edit("sql/1_schema.sql", |text| {
         text.replace("    descricao    rinha.descricao NOT NULL,", "    descricao    varchar(10) NOT NULL,")
     });
-    dev.program.wait_for("sql/ is not applied, the database stays as it is: sql/ describes other tables");
+    dev.program.wait_for("cannot apply sql/; the database is unchanged: sql/ describes other tables");
     dev.program.wait_for("start with `--fresh`");
     dev.program.wait_for("- rinha.transacoes column descricao rinha.descricao");
     dev.program.wait_for("+ rinha.transacoes column descricao character varying(10)");

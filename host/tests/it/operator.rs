@@ -1,5 +1,5 @@
-//! `galo handlers` and `galo rollback`: against a node that runs, against one that says what ours cannot yet, and
-//! against nobody.
+//! `galo handlers` and `galo rollback`: against a running node, against answers that a node of ours does not give, and
+//! against nothing.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -65,9 +65,12 @@ async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused()
     assert!(report["handlers"][0]["sha256"].as_str().unwrap().starts_with(rows[1][4]));
 
     for (name, reason) in [
-        ("transacoes", "galo: transacoes has no previous generation; `galo handlers` shows what there is\n"),
-        ("nobody", "galo: no handler nobody; `galo handlers` shows what there is\n"),
-        ("../live", "galo: `../live` is no name of a handler: letters, digits, `-` and `_` make one\n"),
+        (
+            "transacoes",
+            "galo: transacoes has no previous generation; `galo handlers` lists the handlers and their generations\n",
+        ),
+        ("nobody", "galo: no handler nobody; `galo handlers` lists the handlers and their generations\n"),
+        ("../live", "galo: invalid handler name `../live`: use letters, digits, `-` and `_`\n"),
     ] {
         let (success, out, told) = ask(&node.admin, &["rollback", name], None);
         assert_eq!((success, out.as_str(), told.as_str()), (false, "", reason));
@@ -88,9 +91,9 @@ async fn a_node_with_a_token_is_asked_with_it_over_tcp_and_over_a_unix_socket() 
         let node = Program::start(command).until_ready();
 
         let (success, _, told) = ask(&node.admin, &["handlers"], None);
-        assert!(!success && told.contains("wants a token: give --admin-token-file"), "{told}");
+        assert!(!success && told.contains("requires a token: use --admin-token-file"), "{told}");
         let (success, _, told) = ask(&node.admin, &["handlers"], Some("fedcba9876543210"));
-        assert!(!success && told.contains("has another token than the one that was given"), "{told}");
+        assert!(!success && told.contains("did not accept the token"), "{told}");
         assert!(!told.contains("fedcba9876543210"), "{told}");
         let (success, table, told) = ask(&node.admin, &["handlers"], Some(TOKEN));
         assert!(success && table.contains("extrato"), "{told}");
@@ -115,7 +118,7 @@ async fn a_node_without_a_token_is_asked_over_a_unix_socket_named_by_the_environ
 }
 
 #[test]
-fn nobody_listening_is_told_with_what_to_do() {
+fn an_address_without_a_node_is_reported_with_the_remedy() {
     // Bound and dropped: the kernel gives the port to nobody else so soon.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (_folder, socket) = scratch("admin.sock");
@@ -123,7 +126,8 @@ fn nobody_listening_is_told_with_what_to_do() {
         for command in [&["handlers"][..], &["rollback", "transacoes"]] {
             let (success, out, told) = ask(&admin, command, None);
             assert!(!success && out.is_empty(), "{out}");
-            let advice = format!("nobody listens on {admin}: is a node running, and is this its --admin address?: ");
+            let advice =
+                format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one: ");
             assert!(told.contains(&advice), "{told}");
         }
     }
@@ -132,7 +136,7 @@ fn nobody_listening_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_rollback_says_what_lives_and_what_was_taken_back() {
+fn a_rollback_names_both_generations() {
     let handler = json!({
         "name": "transacoes", "route": "POST /x", "generation": 3, "sha256": "ab", "state": "rolled back",
         "since": "2026-01-01T00:00:00.000000Z", "calls": 0, "faults": 0, "previous": null, "refused": null,
@@ -141,7 +145,7 @@ fn a_rollback_says_what_lives_and_what_was_taken_back() {
     let (admin, asked) = answering(response("200 OK", &handler.to_string()));
     let (success, out, told) = ask(&admin, &["rollback", "transacoes"], Some(TOKEN));
     assert!(success, "{told}");
-    assert_eq!(out, "transacoes: generation 3 live again, generation 4 taken back\n");
+    assert_eq!(out, "transacoes: rolled back from generation 4 to generation 3\n");
     let asked = asked.join().unwrap();
     assert!(asked.starts_with("POST /handlers/transacoes/rollback HTTP/1.1\r\n"), "{asked}");
     for header in [format!("host: {admin}"), format!("authorization: Bearer {TOKEN}")] {
@@ -152,10 +156,10 @@ fn a_rollback_says_what_lives_and_what_was_taken_back() {
 #[test]
 fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
     for (answer, reason) in [
-        (response("403 Forbidden", "\u{1b}[2Jno\nmore"), r"refuses the request: \u{1b}[2Jno"),
+        (response("403 Forbidden", "\u{1b}[2Jno\nmore"), r"refused the request: \u{1b}[2Jno"),
         (response("500 Internal Server Error", "\u{9b}x"), r"answered 500 Internal Server Error: \u{9b}x; is it the"),
-        (response("200 OK", "<html>"), "what 127.0.0.1"),
-        ("SSH-2.0-OpenSSH\r\n".to_owned(), "does not answer as a node does"),
+        (response("200 OK", "<html>"), "the answer of 127.0.0.1"),
+        ("SSH-2.0-OpenSSH\r\n".to_owned(), "did not answer as a node"),
         (response("200 OK", &" ".repeat(limits::OPERATOR_ANSWER_BYTES_MAX + 1)), "length limit exceeded"),
     ] {
         let (admin, asked) = answering(answer);
@@ -167,7 +171,7 @@ fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
 }
 
 #[test]
-fn a_node_that_says_nothing_is_given_up() {
+fn a_node_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = silent.local_addr().unwrap().to_string();
     let (success, _, told) = ask(&admin, &["handlers"], None);

@@ -1,4 +1,4 @@
-//! A Postgres of a test's own, which it may stop, start, copy and make a standby; and a network that is far away.
+//! A Postgres that one test may stop, start, copy and make a standby; and a slow network to it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -189,7 +189,7 @@ async fn carry(
     tokio::join!(writer, reader);
 }
 
-/// `.ci/run` runs the tests on several versions, and says which one it means.
+/// `.ci/run` runs the tests on several versions, and sets `POSTGRES_MAJOR` to the one that it expects.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tests_run_on_the_version_that_is_meant() {
     let owner = TestDatabase::new().await.owner().await;

@@ -644,7 +644,7 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     // Back at once; a second time there is nothing to go back to.
     let (success, told, error) = ask(&["rollback", "x"]);
     assert!(success, "{error}");
-    assert_eq!(told, "x: generation 1 live again, generation 2 taken back\n");
+    assert_eq!(told, "x: rolled back from generation 2 to generation 1\n");
     assert_eq!(node.get("/x").await.status, 200);
     let handler = shown().await["handlers"][0].clone();
     assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));

@@ -111,7 +111,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
         }
         Plan::Reply(response) => panic!("a reply: {}", response.status),
     }
-    assert_eq!(reply(asked(["5", "4", "x", "2", "1"])), (404, r#"{"error":"não encontrado"}"#.to_owned()));
+    assert_eq!(reply(asked(["5", "4", "x", "2", "1"])), (404, r#"{"error":"not found"}"#.to_owned()));
     let rows = |values| Rows { columns: vec!["b".to_owned(), "a".to_owned()], values };
     let answered = |values| {
         let response = resumo.respond(b"", &rows(values)).unwrap();
@@ -119,7 +119,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
     };
     let answer = answered(vec![Value::Text("x".to_owned()), Value::Timestamp(0)]);
     assert_eq!(answer, (200, r#"{"b":"x","a":"1970-01-01T00:00:00.000000Z"}"#.to_owned()));
-    assert_eq!(answered(Vec::new()), (404, r#"{"error":"não encontrado"}"#.to_owned()));
+    assert_eq!(answered(Vec::new()), (404, r#"{"error":"not found"}"#.to_owned()));
 }
 
 #[test]
@@ -127,30 +127,30 @@ fn what_is_refused_leaves_the_checkout_as_it_was() {
     let copy = Copy::new("new-refused");
     let before = contents(&copy.checkout.root);
     for (name, route, procedure, told) in [
-        ("Resumo", "GET /r", "p", "`Resumo` is no name for a handler"),
-        ("2x", "GET /r", "p", "`2x` is no name for a handler"),
-        ("a--b", "GET /r", "p", "`a--b` is no name for a handler"),
-        ("", "GET /r", "p", "`` is no name for a handler"),
-        ("../x", "GET /r", "p", "`../x` is no name for a handler"),
-        ("fn", "GET /r", "p", "`fn` is a word of the language"),
-        ("proc-macro", "GET /r", "p", "`proc-macro` is a word of the language"),
-        ("extrato", "GET /r", "p", "handlers/extrato is there already"),
-        ("kit", "GET /r", "p", "handlers/kit is there already"),
-        ("galo_kit", "GET /r", "p", "there is a crate `galo-kit` already"),
-        ("serde", "GET /r", "p", "there is a crate `serde` already"),
+        ("Resumo", "GET /r", "p", "invalid handler name `Resumo`"),
+        ("2x", "GET /r", "p", "invalid handler name `2x`"),
+        ("a--b", "GET /r", "p", "invalid handler name `a--b`"),
+        ("", "GET /r", "p", "invalid handler name ``"),
+        ("../x", "GET /r", "p", "invalid handler name `../x`"),
+        ("fn", "GET /r", "p", "invalid handler name `fn`: a crate cannot have the name of a keyword"),
+        ("proc-macro", "GET /r", "p", "invalid handler name `proc-macro`: a crate"),
+        ("extrato", "GET /r", "p", "handlers/extrato already exists"),
+        ("kit", "GET /r", "p", "handlers/kit already exists"),
+        ("galo_kit", "GET /r", "p", "there already is a crate `galo-kit`"),
+        ("serde", "GET /r", "p", "there already is a crate `serde`"),
         ("resumo", "GET r", "p", "route `GET r`: a path begins with `/`"),
         ("resumo", "GET /{id}/{id}", "p", "the parameter `id` appears twice"),
         (
             "resumo",
             "GET /clientes/{cliente}/extrato",
             "p",
-            "`GET /clientes/{cliente}/extrato` of `resumo` takes the requests of `GET /clientes/{id}/extrato` of `extrato`",
+            "the route `GET /clientes/{cliente}/extrato` of `resumo` takes the same requests as `GET /clientes/{id}/extrato` of `extrato`",
         ),
-        ("resumo", "GET /r", "p q", "`p q` is no procedure's name"),
-        ("resumo", "GET /r", "a.b.c", "`a.b.c` is no procedure's name"),
-        ("resumo", "GET /r", "", "`` is no procedure's name"),
-        ("resumo", "GET /r", "p(integer", "`p(integer` is no procedure's name"),
-        ("resumo", "GET /r", "p(\"x\")", "`p(\"x\")` is no procedure's name"),
+        ("resumo", "GET /r", "p q", "invalid procedure `p q`"),
+        ("resumo", "GET /r", "a.b.c", "invalid procedure `a.b.c`"),
+        ("resumo", "GET /r", "", "invalid procedure ``"),
+        ("resumo", "GET /r", "p(integer", "invalid procedure `p(integer`"),
+        ("resumo", "GET /r", "p(\"x\")", "invalid procedure `p(\"x\")`"),
     ] {
         let (success, shown) = new(&copy, &[name, "--route", route, "--procedure", procedure]);
         assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");
@@ -159,7 +159,7 @@ fn what_is_refused_leaves_the_checkout_as_it_was() {
     // What the manifest says already counts, with or without a crate.
     for (table, told) in [
         ("name = \"resumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "the handler `resumo` is already defined"),
-        ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there is a handler `re-sumo` already"),
+        ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there already is a handler `re-sumo`"),
         ("nome = 1", "unknown field `nome`"),
     ] {
         let manifest = copy.path("handlers/galo.toml");

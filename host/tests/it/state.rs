@@ -172,7 +172,7 @@ async fn a_rollback_outlasts_a_node_that_is_killed() {
     let (success, _, told) = run(galo().args(["rollback", "x", "--admin", &program.admin]));
     assert!(success, "{told}");
     wait_until("it is recorded", || {
-        std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("asked for at the admin"))
+        std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("requested at the admin"))
     });
     program.signal(Signal::SIGKILL);
     program.wait();

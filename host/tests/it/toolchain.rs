@@ -1,5 +1,5 @@
-//! What a machine without the target wasm32-wasip2 is told, and that it is told before Cargo is started. The compiler,
-//! Cargo and rustup are scripts here, so that the machine's own stay as they are.
+//! A machine without the target wasm32-wasip2 gets the remedy, before Cargo is started. The compiler, Cargo and rustup
+//! are scripts here, so that the machine's own stay as they are.
 
 use std::path::Path;
 use std::process::Command;
@@ -47,7 +47,7 @@ impl Machine {
 }
 
 #[test]
-fn without_the_target_and_rustup_the_command_is_named_and_nothing_is_compiled() {
+fn without_the_target_and_rustup_the_remedy_is_named_and_nothing_is_compiled() {
     let machine = Machine::without_target();
     let out = machine.path().join("out");
     let out = out.to_str().unwrap();

@@ -12,7 +12,7 @@ const ULTIMAS: usize = 10;
 impl Proof {
     /// One extrato that was answered.
     pub(super) fn extrato(&mut self, reading: &Reading, timeline: &Timeline<'_>) {
-        // Without a transaction it shows the empty prefix; otherwise the newest tells which prefixes it may show.
+        // Without a transaction it shows the empty prefix; otherwise the newest decides which prefixes it may show.
         let lengths: Vec<usize> = match reading.extrato.ultimas_transacoes.first() {
             None => vec![0],
             Some(newest) => {

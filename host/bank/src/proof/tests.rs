@@ -219,7 +219,7 @@ fn an_extrato_of_another_time_is_found() {
 }
 
 #[test]
-fn what_the_check_finds_and_what_nobody_expects_is_told() {
+fn what_the_check_finds_and_what_nobody_expects_is_reported() {
     assert_eq!(broken(|_, ledger| ledger.violations.push("gap in seq".to_owned())), [Invariant::LedgerHolds]);
     let strange = Answer::Unexpected("404".to_owned());
     assert_eq!(broken(|history, _| history.transacoes[2].tries[0].answer = strange), [Invariant::OnlyKnownAnswers]);

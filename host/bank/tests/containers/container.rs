@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use galo_bank::compose::{Compose, docker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::compose::{Compose, docker};
 
 /// How long a test waits for something to happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);

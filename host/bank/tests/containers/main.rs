@@ -6,12 +6,8 @@
 //! One stack serves a run, and one test at a time has it. Needs root, a Docker engine on this machine, and the images
 //! that `.ci/quick-images` makes. A run is repeated with BANK_SEED.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
-mod compose;
 mod container;
 mod faults;
 mod keys;
@@ -21,9 +17,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use galo_bank::compose::Compose;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::compose::Compose;
 use crate::stack::Stack;
 
 /// A test: it fails by panicking.
@@ -52,7 +48,7 @@ fn main() -> ExitCode {
         None
     } else {
         // Dropped when this function ends, however: that takes the stack down.
-        match Compose::find().and_then(Stack::up) {
+        match Compose::find("galo-containers").and_then(Stack::up) {
             Ok(stack) => Some(Arc::new(Mutex::new(stack))),
             Err(error) => {
                 // A closed stderr is not a reason to fail in another way.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galo_bank::client::{Base, Client, Reuse};
+use galo_bank::compose::Compose;
 use galo_bank::faults;
 use galo_bank::ledger::Ledger;
 use galo_bank::source::Source;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
-use crate::compose::{Compose, volume};
 use crate::container::{Container, LOOK_EVERY, PATIENCE, until};
 
 /// What a user who runs psql in the container is.
@@ -52,9 +52,9 @@ impl Stack {
             nginx: container("nginx")?,
             nodes: [container("node-1")?, container("node-2")?],
             postgres: container("postgres")?,
-            handlers: volume("handlers")?,
-            sockets: volume("sockets")?,
-            database: volume("database")?,
+            handlers: compose.volume("handlers")?,
+            sockets: compose.volume("sockets")?,
+            database: compose.volume("database")?,
             compose,
             runtime,
         };

@@ -106,7 +106,7 @@ pub fn a_procedure_that_answers_a_later_saldo() {
 }
 
 pub fn a_procedure_that_takes_another_payload() {
-    // The key alone decides: whoever has it gets the stored answer.
+    // The key alone decides: any request with it gets the stored answer.
     let any = "SELECT 'ok', c.limite, t.saldo_apos INTO resultado, limite, saldo
                FROM rinha.transacoes AS t JOIN rinha.clientes AS c ON c.id = t.cliente_id
                WHERE t.cliente_id = realizar_transacao.cliente_id AND t.chave = realizar_transacao.chave;

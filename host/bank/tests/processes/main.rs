@@ -3,10 +3,7 @@
 //!
 //! One test at a time: several of them measure how long an outage is felt. A run is repeated with BANK_SEED.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
 mod can_fail;
 mod cut;

@@ -81,7 +81,7 @@ impl Node {
 
     async fn until_ready(&self) {
         let begun = Instant::now();
-        while !self.admin("/ready").await.is_some_and(|answer| answer.status == 200) {
+        while self.admin("/ready").await.is_none_or(|answer| answer.status != 200) {
             assert!(begun.elapsed() < PATIENCE, "{} is not ready", self.name);
             sleep(LOOK_EVERY).await;
         }

@@ -139,8 +139,8 @@ impl Durable {
         (Self { cluster: Some(cluster), data }, database)
     }
 
-    /// SIGKILL to every process of it, as when its container or its machine goes. The postmaster first, so that nobody
-    /// makes new ones.
+    /// SIGKILL to every process of it, as when its container or its machine fails. The postmaster first, so that it
+    /// starts no new ones.
     pub fn kill(&mut self) {
         let file = self.data().join("postmaster.pid");
         let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();

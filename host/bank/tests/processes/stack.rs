@@ -203,7 +203,7 @@ impl faults::Stack for Stack {
     }
 
     async fn reload_nginx(&mut self) -> anyhow::Result<()> {
-        self.nginx.as_ref().context("there is no nginx")?.reload().await
+        self.nginx.as_ref().context("this stack has no nginx")?.reload().await
     }
 
     /// Beside the load of the ledger, a handler without a key is driven. Whatever the fault is, nothing of it may be

@@ -42,7 +42,7 @@ fn pair<H: Handler>() -> Pair {
 
 fn of(component: &Component, phase: Phase) -> Result<&'static Pair, Fault> {
     let pair = PAIRS.get().and_then(|pairs| pairs.iter().find(|(digest, _)| *digest == component.compiled.digest));
-    pair.map(|(_, pair)| pair).ok_or_else(|| Fault::malformed(phase, "nothing is linked for this component".to_owned()))
+    pair.map(|(_, pair)| pair).ok_or_else(|| Fault::malformed(phase, "nothing is linked for this component"))
 }
 
 impl Functions for Linked {

@@ -1,7 +1,5 @@
-//! Whether handlers can be compiled: the target's standard library is looked for before Cargo is started, because what
-//! Cargo says when it is missing comes late and names no remedy. rustup installs it, where there is rustup.
-//!
-//! Called by `build`.
+//! Checks that the compiler has the target of handlers, and has rustup install it if not. It runs before Cargo, whose
+//! own error about a missing target comes late and names no remedy.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,22 +9,23 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::TARGET;
+/// The target that handlers are compiled for.
+pub(super) const TARGET: &str = "wasm32-wasip2";
 
-/// What a person without rustup is told.
+/// The remedy on a machine without rustup.
 const BY_HAND: &str = "install rustup (https://rustup.rs) and run `rustup target add wasm32-wasip2`, or install the \
-                       target with what installed the compiler";
+                       target with the package manager that installed the compiler";
 
-/// Sees to it that the compiler which Cargo would run in `root` can compile handlers.
+/// Makes sure that the compiler which Cargo would run in `root` can compile handlers.
 ///
 /// # Errors
-/// The target is not installed, and rustup is not there or fails to install it: with the command that does.
+/// When the target is not installed and rustup is missing or fails; the error names the remedy.
 pub(super) fn prepare(root: &Path) -> anyhow::Result<()> {
     static PREPARED: OnceLock<()> = OnceLock::new();
     if PREPARED.get().is_none() {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         prepare_with(&rustc, OsStr::new("rustup"), root)?;
-        // `dev` builds at every change of a source, and a compiler takes a while to say where it is.
+        // `dev` builds at every change of a source, and the compiler takes a while to print its folder.
         let _ = PREPARED.set(());
     }
     Ok(())
@@ -39,18 +38,21 @@ fn prepare_with(rustc: &OsStr, rustup: &OsStr, root: &Path) -> anyhow::Result<()
     }
     let folder = folder.display();
     tracing::info!("the target {TARGET} is not installed ({folder}); running `rustup target add {TARGET}`");
-    // rustup itself has told its children, us among them, which toolchain they are of.
+    // When rustup runs us, its variables select the toolchain.
     let added = Command::new(rustup).current_dir(root).args(["target", "add", TARGET]).status();
     match added {
         Err(error) => {
             bail!("the target {TARGET} is not installed ({folder}), and rustup cannot be run ({error}); {BY_HAND}")
         }
         Ok(status) if !status.success() => {
-            bail!("the target {TARGET} is not installed ({folder}), and `rustup target add {TARGET}` failed ({status})")
+            bail!(
+                "the target {TARGET} is not installed ({folder}), and `rustup target add {TARGET}` failed ({status}); \
+                 run it by hand to see why"
+            )
         }
         Ok(_) => ensure!(
             is_installed(&library(rustc, root)?),
-            "rustup installed the target {TARGET}, but not for the compiler that is used here ({folder}); {BY_HAND}"
+            "rustup installed the target {TARGET}, but not for the compiler in use ({folder}); {BY_HAND}"
         ),
     }
     Ok(())
@@ -60,10 +62,10 @@ fn prepare_with(rustc: &OsStr, rustup: &OsStr, root: &Path) -> anyhow::Result<()
 fn library(rustc: &OsStr, root: &Path) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(rustc);
     command.current_dir(root).args(["--print", "target-libdir", "--target", TARGET]);
-    let said = command.output().with_context(|| format!("cannot run {}; {BY_HAND}", rustc.display()))?;
-    let complaint = String::from_utf8_lossy(&said.stderr);
-    ensure!(said.status.success(), "{} cannot compile for {TARGET}: {}", rustc.display(), complaint.trim());
-    Ok(PathBuf::from(String::from_utf8(said.stdout).context("the compiler's folder is not UTF-8")?.trim_end()))
+    let output = command.output().with_context(|| format!("cannot run {}; {BY_HAND}", rustc.display()))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} cannot compile for {TARGET}: {}", rustc.display(), errors.trim());
+    Ok(PathBuf::from(String::from_utf8(output.stdout).context("the compiler's folder is not valid UTF-8")?.trim_end()))
 }
 
 fn is_installed(folder: &Path) -> bool {
@@ -75,7 +77,8 @@ fn is_installed(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// A compiler whose target's folder is `library`, and a rustup that says what it was asked and then does `act`.
+    /// A compiler whose target's folder is `library`, and a rustup that writes its arguments to `asked` and then runs
+    /// `act`.
     fn machine(act: &str) -> (tempfile::TempDir, [PathBuf; 3]) {
         let folder = tempfile::tempdir().unwrap();
         let [rustc, rustup, library] = ["rustc", "rustup", "library"].map(|name| folder.path().join(name));
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_there_is_not_installed() {
+    fn an_installed_target_is_not_installed_again() {
         let (folder, [rustc, rustup, library]) = machine("");
         fs::write(library.join("libcore-0123.rlib"), "").unwrap();
         prepared(folder.path(), &rustc, &rustup).unwrap();
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_for_another_compiler_is_found_out() {
+    fn a_target_for_another_compiler_is_an_error() {
         let (folder, [rustc, rustup, _]) = machine("");
         let elsewhere = prepared(folder.path(), &rustc, &rustup).unwrap_err();
         assert!(elsewhere.contains("not for the compiler"), "{elsewhere}");

@@ -1,18 +1,17 @@
-//! Follows the sources while `galo dev` serves: handlers are built again and put where the node looks for them, `sql/`
-//! is applied again. What fails is told and changes nothing.
+//! Follows the sources while `galo dev` serves: on a change it builds the handlers again and puts them where the node
+//! looks for them, or applies `sql/` again. A failure is logged and changes nothing.
 //!
-//! One build at a time, and the latest change wins: a build that is overtaken is killed.
+//! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Options;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Cancel, Checkout, Profile};
 use crate::reload::{Orders, Watch};
 
-/// What is followed.
+/// The sources of a checkout, watched.
 pub(super) struct Follower {
     checkout: Checkout,
     folder: PathBuf,
@@ -23,17 +22,11 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Watches from here on; nothing is done before `run`.
-    pub(super) async fn new(options: &Options, cancel: &Cancel) -> Self {
-        let root = &options.checkout.root;
-        let sources = vec![options.checkout.handlers(), root.join("wit"), root.join("Cargo.toml")];
-        Self {
-            checkout: options.checkout.clone(),
-            folder: options.settings.handlers.clone(),
-            sources: Watch::new(sources).await,
-            sql: Watch::new(vec![options.checkout.sql()]).await,
-            cancel: cancel.clone(),
-        }
+    /// Watches from here on; changes are acted on by `run`. `folder` is where the node looks for components.
+    pub(super) async fn new(checkout: Checkout, folder: PathBuf, cancel: Cancel) -> Self {
+        let sources = vec![checkout.handlers(), checkout.root.join("wit"), checkout.root.join("Cargo.toml")];
+        let (sources, sql) = (Watch::new(sources).await, Watch::new(vec![checkout.sql()]).await);
+        Self { checkout, folder, sources, sql, cancel }
     }
 
     /// Runs until it is dropped.
@@ -46,7 +39,7 @@ impl Follower {
         }
     }
 
-    /// Builds until what was built is what is there.
+    /// Builds until no source has changed during the build.
     async fn build(&mut self, orders: &Arc<Orders>) {
         loop {
             let begun = Instant::now();
@@ -61,14 +54,14 @@ impl Follower {
             tokio::select! {
                 built = &mut build => {
                     if let Err(error) = built.map_err(anyhow::Error::from).and_then(|built| built) {
-                        tracing::error!("not built, what serves stays: {error:#}");
+                        tracing::error!("build failed; still serving the previous one: {error:#}");
                     }
                     return;
                 }
                 () = self.sources.changed() => {
-                    tracing::info!("changed again, the build begins anew");
+                    tracing::info!("sources changed during the build; building again");
                     self.cancel.cancel();
-                    // Its end is awaited: two builds would wait for each other's lock.
+                    // Two builds would wait for each other's lock.
                     let _ = build.await;
                     self.cancel.rearm();
                 }
@@ -81,10 +74,10 @@ impl Follower {
         match database::reapply(owner, &self.checkout.sql()).await {
             Ok(()) => {
                 let ms = begun.elapsed().as_millis();
-                tracing::info!("sql/ is applied again, in {ms} ms");
+                tracing::info!("re-applied sql/ in {ms} ms");
                 orders.procedures_changed();
             }
-            Err(error) => tracing::error!("sql/ is not applied, the database stays as it is: {error}"),
+            Err(error) => tracing::error!("cannot apply sql/; the database is unchanged: {error}"),
         }
     }
 }

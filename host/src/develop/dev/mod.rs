@@ -1,8 +1,8 @@
-//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal; what is
-//! changed meanwhile is built again and goes live.
+//! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal. Changed
+//! sources are built again and swapped in.
 //!
-//! The build and the start of Postgres go side by side. Whatever happens, nothing of it is left running: the build is
-//! killed by its process group, Postgres by its guard.
+//! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
+//! group, Postgres is stopped by its guard.
 
 mod follow;
 
@@ -21,11 +21,11 @@ use crate::guest::Engine;
 use crate::log;
 use crate::serve::{self, Signals};
 
-/// What `galo dev` was asked for.
+/// The options of `galo dev`.
 pub struct Options {
     /// Where the sources are.
     pub checkout: Checkout,
-    /// Whether the data of earlier runs is thrown away.
+    /// Whether data from earlier runs is discarded.
     pub fresh: bool,
     /// The database to use instead of a private one.
     pub database: Option<Target>,
@@ -33,55 +33,56 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// The role that `sql/3_grants.sql` lets execute the procedures, and nothing else.
+/// The role that handlers' calls run as. `sql/` creates it and grants it EXECUTE on the procedures, and nothing else.
 pub const SERVICE_ROLE: &str = "galo";
 
-/// The database that is made in the private cluster.
+/// The database in the private cluster.
 pub const DATABASE: &str = "galo";
 
-/// The database as its owner sees it.
-struct Owned {
-    target: Target,
-    /// The same for the role that serves.
+/// A database, reached in two ways.
+struct Database {
+    /// As the role that applies `sql/`.
+    owner: Target,
+    /// As [`SERVICE_ROLE`].
     service: Target,
-    /// The private cluster it is in.
+    /// The private cluster it is in, if it is in one.
     cluster: Option<Cluster>,
 }
 
-/// Runs everything until a signal. `galo` is the path of this program: it is its own guard of Postgres.
+/// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
 ///
 /// # Errors
-/// Whatever keeps it from serving.
+/// When the build, the database or the node fails to start.
 pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     let mut signals = Signals::new()?;
     let cancel = Cancel::default();
-    // Watched from the first moment: what is saved while the first build runs is built again.
-    let follower = Follower::new(&options, &cancel).await;
+    // Watched from here on, so that a change during the first build is built too.
+    let follower = Follower::new(options.checkout.clone(), options.settings.handlers.clone(), cancel.clone()).await;
     let database = tokio::select! {
         database = prepare(&options, galo, &cancel) => database?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped while starting");
-            // The guard of a Postgres that is only starting sees our end, and ends it.
+            // The guard of a Postgres that is still starting ends with us.
             cancel.cancel();
             return Ok(Outcome::Graceful);
         }
     };
-    let Owned { target, service, cluster } = database;
+    let Database { owner, service, cluster } = database;
     let engine = Engine::start()?;
     let mut following = None;
     let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
         banner(running);
         let orders = std::sync::Arc::clone(&running.orders);
-        following = Some(running.supervisor.vital("follower", follower.run(target, orders)));
+        following = Some(running.supervisor.vital("follower", follower.run(owner, orders)));
     })
     .await;
     if let Some(following) = following {
         following.abort();
-        // Only then: it may have been about to begin a build.
+        // Only now: it may have been about to start a build.
         let _ = following.await;
         cancel.cancel();
     }
-    // After the drain: the calls in flight had their database.
+    // After the drain: calls in flight need their database.
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || drop(cluster)).await?;
     }
@@ -89,8 +90,8 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
 }
 
 /// Builds the handlers, starts the database and applies `sql/`.
-async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<Owned> {
-    // Before anything that takes long: Postgres may have to be downloaded.
+async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<Database> {
+    // Before anything slow: Postgres may have to be downloaded.
     let checkout = options.checkout.clone();
     tokio::task::spawn_blocking(move || build::prepare(&checkout)).await??;
     let build = tokio::task::spawn_blocking({
@@ -102,20 +103,21 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
     let (built, database) = tokio::join!(build, database);
     built??;
     let database = database?;
-    database::apply(&database.target, &options.checkout.sql()).await?;
+    database::apply(&database.owner, &options.checkout.sql()).await?;
     database::enter(&database.service).await.with_context(|| {
         format!(
-            "`galo dev` serves as the role {SERVICE_ROLE}, with the password of DATABASE_URL if it has one; \
-             give the role that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...), or let it in by pg_hba.conf"
+            "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
+             the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...) \
+             or allow it in pg_hba.conf"
         )
     })?;
     Ok(database)
 }
 
 /// The database that was given, or a private one.
-async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
-    if let Some(target) = &options.database {
-        return Ok(Owned { service: target.of_role(SERVICE_ROLE), target: target.clone(), cluster: None });
+async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
+    if let Some(owner) = &options.database {
+        return Ok(Database { owner: owner.clone(), service: owner.of_role(SERVICE_ROLE), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
     let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
@@ -126,10 +128,10 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<Owned> {
     };
     database::create(&target(SUPERUSER, "postgres")?, DATABASE).await?;
     let (owner, service) = (target(SUPERUSER, DATABASE)?, target(SERVICE_ROLE, DATABASE)?);
-    Ok(Owned { target: owner, service, cluster: Some(cluster) })
+    Ok(Database { owner, service, cluster: Some(cluster) })
 }
 
-/// What a person wants to know: where it is, what it answers, and a line to try.
+/// Prints the addresses, the routes, and a command to try.
 fn banner(running: &serve::Running) {
     log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
@@ -142,6 +144,6 @@ fn banner(running: &serve::Running) {
         log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }
     log::print(format_args!(
-        "  What you save in handlers/, wit/ and sql/ goes live. Ctrl-C ends everything; the data stays.\n"
+        "  Changes in handlers/, wit/ and sql/ go live when saved. Ctrl-C stops everything; the data is kept.\n"
     ));
 }

@@ -16,8 +16,8 @@ use nix::unistd::{Uid, User};
 
 use crate::limits;
 
-/// The users that root may run Postgres as, the first that exists. The server packages of Debian, Fedora and Alpine make
-/// the first; the second exists everywhere.
+/// The users that root may run Postgres as, the first that exists. The server packages of Debian, Fedora and Alpine
+/// make the first; the second exists everywhere.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// The user that runs Postgres.
@@ -70,9 +70,9 @@ impl Account {
         command
     }
 
-    /// As [`Account::command`], for a program that the kernel sends `signal` to when we end without having ended it. Where
-    /// `setpriv` is missing (not Linux) or lacks the option (BusyBox) it is a plain command, and the next start clears
-    /// up.
+    /// As [`Account::command`], for a program that the kernel sends `signal` to when we end without having ended it.
+    /// Where `setpriv` is missing (not Linux) or lacks the option (BusyBox) it is a plain command, and the next start
+    /// clears up.
     pub(super) fn tied_command(self, program: &Path, signal: &str) -> Command {
         let setpriv = || {
             let mut command = self.command("setpriv");

@@ -1,5 +1,5 @@
-//! A running private cluster, seen from the process that uses it: starts a guard, waits until it is ready, and holds the
-//! pipe that keeps it running. Makes connection strings; never connects itself.
+//! A running private cluster, seen from the process that uses it: starts a guard, waits until it is ready, and holds
+//! the pipe that keeps it running. Makes connection strings; never connects itself.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};

@@ -12,6 +12,8 @@ use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use super::stop::{self, Stop};
+
 /// Something that a guard reacts to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
@@ -34,8 +36,8 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Begins to watch stdin and the signals. Must be called on the main thread before there is any other: a signal that
-    /// one thread has not blocked ends the process.
+    /// Begins to watch stdin and the signals. Must be called on the main thread before there is any other: a signal
+    /// that one thread has not blocked ends the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let events = Self::new();
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
@@ -77,19 +79,17 @@ impl Events {
         Ok(pid)
     }
 
-    /// Whether every child has ended.
-    pub(super) fn nothing_runs(&self) -> bool {
-        self.running.load(Ordering::SeqCst) == 0
+    /// Ends the child by one signal after the other, unless it has ended.
+    pub(super) fn stop(&self, pid: Pid, stops: &[Stop]) {
+        // A child that was waited for has lost its pid.
+        if self.running.load(Ordering::SeqCst) > 0 {
+            stop::stop(pid, stops, |bound| matches!(self.next(bound), Some(Event::Ended(_))));
+        }
     }
 
     /// The next event, if there is one in time.
     pub(super) fn next(&self, bound: Duration) -> Option<Event> {
         self.receiver.recv_timeout(bound).ok()
-    }
-
-    /// Waits for the end of the child. Returns whether it came in time.
-    pub(super) fn ended(&self, bound: Duration) -> bool {
-        matches!(self.next(bound), Some(Event::Ended(_)))
     }
 
     /// The next event, whenever it comes.

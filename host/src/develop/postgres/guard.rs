@@ -1,6 +1,6 @@
-//! The guard, `galo postgres --data DIR`: runs Postgres for as long as its own stdin stays open, then stops it and leaves
-//! nothing behind. Prints one line to stdout: `ready SOCKET-FOLDER PORT`, or `failed` and the reason as a JSON string.
-//! Started by hand, it ends at Ctrl-D or Ctrl-C.
+//! The guard, `galo postgres --data DIR`: runs Postgres for as long as its own stdin stays open, then stops it and
+//! leaves nothing behind. Prints one line to stdout: `ready SOCKET-FOLDER PORT`, or `failed` and the reason as a JSON
+//! string. Started by hand, it ends at Ctrl-D or Ctrl-C.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,7 +33,8 @@ pub struct GuardOptions {
 
 /// Runs a guard to its end. Must be called on the main thread, before there is any other.
 ///
-/// A failure is reported on stdout, to the parent. The process ends here with status 1, so that it is not reported twice.
+/// A failure is reported on stdout, to the parent. The process ends here with status 1, so that it is not reported
+/// twice.
 pub fn guard(options: GuardOptions) -> anyhow::Result<()> {
     match run(&options) {
         Err(error) if !error.is::<Left>() => {

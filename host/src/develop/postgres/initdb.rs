@@ -4,13 +4,15 @@ use std::fs::{self, File};
 
 use anyhow::{Context, bail, ensure};
 
-use super::SUPERUSER;
 use super::binaries::Binaries;
 use super::events::{Event, Events, Left};
 use super::folder::Folder;
 use super::server::Care;
 use super::stop;
 use crate::limits;
+
+/// The role that owns a private cluster.
+pub const SUPERUSER: &str = "postgres";
 
 /// Makes the data folder, under a temporary name until it is complete.
 pub(super) fn initdb(binaries: &Binaries, folder: &Folder, care: Care, events: &Events) -> anyhow::Result<()> {
@@ -30,7 +32,7 @@ pub(super) fn initdb(binaries: &Binaries, folder: &Folder, care: Care, events: &
         Some(Event::Ended(status)) if status.success() => {}
         Some(Event::Ended(status)) => bail!("initdb failed ({status}); its output:\n{}", folder.log_tail()),
         early => {
-            stop::stop(pid, &stop::KILL, |left| events.ended(left));
+            events.stop(pid, &stop::KILL);
             ensure!(early.is_none(), Left);
             let seconds = limits::POSTGRES_INITDB_MAX.as_secs();
             bail!("initdb was not done after {seconds} s; its output:\n{}", folder.log_tail());

@@ -42,9 +42,9 @@ pub(super) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// Starts Postgres on `folder` with its socket in `socket`, and waits until it is ready. Of two settings of one name
-    /// the later wins, so `others` come last. Must be called on the main thread: the kernel takes the end of the calling
-    /// thread for the end of the parent.
+    /// Starts Postgres on `folder` with its socket in `socket`, and waits until it is ready. Of two settings of one
+    /// name the later wins, so `others` come last. Must be called on the main thread: the kernel takes the end of the
+    /// calling thread for the end of the parent.
     pub(super) fn start(
         binaries: &Binaries,
         folder: &Folder,
@@ -112,14 +112,11 @@ impl<'a> Server<'a> {
 
 impl Drop for Server<'_> {
     fn drop(&mut self) {
-        if self.events.nothing_runs() {
-            return;
-        }
         let stops = match self.care {
             Care::Lasting => &stop::LASTING[..],
             Care::Throwaway => &stop::THROWAWAY[..],
         };
-        stop::stop(self.pid, stops, |left| self.events.ended(left));
+        self.events.stop(self.pid, stops);
     }
 }
 

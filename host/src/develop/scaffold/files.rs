@@ -1,17 +1,17 @@
-//! What the files of a new handler say. The templates are ordinary text with `@words@` to be filled in; every word that
-//! comes from outside was checked, and needs no escape in Rust, TOML or JSON. Called by `scaffold`.
+//! The files of a new handler. The templates are text with `@words@` to fill in; every word that comes from outside was
+//! checked, and needs no escape in Rust, TOML or JSON.
 
 use std::collections::BTreeMap;
 
 use crate::route::Route;
 
-/// A handler to be.
+/// A handler that is about to be made.
 pub(super) struct Draft<'a> {
     /// Its name.
     pub(super) name: &'a str,
-    /// Where it will answer.
+    /// Its route.
     pub(super) route: &'a Route,
-    /// The procedure it will call.
+    /// The procedure it calls.
     pub(super) procedure: Option<&'a str>,
 }
 
@@ -21,7 +21,7 @@ macro_rules! template {
     };
 }
 
-/// Names that the templates use for something else.
+/// Names that the templates use, so the type of a handler cannot have them.
 const TAKEN: &[&str] = &[
     "BTreeMap",
     "Err",
@@ -40,7 +40,7 @@ const TAKEN: &[&str] = &[
 ];
 
 impl Draft<'_> {
-    /// Its table of the manifest.
+    /// Its table in the manifest.
     pub(super) fn manifest_table(&self) -> String {
         let procedures = self.procedure.map(|name| format!("procedures = [\"{name}\"]\n")).unwrap_or_default();
         let (name, route) = (self.name, self.route);
@@ -72,7 +72,7 @@ impl Draft<'_> {
         self.route.parameters().next().is_some()
     }
 
-    /// What each word of the templates stands for. In tests and examples the parameters are 1, 2, 3 in their order.
+    /// The text for each word of the templates. In tests and examples the parameters are 1, 2, 3 in their order.
     fn words(&self) -> BTreeMap<&'static str, String> {
         let route = self.route.to_string();
         let (method, path) = route.split_once(' ').unwrap_or_default();
@@ -106,14 +106,14 @@ impl Draft<'_> {
     }
 }
 
-/// `SaldoDiario` for `saldo-diario`.
+/// `DailyTotal` for `daily-total`.
 fn type_name(name: &str) -> String {
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
     let name: String = name.split(['-', '_']).map(capital).collect();
     if TAKEN.contains(&name.as_str()) { name + "Handler" } else { name }
 }
 
-/// Every second piece between two `@` is a word. What is filled in is not looked at again.
+/// Replaces each word, which is every second piece between two `@`. An `@` in the text of a word stays.
 fn fill(template: &str, words: &BTreeMap<&'static str, String>) -> String {
     let pieces = template.split('@').enumerate();
     let filled = pieces.map(|(index, piece)| match index % 2 {
@@ -129,7 +129,7 @@ mod tests {
 
     fn files(route: &str, procedure: Option<&str>) -> Vec<(&'static str, String)> {
         let route = route.parse().unwrap();
-        Draft { name: "saldo-diario", route: &route, procedure }.files()
+        Draft { name: "daily-total", route: &route, procedure }.files()
     }
 
     #[test]
@@ -172,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_called_like_its_handler_unless_the_name_is_taken() {
-        for (name, shown) in [("resumo", "Resumo"), ("saldo-diario_2", "SaldoDiario2"), ("plan", "PlanHandler")] {
+    fn a_type_has_the_name_of_its_handler_unless_it_is_taken() {
+        for (name, shown) in [("total", "Total"), ("daily-total_2", "DailyTotal2"), ("plan", "PlanHandler")] {
             assert_eq!(type_name(name), shown);
         }
     }

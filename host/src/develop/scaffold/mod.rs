@@ -1,8 +1,8 @@
-//! `galo new`: a handler that builds, passes its tests and has its place in the manifest, to be changed from there on.
+//! `galo new`: makes a handler that builds, passes its tests and is in the manifest.
 //!
 //! Everything is checked before anything is written; then the folder and the manifest are each put in place by a
-//! rename, the manifest last. It asks no database: whether a procedure exists is found out by who serves. Called by
-//! `cli` and by the tests.
+//! rename, the manifest last. The database is not asked: the node that serves the handler finds out whether the
+//! procedure exists.
 
 mod files;
 
@@ -19,12 +19,12 @@ use crate::manifest;
 use crate::route::{Route, Routes};
 use files::Draft;
 
-/// What `galo new` was asked for.
+/// The options of `galo new`.
 #[derive(Debug)]
 pub struct Options {
     /// The name of the handler, its crate and its folder.
     pub name: String,
-    /// Where it answers, as the manifest writes it.
+    /// Its route, as the manifest has it: `GET /items/{id}`.
     pub route: String,
     /// The procedure it calls.
     pub procedure: Option<String>,
@@ -33,8 +33,8 @@ pub struct Options {
 /// Makes a handler.
 ///
 /// # Errors
-/// What is wrong with the options, or why it does not fit beside the other handlers; then nothing was written. Or that
-/// it could not be written.
+/// When an option is not valid or the handler does not fit beside the others; then nothing was written. Or when a file
+/// cannot be written.
 pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
     let Options { name, procedure, .. } = options;
     check_name(name)?;
@@ -48,43 +48,43 @@ pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
 
     let scratch = checkout.scratch();
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    // Not inside of handlers/, where every folder is a crate of the workspace.
+    // Not inside handlers/, where every folder is a crate of the workspace.
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir_in(&scratch)?;
     write_files(folder.path(), &draft)?;
     let home = checkout.handlers().join(name);
     fs::rename(folder.path(), &home).with_context(|| format!("cannot put {} in place", home.display()))?;
     replace(&checkout.handlers().join(manifest::FILE_NAME), &manifest, &scratch).inspect_err(|_| {
-        // A crate that no handler is made of would only be in the way of the next try.
+        // A crate that is not in the manifest would block the next try.
         let _ = fs::remove_dir_all(&home);
     })
 }
 
-/// Words that no crate can be called: of the language, and the crates that are always there.
+/// Names that a crate cannot have: keywords, and the crates that come with the compiler.
 const RESERVED: &str = "abstract as async await become box break const continue crate do dyn else enum extern false \
                         final fn for gen if impl in let loop macro match mod move mut override priv pub ref return \
                         self static struct super trait true try type typeof unsafe unsized use virtual where while \
                         yield alloc core proc_macro std test";
 
-/// A handler's name is a crate's, a folder's and a file's.
+/// A handler's name is also that of its crate, its folder and its component.
 fn check_name(name: &str) -> anyhow::Result<()> {
     let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    // The compiler wants snake case of a crate: no capital letter, and no two separators in a row.
+    // The compiler wants a crate in snake case: no capital letter, and no two separators in a row.
     let words = || name.split(['-', '_']);
     ensure!(
         words().all(|word| !word.is_empty() && word.chars().all(small))
             && name.starts_with(|c: char| !c.is_ascii_digit()),
-        "`{name}` is no name for a handler: words of small letters and digits, joined by `-` or `_`, make one; \
-         a letter comes first"
+        "invalid handler name `{name}`: use lower-case letters and digits, with single `-` or `_` between words, and \
+         begin with a letter"
     );
     ensure!(
         !RESERVED.split_whitespace().any(|word| word == crate_name(name)),
-        "`{name}` is a word of the language; a crate cannot be called so"
+        "invalid handler name `{name}`: a crate cannot have the name of a keyword or of a standard crate"
     );
     Ok(())
 }
 
-/// It becomes a word of the manifest and of the handler, and the name of a function or `schema.function`, with the
-/// types of its parameters where the name alone would not do.
+/// A procedure is `function` or `schema.function`, with the types of its parameters where the name is overloaded. It is
+/// written into the manifest and into the handler.
 fn check_procedure(procedure: &str) -> anyhow::Result<()> {
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (name, types) = procedure.split_once('(').unwrap_or((procedure, ")"));
@@ -94,28 +94,30 @@ fn check_procedure(procedure: &str) -> anyhow::Result<()> {
         parts.len() <= 2
             && parts.iter().all(|part| !part.is_empty() && part.chars().all(letter))
             && types.strip_suffix(')').is_some_and(|types| types.chars().all(of_types)),
-        "`{procedure}` is no procedure's name: letters, digits and `_` make one, a schema with `.` may stand before it, \
-         and the types of its parameters behind it, as in `f(integer, text)`"
+        "invalid procedure `{procedure}`: use letters, digits and `_`, as in `f`, `schema.f` or `f(integer, text)`"
     );
     Ok(())
 }
 
-/// Neither a folder nor a crate of the workspace or of its dependencies has the name.
+/// Checks that neither a folder, nor a crate of the workspace or of its dependencies has the name.
 fn check_free(checkout: &Checkout, name: &str) -> anyhow::Result<()> {
-    ensure!(fs::symlink_metadata(checkout.handlers().join(name)).is_err(), "handlers/{name} is there already");
-    // Without a lock file nothing was ever built here; Cargo finds out then.
+    ensure!(
+        fs::symlink_metadata(checkout.handlers().join(name)).is_err(),
+        "handlers/{name} already exists; choose another name"
+    );
+    // Without a lock file nothing was built here yet; then Cargo finds out.
     let lock = fs::read_to_string(checkout.root.join("Cargo.lock")).unwrap_or_default();
     let mut crates = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
     let taken = crates.find(|taken| crate_name(taken) == crate_name(name));
-    taken.map_or(Ok(()), |taken| bail!("there is a crate `{taken}` already; Cargo could not tell them apart"))
+    taken.map_or(Ok(()), |taken| bail!("there already is a crate `{taken}`; choose another name"))
 }
 
-/// A crate as the compiler calls it: `a-b` and `a_b` end in the same file.
+/// The name that the compiler gives a crate: `a-b` and `a_b` would be the same file.
 fn crate_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The text of the manifest with the new handler at its end, found good.
+/// The text of the manifest with the new handler at its end, checked.
 fn manifest_with(checkout: &Checkout, draft: &Draft<'_>) -> anyhow::Result<String> {
     let path = checkout.handlers().join(manifest::FILE_NAME);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -123,12 +125,15 @@ fn manifest_with(checkout: &Checkout, draft: &Draft<'_>) -> anyhow::Result<Strin
     let entries = manifest::parse(&path, &text)?.handlers;
     let twin = entries.iter().filter(|entry| entry.name != draft.name);
     if let Some(twin) = twin.into_iter().find(|entry| crate_name(&entry.name) == crate_name(draft.name)) {
-        bail!("there is a handler `{}` already; Cargo could not tell them apart", twin.name);
+        bail!(
+            "there already is a handler `{}`, whose component would be the same file; choose another name",
+            twin.name
+        );
     }
     Routes::new(entries.iter().map(|entry| (entry.route.clone(), ()))).map_err(|ambiguous| {
         let [first, second] = [ambiguous.first, ambiguous.second].map(|index| &entries[index]);
         anyhow::anyhow!(
-            "`{}` of `{}` takes the requests of `{}` of `{}`",
+            "the route `{}` of `{}` takes the same requests as `{}` of `{}`; choose another path or method",
             second.route,
             second.name,
             first.route,
@@ -150,15 +155,15 @@ fn write_files(folder: &Path, draft: &Draft<'_>) -> anyhow::Result<()> {
             sources.push(file);
         }
     }
-    // The lines are as long as the names in them.
+    // Where lines break depends on the names in them.
     let mut rustfmt = Command::new("rustfmt");
     rustfmt.current_dir(folder).args(["--edition", "2024"]).args(sources).stdin(Stdio::null());
-    let status = rustfmt.status().context("cannot run rustfmt; is it in PATH?")?;
-    ensure!(status.success(), "rustfmt does not take what was made for it ({status})");
+    let status = rustfmt.status().context("cannot run rustfmt; install it with `rustup component add rustfmt`")?;
+    ensure!(status.success(), "rustfmt failed on the new files ({status}); its message is above");
     Ok(())
 }
 
-/// Puts a text in the place of a file by renaming, with the permissions the file has.
+/// Replaces the text of a file by a rename; its permissions stay.
 fn replace(path: &Path, text: &str, scratch: &Path) -> anyhow::Result<()> {
     let permissions = fs::metadata(path)?.permissions();
     let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(scratch)?;

@@ -1,0 +1,78 @@
+//! `galo put FROM`: puts what `galo build` wrote into the folder that nodes watch, so that they swap. The handlers are
+//! compiled into the nodes' cache and verified with the database first: a running node would refuse one that does not
+//! fit, but a node that starts finds nothing else there, and would not start.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use galo::config::Mistakes;
+use galo::database::Target;
+use galo::drain::Outcome;
+use galo::put::Handlers;
+use galo::{log, manifest};
+
+use super::check::CheckArgs;
+use super::compile::{Compile, CompileArgs};
+use super::database::DatabaseArgs;
+use super::folder;
+use super::runtime::{Task, run_on};
+
+#[derive(Args)]
+pub(super) struct PutArgs {
+    /// The folder that `galo build` wrote
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// The folder that nodes watch
+    #[arg(long, env = "GALO_HANDLERS", value_name = "DIR")]
+    handlers: PathBuf,
+    /// The nodes' private folder for compiled components [default: galo/components in the user's cache folder]
+    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// What is put, where to, and what it is verified with.
+struct Put {
+    compile: Compile,
+    check: CheckArgs,
+    target: Target,
+    to: PathBuf,
+}
+
+impl PutArgs {
+    pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let put = self.parse(mistakes)?;
+        Some(Box::new(|| {
+            folder::check(&put.check.handlers)?;
+            run_on(None, put.run())
+        }))
+    }
+
+    fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
+        let target = self.database.required(mistakes);
+        let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache }.parse(mistakes);
+        let check = CheckArgs { handlers: self.from, database: self.database };
+        Some(Put { compile: compile?, check, target: target?, to: self.handlers })
+    }
+}
+
+impl Put {
+    async fn run(self) -> anyhow::Result<Outcome> {
+        // Always: the nodes' cache may be new when nothing else is.
+        self.compile.run().await?;
+        let manifest = manifest::read(&self.check.handlers)?;
+        let components: Vec<_> = manifest.handlers.iter().map(|entry| entry.component.clone()).collect();
+        let handlers = Handlers::list(&manifest, &components)?;
+        if handlers.were_put(&self.to)? {
+            log::print(format_args!("nothing new"));
+            return Ok(Outcome::Graceful);
+        }
+        self.check.run(&self.target).await?;
+        for changed in handlers.put(&self.to)? {
+            log::print(format_args!("{}", changed.display()));
+        }
+        handlers.record(&self.to)?;
+        Ok(Outcome::Graceful)
+    }
+}

@@ -1,0 +1,75 @@
+//! `galo put`: how handlers come into the folder that nodes watch.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::cli::run;
+use crate::fixture::{answers, calling, marked};
+use crate::harness::{Guests, TestDatabase, galo, scratch};
+
+const EXAMPLE: &str = r#"{"about": "a", "request": {"path": "/a"}, "plan": {"reply": {"status": 204}}}"#;
+
+/// Runs it, and returns whether it succeeded, what it printed, and what it logged.
+fn put(from: &Guests, to: &Path, database: &TestDatabase) -> (bool, String, String) {
+    let mut command = galo();
+    command.arg("put").arg(from.folder.path()).env("GALO_HANDLERS", to).env("DATABASE_URL", database.service_url());
+    run(command.env("GALO_CACHE", to.with_file_name("cache")))
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_are_put_whole_and_only_when_they_are_new() {
+    let database = TestDatabase::new().await;
+    let (_folder, to) = scratch("handlers");
+    let from = Guests::new().add("a", &answers(204), "").add("b", &answers(204), "");
+    for name in ["a/examples/one.json", "a/examples/two.json"] {
+        from.put_file(name, EXAMPLE.as_bytes());
+    }
+    let (success, shown, logged) = put(&from, &to, &database);
+    assert!(success && shown.contains("2 handlers verified"), "{shown}{logged}");
+    // The examples of a component, then the component; the manifest comes last.
+    let order = ["a/examples/one.json", "a/examples/two.json", "a.wasm", "b.wasm", "galo.toml"];
+    assert!(shown.ends_with(&(order.join("\n") + "\n")), "{shown}{logged}");
+    for name in order {
+        assert_eq!(read(&to, name), read(from.folder.path(), name), "{name}");
+        assert_eq!(std::fs::metadata(to.join(name)).unwrap().mode() & 0o777, 0o644, "{name}");
+    }
+    assert!(to.with_file_name("cache").read_dir().unwrap().count() > 0, "nothing is compiled");
+    // A component that came by another way stays: the same handlers are not put again.
+    let other = marked(&answers(204), 1);
+    std::fs::write(to.join("a.wasm"), &other).unwrap();
+    let (success, shown, logged) = put(&from, &to, &database);
+    assert!(success && shown.ends_with("nothing new\n"), "{shown}{logged}");
+    assert_eq!(read(&to, "a.wasm"), other);
+    // New handlers replace it. An example that is gone goes, and what is equal is left alone.
+    std::fs::remove_file(from.folder.path().join("a/examples/two.json")).unwrap();
+    let (success, shown, logged) = put(&from, &to, &database);
+    assert!(success && shown.ends_with("2 handlers verified\na.wasm\n"), "{shown}{logged}");
+    assert_eq!(read(&to, "a.wasm"), answers(204));
+    let examples: Vec<_> = to.join("a/examples").read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(examples, ["one.json"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_not_put() {
+    let database = TestDatabase::new().await;
+    let (_folder, to) = scratch("handlers");
+    let broken = Guests::new().add("a", b"broken", "");
+    let unknown = Guests::new().add("a", &calling("no_such_procedure"), "procedures = [\"no_such_procedure\"]");
+    let failing = Guests::new().add("a", &answers(204), "");
+    failing.put_file("a/examples/one.json", EXAMPLE.replace("204", "200").as_bytes());
+    for (from, why) in [(&broken, "a: REFUSED"), (&unknown, "no_such_procedure"), (&failing, "one.json")] {
+        let (success, shown, logged) = put(from, &to, &database);
+        assert!(!success && (shown + &logged).contains(why), "{logged}");
+        assert!(!to.exists(), "{why}: something was put");
+    }
+}
+
+#[test]
+fn all_its_mistakes_are_reported_at_once() {
+    let (success, _, told) = run(galo().args(["put", "from", "--handlers", "to"]).env("GALO_LISTN", "x"));
+    assert!(!success && told.contains("2 mistakes") && told.contains("DATABASE_URL: it is not set"), "{told}");
+}
