@@ -1,5 +1,5 @@
-//! Makes a database and applies the numbered files of `sql/`, in order, in one transaction. Called by `dev`, by
-//! `structure` and by the tests; a node that serves never changes its database.
+//! Makes a database and applies the numbered files of `sql/`, in order, in one transaction. A node that serves
+//! never changes its database.
 
 use std::path::{Path, PathBuf};
 

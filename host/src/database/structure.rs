@@ -3,8 +3,7 @@
 //!
 //! `CREATE TABLE IF NOT EXISTS` leaves a table as it is, and so does what makes a domain, so a changed one would be
 //! passed over in silence; how the data of a table becomes another table's is not for this to guess. Functions are
-//! replaced; one that has vanished from `sql/` stays in the database until somebody drops it. Called by `dev` and by
-//! the tests.
+//! replaced; one that has vanished from `sql/` stays in the database until somebody drops it.
 
 use std::collections::BTreeSet;
 use std::future::Future;

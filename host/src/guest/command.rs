@@ -1,7 +1,7 @@
 //! A command in the sandbox: a WASI program with `main`, such as the unit tests of a handler compiled to
 //! wasm32-wasip2. Each run is an instance of its own with arguments and output, nothing else.
 //!
-//! Called by `test_runner`. Never linked into the serving path.
+//! Never linked into the serving path.
 
 use std::path::Path;
 

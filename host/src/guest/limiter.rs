@@ -1,5 +1,6 @@
-//! The memory and the tables of one store, all its instances together. Growth beyond the limit is refused, and the refusal is
-//! recorded, so that the fault can be told from another trap. wasmtime asks before it allocates and on every `memory.grow`.
+//! The memory and the tables of one store, all its instances together. Growth beyond the limit is refused, and the
+//! refusal is recorded, so that the fault can be told from another trap. wasmtime asks before it allocates and on every
+//! `memory.grow`.
 
 use wasmtime::ResourceLimiter;
 

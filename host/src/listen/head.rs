@@ -1,5 +1,5 @@
 //! What the head of a request must be beyond what hyper checks (RFC 9112): whom it is for is said once, and its body is
-//! framed in the one way that is understood. Called by `listen` before anything is read of the body.
+//! framed in the one way that is understood.
 
 use std::net::Ipv6Addr;
 

@@ -1,5 +1,4 @@
-//! The component of one handler: what its folder holds is verified and put live, or refused. Called by the parent when
-//! its files look other than they did.
+//! The component of one handler: what its folder holds is verified and put live, or refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Records what a node serves in its state: which generation of each handler serves, the last one that was proved, and
-//! the one that was rolled back. Run by `serve` beside the reloader, so that a request that takes a generation back does
-//! not wait for a disk, and a long compilation does not keep that from being recorded.
+//! the one that was rolled back. Run by `serve` beside the reloader, so that a request that rolls a generation back
+//! does not wait for a disk, and a long compilation does not keep that from being recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! From what the manifest says of a handler to a component that may serve: read, fit, procedures, examples. The first
 //! step that fails is the refusal. Nothing here changes what serves.
-//!
-//! Called by the parent for the first load and for every reload, on the threads of the worker, which compiles.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the log says of a request that failed: the first failure of a kind at once, those that follow as a number.
-//! Each line names its request. Called by the parent and by `rescue`.
+//! What the log says of a request that failed: the first failure of a kind at once, those that follow as a number. Each
+//! line names its request.
 
 use http::request::Parts;
 

@@ -1,8 +1,6 @@
 //! `Galo-Try`, by which a proxy says that it may send a request a second time: believed of a proxy that the operator
 //! has put in front, removed from what anybody else sends. A route without a key is not called for such a request, so
 //! that a proxy with an old configuration cannot have anything done twice.
-//!
-//! Called by the parent before anything is read of the body; costs one look at the headers.
 
 use http::{HeaderMap, HeaderValue};
 

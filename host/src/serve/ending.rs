@@ -1,5 +1,5 @@
 //! The parts of a node's end that wait for others: for whoever sends it new connections, before the drain; and for the
-//! disk of its state, behind it. Called by the parent.
+//! disk of its state, behind it.
 
 use std::time::Duration;
 

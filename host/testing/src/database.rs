@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::node::PATIENCE;
+use crate::engine::PATIENCE;
 use crate::program::{self, checkout};
 
 /// The database every test's database is a copy of.

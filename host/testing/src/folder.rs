@@ -10,7 +10,7 @@ use galo::serve;
 use tempfile::TempDir;
 
 use crate::database::TestDatabase;
-use crate::node::{engine, settings};
+use crate::engine::{engine, settings};
 use crate::program::checkout;
 
 /// Builds of a handler end in the same file of the target folder, whichever copy of the checkout they are of.

@@ -6,6 +6,7 @@
 //! (`folder`) and guests that misbehave (`fixture`).
 
 pub mod database;
+pub mod engine;
 pub mod fixture;
 pub mod folder;
 pub mod http;

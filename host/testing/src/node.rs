@@ -2,33 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "set-up for tests: what fails here fails the test")]
 
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::Method;
 use bytes::Bytes;
-use galo::config::{Address, Settings};
+use galo::config::Settings;
 use galo::develop::build::Profile;
 use galo::drain::Outcome;
-use galo::guest::{Cache, Compiled, Compiler, Component, ComponentError, Digest, Engine, Grants};
+use galo::guest::{Cache, Compiled, Compiler, Component, ComponentError, Digest, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo::registry::{Handler, Stage};
 use galo::serve::{self, Running};
 
 use crate::database::TestDatabase;
+pub use crate::engine::{PATIENCE, engine, settings};
 use crate::folder::{Guests, handlers};
 use crate::http::{Answer, request};
 use crate::program;
-
-/// How long a test waits for something to happen before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The one engine: two would reserve the address space of two pools.
-pub fn engine() -> &'static Engine {
-    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::start().unwrap());
-    &ENGINE
-}
 
 /// Compiles a component as a node does, in a process of its own, or finds it compiled.
 pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, ComponentError> {
@@ -49,14 +40,6 @@ pub fn verify(
     cache: Option<&Cache>,
 ) -> Result<Component, ComponentError> {
     compile(bytes, cache)?.fit(grants, limits)
-}
-
-/// Settings for a node on ports of its own.
-pub fn settings(handlers: &Path) -> Settings {
-    let any = "127.0.0.1:0".parse::<Address>().unwrap();
-    // Not this program, which holds the tests.
-    let galo = program::galo().to_owned();
-    Settings { pool_connections: 4, galo, ..Settings::new(handlers.to_owned(), any.clone(), any) }
 }
 
 /// A node in this process.

@@ -10,9 +10,6 @@ use crate::harness::checkout;
 /// The product. What proves it (`host/tests`, `host/bank`, `host/bench`, `host/benches`) may name the example.
 const PRODUCT: &[&str] = &["host/src", "wit", "handlers/kit"];
 
-/// Parts of it that still have such words. One that has none any more is taken out of this list.
-const NOT_YET: &[&str] = &["host/src/cli", "host/src/develop"];
-
 /// Words of the contest and of its API that are not the name of a handler, a procedure or a table.
 const WORDS: &[&str] = &[
     "banco",
@@ -139,7 +136,6 @@ fn the_product_has_no_word_of_the_application() {
     let application = of_the_application();
     let root = checkout().root;
     let mut wrong = Vec::new();
-    let mut not_yet: BTreeSet<_> = NOT_YET.iter().collect();
     for folder in PRODUCT {
         let mut found = Vec::new();
         files(&root.join(folder), &mut found);
@@ -149,16 +145,11 @@ fn the_product_has_no_word_of_the_application() {
             let text = fs::read_to_string(&path).unwrap();
             for (number, line) in std::iter::once(shown.as_str()).chain(text.lines()).enumerate() {
                 let foreign = foreign(line, &application);
-                match NOT_YET.iter().find(|folder| shown.starts_with(*folder)) {
-                    Some(folder) if !foreign.is_empty() => drop(not_yet.remove(folder)),
-                    Some(_) => {}
-                    None => wrong.extend(foreign.into_iter().map(|word| format!("{shown}:{number}: {word}"))),
-                }
+                wrong.extend(foreign.into_iter().map(|word| format!("{shown}:{number}: {word}")));
             }
         }
     }
     assert!(wrong.is_empty(), "words of the example application; use a shop, its items and orders: {wrong:#?}");
-    assert!(not_yet.is_empty(), "take these out of NOT_YET: {not_yet:?}");
 }
 
 #[test]

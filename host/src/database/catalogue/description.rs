@@ -1,5 +1,5 @@
 //! What a function takes and returns, asked of the catalogue. `Parse` would say the same, of a statement that has a
-//! name; behind a pooler a name may be somebody else's, so nothing here has one. Called by `catalogue`.
+//! name; behind a pooler a name may be somebody else's, so nothing here has one.
 
 use std::pin::Pin;
 

@@ -1,5 +1,5 @@
 //! The statement that calls a function, and the quoting of names: from names and types that the catalogue has
-//! confirmed. What the contract can read as it is comes as it is; only other columns are cast. Called by `catalogue`.
+//! confirmed. What the contract can read as it is comes as it is; only other columns are cast.
 
 use tokio_postgres::types::Type;
 

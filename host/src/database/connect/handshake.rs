@@ -1,7 +1,7 @@
 //! Makes one connection to one address: the socket, TLS as `sslmode` wants it, and the log-in.
 //!
 //! `prefer` is libpq's: without TLS where the server has none, where the handshake fails, and where the server lets
-//! nobody in with it. Everything stronger fails instead. Called by `open`.
+//! nobody in with it. Everything stronger fails instead.
 
 use std::convert::Infallible;
 use std::error::Error as _;

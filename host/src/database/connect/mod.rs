@@ -1,9 +1,11 @@
 //! From a URL to an open connection.
 //!
-//! What is to be reached: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and
-//! password (`credentials`, `passfile`). How it is reached: `open` picks an address, `handshake` does TLS (`tls`, `verifier`,
-//! `encryption`) and watches the login (`authentication`). What a connection says about itself: `pooler`; what is set
-//! for its session: `session`. Why it failed: `cause`.
+//! - What to connect to: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and password
+//!   (`credentials`, `passfile`).
+//! - How: `open` picks an address, `handshake` does TLS (`tls`, `verifier`, `encryption`) and watches the login
+//!   (`authentication`).
+//! - What a connection says about itself: `pooler`. What is set for its session: `session`.
+//! - Why it failed: `cause`.
 
 mod authentication;
 mod cause;

@@ -2,8 +2,7 @@
 //! the session. This is the only place that connects, and the only one that sets anything for a session, which it does
 //! only where the session is its own (`pooler`).
 //!
-//! Nothing is remembered: each connection looks names up again, and asks the hosts in their order. Called by
-//! `caretaker` for the pool, by everything else in `database/` for one connection.
+//! Nothing is remembered: each connection looks names up again, and asks the hosts in their order.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 

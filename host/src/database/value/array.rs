@@ -2,7 +2,7 @@
 //! bounds of an array have no place in JSON and are lost.
 //!
 //! What comes is read in binary and written as JSON (`json`); what goes out is read as JSON and written as an array
-//! literal (`literal`), `{"1",NULL,"3"}`. Called by `value`.
+//! literal (`literal`), `{"1",NULL,"3"}`.
 
 use serde_json::value::RawValue;
 use tokio_postgres::types::Type;

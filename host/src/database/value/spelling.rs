@@ -1,8 +1,6 @@
 //! What Postgres sends in binary, in the spelling that it has for it as text: a type without a case of its own in the
 //! contract travels like that. `DateStyle` and `IntervalStyle` of the session do not matter; what is written is what
 //! Postgres writes under `ISO` and `postgres`, its defaults.
-//!
-//! Called by `value` for columns, by `array` for elements.
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -2,8 +2,7 @@
 //! writes the type, and what else is the same on every day and in every session. `today`, `01/02/2024` and a time
 //! without its zone are not.
 //!
-//! What is not checked here, as the labels of an enum, which may grow at any time, is for Postgres to judge. Called by
-//! `value` for arguments, by `array` for elements.
+//! What is not checked here, as the labels of an enum, which may grow at any time, is for Postgres to judge.
 
 use std::net::IpAddr;
 

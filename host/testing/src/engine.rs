@@ -1,0 +1,29 @@
+//! What every node of these tests has: one engine, its settings, and how long a test waits.
+
+#![expect(clippy::unwrap_used, reason = "set-up for tests: what fails here fails the test")]
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use galo::config::{Address, Settings};
+use galo::guest::Engine;
+
+use crate::program;
+
+/// How long a test waits for something to happen before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The one engine: two would reserve the address space of two pools.
+pub fn engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::start().unwrap());
+    &ENGINE
+}
+
+/// Settings for a node on ports of its own.
+pub fn settings(handlers: &Path) -> Settings {
+    let any = "127.0.0.1:0".parse::<Address>().unwrap();
+    // Not this program, which holds the tests.
+    let galo = program::galo().to_owned();
+    Settings { pool_connections: 4, galo, ..Settings::new(handlers.to_owned(), any.clone(), any) }
+}
