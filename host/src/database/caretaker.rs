@@ -108,7 +108,7 @@ impl Caretaker<'_> {
 
     /// Notes since when a connection has been asked for.
     fn listen(&mut self) {
-        if self.silent_since.is_none() && !(self.reaching.is_empty() && !self.filling.is_opening()) {
+        if self.silent_since.is_none() && (!self.reaching.is_empty() || self.filling.is_opening()) {
             self.silent_since = Some(Instant::now());
         }
     }
