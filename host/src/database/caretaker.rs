@@ -45,16 +45,15 @@ struct Caretaker<'a> {
 impl Database {
     /// Probes the database, and keeps the pool full and young. Runs until it is dropped.
     pub async fn look_after(&self) {
-        let (connections, opener) = self.for_calls();
-        let (for_batches, batch_opener) = self.for_batches();
+        let (connections, for_batches) = (self.connections(), self.batch_connections());
         let mut caretaker = Caretaker {
             database: self,
             probe: None,
             reaching: JoinSet::new(),
             next_probe: Instant::now(),
             useful: self.is_ready(),
-            filling: Filling::new(connections, opener),
-            batch_filling: Filling::new(for_batches, batch_opener),
+            filling: Filling::new(connections, self.opener()),
+            batch_filling: Filling::new(for_batches, self.batch_opener()),
             wanting: false,
             silent_since: None,
         };
@@ -101,7 +100,7 @@ impl Caretaker<'_> {
         let for_calls_alone = self.wanting && self.useful;
         let may = self.probe.is_none() && !for_calls_alone && Instant::now() >= self.next_probe;
         if may && self.reaching.len() < limits::PROBES_MAX {
-            let opener = self.database.for_calls().1.clone();
+            let opener = self.database.opener().clone();
             self.reaching.spawn(async move { opener.target().open(opener.calls(), &Session::CALLS).await });
         }
     }
@@ -141,7 +140,7 @@ impl Caretaker<'_> {
 
     /// While there is no probe, an idle connection answers as well. One that is closed says nothing of the others.
     async fn ask_one_of_the_pool(&self) -> Finding {
-        while let Some(borrowed) = self.database.for_calls().0.try_get() {
+        while let Some(borrowed) = self.database.connections().try_get() {
             match question(&borrowed, self.database).await {
                 Finding::Useful => return Finding::Useful,
                 Finding::Unknown => borrowed.discard(),
@@ -164,8 +163,8 @@ impl Caretaker<'_> {
                 self.reaching = JoinSet::new();
                 self.filling.no_pause();
                 self.batch_filling.no_pause();
-                self.database.for_calls().0.sweep();
-                self.database.for_batches().0.sweep();
+                self.database.connections().sweep();
+                self.database.batch_connections().sweep();
                 self.recover();
             }
             Ok(Err(error)) if self.database.is_ready() => self.doubt(&error).await,
@@ -178,7 +177,7 @@ impl Caretaker<'_> {
     async fn doubt(&mut self, error: &Unreachable) {
         match self.ask_one_of_the_pool().await {
             Finding::Useless(cause) => self.fail(&cause),
-            Finding::Unknown if self.database.for_calls().0.size() == 0 || !error.is_refusal() => self.fail(error),
+            Finding::Unknown if self.database.connections().size() == 0 || !error.is_refusal() => self.fail(error),
             Finding::Useful | Finding::Unknown => self.next_probe = Instant::now() + limits::POOL_FILL_PAUSE_MAX,
         }
     }
@@ -209,7 +208,7 @@ impl Caretaker<'_> {
             self.probe = None;
             self.database.spare();
         }
-        if self.database.for_calls().0.size() > 0 {
+        if self.database.connections().size() > 0 {
             self.database.note_short(error);
             return;
         }
@@ -222,7 +221,7 @@ impl Caretaker<'_> {
     /// The database is of use. It is called once there is a connection to call it on.
     fn recover(&mut self) {
         self.useful = true;
-        if self.database.for_calls().0.size() > 0 {
+        if self.database.connections().size() > 0 {
             self.database.health().recover();
         }
     }
@@ -234,8 +233,8 @@ impl Caretaker<'_> {
         let database = self.database;
         if database.health().fail(cause) {
             // Connections to a database that is silent look alive. Those in use end by their own timeout.
-            database.for_calls().0.give_up();
-            database.for_batches().0.give_up();
+            database.connections().give_up();
+            database.batch_connections().give_up();
             self.filling.give_up();
             self.batch_filling.give_up();
         }
@@ -243,7 +242,7 @@ impl Caretaker<'_> {
 }
 
 async fn question(client: &tokio_postgres::Client, database: &Database) -> Finding {
-    let opener = database.for_calls().1;
+    let opener = database.opener();
     let calls = opener.target().asks(opener.calls());
     match timeout(limits::PROBE_TIMEOUT, check(client, calls)).await {
         Ok(Ok(())) => Finding::Useful,

@@ -266,14 +266,24 @@ impl Database {
         &self.batches
     }
 
-    /// The connections for calls by themselves, and what makes them.
-    pub(super) fn for_calls(&self) -> (&Arc<Connections>, &Opener) {
-        (&self.connections, &self.opener)
+    /// The connections for calls by themselves.
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
-    /// The connections for what goes on lanes, and what makes them.
-    pub(super) fn for_batches(&self) -> (&Arc<Connections>, &Opener) {
-        (&self.for_batches, &self.batch_opener)
+    /// What makes them.
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    /// The connections for what goes on lanes.
+    pub(super) fn batch_connections(&self) -> &Arc<Connections> {
+        &self.for_batches
+    }
+
+    /// What makes those.
+    pub(super) fn batch_opener(&self) -> &Opener {
+        &self.batch_opener
     }
 
     /// Keeps a connection for the next question to the catalogue.

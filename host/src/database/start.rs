@@ -41,10 +41,10 @@ impl Database {
     /// When there is none in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         self.keep(&procedures);
-        self.for_calls().1.set_procedures(procedures);
+        self.opener().set_procedures(procedures);
         let mut patience = Patience::new(self.target());
         while let Some(error) = patience.while_waiting(self.fill()).await {
-            if self.for_calls().0.size() > 0 {
+            if self.connections().size() > 0 {
                 self.note_short(&error);
                 break;
             }
@@ -60,9 +60,9 @@ impl Database {
     /// Makes the connections that are missing; why one of them could not be made.
     async fn fill(&self) -> Option<Unreachable> {
         loop {
-            let error = match self.for_calls().1.fill().await {
+            let error = match self.opener().fill().await {
                 Some(error) => error,
-                None => self.for_batches().1.fill().await?,
+                None => self.batch_opener().fill().await?,
             };
             if !error.is_want_of_connections() || !self.spare() {
                 return Some(error);

@@ -1,7 +1,7 @@
 //! From a URL to an open connection.
 //!
-//! - What to connect to: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and password
-//!   (`credentials`, `passfile`).
+//! - What to connect to: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and
+//!   password (`credentials`, `passfile`).
 //! - How: `open` picks an address, `handshake` does TLS (`tls`, `verifier`, `encryption`) and watches the login
 //!   (`authentication`).
 //! - What a connection says about itself: `pooler`. What is set for its session: `session`.
