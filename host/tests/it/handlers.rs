@@ -280,6 +280,6 @@ async fn a_handler_with_std_works_when_wasi_is_granted_and_sees_nothing() {
     assert_eq!(node.get("/curioso").await.text(), seen());
     let begun = std::time::Instant::now();
     let fault = ask(&component, "/sleep").unwrap_err();
-    assert!(fault.detail.contains("cannot wait for a clock"), "{}", fault.detail);
+    assert!(fault.detail.contains("cannot wait on a clock"), "{}", fault.detail);
     assert!(begun.elapsed() < std::time::Duration::from_secs(1));
 }

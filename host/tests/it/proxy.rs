@@ -97,11 +97,11 @@ async fn check_warns_of_what_would_be_recorded_twice() {
     for (manifest, warning) in [
         (
             manifest.clone(),
-            "warning: writes (line 6): `act` may write, and browsers and proxies repeat a GET; use POST",
+            "warning: writes (line 6): `act` may write, and browsers and proxies repeat a GET request; use POST",
         ),
         (
             post.clone(),
-            "warning: writes (line 6): `act` may write, and a request that is sent again is carried out again",
+            "warning: writes (line 6): `act` may write, and a request that a client sends again is carried out again",
         ),
     ] {
         let warnings = check(&manifest);

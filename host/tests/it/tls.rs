@@ -386,7 +386,7 @@ async fn the_environment_and_the_password_file_count_where_the_url_says_nothing(
     let (success, _, told) = run(check().env("DATABASE_URL_FILE", &file));
     assert!(success, "{told}");
     let (success, _, told) = run(check().env("DATABASE_URL_FILE", &file).env("DATABASE_URL", "host=h"));
-    assert!(!success && told.contains("DATABASE_URL: DATABASE_URL_FILE is given too"), "{told}");
+    assert!(!success && told.contains("DATABASE_URL: DATABASE_URL_FILE is set too"), "{told}");
     let (success, _, told) = run(check().env("PGSERVICE", "bank"));
     assert!(!success && told.contains("PGSERVICE: service is not honoured"), "{told}");
 }
