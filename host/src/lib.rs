@@ -3,7 +3,11 @@
 //! Start reading at [`request`]: it is the data path. ARCHITECTURE.md says which module may import which;
 //! `tests/it/tidy.rs` checks it.
 
-#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when the reader of a pipe has closed it; `log` does not")]
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader of a pipe has closed it; `log` does not"
+)]
 
 // Ground: imported by all, imports nothing above.
 pub mod config;
