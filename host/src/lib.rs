@@ -1,9 +1,13 @@
 //! Galo: a host that runs WASM component handlers in front of Postgres.
 //!
-//! Start reading at [`request`]: every branch of the data path is there. ARCHITECTURE.md says which module may import
-//! which; `tests/it/tidy.rs` checks it.
+//! Start reading at [`request`]: it is the data path. ARCHITECTURE.md says which module may import which;
+//! `tests/it/tidy.rs` checks it.
 
-#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads; `log` has what does not")]
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader of a pipe has closed it; `log` does not"
+)]
 
 // Ground: imported by all, imports nothing above.
 pub mod config;

@@ -1,4 +1,5 @@
-//! Every bound of the host, with its reason. Nothing else in the host writes a size, a count or a wait as a number.
+//! The bounds of the host, with their reasons. Other files take sizes, counts and waits from here; `tests/it/tidy.rs`
+//! checks it.
 //!
 //! Three kinds: what one request may cost, what a node may hold, and how long anything is waited for. Limits that a
 //! handler may change in the manifest have a default (`*_DEFAULT`) and a ceiling (`*_CEILING`).
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 // ---- one request -------------------------------------------------------------------------------------------------
 
-/// Bytes of a request body a handler takes unless its manifest says otherwise: a form has a few hundred.
+/// Bytes of a request body a handler accepts unless its manifest sets another limit: a form has a few hundred.
 pub const BODY_BYTES_DEFAULT: usize = 8 * 1024;
 /// No manifest may ask for more: the body is copied into the guest whole.
 pub const BODY_BYTES_CEILING: usize = 1024 * 1024;
@@ -17,20 +18,21 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Parameters of one route and arguments of one call. Postgres itself stops at 100.
 pub const ARGUMENTS_MAX: usize = 64;
-/// Bytes of all values that one statement may return, as Postgres sends them and as they are spelled: a procedure to
-/// one call, a batch form to all calls of its batch, which have 16 KiB each when they are 64. A row of
-/// ten numbers and short texts is about 100.
+/// Bytes of all values that one statement may return, as Postgres sends them and as text: a procedure to one call, a
+/// batch form to all calls of its batch, which have 16 KiB each when they are 64. A row of ten numbers and short texts
+/// is about 100.
 pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Calls in one statement of a batch form. Five sixths of what a batch of 64 takes Postgres is the work of its calls;
 /// more of them would only keep the clients' rows locked for longer.
 pub const BATCH_CALLS_MAX: usize = 64;
-/// Bytes of their arguments: 16 KiB for each call of a full batch. What goes over it goes with the next statement.
+/// Bytes of their arguments: 16 KiB for each call of a full batch. Calls beyond it go with the next statement.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Calls that wait for one batch form. Requests in flight are fewer; these are also calls whose clients have gone.
+/// Calls that wait for one batch form. Requests in flight are fewer; this also counts calls whose clients have
+/// disconnected.
 pub const LANE_CALLS_MAX: usize = 1024;
-/// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the others are for
-/// other clients.
+/// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the rest is left for
+/// other keys.
 pub const KEY_CALLS_MAX: usize = 128;
 
 // ---- one guest call ----------------------------------------------------------------------------------------------
@@ -46,23 +48,25 @@ pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(100);
 /// A guest that loops keeps a thread busy, so even the most patient manifest must give it back.
 pub const DEADLINE_CEILING: Duration = Duration::from_secs(2);
-/// How often deadlines are looked at: a guest overruns its deadline by at most this. 200 wake-ups a second cost
-/// less than 0.1 % of a core.
+/// How often deadlines are checked: a guest overruns its deadline by at most this. 200 wake-ups a second cost less than
+/// 0.1 % of a core.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// CPU time a guest has on the thread that serves its request, from the first tick on. A call that needs more is
-/// stopped, and runs again on a thread of its own. A guest of 4 ms, as in Python, stays where it is; one that loops is
-/// stopped at the second tick, after 10 ms at most: less than a tick, because a thread never has all of one.
+/// stopped, and runs again on a separate thread. A guest that takes 4 ms, as in Python, stays on its thread; one that
+/// loops is stopped at the second tick, after at most 10 ms. The slice is shorter than a tick because a thread never
+/// runs for the whole of one.
 pub const GUEST_SLICE: Duration = Duration::from_millis(4);
-/// Calls of one generation that run on threads of their own. While they do and another overruns, the calls of that
-/// generation are shed: what loops must not take more.
+/// Calls of one generation that run on separate threads. While they do and another overruns, the calls of that
+/// generation are shed: a handler that loops must not take more.
 pub const SLOW_CALLS_PER_GENERATION: usize = 2;
 /// Threads for such calls, of all generations together. Each holds an instance of the pool.
 pub const SLOW_THREADS_MAX: usize = 32;
-/// Turns of the scheduler that a call of a generation with slow calls lets pass, while in each of them another overran.
+/// Turns of the scheduler that a call of a generation with slow calls waits at most, while another call overruns in
+/// each.
 pub const SLOW_TURNS_MAX: usize = 16;
 /// Priority of these threads: two of them leave a busy worker four fifths of a core, and it is never behind them.
 pub const SLOW_NICENESS: i32 = 10;
-/// Bytes a guest may hand back from one call, counted by wasmtime while it copies them out.
+/// Bytes a guest may return from one call, counted by wasmtime while it copies them out.
 pub const REPLY_BYTES_DEFAULT: usize = 256 * 1024;
 /// As for a body: it is copied whole.
 pub const REPLY_BYTES_CEILING: usize = 4 * 1024 * 1024;
@@ -70,7 +74,7 @@ pub const REPLY_BYTES_CEILING: usize = 4 * 1024 * 1024;
 pub const TABLE_ELEMENTS_DEFAULT: usize = 4 * 1024;
 /// The size of a table slot of the pool.
 pub const TABLE_ELEMENTS_CEILING: usize = 16 * 1024;
-/// Native stack a guest may use. It is the engine's, not the handler's: it runs on the worker's own stack.
+/// Native stack a guest may use. It is set for the engine, not per handler: a guest runs on the worker's stack.
 pub const GUEST_STACK_BYTES: usize = 256 * 1024;
 /// Stack of a command such as a handler's unit tests: the test harness formats with it. It runs on the main thread,
 /// which has 8 MiB.
@@ -97,9 +101,9 @@ pub const ADDRESS_SPACE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Live guests of the process: a call holds one while it runs on its thread, and there are no more threads than this.
 /// It is also the number of slots that keep the memory image of a handler ready.
 pub const INSTANCES_MAX: u32 = 128;
-/// Worker threads a node may be given; more cores than this want more nodes.
+/// Worker threads a node may be given; a machine with more cores needs more nodes.
 pub const WORKERS_MAX: usize = 64;
-/// Threads that stand in for workers while a guest with WASI blocks them. When all are taken such calls wait.
+/// Threads that replace workers while a guest with WASI blocks them. When all are taken, such calls wait.
 pub const BLOCKING_THREADS_MAX: usize = 32;
 /// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB.
 pub const COMPONENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -111,20 +115,21 @@ pub const GUEST_RESOURCES_MAX: usize = 64;
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 4 * 1024;
 /// Bytes of a guest's last words in the log: a panic message, or the end of what it printed. The kit has 1,024 for one.
 pub const LAST_WORDS_BYTES_MAX: usize = 1024;
-/// Bytes of what the log and `/handlers` say of a fault: last words whole, and what the host says around them.
+/// Bytes of a fault's text in the log and in `/handlers`: the guest's last words in full, and the host's text around
+/// them.
 pub const FAULT_BYTES_MAX: usize = LAST_WORDS_BYTES_MAX + 256;
-/// Bytes of a name that a guest made up, in the text of its fault.
+/// Bytes of a name chosen by a guest, in the text of its fault.
 pub const NAME_SHOWN_BYTES_MAX: usize = 64;
 /// Functions of a trap's backtrace, the innermost first. A panic has five of its own before the handler's.
 pub const BACKTRACE_FRAMES_MAX: usize = 16;
 /// Headers of a guest's response, as many as a request may have.
 pub const RESPONSE_HEADERS_MAX: usize = HEADERS_MAX;
 /// Bytes of the head of a response, status line and all headers. It is what a proxy takes: `galo proxy nginx` writes it
-/// as `proxy_buffer_size`. A longer head would be an invalid answer to a request that was carried out.
+/// as `proxy_buffer_size`. A proxy would answer 502 for a longer head, although the request was executed.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 4 * 1024;
-/// Bytes of it that are the host's own: status line, date, length, connection, which take 150.
+/// Bytes of it that the host adds: status line, date, length, connection, which take 150.
 pub const HOST_HEAD_BYTES_MAX: usize = 1024;
-/// Bytes of a guest's headers, names, values and what stands between them.
+/// Bytes of a guest's headers: names, values and separators.
 pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEAD_BYTES_MAX;
 /// Bytes of a text of `[messages]`: a sentence or two. nginx takes 4,096 bytes of it as one word, escaped.
 pub const MESSAGE_BYTES_MAX: usize = 256;
@@ -135,17 +140,17 @@ pub const TRY_BYTES_MAX: usize = 255;
 pub const CORS_BYTES_MAX: usize = 256;
 /// Origins of `[cors]`: each request of a page is compared with them in turn.
 pub const CORS_ORIGINS_MAX: usize = 64;
-/// How long a browser may keep the answer to a preflight unless `[cors]` says otherwise.
+/// How long a browser may keep the answer to a preflight unless `[cors]` sets `max_age`.
 pub const CORS_MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
-/// What a manifest may ask for. Firefox keeps it a day at most, Chromium two hours.
+/// The most a manifest may set. Firefox keeps it for a day at most, Chromium for two hours.
 pub const CORS_MAX_AGE_CEILING: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of `X-Request-Id` or `traceparent` in a log line. nginx's `$request_id` has 32, a traceparent 55.
 pub const TRACE_SHOWN_BYTES_MAX: usize = 128;
 /// Bytes of a path in a line of the access log, and of a method.
 pub const PATH_SHOWN_BYTES_MAX: usize = 256;
-/// The same failure of a handler is logged when it comes first, and then counted: a line in this time.
+/// The same failure of a handler is logged the first time, and then counted: one line per this interval.
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Failures of one generation that are told apart in the log; two phases, six kinds, and the SQLSTATEs of its calls.
+/// Failures of one generation that the log distinguishes: two phases, six kinds, and the SQLSTATEs of its calls.
 pub const REPEATS_MAX: usize = 64;
 
 // ---- a node ------------------------------------------------------------------------------------------------------
@@ -154,15 +159,15 @@ pub const REPEATS_MAX: usize = 64;
 pub const HANDLERS_MAX: usize = 4096;
 /// Bytes of the manifest: 4,096 handlers of 1 KiB each.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Open client connections. Beyond it the one that has waited longest for its client leaves for a newcomer; while all
-/// are served the kernel's backlog waits, which nginx sees as a slow connect.
+/// Open client connections. At the limit the connection that has been idle longest is closed for a new one; while all
+/// are being served, new ones wait in the kernel's backlog, which nginx sees as a slow connect.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;
-/// What a node may be given: beyond it a number is a typo. No process has as many open files.
+/// The ceiling: a larger number is a typo. No process has that many open files.
 pub const CONNECTIONS_CEILING: usize = 1_000_000;
 /// Requests between their head and the end of their answer. 512 waiting on 8 connections that each serve 2,000 calls
 /// a second wait 32 ms; beyond that a quick 503 serves the client better than a queue.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
-/// What a node may be given: no more requests than connections.
+/// The ceiling: there are no more requests than connections.
 pub const IN_FLIGHT_CEILING: usize = CONNECTIONS_CEILING;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
@@ -173,16 +178,16 @@ pub const FILES_RESERVED: usize = 64;
 pub const FILES_PER_HANDLER: usize = 8;
 /// Bytes of the admin address's token: 16 of base64 are 96 bits, which nobody guesses over a network.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
-/// It travels in a header: far below the bytes of a head, and no token in use is longer.
+/// It is sent in a header: far below the bytes of a head, and longer than any token in use.
 pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
-/// Connections the kernel keeps while none is accepted. It cuts this to its own `net.core.somaxconn` (4,096).
+/// Connections the kernel queues until they are accepted. It limits this to `net.core.somaxconn` (4,096).
 pub const BACKLOG_DEFAULT: usize = 1024;
-/// What a node may be given: the kernel keeps the number in 16 bits.
+/// The ceiling: the kernel stores the number in 16 bits.
 pub const BACKLOG_CEILING: usize = 65_535;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
 /// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a
-/// Postgres of 200.
+/// Postgres with 200 connections.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 /// Database connections for batches, beside those of the pool: one for each procedure with a batch form, up to this. A
@@ -190,7 +195,7 @@ pub const POOL_CONNECTIONS_CEILING: usize = 90;
 pub const BATCH_CONNECTIONS_MAX: usize = 4;
 
 /// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
-/// these a backend gives the top of its heap back after every statement, and takes it again with the next.
+/// these a backend returns the top of its heap after every statement, and requests it again with the next.
 pub const POSTGRES_MALLOC: [(&str, usize); 2] =
     [("MALLOC_TOP_PAD_", 1024 * 1024), ("MALLOC_TRIM_THRESHOLD_", 8 * 1024 * 1024)];
 /// `initdb` of a private Postgres: it takes half a second; a slow disk under load takes ten.
@@ -224,8 +229,8 @@ pub const POSTGRES_GUARD_STOP_MAX: Duration = POSTGRES_STOP_MAX.saturating_add(D
 pub const POSTGRES_LOCK_MAX: Duration = Duration::from_secs(2);
 /// A throwaway cluster is swept when its lock file is older: a guard may be about to take a younger one.
 pub const POSTGRES_SWEEP_AFTER: Duration = Duration::from_secs(60);
-/// For what gives no event: Postgres reports in a file that it is ready, and the end of a process that is not a child
-/// is seen by looking. A tenth of what a start takes.
+/// For conditions without an event: Postgres reports in a file that it is ready, and the end of a process that is not a
+/// child has to be polled. A tenth of a start.
 pub const POSTGRES_POLL_EVERY: Duration = Duration::from_millis(5);
 /// For a program that prints something about itself and ends, such as `postgres --version`: a thousand times what it
 /// takes.
@@ -237,12 +242,12 @@ pub const POSTGRES_SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// Bytes of log lines that wait to be written: a reader that stops for a second loses none of 5,000 lines.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
-/// Statuses of one handler that are counted each by itself; what else a guest answers with is counted by its class.
+/// Statuses of one handler that are counted separately; further ones are counted by class.
 pub const STATUSES_COUNTED_MAX: usize = 16;
-/// Classes of SQLSTATE that are counted of one procedure, each by itself. Postgres has 44, of which calls meet a few;
-/// a procedure may raise what it likes.
+/// Classes of SQLSTATE that are counted separately for one procedure. Postgres has 44, of which calls meet a few; a
+/// procedure may raise any.
 pub const SQLSTATE_CLASSES_MAX: usize = 24;
-/// Handlers, and procedures, that have left the manifest and are shown in the metrics still.
+/// Handlers, and procedures, that have left the manifest and are still shown in the metrics.
 pub const SERIES_LEFT_MAX: usize = STATE_LEFT_MAX;
 /// Components of a node's state: as many of ours as of the cache, which are ten times the size compiled.
 pub const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -258,41 +263,42 @@ pub const PASSWORD_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 // ---- waits -------------------------------------------------------------------------------------------------------
 
-/// From the first byte of a request to the end of its headers; for the first of a connection from its accept: who opens
-/// one has something to ask.
+/// From the first byte of a request to the end of its headers. For the first request of a connection it starts at the
+/// accept, because a client connects in order to send one.
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// From the end of the headers to the end of the body.
 pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// What a node may be given for either: a mobile network that stalls for a minute is back within this. A drain waits
-/// for neither longer than `DRAIN_GRACE`.
+/// The ceiling for both: a mobile network that stalls for a minute recovers within it. A drain waits no longer than
+/// `DRAIN_GRACE`.
 pub const CLIENT_TIMEOUT_SECONDS_CEILING: usize = 300;
-/// A response that the client does not take in this time is given up, and the connection with it.
+/// A response that the client does not read within this time is dropped together with the connection.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// For what is left of a body that nobody wants: reading it lets the client read the answer before the close.
+/// For discarding the rest of a body that is not needed: reading it lets the client read the answer before the close.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of such a body; beyond it the connection is closed on the client.
+/// Bytes of such a body that are discarded; beyond it the connection is closed.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
-/// A connection without a request. nginx closes idle upstream connections after 60 s: the one who reuses a connection
-/// must be the one who closes it, or it posts on a dead one. Other proxies keep them for longer (docs/operating.md).
+/// A connection without a request. nginx closes idle upstream connections after 60 s. The side that reuses a connection
+/// must be the one that closes it; otherwise it may send a request on a closed one. Other proxies keep connections
+/// longer (docs/operating.md).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
-/// What a node may be given: an hour, six times what Google's balancers keep.
+/// The ceiling: an hour, six times as long as Google's load balancers keep a connection.
 pub const IDLE_TIMEOUT_SECONDS_CEILING: usize = 3600;
-/// What a node may be given to linger: from SIGTERM on it says that it is not ready and serves as before, until nobody
-/// sends it new connections. Kubernetes needs a few seconds for that, a balancer in a cloud up to some minutes.
+/// The ceiling for lingering: after SIGTERM a node reports that it is not ready and serves as before, until it gets no
+/// new connections. Kubernetes needs a few seconds for that, a cloud's load balancer up to some minutes.
 pub const LINGER_SECONDS_CEILING: usize = 3600;
-/// For a connection of the pool that nobody uses. A client must have its 503 within a second, however far the database
-/// is: a request never waits for a connection to be made.
+/// The wait for a free connection of the pool. A client must get its 503 within a second, however slow the network to
+/// the database is: a request never waits for a connection to be opened.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 /// To make one connection to one address, with its start-up exchange, unless the URL has a `connect_timeout`. With TLS
 /// and a password it takes nine round trips: 3.6 s at 400 ms each.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// What a URL may ask for.
+/// The most a URL may set.
 pub const CONNECT_TIMEOUT_CEILING: Duration = Duration::from_secs(60);
 /// A host that has not answered for this long is not waited for before the next one of the URL is tried.
 pub const CONNECT_STAGGER: Duration = Duration::from_secs(1);
 /// To prepare all statements on a connection: a round trip for each `PREPARED_AT_ONCE_MAX` of them.
 pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Statements that are on their way to be prepared on one connection. All of 4,096 handlers would be a megabyte.
+/// Statements that are sent to be prepared on one connection at once. Those of 4,096 handlers would be a megabyte.
 pub const PREPARED_AT_ONCE_MAX: usize = 128;
 /// An answer to a probe. Three round trips of 400 ms: one that is lost and sent again is not taken for an outage.
 pub const PROBE_TIMEOUT: Duration = Duration::from_millis(1200);
@@ -301,125 +307,127 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_millis(1200);
 pub const PROBES_MAX: usize = 10;
 /// After a connection of the pool could not be made, doubled with each failure up to the next.
 pub const POOL_FILL_PAUSE: Duration = Duration::from_millis(250);
-/// Postgres logs a line for each refusal. A connection that is free again is in use within five seconds.
+/// The upper bound of that pause, because Postgres logs a line for each refusal. A connection that becomes free is in
+/// use within five seconds.
 pub const POOL_FILL_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A connection is replaced after this, or up to a quarter sooner: a backend's memory grows with what it has seen, and
-/// what was moved (a name, a proxy) is followed at last. A connection costs Postgres some 5 ms of CPU.
+/// A connection is replaced after this, or up to a quarter sooner: a backend's memory grows with use, and a new
+/// connection follows a changed DNS name or proxy. A connection costs Postgres about 5 ms of CPU.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Postgres itself ends a statement after this (`statement_timeout`).
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Postgres itself ends a wait for a lock after this (`lock_timeout`): shorter, so that the error names the cause.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Postgres ends a transaction that waits this long for its next statement (`idle_in_transaction_session_timeout`),
-/// where the timeout is the role's: through a pooler. A call leaves no such gap unless its node is stopped in it.
+/// where the timeout is the role's: through a pooler. A call has such a gap only if its node stops in the middle of it.
 pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A batch gives up on a lock after this (`lock_timeout`), and its calls go by keys. The batch of another node holds a
-/// client's row for 0.2 to 1 ms, so this is not met in the ordinary run; others than the locked client wait twice this.
+/// client's row for 0.2 to 1 ms, so this is not reached in normal operation; calls for other clients wait at most twice
+/// this.
 pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
-/// Postgres ends a batch after this (`statement_timeout`), and its calls go by keys; a key that answers within it
-/// goes in batches again. A batch of 64 takes 1 ms, the first one of a connection, or on a machine that is starved,
-/// tens of them.
+/// Postgres ends a batch after this (`statement_timeout`), and its calls go by keys; a key that answers within it goes
+/// in batches again. A batch of 64 takes 1 ms; the first one of a connection, or one on an overloaded machine, tens of
+/// milliseconds.
 pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the database is probed, on a connection of its own. While it is away nobody else asks; with one of these
-/// and a new pool, service is back within two seconds of its return, and of five round trips.
+/// How often the database is probed, on a separate connection. While it is unavailable only the probe contacts it;
+/// service resumes within two seconds and five round trips of its return.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a node that starts waits for its database, which may be starting too.
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, a loop
-/// in one of the files would take for ever.
+/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, but a loop
+/// in one of the files would run for ever.
 pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
-/// A connection that has waited less for its client is not closed for a newcomer: what the client sent may be under
-/// way.
+/// A connection that has been idle for less than this is not closed for a new one: a request may be on its way.
 pub const ROOM_GRACE: Duration = Duration::from_millis(100);
-/// A client that took nothing of its answer for this long is closed for a newcomer before any that is idle. A segment
-/// that was lost is sent again sooner.
+/// The connection of a client that has read nothing of its answer for this long is closed for a new one before any idle
+/// one. A lost segment is sent again sooner.
 pub const WRITE_GRACE: Duration = Duration::from_millis(500);
-/// While no connection can be closed and a newcomer waits: between two looks for one. A request takes about a
+/// The interval at which a connection that can be closed is searched while a new one waits. A request takes about a
 /// millisecond.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(10);
-/// Connections that leave for newcomers are logged at the first of them, and again after this long without one.
+/// Closing connections for new ones is logged the first time, and again after this long without one.
 pub const ROOM_LOG_PAUSE: Duration = Duration::from_secs(60);
-/// After `accept` failed, most likely for want of file descriptors: connections that end give some back.
+/// The pause after `accept` failed, most likely because file descriptors ran out: connections that end free some.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// From SIGTERM to the end: what is in flight is answered. Longer than the longest call.
+/// From SIGTERM to the end, while requests in flight are answered. Longer than the longest call.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// The end of a node waits this long for its state to be recorded: a disk writes and syncs it in milliseconds, and one
 /// that hangs must not keep the node from ending.
 pub const STATE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The end of the process waits this long for the log's last lines. A reader that has not read by then does not read.
+/// The end of the process waits this long for the log's last lines. A reader that has not read them by then is stuck.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two tries to write the log to a pipe that is full and does not block.
 pub const LOG_RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// Before a task that ended unasked is begun again: what ends it at once must not take a core.
+/// The pause before a task that ended unexpectedly is restarted: one that fails at once must not take a core.
 pub const TASK_RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// `Retry-After` of a 503, in seconds: one probe of the pool later the answer may be different.
+/// `Retry-After` of a 503, in seconds: after another probe of the database the answer may be different.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
-/// One question of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
+/// One request of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
 /// from memory; a person waits for it.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal and a generation that was taken back.
+/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal and a generation that was rolled back.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Time one unit test of a handler may take under `galo test`.
+/// Time that one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory one unit test of a handler may take: the test harness is a std program.
 pub const HANDLER_TEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 
 // ---- reload ------------------------------------------------------------------------------------------------------
 
-/// Calls that a new generation serves on probation: a fault that one request in 200 meets shows among them in 99 of 100
-/// cases.
+/// Calls that a new generation serves on probation: a fault that one request in 200 meets occurs among them in 99 of
+/// 100 cases.
 pub const PROBATION_CALLS_DEFAULT: u64 = 1000;
 /// What a manifest may ask for.
 pub const PROBATION_CALLS_CEILING: usize = 1_000_000_000;
 /// Time that a new generation serves on probation, however many calls it gets. Both must have passed.
 pub const PROBATION_DEFAULT: Duration = Duration::from_secs(10);
-/// What a manifest may ask for: a week.
+/// The most a manifest may set: a week.
 pub const PROBATION_SECONDS_CEILING: usize = 7 * 24 * 3600;
-/// Bytes of a refusal's message: the first differences tell what is wrong.
+/// Bytes of a refusal's message: the first differences show what is wrong.
 pub const REFUSAL_BYTES_MAX: usize = 3 * 1024;
-/// Bytes of the cache of compiled components: 4,096 of ours, and what was compiled while they were developed. Beyond it
-/// the oldest go.
+/// Bytes of the cache of compiled components: 4,096 components made with the kit, and what was compiled during their
+/// development. Beyond it the oldest are removed.
 pub const CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Examples of one handler.
 pub const EXAMPLES_MAX: usize = 256;
-/// CPU time of all examples of a handler together: ours take 1 ms. They are run one handler after the other, so this is
-/// what a component that loops costs the swap of another, and one deadline more.
+/// CPU time of all examples of a handler together: ours take 1 ms. Handlers are verified one after the other, so a
+/// component that loops delays the swap of another by this and one deadline.
 pub const EXAMPLES_CPU_MAX: Duration = Duration::from_secs(2);
-/// Bytes of one example: a body of the greatest size, and what comes of it.
+/// Bytes of one example: a body of the largest size, and the expected results.
 pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// A folder in which nothing happened for this long has come to rest. `cp` and the linker write without pauses; what is
-/// caught half-written is refused and tried again.
+/// A folder without an event for this long has come to rest. `cp` and the linker write without pauses; a file that is
+/// read half-written is rejected and tried again.
 pub const WATCH_QUIET: Duration = Duration::from_millis(5);
-/// A folder that does not come to rest is looked at all the same.
+/// A folder that does not come to rest is scanned after this.
 pub const WATCH_QUIET_MAX: Duration = Duration::from_millis(100);
-/// Between two tries of what may pass by itself, doubled with each up to this.
+/// The upper bound of the pause between two attempts at something that may pass by itself. The pause doubles each time.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A manifest that takes something away (a handler, a grant, a limit) counts when it was the same for this long: who
-/// writes it in place is done within it.
+/// A manifest that removes something (a handler, a grant, a limit) is applied when it has not changed for this long: a
+/// program that writes it in place has finished by then.
 pub const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
-/// A handler that has left the manifest is kept this long: when it comes back, it goes on where it was.
+/// A handler that has left the manifest is kept this long: if it is added again, it continues where it was.
 pub const HANDLER_KEPT: Duration = Duration::from_secs(600);
-/// The same for what the state remembers of it: who comes back after a night finds it barred still.
+/// The same for its record in the state folder: a component that was rolled back is still barred after a night.
 pub const STATE_LEFT_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// To look at the handlers folder, and to read its manifest: milliseconds, unless a network's file system hangs.
+/// To scan the handlers folder and read its manifest: milliseconds, unless a network file system hangs.
 pub const FOLDER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the looks of the handlers' files, all of them together: a `stat` each. Who does not answer is looked at later.
+/// For the fingerprints of all handlers together: a `stat` for each file. One that does not answer is scanned later.
 pub const FINGERPRINT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Threads that may ask it at once: one that hangs in the kernel cannot be ended, and must not take all there are.
+/// Threads that may call the file system at once: one that hangs in the kernel cannot be ended, and must not take all
+/// of them.
 pub const FOLDER_THREADS_MAX: usize = 4;
-/// Between two looks at a folder of which nothing is heard. A look costs a few `stat` per handler.
+/// Between two scans of a folder without events. A scan costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// To open a connection to the catalogue, and for what is asked about one procedure: six round trips each.
+/// To open a connection for the catalogue, and to look up one procedure: six round trips each.
 pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// To verify one compiled candidate, at low priority beside a full load. Ours take 6 ms.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// To compile and verify all handlers at a start: 4,096 of ours take 3 minutes on one core.
 pub const VERIFY_START_TIMEOUT: Duration = Duration::from_secs(600);
-/// Priority of the thread that verifies and of what compiles: beside busy workers it gets a quarter of a core.
+/// Niceness of the thread that verifies and of the compilers: beside busy workers they get a quarter of a core.
 pub const RELOAD_NICENESS: i32 = 6;
 
 // ---- compiling ---------------------------------------------------------------------------------------------------
@@ -427,7 +435,7 @@ pub const RELOAD_NICENESS: i32 = 6;
 /// Memory that compiling one component may take: private writable memory, which is what the kernel must find room for
 /// (`RLIMIT_DATA`). Ours take under 40 MiB; a JavaScript engine of 12 MB takes 500 MB.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Where the container or the service has a limit, a compiler may take what the node leaves of it, but never less than
+/// If the container or the service has a limit, a compiler may use what the node leaves of it, but never less than
 /// this: an empty compiler has 33 MiB, ours fit into 40. A node of the compose stack leaves 50 of its 80 MB.
 pub const COMPILE_MEMORY_BYTES_MIN: u64 = 40 * 1024 * 1024;
 /// CPU time of it. Ours take 0.1 s, the JavaScript engine 14 s.
@@ -436,12 +444,12 @@ pub const COMPILE_CPU_MAX: Duration = Duration::from_secs(30);
 pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a compiled form. Native code and its tables are three to six times the component.
 pub const COMPILED_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Compilers that run beside what serves. Each that has not ended within `COMPILE_TURN` takes one of these places.
+/// Compilers that run while the node serves. Each that has not ended within `COMPILE_TURN` keeps one of these places.
 pub const COMPILERS_MAX: usize = 4;
-/// For this long a compiler runs alone, so that memory is taken for one at a time; ours have ended by then. After it
-/// the next one begins beside it: a component that takes long delays no other one by more.
+/// For this long a compiler runs alone, so that usually only one takes memory at a time; those of small components have
+/// ended by then. After it the next one starts, so a slow component delays another by no more than this.
 pub const COMPILE_TURN: Duration = Duration::from_millis(500);
-/// Bytes of what a compiler prints that are read: the reason why it refuses a component.
+/// Bytes of a compiler's output that are kept: the reason why it rejects a component.
 pub const COMPILER_OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes of the test program of a handler, as Cargo makes it.
 pub const COMPILE_TEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -450,7 +458,7 @@ pub const COMPILE_TEST_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// CPU time and time of it.
 pub const COMPILE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a client is waited for.
+/// Timeouts for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientTimeouts {
     /// A connection without a request.
@@ -503,7 +511,7 @@ impl Default for CompileLimits {
     }
 }
 
-/// What one call of a handler may cost: the defaults above, or what its manifest says.
+/// What one call of a handler may cost: the defaults above, or the values in its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandlerLimits {
     /// Bytes of the request's body.
@@ -512,18 +520,18 @@ pub struct HandlerLimits {
     pub memory_bytes_max: usize,
     /// Time for each of the two functions.
     pub deadline: Duration,
-    /// Bytes handed back by one function.
+    /// Bytes returned by one function.
     pub reply_bytes_max: usize,
     /// Elements of all tables.
     pub table_elements_max: usize,
     /// Calls of a new generation until it has proved itself.
     pub probation_calls: u64,
-    /// Time until then, however many calls there were.
+    /// Time until then, however many calls there are.
     pub probation: Duration,
 }
 
 impl HandlerLimits {
-    /// Whether what others set is set here too, if perhaps otherwise.
+    /// Whether every limit that the others set is set here too, perhaps to another value.
     pub fn keeps(&self, others: &Self) -> bool {
         let default = Self::default();
         let kept = |of: &dyn Fn(&Self) -> u128| of(others) == of(&default) || of(self) != of(&default);

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// The whole chain of causes in one line; a list of mistakes keeps its lines.
+/// Prints the whole chain of causes in one line; a list of mistakes keeps its lines.
 fn report(error: &anyhow::Error) -> ExitCode {
     log::line(&format!("galo: {error:#}"));
     ExitCode::FAILURE

@@ -1,5 +1,5 @@
-//! Makes a database and applies the numbered files of `sql/`, in order, in one transaction. A node that serves
-//! never changes its database.
+//! Creates a database and applies the numbered files of `sql/`, in order, in one transaction. A node that serves never
+//! changes its database.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::connect::target::{Target, chain};
 /// Runs every `*.sql` file of a folder (not of its subfolders) in the order of their names; all or nothing.
 ///
 /// # Errors
-/// The file and, where Postgres tells it, the line.
+/// The file and, if Postgres reports it, the line.
 pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
     let mut client = target.connect_directly().await.map_err(|e| anyhow!("cannot connect to {target}: {e}"))?;
     let transaction = client.transaction().await?;
@@ -22,7 +22,7 @@ pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the files of a folder inside a transaction, which is of no use any more after an error.
+/// Runs the files of a folder inside a transaction, which cannot be used after an error.
 ///
 /// # Errors
 /// As [`apply`].
@@ -40,10 +40,10 @@ pub(super) async fn run(transaction: &Transaction<'_>, folder: &Path) -> anyhow:
     Ok(())
 }
 
-/// Makes a database of this name, unless there is one. `maintenance` is another database of the same cluster.
+/// Creates a database of this name, unless there is one. `maintenance` is another database of the same cluster.
 ///
 /// # Errors
-/// When the role may not.
+/// When the role is not allowed to.
 pub async fn create(maintenance: &Target, name: &str) -> anyhow::Result<()> {
     let client = maintenance.connect_directly().await.map_err(|e| anyhow!("cannot connect to {maintenance}: {e}"))?;
     if client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
@@ -55,7 +55,7 @@ pub async fn create(maintenance: &Target, name: &str) -> anyhow::Result<()> {
 /// Whether the role of this target may connect.
 ///
 /// # Errors
-/// When the database refuses it, or does not answer.
+/// When the database refuses the connection or does not answer.
 pub async fn enter(target: &Target) -> anyhow::Result<()> {
     target.connect().await.map(drop).map_err(|e| anyhow!("cannot connect to {target}: {e}"))
 }

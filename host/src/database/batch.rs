@@ -1,11 +1,13 @@
-//! Request batching: calls of one procedure that come while its lane is busy go together in its next statement. Nothing
-//! waits for company: a call that finds the lane free goes at once, alone, through the procedure itself.
+//! Request batching: calls of one procedure that arrive while its lane is busy are sent together in its next statement.
+//! No call waits for others: one that finds the lane free is sent at once, alone, through the procedure itself.
 //!
-//! A batch is one statement, one transaction, one awaited round trip, and each of its calls gets its own row. When the
-//! statement fails nothing of it is recorded, and it is taken apart: a call that cannot be carried out fails alone. A
-//! batch gives up early on a lock or on a slow call, and then it is taken apart by keys: a key that makes even its own
-//! calls wait is set apart, and they go one after the other on a connection that is more patient. Calls of one key are
-//! sent in the order in which they came.
+//! A batch is one statement, one transaction and one awaited round trip, and each of its calls gets a row. When the
+//! statement fails, nothing of it is recorded, and its calls are retried separately, so that a call that cannot be
+//! executed fails alone. A batch gives up early on a lock or on a slow call, and is then split by keys: a key that
+//! makes even its own calls wait is set apart, and its calls go one after the other on a connection with longer
+//! timeouts. Calls of one key are sent in the order in which they arrived. Batches do not skip locked rows (`SKIP
+//! LOCKED`): with two nodes every row is locked for a moment by the other's batches, so rows would be skipped
+//! constantly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,14 +26,14 @@ use crate::limits;
 use crate::metrics::{NO_SQLSTATE, SUCCEEDED};
 
 impl Database {
-    /// Carries a call out on the lane of its procedure.
+    /// Executes a call on the lane of its procedure.
     pub(super) async fn call_on_lane(
         self: &Arc<Self>,
         lane: Arc<Lane>,
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
     ) -> Result<Rows, Failure> {
-        // While the database is unavailable nobody waits for it.
+        // While the database is unavailable, no call waits for it.
         self.check_ready().inspect_err(|failure| {
             lane.counted().unsent();
             self.health().note_outcome(Some(failure));
@@ -59,7 +61,7 @@ impl Database {
             Left::Apart => {
                 Err(self.unavailable(format!("not sent within {ms} ms: an earlier call of its key is under way")))
             }
-            // Its outcome is awaited; the lane bounds that.
+            // It was sent, so its outcome is awaited; the lane bounds the wait.
             Left::Sent => outcome.await.map_err(lost)?,
         }
     }
@@ -74,7 +76,7 @@ fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
     }
 }
 
-/// A task that ends by a panic leaves its lane or its key free, and nobody waiting for ever.
+/// Releases the lane or the key when its task ends by a panic, so that no call waits for ever.
 struct Turn<'a> {
     lane: &'a Lane,
     key: Option<&'a Key>,
@@ -89,7 +91,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Carries out what waits on a lane until nothing does.
+/// Executes the calls that wait on a lane until none does.
 async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
     let mut turn = Turn { lane: &lane, key: None, over: false };
     loop {
@@ -100,20 +102,20 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
             return;
         }
         database.batches().calls.observe(batch.len() as u64);
-        // One for all of it, also when it is taken apart: who waits for an answer counts on it.
+        // One deadline for the whole batch, also when it is split: requests rely on it for their answer.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
         let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
         carrier.carry_out(batch).await;
     }
 }
 
-/// Carries out the calls of a key that is apart, one after the other, until none waits or the key is back in batches.
+/// Executes the calls of a key that is set apart, one after the other, until none waits or the key is back in batches.
 async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     let mut turn = Turn { lane: &lane, key: Some(&key), over: false };
     while lane.has_apart(&key) {
         let place = database.place_apart().await;
         let connection = database.acquire().await;
-        // Only now: a call that waits here may still be given up.
+        // Taken off the queue only now: until here a waiting call could still give up.
         let Some(mut waiter) = lane.next_apart(&key) else { continue };
         let connection = match connection {
             Ok(connection) => connection,
@@ -162,26 +164,25 @@ fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Cl
     waiter.answer(Err(failure));
 }
 
-/// What carries a batch out, whole or in parts.
+/// Executes a batch, whole or in parts.
 struct Carrier<'a> {
     database: &'a Arc<Database>,
     lane: &'a Arc<Lane>,
     deadline: Instant,
-    /// One whose session gives up early. None before the first statement, and after one that cost it.
+    /// A connection whose session has short timeouts. `None` before the first statement, and after one that broke it.
     connection: Option<Client>,
 }
 
-/// Why a part was not carried out.
+/// Why a part was not executed.
 enum Unsent {
-    /// It was sent, and there is no answer for its calls.
+    /// It was sent, and failed.
     Error(Error),
     /// It was not sent.
     Failure(Failure),
 }
 
 impl Carrier<'_> {
-    /// Carries out what goes in one statement, and answers each call. What fails is taken apart until it is known whose
-    /// it is.
+    /// Executes a batch and answers each call. A failed part is split until the failing call is known.
     async fn carry_out(mut self, batch: Vec<Waiter>) {
         let calls = batch.len();
         let mut parts = VecDeque::from([batch]);
@@ -189,7 +190,7 @@ impl Carrier<'_> {
             match self.send(&mut part).await {
                 Ok(outcomes) => {
                     if parts.is_empty() {
-                        // Before the answers set off the next calls: they find it in the pool.
+                        // Returned before the answers trigger the next calls, so that they find it in the pool.
                         self.connection = None;
                     }
                     self.database.health().note_outcome(None);
@@ -217,12 +218,13 @@ impl Carrier<'_> {
         }
     }
 
-    /// The rows of each call, in their order: one call through the procedure itself, more through its batch form.
+    /// Sends a part and returns the rows of each call, in order: one call through the procedure itself, more through
+    /// its batch form.
     async fn send(&mut self, part: &mut [Waiter]) -> Result<Vec<Rows>, Unsent> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
-        // A statement may have been the end of it without costing it.
+        // A statement may have succeeded and the connection may have been closed afterwards.
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
@@ -246,8 +248,8 @@ impl Carrier<'_> {
         }
     }
 
-    /// Calls that waited too long, rolled back: those of each key go on their own, and a key that makes even those wait
-    /// is set apart.
+    /// Splits calls that waited too long and were rolled back: those of each key are sent separately, and a key that
+    /// makes even those wait is set apart.
     fn without_slow_keys(&self, part: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().given_up.inc();
         let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
@@ -262,7 +264,7 @@ impl Carrier<'_> {
             return keys.into_iter().rev().for_each(|(_, calls)| parts.push_front(calls));
         }
         for (key, mut calls) in keys {
-            // When they went one by one, the later ones are parts still.
+            // If the calls went one by one, later ones of the key are still among the parts.
             for part in parts.iter_mut() {
                 calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
             }
@@ -271,7 +273,7 @@ impl Carrier<'_> {
         }
     }
 
-    /// Calls of which one cannot be carried out, rolled back.
+    /// Splits calls that were rolled back because one of them cannot be executed.
     fn one_by_one(&self, part: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().broken.inc();
         if self.lane.note_broken(true) {

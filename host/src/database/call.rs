@@ -1,6 +1,6 @@
-//! One call: by itself, in one statement and one awaited round trip, or on the `lane` of its procedure. Once it is
-//! sent its outcome is awaited, even if the client has gone: it runs in a task of its own. Dropping the future of a
-//! query does not cancel the query, so pretending would lose track of money.
+//! One call: alone, in one statement and one awaited round trip, or on the `lane` of its procedure. A sent call runs in
+//! a separate task and its outcome is awaited, even if the client has disconnected: dropping the future of a query does
+//! not cancel the query, so its effect would go uncounted.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::limits;
 use crate::metrics::{ProcedureMetrics, SUCCEEDED};
 
 impl Database {
-    /// Calls a procedure with arguments that fit it ([`Procedure::check`]): by itself, or with others when its batch
-    /// form was granted.
+    /// Calls a procedure with arguments that fit it ([`Procedure::check`]): alone, or with others if its batch form was
+    /// granted.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] when the database could not be asked or did not answer in time: the call is then
-    /// recorded wholly or not at all. [`Failure::Procedure`] when the procedure raised an exception or has changed:
-    /// nothing is recorded; or when it returned what the contract cannot carry: then it is. [`Failure::Shed`] when too
-    /// many wait for its batch form, or for what it works on.
+    /// [`Failure::Unavailable`] when the database could not be reached or did not answer in time: the call is then
+    /// recorded completely or not at all. [`Failure::Procedure`] when the procedure raised an exception or has changed:
+    /// nothing is recorded; or when it returned a value that the contract cannot carry: then the call is recorded.
+    /// [`Failure::Shed`] when too many calls wait for its batch form or its key.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
         match self.way(procedure) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,

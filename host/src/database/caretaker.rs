@@ -1,8 +1,8 @@
-//! The caretaker: the one task that makes the pool's connections and finds out whether the database is of use. It
-//! probes with a connection of its own, because the pool's may all be busy without anything being wrong; it opens what
-//! is missing and what is too old, off the way of requests. Runs beside a node for as long as it lives.
+//! The caretaker: the one task that opens the pool's connections and finds out whether the database is usable. It
+//! probes on a separate connection, because those of the pool may all be busy without a failure. It opens missing
+//! connections and replaces old ones, off the path of requests, for as long as the node runs.
 //!
-//! It never waits for a connection that is being made: each is made by a task of its own, however far the database is.
+//! It never waits for a connection that is being opened: a separate task opens each, however slow the network is.
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -13,32 +13,32 @@ use super::filling::Filling;
 use super::pool::Database;
 use crate::limits;
 
-/// What is known of the database after it was asked.
+/// The result of a probe.
 enum Finding {
-    /// It answers, and takes what is called.
+    /// It answers, and accepts the calls.
     Useful,
-    /// Nobody could be asked.
+    /// There was no connection to probe with.
     Unknown,
     Useless(Cause),
 }
 
 struct Caretaker<'a> {
     database: &'a Database,
-    /// To ask with.
+    /// The connection for probes.
     probe: Option<Opened>,
-    /// Probes that are being made. A new one begins each turn: the address may be another one by then.
+    /// Connections for probes that are being opened. A new one begins each turn, because the address may have changed.
     reaching: JoinSet<Result<Opened, Unreachable>>,
-    /// Not before this is a probe made.
+    /// No connection for probes is opened before this.
     next_probe: Instant,
-    /// Whether the database was of use when it was last asked.
+    /// Whether the database was usable at the last probe.
     useful: bool,
-    /// Makes the connections that calls go on.
+    /// Opens the connections for calls.
     filling: Filling,
-    /// Makes those of batches.
+    /// Opens those for batches.
     batch_filling: Filling,
-    /// Postgres has no connection left: what there is, is for calls.
+    /// Postgres has no connection left: those there are are kept for calls.
     wanting: bool,
-    /// Since when a connection has been asked for without a sign of life.
+    /// Since when a connection has been requested without any answer.
     silent_since: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Database {
             }
             if caretaker.useful {
                 caretaker.filling.begin();
-                // A batch can go on a connection for calls, not the other way round.
+                // A batch can be sent on a connection for calls, but not the reverse.
                 if connections.size() > 0 {
                     caretaker.batch_filling.begin();
                 }
@@ -87,7 +87,7 @@ impl Database {
 }
 
 impl Caretaker<'_> {
-    /// Finds out whether the database is of use.
+    /// Probes the database, and begins to open a connection for probes if there is none.
     async fn check(&mut self) {
         match self.ask().await {
             Finding::Useful => {
@@ -105,15 +105,15 @@ impl Caretaker<'_> {
         }
     }
 
-    /// Notes since when a connection has been asked for.
+    /// Notes since when a connection has been requested.
     fn listen(&mut self) {
         if self.silent_since.is_none() && (!self.reaching.is_empty() || self.filling.is_opening()) {
             self.silent_since = Some(Instant::now());
         }
     }
 
-    /// Nobody can be asked, because every connection is in use. When nothing comes back, neither to a call nor to who
-    /// asks for a connection, for as long as a probe may take, it is as silent as if it had been asked.
+    /// Handles the case that there is no connection to probe with, because all are in use. If neither a call nor a
+    /// request for a connection is answered for as long as a probe may take, the database counts as silent.
     fn doubt_silence(&mut self) {
         if self.database.health().take_answered() {
             self.silent_since = None;
@@ -138,7 +138,8 @@ impl Caretaker<'_> {
         self.ask_one_of_the_pool().await
     }
 
-    /// While there is no probe, an idle connection answers as well. One that is closed says nothing of the others.
+    /// Probes on an idle connection of the pool while there is none for probes. A closed one proves nothing about the
+    /// others.
     async fn ask_one_of_the_pool(&self) -> Finding {
         while let Some(borrowed) = self.database.connections().try_get() {
             match question(&borrowed, self.database).await {
@@ -168,12 +169,12 @@ impl Caretaker<'_> {
                 self.recover();
             }
             Ok(Err(error)) if self.database.is_ready() => self.doubt(&error).await,
-            // It was unavailable before. A task of ours does not panic, and if it does, the next one is made.
+            // It was unavailable before. If the task panicked, the next turn begins another one.
             Ok(Err(_)) | Err(_) => {}
         }
     }
 
-    /// No new connection is to be had: those that there are may be fine all the same.
+    /// No new connection can be opened; the existing ones may still work.
     async fn doubt(&mut self, error: &Unreachable) {
         match self.ask_one_of_the_pool().await {
             Finding::Useless(cause) => self.fail(&cause),
@@ -182,7 +183,7 @@ impl Caretaker<'_> {
         }
     }
 
-    /// Who asked for a connection has one, or an error.
+    /// Notes that a request for a connection was answered.
     fn hear(&mut self, error: Option<&Unreachable>) {
         if error.is_none_or(Unreachable::is_refusal) {
             self.silent_since = None;
@@ -201,7 +202,7 @@ impl Caretaker<'_> {
         self.recover();
     }
 
-    /// A connection is missing.
+    /// Handles a connection that could not be opened.
     fn not_opened(&mut self, error: &Unreachable) {
         self.wanting = error.is_want_of_connections();
         if self.wanting {
@@ -214,11 +215,11 @@ impl Caretaker<'_> {
         }
         let wanting = self.wanting;
         self.fail(error);
-        // It lives: it is not asked again before a connection is made.
+        // If it has no connection left it is running: calls are refused until a connection is opened.
         (self.useful, self.wanting) = (wanting, wanting);
     }
 
-    /// The database is of use. It is called once there is a connection to call it on.
+    /// Notes that the database is usable. Calls resume once there is a connection for them.
     fn recover(&mut self) {
         self.useful = true;
         if self.database.connections().size() > 0 {
@@ -226,13 +227,13 @@ impl Caretaker<'_> {
         }
     }
 
-    /// It is of no use: calls are refused at once, and no connection to it is used again.
+    /// Notes that it is unusable: calls are refused at once, and no connection to it is used again.
     fn fail(&mut self, cause: &impl std::fmt::Display) {
         (self.useful, self.wanting, self.next_probe) = (false, false, Instant::now());
         self.silent_since = None;
         let database = self.database;
         if database.health().fail(cause) {
-            // Connections to a database that is silent look alive. Those in use end by their own timeout.
+            // Connections to a silent database look alive. Those in use end by their timeouts.
             database.connections().give_up();
             database.batch_connections().give_up();
             self.filling.give_up();
@@ -246,7 +247,7 @@ async fn question(client: &tokio_postgres::Client, database: &Database) -> Findi
     let calls = opener.target().asks(opener.calls());
     match timeout(limits::PROBE_TIMEOUT, check(client, calls)).await {
         Ok(Ok(())) => Finding::Useful,
-        // It was closed: whether there is another one, the next one finds out.
+        // The connection was closed: the next one shows whether the database is usable.
         Ok(Err(Cause::Refused(_))) => Finding::Unknown,
         Ok(Err(cause)) => Finding::Useless(cause),
         Err(_) => Finding::Useless(Cause::Silent(limits::PROBE_TIMEOUT)),

@@ -15,8 +15,8 @@ use crate::metrics::PoolCount;
 
 /// All connections for calls by themselves, or for batches.
 pub(super) struct Connections {
-    /// Those nobody uses. The one that was used last is on top and goes first: its backend has its plans and caches at
-    /// hand. In turn, eight backends of a node would each find theirs cold.
+    /// Idle ones. The one used last is on top and is used first, because its backend has warm plans and caches. If they
+    /// took turns, each of a node's eight backends would have cold ones.
     idle: Mutex<Vec<Connection>>,
     /// As many as there are idle ones, or fewer: who gets a permit may find that its connection was let go.
     permits: Semaphore,
@@ -32,7 +32,7 @@ pub(super) struct Connections {
     waiting: Waiting,
     /// There is a connection less, or there should be more.
     lost: Notify,
-    /// All of them were given up: who waits for one waits for nothing.
+    /// All of them were given up: waiting for one is useless.
     given_up: Notify,
     /// Whether a call met a procedure that had to be looked up again.
     outdated: AtomicBool,
@@ -112,8 +112,8 @@ impl Connections {
         self.permits.add_permits(1);
     }
 
-    /// Lets all of them go, those in use when they come back: they are to a database that is of no use. None of them
-    /// counts from now on: others take their place at once.
+    /// Closes all of them, those in use when they are returned: the database is unusable. From now on none of them
+    /// counts, so that others can replace them at once.
     pub(super) fn give_up(&self) {
         let mut ends = self.ends();
         self.epoch.fetch_add(1, Ordering::AcqRel);

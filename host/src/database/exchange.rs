@@ -55,7 +55,7 @@ pub(super) async fn together(
     Ok(batch.iter().map(row).collect())
 }
 
-/// One statement. What DDL made useless fails before it ran; prepared or looked up anew it is tried once more.
+/// One statement. One that DDL made obsolete fails before it runs; it is prepared or looked up again and retried once.
 async fn exchange<P: ToSql + Sync>(
     connection: &Client,
     signature: &Signature,

@@ -2,8 +2,7 @@
 //! grant it. Most of its calls wait together, for the next batch. A key whose row is locked or slow is *apart*: its
 //! calls wait in a queue of their own, in their order, until one of them was answered quickly.
 //!
-//! It sends nothing; `batch` takes what is next and says what became of it. It knows of a key only whether two are
-//! equal.
+//! It sends nothing; `batch` takes the next calls and reports their outcome. Keys are only compared for equality.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +15,15 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{NO_SQLSTATE, ProcedureMetrics};
 
-/// Where the calls of one procedure wait. Whoever finds it free starts a task that carries out what waits, until
-/// nothing does.
+/// Where the calls of one procedure wait. A call that finds the lane free starts a task that executes waiting calls
+/// until none is left.
 pub(super) struct Lane {
     state: Mutex<State>,
     /// What is counted of its procedure.
     counted: Arc<ProcedureMetrics>,
-    /// Whether the last batch had to be taken apart: the log tells the edge.
+    /// Whether the last batch had to be split; only changes are logged.
     broken: AtomicBool,
-    /// Whether a call waited for its row in vain since a key came back into batches: the log tells the edge.
+    /// Whether a call timed out waiting for its row since a key returned to batches; only changes are logged.
     stuck: AtomicBool,
 }
 
@@ -84,7 +83,7 @@ impl Lane {
         self.broken.swap(broken, Ordering::Relaxed) != broken
     }
 
-    /// Notes that a call waited for its row in vain, or was answered again. Returns whether that is new.
+    /// Notes that a call timed out waiting for its row, or was answered again. Returns whether that is new.
     pub(super) fn note_stuck(&self, stuck: bool) -> bool {
         self.stuck.swap(stuck, Ordering::Relaxed) != stuck
     }
@@ -213,7 +212,7 @@ impl Lane {
         if state.together.is_empty() { Start::Nothing } else { state.start_together() }
     }
 
-    /// What a task that ended by a panic leaves behind: its calls are lost, nobody waits for ever.
+    /// Cleans up after a task that panicked: its calls are lost, but none waits for ever.
     pub(super) fn give_up(&self, key: Option<&Key>) {
         let mut state = self.state();
         match key {

@@ -113,7 +113,7 @@ async fn within<T>(otherwise: &str, task: impl Future<Output = anyhow::Result<T>
     timeout(limits::REAPPLY_TIMEOUT, task).await.with_context(|| format!("{otherwise} within {seconds} s"))?
 }
 
-/// Every table, column, constraint, index and domain as one line of text: a line that differs is told as it stands. The
+/// Every table, column, constraint, index and domain as one line of text: a line that differs is reported as it is. The
 /// order of columns is left out; nothing in `sql/` may rely on it.
 const TABLES: &str = "
     WITH tables AS (

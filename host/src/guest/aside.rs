@@ -1,8 +1,9 @@
-//! Slow calls: what needs more than its slice runs again, from the start, on a thread of its own and of low priority,
-//! so that a guest that loops does not keep the thread that serves others. A generation has a few such threads; while
-//! all of them are taken and yet another call overran, it is closed: what comes is refused before it costs a slice.
+//! Slow calls. A call that needs more than its slice runs again, from the start, on a separate thread of low priority,
+//! so that a guest that loops does not keep the thread that serves others. A generation has a few such threads. While
+//! all of them are taken and another call has overrun, the generation is closed: further calls are refused before they
+//! cost a slice.
 //!
-//! Held by each generation of `registry`, used by `request`. What runs is the caller's to say; it must be pure.
+//! Each generation of `registry` holds one. The work must be pure, because it has been run in part before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,24 +21,24 @@ static THREADS: Semaphore = Semaphore::const_new(limits::SLOW_THREADS_MAX);
 #[derive(Debug)]
 pub struct Aside {
     slots: Arc<Semaphore>,
-    /// A call overran when no slot was left. It means something while none is.
+    /// A call overran when no slot was left. Only meaningful while no slot is left.
     wanting: AtomicBool,
     /// Calls that overran their slice.
     overruns: AtomicU64,
 }
 
-/// What a call finds that is about to begin.
+/// The state that a call finds before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
     /// No call is slow.
     Open,
-    /// Some are.
+    /// Some calls are slow.
     Busy,
-    /// No slot is left, and a call that wanted one got none.
+    /// No slot is left, and a call that needed one did not get it.
     Closed,
 }
 
-/// The right to a thread, given back when the call on it has ended.
+/// The right to a thread, returned when the call on it has ended.
 #[derive(Debug)]
 pub struct Slot {
     _of_these: OwnedSemaphorePermit,
@@ -52,7 +53,7 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// What a call finds that is about to begin: one atomic load when nothing is slow.
+    /// The state before a call begins: one atomic load when nothing is slow.
     pub fn room(&self) -> Room {
         match self.slots.available_permits() {
             limits::SLOW_CALLS_PER_GENERATION => Room::Open,
@@ -61,8 +62,8 @@ impl Aside {
         }
     }
 
-    /// Lets others run before another slice of a generation that has slow calls: between two that overran there is
-    /// always a turn of the scheduler, however many begin at once.
+    /// Lets other tasks run before another slice of a generation that has slow calls: between two calls that overran
+    /// the scheduler always takes a turn, however many begin at once.
     pub async fn turn(&self) {
         for _ in 0..limits::SLOW_TURNS_MAX {
             let before = self.overruns.load(Ordering::Relaxed);
@@ -78,12 +79,12 @@ impl Aside {
         self.overruns.fetch_add(1, Ordering::Relaxed);
         let of_these = Arc::clone(&self.slots).try_acquire_owned().ok();
         self.wanting.store(of_these.is_none(), Ordering::Relaxed);
-        // Without a thread its own slot goes back, and it stays open: its calls are not what took them all.
+        // If no thread is free, the slot is returned and the generation stays open: other generations took the threads.
         Some(Slot { _of_these: of_these?, _of_all: THREADS.try_acquire().ok()? })
     }
 
-    /// A slot for a call that overran and cannot be refused, as soon as there is one. Those that hold them all end at
-    /// their deadlines.
+    /// Waits for a slot for a call that overran and cannot be refused. The calls that hold the slots end at their
+    /// deadlines.
     pub async fn wait(&self, until: Instant) -> Option<Slot> {
         if let Some(slot) = self.enter() {
             return Some(slot);
@@ -97,21 +98,22 @@ impl Aside {
 }
 
 impl Slot {
-    /// Runs work on a thread of its own, and waits for what it gives: nothing when the thread could not be started, or
-    /// the work panicked. Work that nobody waits for any more goes on to its end, and keeps its slot until then.
+    /// Runs work on a separate thread and waits for its result. Returns `None` when the thread could not be started or
+    /// the work panicked. Work that nobody waits for any more runs to its end, and keeps its slot until then.
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         let runtime = Handle::current();
         let thread = std::thread::Builder::new().name("slow".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
         let started = thread.spawn(move || {
-            // On Linux this is the calling thread alone. Without it a slow call is only less polite.
+            // On Linux this applies to the calling thread alone. If it fails, slow calls compete with others for the
+            // cores.
             let _ = rustix::process::setpriority_process(None, limits::SLOW_NICENESS);
-            // A guest with WASI looks for the runtime.
+            // wasmtime-wasi looks for the current runtime.
             let _inside = runtime.enter();
             let done = work();
-            // Before the answer: whoever gets it and asks again finds the slot free.
+            // Dropped before the answer is sent, so that the slot is free for a request that follows the answer.
             drop(self);
-            // The client may have gone.
+            // Fails when the client has disconnected.
             let _ = sender.send(done);
         });
         if let Err(error) = started {
@@ -141,7 +143,7 @@ mod tests {
         assert_eq!(aside.room(), Room::Busy);
         slots.push(aside.enter().unwrap());
         assert_eq!(aside.room(), Room::Busy);
-        // One that cannot be refused waits, but not for ever.
+        // A call that cannot be refused waits, but not for ever.
         assert!(aside.wait(Instant::now() + Duration::from_millis(5)).await.is_none());
         assert_eq!(aside.room(), Room::Closed);
         let (waited, ()) = tokio::join!(aside.wait(Instant::now() + Duration::from_secs(60)), async {
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_gives_nothing_and_its_slot_back() {
+    async fn work_that_panics_returns_nothing_and_frees_its_slot() {
         let aside = Aside::default();
         let slot = aside.enter().unwrap();
         assert_eq!(slot.run(|| -> u8 { panic!("on purpose") }).await, None);

@@ -1,9 +1,9 @@
-//! Compiled components on disk, so that a node is ready without compiling. A compiled component is native code: it is
-//! taken only from a folder that is ours and that nobody else can write to, under a name made of the component's
-//! digest and the engine's compatibility hash, and when its seal says that it is what was written there. A file is
-//! never overwritten in place: a running node has it mapped. Files that are not named as ours are left alone.
+//! Compiled components on disk, so that a node can start without compiling. A compiled component is native code. It is
+//! loaded only from a folder that this user owns and nobody else can write to, under a name made of the component's
+//! digest and the engine's compatibility hash, and only if its seal matches its content. A file is never overwritten in
+//! place, because a running node has it mapped. Files with other names are left alone.
 //!
-//! Asked by `compiler`. A cache that fails costs time, not service: it is logged and passed over.
+//! A cache that fails costs time, not service: the failure is logged and the component is compiled without it.
 
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -29,14 +29,14 @@ pub struct Cache {
 
 /// How the name of a compiled component ends.
 const KEPT: &str = ".cwasm";
-/// How the name of one that is being written begins.
+/// How the name of a file that is being written begins.
 const BEGUN: &str = ".galo-form-";
 
 impl Cache {
-    /// Opens the folder, and makes it when it is not there.
+    /// Opens the folder, and creates it when it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made, belongs to somebody else, or others may write to it.
+    /// When it cannot be created, belongs to another user, or others may write to it.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -49,14 +49,14 @@ impl Cache {
         Ok(Self { folder: folder.to_owned(), bytes_max: limits::CACHE_BYTES_MAX })
     }
 
-    /// The compiled form of the component with this digest, when there is one for this very engine. What is damaged is
-    /// removed, so it is compiled again, once.
+    /// The compiled form of the component with this digest, if there is one for this engine. A damaged file is removed,
+    /// so that the component is compiled again only once.
     pub(super) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Native> {
         let name = name(engine, digest);
         let path = self.folder.join(&name);
         let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path).ok()?;
         let metadata = file.metadata().ok()?;
-        // It may be older than the folder's privacy: somebody else's file is not taken.
+        // The file may be older than the folder's permissions, so its owner and mode are checked too.
         let ours = metadata.is_file() && metadata.uid() == nix::unistd::geteuid().as_raw();
         if !ours || metadata.mode() & 0o022 != 0 {
             tracing::warn!(path = %path.display(), "compiled component not taken: others could have written it");
@@ -73,12 +73,12 @@ impl Cache {
         }
     }
 
-    /// A file for a compiled form, which nobody finds before it is kept.
+    /// A file for a compiled form, which `find` does not find before it is kept.
     pub(super) fn begin(&self) -> std::io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix(BEGUN).tempfile_in(&self.folder)
     }
 
-    /// Keeps a sealed form, unless there is one already.
+    /// Stores a sealed form, unless there is one already.
     pub(super) fn keep(&self, file: NamedTempFile, name: &str) {
         if let Err(error) = self.persist(file, name) {
             tracing::warn!(path = %self.folder.join(name).display(), "compiled component not kept: {error:#}");
@@ -95,7 +95,7 @@ impl Cache {
         }
     }
 
-    /// Removes the oldest forms when there are more than the cache may hold. A node that has one mapped keeps it.
+    /// Removes the oldest forms when they exceed the size of the cache. A node that has one mapped can still use it.
     fn make_room(&self) -> anyhow::Result<()> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.folder)?.flatten() {
@@ -125,14 +125,14 @@ fn read(engine: &Engine, file: &mut File, name: &str) -> anyhow::Result<Native> 
     Ok(form::load(engine, file)?)
 }
 
-/// What the form of a component is kept under: the component's digest and the engine's compatibility hash.
+/// The file name of a component's form: the component's digest and the engine's compatibility hash.
 pub(super) fn name(engine: &Engine, digest: &Digest) -> String {
     let mut hasher = DefaultHasher::new();
     engine.inner().precompile_compatibility_hash().hash(&mut hasher);
     format!("{digest}-{:016x}{KEPT}", hasher.finish())
 }
 
-/// Whether a file of the folder has such a name, or is one that was begun.
+/// Whether a file has such a name, or is one that is being written.
 fn is_ours(name: &str) -> bool {
     let hexadecimal = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parts = name.strip_suffix(KEPT).and_then(|name| name.split_once('-'));
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_made_by_what_is_ours_alone() {
+    fn only_files_of_the_cache_are_removed_to_make_room() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache { bytes_max: 25, ..Cache::open(&folder.path().join("cache")).unwrap() };
         let put = |name: &str| std::fs::write(cache.folder.join(name), [0; 10]).unwrap();

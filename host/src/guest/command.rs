@@ -1,7 +1,7 @@
-//! A command in the sandbox: a WASI program with `main`, such as the unit tests of a handler compiled to
-//! wasm32-wasip2. Each run is an instance of its own with arguments and output, nothing else.
+//! A command in the sandbox: a WASI program with `main`, such as the unit tests of a handler compiled to wasm32-wasip2.
+//! Each run is a fresh instance that has arguments and output, nothing else.
 //!
-//! Never linked into the serving path.
+//! The serving path does not use it.
 
 use std::path::Path;
 
@@ -28,9 +28,9 @@ pub struct Command {
 pub struct Exit {
     /// Whether it returned, or exited with 0.
     pub success: bool,
-    /// Why it did not, beyond what it printed: a trap, a deadline, an exit code.
+    /// Why it failed, beyond what it printed: a trap, a deadline, an exit code.
     pub cause: Option<String>,
-    /// What it printed, stdout and stderr as they came.
+    /// What it printed to stdout and stderr, in that order of time.
     pub output: String,
 }
 
@@ -41,7 +41,7 @@ struct State {
 }
 
 impl Command {
-    /// Compiles the command in a file. `galo` is the path of this program, which compiles.
+    /// Compiles the command in a file. `galo` is the path of this program, whose `compiler` subcommand compiles.
     ///
     /// # Errors
     /// When it is not a component with `wasi:cli/run`.
@@ -52,7 +52,7 @@ impl Command {
         let compiled = compiler.compile_here(&bytes).with_context(|| path.display().to_string())?.native;
         let mut linker = Linker::<State>::new(engine.inner());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(anyhow::Error::from)?;
-        // Epochs interrupt the guest, not the host it waits in: a test that sleeps would have no end.
+        // Epochs interrupt the guest, not the host function it waits in: a test that sleeps could not be ended.
         wasi::refuse_waiting(&mut linker).map_err(anyhow::Error::from)?;
         let pre = linker
             .instantiate_pre(&compiled)
@@ -61,7 +61,7 @@ impl Command {
         Ok(Self { engine, pre })
     }
 
-    /// Runs it with arguments (the first is the program's name) until it ends, traps or its time is up.
+    /// Runs it with arguments (the first is the program's name) until it ends, traps or times out.
     ///
     /// # Errors
     /// When it cannot be instantiated.

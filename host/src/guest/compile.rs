@@ -1,9 +1,10 @@
-//! The compiler's process, `galo compiler`, hidden: reads a component from stdin, writes its compiled form to stdout,
-//! and prints on stderr why it does not. Cranelift runs here and nowhere else, under limits that the process sets for
-//! itself before it reads a byte. Stdin stays open for as long as somebody waits for the form; when it is closed, the
-//! process kills itself.
+//! The compiler's process, `galo compiler` (a hidden subcommand): reads a component from stdin, writes its compiled
+//! form to stdout, and prints on stderr why it cannot. Cranelift runs only in this process, under limits that the
+//! process sets for itself before it reads a byte. The node keeps stdin open while it waits for the form; when stdin is
+//! closed, the process kills itself. `PR_SET_PDEATHSIG` would not do: it sends its signal when the *thread* that
+//! started the process ends, and the threads that start compilers end while the node goes on.
 //!
-//! Started by `compiler`.
+//! `compiler` starts it.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
@@ -16,26 +17,26 @@ use nix::sys::signal::{Signal, raise};
 use super::engine::Engine;
 use crate::limits;
 
-/// What one run may take.
+/// The limits of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Bytes of private writable memory.
     pub memory_bytes: u64,
     /// CPU time, in whole seconds.
     pub cpu: Duration,
-    /// Its priority.
+    /// The niceness of the process.
     pub niceness: i32,
 }
 
 /// The status of a process that has printed why the component is not valid.
 pub(super) const STATUS_INVALID: u8 = 3;
-/// The status of one that was refused memory, and could still report it.
+/// The status of a process that was refused memory and could still report it.
 pub(super) const STATUS_MEMORY: u8 = 4;
-/// The status of one that could not write the form, and has printed why: a disk that is full, most likely.
+/// The status of a process that could not write the form and has printed why: most likely the disk is full.
 pub(super) const STATUS_OUTPUT: u8 = 5;
 /// The status of a Rust program that panicked.
 pub(super) const STATUS_PANIC: u8 = 101;
-/// What Rust prints when memory is refused it, before it aborts.
+/// What Rust prints when an allocation fails, before it aborts.
 pub(super) const MEMORY_REFUSED: &str = "memory allocation of";
 
 /// Compiles what comes on stdin.
@@ -60,7 +61,7 @@ pub fn compile(bounds: Bounds) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             let text = format!("{error:#}");
-            // A reader that is gone needs no explanation.
+            // Fails when the reader is gone; then nobody needs the reason.
             let _ = io::stderr().write_all(text.as_bytes());
             let refused = error.is::<wasmtime::error::OutOfMemory>() || text.contains("os error 12");
             Ok(ExitCode::from(if refused { STATUS_MEMORY } else { STATUS_INVALID }))
@@ -68,27 +69,28 @@ pub fn compile(bounds: Bounds) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Sets the limits and the priority; they hold for every thread that is started after.
+/// Sets the limits and the priority; they apply to every thread that is started afterwards.
 fn restrain(bounds: Bounds) -> anyhow::Result<()> {
     let limit = |resource, soft: u64, hard: u64| {
         setrlimit(resource, soft, hard).with_context(|| format!("cannot limit {resource:?} to {soft}"))
     };
-    // Not RLIMIT_AS: it would count the program, its libraries and what is only reserved.
+    // Not RLIMIT_AS: it would also count the program, its libraries and memory that is only reserved.
     limit(Resource::RLIMIT_DATA, bounds.memory_bytes, bounds.memory_bytes)?;
-    // A second later the kernel kills without saying for what.
+    // At the soft limit the kernel sends SIGXCPU, which names the reason; a second later it sends SIGKILL, which does
+    // not.
     limit(Resource::RLIMIT_CPU, bounds.cpu.as_secs(), bounds.cpu.as_secs() + 1)?;
     limit(Resource::RLIMIT_FSIZE, limits::COMPILED_BYTES_MAX, limits::COMPILED_BYTES_MAX)?;
-    // A compiler that dies leaves no image of its memory behind.
+    // A compiler that crashes must not leave a core dump.
     limit(Resource::RLIMIT_CORE, 0, 0)?;
-    // When memory runs out, this process goes first and not the one that serves. Anybody may raise his own; where /proc
-    // cannot be written to, the limit above has to do.
+    // When memory runs out, the kernel should kill this process, not the node. Raising the own score needs no
+    // privilege; where /proc cannot be written to, only the limit above applies.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // Without it compiling is only less polite.
+    // If it fails, the compiler competes with the node for the cores.
     let _ = rustix::process::setpriority_process(None, bounds.niceness);
     Ok(())
 }
 
-/// Reads the length of a component and the component, and from then on watches for the end of stdin.
+/// Reads the length of a component and the component, and then starts a thread that waits for the end of stdin.
 fn read() -> anyhow::Result<Vec<u8>> {
     let mut stdin = io::stdin();
     let mut length = [0; 8];
@@ -100,7 +102,7 @@ fn read() -> anyhow::Result<Vec<u8>> {
     let watch = std::thread::Builder::new().name("stdin".to_owned()).stack_size(limits::SMALL_STACK_BYTES);
     let watching = watch.spawn(move || {
         let _ = io::copy(&mut stdin, &mut io::sink());
-        // Whoever waited is gone, or has given up. Nothing needs to be put in order.
+        // The node has ended or has given up. The process holds nothing that needs cleaning up.
         let _ = raise(Signal::SIGKILL);
     });
     watching.context("cannot start a thread")?;

@@ -1,6 +1,7 @@
-//! Compiles components, each in a process of its own (`compile`), so that none takes the node's memory, its cores, or
-//! more time than it may: what goes over a limit, kills the compiler or makes it panic is a refusal of that component.
-//! The compiled form comes through a descriptor: into the cache's folder, or into memory where there is none.
+//! Compiles components, each in a separate process (`compile`), so that none can use up the node's memory, its cores or
+//! more time than its limit: a component that exceeds a limit, or that kills the compiler or makes it panic, is
+//! rejected. The compiled form comes through a descriptor: into the cache's folder, or into memory if there is no
+//! cache.
 //!
 //! A compiler is killed when the future that waits for it is dropped, and kills itself when this process ends.
 
@@ -25,7 +26,7 @@ use super::error::ComponentError;
 use super::{form, room};
 use crate::limits::{self, CompileLimits};
 
-/// What components are compiled with. Cheap to clone.
+/// Compiles components for one engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Compiler {
     engine: Engine,
@@ -41,31 +42,33 @@ enum Output {
 }
 
 impl Compiler {
-    /// A compiler for this engine. `galo` is the path of this program, which compiles.
+    /// A compiler for this engine. `galo` is the path of this program, whose `compiler` subcommand compiles.
     pub fn new(engine: &Engine, galo: &Path, limits: CompileLimits, cache: Option<Cache>) -> Self {
         Self { engine: engine.clone(), program: galo.into(), limits, cache }
     }
 
-    /// The compiled form of the component with this digest, if it is kept. Takes under 1 ms.
+    /// The compiled form of the component with this digest, if the cache has it. Takes under 1 ms.
     pub fn find(&self, digest: Digest) -> Option<Compiled> {
         let native = self.cache.as_ref()?.find(&self.engine, &digest)?;
         Some(Compiled { engine: self.engine.clone(), native, digest, cached: true })
     }
 
-    /// Compiles a component, and keeps its form. Takes 0.1 s for one of ours, the limits at the most.
+    /// Compiles a component, and stores its form in the cache. Takes 0.1 s for a component made with the kit, and at
+    /// most the limits.
     ///
     /// # Errors
-    /// Why it is not taken: what is wrong with it, what it would take to compile it, or what became of the compiler.
+    /// Why it is rejected: it is not valid, it takes too much to compile, or the compiler failed.
     pub async fn compile(&self, digest: Digest, component: &[u8], niceness: i32) -> Result<Compiled, ComponentError> {
         if component.len() as u64 > self.limits.component_bytes_max {
             return Err(ComponentError::TooLarge { bytes: component.len(), most: self.limits.component_bytes_max });
         }
-        // Magic, version 1, layer 0: told apart because it is what a build for another target gives.
+        // Magic, version 1, layer 0: a core module. It has an error of its own because a build for the wrong target
+        // produces one.
         if component.starts_with(b"\0asm\x01\0\0\0") {
             return Err(ComponentError::CoreModule);
         }
         match self.attempt(digest, component, niceness, self.cache.as_ref()).await {
-            // A cache that fails costs time, not service.
+            // A cache that fails must not keep the component from serving.
             Err(ComponentError::Unkept(cause)) if self.cache.is_some() => {
                 tracing::warn!(cause, "compiled component not kept");
                 self.attempt(digest, component, niceness, None).await
@@ -107,16 +110,16 @@ impl Compiler {
         tokio::task::spawn_blocking(finish).await.map_err(|panic| failed(&panic))?
     }
 
-    /// The same, for a command that has nothing else to do.
+    /// As [`Compiler::compile`], blocking, for a command that has nothing else to do.
     ///
     /// # Errors
-    /// As [`Compiler::compile`]; that it cannot be waited for.
+    /// As [`Compiler::compile`], or when no runtime can be started to wait for it.
     pub fn compile_here(&self, component: &[u8]) -> anyhow::Result<Compiled> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(self.compile(Digest::of(component), component, 0))?)
     }
 
-    /// Bytes of memory that a compiler may take now.
+    /// Bytes of memory that a compiler may use now.
     fn memory(&self) -> u64 {
         let left = room::left().map_or(u64::MAX, |left| left.max(limits::COMPILE_MEMORY_BYTES_MIN));
         self.limits.memory_bytes_max.min(left)
@@ -137,11 +140,11 @@ impl Compiler {
         command.arg("--memory-bytes").arg(memory.to_string());
         command.arg("--cpu-seconds").arg(self.limits.cpu.as_secs().to_string());
         command.arg("--niceness").arg(niceness.to_string());
-        // Its allocator takes a gibibyte at once otherwise, which would count, or fills it as it goes, and then crashes
-        // where it should refuse.
+        // Otherwise its allocator reserves a gibibyte at once, which would count against the limit, or fills it step by
+        // step and then crashes where it should report an error.
         command.env("MIMALLOC_DISALLOW_ARENA_ALLOC", "1").env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::piped()).stdout(output.file().try_clone()?).stderr(Stdio::piped());
-        // A group of its own: Ctrl-C is for who drains, not for this.
+        // In a separate process group: Ctrl-C must reach the node, which drains, but not the compiler.
         command.process_group(0).kill_on_drop(true);
         Ok((command.spawn()?, output))
     }
@@ -167,16 +170,16 @@ impl Output {
     }
 }
 
-/// What an author can do about a component that takes too much.
+/// What an author can do about a component that takes too much to compile.
 const SMALLER: &str = "build a smaller one (fewer dependencies, `opt-level = \"s\"`)";
 
-/// Hands the component over and waits for the end of the compiler. Returns how it ended, and what it printed.
+/// Sends the component to the compiler and waits for its end. Returns how it ended, and what it printed.
 async fn attend(mut child: Child, component: &[u8]) -> io::Result<(ExitStatus, String)> {
     let piped = || io::Error::other("its streams are not there");
     let mut stdin = child.stdin.take().ok_or_else(piped)?;
     let mut stderr = child.stderr.take().ok_or_else(piped)?;
     let give = async {
-        // Not an error: when it has ended, its status says why.
+        // Write errors are ignored: the compiler has ended then, and its status gives the reason.
         let _ = stdin.write_all(&(component.len() as u64).to_le_bytes()).await;
         let _ = stdin.write_all(component).await;
     };
@@ -187,16 +190,16 @@ async fn attend(mut child: Child, component: &[u8]) -> io::Result<(ExitStatus, S
         printed
     };
     let ((), printed, status) = tokio::join!(give, hear, child.wait());
-    // Only now: its end tells the compiler that nobody waits any more.
+    // Dropped only after the compiler has ended: it kills itself when its stdin is closed.
     drop(stdin);
     Ok((status?, String::from_utf8_lossy(&printed).into_owned()))
 }
 
-/// What the end of a compiler says of its component.
+/// Derives the result for the component from how its compiler ended.
 fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<(), ComponentError> {
     let memory = || {
         let mib = limits.memory_bytes_max >> 20;
-        // Less than it may have anywhere: what the container leaves.
+        // Less than the fixed limit: the container's memory is the bound.
         let more = match limits.memory_bytes_max < limits::COMPILE_MEMORY_BYTES_MAX {
             true => ", or give the node's container more",
             false => "",
@@ -232,7 +235,7 @@ fn judge(status: ExitStatus, printed: &str, limits: &CompileLimits) -> Result<()
     }
 }
 
-/// `place: message` of what a panic prints.
+/// Extracts `place: message` from the output of a panic.
 fn panic_text(printed: &str) -> String {
     let after = printed.split_once("panicked at ").map_or(printed, |(_, text)| text);
     let text = after.split_once("\nnote: ").map_or(after, |(text, _)| text);

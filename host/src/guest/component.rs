@@ -7,14 +7,14 @@ use super::engine::Engine;
 use super::store::Guest;
 use crate::limits::HandlerLimits;
 
-/// A component in its compiled form. That it compiles says nothing of what it is.
+/// A component in its compiled form. It is not proved yet that it is a handler.
 #[derive(Clone)]
 pub struct Compiled {
     pub(super) engine: Engine,
     pub(super) native: Native,
-    /// The sha256 of its bytes: what it is known by.
+    /// The sha256 of its bytes: its identity.
     pub digest: Digest,
-    /// Whether it was compiled before, and its compiled form was found.
+    /// Whether its compiled form was found in the cache.
     pub cached: bool,
 }
 
@@ -27,7 +27,7 @@ pub struct Component {
     pub(super) respond: ComponentExportIndex,
     pub(super) limits: HandlerLimits,
     pub(super) grants: Grants,
-    /// What it was made of, to be fitted again.
+    /// The compiled component it was made of, for fitting it again.
     pub compiled: Compiled,
 }
 

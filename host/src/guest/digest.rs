@@ -1,4 +1,4 @@
-//! The digest of a component: the sha256 of its bytes, which is what it is known by on disk, in logs and in reports.
+//! The digest of a component: the sha256 of its bytes, which identifies it on disk, in logs and in reports.
 
 use std::fmt;
 

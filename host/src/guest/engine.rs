@@ -1,6 +1,5 @@
 //! The one wasmtime engine of the process: pooled, copy-on-write, interrupted by epochs, and without what handlers do
-//! not need. Made by `serve`, `dev` and the tests; `instance` runs on it. What compiles has one of
-//! the same settings without the pool (`compile`).
+//! not need. The compiler's process (`compile`) has an engine with the same settings, without the pool.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl Engine {
         Self::with(&config)
     }
 
-    /// An engine for commands, whose memories are larger than a slot of the pool.
+    /// An engine for commands: their memories are larger than a slot of the pool.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -39,7 +38,7 @@ impl Engine {
         Self::with(&config)
     }
 
-    /// An engine that only compiles, for what `start` and `start_unpooled` give: it makes no instance.
+    /// An engine that only compiles, for engines made by `start` and `start_unpooled`. It creates no instances.
     ///
     /// # Errors
     /// When the settings do not fit the machine.
@@ -54,7 +53,7 @@ impl Engine {
         let weak = engine.weak();
         let thread = std::thread::Builder::new().name("epoch".to_owned()).stack_size(limits::SMALL_STACK_BYTES);
         thread.spawn(move || {
-            // Ends with the engine: the weak reference does not keep it.
+            // Ends with the engine: the weak reference does not keep the engine alive.
             supervise::unending("epoch", || {
                 while let Some(engine) = weak.upgrade() {
                     engine.increment_epoch();
@@ -66,14 +65,14 @@ impl Engine {
         Ok(Self(engine))
     }
 
-    /// wasmtime's own, for `component` and `command`.
+    /// The wasmtime engine.
     pub(super) fn inner(&self) -> &wasmtime::Engine {
         &self.0
     }
 }
 
-/// The pool reserves all of its address space at once. What a limit of the process leaves may be too little, and
-/// wasmtime's error would name neither.
+/// Checks the process's limit of address space. The pool reserves all of its address space at once; if the limit is
+/// lower, wasmtime's error would name neither the limit nor the pool.
 fn check_address_space() -> anyhow::Result<()> {
     let memories = u64::from(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT);
     let pool = memories * (limits::MEMORY_RESERVATION_BYTES + limits::MEMORY_GUARD_BYTES);
@@ -91,7 +90,7 @@ fn check_address_space() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Epochs from now until a deadline has surely passed: one more than fit, because the present one has begun.
+/// Ticks after which a deadline has certainly passed: one more than fit into it, because the current tick has begun.
 pub(super) fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_micros().div_ceil(limits::EPOCH_TICK.as_micros());
     u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
@@ -104,9 +103,9 @@ fn config() -> Config {
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
-        // A pure function gives the same bits on every machine.
+        // A pure function must return the same bits on every machine.
         .cranelift_nan_canonicalization(true)
-        // One thread, and the memory of one: several components are compiled beside each other instead.
+        // A compiler uses one thread and the memory of one; several components are compiled in parallel instead.
         .parallel_compilation(false)
         .epoch_interruption(true)
         .consume_fuel(false)
@@ -117,13 +116,14 @@ fn config() -> Config {
         .memory_guard_size(limits::MEMORY_GUARD_BYTES)
         .memory_init_cow(true)
         .table_lazy_init(true)
-        // A panic of a development build is read out of the dead guest's memory.
+        // The message of a panic is read out of the guest's memory after the trap.
         .coredump_on_trap(true)
         .wasm_backtrace_max_frames(NonZeroUsize::new(limits::BACKTRACE_FRAMES_MAX))
-        // What no handler needs is not there to be broken; threads, GC and async are not even compiled in.
+        // Features that no handler needs are off, as an attack surface less; threads, GC and async are not even
+        // compiled in.
         .wasm_memory64(false)
-        // wasmtime's own adapters between the parts of a composed component have two memories. How many a component may
-        // have is the limiter's to say.
+        // wasmtime's adapters between the parts of a composed component have two memories. The limiter bounds how many
+        // a component may have.
         .wasm_multi_memory(true)
         .wasm_tail_call(false)
         .wasm_relaxed_simd(false)
@@ -148,7 +148,7 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(limits::TABLE_ELEMENTS_DEFAULT * size_of::<usize>())
         // All slots stay warm: a slot keeps the memory image of the handler that used it last.
         .max_unused_warm_slots(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT)
-        // It has an open isolation bug (what it skips is not wiped), and saves nothing for guests of 64 KiB.
+        // Off: it has an open isolation bug (pages it skips are not wiped), and saves nothing for guests of 64 KiB.
         .pagemap_scan(Enabled::No);
     pool
 }

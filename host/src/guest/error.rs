@@ -2,7 +2,7 @@
 
 use crate::failure::{Fault, FaultKind};
 
-/// Why a component is not taken.
+/// Why a component is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// It has more bytes than any component may have.
@@ -10,22 +10,22 @@ pub enum ComponentError {
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// What it may be.
+        /// The limit.
         most: u64,
     },
     /// It is a core module, not a component.
     #[error("a core module, not a component: build it for wasm32-wasip2")]
     CoreModule,
-    /// Compiling it takes more than it may.
+    /// Compiling it takes more than the limits allow.
     #[error("{0}")]
     Costly(String),
     /// The compiler ended without a result.
     #[error("{0}")]
     Compiler(String),
-    /// The compiler was not let to its end, which may be otherwise the next time.
+    /// The compiler was stopped from outside or could not run; the next attempt may succeed.
     #[error("{0}")]
     Passing(String),
-    /// It compiles, and there is no room for its compiled form.
+    /// It compiles, but its compiled form cannot be written.
     #[error("its compiled form cannot be written: {0}")]
     Unkept(String),
     /// It does not parse, validate or compile.
@@ -47,7 +47,7 @@ impl ComponentError {
         Self::Passing(text.into())
     }
 
-    /// Whether it may be otherwise the next time: a busy machine or one without memory may be the cause.
+    /// Whether the next attempt may succeed: the cause may be a busy machine, or one that is out of memory or disk.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Passing(_) | Self::Unkept(_) | Self::Trial(Fault { kind: FaultKind::Deadline, .. }))
     }

@@ -1,7 +1,7 @@
 //! Proves that a compiled component fits: it is of the handler's world, imports what it was granted and no more, and an
 //! instance of it fits its limits. Only such a component can be called.
 //!
-//! Compiled once, a component may be fitted again, under other grants and limits.
+//! A component that was compiled once can be fitted again, under other grants and limits.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Native, Linker};
@@ -19,7 +19,7 @@ impl Compiled {
     /// be made within its limits. Takes a fraction of a millisecond.
     ///
     /// # Errors
-    /// The first proof that fails.
+    /// The first check that fails.
     pub fn fit(&self, grants: Grants, limits: HandlerLimits) -> Result<Component, ComponentError> {
         check_imports(&self.engine, &self.native, grants)?;
         let mut linker = Linker::<Guest>::new(self.engine.inner());
@@ -42,7 +42,7 @@ impl Compiled {
     }
 }
 
-/// Names the first import that is neither the contract's types nor granted.
+/// Reports the first import that is neither the contract's types nor granted.
 fn check_imports(engine: &Engine, native: &Native, grants: Grants) -> Result<(), ComponentError> {
     for (name, import) in native.component_type().imports(engine.inner()) {
         let granted = grants.wasi && name.starts_with("wasi:");

@@ -1,8 +1,8 @@
-//! The file of a compiled form: native code as wasmtime serialises it, and a seal behind it, the sha256 of the code and
-//! of the name that it is kept under. What has another seal was damaged on the disk, and is not mapped: wasmtime trusts
-//! such a file as it trusts its own code.
+//! The file of a compiled form: native code as wasmtime serialises it, followed by a seal, the sha256 of the code and
+//! of the file's name. A file whose seal does not match was damaged on disk and is not mapped: wasmtime trusts such a
+//! file as it trusts its own code.
 //!
-//! Written by the compiler's process through a descriptor that `compiler` gives it; kept and found again by `cache`.
+//! The compiler's process writes it through a descriptor that `compiler` passes; `cache` stores and finds it.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -14,17 +14,17 @@ use wasmtime::component::Component as Native;
 
 use super::engine::Engine;
 
-/// What a seal begins with. wasmtime does not look at what lies behind the sections of its file.
+/// How a seal begins. wasmtime ignores what follows the sections of its file.
 const MARK: &[u8; 8] = b"galo-1\0\n";
 /// The mark and a sha256.
 const SEAL_BYTES: u64 = MARK.len() as u64 + 32;
 
-/// A file in memory, for a form that is kept nowhere.
+/// A file in memory, for a form that is not cached.
 pub(super) fn in_memory() -> std::io::Result<File> {
     Ok(memfd_create(c"galo-component", MFdFlags::MFD_CLOEXEC)?.into())
 }
 
-/// Adds the seal to a form that was written whole.
+/// Appends the seal to a complete form.
 pub(super) fn seal(file: &mut File, name: &str) -> std::io::Result<()> {
     let bytes = file.metadata()?.len();
     let sum = sum(file, name, bytes)?;
@@ -32,7 +32,7 @@ pub(super) fn seal(file: &mut File, name: &str) -> std::io::Result<()> {
     file.write_all(&[&MARK[..], &sum].concat())
 }
 
-/// Whether what a file holds is what was sealed under this name.
+/// Whether a file holds what was sealed under this name.
 pub(super) fn is_whole(file: &mut File, name: &str) -> std::io::Result<bool> {
     let Some(bytes) = file.metadata()?.len().checked_sub(SEAL_BYTES) else { return Ok(false) };
     let sum = sum(file, name, bytes)?;
@@ -41,8 +41,8 @@ pub(super) fn is_whole(file: &mut File, name: &str) -> std::io::Result<bool> {
     Ok(seal == [&MARK[..], &sum].concat())
 }
 
-/// The sha256 of a name and of the first bytes of a file, which is left behind them. Read in pieces: what is mapped
-/// afterwards is not held twice.
+/// The sha256 of a name and of the first bytes of a file; the file's position is after them then. Read in pieces, so
+/// that the form is not held in memory twice when it is mapped afterwards.
 fn sum(file: &mut File, name: &str, bytes: u64) -> std::io::Result<[u8; 32]> {
     let mut sum = Sha256::new();
     sum.update(name.as_bytes());
@@ -57,17 +57,17 @@ fn sum(file: &mut File, name: &str, bytes: u64) -> std::io::Result<[u8; 32]> {
     }
 }
 
-/// Maps a form that is whole and that only this user can have written.
+/// Maps a form that is whole and that only this user can have written. The caller has to make sure of both.
 pub(super) fn load(engine: &Engine, file: &mut File) -> wasmtime::Result<Native> {
-    // The descriptor, not the name: what was checked is what is mapped.
+    // Through the descriptor, not the name: the file that was checked is the one that is mapped.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    #[expect(unsafe_code, reason = "wasmtime trusts the file; who calls this saw to it that we wrote it")]
+    #[expect(unsafe_code, reason = "wasmtime trusts the file; the caller made sure that we wrote it")]
     // SAFETY: the form was written by this program's compiler and sealed behind it, or its seal was checked; it lies in
     // memory, or in a folder that only this user can write to, and is never changed in place. wasmtime itself checks
     // that this engine's version and settings made it.
     let mapped = unsafe { Native::deserialize_file(engine.inner(), &path) };
     mapped.or_else(|_| {
-        // A file system that is mounted `noexec`, as a container's tmpfs is: native code may be copied from it, not
+        // The file system may be mounted `noexec`, as a container's tmpfs is: then code can be copied from it, but not
         // mapped.
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0))?;

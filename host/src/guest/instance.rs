@@ -1,6 +1,7 @@
-//! One call of a guest: a fresh store and instance, the function, and the store is gone. Nothing survives a call.
+//! One call of a guest: creates a store and an instance, runs the function, and drops the store. Nothing survives a
+//! call.
 //!
-//! It runs on the caller's thread and does not await: a call takes microseconds and ends when its time is up.
+//! A call runs on the caller's thread and does not await: it takes microseconds and is interrupted when its time is up.
 
 use wasmtime::component::{Instance, TypedFunc};
 use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
@@ -56,7 +57,7 @@ impl Component {
         })
     }
 
-    /// Instantiates once and drops it: what does not fit its limits is found before it serves.
+    /// Instantiates once: a component that does not fit its limits is found before it serves.
     pub(super) fn trial(&self) -> Result<(), Fault> {
         self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
     }
@@ -68,7 +69,7 @@ impl Component {
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         if self.grants.wasi {
-            // wasmtime-wasi blocks on tokio when a guest writes to a stream; a worker may only do so in here.
+            // wasmtime-wasi blocks on tokio when a guest writes to a stream, which a worker thread may do only in here.
             tokio::task::block_in_place(|| self.run_here(phase, time, call))
         } else {
             self.run_here(phase, time, call)
@@ -81,25 +82,25 @@ impl Component {
         time: Allowance,
         call: impl FnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        // Right before the call: a guest's start functions count as well.
+        // Opened right before the instantiation: a guest's start functions count against its time as well.
         let mut store = store::open(&self.engine, &self.limits, self.grants.wasi, time);
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
         outcome.map_err(|error| fault(phase, &error, &store))
     }
 }
 
-/// `Compiled::fit` found the export, so this is never seen.
+/// Unreachable: `Compiled::fit` found the export.
 fn missing() -> wasmtime::Error {
     wasmtime::Error::msg("the component has lost an export")
 }
 
-/// Names what went wrong.
+/// Classifies what went wrong.
 fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
     let trap = error.downcast_ref::<Trap>();
-    // Only a panic ends there, and what overran has said nothing: a memory is long to look through.
+    // Only a panic ends in `unreachable`. Other traps have no message, and searching a whole memory takes long.
     let panicked = matches!(trap, Some(Trap::UnreachableCodeReached));
-    let said = panicked.then(|| panic_message(error, store)).flatten();
-    let said = said.or_else(|| store.data().output());
+    let message = panicked.then(|| panic_message(error, store)).flatten();
+    let message = message.or_else(|| store.data().output());
     let cause = error.root_cause().to_string();
     let kind = match trap {
         _ if store.data().was_limited() => FaultKind::Memory,
@@ -108,14 +109,14 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
         None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,
         None => FaultKind::Malformed,
     };
-    Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &said.unwrap_or(cause)) }
+    Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &message.unwrap_or(cause)) }
 }
 
-/// `core::panicking::panic < items::render::total < respond`: where it was, as far as functions have names.
+/// `core::panicking::panic < items::render::total < respond`: the call stack, as far as functions have names.
 fn backtrace(error: &wasmtime::Error) -> Option<String> {
     let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
     let names = frames.iter().take(limits::BACKTRACE_FRAMES_MAX).filter_map(|frame| frame.func_name());
-    // Cut while it is written: a short name may stand for one of a megabyte.
+    // Cut while it is written: a short mangled name may expand to a megabyte.
     let names: Vec<_> =
         names.map(|name| failure::shown(format_args!("{:#}", rustc_demangle::demangle(name)))).collect();
     (!names.is_empty()).then(|| names.join(" < "))
@@ -127,7 +128,7 @@ const FUEL_EXHAUSTED: &str = "fuel";
 /// What the kit's panic handler writes in front of a message: see `handlers/kit/src/panic.rs`.
 const PANIC_MAGIC: &[u8; 16] = b"GALO-PANIC-v1\0\0\0";
 
-/// Reads a panic's message out of the dead guest's memory: a guest needs no import to say its last word.
+/// Reads a panic's message out of the guest's memory after the trap, so that a guest needs no import to report it.
 fn panic_message(error: &wasmtime::Error, store: &Store<Guest>) -> Option<String> {
     let dump = error.downcast_ref::<WasmCoreDump>()?;
     dump.memories().iter().find_map(|memory| {

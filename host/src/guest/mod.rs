@@ -1,4 +1,4 @@
-//! The sandbox: the engine, components and what was proved of them, and instances, one call long.
+//! The sandbox: the engine, components that were proved to fit, and instances that live for one call.
 //!
 //! `reload` loads components, `request` calls them. Nothing here knows a handler, a route or a database.
 

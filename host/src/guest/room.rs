@@ -1,11 +1,12 @@
 //! The memory that the control group of this process leaves it, so that a compiler is refused memory before the kernel
-//! has to kill something for it. Read anew for every compiler: a container's limit may be changed while it runs.
+//! has to kill something for it. Read again for every compiler, because a container's limit can be changed while it
+//! runs.
 //!
-//! Asked by `compiler`. What cannot be read limits nothing.
+//! A limit that cannot be read is treated as absent.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes that this process's group leaves besides what the process holds itself, where the group is limited.
+/// Bytes left of the group's limit after what this process holds, if the group is limited.
 pub(super) fn left() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let most = limit(&groups, Path::new("/sys/fs/cgroup"))?;
@@ -25,7 +26,7 @@ fn limit(groups: &str, root: &Path) -> Option<u64> {
             _ => None,
         }
     });
-    // The groups above limit it too; what is outside of the container is not seen in it.
+    // The groups above limit the process too. Those outside of the container are not visible in it.
     let limits = files.flat_map(|(root, group, file)| {
         let above: Vec<_> = group.ancestors().map(|group| root.join(group).join(file)).collect();
         above.into_iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
@@ -33,7 +34,7 @@ fn limit(groups: &str, root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// Bytes that a process holds and cannot be given back, from `/proc/PID/status`.
+/// Bytes that a process holds and the kernel cannot reclaim, from `/proc/PID/status`.
 fn held(status: &str) -> u64 {
     let kib = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_holds_is_what_no_file_has() {
+    fn only_memory_without_a_file_counts_as_held() {
         assert_eq!(held("VmRSS:\t  900 kB\nRssAnon:\t     100 kB\nRssFile:\t 796 kB\nRssShmem:\t 4 kB\n"), 104 * 1024);
         assert_eq!(held(""), 0);
     }

@@ -24,12 +24,12 @@ pub struct Guest {
 pub enum Allowance {
     /// This long.
     Whole(Duration),
-    /// Until it has had its slice of the thread that serves, and this long at the most.
+    /// Until it has used its slice of the thread that serves, and at most this long.
     Slice(Duration),
 }
 
-/// What a call has had of its slice. It is counted from the first tick of the epoch on, so that a call which sees none,
-/// as nearly every one, asks no clock.
+/// How much of its slice a call has used. It is counted from the first tick of the epoch, so that a call that ends
+/// before a tick, as nearly every one does, never reads the clock.
 #[derive(Debug, Default)]
 struct Slice {
     /// The CPU time of the thread at the first tick.
@@ -53,7 +53,7 @@ impl Guest {
     }
 }
 
-/// A fresh store for one call. Its time counts from here, so the call must follow at once.
+/// A fresh store for one call. Its time starts here, so the call must follow at once.
 pub(super) fn open(engine: &Engine, limits: &HandlerLimits, wasi: bool, time: Allowance) -> Store<Guest> {
     let mut store = Store::new(engine.inner(), Guest::new(limits, wasi));
     store.limiter(|guest| &mut guest.limiter);
@@ -69,10 +69,10 @@ pub(super) fn open(engine: &Engine, limits: &HandlerLimits, wasi: bool, time: Al
     store
 }
 
-/// Ends a call that has had its slice: CPU time, because a thread that others keep from its core has used nothing.
+/// Ends a call that has used its slice. The slice is CPU time, so that a thread that is not scheduled loses nothing.
 fn tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let slice = &mut store.data_mut().slice;
-    // Without this clock the deadline alone ends a call.
+    // If the clock cannot be read, only the deadline ends a call.
     let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::MAX, Duration::from);
     let begun = *slice.begun.get_or_insert(now);
     slice.ticks_left = slice.ticks_left.saturating_sub(1);

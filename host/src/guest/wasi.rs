@@ -1,7 +1,7 @@
 //! The closed, deterministic WASI of a handler that is built with std and granted `wasi`: no files, no network, no
-//! environment, clocks that stand still, random numbers from a fixed seed. What it prints is kept for the log.
+//! environment, clocks that stand still, random numbers from a fixed seed. Its output is kept for the log.
 //!
-//! Linked by `fit`; each store with the grant has one of its own.
+//! `fit` links it; each store of a component with the grant has one.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, W
 
 use crate::limits;
 
-/// What one call of a guest with WASI sees of the world: nothing, always the same.
+/// The world that one call of a guest with WASI sees: empty, and always the same.
 pub struct Closed {
     ctx: WasiCtx,
     table: ResourceTable,
@@ -19,7 +19,7 @@ pub struct Closed {
 }
 
 impl Default for Closed {
-    /// A world of its own for one call.
+    /// A fresh world for one call.
     fn default() -> Self {
         let output = MemoryOutputPipe::new(limits::GUEST_OUTPUT_BYTES_MAX);
         let ctx = WasiCtxBuilder::new()
@@ -69,7 +69,7 @@ pub fn link<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<(
 /// # Errors
 /// When wasmtime refuses a definition.
 pub fn refuse_waiting<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    // A wait would leave the deadline behind: epochs interrupt the guest, not the host it waits in.
+    // A wait could outlast the deadline: epochs interrupt the guest, not the host function it waits in.
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {

@@ -1,9 +1,9 @@
-//! The log: lines on stderr, for people or as JSON. Set up once, by `main`. Everything that this program writes to
+//! The log: lines on stderr, for people or as JSON. Set up once, by `cli`. Everything that this program writes to
 //! stderr or stdout goes through here, and none of it can fail or panic: a pipe whose reader has gone, or a full disk,
 //! costs lines and nothing else.
 //!
-//! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout is what a command
-//! was asked for: its reader is waited for.
+//! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout carries the result
+//! of a command, so writing it waits for the reader.
 
 mod queue;
 

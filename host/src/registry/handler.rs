@@ -1,5 +1,5 @@
-//! One handler: what the manifest says of it, the generation that serves, the one before it, and how one becomes the
-//! other. A request takes the lineage once; `reload` and a rollback store another one.
+//! One handler: its entry in the manifest, the generation that serves, the one before it, and how they are swapped. A
+//! request loads the lineage once; `reload` and a rollback store a new one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ use crate::repeats::Repeats;
 
 /// A named unit of guest code with its route.
 pub struct Handler {
-    /// What the manifest says of it: name, route, limits, what it may see.
+    /// Its entry in the manifest: name, route, limits, grants.
     pub entry: Entry,
     /// The procedures it may call, as the database describes them.
     pub procedures: Vec<Arc<Procedure>>,
@@ -26,11 +26,11 @@ pub struct Handler {
     pub metrics: Arc<HandlerMetrics>,
     lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
-    /// Held while a new lineage is made of the old one; requests do not wait for it.
+    /// Held while a new lineage is derived from the old one; requests do not wait for it.
     changing: Mutex<()>,
     /// Another handler serves in its place.
     retired: AtomicBool,
-    /// Told when what serves is another; set once it is in a registry.
+    /// Notified when another generation serves; set when the handler is put into a registry.
     pub(super) news: OnceLock<Arc<Notify>>,
 }
 
@@ -38,7 +38,7 @@ pub struct Handler {
 pub struct Lineage {
     /// The one that serves.
     pub current: Arc<Generation>,
-    /// The one before it, kept compiled to go back to.
+    /// The one before it, kept for a rollback.
     pub previous: Option<Arc<Generation>>,
     /// Set when the current one serves again because the one after it was rolled back.
     pub rolled_back: Option<RolledBack>,
@@ -54,9 +54,9 @@ pub struct Generation {
     pub component: Component,
     /// Where its slow calls run.
     pub aside: Arc<Aside>,
-    /// What the log has said of its failures.
+    /// The failures of it that were logged.
     pub repeats: Arc<Repeats>,
-    /// Shared with what becomes of this generation under another manifest.
+    /// Shared with the same generation under another manifest.
     tally: Arc<Tally>,
 }
 
@@ -71,11 +71,11 @@ struct Tally {
 pub struct RolledBack {
     /// Its number.
     pub number: u64,
-    /// Its digest: while the file holds it, it is not taken again.
+    /// Its digest: it is not loaded again while the file has it.
     pub digest: Digest,
-    /// What it did, or who asked.
+    /// Its fault, or the operator's request.
     pub cause: String,
-    /// When.
+    /// When it was rolled back.
     pub at: Timestamp,
 }
 
@@ -94,12 +94,12 @@ impl Handler {
         }
     }
 
-    /// What serves. Take it once per request: both functions must run in the same generation.
+    /// The current lineage. Load it once per request: both functions must run in the same generation.
     pub fn lineage(&self) -> Arc<Lineage> {
         self.lineage.load_full()
     }
 
-    /// The procedure of this name, if it was granted. Grants are few: a scan beats a map.
+    /// The procedure of this name, if it was granted. Grants are few, so a linear search is faster than a map.
     pub fn procedure(&self, name: &str) -> Option<&Arc<Procedure>> {
         self.procedures.iter().find(|procedure| procedure.name == name)
     }
@@ -113,15 +113,16 @@ impl Handler {
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
-    /// Puts a component live as the next generation, and returns it. The one it replaces stays, to go back to; or, when
-    /// that was on probation itself, the one before it: two quick deployments must not cost the last that was proved.
+    /// Puts a component live as the next generation, and returns it. The one it replaces is kept for a rollback; if
+    /// that was on probation itself, the one before it is kept: two quick deployments must not lose the last proved
+    /// generation.
     pub fn swap(&self, component: Component) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
         let next = Arc::new(Generation::new(old.last_number() + 1, component));
         let previous = Some(Arc::clone(self.proved(&old)));
         let (current, since) = (Arc::clone(&next), Timestamp::now());
-        // Who sees the new generation does not see what was wrong with a candidate before it.
+        // Cleared first: a reader that sees the new generation must not see the refusal of an earlier candidate.
         self.refusal.store(None);
         self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
         self.report();
@@ -149,7 +150,8 @@ impl Handler {
         }
     }
 
-    /// Lets another handler take its place, if what serves is still this. From here on it does not change.
+    /// Retires the handler in favour of a replacement, if this lineage is still current. A retired handler does not
+    /// change.
     pub fn retire(&self, lineage: &Arc<Lineage>) -> bool {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let unchanged = Arc::ptr_eq(&self.lineage(), lineage);
@@ -172,26 +174,26 @@ impl Handler {
         self.refusal.store(Some(Arc::new(refusal)));
     }
 
-    /// Notes that what was refused is gone, or was accepted after all.
+    /// Notes that the rejected component is gone, or was accepted after all.
     pub fn clear_refusal(&self) {
         self.refusal.store(None);
     }
 
-    /// Why the last candidate was not taken, if it was not.
+    /// Why the last candidate was rejected, if it was.
     pub fn refusal(&self) -> Option<Arc<Refusal>> {
         self.refusal.load_full()
     }
 }
 
 impl Lineage {
-    /// Of a handler that was not there before.
+    /// The lineage of a new handler.
     pub fn first(component: Component) -> Self {
         let current = Arc::new(Generation::new(1, component));
         Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
     }
 
-    /// Of a handler that served before this node began: its component, and what is kept to fall back on, with the
-    /// numbers they had.
+    /// The lineage of a handler that an earlier run of the node served: its component and the one kept for a rollback,
+    /// with the numbers they had.
     pub fn resumed(
         current: (u64, Component),
         previous: Option<(u64, Component)>,
@@ -201,13 +203,13 @@ impl Lineage {
         Self { current: generation(current), previous: previous.map(generation), rolled_back, since: Timestamp::now() }
     }
 
-    /// The highest number that was given.
+    /// The highest number that was assigned.
     pub fn last_number(&self) -> u64 {
         let back = self.rolled_back.as_ref().map_or(0, |back| back.number);
         back.max(self.current.number)
     }
 
-    /// The same generations under other limits and grants: what was counted of them stays.
+    /// The same generations under other limits and grants. Their counts are kept.
     pub fn refitted(&self, current: Component, previous: Option<Component>) -> Self {
         let previous = self.previous.as_ref().zip(previous);
         Self {
@@ -218,8 +220,7 @@ impl Lineage {
         }
     }
 
-    /// A new generation that comes with other limits and grants. The one to go back to is under them as well, where it
-    /// fits.
+    /// A new generation with other limits and grants. They apply to the previous one as well, if it fits them.
     pub fn succeeded_by(&self, component: Component, previous: Option<(&Generation, Component)>) -> Self {
         let current = Arc::new(Generation::new(self.last_number() + 1, component));
         let previous = previous.map(|(old, component)| Arc::new(old.refitted(component)));

@@ -1,7 +1,7 @@
 //! The handlers of a node and the generations they serve with. Requests read it through two atomic pointers, one for
 //! the table of all handlers and one for each handler's lineage; `reload` stores new ones, and so does a rollback.
 //!
-//! It verifies nothing: whatever is put here was proved to fit by `reload`. Shown by `admin`.
+//! It verifies nothing: `reload` has verified everything that is stored here. `admin` shows it.
 
 mod handler;
 
@@ -20,22 +20,22 @@ use crate::limits;
 use crate::route::Routes;
 use crate::wire::Messages;
 
-/// All handlers of a node, and the last manifest that was not taken.
+/// All handlers of a node, and why the last manifest was rejected, if it was.
 pub struct Registry {
     table: ArcSwap<Table>,
     refusal: ArcSwapOption<Refusal>,
-    /// Handlers that have left the manifest: one that comes back goes on where it was.
+    /// Handlers that have left the manifest: one that is added again continues where it was.
     gone: Mutex<Vec<(Instant, Arc<Handler>)>>,
     news: Arc<Notify>,
 }
 
-/// What one manifest gave. It does not change: another manifest is another table.
+/// The handlers of one manifest. A table is immutable: another manifest makes another table.
 pub struct Table {
     /// Which pages of other origins may use the node.
     pub cors: Option<Arc<Cors>>,
-    /// What clients read of a failure.
+    /// The texts that clients get for failures.
     pub messages: Messages,
-    /// What answers a request.
+    /// Finds the handler for a request.
     pub routes: Routes<Arc<Handler>>,
     /// In the order of the manifest.
     pub handlers: Vec<Arc<Handler>>,
@@ -43,35 +43,35 @@ pub struct Table {
     pub loaded: Timestamp,
 }
 
-/// Why something is not taken.
+/// Why a manifest or a component was rejected.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// How far it came.
+    /// The step that failed.
     pub stage: Stage,
-    /// What is wrong; several lines when there is a difference to show.
+    /// What is wrong; several lines if it shows a difference.
     pub message: String,
     /// The component, once it could be read.
     pub digest: Option<Digest>,
     /// When it was first refused.
     pub at: Timestamp,
-    /// It may pass without a file being touched: it is tried again.
+    /// The cause may pass without a file being changed: it is tried again.
     pub passing: bool,
 }
 
 /// The steps from a file to a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The manifest is not as it should be, as a whole.
+    /// The manifest is invalid as a whole.
     Manifest,
     /// The file cannot be read.
     Read,
-    /// It is no component, or takes too long to compile.
+    /// It is not a component, or takes too much to compile.
     Compile,
     /// It is of another world, imports what it was not granted, or does not fit its limits.
     Fit,
     /// A granted procedure cannot be called.
     Procedures,
-    /// It does not do what its examples say.
+    /// It does not behave as its examples require.
     Examples,
 }
 
@@ -88,12 +88,12 @@ impl Registry {
         registry
     }
 
-    /// The table that serves.
+    /// The current table.
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
     }
 
-    /// Puts another table in its place, in one step.
+    /// Replaces the table, atomically.
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
             handler.news.get_or_init(|| Arc::clone(&self.news));
@@ -111,14 +111,14 @@ impl Registry {
         self.news.notify_one();
     }
 
-    /// A handler that has left the manifest a while ago, no longer than it is kept.
+    /// A handler that has left the manifest, if it is still kept.
     pub fn gone(&self, name: &str) -> Option<Arc<Handler>> {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.retain(|(since, _)| since.elapsed() < limits::HANDLER_KEPT);
         gone.iter().find(|(_, handler)| handler.entry.name == name).map(|(_, handler)| Arc::clone(handler))
     }
 
-    /// Resolves when what serves may be another than it was. What happens while nobody waits is remembered, once.
+    /// Resolves when a table or a lineage may have changed. A change while nobody waits is remembered, once.
     pub async fn changed(&self) {
         self.news.notified().await;
     }
@@ -133,7 +133,7 @@ impl Registry {
         self.refusal.store(None);
     }
 
-    /// Why the last manifest was not taken, if it was not.
+    /// Why the last manifest was rejected, if it was.
     pub fn refusal(&self) -> Option<Arc<Refusal>> {
         self.refusal.load_full()
     }
@@ -158,7 +158,7 @@ impl Table {
 }
 
 impl Refusal {
-    /// A refusal of this moment.
+    /// A refusal at this moment.
     pub fn new(stage: Stage, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > limits::REFUSAL_BYTES_MAX {
@@ -168,7 +168,7 @@ impl Refusal {
         Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures }
     }
 
-    /// The same, of something that may be otherwise the next time.
+    /// The same refusal, with a cause that may pass.
     pub fn passing(self) -> Self {
         Self { passing: true, ..self }
     }
@@ -179,7 +179,7 @@ impl Refusal {
         !old.is_some_and(same)
     }
 
-    /// The same, of this component.
+    /// The same refusal, of this component.
     pub fn of(self, digest: Digest) -> Self {
         Self { digest: Some(digest), ..self }
     }

@@ -1,5 +1,6 @@
-//! Makes the table of a manifest: what is new is loaded, what changed is proved again under its new entry, what is the
-//! same is the same handler. All or nothing: one mistake, and there is no table. It puts nothing into service.
+//! Makes the table of a manifest: new handlers are loaded, those whose entry changed are proved again under the new
+//! entry, and unchanged ones are reused. All or nothing: one mistake, and there is no table. It puts nothing into
+//! service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use crate::registry::{Handler, Lineage, Refusal, Registry, Table};
 use crate::route::Routes;
 use crate::state::State;
 
-/// What a new table is made with.
+/// What is known when a new table is made.
 pub(super) struct Known<'a> {
     /// The one that serves.
     pub(super) table: &'a Table,
-    /// Where the handlers are that have left it, once there is one.
+    /// The registry, which keeps handlers that have left the manifest; `None` at a start.
     pub(super) registry: Option<&'a Registry>,
     /// What an earlier run of the node recorded.
     pub(super) state: Option<&'a Arc<State>>,
@@ -51,7 +52,7 @@ pub(super) async fn build(
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
     let (kept, orders) = sort(manifest, known, &described);
-    // What an earlier manifest ordered may still be compiled.
+    // Components of an earlier manifest may still be compiling; end those that are not needed any more.
     for asker in [Asker::Manifest, Asker::Kept] {
         worker.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
     }
@@ -67,7 +68,7 @@ pub(super) async fn build(
 /// Handlers by their place in the manifest.
 type ByPlace = HashMap<usize, Arc<Handler>>;
 
-/// Tells the handlers that stay as they are from those that have to be made.
+/// Separates the handlers that stay as they are from those that have to be made.
 fn sort(
     manifest: &Manifest,
     known: &Known<'_>,
@@ -82,7 +83,7 @@ fn sort(
             Some(handler) if is_same_entry(&handler.entry, entry) && handler.procedures == procedures => {
                 kept.insert(index, Arc::clone(handler));
             }
-            // What cannot have its procedures is not tried without them.
+            // A handler whose procedures cannot be described is not tried without them.
             _ if procedures.len() < entry.procedures.len() => {}
             _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
         }
@@ -90,10 +91,10 @@ fn sort(
     (kept, orders)
 }
 
-/// A handler that was made: what was ordered, what is to serve, and why that is not what the folder holds.
+/// A handler that was made: the order, the lineage that is to serve, and why it differs from the folder, if it does.
 type Success = (Order, Lineage, Option<Refusal>);
 
-/// The handlers that could be made; why the others could not is added to the mistakes.
+/// The handlers that could be made. The reasons for the others are added to the mistakes.
 fn succeeded(made: Vec<CarriedOut>, mistakes: &mut Vec<Mistake>) -> Vec<Success> {
     let mut good = Vec::new();
     for made in made {
@@ -106,7 +107,7 @@ fn succeeded(made: Vec<CarriedOut>, mistakes: &mut Vec<Mistake>) -> Vec<Success>
     good
 }
 
-/// Puts what stays and what was made together, in the order of the manifest.
+/// Combines the reused and the new handlers, in the order of the manifest.
 fn assemble(
     manifest: &Manifest,
     mut kept: ByPlace,
@@ -135,7 +136,7 @@ fn assemble(
     Ok(NewTable { table: Table { cors, messages, routes, handlers, loaded: Timestamp::now() }, made_of })
 }
 
-/// Reports that a start took what the state has, because the folder's component is refused.
+/// Logs that a start uses the component of the state folder, because the one in the handlers folder was rejected.
 fn resumed_without(handler: &Handler, refusal: Refusal) {
     let (name, number) = (&handler.entry.name, handler.lineage().current.number);
     let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
@@ -148,11 +149,11 @@ fn resumed_without(handler: &Handler, refusal: Refusal) {
 /// An order that was carried out; or why it could not be.
 type CarriedOut = Result<(Order, Made), Mistake>;
 
-/// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. Nothing while
-/// one of them is still being compiled.
+/// Compiles what was ordered and then verifies it: at a start on all cores, later one after the other. `None` while one
+/// of them is still being compiled.
 async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option<Vec<CarriedOut>> {
     let at_once = match priority {
-        // It counts the CPU quota of a container.
+        // `available_parallelism` respects the CPU quota of a container.
         Priority::Start => std::thread::available_parallelism().map_or(1, usize::from),
         Priority::Background => 1,
     };
@@ -161,11 +162,11 @@ async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option
         (order, candidate)
     };
     let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
-    // What is wrong is reported in the order of the manifest, whatever took longest.
+    // Mistakes are reported in the order of the manifest, not in the order in which compilers ended.
     compiled.sort_by_key(|(order, _)| order.index);
     let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
     let compiled = compiled?;
-    // Not before all of them are there: what was refused meanwhile would be compiled again.
+    // Only after all of them have ended: otherwise one that was rejected would be compiled again.
     [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| worker.retain(asker, |_| false));
     let verify = async |(order, candidate): (Order, Candidate)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
@@ -175,7 +176,7 @@ async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option
     Some(stream::iter(compiled).map(verify).buffered(at_once).collect().await)
 }
 
-/// A table, and the handlers whose places it takes, each with the lineage it was made of.
+/// A table, and the handlers that it replaces, each with the lineage that the replacement was made from.
 pub(super) struct NewTable {
     pub(super) table: Table,
     pub(super) made_of: Vec<(Arc<Handler>, Arc<Lineage>)>,
@@ -185,7 +186,7 @@ fn mistake(line: Option<usize>, handler: &str, refusal: Refusal) -> Mistake {
     Mistake { outside: refusal.passing, ..Mistake::new(line, format!("{handler}: {}", refusal.message)) }
 }
 
-/// Looks every granted procedure up, once.
+/// Looks up every granted procedure once.
 async fn describe(
     manifest: &Manifest,
     database: &Database,
@@ -207,7 +208,7 @@ async fn describe(
     described.into_iter().filter_map(|(granted, procedure)| Some((granted, procedure.ok()?))).collect()
 }
 
-/// Two routes that match the same paths, also those of a handler whose component was refused.
+/// Reports two routes that match the same paths, also if the component of one of them was rejected.
 fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
     let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
     if let Err(ambiguous) = Routes::new(all) {

@@ -1,4 +1,4 @@
-//! What became of the handlers with another manifest: for the log, and for who follows it.
+//! The differences between two tables, for the log and for the reloader.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crate::registry::{Handler, Table};
 
-/// What became of a handler with another manifest.
+/// How a new manifest changed a handler.
 pub(super) enum Change {
-    /// With its route and the number of its generation, which is a later one when it was there before.
+    /// With its route and the number of its generation, which is not 1 if the handler existed before.
     Added(String, String, u64),
     /// With the number of its generation when that is a new one.
     Changed(String, Option<u64>),
     Removed(String),
 }
 
-/// What is other in a new table.
+/// The handlers that differ in a new table.
 pub(super) fn changes(old: &Table, new: &Table) -> Vec<Change> {
     let by_name = |table: &Table| -> HashMap<String, Arc<Handler>> {
         table.handlers.iter().map(|handler| (handler.entry.name.clone(), Arc::clone(handler))).collect()

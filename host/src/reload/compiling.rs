@@ -1,6 +1,6 @@
-//! What is being compiled beside what serves: for each handler and each asker one component, the newest. A newer one
-//! takes its place and ends its compiler, unless another asker waits for the same bytes. A scan does not wait for any
-//! of them: it asks how far they are, and hears through the watch when it may ask again.
+//! Components that are compiled while the node serves: for each handler and each asker one component, the newest. A
+//! newer one replaces it and ends its compiler, unless another asker waits for the same bytes. A scan does not wait for
+//! any of them: it checks their progress, and the watch wakes the next scan when one has ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,12 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::guest::{Compiled, Compiler, ComponentError, Digest};
 use crate::limits;
 
-/// The components that are being compiled, and what became of each, until it is settled.
+/// The components that are being compiled, and the outcome of each until it is settled.
 #[derive(Default)]
 pub(super) struct Compiling {
     jobs: Mutex<Jobs>,
     places: Places,
-    /// Who looks again when one has ended.
+    /// Notified when one has ended.
     news: OnceLock<Arc<Notify>>,
 }
 
@@ -27,18 +27,18 @@ type Jobs = HashMap<String, Vec<(Asker, Arc<Job>)>>;
 /// How many compilers run at once.
 struct Places {
     all: Arc<Semaphore>,
-    /// The first moments of each, alone.
+    /// Held by each compiler for its first moments, which it runs alone.
     turn: Arc<Semaphore>,
 }
 
-/// Who asks for the compiled form of a component: none of them ends what another one waits for.
+/// Who asks for the compiled form of a component. No asker ends a compiler that another one waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// A manifest that is to be taken.
+    /// A manifest that is to be applied.
     Manifest,
     /// A handler that serves, whose file changed.
     Component,
-    /// The same manifest, for what the state has proved.
+    /// The same manifest, for the proved component of the state.
     Kept,
 }
 
@@ -48,27 +48,27 @@ struct Job {
     _task: AbortOnDropHandle<()>,
 }
 
-/// What became of a compiler, and after what time.
+/// The result of a compiler, and the time it took.
 pub(super) type Outcome = (Result<Compiled, Arc<ComponentError>>, Duration);
 
 /// A component's compiled form, and the time until it was there.
 pub(super) type Form = (Compiled, Duration);
 
-/// How far a component is.
+/// The progress of a component.
 pub(super) enum Progress {
     UnderWay,
     Ended(Outcome),
 }
 
 impl Compiling {
-    /// Who is told of each end.
-    pub(super) fn tell(&self, news: Arc<Notify>) {
-        // There is one reloader.
+    /// Sets the handle that is notified when a compiler has ended.
+    pub(super) fn notify(&self, news: Arc<Notify>) {
+        // Set once: a node has one reloader, and a restarted one has the same handle.
         let _ = self.news.set(news);
     }
 
-    /// How far the compiling of this component of a handler is; nothing when it was not begun. What another asker began
-    /// is the asker's too from here on, unless it failed: that may have passed.
+    /// The progress of this component of a handler; `None` when it was not begun. A compilation that another asker
+    /// began is shared from here on, unless it failed: then the cause may have passed.
     pub(super) fn progress(&self, handler: &str, asker: Asker, digest: Digest) -> Option<Progress> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = jobs.get_mut(handler)?;
@@ -80,8 +80,8 @@ impl Compiling {
         Some(found.outcome.get().cloned().map_or(Progress::UnderWay, Progress::Ended))
     }
 
-    /// Begins to compile a component of a handler. Any other component of it that was compiled for the asker no longer
-    /// is.
+    /// Begins to compile a component of a handler. It replaces any other component of the handler that was compiled for
+    /// the asker.
     pub(super) fn begin(
         self: &Arc<Self>,
         compiler: &Compiler,
@@ -109,7 +109,7 @@ impl Compiling {
         jobs.push((asker, job));
     }
 
-    /// Forgets what was compiled for an asker, but of some handlers, and ends what is under way for it alone.
+    /// Forgets the asker's components except those of the wanted handlers, and ends compilers that ran only for them.
     pub(super) fn retain(&self, asker: Asker, wanted: impl Fn(&str) -> bool) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).retain(|handler, jobs| {
             if !wanted(handler) {

@@ -1,4 +1,4 @@
-//! The component of one handler: what its folder holds is verified and put live, or refused.
+//! The component of one handler: verifies the file in the folder and puts it live, or rejects it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::database::Database;
 use crate::node::Node;
 use crate::registry::{Handler, Refusal, Stage};
 
-/// Brings a handler up to its file. What is refused is returned, for `refuse`.
+/// Brings a handler up to date with its file. A refusal is returned, for `refuse`.
 pub(super) async fn follow(
     node: &Node,
     worker: &Worker,
@@ -30,7 +30,7 @@ pub(super) async fn follow(
             Ok(())
         }
         Ok(None) => {
-            // What was refused is gone from the folder, and what was being compiled.
+            // The rejected component is no longer in the folder, nor is one that was being compiled.
             handler.clear_refusal();
             worker.settle(Asker::Component, name);
             Ok(())
@@ -43,7 +43,7 @@ pub(super) async fn follow(
     }
 }
 
-/// Reports and notes what was refused of a handler, once.
+/// Logs and notes a refusal of a handler, once.
 pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     if refusal.is_news_after(handler.refusal().as_deref()) {
         let name = &handler.entry.name;
@@ -56,7 +56,7 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// What the folder holds for a handler, verified; nothing when that is what serves, or was rolled back.
+/// The component that the folder holds for a handler, verified; `None` when it serves already or was rolled back.
 async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
@@ -68,7 +68,7 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
     drop(lineage);
     let asked = Arc::clone(handler);
     if current.component.compiled.digest == digest {
-        // The examples may be what changed: what serves goes on, but it is told.
+        // The examples may have changed: the component goes on serving, but a failure is reported.
         let examples = worker.examples(Priority::Background, &handler.entry).await;
         let run = move || {
             let Handler { entry, procedures, .. } = &*asked;

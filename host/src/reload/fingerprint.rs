@@ -6,31 +6,32 @@ use std::path::Path;
 use crate::example;
 use crate::manifest::Entry;
 
-/// The fingerprint of some files, in order. When two are equal, nothing was written, replaced, added or removed.
+/// The fingerprint of some files, in order. If two are equal, no file was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Fingerprint(Vec<Option<Stat>>);
 
-/// Device, inode, size, times of change: a file that is replaced by one of the same size and time has another inode.
+/// Device, inode, size, times of change: a file that is replaced by one of the same size and time still has a different
+/// inode.
 type Stat = (u64, u64, u64, i64, i64, i64, i64);
 
 impl Fingerprint {
-    /// Of one file.
+    /// The fingerprint of one file.
     pub(super) fn of(path: &Path) -> Self {
         Self(vec![stat(path)])
     }
 
-    /// Followed by others, of which some could not be taken.
+    /// Appends other fingerprints, of which some may be missing.
     pub(super) fn with(mut self, others: Vec<Option<Self>>) -> Self {
         self.0.extend(others.into_iter().flatten().flat_map(|other| other.0));
         self
     }
 
-    /// Of the first file alone.
+    /// The fingerprint of the first file alone.
     pub(super) fn first(&self) -> Self {
         Self(self.0.iter().take(1).copied().collect())
     }
 
-    /// Of a handler's component and its examples.
+    /// The fingerprint of a handler's component and its examples.
     pub(super) fn of_handler(entry: &Entry) -> Self {
         let mut stats = vec![stat(&entry.component), stat(&example::folder(entry))];
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));

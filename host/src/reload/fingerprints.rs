@@ -1,5 +1,5 @@
-//! What the files of several handlers look like, each asked on its own: one whose files do not answer, a symlink into a
-//! network folder that is away, holds up no other.
+//! The fingerprints of the files of several handlers, each taken separately: one whose file system does not answer,
+//! such as a symlink into an unavailable network folder, does not delay the others.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::folder::bounded;
 use crate::limits;
 use crate::manifest::Entry;
 
-/// What is asked of a handler's files, and was not answered yet.
+/// Requests to the file system that have not been answered yet.
 #[derive(Default)]
 pub(super) struct Fingerprints {
     asked: HashMap<Asked, JoinHandle<Result<Fingerprint, String>>>,
@@ -22,7 +22,7 @@ pub(super) struct Fingerprints {
 type Asked = (String, PathBuf);
 
 impl Fingerprints {
-    /// What the files of these look like, in their order; nothing for one whose files do not answer in time.
+    /// The fingerprints of these handlers' files, in order; `None` for one whose file system does not answer in time.
     pub(super) async fn of(&mut self, entries: &[Entry]) -> Vec<Option<Fingerprint>> {
         self.each(entries, Fingerprint::of_handler).await
     }
@@ -31,7 +31,7 @@ impl Fingerprints {
         let mut tasks = Vec::new();
         for entry in entries {
             let key = (entry.name.clone(), entry.component.clone());
-            // Who has not answered is not asked again: each question that hangs holds a thread.
+            // A request that has not been answered is not repeated: each one that hangs holds a thread.
             let asked = self.asked.remove(&key);
             let known = asked.is_some();
             let task = asked.unwrap_or_else(|| {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::manifest;
 
-    /// How often the one that hangs was asked, and what ends its waiting.
+    /// How often the handler that hangs was requested, and what ends its waiting.
     static ASKED: AtomicU32 = AtomicU32::new(0);
     static RELEASE: OnceLock<Mutex<mpsc::Receiver<()>>> = OnceLock::new();
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_does_not_answer_holds_up_no_other_and_is_asked_once() {
+    async fn a_file_system_that_hangs_delays_no_other_and_is_asked_once() {
         let (release, waits) = mpsc::channel();
         RELEASE.set(Mutex::new(waits)).unwrap();
         let text = ["hangs", "answers"].map(|name| {

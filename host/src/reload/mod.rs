@@ -1,8 +1,8 @@
-//! Loads the handlers of a manifest, and keeps a node's registry true to their folder while it serves: components,
-//! examples, the manifest itself. A newcomer is verified first and then put live by storing one pointer; what is
-//! refused changes nothing, and is tried again when its files change, or when it may have passed by itself.
+//! Loads the handlers of a manifest, and keeps a node's registry in step with the folder while the node serves:
+//! components, examples and the manifest itself. A candidate is verified first and then put live by storing one
+//! pointer. A rejected one changes nothing, and is tried again when its files change or when the cause may have passed.
 //!
-//! Requests do not wait for anything here, and nothing here blocks a thread that serves. Run by `serve`, for as long as
+//! Requests do not wait for anything here, and nothing here blocks a thread that serves. `serve` runs it for as long as
 //! the node lives.
 
 mod assembly;
@@ -48,7 +48,7 @@ pub use self::verify::read;
 pub use self::watch::Watch;
 pub use self::worker::Worker;
 
-/// Keeps one node's registry true.
+/// Keeps one node's registry in step with its folder.
 pub struct Reloader {
     node: Arc<Node>,
     folder: PathBuf,
@@ -57,30 +57,30 @@ pub struct Reloader {
     fingerprints: Fingerprints,
     orders: Arc<Orders>,
     manifest: Seen,
-    /// The handlers of a manifest that was not taken, with their files: one of them may be what was wrong.
+    /// The entries of a manifest that was not applied: their files are watched too, because one may be the cause.
     refused: Vec<Entry>,
-    /// Not because it is refused: components of it are still compiled.
+    /// The manifest was not applied because components of it are still being compiled, not because it was rejected.
     compiling: bool,
-    /// The procedures must be looked up again; stays until that was done.
+    /// The procedures must be looked up again; set until that has succeeded.
     database: bool,
     handlers: HashMap<String, Seen>,
     removal: Removal,
     state: Option<Arc<State>>,
 }
 
-/// What something looked like when it was last tried, and when it is tried again though it looks the same.
+/// The fingerprint of something when it was last tried, and when it is tried again though it has not changed.
 #[derive(Default)]
 struct Seen {
     fingerprint: Fingerprint,
     retry: Retry,
-    /// It was refused while a manifest was compiled that may mend it.
+    /// It was rejected while a manifest that may fix it is being compiled.
     withheld: bool,
-    /// What the build took that it came from, while it is compiled.
+    /// How long the build that made it took, kept while it is compiled.
     built: Option<Duration>,
 }
 
 impl Reloader {
-    /// A reloader of what was loaded from this folder a moment ago.
+    /// A reloader for a registry that was loaded from this folder a moment ago.
     pub fn new(
         node: Arc<Node>,
         folder: PathBuf,
@@ -89,7 +89,7 @@ impl Reloader {
         orders: Arc<Orders>,
     ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
-        worker.tell(Arc::clone(&orders.news));
+        worker.notify(Arc::clone(&orders.news));
         Self {
             node,
             folder,
@@ -97,7 +97,7 @@ impl Reloader {
             watch,
             fingerprints: Fingerprints::default(),
             orders,
-            // Nothing was seen yet: what changed between the first load and now is found by the first scan.
+            // Empty, so that the first scan finds what has changed since the load.
             manifest: Seen::default(),
             refused: Vec::new(),
             compiling: false,
@@ -108,12 +108,13 @@ impl Reloader {
         }
     }
 
-    /// Looks whenever something may have changed. Runs until it is dropped.
+    /// Scans whenever something may have changed. Runs until it is dropped.
     pub async fn run(mut self) {
         self.watch.renew().await;
         loop {
             self.scan().await;
-            // Not every change is told, and a procedure that was missing comes without a word.
+            // Also scan after a pause: not every change is reported, and a missing procedure may appear without an
+            // event.
             let pause = self.removal.left().unwrap_or(limits::WATCH_INTERVAL);
             if tokio::time::timeout(pause, self.watch.changed()).await.is_err() {
                 self.watch.renew().await;
@@ -131,7 +132,7 @@ impl Reloader {
         }
         let ordered = database | self.node.database.has_changed();
         self.database |= ordered;
-        // Before anything is read: what is written meanwhile makes another fingerprint.
+        // The fingerprint is taken before anything is read: a later write makes a different one.
         let path = self.folder.join(manifest::FILE_NAME);
         let Some(manifest) = self.scan_manifest(&path).await else { return };
         if ordered || self.manifest.fingerprint != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
@@ -142,7 +143,7 @@ impl Reloader {
         let entries: Vec<_> = table.handlers.iter().map(|handler| handler.entry.clone()).collect();
         let fingerprints = self.fingerprints.of(&entries).await;
         for (handler, fingerprint) in table.handlers.iter().zip(fingerprints) {
-            // What does not answer is looked at again, and the others do not wait for it.
+            // One that does not answer is scanned again later; the others do not wait for it.
             let Some(fingerprint) = fingerprint else { continue };
             let comes = |entry: &Entry| entry.name == handler.entry.name && !is_same_entry(&handler.entry, entry);
             let withhold = self.compiling && self.refused.iter().any(comes);
@@ -153,14 +154,15 @@ impl Reloader {
             seen.fingerprint = fingerprint;
             let built = built.or(seen.built.take());
             let followed = component::follow(&self.node, &self.worker, handler, built).await;
-            // What is wrong under the old entry may be what the new ones are for, also those that came meanwhile.
+            // What is wrong under the old entry may be fixed by a new manifest, also by one that was written during the
+            // scan.
             let refused = matches!(followed, Err(Without::Refused(_)));
             let withheld = refused && (withhold || self.is_manifest_new(&path).await);
             let seen = self.handlers.entry(handler.entry.name.clone()).or_default();
             seen.withheld = withheld;
             match followed {
                 Ok(()) => seen.retry.passed(),
-                // What else there is does not wait for it.
+                // The other handlers do not wait for the compiler.
                 Err(Without::Compiling) => {
                     seen.built = built;
                     seen.retry.soon();
@@ -169,7 +171,8 @@ impl Reloader {
                     if !withheld {
                         component::refuse(handler, &refusal);
                     }
-                    // The entry is what is old: the manifest is held against the database again, and then this.
+                    // The handler's description of its procedures is outdated: check the manifest against the database
+                    // again first.
                     if refusal.stage == Stage::Procedures {
                         self.orders.procedures_changed();
                     }
@@ -179,8 +182,8 @@ impl Reloader {
         }
     }
 
-    /// What the manifest looks like, with the files of its handlers while it is not taken. Nothing when the folder does
-    /// not answer.
+    /// The fingerprint of the manifest, with the files of its handlers while it is not applied. `None` when the folder
+    /// does not answer.
     async fn scan_manifest(&mut self, path: &Path) -> Option<Fingerprint> {
         let manifest = path.to_owned();
         let fingerprint = aside(move || Fingerprint::of(&manifest)).await;
@@ -189,19 +192,19 @@ impl Reloader {
         Some(fingerprint.with(self.fingerprints.of(&self.refused).await))
     }
 
-    /// Whether the manifest looks other than it did when this scan began.
+    /// Whether the manifest has changed since this scan began.
     async fn is_manifest_new(&mut self, path: &Path) -> bool {
         self.scan_manifest(path).await.is_some_and(|now| now != self.manifest.fingerprint)
     }
 
-    /// As if nothing had been seen yet.
+    /// Forgets every fingerprint, so that everything is scanned as if for the first time.
     async fn forget(&mut self) {
         self.manifest = Seen::default();
         self.handlers.clear();
         self.watch.reopen().await;
     }
 
-    /// The manifest, all or nothing.
+    /// Applies the manifest, all or nothing.
     async fn follow_manifest(&mut self) {
         let folder = self.folder.clone();
         let manifest = match aside(move || manifest::read(&folder)).await {
@@ -215,7 +218,8 @@ impl Reloader {
         if !self.removal.may(&self.node.registry.table(), &manifest, &self.manifest.fingerprint) {
             return;
         }
-        // Of its handlers too, before they are read: of a manifest that is refused one of them may be what changes.
+        // The handlers' fingerprints are taken too, before the files are read: if the manifest is rejected, a change of
+        // one of them may fix it.
         let handlers = self.fingerprints.of(&manifest.handlers).await;
         self.manifest.fingerprint = self.manifest.fingerprint.first().with(handlers);
         let entries = manifest.handlers.clone();
@@ -228,7 +232,7 @@ impl Reloader {
                 self.database = false;
                 self.manifest.retry.passed();
                 self.compiling = false;
-                // What was noted of its files is noted of each handler from here on.
+                // From here on each handler has the fingerprint of its files.
                 self.manifest.fingerprint = self.manifest.fingerprint.first();
                 self.refused = Vec::new();
                 changes.iter().for_each(|change| tracing::info!("{change}"));
@@ -238,7 +242,7 @@ impl Reloader {
                 let changed: HashSet<_> = changes.iter().map(change::Change::name).collect();
                 self.handlers.retain(|name, _| there.contains(name.as_str()) && !changed.contains(name.as_str()));
             }
-            // The old table serves, and its handlers are followed meanwhile.
+            // The old table keeps serving, and its handlers are still followed.
             Err(Without::Compiling) => {
                 self.refused = entries;
                 self.compiling = true;

@@ -1,5 +1,5 @@
-//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new entry. `table` has
-//! its component compiled first, and then this carried out on the worker.
+//! One handler of a new table: loaded, resumed from the node's state, or proved again under its new entry. `assembly`
+//! has its component compiled first, and then runs this on the worker.
 
 use std::sync::Arc;
 
@@ -20,29 +20,29 @@ pub(super) struct Order {
     pub(super) before: Before,
 }
 
-/// What is known of a handler that is to be made.
+/// The past of a handler that is to be made.
 pub(super) enum Before {
     Nothing,
-    /// It serves, or did until a short while ago.
+    /// It serves, or did so a short while ago.
     Lineage(Arc<Handler>, Arc<Lineage>),
     /// An earlier run of the node recorded it.
     State(Arc<State>, Record),
 }
 
-/// What an order can be made of.
+/// The components that an order can be made from.
 pub(super) struct Candidate {
-    /// The component that its file holds: a newcomer, or nothing where it was known.
+    /// The component in its file, if that is a new one.
     newcomer: Result<Option<Form>, Refusal>,
     /// The last proved component of the state, with its number.
     kept: Option<(u64, Component)>,
     examples: Examples,
 }
 
-/// What became of an order: what is to serve, and why that is not what the folder holds.
+/// The result of an order: the lineage that is to serve, and why it differs from the folder, if it does.
 pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
 
 impl Order {
-    /// What there is to make it of, compiled; nothing while that is under way.
+    /// The components to make it from, compiled; `None` while that is under way.
     pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Option<Candidate> {
         let kept = match &self.before {
             Before::State(state, past) => self.kept(worker, priority, state, past).await,
@@ -59,7 +59,7 @@ impl Order {
         }
     }
 
-    /// What its file holds, compiled; nothing while that is under way.
+    /// The component in its file, compiled; `None` while that is under way.
     async fn newcomer(
         &self,
         worker: &Worker,
@@ -99,8 +99,8 @@ impl Order {
         }
     }
 
-    /// The last proved component, under what the manifest says now; without the examples, which it did not write.
-    /// Nothing when it is lost. A refusal that may pass does not lose it: nothing else serves in its place.
+    /// The last proved component, fitted to the current entry, without running the examples, which belong to a later
+    /// component. `None` when it is lost. A refusal that may pass is returned: nothing else serves in its place.
     async fn kept(
         &self,
         worker: &Worker,
@@ -125,7 +125,7 @@ impl Order {
         Ok(component.map(|component| (generation, component)))
     }
 
-    /// Makes what serves. Takes a core while it verifies.
+    /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
         let Candidate { newcomer, kept, examples } = candidate;
         let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
@@ -158,8 +158,7 @@ impl Order {
             }
             // The manifest names a different file: fail instead of falling back.
             Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
-            // The file may have held the component that the entry was changed for; else what serves must be good under
-            // them.
+            // Otherwise the component that serves must fit the new entry.
             _ => {}
         }
         let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures, examples)?;
@@ -169,8 +168,8 @@ impl Order {
     }
 }
 
-/// A handler that an earlier run served. What was rolled back then does not serve now, and what is broken does not keep
-/// the node from starting, as long as the last proved component is there.
+/// A handler that an earlier run served. A component that was rolled back then does not serve now, and a broken one
+/// does not keep the node from starting if the last proved component is there.
 fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<(u64, Component)>) -> Made {
     let barred = past.barred.as_ref().and_then(rolled_back);
     match (proved, kept) {
@@ -178,7 +177,7 @@ fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Opti
             let digest = component.compiled.digest;
             let number = past.number_of(&digest.to_string());
             let previous = kept.filter(|(_, kept)| kept.compiled.digest != digest);
-            // It is followed by another, unless what serves is what served already.
+            // Kept only if the component is the one that served already; a new one starts without it.
             let barred = barred.filter(|barred| previous.is_none() && barred.digest != digest);
             Ok((Lineage::resumed((number, component), previous, barred), None))
         }
@@ -195,7 +194,7 @@ fn rolled_back(barred: &Barred) -> Option<RolledBack> {
     Some(RolledBack { number: *generation, digest, cause: cause.clone(), at })
 }
 
-/// Whether an entry says the same, wherever it stands in its file.
+/// Whether two entries are equal apart from their lines in the file.
 pub(super) fn is_same_entry(old: &Entry, new: &Entry) -> bool {
     Entry { line: new.line, ..old.clone() } == *new
 }

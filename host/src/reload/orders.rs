@@ -1,52 +1,52 @@
-//! What is asked of a reloader while it runs: by who applies `sql/` or builds, and by the operator's SIGHUP.
+//! Requests to a reloader while it runs: by `dev`, which applies `sql/` and builds, and by the operator's SIGHUP.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// What others ask of a reloader. It outlasts the one it is of: when that is begun again, it has the same orders.
+/// Requests to a reloader. They outlive it: a restarted reloader has the same orders.
 #[derive(Default)]
 pub struct Orders {
     asked: Mutex<Asked>,
-    /// Held by a scan, and by who puts files there that belong together.
+    /// Held by a scan, and while files that belong together are written.
     pub(super) folder: tokio::sync::Mutex<()>,
-    /// Also what the folder's watch tells.
+    /// Also notified by the folder's watch.
     pub(super) news: Arc<Notify>,
 }
 
-/// What was asked since the last scan.
+/// The requests since the last scan.
 #[derive(Default)]
 pub(super) struct Asked {
     /// The procedures may have changed.
     pub(super) database: bool,
     /// Everything is scanned as if for the first time.
     pub(super) again: bool,
-    /// What the build took whose result is in the folder.
+    /// How long the build took whose result is in the folder.
     pub(super) built: Option<Duration>,
 }
 
 impl Orders {
-    /// Looks every procedure up again, and prepares their statements anew.
+    /// Has every procedure looked up again, and their statements prepared again.
     pub fn procedures_changed(&self) {
         self.asked().database = true;
         self.news.notify_one();
     }
 
-    /// Scans everything again: the folder is watched again, what was refused is tried again, the procedures are looked
-    /// up again.
+    /// Has everything scanned again: the watch is reopened, rejected components are retried, and the procedures are
+    /// looked up again.
     pub fn scan_again(&self) {
         *self.asked() = Asked { database: true, again: true, built: None };
         self.news.notify_one();
     }
 
-    /// Puts what a build made into the folder, which is looked at when all of it is there. The build took this long.
-    /// Waits for a scan under way; not for threads that serve.
+    /// Puts the results of a build, which took this long, into the folder; no scan sees a part of them. Blocks until a
+    /// scan under way has ended, so it must not run on a thread that serves.
     ///
     /// # Errors
     /// Those of `put`.
     pub fn publish(&self, took: Duration, put: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let _no_look = self.folder.blocking_lock();
+        let _no_scan = self.folder.blocking_lock();
         self.asked().built = Some(took);
         let done = put();
         self.news.notify_one();

@@ -1,6 +1,6 @@
-//! Records what a node serves in its state: which generation of each handler serves, the last one that was proved, and
-//! the one that was rolled back. Run by `serve` beside the reloader, so that a request that rolls a generation back
-//! does not wait for a disk, and a long compilation does not keep that from being recorded.
+//! Records in the state folder which generation of each handler serves, the last one that was proved, and the one that
+//! was rolled back. It is a task beside the reloader, so that a request that rolls a generation back does not wait for
+//! a disk, and a long compilation does not delay the record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::node::Node;
 use crate::registry::{Generation, Handler, Registry};
 use crate::state::{Barred, Mark, Record, State};
 
-/// Records whenever something changed. A probation ends without a word, so it looks from time to time. Runs until it is
-/// dropped.
+/// Records whenever something changed. The end of a probation sends no event, so it also checks from time to time. Runs
+/// until it is dropped.
 pub async fn keep(node: Arc<Node>, state: Arc<State>) {
     let mut failing = false;
     loop {
@@ -25,7 +25,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
             Ok(()) if std::mem::take(&mut failing) => tracing::info!("the state is recorded again"),
             Ok(()) => {}
             Err(error) => {
-                // Once, not with every try.
+                // Logged once, not with every attempt.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(
                         "cannot record the state; after a restart the node would not know what it serves now: {error:#}"
@@ -37,7 +37,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
     }
 }
 
-/// Records what is served at this moment. Blocks as long as the disk does.
+/// Records what is served now. Blocks on the disk.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -46,7 +46,7 @@ pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
     let mut records = BTreeMap::new();
     let mut failed = Ok(());
     for handler in &table.handlers {
-        // One that does not fit leaves the others theirs.
+        // A failure for one handler does not keep the others from being recorded.
         if let Err(error) = keep_component(handler, state) {
             failed = Err(error);
         }
@@ -58,7 +58,7 @@ pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
     failed
 }
 
-/// Keeps the bytes of what serves, while its file still holds them.
+/// Stores the bytes of the component that serves, if its file still holds them.
 fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
     let digest = handler.lineage().current.component.compiled.digest;
     let sha256 = digest.to_string();
@@ -67,7 +67,7 @@ fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
     }
     match read(&handler.entry) {
         Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes),
-        // The file is ahead of what serves: what is kept stays the one before.
+        // The file is newer than the component that serves: the one stored before stays.
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a manifest may be caught in the middle: one that takes away a handler, a grant or a limit counts only after
-//! it was the same for a while. What only adds or changes counts at once.
+//! Protects against a manifest that is read while it is being written: one that removes a handler, a grant or a limit
+//! is applied only after it has not changed for a while. One that only adds or changes is applied at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use crate::limits;
 use crate::manifest::{Entry, Manifest, Retry};
 use crate::registry::Table;
 
-/// A manifest that is to take something away.
+/// A manifest that removes something, if one is waiting.
 #[derive(Default)]
 pub(super) struct Removal(Option<Seen>);
 
 struct Seen {
     fingerprint: Fingerprint,
     since: Instant,
-    /// It counts. Remembered, for it may be tried more than once: its components are compiled.
+    /// It may be applied. Remembered, because it is tried again while its components are compiled.
     granted: bool,
 }
 
 impl Removal {
-    /// Whether this manifest counts now.
+    /// Whether this manifest may be applied now.
     pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, fingerprint: &Fingerprint) -> bool {
         let cors = manifest.cors.is_some() || table.cors.is_none();
         let kept = cors
@@ -38,20 +38,20 @@ impl Removal {
         granted
     }
 
-    /// How long until the one that waits counts, if one does.
+    /// How long until the waiting manifest may be applied, if one waits.
     pub(super) fn left(&self) -> Option<Duration> {
         let waits = self.0.as_ref().filter(|seen| !seen.granted)?;
         Some(limits::REMOVAL_PAUSE.saturating_sub(waits.since.elapsed()))
     }
 
-    /// Whether its time has come.
+    /// Whether the waiting manifest may be applied now.
     pub(super) fn is_due(&self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
 }
 
-/// Whether an entry has what the old one of the same handler had, grants and limits, if perhaps other ones. A file that
-/// is caught while it is written may lack the last lines.
+/// Whether an entry still has the grants and limits that the handler's old entry had, perhaps with other values. A file
+/// that is read while it is written may lack its last lines.
 fn keeps(new: &Entry, old: &Entry) -> bool {
     old.procedures.iter().all(|granted| new.procedures.contains(granted))
         && old.headers.iter().all(|header| new.headers.contains(header))

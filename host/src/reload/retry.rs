@@ -1,39 +1,39 @@
-//! When something that was refused is tried again though nothing about it has changed: what may pass by itself, after
-//! pauses that double.
+//! When something that was rejected is tried again although its files have not changed: only if the cause may pass by
+//! itself, after pauses that double.
 
 use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::registry::Refusal;
 
-/// The next try of one thing, if there is to be one.
+/// The next attempt, if there is to be one.
 #[derive(Debug, Default)]
 pub(super) struct Retry(Option<(Instant, Duration)>);
 
 impl Retry {
-    /// Whether it is time.
+    /// Whether the next attempt is due.
     pub(super) fn is_due(&self) -> bool {
         self.0.is_some_and(|(at, _)| Instant::now() >= at)
     }
 
-    /// There is nothing to try again.
+    /// Nothing has to be tried again.
     pub(super) fn passed(&mut self) {
         self.0 = None;
     }
 
-    /// With the next scan: it is under way. Pauses go on from where they were.
+    /// Tries again with the next scan, because a compiler is under way. The pauses continue from where they were.
     pub(super) fn soon(&mut self) {
         self.0.get_or_insert((Instant::now(), Duration::ZERO)).0 = Instant::now();
     }
 
-    /// It was refused, perhaps again.
+    /// Plans the next attempt after a refusal.
     pub(super) fn after(&mut self, refusal: &Refusal) {
         let pause = match self.0 {
             _ if !refusal.passing => return self.passed(),
-            // The first scan that follows by itself.
+            // The first retry is at the next scan.
             None => Duration::ZERO,
-            // It was tried for another reason, before its time. That stands: what swaps while the database is
-            // unavailable would otherwise double the pause with every component.
+            // It was tried early, for another reason. The planned time stays: otherwise every component that is swapped
+            // while the database is unavailable would double the pause.
             Some((at, _)) if Instant::now() < at => return,
             Some((_, pause)) => (pause * 2).clamp(limits::WATCH_INTERVAL, limits::RETRY_PAUSE_MAX),
         };
@@ -57,7 +57,7 @@ mod tests {
         for _ in 0..8 {
             retry.after(&passing);
             assert!(!retry.is_due());
-            // One that comes before its time changes nothing.
+            // An early attempt changes nothing.
             let before = retry.0;
             retry.after(&passing);
             assert_eq!(retry.0, before);

@@ -1,5 +1,5 @@
-//! Puts the table of a manifest into service: the first one at a start, another one in place of the one that serves.
-//! All or nothing; `assembly` makes it.
+//! Puts the table of a manifest into service: the first one at a start, later ones in place of the current one. All or
+//! nothing; `assembly` makes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::node::Node;
 use crate::registry::{Refusal, Stage, Table};
 use crate::state::State;
 
-/// Loads everything a manifest names, and prepares its procedures on every connection of the database. `state` says
-/// what an earlier run of the node served.
+/// Loads everything a manifest names, and prepares its procedures on every connection of the database. `state` has what
+/// an earlier run of the node served.
 ///
 /// # Errors
-/// Everything that is wrong, each with its line in the manifest; that the database's pool cannot be filled.
+/// All mistakes, each with its line in the manifest; or that the database's pool cannot be filled.
 pub async fn load(
     manifest: &Manifest,
     worker: &Worker,
@@ -41,8 +41,8 @@ pub async fn load(
     Ok(table)
 }
 
-/// Puts the table of a manifest in the place of the one that serves, if it is another one. With `anew` the statements
-/// of its procedures are prepared again in any case.
+/// Replaces the current table with that of a manifest, if they differ. With `anew` the statements of its procedures are
+/// prepared again in any case.
 pub(super) async fn replace(
     node: &Node,
     worker: &Worker,
@@ -59,7 +59,7 @@ pub(super) async fn replace(
     worker.retain(Asker::Component, |name| table.handler(name).is_some());
     let known = procedures(&old);
     if anew || procedures(&table).iter().any(|procedure| !known.contains(procedure)) {
-        // Before the table: its first call finds its statement.
+        // Prepared before the table is replaced, so that the first call finds its statement.
         node.database.prepare_anew(procedures(&table)).await;
     }
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
@@ -68,7 +68,7 @@ pub(super) async fn replace(
     if changes.is_empty() && same_order && same_cors && same_messages {
         return Ok(changes);
     }
-    // What was rolled back while this was verified must not come again with the new table.
+    // A generation that was rolled back during the verification must not serve again with the new table.
     if !made_of.iter().all(|(handler, lineage)| handler.retire(lineage)) {
         made_of.iter().for_each(|(handler, _)| handler.stay());
         return Err(Refusal::new(Stage::Manifest, "a generation was rolled back during the reload").passing().into());
@@ -91,7 +91,7 @@ pub(super) async fn replace(
     Ok(changes)
 }
 
-/// Shows the metrics of the handlers that serve. Those of a manifest that was refused are never shown.
+/// Exposes the metrics of the handlers that serve. Those of a rejected manifest are never exposed.
 fn show(metrics: &Metrics, table: &Table) {
     metrics.serve(
         table
@@ -101,7 +101,7 @@ fn show(metrics: &Metrics, table: &Table) {
     );
 }
 
-/// A missing right is not the manifest's fault, and may come without its being touched.
+/// A missing procedure or privilege is not a mistake of the manifest, and may be fixed without changing it.
 fn refusal(refused: Refused) -> Refusal {
     let outside = !refused.mistakes.is_empty() && refused.mistakes.iter().all(|mistake| mistake.outside);
     let stage = if outside { Stage::Procedures } else { Stage::Manifest };

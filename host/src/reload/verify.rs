@@ -1,5 +1,5 @@
-//! From what the manifest says of a handler to a component that may serve: read, fit, procedures, examples. The first
-//! step that fails is the refusal. Nothing here changes what serves.
+//! The steps from a manifest's entry to a component that may serve: read, fit, examples. The first step that fails is
+//! the refusal. Nothing here changes what serves.
 
 use std::io;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
 use crate::{example, file, limits};
 
-/// What verifying gave, and what it took.
+/// A verified component, and how long the steps took.
 pub(super) struct Proved {
     pub(super) component: Component,
     pub(super) times: Times,
 }
 
-/// What the steps took.
+/// How long the steps took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Times {
     pub(super) compile: Duration,
-    /// The compiled form was found.
+    /// The compiled form was found in the cache.
     pub(super) cached: bool,
-    /// Fit, procedures and examples.
+    /// Fit and examples.
     pub(super) verify: Duration,
 }
 
-/// Proves a newcomer. Takes a core for as long as its examples take.
+/// Proves a candidate. Takes a core for as long as its examples take.
 pub(super) fn prove(
     form: Form,
     entry: &Entry,
@@ -43,7 +43,7 @@ pub(super) fn prove(
     Ok(Proved { component, times })
 }
 
-/// Proves a compiled component under what a manifest says.
+/// Proves a compiled component under a manifest's entry.
 pub(super) fn refit(
     compiled: &Compiled,
     entry: &Entry,
@@ -87,8 +87,8 @@ pub(super) fn run_examples(
     checked.map_err(|message| Refusal::new(Stage::Examples, message))
 }
 
-/// Proves a component that is only there to go back to: it did not write the examples of the one after it. Nothing when
-/// it does not fit; what may pass is no reason to lose it.
+/// Proves a component that is kept only for a rollback. The examples are not run, because they belong to a later
+/// component. `None` when it does not fit; a refusal that may pass is an error, so that the component is not lost.
 pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Result<Option<Component>, Refusal> {
     match fit(compiled, entry) {
         Ok(component) => Ok(Some(component)),
@@ -105,7 +105,7 @@ pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
     file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
         let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
-        // A file that is there and cannot be read now may be read later.
+        // A file that exists but cannot be read now may be readable later.
         Refusal { passing: error.may_pass(), ..refusal }
     })
 }

@@ -1,5 +1,6 @@
-//! Tells that something in a folder may have changed. It does not say what: the parent looks, and looks again from
-//! time to time, because no file system tells everything (bind mounts, network folders, a folder that was replaced).
+//! Reports that something in a folder may have changed, but not what: the reloader scans, also from time to time
+//! without an event, because no file system reports everything (bind mounts, network folders, a folder that was
+//! replaced).
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,43 +14,43 @@ use tokio::time::timeout;
 use super::folder::aside;
 use crate::limits;
 
-/// Device and inode of a folder, when it is there.
+/// Device and inode of a folder, if it exists.
 type Identity = Option<(u64, u64)>;
 
 /// Watches some folders.
 pub struct Watch {
     folders: Vec<PathBuf>,
     news: Arc<Notify>,
-    /// Something was heard, and nobody has been told yet.
+    /// An event came that `changed` has not reported yet.
     stirred: bool,
     watching: Option<Watching>,
-    /// That it cannot be watched was told.
+    /// Whether it was logged that the folder cannot be watched.
     deaf: bool,
 }
 
-/// A watcher, and the folders it was made for, as they were then.
+/// A watcher, and the identities of the folders when it was created.
 struct Watching {
     _watcher: RecommendedWatcher,
     then: Vec<Identity>,
 }
 
 impl Watch {
-    /// Watches these folders with all that is in them. Also one that is not there yet.
+    /// Watches these folders recursively. A folder need not exist yet.
     pub async fn new(folders: Vec<PathBuf>) -> Self {
         let mut watch = Self::with_news(folders, Arc::default());
         watch.renew().await;
         watch
     }
 
-    /// Does not watch before it is renewed. With a handle that others have already.
+    /// With a handle that others notify too. It does not watch before [`Self::renew`].
     pub(super) fn with_news(folders: Vec<PathBuf>, news: Arc<Notify>) -> Self {
-        // What is told of a folder begins with the path it was asked for, and only a whole path has a folder above it.
+        // Events begin with the path that was watched, and only an absolute path has a parent folder to watch.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
         Self { folders, news, stirred: false, watching: None, deaf: false }
     }
 
-    /// Waits until something may have changed and has come to rest: a burst is one change. What happens while nobody
-    /// waits is remembered, once; so is what was heard when the wait is given up before the end.
+    /// Waits until something may have changed and has come to rest: a burst is one change. A change while nobody waits
+    /// is remembered, once; so is one that was noticed when the wait is dropped before its end.
     pub async fn changed(&mut self) {
         if !self.stirred {
             self.news.notified().await;
@@ -62,17 +63,17 @@ impl Watch {
         self.stirred = false;
     }
 
-    /// Watches anew, whatever the folders are.
+    /// Creates the watcher again in any case.
     pub(super) async fn reopen(&mut self) {
         self.watching = None;
         self.renew().await;
     }
 
-    /// Watches anew when a folder is not the one it was: replaced, or a symlink that leads elsewhere.
+    /// Creates the watcher again if a folder is a different one now: replaced, or a symlink with another target.
     pub async fn renew(&mut self) {
         let (folders, news) = (self.folders.clone(), Arc::clone(&self.news));
         let then = self.watching.as_ref().map(|watching| watching.then.clone());
-        // Each folder below is one more question to the file system.
+        // Off the threads that serve: each folder below takes one more call to the file system.
         let renewed = aside(move || {
             let now: Vec<_> = folders.iter().map(|folder| identity(folder)).collect();
             (then.as_ref() != Some(&now))
@@ -89,7 +90,7 @@ impl Watch {
         }
     }
 
-    /// Nothing is watched, which is told once, not with every try.
+    /// Notes that nothing is watched, and logs it once, not with every attempt.
     fn without(&mut self, cause: impl std::fmt::Display) {
         self.watching = None;
         if !std::mem::replace(&mut self.deaf, true) {
@@ -103,14 +104,14 @@ fn start(folders: &[PathBuf], news: Arc<Notify>) -> notify::Result<RecommendedWa
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
         Ok(event) if is_change(event.kind) && concerns(&event, &ours) => news.notify_one(),
         Ok(_) => {}
-        // Most often too many at once: then something has changed.
+        // Usually an overflow of the event queue: something has changed then.
         Err(_) => news.notify_one(),
     })?;
     for folder in folders {
         if folder.exists() {
             watcher.watch(folder, RecursiveMode::Recursive)?;
         }
-        // Whether the folder itself is replaced is seen from above.
+        // The parent folder reports when the folder itself is replaced.
         if let Some(parent) = folder.parent().filter(|parent| parent.exists()) {
             watcher.watch(parent, RecursiveMode::NonRecursive)?;
         }
@@ -118,7 +119,7 @@ fn start(folders: &[PathBuf], news: Arc<Notify>) -> notify::Result<RecommendedWa
     Ok(watcher)
 }
 
-/// Reading a file is an event too; taken for a change, a reload would follow every reload.
+/// Whether an event is a change. Reading a file is an event too; if it counted, every reload would cause another one.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -127,8 +128,8 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// The folder above is full of things that are not ours, and so is a target folder. A file that an editor leaves beside
-/// a source costs a look, or a build that finds nothing to do.
+/// Whether an event is about these folders: not about others beside them, and not about a `target` folder. A file that
+/// an editor leaves beside a source costs a scan, or a build that finds nothing to do.
 fn concerns(event: &Event, folders: &[PathBuf]) -> bool {
     let inside = |path: &PathBuf| {
         let below = folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_burst_is_one_change_and_reading_is_none() {
+    async fn a_burst_is_one_change_and_reading_is_not_one() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
         let mut watch = Watch::new(vec![folder.path().to_owned()]).await;
@@ -164,13 +165,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut watch = Watch::new(vec![folder.path().to_owned()]).await;
         watch.news.notify_one();
-        // Given a wait that has heard of the change, when it is given up before the folder has come to rest,
+        // Given a wait that has noticed the change, when it is dropped before the folder has come to rest,
         tokio::select! {
             biased;
             () = watch.changed() => panic!("it did not wait for the rest"),
             () = tokio::task::yield_now() => {}
         }
-        // then the next one tells it.
+        // then the next one reports it.
         assert!(timeout(limits::WATCH_QUIET_MAX * 2, watch.changed()).await.is_ok());
     }
 

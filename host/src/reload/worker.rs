@@ -1,4 +1,4 @@
-//! What components are compiled and proved with, off the threads that serve: a compiler, and one thread of low priority
+//! Compiles and verifies components off the threads that serve: with a compiler, and with one thread of low priority
 //! for everything else that takes a core for a while. Nothing here changes what serves.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,12 +17,12 @@ use crate::limits;
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
 
-/// What components are compiled and proved with.
+/// Compiles and verifies components. Cheap to clone.
 #[derive(Clone)]
 pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
-    /// To one thread of low priority: proving must not take the cores from requests.
+    /// Sends work to one thread of low priority: verifying must not take the cores from requests.
     aside: mpsc::Sender<Work>,
 }
 
@@ -31,18 +31,18 @@ type Work = Box<dyn FnOnce() + Send>;
 /// How much of the machine the work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// Nothing serves yet: all cores, and what is compiled is waited for.
+    /// Nothing serves yet: use all cores, and wait for the compilers.
     Start,
-    /// Requests are served beside it.
+    /// Requests are served at the same time.
     Background,
 }
 
 /// Why there is no verified component.
 #[derive(Debug)]
 pub(super) enum Without {
-    /// It is refused.
+    /// It was rejected.
     Refused(Refusal),
-    /// It is being compiled; the watch hears of its end.
+    /// It is being compiled; the watch is notified when it has ended.
     Compiling,
 }
 
@@ -70,7 +70,8 @@ impl Worker {
     pub fn new(compiler: Compiler) -> anyhow::Result<Self> {
         let (aside, mut queue) = mpsc::channel::<Work>(1);
         let work = move || {
-            // On Linux this is the calling thread alone. Without it a swap is only less polite.
+            // On Linux this applies to the calling thread alone. If it fails, verifying competes with requests for the
+            // cores.
             let _ = rustix::process::setpriority_process(None, limits::RELOAD_NICENESS);
             while let Some(work) = queue.blocking_recv() {
                 work();
@@ -81,15 +82,15 @@ impl Worker {
         Ok(Self { compiler, compiling: Arc::default(), aside })
     }
 
-    /// Who is told when something was compiled.
-    pub(super) fn tell(&self, news: Arc<Notify>) {
-        self.compiling.tell(news);
+    /// Sets the handle that is notified when something was compiled.
+    pub(super) fn notify(&self, news: Arc<Notify>) {
+        self.compiling.notify(news);
     }
 
     /// Runs work that takes a core for a while, off the threads that serve.
     ///
     /// # Errors
-    /// When it is not done in time. It is left to end by itself; until then no other is begun.
+    /// When it is not done in time. The work is left to end by itself; until then no other work of this thread begins.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         priority: Priority,
@@ -98,7 +99,7 @@ impl Worker {
         let (done, outcome) = oneshot::channel();
         let runtime = Handle::current();
         let work = move || {
-            // A guest with WASI looks for the runtime.
+            // wasmtime-wasi looks for the current runtime.
             let _inside = runtime.enter();
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
         };
@@ -119,7 +120,7 @@ impl Worker {
         match tokio::time::timeout(limit, outcome).await {
             Ok(Ok(Ok(done))) => Ok(done),
             Ok(_) => Err(Refusal::new(Stage::Fit, "panic while it was verified")),
-            // The machine may be busy; or the thread is, with one that was given up before.
+            // The machine may be busy, or the thread may still run earlier work that timed out.
             Err(_) => Err(Refusal::new(Stage::Fit, format!("not verified within {} s", limit.as_secs())).passing()),
         }
     }
@@ -136,7 +137,7 @@ impl Worker {
         self.ask(priority, Stage::Examples, move || read_examples(&entry)).await?
     }
 
-    /// Asks the file system. Beside what serves, one that hangs must not hold the thread that verifies.
+    /// Calls the file system. While the node serves, one that hangs must not hold the thread that verifies.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         priority: Priority,
@@ -149,7 +150,8 @@ impl Worker {
         }
     }
 
-    /// The compiled form of a handler's component: found, or else compiled. Beside what serves it is not waited for.
+    /// The compiled form of a handler's component, from the cache or newly compiled. While the node serves, the
+    /// compiler is not waited for.
     pub(super) async fn compile(
         &self,
         priority: Priority,
@@ -175,7 +177,7 @@ impl Worker {
         let begun = Instant::now();
         let compiler = self.compiler.clone();
         if let Some(found) = self.run(priority, move || compiler.find(digest)).await? {
-            // Another component of this handler may still be under way for it.
+            // Another component of this handler may still be compiling for the asker.
             self.settle(asker, &entry.name);
             return Ok((found, begun.elapsed()));
         }
@@ -191,12 +193,12 @@ impl Worker {
         }
     }
 
-    /// Forgets what was compiled of a handler for an asker, and ends what is under way for it alone.
+    /// Forgets the asker's component of a handler, and ends its compiler unless another asker waits for it.
     pub(super) fn settle(&self, asker: Asker, handler: &str) {
         self.compiling.retain(asker, |name| name != handler);
     }
 
-    /// The same of all handlers but some.
+    /// As `settle`, for all handlers except the wanted ones.
     pub(super) fn retain(&self, asker: Asker, wanted: impl Fn(&str) -> bool) {
         self.compiling.retain(asker, wanted);
     }

@@ -1,5 +1,6 @@
-//! The access log: a line for each request, or for each that failed, when the node is to write it. Nothing of a query,
-//! and of the headers only what names the request. Kept by the parent while it answers.
+//! The access log: one line for each request, or for each that failed, when the node is configured to write it. It
+//! records nothing of the query, and of the headers only the ones that identify the request. `mod` holds the [`Line`]
+//! of a request while it is answered.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,41 +16,41 @@ use crate::limits;
 use crate::registry::Handler;
 use crate::wire::{self, Body, Incoming, Outgoing};
 
-/// What is known of a request while it is answered, whatever becomes of it.
+/// What is known so far of a request that is being answered.
 #[derive(Default)]
 pub(super) struct Course {
     /// Which pages may read the answer.
     pub(super) cors: Option<Arc<Cors>>,
-    /// What answers.
+    /// The handler that answers.
     pub(super) handler: Option<Arc<Handler>>,
-    /// The generation that it begins with.
+    /// The generation that was current when the request began.
     pub(super) generation: Option<u64>,
 }
 
-/// A request that is being answered: it has its line also when its client leaves meanwhile, for what it asked for is
+/// A request that is being answered. It is logged also when its client disconnects first, because the request is
 /// carried out all the same.
 pub(super) struct Line {
-    /// Which requests have one.
+    /// Which requests are logged.
     pub(super) log: AccessLog,
     /// The head of the request.
     pub(super) head: Parts,
-    /// What is known of it.
+    /// What is known of it so far.
     pub(super) course: Course,
-    /// When its head was there.
+    /// When its head had been received.
     pub(super) begun: Instant,
-    /// It has its line, or needs none.
+    /// Its line was written, or it needs none.
     pub(super) ended: bool,
 }
 
 impl Line {
-    /// Begins with a request whose head was there at `begun`. Also returns its body.
+    /// Begins with a request whose head had been received at `begun`. Also returns its body.
     pub(super) fn begin(log: AccessLog, incoming: Incoming, begun: Instant) -> (Self, Body) {
         let (head, body) = incoming.into_parts();
         (Self { log, head, course: Course::default(), begun, ended: false }, body)
     }
 
-    /// Makes of an answer what goes out: with what tells a page that it may read it, and without a body for HEAD.
-    /// Writes the line of the request, if this is one that gets one.
+    /// Completes the answer: adds the CORS headers that let a page read it, and removes the body for HEAD. Then writes
+    /// the line of the request, if it is one that is logged.
     pub(super) fn end(mut self, mut outgoing: Outgoing) -> Outgoing {
         if let Some(cors) = &self.course.cors {
             cors.mark(&self.head.headers, outgoing.headers_mut());
@@ -81,7 +82,7 @@ impl Line {
         let handler = course.handler.as_ref().map(|handler| handler.entry.name.as_str());
         let generation = course.generation;
         let Trace { request_id, traceparent } = Trace::of(head);
-        // Its target is what `log` lets through whatever the filter says: the access log has a switch of its own.
+        // `log` lets this target pass whatever the filter is: the access log has its own switch.
         tracing::info!(
             target: "access",
             method,

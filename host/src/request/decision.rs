@@ -1,4 +1,4 @@
-//! What a guest is asked, and what its `prepare` decided, checked.
+//! The request that a guest is called with, and the checked decision of its `prepare`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::contract::{Request, Value};
 use crate::database::Procedure;
 use crate::wire::Outgoing;
 
-/// A request that was read: what a guest sees of it; and its head, for the log.
+/// A request that was read: the part that a guest sees, and its head for the log.
 pub(super) struct Asked<'a> {
     pub(super) head: &'a Parts,
     pub(super) request: Request,
@@ -28,7 +28,7 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// Whether both would carry the same call out.
+    /// Whether both are the same procedure with the same arguments.
     pub(super) fn is_same_call_as(&self, other: &Self) -> bool {
         self.procedure.name == other.procedure.name && self.arguments == other.arguments
     }

@@ -1,13 +1,13 @@
 //! How the two functions of a handler are run. A node runs them in the sandbox; the comparison (`host/bench`) runs the
 //! same functions linked into its program, and so measures what the sandbox costs on an otherwise equal path.
 //!
-//! A type, not a value: the path of a request is compiled once for each, and neither a pointer nor a branch chooses.
+//! The choice is a type, not a value: the path of a request is compiled once for each, without a pointer or a branch.
 
 use crate::contract::{Plan, Request, Response, Rows};
 use crate::failure::Fault;
 use crate::guest::{Allowance, Component};
 
-/// The two functions of a handler, which are pure: each may be run again with what it was given.
+/// The two functions of a handler. They are pure: each may be run again with the same input.
 pub trait Functions: 'static {
     /// Runs `prepare` of a component for as long as `time` allows.
     ///

@@ -1,8 +1,9 @@
-//! One of the two functions of one generation, run and checked. It has a slice of the thread that serves the request,
-//! which nearly every call needs a thousandth of; what needs more runs again, aside, for the rest of its deadline.
+//! Runs one of the two functions of one generation and checks its result. The call gets a slice of the thread that
+//! serves the request; nearly every call needs a thousandth of it. A call that needs more is run again on a separate
+//! thread, for the rest of its deadline.
 //!
-//! What the guest hands over is checked here, so that nothing else meets it: what it may not do, and where the host
-//! itself panics at it, is its fault.
+//! Everything that the guest returns is checked here, so that no other code has to. A forbidden result, or one that
+//! makes the host panic, is a fault of the guest.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use crate::limits;
 use crate::registry::{Generation, Handler};
 use crate::wire::{self, Outgoing};
 
-/// Why a function gave nothing.
+/// Why a function returned no result.
 pub(super) enum Halt {
-    /// The guest went wrong.
+    /// The guest faulted.
     Fault(Fault),
-    /// The handler has as many slow calls as it may have. Nothing is known of this one.
+    /// The handler has as many slow calls as it may have, so this one was not run to its end.
     Shed,
 }
 
-/// Runs `prepare`, and checks what it decided. Its time begins at `since`, which is now; or when it has its turn.
+/// Runs `prepare`, and checks what it decided. Its time begins at `since`, which is now, or when its turn comes.
 pub(super) async fn prepare<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
@@ -42,8 +43,8 @@ pub(super) async fn prepare<F: Functions>(
     decided::<F>(handler, generation, request, since).await
 }
 
-/// Runs `prepare` for a comparison of generations: a handler that refuses new requests while it has too many slow calls
-/// is compared all the same.
+/// Runs `prepare` for a comparison of generations: also for a handler that refuses new requests because it has too many
+/// slow calls.
 pub(super) async fn plan<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
@@ -74,8 +75,8 @@ async fn decided<F: Functions>(
     Ok(guarded(PREPARE, || decide(handler, plan))?)
 }
 
-/// Runs `respond`, and checks what it built. Its call is recorded, so it is not shed: it waits for a thread. Its time
-/// begins as that of `prepare`.
+/// Runs `respond`, and checks what it built. The database has already executed the call, so the request is not shed: it
+/// waits for a thread. Its time begins as that of `prepare` does.
 pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
@@ -116,7 +117,7 @@ impl Time {
         Self { deadline, until: since + deadline }
     }
 
-    /// Runs a call here for its slice. Nothing when it needs more, and has it.
+    /// Runs a call on this thread for its slice. Returns `None` when it needs more time and its deadline allows it.
     fn slice<T>(&self, phase: Phase, call: impl FnOnce(Allowance) -> Result<T, Fault>) -> Option<Result<T, Fault>> {
         if self.deadline <= limits::EPOCH_TICK {
             return Some(guarded(phase, || call(Allowance::Whole(self.deadline))));
@@ -127,7 +128,8 @@ impl Time {
         }
     }
 
-    /// Runs it again aside, for what is left of its deadline. Nothing when it could not be started.
+    /// Runs the call again on a separate thread, for the rest of its deadline. Returns `None` when it could not be
+    /// started.
     async fn rest<T: Send + 'static>(
         self,
         phase: Phase,
@@ -139,7 +141,7 @@ impl Time {
     }
 }
 
-/// A call must be of a granted procedure, and its arguments must fit it.
+/// Checks a plan: a call must name a granted procedure, and its arguments must fit it.
 fn decide(handler: &Handler, plan: Plan) -> Result<Decision, Fault> {
     match plan {
         Plan::Reply(response) => Ok(Decision::Reply(wire::respond(response, PREPARE)?)),
@@ -153,12 +155,12 @@ fn decide(handler: &Handler, plan: Plan) -> Result<Decision, Fault> {
     }
 }
 
-/// Runs what meets the data of a guest. Where the host panics at it, the guest is at fault.
+/// Runs code that handles a guest's data. If the host panics on it, that is a fault of the guest.
 fn guarded<T>(phase: Phase, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    // What the work holds is dropped with it, or is not changed by it.
+    // Unwind safe: what the work holds is dropped with it, or is not changed by it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let said = panic_text(payload.as_ref());
-        Err(Fault::malformed(phase, format!("the host panicked on what the guest handed over: {said}")))
+        let message = panic_text(payload.as_ref());
+        Err(Fault::malformed(phase, format!("the host panicked on what the guest handed over: {message}")))
     })
 }
 
@@ -166,7 +168,7 @@ fn guarded<T>(phase: Phase, work: impl FnOnce() -> Result<T, Fault>) -> Result<T
 pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
-    // It may quote what a guest handed over.
+    // Cut, because it may quote data of the guest.
     failure::cut(text, limits::FAULT_BYTES_MAX)
 }
 
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_of_the_host_at_what_a_guest_handed_over_is_the_guests_fault() {
+    fn a_panic_of_the_host_on_a_guests_data_is_the_guests_fault() {
         let fault = guarded(RESPOND, || -> Result<(), Fault> { panic!("size overflows MAX_SIZE") }).unwrap_err();
         assert_eq!((fault.phase, fault.kind), (Phase::Respond, FaultKind::Malformed));
         assert!(fault.detail.ends_with("handed over: size overflows MAX_SIZE"), "{}", fault.detail);

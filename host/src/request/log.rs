@@ -1,5 +1,4 @@
-//! What the log says of a request that failed: the first failure of a kind at once, those that follow as a number. Each
-//! line names its request.
+//! Logs requests that failed: the first failure of a kind at once, later ones as a count. Each line names its request.
 
 use http::request::Parts;
 
@@ -8,7 +7,7 @@ use crate::failure::{self, Failure, Fault};
 use crate::limits;
 use crate::registry::{Generation, Handler};
 
-/// A guest that went wrong.
+/// Logs a fault of a guest.
 pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fault: &Fault) {
     let (name, number) = (handler.entry.name.clone(), generation.number);
     let Fault { phase, kind, detail, backtrace } = fault;
@@ -32,11 +31,11 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fa
     }
 }
 
-/// Any other failure. An outage is logged by `database`, once, not by every request.
+/// Logs any other failure. An outage is logged by `database`, once, not by every request.
 pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, failure: &Failure) {
     let (name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
-        // Logged by `rescue`, which knows whose it was.
+        // Logged by `rescue`, which knows which generation faulted.
         Failure::Fault(_) => {}
         Failure::Procedure { procedure, cause, sqlstate } => {
             let sqlstate = sqlstate.as_deref().unwrap_or_default();
@@ -45,7 +44,7 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
                 tracing::error!(handler, generation = number, what, times, "procedure failed again");
             };
             if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
-                // It may quote an argument.
+                // Cut, because it may quote an argument.
                 let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
                 let Trace { request_id, traceparent } = Trace::of(head);
                 tracing::error!(
@@ -79,7 +78,7 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
     }
 }
 
-/// A request that was refused for its head.
+/// Logs a request that was refused because of its head.
 pub(super) fn refused(head: &Parts, failure: &Failure) {
     if tracing::enabled!(tracing::Level::DEBUG) {
         let Trace { request_id, traceparent } = Trace::of(head);
@@ -87,7 +86,7 @@ pub(super) fn refused(head: &Parts, failure: &Failure) {
     }
 }
 
-/// A panic of the host itself.
+/// Logs a panic of the host itself.
 pub(super) fn panic(head: &Parts, message: &str) {
     let Trace { request_id, traceparent } = Trace::of(head);
     tracing::error!(message, request_id, traceparent, "panic in the host");

@@ -1,8 +1,7 @@
-//! One request, from head to response. Every branch of the data path is in `attempt` and `handled`, except what happens
-//! when a new generation fails (`rescue`). How a guest is called is in `invoke`.
+//! One request, from head to response. The stages of the data path are in `attempt` and `handled`; `rescue` decides
+//! what happens when a new generation fails, and `invoke` runs the guest.
 //!
-//! A guest call takes microseconds and is synchronous; what needs milliseconds is
-//! moved to a thread of its own.
+//! A guest call takes microseconds and is synchronous; one that needs milliseconds is moved to a separate thread.
 
 mod access;
 mod decision;
@@ -30,7 +29,7 @@ use crate::node::Node;
 use crate::registry::{Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Outgoing, Taken};
 
-/// Answers one request, whatever happens. `checked`: what the listener found of its head.
+/// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
 pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     let mut laps = Laps::begin();
     let (mut line, body) = Line::begin(node.access_log, incoming, laps.begun());
@@ -42,11 +41,11 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         node.metrics.unrouted(failure.status());
         return line.end(failed(&node, &failure));
     }
-    // A panic of ours costs the request that met it, not the connection's task nor the process.
+    // A panic of the host costs this request only, not the connection's task or the process.
     let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|payload| {
         let failure = Failure::Panic { message: invoke::panic_text(payload.as_ref()) };
-        // It did not come to where answers are counted.
+        // The panic skipped the place where answers are counted.
         match &course.handler {
             Some(handler) => handler.metrics.answered(failure.status()),
             None => node.metrics.unrouted(failure.status()),
@@ -62,7 +61,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
     line.end(outgoing)
 }
 
-/// Carries one request to its handler, and counts what became of it.
+/// Routes one request to its handler, and counts the outcome.
 async fn attempt<F: Functions>(
     node: &Node,
     head: &Parts,
@@ -81,7 +80,7 @@ async fn attempt<F: Functions>(
         Ok((handler, parameters)) => (&**course.handler.insert(handler), parameters),
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
-    // Taken once: both functions must run in the same generation, whatever is swapped meanwhile.
+    // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
     let entry = &handler.entry;
@@ -107,7 +106,7 @@ async fn attempt<F: Functions>(
     if answer.is_err() {
         laps.skip();
     }
-    // By the admission, by a lane, or by a handler whose calls are slow.
+    // Shed by admission, by a lane, or because the handler has too many slow calls.
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
@@ -116,7 +115,7 @@ async fn attempt<F: Functions>(
     answer.inspect_err(|failure| log::failure(handler, &lineage.current, head, failure))
 }
 
-/// Whether a handler takes a request with this head.
+/// Checks whether a handler accepts a request with this head.
 fn welcome(handler: &Handler, head: &Parts, body: &Body, cors: Option<&Cors>) -> Result<(), Failure> {
     if cors::is_uninvited(head, cors) {
         return Err(Failure::Uninvited);
@@ -125,10 +124,10 @@ fn welcome(handler: &Handler, head: &Parts, body: &Body, cors: Option<&Cors>) ->
     wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())
 }
 
-/// Answers a request that no handler does: which methods there are, or that there is nothing.
+/// Answers a request that no handler serves: OPTIONS with the allowed methods, anything else with the failure.
 async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, failure: &Failure) -> Outgoing {
     let allow = match failure {
-        // The methods of a manifest are tokens, which every header value may hold.
+        // The methods of a manifest are tokens, so they are valid in a header value.
         Failure::MethodNotAllowed { allow } if head.method == Method::OPTIONS => HeaderValue::from_str(allow).ok(),
         _ => None,
     };
@@ -148,12 +147,12 @@ async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, fa
     unread(head, body, outgoing).await
 }
 
-/// A failure in the words of the manifest that serves.
+/// The answer to a failure, with the messages of the current manifest.
 fn failed(node: &Node, failure: &Failure) -> Outgoing {
     wire::failed(failure, &node.registry.table().messages)
 }
 
-/// An answer whose request's body nobody wants.
+/// Completes an answer to a request whose body is not needed: discards the body, or closes the connection.
 async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
     if !wire::discard(head, body).await {
         wire::close(&mut outgoing);
@@ -169,7 +168,7 @@ async fn handled<F: Functions>(
     asked: &Asked<'_>,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
-    // Only now: a client that takes its time with a body holds no place.
+    // Admitted only after the body was read: a client that sends its body slowly must not hold a place.
     let _permit = node.admission.admit()?;
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;

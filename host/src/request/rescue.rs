@@ -1,11 +1,11 @@
-//! The two functions of a handler, and what happens when a generation on probation fails in one of them: the same
-//! phase of the same request runs again on the previous generation, the client gets that answer, and the handler goes
-//! back. A newcomer fails when it faults; and when its call is rejected or its answer is a 5xx, and the previous
-//! generation would have done another thing or answered better.
+//! Runs the two functions of a handler, and decides what happens when a generation on probation fails: the same phase
+//! of the same request runs again on the previous generation, the client gets that answer, and the handler is rolled
+//! back. A new generation fails when it faults. It also fails when its call is rejected or its answer is a 5xx, if the
+//! previous generation would have planned something else or answered better.
 //!
-//! This is sound because the functions are pure: running one again changes nothing and gives what it would have given.
-//! A call is never made twice. What the previous generation shares is the request's failure, not the newcomer's, and
-//! rolls nothing back: else a client could undo a deployment.
+//! This is sound because the functions are pure: running one again changes nothing and returns the same result. A call
+//! is never made twice. A failure that the previous generation shares is caused by the request, not by the new
+//! generation, and rolls nothing back. Otherwise a client could undo a deployment.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,8 @@ use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::Outgoing;
 
-/// `prepare`, whose time begins at `since`. Also returns the generation that decided: its `respond` must follow.
+/// Runs `prepare`, whose time begins at `since`. Also returns the generation that decided: `respond` must run on the
+/// same.
 pub(super) async fn prepare<'a, F: Functions>(
     handler: &Handler,
     lineage: &'a Lineage,
@@ -36,7 +37,8 @@ pub(super) async fn prepare<'a, F: Functions>(
     let Some(previous) = handler.fallback(lineage) else { return Err(halt) };
     match Box::pin(invoke::prepare::<F>(handler, previous, &asked.request, Instant::now())).await {
         Ok(decision) => {
-            // A newcomer that is too slow for more of its calls has its deadline to show what becomes of the others.
+            // A shed call is not a reason to roll back: the slow calls that shed it fault by themselves when they pass
+            // the deadline.
             if let Halt::Fault(fault) = &halt {
                 roll_back(handler, newcomer, asked, fault);
             }
@@ -46,7 +48,7 @@ pub(super) async fn prepare<'a, F: Functions>(
     }
 }
 
-/// `respond`, on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
+/// Runs `respond` on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
 pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
@@ -66,7 +68,7 @@ pub(super) async fn respond<F: Functions>(
             roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
-        // It cannot answer for what was done. The newcomer is no better for that.
+        // The previous generation planned another call, so it cannot answer this one. The new one faulted all the same.
         (Err(fault), Instead::OtherPlan) => {
             roll_back(handler, generation, asked, &fault);
             Err(fault)
@@ -79,14 +81,14 @@ pub(super) async fn respond<F: Functions>(
             roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
-        // The same call and no better answer, or nothing to compare it with.
+        // The previous generation answers no better, planned something else, or cannot be compared.
         (Ok(mine), _) => Ok(mine),
     }
 }
 
-/// A call failed. When its procedure rejected it, nothing is recorded; a newcomer is at fault when the previous
-/// generation plans something else for the same request. Its reply can be sent. Its call is not made: a request makes
-/// one.
+/// Handles a call that failed. When its procedure rejected it, the database recorded nothing; the new generation is at
+/// fault if the previous one plans something else for the same request. A reply of the previous one can be sent. A call
+/// of it is not made, because a request makes only one.
 pub(super) async fn rejected<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
@@ -96,13 +98,13 @@ pub(super) async fn rejected<F: Functions>(
 ) -> Result<Outgoing, Failure> {
     let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
     let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
-    // The arguments went with the call, and what is pure plans it again.
+    // The arguments were moved into the call. `prepare` is pure, so running it again plans the same call.
     let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
     let its = match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
         (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
         (Ok(_), Ok(its)) => its,
-        // Nothing to compare it with.
+        // One of them faulted or was shed: there is nothing to compare.
         _ => return Err(failure),
     };
     let number = previous.number;
@@ -115,17 +117,17 @@ pub(super) async fn rejected<F: Functions>(
     }
 }
 
-/// The generation that a newcomer is compared with, if this is one.
+/// The generation that this one is compared with, if this one is on probation.
 fn proved<'a>(handler: &Handler, lineage: &'a Lineage, generation: &Arc<Generation>) -> Option<&'a Arc<Generation>> {
     handler.fallback(lineage).filter(|_| Arc::ptr_eq(generation, &lineage.current))
 }
 
-/// What the previous generation makes of the rows of a newcomer's call.
+/// What the previous generation does with the rows of a new generation's call.
 enum Instead {
     Answer(Outgoing),
-    /// It would have done something else.
+    /// It planned something else.
     OtherPlan,
-    /// It fails too, or nothing is known of it.
+    /// It fails too, or it cannot be compared.
     Nothing,
 }
 
@@ -136,8 +138,8 @@ async fn instead<F: Functions>(
     asked: &Asked<'_>,
     rows: &Rows,
 ) -> Instead {
-    // A carry is each generation's own format: the previous one prepares again, for its own. The rows that are there
-    // answer its call only if it is the same one.
+    // Each generation has its own format of the carry, so the previous one prepares again to get its own. The rows
+    // answer its call only if it is the same call.
     let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
     match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
@@ -145,7 +147,7 @@ async fn instead<F: Functions>(
             answer.map_or(Instead::Nothing, Instead::Answer)
         }
         (Ok(_), Ok(_)) => Instead::OtherPlan,
-        // One of them was too slow for it, or faults: nothing to compare.
+        // One of them was shed or faulted: there is nothing to compare.
         _ => Instead::Nothing,
     }
 }
@@ -158,7 +160,7 @@ fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, fault: F
     fault
 }
 
-/// Of many requests that meet the fault at once, one rolls back.
+/// Rolls back. If many requests meet the fault at once, only one of them does, and logs it.
 fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);

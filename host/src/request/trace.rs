@@ -1,20 +1,20 @@
-//! What names a request in the log: the `X-Request-Id` and the `traceparent` (W3C Trace Context) it came with. They are
-//! a client's own words: cut, and escaped where the log writes them. Never a key of anything. A proxy that names a try
-//! need not name the request as well: nginx's `Galo-Try` ends with its `$request_id`.
+//! What identifies a request in the log: the `X-Request-Id` and the `traceparent` (W3C Trace Context) it came with. A
+//! client can send anything in them, so they are cut, escaped in the log, and never used as a key. A proxy that sends
+//! `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its `$request_id`.
 
 use http::request::Parts;
 
 use crate::failure::cut;
 use crate::{limits, wire};
 
-/// The names of one request. Made when there is something to log, not before.
+/// The identifiers of one request. They are read only when there is something to log.
 pub(super) struct Trace {
     pub(super) request_id: Option<String>,
     pub(super) traceparent: Option<String>,
 }
 
 impl Trace {
-    /// Those that a request came with; of several headers the first.
+    /// Reads the identifiers from the head of a request; of repeated headers the first.
     pub(super) fn of(head: &Parts) -> Self {
         let shown = |name| {
             let value = head.headers.get(name)?.as_bytes();

@@ -1,6 +1,6 @@
-//! `Galo-Try`, by which a proxy says that it may send a request a second time: believed of a proxy that the operator
-//! has put in front, removed from what anybody else sends. A route without a key is not called for such a request, so
-//! that a proxy with an old configuration cannot have anything done twice.
+//! `Galo-Try`, the header by which a proxy announces that it may send a request a second time. It is accepted from a
+//! proxy that the operator has declared, and removed from any other request. A request that carries it is refused on a
+//! route without `retry = "key"`, so that a proxy with an outdated configuration cannot execute anything twice.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -9,17 +9,17 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::manifest::{Entry, GALO_TRY, Retry};
 
-/// Removes what a client says in the place of a proxy that nobody has put in front.
+/// Removes the header when no proxy was declared, because then it comes from a client.
 pub fn forget(proxy: Proxy, headers: &mut HeaderMap) {
     if proxy == Proxy::Unknown {
         headers.remove(&GALO_TRY);
     }
 }
 
-/// Checks what a proxy says of a request.
+/// Checks the header that a proxy sent.
 ///
 /// # Errors
-/// [`Failure::Repeatable`]: the route's manifest has no `retry = "key"`, or what came is not one id.
+/// [`Failure::Repeatable`]: the route's manifest has no `retry = "key"`, or the header is not exactly one id.
 pub fn check(entry: &Entry, headers: &HeaderMap) -> Result<(), Failure> {
     let mut ids = headers.get_all(&GALO_TRY).iter();
     match (ids.next(), ids.next(), entry.retry) {
@@ -28,7 +28,7 @@ pub fn check(entry: &Entry, headers: &HeaderMap) -> Result<(), Failure> {
             Err(Failure::Repeatable { cause: "the route has no retry = \"key\" in the manifest" })
         }
         (Some(id), None, Retry::Key) if is_id(id) => Ok(()),
-        // Of two, one may be the client's; of a malformed one a handler would make no key.
+        // Of two, one may be the client's; a handler could not use a malformed one as a key.
         (Some(_), ..) => Err(Failure::Repeatable { cause: "Galo-Try is malformed, or there are two" }),
     }
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_is_believed_of_a_trusted_proxy_only() {
+    fn a_try_is_accepted_from_a_trusted_proxy_only() {
         let keyed = entry("headers = [\"idempotency-key\", \"galo-try\"]\nretry = \"key\"");
         let plain = entry("");
         let longest = "k".repeat(limits::TRY_BYTES_MAX);

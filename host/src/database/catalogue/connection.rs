@@ -1,4 +1,4 @@
-//! The connection that asks the catalogue: one of its own, because a reload must not wait behind requests.
+//! The connection for the catalogue. It is separate, because a reload must not wait behind requests.
 
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -10,19 +10,19 @@ use crate::database::connect::target::Target;
 use crate::database::procedure::{Batch, Procedure};
 use crate::limits;
 
-/// The connection that asks the catalogue, made when it is needed.
+/// The connection for the catalogue, opened when it is needed.
 pub(in crate::database) struct CatalogueConnection {
     target: Target,
     client: Mutex<Option<Client>>,
 }
 
 impl CatalogueConnection {
-    /// To this database; not connected yet.
+    /// For this database; not connected yet.
     pub(in crate::database) fn new(target: &Target) -> Self {
         Self { target: target.clone(), client: Mutex::new(None) }
     }
 
-    /// Uses a connection that was made for something else.
+    /// Takes over a connection that was opened for something else.
     pub(in crate::database) async fn keep(&self, client: Client) {
         *self.client.lock().await = Some(client);
     }
@@ -32,7 +32,7 @@ impl CatalogueConnection {
         self.client.try_lock().ok().and_then(|mut client| client.take()).is_some()
     }
 
-    /// Looks a procedure up, and its batch form, if it is to have one.
+    /// Looks up a procedure, and its batch form if it is to have one.
     ///
     /// # Errors
     /// Why it cannot be granted.
@@ -47,7 +47,7 @@ impl CatalogueConnection {
                 .map_err(|error| unknown(error.to_string()))?,
         };
         let described = timeout(limits::CATALOGUE_TIMEOUT, describe(&client, name, batch)).await;
-        // One that did not answer is not asked again.
+        // A connection that did not answer is dropped here.
         let described = described.map_err(|_| unknown("no answer".to_owned()))?;
         *kept = Some(client);
         described

@@ -1,7 +1,7 @@
 //! The password file of libpq (`~/.pgpass`, `passfile`): lines of `host:port:dbname:user:password`. Each of the first
 //! four may be `*`; the first line that fits counts. A `\` stands before a `:` or `\` that is part of a field.
 //!
-//! A file that others may read is not used, as libpq does not. Read anew for each connection, by `credentials`.
+//! A file that others may read is not used, as libpq does not. `credentials` reads it again for each connection.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(super) fn find(text: &str, entry: &Entry) -> Option<String> {
                 return None;
             }
         }
-        // What is behind one more `:` is no part of it.
+        // Text after another `:` is not part of it.
         Some(unescaped(split(rest).map_or(rest, |(password, _)| password)))
     });
     password.filter(|password| !password.is_empty())

@@ -74,7 +74,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
     let answers = field(0).parse::<i32>().ok();
     let mut missing = Vec::new();
     for (index, (name, most)) in TIMEOUTS.into_iter().enumerate() {
-        // 0 is no timeout; what another client of the pooler has set for a session is none of the role's.
+        // 0 means no timeout; a setting of another client's session is not the role's.
         if !field(3 + index).parse().is_ok_and(|ms: u128| (1..=most.as_millis()).contains(&ms)) {
             missing.push(format!("ALTER ROLE {} SET {name} = '{}ms';", field(2), most.as_millis()));
         }
