@@ -182,7 +182,7 @@ fn kind(readme: &str) -> Option<&str> {
 }
 
 #[test]
-fn the_first_line_of_a_folders_readme_says_what_the_folder_is() {
+fn the_first_line_of_a_folders_readme_states_its_kind() {
     let root = checkout().root;
     for (folder, expected) in FOLDERS {
         let readme = fs::read_to_string(root.join(folder).join("README.md"));

@@ -131,7 +131,7 @@ async fn a_call_that_finds_the_lane_free_goes_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_come_meanwhile_go_together_in_their_order() {
+async fn calls_that_wait_for_a_busy_lane_go_together_in_their_order() {
     let lane = Lane::new(PROCEDURES).await;
     let outcomes = lane.meanwhile(&[5, 3, 9, 1], async || {}).await;
     assert_eq!(shown(&outcomes), ["0 um", "10 muitos", "6 muitos", "18 muitos", "2 muitos"]);
@@ -201,8 +201,8 @@ async fn a_call_that_cannot_be_carried_out_fails_alone() {
 async fn a_call_that_costs_its_connection_costs_no_other_call() {
     let lane = Lane::new(PROCEDURES).await;
     let outcomes = lane.meanwhile(&[13, 99, 5], async || {}).await;
-    let told = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
-    assert_eq!(shown(&outcomes[2..]), [told.as_str(), "10 um"]);
+    let expected = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
+    assert_eq!(shown(&outcomes[2..]), [expected.as_str(), "10 um"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,12 +222,12 @@ async fn a_batch_form_that_loses_rows_costs_its_calls_a_failure() {
     let fewer = PROCEDURES.replace("ORDER BY u.n", "WHERE u.n > 1 ORDER BY u.n");
     let lane = Lane::new(&fewer).await;
     let outcomes = lane.meanwhile(&[5, 9], async || {}).await;
-    let told = "procedure um failed: its batch form did not return one row for each of 2 calls";
-    assert_eq!(shown(&outcomes), ["0 um", told, told]);
+    let expected = "procedure um failed: its batch form did not return one row for each of 2 calls";
+    assert_eq!(shown(&outcomes), ["0 um", expected, expected]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_waits_in_vain_is_not_sent() {
+async fn a_call_that_waits_too_long_is_not_sent() {
     let lane = Lane::new(PROCEDURES).await;
     let begun = Instant::now();
     let outcomes = lane.meanwhile(&[5], async || tokio::time::sleep(limits::ACQUIRE_TIMEOUT).await).await;
@@ -239,7 +239,7 @@ async fn a_call_that_waits_in_vain_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_client_has_gone_is_awaited_when_it_was_sent_and_else_is_not_sent() {
+async fn a_call_whose_client_has_gone_is_awaited_if_it_was_sent_and_dropped_if_not() {
     let lane = Lane::new(PROCEDURES).await;
     let held = lane.database.hold_batches().await;
     let mut sent = Box::pin(lane.call(0));
@@ -265,7 +265,7 @@ async fn more_calls_than_may_wait_are_shed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_answers_all_calls_of_a_batch() {
+async fn every_call_of_a_batch_is_answered_when_its_connection_is_lost() {
     let lane = Lane::new(PROCEDURES).await;
     let kill = async || assert!(lane.database.kill_connections().await > 0);
     let begun = Instant::now();
@@ -318,7 +318,7 @@ async fn values_come_back_from_a_batch_as_they_went_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_batch_form_is_refused() {
+async fn a_procedure_that_is_not_a_batch_form_is_refused() {
     let lane = Lane::new(PROCEDURES).await;
     let create = "
         CREATE FUNCTION mais(x integer[], z integer[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, 1';
@@ -331,7 +331,7 @@ async fn what_is_no_batch_form_is_refused() {
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
     let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
     lane.database.execute(&create).await;
-    for (procedure, batch, told) in [
+    for (procedure, batch, expected) in [
         ("um", "nada", "the database has no procedure `nada`"),
         ("um", "mais", "`mais` is no batch form of `um`: it takes 2 arguments, not 1"),
         ("um", "largo", "its parameter 1 `x` is of type int8[], not an array of int4"),
@@ -343,7 +343,7 @@ async fn what_is_no_batch_form_is_refused() {
         ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),
     ] {
         let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();
-        assert!(refused.contains(told), "{procedure}, {batch}: {refused}");
+        assert!(refused.contains(expected), "{procedure}, {batch}: {refused}");
     }
     let forbid = "REVOKE EXECUTE ON FUNCTION muitos FROM galo, PUBLIC";
     lane.database.execute(forbid).await;

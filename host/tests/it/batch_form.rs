@@ -66,7 +66,7 @@ async fn ledger(database: &TestDatabase) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_gives_what_its_calls_would_one_after_the_other() {
+async fn a_batch_returns_what_its_calls_would_one_after_the_other() {
     let (apart, batched) = (TestDatabase::new().await, TestDatabase::new().await);
     let (service_apart, service_batched) = (apart.service().await, batched.service().await);
     let mut random = Random::new(1, 0);
@@ -87,7 +87,7 @@ async fn a_batch_gives_what_its_calls_would_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_handler_may_send_fails_the_batch_and_records_nothing() {
+async fn an_invalid_call_fails_the_batch_and_records_nothing() {
     let database = TestDatabase::new().await;
     let service = database.service().await;
     let good: Call = (1, 1, "c", "x", None);

@@ -147,7 +147,7 @@ async fn a_page_of_another_site_reads_and_changes_nothing_in_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_allowed_page_reads_and_posts_in_a_browser_as_the_section_says() {
+async fn an_allowed_page_reads_and_posts_in_a_browser_as_the_section_allows() {
     for (credentials, cookies) in [(false, json!("TypeError")), (true, json!(200))] {
         let database = TestDatabase::new().await;
         let (listener, origin) = site().await;

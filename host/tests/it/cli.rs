@@ -149,7 +149,7 @@ fn all_configuration_mistakes_are_reported_at_once() {
         "xml",
     ]);
     command.env("GALO_LISTN", "x").env("DATABASE_URL", "nonsense");
-    let (success, _, told) = run(&mut command);
+    let (success, _, stderr) = run(&mut command);
     assert!(!success);
     for mistake in [
         "galo: the configuration has 6 mistakes",
@@ -160,16 +160,16 @@ fn all_configuration_mistakes_are_reported_at_once() {
         "GALO_LISTN: unknown variable; did you mean GALO_LISTEN?",
         "DATABASE_URL: ",
     ] {
-        assert!(told.contains(mistake), "`{mistake}` is missing in: {told}");
+        assert!(stderr.contains(mistake), "`{mistake}` is missing in: {stderr}");
     }
-    let (success, _, told) = run(galo().arg("serve"));
-    assert!(!success && told.contains("DATABASE_URL: not set, nor is --database-url"), "{told}");
+    let (success, _, stderr) = run(galo().arg("serve"));
+    assert!(!success && stderr.contains("DATABASE_URL: not set, nor is --database-url"), "{stderr}");
     let folder = tempfile::tempdir().unwrap();
     let mut dev = galo();
     dev.args(["dev", "--fresh", "--listen", "x"]).env("DATABASE_URL", "host=h user=u").current_dir(folder.path());
-    let (success, _, told) = run(&mut dev);
-    assert!(!success && told.contains("has 3 mistakes") && told.contains("is not in a checkout"), "{told}");
-    assert!(told.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{told}");
+    let (success, _, stderr) = run(&mut dev);
+    assert!(!success && stderr.contains("has 3 mistakes") && stderr.contains("is not in a checkout"), "{stderr}");
+    assert!(stderr.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +182,8 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
     let mut command = galo();
     command.args(["serve", "--cache", "/proc/none", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handlers"]);
     command.arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("cannot make the cache folder /proc/none"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("cannot make the cache folder /proc/none"), "{stderr}");
 }
 
 #[test]
@@ -240,22 +240,22 @@ async fn check_verifies_without_serving() {
         command.arg("check").arg(folder).env("DATABASE_URL", database.service_url());
         run(&mut command)
     };
-    let (success, shown, told) = check(handlers(Profile::Release));
-    assert!(success, "{told}");
+    let (success, shown, stderr) = check(handlers(Profile::Release));
+    assert!(success, "{stderr}");
     assert!(shown.contains("POST /clientes/{id}/transacoes") && shown.contains("realizar_transacao"), "{shown}");
     assert!(shown.ends_with("2 handlers verified\n"), "{shown}");
     let folder = tempfile::tempdir().unwrap();
-    let (success, _, told) = check(folder.path());
-    assert!(!success && told.contains("galo.toml does not exist; use the folder that `galo build` has made"), "{told}");
+    let (success, _, stderr) = check(folder.path());
+    assert!(!success && stderr.contains("galo.toml does not exist; use the folder that `galo build` has made"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_us_is_told_at_once_and_without_its_password() {
+async fn a_refused_database_connection_is_reported_at_once_without_its_password() {
     let mut command = galo();
     command.arg("check").arg(handlers(Profile::Release));
     let database = TestDatabase::new().await;
     let url = database.service_url().replace("galo@", "nobody_here:hunter2@");
-    let (success, _, told) = run(command.env("DATABASE_URL", url));
-    assert!(!success && told.contains("cannot connect to the database") && told.contains("nobody_here"), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    let (success, _, stderr) = run(command.env("DATABASE_URL", url));
+    assert!(!success && stderr.contains("cannot connect to the database") && stderr.contains("nobody_here"), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
 }

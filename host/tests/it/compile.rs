@@ -48,7 +48,7 @@ fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> ComponentErr
 }
 
 #[test]
-fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
+fn a_component_that_takes_too_much_to_compile_is_refused_within_its_bound() {
     let (component, ours) = (endless(), CompileLimits::default());
     let cases = [
         (
@@ -72,12 +72,12 @@ fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
             false,
         ),
     ];
-    for (limits, told, passing) in cases {
+    for (limits, expected, passing) in cases {
         let begun = Instant::now();
         let refused = refusal(Path::new(GALO), limits, &component);
-        assert!(refused.to_string().contains(told), "{told}: {refused}");
+        assert!(refused.to_string().contains(expected), "{expected}: {refused}");
         assert_eq!(refused.may_pass(), passing, "{refused}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{told}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{expected}: {:?}", begun.elapsed());
     }
     // Within a few MiB of what a node of the compose stack has beside it, ours are compiled.
     for name in ["transacoes", "extrato"] {
@@ -97,13 +97,13 @@ fn script(folder: &Path, text: &str) -> PathBuf {
 }
 
 #[test]
-fn whatever_becomes_of_a_compiler_is_a_refusal() {
+fn every_way_a_compiler_can_fail_is_a_refusal() {
     let (_folder, path) = scratch("programs");
     std::fs::create_dir(&path).unwrap();
     let component = replying(200, None, 0).component();
     let panic =
         "cat >/dev/null & printf \"\\nthread 'main' panicked at a.rs:1:2:\\nno such thing\\nnote: run\" >&2; exit 101";
-    for (text, told, passing) in [
+    for (text, expected, passing) in [
         ("kill -KILL $$", "the compiler was killed by SIGKILL, most likely because memory ran out", true),
         (panic, "panic of the compiler: a.rs:1:2: no such thing", false),
         ("kill -SEGV $$", "the compiler died of SIGSEGV", false),
@@ -112,7 +112,7 @@ fn whatever_becomes_of_a_compiler_is_a_refusal() {
         ("echo no room >&2; exit 5", "its compiled form cannot be written: no room", true),
     ] {
         let refused = refusal(&script(&path, text), CompileLimits::default(), &component);
-        assert!(refused.to_string().contains(told), "{text}: {refused}");
+        assert!(refused.to_string().contains(expected), "{text}: {refused}");
         assert_eq!(refused.may_pass(), passing, "{refused}");
     }
     let refused = refusal(&path.join("missing"), CompileLimits::default(), &component);
@@ -127,8 +127,8 @@ async fn a_start_names_handler_and_line_of_what_does_not_compile() {
     let settings = Settings { compile, ..settings(guests.folder.path()) };
     let Err(error) = galo::serve::start(&settings, &database.target(), engine()).await else { panic!("it started") };
     let (error, file) = (format!("{error:#}"), guests.folder.path().join("bad.wasm"));
-    let told = format!("bad: {}: compiling it takes over 64 MiB of memory", file.display());
-    assert!(error.contains(&told) && error.contains("galo.toml:6: "), "{error}");
+    let expected = format!("bad: {}: compiling it takes over 64 MiB of memory", file.display());
+    assert!(error.contains(&expected) && error.contains("galo.toml:6: "), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +240,7 @@ fn a_cache_without_room_costs_time_and_no_component() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_manifest_waits_for_is_compiled_whatever_becomes_of_the_component_that_serves() {
+async fn a_component_that_a_manifest_waits_for_is_compiled_whatever_happens_to_the_serving_one() {
     let database = TestDatabase::new().await;
     let good = replying(200, None, 0).component();
     let guests = Guests::new().add("x", &good, "").add("y", &good, "");
@@ -305,7 +305,7 @@ async fn a_damaged_form_is_compiled_again_once_and_never_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
+async fn a_component_compiled_before_a_deployment_is_found_at_the_start() {
     let database = TestDatabase::new().await;
     let (_folder, cache) = scratch("cache");
     let compile = |folder: &Path| {
@@ -314,13 +314,13 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
         run(&mut command)
     };
     let folder = handlers(Profile::Release);
-    let (success, shown, told) = compile(folder);
-    assert!(success, "{told}");
+    let (success, shown, stderr) = compile(folder);
+    assert!(success, "{stderr}");
     for line in ["[1/2] ", "[2/2] ", "transacoes: compiled in ", "extrato: compiled in ", "2 of 2 compiled in "] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    let (success, shown, told) = compile(folder);
-    assert!(success && shown.contains("transacoes: already compiled"), "{shown}{told}");
+    let (success, shown, stderr) = compile(folder);
+    assert!(success && shown.contains("transacoes: already compiled"), "{shown}{stderr}");
     // A node whose compiler is not there starts: it needs none.
     let found =
         Settings { cache: CacheFolder::Required(cache.clone()), galo: PathBuf::from("/missing"), ..settings(folder) };
@@ -333,10 +333,10 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
     assert!(format!("{error:#}").contains("the compiler cannot be run"), "{error:#}");
     // What cannot be compiled fails the command, after the others.
     let guests = Guests::new().add("bad", b"garbage", "").add("good", &replying(200, None, 0).component(), "");
-    let (success, shown, told) = compile(guests.folder.path());
+    let (success, shown, stderr) = compile(guests.folder.path());
     assert!(!success && shown.contains("bad: refused: ") && shown.contains("good: compiled in "), "{shown}");
     assert!(shown.contains("bad.wasm: not a valid component: "), "{shown}");
-    assert!(told.contains("1 of 2 components cannot be compiled"), "{told}");
+    assert!(stderr.contains("1 of 2 components cannot be compiled"), "{stderr}");
 }
 
 #[test]
@@ -375,18 +375,18 @@ fn a_cache_folder_is_private_also_while_it_is_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_without_address_space_for_the_pool_says_what_to_do() {
+async fn a_process_without_address_space_for_the_pool_reports_the_remedy() {
     let database = TestDatabase::new().await;
     let limited = "ulimit -v 16000000 && exec \"$0\" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --handlers \"$1\"";
     let mut command = Command::new("sh");
     command.args(["-c", limited, GALO]).arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("limited to 15.3 GiB (RLIMIT_AS, `ulimit -v`)"), "{told}");
-    assert!(told.contains("ulimit -v unlimited"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("limited to 15.3 GiB (RLIMIT_AS, `ulimit -v`)"), "{stderr}");
+    assert!(stderr.contains("ulimit -v unlimited"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_compiler_is_one_of_its_stage_and_names_the_file() {
+async fn a_refusal_of_the_compiler_has_its_stage_and_names_the_file() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");
     let compile = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };

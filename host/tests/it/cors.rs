@@ -63,12 +63,12 @@ fn assert_readable(answer: &Answer, what: &str) {
 }
 
 fn assert_unreadable(answer: &Answer, what: &str) {
-    let told = answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
-    assert_eq!(told.count(), 0, "{what}: {answer:?}");
+    let headers = answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
+    assert_eq!(headers.count(), 0, "{what}: {answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it() {
+async fn an_allowed_page_may_read_every_answer_of_the_listener() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
     let node = TestNode::guests(&database, &folder).await;
@@ -115,7 +115,7 @@ async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_host_could_not_do_can_be_read_too_and_a_handlers_own_headers_do_not_count() {
+async fn failures_of_the_host_can_be_read_too_and_a_handlers_own_headers_are_replaced() {
     let database = TestDatabase::new().await;
     let own = replying(200, Some(("access-control-allow-origin", "*")), 0).component();
     let guests = Guests::new().add("trap", &Guest::default().component(), "").add("own", &own, "");
@@ -242,7 +242,7 @@ async fn raw(socket: &Path, bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
+async fn refusals_of_nginx_can_be_read_by_the_pages_that_are_allowed() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
     // What means something in a configuration of nginx, or in JSON.
@@ -283,7 +283,7 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
         (head("TRACE /x", ""), 405),
         (head("POST /x", "transfer-encoding: gzip\r\n"), 501),
     ];
-    let told = |answer: &str, status: u16, origin: &str| {
+    let assert_error = |answer: &str, status: u16, origin: &str| {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         let allowed = origin == SHOP;
         assert_eq!(answer.contains("Access-Control-Allow-Origin: https://shop.example\r\n"), allowed, "{answer}");
@@ -301,15 +301,15 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
         for (head, status) in &refused {
             // The origin first: of a request that is refused in the middle of its head the rest is not read.
             let (line, rest) = head.split_once("\r\n").unwrap();
-            told(&raw(&front, format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await, *status, origin);
+            assert_error(&raw(&front, format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await, *status, origin);
         }
         let long = format!("GET / HTTP/1.1\r\norigin: {origin}\r\nhost: a\r\nx: {big}\r\n\r\n");
-        told(&raw(&front, long.as_bytes()).await, 431, origin);
+        assert_error(&raw(&front, long.as_bytes()).await, 431, origin);
     }
     node.stop().await;
     for origin in [SHOP, EVIL] {
         let request = format!("GET {EXTRATO} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\nconnection: close\r\n\r\n");
-        told(&raw(&front, request.as_bytes()).await, 503, origin);
+        assert_error(&raw(&front, request.as_bytes()).await, 503, origin);
     }
     assert_eq!(database.ledger_rows(1).await, 1);
 }

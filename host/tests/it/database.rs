@@ -59,7 +59,7 @@ pub async fn until_ready_is(node: &TestNode, status: u16, within: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it_is_back() {
+async fn a_stopped_database_gives_503_within_a_second_and_service_when_it_is_back() {
     // Given a node on a Postgres of its own, when Postgres stops, then every request has its 503 within a second; when
     // it is back, then there is service within two seconds, and nothing that was acknowledged is missing.
     let mut own = OwnPostgres::start().await;
@@ -178,7 +178,7 @@ async fn a_procedure_that_changed_its_shape_is_not_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_procedure_that_is_gone_does_not_take_the_others_with_it() {
+async fn a_procedure_that_is_dropped_does_not_affect_the_others() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     database.execute("DROP FUNCTION cliente_existe(integer)").await;
@@ -247,7 +247,7 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
         .iter()
         .fold(Guests::new(), |guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]")));
     let refusal = guests.refusal(&database).await;
-    for (index, told) in [
+    for (index, expected) in [
         "the database has no procedure `nenhuma`",
         "the procedure `dois` is overloaded: grant one of `dois()`, `dois(integer)`",
         "the role `galo` may not execute `proibida`",
@@ -259,7 +259,7 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
     .iter()
     .enumerate()
     {
-        let line = format!("galo.toml:{}: {}: {told}", 1 + index * 5, names[index]);
+        let line = format!("galo.toml:{}: {}: {expected}", 1 + index * 5, names[index]);
         assert!(refusal.contains(&line), "`{line}` is missing in:\n{refusal}");
     }
 }

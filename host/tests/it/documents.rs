@@ -360,7 +360,7 @@ fn links_lead_to_a_file_and_a_heading() {
 }
 
 #[test]
-fn commands_name_what_there_is() {
+fn commands_name_existing_programs_and_paths() {
     let names = cargo_names();
     let wrong: Vec<_> = documents().iter().flat_map(|document| wrong_commands(document, &names)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

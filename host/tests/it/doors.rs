@@ -124,7 +124,7 @@ async fn the_first_request_has_its_time_from_the_accept_and_a_later_one_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_waited_longest_leaves_and_nobody_below_the_limit() {
+async fn the_longest_idle_connection_is_closed_and_none_below_the_limit() {
     // Given three places and two clients that keep their connections, when others come and go, then both stay; when a
     // third stays and a fourth comes, then it is the one that asked least recently who has left.
     let database = TestDatabase::new().await;
@@ -165,7 +165,7 @@ async fn until_stalled(streams: &[TcpStream]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_take_their_answers_leave_first() {
+async fn clients_that_do_not_read_their_answers_are_closed_first() {
     // Given four places, one of a client that has waited for long between two requests, three of clients that take
     // nothing of an answer larger than all buffers, when three more come and stay, then they are served at once, and
     // the first client is still there.
@@ -197,7 +197,7 @@ async fn clients_that_do_not_take_their_answers_leave_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_served_is_not_closed_for_a_newcomer() {
+async fn a_connection_that_is_being_served_is_not_closed_for_a_new_one() {
     // Given calls in all places that wait for a lock, when more clients come, then these wait outside; when the lock is
     // gone, then everybody is answered.
     let database = TestDatabase::new().await;
@@ -234,10 +234,10 @@ async fn files_that_do_not_suffice_are_refused_at_the_start_with_the_remedy() {
         command.env("DATABASE_URL", database.service_url()).arg("--handlers").arg(handlers(Profile::Release));
         command
     };
-    let (succeeded, _, told) = run(&mut serve(512, "1024"));
-    assert!(!succeeded && told.contains("RLIMIT_NOFILE"), "{told}");
-    assert!(told.contains("`ulimit -n 1") && told.contains("lower --connections-max to "), "{told}");
-    let fitting = told.split("--connections-max to ").nth(1).unwrap().trim().to_owned();
+    let (succeeded, _, stderr) = run(&mut serve(512, "1024"));
+    assert!(!succeeded && stderr.contains("RLIMIT_NOFILE"), "{stderr}");
+    assert!(stderr.contains("`ulimit -n 1") && stderr.contains("lower --connections-max to "), "{stderr}");
+    let fitting = stderr.split("--connections-max to ").nth(1).unwrap().trim().to_owned();
     let fewer = (fitting.parse::<usize>().unwrap() - 2 * limits::FILES_PER_HANDLER).to_string();
     Program::start(serve(512, &fewer)).until_ready();
 }
@@ -266,8 +266,8 @@ async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_o
     let mut command = galo();
     command.args(["serve", "--pool-connections", "2"]);
     let node = Program::serve_with(command, &database, handlers(Profile::Release));
-    let (succeeded, _, told) = run(Command::new("prlimit").args(["--nofile=64:64", "--pid", &node.pid().to_string()]));
-    assert!(succeeded, "{told}");
+    let (succeeded, _, stderr) = run(Command::new("prlimit").args(["--nofile=64:64", "--pid", &node.pid().to_string()]));
+    assert!(succeeded, "{stderr}");
     let silent = crowd(&node.listen, 100, "").await;
     node.wait_for("cannot accept, pausing between tries");
     node.wait_for("closing the longest idle");
@@ -288,7 +288,7 @@ async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_waited_for_as_long_as_the_node_was_told() {
+async fn client_timeouts_are_those_of_the_settings() {
     // Given a node that waits longer for heads and bodies than it would, and less for idle connections,
     let database = TestDatabase::new().await;
     let (patient, quick) = (limits::HEAD_TIMEOUT_DEFAULT + Duration::from_secs(2), Duration::from_millis(200));
@@ -314,7 +314,7 @@ async fn a_client_is_waited_for_as_long_as_the_node_was_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_kernel_keeps_as_many_connections_as_the_node_was_told() {
+async fn the_kernel_queues_as_many_connections_as_the_backlog_allows() {
     for backlog in [1, 8] {
         let (_folder, path) = scratch("backlog.sock");
         let address = format!("unix:{}", path.display()).parse().unwrap();

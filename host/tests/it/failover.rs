@@ -92,7 +92,7 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_enough_for_what_only_reads() {
+async fn a_standby_is_enough_for_handlers_that_only_read() {
     let mut own = OwnPostgres::start().await;
     let owner = connect(&own.url(SUPERUSER, DATABASE)).await;
     let um = "CREATE FUNCTION um() RETURNS integer STABLE LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION um() TO galo";
@@ -131,7 +131,7 @@ async fn allow(database: &TestDatabase, connections: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_short_serves_and_says_so() {
+async fn a_pool_that_is_short_serves_and_reports_it() {
     // Given a database that gives fewer connections than the pool of four, the batches', the probe and the catalogue
     // take, when a node starts, then it serves with those it has; when there are more again, then it is full within
     // five seconds.
@@ -144,11 +144,11 @@ async fn a_pool_that_is_short_serves_and_says_so() {
         }
         if allowed < 5 {
             // Until the start has let go of the connection that it asked the catalogue with.
-            let told = format!("ready, with {allowed} of 5 database connections: ");
+            let expected = format!("ready, with {allowed} of 5 database connections: ");
             let begun = Instant::now();
             loop {
                 let ready = node.admin("/ready").await;
-                if ready.status == 200 && ready.text().starts_with(&told) {
+                if ready.status == 200 && ready.text().starts_with(&expected) {
                     break;
                 }
                 assert!(begun.elapsed() < RIGHT_AGAIN_MAX, "{}", ready.text());
@@ -301,7 +301,7 @@ async fn a_node_far_from_its_database_starts_and_serves() {
 }
 
 #[tokio::test]
-async fn the_urls_connect_timeout_counts() {
+async fn the_connect_timeout_of_the_url_is_used() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let target = |seconds: u32| {
@@ -322,7 +322,7 @@ async fn a_start_that_cannot_succeed_logs_the_first_cause_at_once() {
     let silent = format!("host=127.0.0.1 port={} user=galo dbname=x", silent.local_addr().unwrap().port());
     let mut standby = OwnPostgres::start().await;
     standby.become_standby();
-    for (url, told) in [
+    for (url, cause) in [
         (silent.clone(), "no answer yet"),
         (standby.url(SERVICE_ROLE, DATABASE), "it does not take writes: it is a standby"),
         ("host=/nowhere user=galo".to_owned(), "No such file"),
@@ -338,7 +338,7 @@ async fn a_start_that_cannot_succeed_logs_the_first_cause_at_once() {
         child.kill().unwrap();
         child.wait().unwrap();
         let line = line.unwrap();
-        assert!(line.contains("waiting for the database") && line.contains(told), "{line}");
+        assert!(line.contains("waiting for the database") && line.contains(cause), "{line}");
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }

@@ -65,10 +65,10 @@ async fn a_manifest_without_handlers_is_never_taken() {
     let (database, guests, node) = two().await;
     for text in ["", "# handlers to come\n", "handler = []\n"] {
         guests.put_file("galo.toml", text.as_bytes());
-        let (stage, told) = node.until_manifest_refused().await;
+        let (stage, message) = node.until_manifest_refused().await;
         assert!(
-            stage == Stage::Manifest && told.ends_with("it has no handler: add one, as a `[[handler]]` table"),
-            "{told}"
+            stage == Stage::Manifest && message.ends_with("it has no handler: add one, as a `[[handler]]` table"),
+            "{message}"
         );
         assert_eq!(handlers(&node), 2);
     }
@@ -105,7 +105,7 @@ async fn a_handler_that_comes_back_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_is_refused_at_once_and_holds_nobody_up() {
+async fn a_path_that_is_not_a_file_is_refused_at_once_and_delays_no_other_handler() {
     let (database, guests, node) = two().await;
     let path = |name: &str| guests.folder.path().join(name);
     // Renamed into place: a look between must not find that nothing is there.
@@ -119,8 +119,8 @@ async fn what_is_no_file_is_refused_at_once_and_holds_nobody_up() {
     let mut generation = 1;
     for name in ["x.wasm", "x/examples/one.json"] {
         pipe(&path(name));
-        let (_, told) = node.until_refused("x").await;
-        assert!(told.contains("not a regular file"), "{told}");
+        let (_, message) = node.until_refused("x").await;
+        assert!(message.contains("not a regular file"), "{message}");
         // The other handler is swapped meanwhile.
         generation += 1;
         guests.put("y", &marked(&answers(200), generation));
@@ -136,8 +136,8 @@ async fn what_is_no_file_is_refused_at_once_and_holds_nobody_up() {
             "pipe" => pipe(&file),
             device => place(&file, &|new| std::os::unix::fs::symlink(device, new).unwrap()),
         }
-        let (_, told) = node.until_manifest_refused().await;
-        assert!(told.contains("not a regular file"), "{told}");
+        let (_, message) = node.until_manifest_refused().await;
+        assert!(message.contains("not a regular file"), "{message}");
         assert!(guests.refusal(&database).await.contains("not a regular file"));
         generation += 1;
         guests.put("y", &marked(&answers(200), generation));
