@@ -1,4 +1,4 @@
-//! The admin address: what it returns, when it is ready, and who may ask.
+//! The admin address: its responses, its readiness, and who may use it.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -25,7 +25,7 @@ async fn node(database: &TestDatabase, admin: &str, token: Option<&str>) -> Test
     TestNode::with(database, settings).await
 }
 
-/// The status of `GET /handlers` with these headers; no answer of any kind lets another origin read it.
+/// The status of `GET /handlers` with these headers. Checks that no answer lets another origin read it.
 async fn status(node: &TestNode, headers: &[(&str, &str)]) -> u16 {
     let answer = request_with(&node.admin_address(), Method::GET, "/handlers", headers).await;
     assert_no_cors(&answer);
@@ -152,7 +152,7 @@ async fn a_token_is_asked_for_everywhere_but_not_of_a_load_balancer() {
         assert_eq!(request_with(&node.admin_address(), Method::POST, rollback, &header).await.status, 404);
         assert_eq!(node.admin("/live").await.text(), "live\n");
         assert_eq!(node.admin("/ready").await.text(), "ready\n");
-        // A page that knew the token would still be one.
+        // A web page is refused even with the right token.
         let foreign = [("authorization", right.as_str()), ("origin", "http://evil.example")];
         assert_eq!(status(&node, &foreign).await, 403);
     }
@@ -205,8 +205,8 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_has_its_mode_whatever_the_umask_is() {
-    // Given a umask that takes nothing away, and one that takes everything, when a node listens on sockets, then its
-    // owner's group reaches the one for requests, and its owner alone that of the admin address.
+    // Given a umask that masks no permission and one that masks all, when a node listens on sockets, then its owner's
+    // group can use the one for requests, and only its owner that of the admin address.
     let database = TestDatabase::new().await;
     for umask in ["000", "027", "777"] {
         let (_folder, path) = scratch("galo.sock");
@@ -215,7 +215,7 @@ async fn a_socket_has_its_mode_whatever_the_umask_is() {
         command.args(["-c", "umask \"$0\" && exec \"$@\"", umask, GALO, "serve", "--listen"]);
         command.arg(format!("unix:{}", path.display())).arg("--admin").arg(format!("unix:{}", admin.display()));
         command.arg("--handlers").arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-        // A cache folder that nobody may enter is no concern of this test.
+        // A folder that exists: with the umask 777 the node could not enter a cache folder that it makes itself.
         command.env("XDG_CACHE_HOME", path.parent().unwrap());
         let _program = Program::start(command).until_ready();
         let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;

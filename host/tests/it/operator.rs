@@ -132,7 +132,10 @@ fn an_address_without_a_node_is_reported_with_the_remedy() {
         }
     }
     let (success, _, stderr) = ask("nowhere", &["handlers"], Some("short"));
-    assert!(!success && stderr.contains("has 2 mistakes") && stderr.contains("GALO_ADMIN_TOKEN: a token has"), "{stderr}");
+    assert!(
+        !success && stderr.contains("has 2 mistakes") && stderr.contains("GALO_ADMIN_TOKEN: a token has"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -77,7 +77,10 @@ async fn a_certificate_that_proves_nothing_is_refused() {
 
     // Another name, which only verify-full minds.
     let message = refusal(&by_another_name(&format!("sslmode=verify-full {trusting}"))).await;
-    assert!(message.contains("the server's certificate is for another name") && message.contains("db.test"), "{message}");
+    assert!(
+        message.contains("the server's certificate is for another name") && message.contains("db.test"),
+        "{message}"
+    );
     enters(&by_another_name(&format!("sslmode=verify-ca {trusting}"))).await;
 
     // Another authority, which whoever has a root minds.
@@ -88,7 +91,10 @@ async fn a_certificate_that_proves_nothing_is_refused() {
     enters(&url("sslmode=require")).await;
     // As libpq does: `prefer` promises nothing, and goes on without.
     let message = refusal(&url(&format!("sslmode=prefer {stranger}"))).await;
-    assert!(message.contains(NO_ENTRY) && message.contains("with TLS: the server's certificate is not signed by"), "{message}");
+    assert!(
+        message.contains(NO_ENTRY) && message.contains("with TLS: the server's certificate is not signed by"),
+        "{message}"
+    );
 
     // A list of revoked certificates.
     server.authority.revoke(7, &revoked);
@@ -377,7 +383,10 @@ async fn the_environment_and_the_password_file_apply_where_the_url_is_silent() {
     // A file that others may read is not used, and the log says what to do.
     std::fs::set_permissions(&pgpass, Permissions::from_mode(0o640)).unwrap();
     let (success, _, stderr) = run(&mut check());
-    assert!(!success && stderr.contains("wants a password, and there is none") && stderr.contains("chmod 0600"), "{stderr}");
+    assert!(
+        !success && stderr.contains("wants a password, and there is none") && stderr.contains("chmod 0600"),
+        "{stderr}"
+    );
     let (success, _, stderr) = run(check().env("PGPASSWORD", "hunter2"));
     assert!(success, "{stderr}");
 
