@@ -1,4 +1,4 @@
-//! The admin address: what it returns, when it is ready, and who may ask.
+//! The admin address: its responses, its readiness, and who may use it.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -25,7 +25,7 @@ async fn node(database: &TestDatabase, admin: &str, token: Option<&str>) -> Test
     TestNode::with(database, settings).await
 }
 
-/// The status of `GET /handlers` with these headers; no answer of any kind lets another origin read it.
+/// The status of `GET /handlers` with these headers. Checks that no answer lets another origin read it.
 async fn status(node: &TestNode, headers: &[(&str, &str)]) -> u16 {
     let answer = request_with(&node.admin_address(), Method::GET, "/handlers", headers).await;
     assert_no_cors(&answer);
@@ -80,13 +80,13 @@ async fn each_path_has_one_method_and_the_others_name_it() {
 async fn a_first_generation_is_not_rolled_back() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
-    for (name, status, told) in [
+    for (name, status, message) in [
         ("transacoes", 409, "transacoes has no previous generation\n"),
         ("nobody", 404, "no handler nobody\n"),
         ("a/b", 404, "no handler a/b\n"),
     ] {
         let answer = request(&node.admin_address(), Method::POST, &format!("/handlers/{name}/rollback"), "").await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (status, told));
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, message));
     }
 }
 
@@ -152,7 +152,7 @@ async fn a_token_is_asked_for_everywhere_but_not_of_a_load_balancer() {
         assert_eq!(request_with(&node.admin_address(), Method::POST, rollback, &header).await.status, 404);
         assert_eq!(node.admin("/live").await.text(), "live\n");
         assert_eq!(node.admin("/ready").await.text(), "ready\n");
-        // A page that knew the token would still be one.
+        // A web page is refused even with the right token.
         let foreign = [("authorization", right.as_str()), ("origin", "http://evil.example")];
         assert_eq!(status(&node, &foreign).await, 403);
     }
@@ -168,24 +168,24 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
         if let Some(token) = token {
             command.env("GALO_ADMIN_TOKEN", token);
         }
-        let (success, _, told) = run(&mut command);
-        assert!(!success && told.contains("--listen: `nowhere`"), "{told}");
-        told
+        let (success, _, stderr) = run(&mut command);
+        assert!(!success && stderr.contains("--listen: `nowhere`"), "{stderr}");
+        stderr
     };
     for admin in ["0.0.0.0:0", "[::]:0", "10.0.0.1:9998"] {
-        let told = refusal(&["--admin", admin], None);
-        assert!(told.contains("has 2 mistakes"), "{told}");
-        assert!(told.contains(&format!("--admin: {admin} is reachable from other machines")), "{told}");
-        let told = refusal(&["--admin", admin], Some(TOKEN));
-        assert!(told.contains("has 1 mistake\n"), "{told}");
+        let message = refusal(&["--admin", admin], None);
+        assert!(message.contains("has 2 mistakes"), "{message}");
+        assert!(message.contains(&format!("--admin: {admin} is reachable from other machines")), "{message}");
+        let message = refusal(&["--admin", admin], Some(TOKEN));
+        assert!(message.contains("has 1 mistake\n"), "{message}");
     }
-    let told = refusal(&["--admin", "127.0.0.1:0"], Some("hunter2"));
-    assert!(told.contains("GALO_ADMIN_TOKEN: a token has 16 to 1024 characters, this one has 7"), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    let message = refusal(&["--admin", "127.0.0.1:0"], Some("hunter2"));
+    assert!(message.contains("GALO_ADMIN_TOKEN: a token has 16 to 1024 characters, this one has 7"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
 
     let option = ["--admin", "0.0.0.0:0", "--admin-token-file", file.to_str().unwrap()];
-    let told = refusal(&option, None);
-    assert!(told.contains("--admin-token-file: ") && told.contains("No such file"), "{told}");
+    let message = refusal(&option, None);
+    assert!(message.contains("--admin-token-file: ") && message.contains("No such file"), "{message}");
     for (text, mistakes) in [
         (TOKEN.to_owned(), 1),
         (format!("{TOKEN}\n"), 1),
@@ -195,18 +195,18 @@ fn an_admin_address_that_the_network_reaches_has_a_token_or_the_node_does_not_st
         ("x".repeat(4096), 2),
     ] {
         std::fs::write(&file, &text).unwrap();
-        let told = refusal(&option, None);
-        assert!(told.contains(&format!("has {mistakes} mistake")), "{text:?}: {told}");
+        let message = refusal(&option, None);
+        assert!(message.contains(&format!("has {mistakes} mistake")), "{text:?}: {message}");
     }
     std::fs::write(&file, TOKEN).unwrap();
-    let told = refusal(&option, Some(TOKEN));
-    assert!(told.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; use only one of them"), "{told}");
+    let message = refusal(&option, Some(TOKEN));
+    assert!(message.contains("--admin-token-file: GALO_ADMIN_TOKEN is set too; use only one of them"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_has_its_mode_whatever_the_umask_is() {
-    // Given a umask that takes nothing away, and one that takes everything, when a node listens on sockets, then its
-    // owner's group reaches the one for requests, and its owner alone that of the admin address.
+    // Given a umask that masks no permission and one that masks all, when a node listens on sockets, then its owner's
+    // group can use the one for requests, and only its owner that of the admin address.
     let database = TestDatabase::new().await;
     for umask in ["000", "027", "777"] {
         let (_folder, path) = scratch("galo.sock");
@@ -215,7 +215,7 @@ async fn a_socket_has_its_mode_whatever_the_umask_is() {
         command.args(["-c", "umask \"$0\" && exec \"$@\"", umask, GALO, "serve", "--listen"]);
         command.arg(format!("unix:{}", path.display())).arg("--admin").arg(format!("unix:{}", admin.display()));
         command.arg("--handlers").arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-        // A cache folder that nobody may enter is no concern of this test.
+        // A folder that exists: with the umask 777 the node could not enter a cache folder that it makes itself.
         command.env("XDG_CACHE_HOME", path.parent().unwrap());
         let _program = Program::start(command).until_ready();
         let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;

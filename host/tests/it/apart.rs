@@ -1,5 +1,5 @@
-//! The product knows nothing of the example application: none of its words, and no Portuguese. And each folder says in
-//! the first line of its README which of the two it belongs to.
+//! The product does not depend on the example application: it has none of its words, and no Portuguese. The first line
+//! of each folder's README states which of the two the folder belongs to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::checkout;
 
-/// The product. What proves it (`host/tests`, `host/bank`, `host/bench`, `host/benches`) may name the example.
+/// The product. Its tests and benchmarks (`host/tests`, `host/bank`, `host/bench`, `host/benches`) may name the
+/// example.
 const PRODUCT: &[&str] = &["host/src", "wit", "handlers/kit"];
 
 /// Words of the contest and of its API that are not the name of a handler, a procedure or a table.
@@ -49,7 +50,7 @@ const WORDS: &[&str] = &[
     "valor",
 ];
 
-/// What each folder is, and whether its README is one of those that this test bounds.
+/// The kind of each folder, as the first line of its README states it.
 const FOLDERS: &[(&str, &str)] = &[
     (".ci", "for CI"),
     ("deploy", "example application"),
@@ -76,7 +77,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The words of a text, in small letters: `SaldoDiario` and `saldo_diario` are two each.
+/// The words of a text, in lower case: `SaldoDiario` and `saldo_diario` are two words each.
 fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
@@ -99,8 +100,8 @@ fn named<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
     text.split(before).skip(1).map(rest).collect()
 }
 
-/// The words of the example application: those above, and those that the names of its handlers, routes, procedures,
-/// tables and domains are made of.
+/// The words of the example application: those above, and those in the names of its handlers, routes, procedures,
+/// tables and domains.
 fn of_the_application() -> BTreeSet<String> {
     let root = checkout().root;
     let mut found: BTreeSet<_> = WORDS.iter().map(|word| (*word).to_owned()).collect();
@@ -119,13 +120,13 @@ fn of_the_application() -> BTreeSet<String> {
             found.extend(named(&text, before).into_iter().flat_map(words));
         }
     }
-    // What is English all the same.
+    // These are English words too.
     let common = ["by", "form", "get", "id", "post", "seq"];
     found.retain(|word| word.len() > 1 && !common.contains(&word.as_str()));
     found
 }
 
-/// The words of a text that are the application's, or Portuguese by their letters.
+/// The words of a text that belong to the application, or that have letters of Portuguese.
 fn foreign(text: &str, application: &BTreeSet<String>) -> BTreeSet<String> {
     let portuguese = |word: &str| word.contains(|c| "áàâãçéêíóôõú".contains(c));
     words(text).into_iter().filter(|word| application.contains(word) || portuguese(word)).collect()
@@ -167,14 +168,14 @@ fn words_of_the_application_are_found() {
         let found: Vec<_> = foreign(text, &application).into_iter().collect();
         assert_eq!(found, expected, "{text}");
     }
-    // The application is full of them.
+    // The application's own files have many of them.
     for file in ["sql/2_procedures.sql", "handlers/transacoes/src/rules.rs", "handlers/extrato/src/render.rs"] {
         let text = fs::read_to_string(checkout().root.join(file)).unwrap();
         assert!(foreign(&text, &application).len() > 5, "{file}");
     }
 }
 
-/// The line of a README that says what its folder is: the first one below the title.
+/// The kind of a folder, as the first line below its README's title states it.
 fn kind(readme: &str) -> Option<&str> {
     let mut lines = readme.lines().filter(|line| !line.is_empty());
     let line = lines.next().filter(|title| title.starts_with("# ")).and_then(|_| lines.next())?;
@@ -182,25 +183,25 @@ fn kind(readme: &str) -> Option<&str> {
 }
 
 #[test]
-fn the_first_line_of_a_folders_readme_says_what_the_folder_is() {
+fn the_first_line_of_a_folders_readme_states_its_kind() {
     let root = checkout().root;
     for (folder, expected) in FOLDERS {
         let readme = fs::read_to_string(root.join(folder).join("README.md"));
         let readme = readme.unwrap_or_else(|error| panic!("{folder}/README.md: {error}"));
         let found = kind(&readme).unwrap_or_else(|| panic!("{folder}/README.md does not begin with *{expected}*"));
         assert_eq!(found.to_lowercase(), expected.to_lowercase(), "{folder}/README.md");
-        // The stack's is its manual.
+        // The README of `deploy/` is the stack's manual, so it may be longer.
         let lines = readme.lines().count();
         assert!((10..=30).contains(&lines) || *folder == "deploy", "{folder}/README.md has {lines} lines");
     }
-    // No other folder holds anything of the project's but settings of tools.
+    // The other folders of the root hold only settings of tools.
     let others = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
     let others = others.map(|entry| entry.file_name().into_string().unwrap());
     let unknown: Vec<_> = others
         .filter(|name| !name.starts_with('.') && name != "target")
         .filter(|name| !FOLDERS.iter().any(|(folder, _)| folder == name))
         .collect();
-    assert!(unknown.is_empty(), "folders whose kind no README and no test says: {unknown:?}");
+    assert!(unknown.is_empty(), "folders that FOLDERS does not list: {unknown:?}");
     for none in ["", "# host/\n\nThe program.", "*Product*: the program.", "# host/\n\nThe *product*."] {
         assert_eq!(kind(none), None, "{none}");
     }

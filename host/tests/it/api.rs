@@ -67,7 +67,7 @@ async fn an_extrato_shows_the_last_ten_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_not_there_is_404_even_with_a_bad_body() {
+async fn a_client_that_does_not_exist_is_404_even_with_a_bad_body() {
     let api = Api::start().await;
     for cliente in ["6", "0", "abc", "1.0", "-1", "+1", "01", "99999999999999999999", "2147483648", "%31x"] {
         assert_error(&api.transacao(cliente, transacao(1, "c", "x")).await, 404, cliente);
@@ -77,7 +77,7 @@ async fn a_client_that_is_not_there_is_404_even_with_a_bad_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_object_is_422() {
+async fn a_body_that_is_not_an_object_is_422() {
     let api = Api::start().await;
     let good = transacao(1, "c", "x");
     let deep = format!("{}{}", "[".repeat(4000), "]".repeat(4000));
@@ -130,7 +130,7 @@ async fn a_field_that_is_missing_or_wrong_is_422() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_unusual_but_allowed_is_200() {
+async fn unusual_but_allowed_bodies_are_200() {
     let api = Api::start().await;
     for (descricao, shown) in
         [("çãoçãoçãoç", "çãoçãoçãoç"), ("  a  ", "  a  "), (r"\u00e7\ud83d\ude00", "ç😀"), (r#"\"\\"#, "\"\\")]

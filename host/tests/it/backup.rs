@@ -30,8 +30,8 @@ async fn credit(node: &TestNode, valor: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_is_restored_to_a_moment() {
-    // Given a base backup, transactions, a moment, and transactions that should not have been, when the ledger is
-    // restored to the moment, then it has the first and not the others, it holds, and a node serves with it.
+    // Given a base backup, transactions before a moment and mistaken ones after it, when the ledger is restored to that
+    // moment, then it has the first and not the others, it is consistent, and a node serves with it.
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     for script in ["keep-wal", "restore-to"] {
@@ -77,11 +77,11 @@ async fn a_ledger_is_restored_to_a_moment() {
     std::fs::create_dir(at("restored")).unwrap();
     let arguments = [moment.into(), at("base"), at("wal"), at("restored/data")];
     run(Command::new("sh").arg(at("restore-to")).args(arguments));
-    // The script is run as the user that Postgres runs as; a test may be run by root.
+    // The script runs as the user that Postgres runs as, and the test may run as root.
     give(&at("restored/data"), runs_as.uid(), runs_as.gid());
     let data = Data::Lasting(at("restored"));
     let cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), data).unwrap());
-    // A node waits until the log is carried out: before, it does not take writes.
+    // A node waits until the log is replayed: before that, the server does not take writes.
     let serving = node(&cluster).await;
     assert_eq!(serving.get("/clientes/1/extrato").await.json()["saldo"]["total"], 11);
     let owner = connect(&cluster.url(SUPERUSER, DATABASE)).await;

@@ -1,5 +1,5 @@
-//! Calls that go together in one statement: which do, in which order, and what each is answered when all goes well and
-//! when it does not. The procedures here are made up; `batch_form` has those of the ledger.
+//! Request batching: which calls share a statement, in which order, and what each returns on success and on failure.
+//! The procedures here are made up; `batch_form` has those of the ledger.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use galo::metrics::{Format, Metrics};
 
 use crate::harness::{TestDatabase, until};
 
-/// `um` returns too much when it is asked 99; neither of the two takes 13.
+/// `um` returns too many bytes for 99; both raise an error for 13.
 const PROCEDURES: &str = "
     CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer);
     CREATE FUNCTION um(x integer, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -55,7 +55,7 @@ impl Lane {
         Self { database, pool, um, metrics }
     }
 
-    /// `2x um` when it went alone, `2x muitos` when it went with others.
+    /// Returns twice `x` and the procedure that was called: `um` for a call alone, `muitos` for a call in a batch.
     async fn call(&self, x: i64) -> Result<String, Failure> {
         let rows = self.pool.call(&self.um, vec![Value::Integer(x)]).await?;
         match rows.values.as_slice() {
@@ -64,14 +64,14 @@ impl Lane {
         }
     }
 
-    /// Call 0 finds the lane free and is held; these come meanwhile, and `then` happens before it goes on.
-    async fn meanwhile(&self, calls: &[i64], then: impl AsyncFnOnce()) -> Vec<Result<String, Failure>> {
+    /// Makes these calls while call 0 holds the lane. `then` runs before call 0 continues.
+    async fn behind_call_0(&self, calls: &[i64], then: impl AsyncFnOnce()) -> Vec<Result<String, Failure>> {
         let rest = join_all(calls.iter().map(|x| self.call(*x)));
         let (first, rest) = self.behind(self.call(0), rest, then).await;
         [first].into_iter().chain(rest).collect()
     }
 
-    /// The outcomes of one call that is held and of those that come meanwhile.
+    /// The outcomes of one call that is held, and of those that are made while it is.
     async fn behind<T, U>(
         &self,
         first: impl Future<Output = T>,
@@ -83,7 +83,7 @@ impl Lane {
         let sent = self.sent();
         assert!(poll!(&mut first).is_pending());
         until("it is sent", String::new, || self.sent() > sent).await;
-        // Each joins the lane when it is asked for the first time.
+        // Each joins the lane when it is polled for the first time.
         assert!(poll!(&mut rest).is_pending());
         let go_on = async {
             then().await;
@@ -98,7 +98,7 @@ impl Lane {
         self.figure("galo_batch_calls_count").parse().unwrap()
     }
 
-    /// What was recorded, in its order.
+    /// The recorded values, in the order in which they were recorded.
     async fn seen(&self) -> Vec<i32> {
         let rows = self.database.owner().await.query("SELECT x FROM vistos ORDER BY ordem", &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
@@ -131,16 +131,16 @@ async fn a_call_that_finds_the_lane_free_goes_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_come_meanwhile_go_together_in_their_order() {
+async fn calls_that_wait_for_a_busy_lane_go_together_in_their_order() {
     let lane = Lane::new(PROCEDURES).await;
-    let outcomes = lane.meanwhile(&[5, 3, 9, 1], async || {}).await;
+    let outcomes = lane.behind_call_0(&[5, 3, 9, 1], async || {}).await;
     assert_eq!(shown(&outcomes), ["0 um", "10 muitos", "6 muitos", "18 muitos", "2 muitos"]);
     assert_eq!(lane.seen().await, [0, 5, 3, 9, 1]);
     assert_eq!(
         (lane.figure("galo_batch_calls_count"), lane.figure("galo_batch_calls_sum")),
         ("2".into(), "5.0".into())
     );
-    // And the lane is free again.
+    // The lane is free again.
     assert_eq!(lane.call(1).await.unwrap(), "2 um");
 }
 
@@ -149,9 +149,9 @@ async fn a_statement_takes_no_more_calls_than_it_may() {
     let lane = Lane::new(PROCEDURES).await;
     let most = i64::try_from(limits::BATCH_CALLS_MAX).unwrap();
     let calls: Vec<_> = (100..100 + 2 * most + 1).collect();
-    let outcomes = lane.meanwhile(&calls, async || {}).await;
+    let outcomes = lane.behind_call_0(&calls, async || {}).await;
     assert!(outcomes.iter().all(Result::is_ok));
-    // Call 0, two full ones, and the one that is left, which goes alone.
+    // Call 0, two full batches, and the last call, which goes alone.
     assert_eq!(lane.figure("galo_batch_calls_count"), "4");
     assert_eq!(outcomes.last().unwrap().as_ref().unwrap(), &format!("{} um", calls.last().unwrap() * 2));
     assert_eq!(lane.seen().await.len(), calls.len() + 1);
@@ -159,7 +159,7 @@ async fn a_statement_takes_no_more_calls_than_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_takes_no_more_bytes_than_it_may() {
-    // Given calls of a third of what a batch may have, then two of them go together.
+    // Given calls of a little more than a third of what a batch may have, then two of them go together.
     let lane = Lane::new(
         "CREATE FUNCTION um(x text, OUT bytes integer, OUT por text) LANGUAGE plpgsql AS $$
          BEGIN
@@ -184,53 +184,53 @@ async fn a_statement_takes_no_more_bytes_than_it_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_cannot_be_carried_out_fails_alone() {
     let lane = Lane::new(PROCEDURES).await;
-    let outcomes = lane.meanwhile(&[5, 13, 9], async || {}).await;
+    let outcomes = lane.behind_call_0(&[5, 13, 9], async || {}).await;
     assert_eq!(shown(&outcomes[..2]), ["0 um", "10 um"]);
     assert!(
         matches!(&outcomes[2], Err(Failure::Procedure { cause, .. }) if cause.contains("thirteen")),
         "{outcomes:?}"
     );
     assert_eq!(shown(&outcomes[3..]), ["18 um"]);
-    // Nothing of the batch is left.
+    // The batch itself recorded nothing.
     assert_eq!(lane.seen().await, [0, 5, 9]);
     assert_eq!(lane.figure("galo_batches_broken_total"), "1");
-    assert_eq!(shown(&lane.meanwhile(&[2, 4], async || {}).await), ["0 um", "4 muitos", "8 muitos"]);
+    assert_eq!(shown(&lane.behind_call_0(&[2, 4], async || {}).await), ["0 um", "4 muitos", "8 muitos"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_costs_its_connection_costs_no_other_call() {
     let lane = Lane::new(PROCEDURES).await;
-    let outcomes = lane.meanwhile(&[13, 99, 5], async || {}).await;
-    let told = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
-    assert_eq!(shown(&outcomes[2..]), [told.as_str(), "10 um"]);
+    let outcomes = lane.behind_call_0(&[13, 99, 5], async || {}).await;
+    let expected = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
+    assert_eq!(shown(&outcomes[2..]), [expected.as_str(), "10 um"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_form_that_is_gone_leaves_the_procedure() {
     let lane = Lane::new(PROCEDURES).await;
     let drop = async || lane.database.execute("DROP FUNCTION muitos").await;
-    let outcomes = lane.meanwhile(&[5, 9], drop).await;
+    let outcomes = lane.behind_call_0(&[5, 9], drop).await;
     assert_eq!(shown(&outcomes), ["0 um", "10 um", "18 um"]);
     let other = "CREATE FUNCTION muitos(x text[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, x[1]';
                  GRANT EXECUTE ON FUNCTION muitos TO galo";
     lane.database.execute(other).await;
-    assert_eq!(shown(&lane.meanwhile(&[5, 9], async || {}).await), ["0 um", "10 um", "18 um"]);
+    assert_eq!(shown(&lane.behind_call_0(&[5, 9], async || {}).await), ["0 um", "10 um", "18 um"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_form_that_loses_rows_costs_its_calls_a_failure() {
     let fewer = PROCEDURES.replace("ORDER BY u.n", "WHERE u.n > 1 ORDER BY u.n");
     let lane = Lane::new(&fewer).await;
-    let outcomes = lane.meanwhile(&[5, 9], async || {}).await;
-    let told = "procedure um failed: its batch form did not return one row for each of 2 calls";
-    assert_eq!(shown(&outcomes), ["0 um", told, told]);
+    let outcomes = lane.behind_call_0(&[5, 9], async || {}).await;
+    let expected = "procedure um failed: its batch form did not return one row for each of 2 calls";
+    assert_eq!(shown(&outcomes), ["0 um", expected, expected]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_waits_in_vain_is_not_sent() {
+async fn a_call_that_waits_too_long_is_not_sent() {
     let lane = Lane::new(PROCEDURES).await;
     let begun = Instant::now();
-    let outcomes = lane.meanwhile(&[5], async || tokio::time::sleep(limits::ACQUIRE_TIMEOUT).await).await;
+    let outcomes = lane.behind_call_0(&[5], async || tokio::time::sleep(limits::ACQUIRE_TIMEOUT).await).await;
     assert!(begun.elapsed() < limits::CALL_TIMEOUT, "{:?}", begun.elapsed());
     assert_eq!(outcomes[0].as_deref().unwrap(), "0 um");
     assert!(matches!(&outcomes[1], Err(Failure::Unavailable { cause }) if cause.contains("not sent")), "{outcomes:?}");
@@ -239,7 +239,7 @@ async fn a_call_that_waits_in_vain_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_client_has_gone_is_awaited_when_it_was_sent_and_else_is_not_sent() {
+async fn a_call_whose_client_has_gone_is_awaited_if_it_was_sent_and_dropped_if_not() {
     let lane = Lane::new(PROCEDURES).await;
     let held = lane.database.hold_batches().await;
     let mut sent = Box::pin(lane.call(0));
@@ -258,19 +258,19 @@ async fn more_calls_than_may_wait_are_shed() {
     let lane = Lane::new(PROCEDURES).await;
     let most = i64::try_from(limits::LANE_CALLS_MAX).unwrap();
     let calls: Vec<_> = (100..100 + most + 1).collect();
-    let outcomes = lane.meanwhile(&calls, async || {}).await;
+    let outcomes = lane.behind_call_0(&calls, async || {}).await;
     let shed = outcomes.iter().filter(|outcome| matches!(outcome, Err(Failure::Shed))).count();
     assert_eq!(shed, 1);
     assert_eq!(lane.seen().await.len(), calls.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_answers_all_calls_of_a_batch() {
+async fn every_call_of_a_batch_is_answered_when_its_connection_is_lost() {
     let lane = Lane::new(PROCEDURES).await;
     let kill = async || assert!(lane.database.kill_connections().await > 0);
     let begun = Instant::now();
-    let outcomes = lane.meanwhile(&[5, 9], kill).await;
-    // Call 0 was under way. The others went on another connection, or were told that there is none.
+    let outcomes = lane.behind_call_0(&[5, 9], kill).await;
+    // Call 0 was under way. The others went on another connection, or failed because there was none.
     assert!(matches!(outcomes[0], Err(Failure::Unavailable { .. })), "{outcomes:?}");
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_eq!(lane.seen().await.len(), outcomes.iter().filter(|outcome| outcome.is_ok()).count());
@@ -313,12 +313,12 @@ async fn values_come_back_from_a_batch_as_they_went_out() {
     let rows = join_all(sent().into_iter().map(|values| lane.pool.call(&lane.um, values))).await;
     let returned: Vec<_> = rows.into_iter().map(|rows| rows.unwrap().values).collect();
     assert_eq!(format!("{returned:?}"), format!("{:?}", sent()));
-    // The first may have gone before the others came, on another thread.
+    // The first call may have gone before the others came, on another thread.
     assert!(["1", "2"].contains(&&*lane.figure("galo_batch_calls_count")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_batch_form_is_refused() {
+async fn a_procedure_that_is_not_a_batch_form_is_refused() {
     let lane = Lane::new(PROCEDURES).await;
     let create = "
         CREATE FUNCTION mais(x integer[], z integer[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, 1';
@@ -331,7 +331,7 @@ async fn what_is_no_batch_form_is_refused() {
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
     let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
     lane.database.execute(&create).await;
-    for (procedure, batch, told) in [
+    for (procedure, batch, expected) in [
         ("um", "nada", "the database has no procedure `nada`"),
         ("um", "mais", "`mais` is no batch form of `um`: it takes 2 arguments, not 1"),
         ("um", "largo", "its parameter 1 `x` is of type int8[], not an array of int4"),
@@ -343,7 +343,7 @@ async fn what_is_no_batch_form_is_refused() {
         ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),
     ] {
         let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();
-        assert!(refused.contains(told), "{procedure}, {batch}: {refused}");
+        assert!(refused.contains(expected), "{procedure}, {batch}: {refused}");
     }
     let forbid = "REVOKE EXECUTE ON FUNCTION muitos FROM galo, PUBLIC";
     lane.database.execute(forbid).await;

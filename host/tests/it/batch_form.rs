@@ -1,5 +1,5 @@
-//! `realizar_transacoes`, the batch form of `realizar_transacao`: it answers and records what the other would for one
-//! call after the other, and two batches never wait for each other in a circle.
+//! `realizar_transacoes`, the batch form of `realizar_transacao`: it returns and records what the single form would for
+//! the same calls one after the other, and two batches never deadlock.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use http::Method;
 
 use crate::harness::{Connection, TestDatabase, TestNode, transacao};
 
-/// A call of the two: cliente, valor, tipo, descricao, chave.
+/// A call of either: cliente, valor, tipo, descricao, chave.
 type Call = (i32, i64, &'static str, &'static str, Option<String>);
 
-/// What is answered: resultado, limite, saldo.
+/// A row of the result: resultado, limite, saldo.
 type Answer = (String, Option<i64>, Option<i64>);
 
 const CALLS: i32 = 24;
 const MOST: i64 = (1 << 53) - 1;
 
-/// Few clients, few keys and sums of the size of a limit, so that everything that may happen does.
+/// Few clients, few keys and amounts near a limit, so that every outcome occurs.
 fn call(random: &mut Random) -> Call {
     let mut pick = |below: u64| random.below(below);
     let cliente = [1, 2, 2, 3, 6][usize::try_from(pick(5)).unwrap()];
@@ -58,7 +58,7 @@ async fn together(client: &tokio_postgres::Client, calls: &[Call]) -> Result<Vec
     Ok(rows.iter().map(answer).collect())
 }
 
-/// The ledger but for its moments.
+/// The ledger without its timestamps.
 async fn ledger(database: &TestDatabase) -> Vec<String> {
     let sql = "SELECT (t.cliente_id, t.seq, t.valor, t.tipo, t.descricao, t.saldo_apos, t.chave)::text
                FROM rinha.transacoes AS t ORDER BY t.cliente_id, t.seq";
@@ -66,7 +66,7 @@ async fn ledger(database: &TestDatabase) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_gives_what_its_calls_would_one_after_the_other() {
+async fn a_batch_returns_what_its_calls_would_one_after_the_other() {
     let (apart, batched) = (TestDatabase::new().await, TestDatabase::new().await);
     let (service_apart, service_batched) = (apart.service().await, batched.service().await);
     let mut random = Random::new(1, 0);
@@ -87,7 +87,7 @@ async fn a_batch_gives_what_its_calls_would_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_handler_may_send_fails_the_batch_and_records_nothing() {
+async fn an_invalid_call_fails_the_batch_and_records_nothing() {
     let database = TestDatabase::new().await;
     let service = database.service().await;
     let good: Call = (1, 1, "c", "x", None);
@@ -115,8 +115,8 @@ async fn what_no_handler_may_send_fails_the_batch_and_records_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_of_several_nodes_never_wait_for_each_other_in_a_circle() {
-    // Given four sessions that send batches over all clients, each in an order of its own, and one that sends single
-    // calls, when all are under way at once, then none is ended by Postgres for a deadlock.
+    // Given four sessions that send batches over all clients, each in a different order, and one that sends single
+    // calls, when all are under way at once, then Postgres ends none of them for a deadlock.
     let database = Arc::new(TestDatabase::new().await);
     let sessions = (0..4u64).map(async |session| {
         let service = database.service().await;
@@ -158,7 +158,7 @@ async fn requests_of_two_nodes_go_in_batches_and_each_is_answered_with_its_own_r
         for round in 0..20 {
             let key = format!("{n}:{round}");
             let mut saldos = Vec::new();
-            // Each twice: the second one is answered with the first one's row, whatever went between them.
+            // Each twice: the second one is answered with the row of the first, whatever went between them.
             for _ in 0..2 {
                 let body = transacao(1, "c", "x");
                 let headers = [("idempotency-key", &*key)];
@@ -181,7 +181,7 @@ async fn requests_of_two_nodes_go_in_batches_and_each_is_answered_with_its_own_r
             let line = metrics.text().lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
             line.rsplit(' ').next().unwrap().parse().unwrap()
         };
-        assert!(figure("galo_batch_calls_sum") > figure("galo_batch_calls_count"), "no call had company");
+        assert!(figure("galo_batch_calls_sum") > figure("galo_batch_calls_count"), "no two calls shared a batch");
         assert!(figure("galo_batches_broken_total") == 0.0);
     }
 }

@@ -1,5 +1,5 @@
 //! The kit's bindings are generated from `wit/` by wit-bindgen and checked in, so that a handler compiles neither a
-//! macro nor a parser. This holds them against `wit/`, and makes them anew:
+//! macro nor a parser. This test compares them with `wit/`, and generates them again:
 //!
 //! ```sh
 //! UPDATE_BINDINGS=1 cargo test -p galo --test it bindings
@@ -13,7 +13,7 @@ use wit_parser::Resolve;
 
 use crate::harness::checkout;
 
-/// How the file begins.
+/// The first lines of the file.
 const HEAD: &str = r#"//! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
 //! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
 
@@ -31,7 +31,7 @@ fn the_bindings_of_the_kit_are_those_of_wit() {
     let checked_in = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         checked_in == generated,
-        "{} is not what wit-bindgen makes of wit/; make it anew: \
+        "{} is not what wit-bindgen generates from wit/; generate it again: \
          UPDATE_BINDINGS=1 cargo test -p galo --test it bindings",
         path.display()
     );
@@ -45,7 +45,7 @@ fn generate() -> String {
         format: true,
         pub_export_macro: true,
         additional_derive_attributes: vec!["PartialEq".to_owned()],
-        // Nothing is to pull the description of the world into a test's binary, which is no handler.
+        // The description of the world must not be linked into the binary of a test, which is not a handler.
         disable_custom_section_link_helpers: true,
         ..Opts::default()
     };

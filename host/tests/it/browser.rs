@@ -1,5 +1,5 @@
 //! A real browser: a page of another site fetches, sends JSON and cookies, and posts a form; with `[cors]` and without.
-//! Without chromium the tests fail, for what they prove cannot be proved otherwise.
+//! Without chromium the tests fail: only a real browser shows how browsers behave.
 
 use std::process::{Child, Command, Stdio};
 
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::cors::with_section;
 use crate::harness::{PATIENCE, TestDatabase, TestNode, request_with};
 
-/// What the page tries. It is a page of `localhost`, and the node is on `127.0.0.1`: another site.
+/// The page and its requests. It is a page of `localhost`, and the node is on `127.0.0.1`: another site.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><iframe name="frame"></iframe><script>
 const api = "http://NODE", extrato = api + "/clientes/1/extrato", transacoes = api + "/clientes/1/transacoes";
 const body = JSON.stringify({ valor: 1, tipo: "c", descricao: "pagina" });
@@ -33,7 +33,7 @@ const tries = {
 const form = () => new Promise(done => {
     const form = document.createElement("form"), field = document.createElement("input");
     Object.assign(form, { action: transacoes, method: "post", enctype: "text/plain", target: "frame" });
-    // A form sends NAME=VALUE: together they are JSON.
+    // A form sends NAME=VALUE; here name, `=` and value together are JSON.
     Object.assign(field, { name: '{"valor":1,"tipo":"c","descricao":"form","x":"', value: '"}' });
     form.append(field);
     document.body.append(form);
@@ -55,7 +55,7 @@ const form = () => new Promise(done => {
 })();
 </script>"#;
 
-/// A browser that shows one page, with a profile of its own.
+/// A browser that shows one page, with its own profile.
 struct Browser {
     child: Child,
     _profile: TempDir,
@@ -66,7 +66,7 @@ impl Browser {
         use std::os::unix::process::CommandExt as _;
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
-        // As root it has no sandbox of its own, and a container's /dev/shm is small. The port has it stay.
+        // As root it has no sandbox, and a container's /dev/shm is small. With a debugging port it does not exit.
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--remote-debugging-port=0", url]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
@@ -78,13 +78,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // With everything that it started.
+        // Its process group: it has children.
         let _ = killpg(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
 
-/// One request of the page's own site: what was asked, and its body.
+/// One request to the page's own site: the request line and the body.
 async fn receive(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut text = String::new();
     let mut buffer = [0; 4096];
@@ -109,14 +109,14 @@ async fn site() -> (TcpListener, String) {
     (listener, origin)
 }
 
-/// Has a browser show the page, and returns what became of its tries.
+/// Shows the page in a browser, and returns the results of its requests.
 async fn tried(node: &TestNode, (listener, origin): (TcpListener, String)) -> Value {
     let page = PAGE.replace("NODE", &node.address());
     let _browser = Browser::show(&format!("{origin}/"));
     let served = async {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // A browser opens connections that it may need.
+            // A browser opens connections in advance, so one may stay silent.
             let Ok(Some((line, body))) = timeout(PATIENCE / 20, receive(&mut stream)).await else { continue };
             let content = if line.starts_with("GET / ") { page.as_str() } else { "" };
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length:";
@@ -139,7 +139,7 @@ async fn a_page_of_another_site_reads_and_changes_nothing_in_a_browser() {
         "form": "sent",
     });
     assert_eq!(tried(&node, site().await).await, expected);
-    // `simple`, `unread` and the form came, and were refused; the others asked first.
+    // `simple`, `unread` and the form reached the node and were refused; the others sent a preflight first.
     assert_eq!(database.ledger_rows(1).await, 0);
     let metrics = node.admin("/metrics").await;
     assert!(metrics.text().contains(r#"handler="transacoes",code="403"} 3"#), "{}", metrics.text());
@@ -147,7 +147,7 @@ async fn a_page_of_another_site_reads_and_changes_nothing_in_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_allowed_page_reads_and_posts_in_a_browser_as_the_section_says() {
+async fn an_allowed_page_reads_and_posts_in_a_browser_as_the_section_allows() {
     for (credentials, cookies) in [(false, json!("TypeError")), (true, json!(200))] {
         let database = TestDatabase::new().await;
         let (listener, origin) = site().await;
@@ -160,7 +160,7 @@ async fn an_allowed_page_reads_and_posts_in_a_browser_as_the_section_says() {
             "other_method": "TypeError", "simple": 200, "unread": "opaque", "form": "sent",
         });
         assert_eq!(results, expected);
-        // `json`, `simple`, `unread` and the form.
+        // These are `json`, `simple`, `unread` and the form.
         assert_eq!(database.ledger_rows(1).await, 4);
         database.assert_ledger_holds().await;
     }
@@ -175,7 +175,7 @@ async fn any_page_reads_in_a_browser_where_any_origin_is_allowed_but_not_with_co
     assert_eq!((&results["read"], &results["json"], &results["form"]), (&json!(200), &json!(200), &json!("sent")));
     assert_eq!((&results["cookies"], &results["other_header"]), (&json!("TypeError"), &json!("TypeError")));
     assert_eq!(database.ledger_rows(1).await, 4);
-    // The admin address is as it was: no page of any origin.
+    // The admin address still refuses pages of every origin.
     let page = [("origin", "http://localhost:3000"), ("sec-fetch-site", "cross-site")];
     assert_eq!(request_with(&node.admin_address(), Method::GET, "/live", &page).await.status, 403);
     database.assert_ledger_holds().await;

@@ -13,20 +13,20 @@ use nix::unistd::Pid;
 
 use crate::harness::{PATIENCE, TestDatabase, galo, handlers, scratch};
 
-/// A running `galo`, ended with the test.
+/// A running `galo`, killed at the end of the test.
 pub struct Program {
     child: Child,
-    /// One word for each line that was added to `seen`.
+    /// One message for each line that was added to `seen`.
     news: Mutex<Receiver<()>>,
     seen: Arc<Mutex<Vec<String>>>,
-    /// Its address, once it is ready.
+    /// The address for requests, once the program is ready.
     pub listen: String,
-    /// Its admin address.
+    /// The admin address, once the program is ready.
     pub admin: String,
 }
 
 impl Program {
-    /// Starts a command and follows what it prints, on stdout and stderr.
+    /// Starts a command and collects what it prints on stdout and stderr.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, news) = channel();
@@ -36,21 +36,21 @@ impl Program {
         Self { child, news: Mutex::new(news), seen, listen: String::new(), admin: String::new() }
     }
 
-    /// `galo serve` on ports of its own, ready.
+    /// `galo serve` on free ports, ready.
     pub fn serve(database: &TestDatabase, handlers: &Path) -> Self {
         let mut command = galo();
         command.arg("serve");
         Self::serve_with(command, database, handlers)
     }
 
-    /// As above, with a command that was begun.
+    /// As `serve`, with arguments and variables that the caller has set.
     pub fn serve_with(mut command: Command, database: &TestDatabase, handlers: &Path) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handlers"]).arg(handlers);
         command.env("DATABASE_URL", database.service_url());
         Self::start(command).until_ready()
     }
 
-    /// Waits until it serves, and takes its addresses from the line of the log.
+    /// Waits until it serves, and reads its addresses from the log.
     pub fn until_ready(mut self) -> Self {
         let ready = self.wait_for("ready listen=");
         let field = |name: &str| {
@@ -61,7 +61,7 @@ impl Program {
         self
     }
 
-    /// Waits for a line with a text. An earlier line counts: stdout and stderr come in no order.
+    /// Waits for a line with a text. An earlier line counts too, because the order of stdout and stderr is not known.
     pub fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let news = self.news.lock().unwrap();
@@ -76,7 +76,7 @@ impl Program {
         }
     }
 
-    /// The log so far.
+    /// Everything it has printed so far.
     pub fn log(&self) -> String {
         self.seen.lock().unwrap().join("\n")
     }
@@ -89,7 +89,7 @@ impl Program {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -113,13 +113,13 @@ fn follow(stream: impl Read + Send + 'static, seen: Arc<Mutex<Vec<String>>>, sen
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             seen.lock().unwrap().push(line);
-            // Nobody may be waiting any more.
+            // The receiver is gone when nothing waits for lines any more.
             let _ = sender.send(());
         }
     });
 }
 
-/// Waits for something that gives no event.
+/// Polls until a condition holds, for conditions without an event to wait for.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -128,7 +128,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a command to its end: whether it succeeded, its stdout, its stderr.
+/// Runs a command to its end. Returns whether it succeeded, its stdout and its stderr.
 pub fn run(command: &mut Command) -> (bool, String, String) {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     (status.success(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
@@ -149,7 +149,7 @@ fn all_configuration_mistakes_are_reported_at_once() {
         "xml",
     ]);
     command.env("GALO_LISTN", "x").env("DATABASE_URL", "nonsense");
-    let (success, _, told) = run(&mut command);
+    let (success, _, stderr) = run(&mut command);
     assert!(!success);
     for mistake in [
         "galo: the configuration has 6 mistakes",
@@ -160,16 +160,16 @@ fn all_configuration_mistakes_are_reported_at_once() {
         "GALO_LISTN: unknown variable; did you mean GALO_LISTEN?",
         "DATABASE_URL: ",
     ] {
-        assert!(told.contains(mistake), "`{mistake}` is missing in: {told}");
+        assert!(stderr.contains(mistake), "`{mistake}` is missing in: {stderr}");
     }
-    let (success, _, told) = run(galo().arg("serve"));
-    assert!(!success && told.contains("DATABASE_URL: not set, nor is --database-url"), "{told}");
+    let (success, _, stderr) = run(galo().arg("serve"));
+    assert!(!success && stderr.contains("DATABASE_URL: not set, nor is --database-url"), "{stderr}");
     let folder = tempfile::tempdir().unwrap();
     let mut dev = galo();
     dev.args(["dev", "--fresh", "--listen", "x"]).env("DATABASE_URL", "host=h user=u").current_dir(folder.path());
-    let (success, _, told) = run(&mut dev);
-    assert!(!success && told.contains("has 3 mistakes") && told.contains("is not in a checkout"), "{told}");
-    assert!(told.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{told}");
+    let (success, _, stderr) = run(&mut dev);
+    assert!(!success && stderr.contains("has 3 mistakes") && stderr.contains("is not in a checkout"), "{stderr}");
+    assert!(stderr.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +182,8 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
     let mut command = galo();
     command.args(["serve", "--cache", "/proc/none", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handlers"]);
     command.arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("cannot make the cache folder /proc/none"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("cannot make the cache folder /proc/none"), "{stderr}");
 }
 
 #[test]
@@ -240,22 +240,28 @@ async fn check_verifies_without_serving() {
         command.arg("check").arg(folder).env("DATABASE_URL", database.service_url());
         run(&mut command)
     };
-    let (success, shown, told) = check(handlers(Profile::Release));
-    assert!(success, "{told}");
+    let (success, shown, stderr) = check(handlers(Profile::Release));
+    assert!(success, "{stderr}");
     assert!(shown.contains("POST /clientes/{id}/transacoes") && shown.contains("realizar_transacao"), "{shown}");
     assert!(shown.ends_with("2 handlers verified\n"), "{shown}");
     let folder = tempfile::tempdir().unwrap();
-    let (success, _, told) = check(folder.path());
-    assert!(!success && told.contains("galo.toml does not exist; use the folder that `galo build` has made"), "{told}");
+    let (success, _, stderr) = check(folder.path());
+    assert!(
+        !success && stderr.contains("galo.toml does not exist; use the folder that `galo build` has made"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_us_is_told_at_once_and_without_its_password() {
+async fn a_refused_database_connection_is_reported_at_once_without_its_password() {
     let mut command = galo();
     command.arg("check").arg(handlers(Profile::Release));
     let database = TestDatabase::new().await;
     let url = database.service_url().replace("galo@", "nobody_here:hunter2@");
-    let (success, _, told) = run(command.env("DATABASE_URL", url));
-    assert!(!success && told.contains("cannot connect to the database") && told.contains("nobody_here"), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    let (success, _, stderr) = run(command.env("DATABASE_URL", url));
+    assert!(
+        !success && stderr.contains("cannot connect to the database") && stderr.contains("nobody_here"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("hunter2"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! Compiling in a process of its own: what it may cost, whom it delays, what becomes of it, and what is kept of it.
+//! Compiling in a separate process: its limits, what it delays, how it fails, and what the cache keeps.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
@@ -17,8 +17,7 @@ use crate::cli::{Program, run, wait_until};
 use crate::fixture::{Guest, marked, replying};
 use crate::harness::{GALO, Guests, TestDatabase, TestNode, compile, engine, galo, handlers, scratch, settings};
 
-/// A guest of the world with one function so large that the compiler has much to do: each branch keeps every local
-/// alive.
+/// A guest of the world with one function that takes the compiler long: each branch keeps every local alive.
 fn huge(branches: usize) -> Vec<u8> {
     const LOCALS: usize = 300;
     let mut function = String::from("(func $huge (param i32) (local");
@@ -35,7 +34,7 @@ fn huge(branches: usize) -> Vec<u8> {
     Guest { items: function.into(), ..Guest::default() }.component()
 }
 
-/// Takes the compiler tens of seconds.
+/// A guest that takes the compiler tens of seconds.
 fn endless() -> Vec<u8> {
     huge(60_000)
 }
@@ -48,7 +47,7 @@ fn refusal(galo: &Path, limits: CompileLimits, component: &[u8]) -> ComponentErr
 }
 
 #[test]
-fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
+fn a_component_that_takes_too_much_to_compile_is_refused_within_its_bound() {
     let (component, ours) = (endless(), CompileLimits::default());
     let cases = [
         (
@@ -72,14 +71,14 @@ fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
             false,
         ),
     ];
-    for (limits, told, passing) in cases {
+    for (limits, expected, passing) in cases {
         let begun = Instant::now();
         let refused = refusal(Path::new(GALO), limits, &component);
-        assert!(refused.to_string().contains(told), "{told}: {refused}");
+        assert!(refused.to_string().contains(expected), "{expected}: {refused}");
         assert_eq!(refused.may_pass(), passing, "{refused}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{told}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{expected}: {:?}", begun.elapsed());
     }
-    // Within a few MiB of what a node of the compose stack has beside it, ours are compiled.
+    // The project's handlers are compiled within a few MiB of what a node of the compose stack leaves free.
     for name in ["transacoes", "extrato"] {
         let component = std::fs::read(handlers(Profile::Release).join(format!("{name}.wasm"))).unwrap();
         let tight = CompileLimits { memory_bytes_max: 40 << 20, ..ours };
@@ -88,7 +87,7 @@ fn what_takes_too_much_to_compile_is_refused_within_its_bound() {
     }
 }
 
-/// A program that takes the place of the compiler.
+/// A script that replaces the compiler.
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("compiler");
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -97,13 +96,13 @@ fn script(folder: &Path, text: &str) -> PathBuf {
 }
 
 #[test]
-fn whatever_becomes_of_a_compiler_is_a_refusal() {
+fn every_way_a_compiler_can_fail_is_a_refusal() {
     let (_folder, path) = scratch("programs");
     std::fs::create_dir(&path).unwrap();
     let component = replying(200, None, 0).component();
     let panic =
         "cat >/dev/null & printf \"\\nthread 'main' panicked at a.rs:1:2:\\nno such thing\\nnote: run\" >&2; exit 101";
-    for (text, told, passing) in [
+    for (text, expected, passing) in [
         ("kill -KILL $$", "the compiler was killed by SIGKILL, most likely because memory ran out", true),
         (panic, "panic of the compiler: a.rs:1:2: no such thing", false),
         ("kill -SEGV $$", "the compiler died of SIGSEGV", false),
@@ -112,7 +111,7 @@ fn whatever_becomes_of_a_compiler_is_a_refusal() {
         ("echo no room >&2; exit 5", "its compiled form cannot be written: no room", true),
     ] {
         let refused = refusal(&script(&path, text), CompileLimits::default(), &component);
-        assert!(refused.to_string().contains(told), "{text}: {refused}");
+        assert!(refused.to_string().contains(expected), "{text}: {refused}");
         assert_eq!(refused.may_pass(), passing, "{refused}");
     }
     let refused = refusal(&path.join("missing"), CompileLimits::default(), &component);
@@ -127,8 +126,8 @@ async fn a_start_names_handler_and_line_of_what_does_not_compile() {
     let settings = Settings { compile, ..settings(guests.folder.path()) };
     let Err(error) = galo::serve::start(&settings, &database.target(), engine()).await else { panic!("it started") };
     let (error, file) = (format!("{error:#}"), guests.folder.path().join("bad.wasm"));
-    let told = format!("bad: {}: compiling it takes over 64 MiB of memory", file.display());
-    assert!(error.contains(&told) && error.contains("galo.toml:6: "), "{error}");
+    let expected = format!("bad: {}: compiling it takes over 64 MiB of memory", file.display());
+    assert!(error.contains(&expected) && error.contains("galo.toml:6: "), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,27 +138,27 @@ async fn a_component_that_takes_long_delays_neither_another_one_nor_its_own_repa
     let node = TestNode::guests(&database, &guests).await;
     let bad = endless();
     for round in 1..=2_u64 {
-        // Given a component that is being compiled for longer than anybody waits,
+        // Given a component that takes tens of seconds to compile,
         guests.put("x", &marked(&bad, round));
-        // when another handler changes, then that is live while the first still compiles;
+        // when another handler changes, then it is live while the first one is still compiled,
         guests.put("y", &marked(&answers(201), round));
         node.until_generation("y", 1 + round).await;
         assert_eq!((node.generation("x"), node.handler("x").refusal().is_none()), (round, true));
-        // and so is a manifest with one more;
+        // and so is a manifest with one handler more or less;
         guests.put("z", &answers(203));
         let more = "[[handler]]\nname = \"z\"\ncomponent = \"z.wasm\"\nroute = \"GET /z\"\n";
         let manifest = if round == 1 { guests.manifest() + more } else { guests.manifest().replace(more, "") };
         guests.put_file("galo.toml", manifest.as_bytes());
         let count = || node.running.node.registry.table().handlers.len();
         crate::harness::until("the manifest is taken", String::new, || count() == if round == 1 { 3 } else { 2 }).await;
-        // and when its own file is mended, then that is live, and the compiler of the bad one is gone.
+        // and when the first one's file is repaired, then that is live soon: the compiler of the bad one was ended.
         let begun = Instant::now();
         guests.put("x", &marked(&answers(202), round));
         node.until_generation("x", 1 + round).await;
         assert!(begun.elapsed() < limits::COMPILE_CPU_MAX / 4, "{:?}", begun.elapsed());
         assert_eq!(node.get("/x").await.status, 202);
     }
-    // What serves again is no candidate: then nothing is compiled any more.
+    // A file that has the serving bytes again is not a candidate: nothing is compiled any more.
     guests.put("x", &bad);
     guests.put("y", &answers(204));
     node.until_generation("y", 4).await;
@@ -178,12 +177,12 @@ fn compilers(node: &Program) -> Vec<u32> {
     pids.filter(|pid| read(*pid, "status").contains(&parent) && read(*pid, "cmdline").contains("compiler")).collect()
 }
 
-/// A file of a process, empty when it is gone.
+/// A file of a process, empty when the process is gone.
 fn read(pid: u32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
 }
 
-/// The most memory a process has had, in KiB.
+/// The peak memory of a process, in KiB.
 fn peak(pid: u32) -> u64 {
     let status = read(pid, "status");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -208,13 +207,13 @@ async fn a_compiler_is_not_its_nodes_memory_and_dies_with_it() {
         most > 100 << 10
     });
     let [compiler] = compilers(&node)[..] else { panic!("one compiler") };
-    // It is the first to go, and the last to run.
+    // The kernel kills it first when memory runs out, and schedules it last.
     assert_eq!(read(compiler, "oom_score_adj").trim(), "1000");
     let stat = read(compiler, "stat");
     let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap();
     assert_eq!(nice, limits::RELOAD_NICENESS.to_string());
     assert!(read(compiler, "limits").contains(&limits::COMPILE_MEMORY_BYTES_MAX.to_string()));
-    // The file is read, and read again with every look; the rest is room.
+    // The node reads the file, and reads it again with every scan; the rest is a margin.
     let grown = peak(pid) - before;
     assert!(grown < (component.len() as u64 >> 10) * 4 + (16 << 10), "the node grew by {grown} KiB");
     // When the node is killed, then so is its compiler.
@@ -227,7 +226,7 @@ async fn a_compiler_is_not_its_nodes_memory_and_dies_with_it() {
 fn a_cache_without_room_costs_time_and_no_component() {
     let (_folder, path) = scratch("programs");
     std::fs::create_dir(&path).unwrap();
-    // The compiler's own words and status where the disk is full: only what goes into the cache's folder fails.
+    // The compiler's message and status for a full disk: only writing into the cache folder fails.
     let full = format!(
         "case $(readlink /proc/$$/fd/1) in *memfd*) exec {GALO} \"$@\";; esac\necho 'No space left on device' >&2; exit 5"
     );
@@ -240,14 +239,14 @@ fn a_cache_without_room_costs_time_and_no_component() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_manifest_waits_for_is_compiled_whatever_becomes_of_the_component_that_serves() {
+async fn a_component_that_a_manifest_waits_for_is_compiled_whatever_happens_to_the_serving_one() {
     let database = TestDatabase::new().await;
     let good = replying(200, None, 0).component();
     let guests = Guests::new().add("x", &good, "").add("y", &good, "");
     let mut command = galo();
     command.arg("serve");
     let node = Program::serve_with(command, &database, guests.folder.path());
-    // Given a manifest with another component, which is compiled for a while,
+    // Given a manifest that names another component, which takes long to compile,
     let manifest = guests.manifest();
     guests.put("x-v2", &endless());
     guests.put_file("galo.toml", manifest.replace("x.wasm", "x-v2.wasm").as_bytes());
@@ -256,16 +255,16 @@ async fn what_a_manifest_waits_for_is_compiled_whatever_becomes_of_the_component
         compiler = compilers(&node).first().copied().unwrap_or_default();
         compiler != 0
     });
-    // when the file of the one that serves breaks and is mended, and others go live,
+    // when the file of the serving component breaks and is repaired, and another handler goes live,
     for generation in 2..=5_u64 {
         guests.put("x", if generation % 2 == 0 { b"garbage" } else { &good });
         guests.put("y", &marked(&good, generation));
         node.wait_for(&format!("y: generation {generation} live"));
     }
-    // then it is the same compiler still, and nothing was refused.
+    // then the same compiler still runs, and nothing was refused.
     assert!(compilers(&node).contains(&compiler), "{}", node.log());
     assert!(!node.log().contains("rejected;"), "{}", node.log());
-    // It ends when nobody waits for it any more.
+    // It ends when no manifest waits for its component.
     guests.put_file("galo.toml", manifest.as_bytes());
     wait_until("its compiler is gone", || !compilers(&node).contains(&compiler));
 }
@@ -287,7 +286,7 @@ async fn a_damaged_form_is_compiled_again_once_and_never_run() {
     };
     drop(start());
     let whole = std::fs::read(form()).unwrap();
-    // Every place of a form: its head, its code, its tables, its seal.
+    // Bytes all over the compiled form: its head, its code, its tables, its seal.
     for part in 0..16 {
         let at = whole.len() * part / 16 + 7;
         let file = std::fs::OpenOptions::new().write(true).open(form()).unwrap();
@@ -305,7 +304,7 @@ async fn a_damaged_form_is_compiled_again_once_and_never_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
+async fn a_component_compiled_before_a_deployment_is_found_at_the_start() {
     let database = TestDatabase::new().await;
     let (_folder, cache) = scratch("cache");
     let compile = |folder: &Path| {
@@ -314,14 +313,14 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
         run(&mut command)
     };
     let folder = handlers(Profile::Release);
-    let (success, shown, told) = compile(folder);
-    assert!(success, "{told}");
+    let (success, shown, stderr) = compile(folder);
+    assert!(success, "{stderr}");
     for line in ["[1/2] ", "[2/2] ", "transacoes: compiled in ", "extrato: compiled in ", "2 of 2 compiled in "] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    let (success, shown, told) = compile(folder);
-    assert!(success && shown.contains("transacoes: already compiled"), "{shown}{told}");
-    // A node whose compiler is not there starts: it needs none.
+    let (success, shown, stderr) = compile(folder);
+    assert!(success && shown.contains("transacoes: already compiled"), "{shown}{stderr}");
+    // A node without a compiler starts: with everything in the cache it does not need one.
     let found =
         Settings { cache: CacheFolder::Required(cache.clone()), galo: PathBuf::from("/missing"), ..settings(folder) };
     TestNode::with(&database, found.clone()).await;
@@ -331,17 +330,17 @@ async fn what_was_compiled_before_a_deployment_is_found_at_the_start() {
         panic!("it started")
     };
     assert!(format!("{error:#}").contains("the compiler cannot be run"), "{error:#}");
-    // What cannot be compiled fails the command, after the others.
+    // A component that cannot be compiled fails the command, after the others were compiled.
     let guests = Guests::new().add("bad", b"garbage", "").add("good", &replying(200, None, 0).component(), "");
-    let (success, shown, told) = compile(guests.folder.path());
+    let (success, shown, stderr) = compile(guests.folder.path());
     assert!(!success && shown.contains("bad: refused: ") && shown.contains("good: compiled in "), "{shown}");
     assert!(shown.contains("bad.wasm: not a valid component: "), "{shown}");
-    assert!(told.contains("1 of 2 components cannot be compiled"), "{told}");
+    assert!(stderr.contains("1 of 2 components cannot be compiled"), "{stderr}");
 }
 
 #[test]
 fn a_component_composed_of_others_is_compiled() {
-    // wasmtime's adapter between the two has both of their memories.
+    // wasmtime's adapter between the two uses both memories.
     let composed = r#"(component
         (component $inner
             (core module $m (memory (export "memory") 1) (func (export "f") (param i32 i32))
@@ -375,18 +374,18 @@ fn a_cache_folder_is_private_also_while_it_is_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_without_address_space_for_the_pool_says_what_to_do() {
+async fn a_process_without_address_space_for_the_pool_reports_the_remedy() {
     let database = TestDatabase::new().await;
     let limited = "ulimit -v 16000000 && exec \"$0\" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --handlers \"$1\"";
     let mut command = Command::new("sh");
     command.args(["-c", limited, GALO]).arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("limited to 15.3 GiB (RLIMIT_AS, `ulimit -v`)"), "{told}");
-    assert!(told.contains("ulimit -v unlimited"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("limited to 15.3 GiB (RLIMIT_AS, `ulimit -v`)"), "{stderr}");
+    assert!(stderr.contains("ulimit -v unlimited"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_compiler_is_one_of_its_stage_and_names_the_file() {
+async fn a_refusal_of_the_compiler_has_its_stage_and_names_the_file() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &replying(200, None, 0).component(), "");
     let compile = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };

@@ -1,4 +1,4 @@
-//! CORS, and what pages of other origins may not do: by the headers that browsers send. `browser.rs` asks a browser.
+//! CORS, and the limits for pages of other origins, with the headers that browsers send. `browser.rs` uses a browser.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ credentials = true
 max_age_seconds = 60
 "#;
 
-/// The project's handlers with another manifest: a folder of links.
+/// The project's handlers with another manifest, in a folder of links.
 pub fn with_section(section: &str) -> Guests {
     let guests = Guests::new();
     let from = handlers(Profile::Release);
@@ -63,12 +63,12 @@ fn assert_readable(answer: &Answer, what: &str) {
 }
 
 fn assert_unreadable(answer: &Answer, what: &str) {
-    let told = answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
-    assert_eq!(told.count(), 0, "{what}: {answer:?}");
+    let headers = answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
+    assert_eq!(headers.count(), 0, "{what}: {answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it() {
+async fn an_allowed_page_may_read_every_answer_of_the_listener() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
     let node = TestNode::guests(&database, &folder).await;
@@ -107,7 +107,7 @@ async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it(
         assert_eq!(answer.status, refused, "{what}");
         assert_unreadable(&answer, &what);
     }
-    // What a client sends is not taken for a header of the answer, and the admin address has no such header at all.
+    // The admin address has no CORS headers at all.
     let answer = request_with(&node.admin_address(), Method::GET, "/live", &[("origin", SHOP)]).await;
     assert_eq!(answer.status, 403);
     assert_unreadable(&answer, "admin");
@@ -115,12 +115,12 @@ async fn every_answer_of_the_listener_tells_an_allowed_page_that_it_may_read_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_host_could_not_do_can_be_read_too_and_a_handlers_own_headers_do_not_count() {
+async fn failures_of_the_host_can_be_read_too_and_a_handlers_own_headers_are_replaced() {
     let database = TestDatabase::new().await;
     let own = replying(200, Some(("access-control-allow-origin", "*")), 0).component();
     let guests = Guests::new().add("trap", &Guest::default().component(), "").add("own", &own, "");
     let node = TestNode::guests(&database, &guests).await;
-    // Without a section the handler's are its own.
+    // Without a section a handler's CORS headers are sent as they are.
     assert_eq!(node.get("/own").await.header("access-control-allow-origin"), "*");
     guests.put_file("galo.toml", (guests.manifest() + SECTION).as_bytes());
     until("the section is live", String::new, || node.running.node.registry.table().cors.is_some()).await;
@@ -158,7 +158,7 @@ async fn a_preflight_is_answered_for_the_methods_of_its_path_and_the_section_is_
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (204, "POST, OPTIONS"));
     assert_unreadable(&answer, "preflight");
     assert_eq!(ask("/nada", SHOP).await.status, 404);
-    // Another section counts at once, one that is gone after a while, and one that is wrong never.
+    // A changed section applies at once, a removed one after a while, and an invalid one never.
     put_section(&folder, &SECTION.replace(SHOP, EVIL));
     let allows = |origin: &str| {
         let table = node.running.node.registry.table();
@@ -194,7 +194,7 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
         (&[("origin", EVIL)], 403),
         (&[("origin", "null")], 403),
     ] {
-        // As a form sends it.
+        // A form of a page sends this type.
         let headers: Vec<_> = headers.iter().copied().chain([("content-type", "text/plain")]).collect();
         let body = transacao(1, "c", "x");
         let answer = connection.send_with(Method::POST, TRANSACOES, &headers, body).await.unwrap();
@@ -203,7 +203,7 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
             let refused = r#"{"error":"origin_not_allowed","message":"origem não permitida"}"#;
             assert_eq!(answer.text(), refused);
         }
-        // To read is CORS' to allow.
+        // The request is served; only CORS decides whether the page may read the answer.
         assert_eq!(connection.send_with(Method::GET, EXTRATO, &headers, "").await.unwrap().status, 200);
     }
     assert_eq!(database.ledger_rows(1).await, 3);
@@ -214,7 +214,7 @@ async fn a_page_of_another_origin_posts_nothing_unless_it_is_allowed() {
 
 // ---- nginx -------------------------------------------------------------------------------------------------------
 
-/// nginx with the configuration that is deployed, in front of one socket, which stands for both nodes.
+/// nginx with the deployed configuration, in front of one socket that replaces both nodes.
 async fn front(guests: &Guests, node: &Path) -> (Nginx, PathBuf) {
     let (folder, deployed) = (guests.folder.path().join("nginx"), checkout().root.join("deploy/nginx"));
     let socket = folder.join("front.sock");
@@ -231,10 +231,10 @@ async fn front(guests: &Guests, node: &Path) -> (Nginx, PathBuf) {
     (Nginx::start(front).await.unwrap(), socket)
 }
 
-/// What nginx answers to bytes that it refuses.
+/// Sends bytes to nginx and returns its answer.
 async fn raw(socket: &Path, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
-    // It may have had enough before it has all.
+    // nginx may refuse and close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;
@@ -242,10 +242,10 @@ async fn raw(socket: &Path, bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
+async fn refusals_of_nginx_can_be_read_by_the_pages_that_are_allowed() {
     let database = TestDatabase::new().await;
     let folder = with_section(SECTION);
-    // What means something in a configuration of nginx, or in JSON.
+    // Characters with a meaning in nginx's configuration or in JSON.
     let odd = r#""o 'serviço' \\n não \"está\" $uri; {ok} # \\""#;
     let manifest = folder.manifest().replace("\"serviço indisponível\"", odd);
     assert!(manifest.contains("$uri"));
@@ -255,7 +255,7 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     let node = TestNode::with(&database, listen).await;
     let (nginx, front) = front(&folder, &socket).await;
     let address = nginx.listen.to_string();
-    // What the node answers has each header once, and a page of the own origin may post.
+    // An answer of the node has each CORS header once, and a page of the same origin may post.
     let own = [("host", "own.example:9999"), ("origin", "http://own.example:9999")];
     let mut connection = Connection::open(&address).await;
     assert_eq!(connection.send_with(Method::POST, TRANSACOES, &own, transacao(1, "c", "x")).await.unwrap().status, 200);
@@ -267,7 +267,7 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     assert_eq!(answer.headers.get_all("access-control-allow-origin").iter().count(), 1);
     assert_eq!(vary(&answer), ["origin"]);
     assert!(raw(&front, b"GET /clientes/1/extrato HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
-    // When nginx refuses, then it answers with the bytes of a node.
+    // When nginx refuses a request itself, it answers with the bytes that a node would send.
     let messages = node.running.node.registry.table().messages.clone();
     let of_node = request(&address, Method::GET, "/nada", "").await;
     let of_nginx = request(&address, Method::GET, "/galo/error/404", "").await;
@@ -283,7 +283,7 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
         (head("TRACE /x", ""), 405),
         (head("POST /x", "transfer-encoding: gzip\r\n"), 501),
     ];
-    let told = |answer: &str, status: u16, origin: &str| {
+    let assert_error = |answer: &str, status: u16, origin: &str| {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         let allowed = origin == SHOP;
         assert_eq!(answer.contains("Access-Control-Allow-Origin: https://shop.example\r\n"), allowed, "{answer}");
@@ -299,17 +299,21 @@ async fn what_nginx_refuses_itself_can_be_read_by_the_pages_that_are_allowed() {
     };
     for origin in [SHOP, EVIL] {
         for (head, status) in &refused {
-            // The origin first: of a request that is refused in the middle of its head the rest is not read.
+            // The origin comes first: nginx does not read the rest of a head that it refuses.
             let (line, rest) = head.split_once("\r\n").unwrap();
-            told(&raw(&front, format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await, *status, origin);
+            assert_error(
+                &raw(&front, format!("{line}\r\norigin: {origin}\r\n{rest}\r\n").as_bytes()).await,
+                *status,
+                origin,
+            );
         }
         let long = format!("GET / HTTP/1.1\r\norigin: {origin}\r\nhost: a\r\nx: {big}\r\n\r\n");
-        told(&raw(&front, long.as_bytes()).await, 431, origin);
+        assert_error(&raw(&front, long.as_bytes()).await, 431, origin);
     }
     node.stop().await;
     for origin in [SHOP, EVIL] {
         let request = format!("GET {EXTRATO} HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\nconnection: close\r\n\r\n");
-        told(&raw(&front, request.as_bytes()).await, 503, origin);
+        assert_error(&raw(&front, request.as_bytes()).await, 503, origin);
     }
     assert_eq!(database.ledger_rows(1).await, 1);
 }

@@ -1,4 +1,4 @@
-//! The database when it is away, slow, changed or wrong, and the values on their way there and back.
+//! A database that is unavailable, slow, changed or wrong, and the values that go to it and come back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ pub async fn until_status(node: &TestNode, path: &str, status: u16, within: Dura
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_falls_silent_gives_503_at_once_when_that_was_noticed() {
-    // Given a Postgres whose processes are all stopped, when a probe found it silent, then calls are refused at once,
-    // and go on being refused; when it goes on, then there is service within two seconds.
+    // Given a Postgres whose processes are all stopped, when a probe has noticed that, then calls are refused at once,
+    // and stay refused; when the processes continue, then requests are served within two seconds.
     let own = OwnPostgres::start().await;
     let node = own.node().await;
     own.signal(Signal::SIGSTOP);
@@ -59,9 +59,9 @@ pub async fn until_ready_is(node: &TestNode, status: u16, within: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_gives_503_within_a_second_and_service_when_it_is_back() {
-    // Given a node on a Postgres of its own, when Postgres stops, then every request has its 503 within a second; when
-    // it is back, then there is service within two seconds, and nothing that was acknowledged is missing.
+async fn a_stopped_database_gives_503_within_a_second_and_service_when_it_is_back() {
+    // Given a node on its own Postgres, when Postgres stops, then every request gets a 503 within a second; when it is
+    // back, then requests are served within two seconds, and nothing that was acknowledged is missing.
     let mut own = OwnPostgres::start().await;
     let node = own.node().await;
     assert_eq!(node.post("/clientes/1/transacoes", transacao(5, "c", "x")).await.status, 200);
@@ -101,8 +101,8 @@ async fn connections_that_are_killed_are_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_pool_gives_503_within_a_second() {
-    // Given the one connection of the pool waiting for a lock, and more that wait for it, when one more call comes,
-    // then it has its 503 in time.
+    // Given a pool of one connection that waits for a lock, and calls that wait for the connection, when one more call
+    // comes, then it gets its 503 in time.
     let database = TestDatabase::new().await;
     let settings = Settings { pool_connections: 1, ..settings(handlers(Profile::Release)) };
     let node = TestNode::with(&database, settings).await;
@@ -118,7 +118,7 @@ async fn a_busy_pool_gives_503_within_a_second() {
         let begun = Instant::now();
         let answer = node.get("/clientes/2/extrato").await;
         let took = begun.elapsed();
-        // Busy is not away: the node stays ready through several probes.
+        // A busy database is not unavailable: the node stays ready through several probes.
         while begun.elapsed() < limits::POOL_PROBE_INTERVAL * 2 {
             assert_eq!(node.admin("/ready").await.status, 200);
         }
@@ -127,7 +127,7 @@ async fn a_busy_pool_gives_503_within_a_second() {
     let (held, (status, took)) = tokio::join!(held, late);
     assert_eq!(status, 503);
     assert!(took < Duration::from_secs(1), "{took:?}");
-    // Postgres ended what held the lock's queue up, and nothing of it is recorded.
+    // Postgres ended the calls that waited for the lock, and none of them is recorded.
     assert!(held.iter().all(|answer| answer.status == 503), "{held:?}");
     lock.rollback().await.unwrap();
     assert_eq!(database.ledger_rows(1).await, 0);
@@ -135,7 +135,7 @@ async fn a_busy_pool_gives_503_within_a_second() {
     database.assert_ledger_holds().await;
 }
 
-/// A database with a function `um()` that the service may execute, and a node whose guest calls it on `/um`.
+/// A database with a function `um()` that the service's role may execute, and a node whose guest calls it on `/um`.
 async fn um(body: &str) -> (TestDatabase, TestNode) {
     let database = TestDatabase::new().await;
     database.execute(&create(body)).await;
@@ -151,7 +151,7 @@ fn create(body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn ddl_under_a_running_node_costs_no_request() {
     // Given prepared statements, when the procedure gets another result type, then Postgres refuses the old plan
-    // (0A000) on every connection, and no client sees it.
+    // (0A000) on every connection, and no client notices.
     let (database, node) = um("integer LANGUAGE sql AS 'SELECT 1'").await;
     for body in
         ["TABLE (a text, b bigint) LANGUAGE sql AS $$SELECT 'x', 2$$", "bigint LANGUAGE sql AS 'SELECT 3::bigint'"]
@@ -164,8 +164,8 @@ async fn ddl_under_a_running_node_costs_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_procedure_that_changed_its_shape_is_not_called() {
-    // Given a procedure that records something, when it gets a column that the contract cannot carry, then it is not
-    // called at all: a 500 must not hide a recorded call.
+    // Given a procedure that records something, when it gets a column of a type that the contract does not support,
+    // then it is not called at all: a 500 must not hide a recorded call.
     let (database, node) = um("integer LANGUAGE sql AS 'SELECT 1'").await;
     database.execute("CREATE TABLE feito (x int)").await;
     let boxes = "box[] LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO feito VALUES (1); SELECT NULL::box[]'";
@@ -178,7 +178,7 @@ async fn a_procedure_that_changed_its_shape_is_not_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_procedure_that_is_gone_does_not_take_the_others_with_it() {
+async fn a_procedure_that_is_dropped_does_not_affect_the_others() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     database.execute("DROP FUNCTION cliente_existe(integer)").await;
@@ -191,8 +191,8 @@ async fn a_procedure_that_is_gone_does_not_take_the_others_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_that_are_gone_are_prepared_again() {
-    // Given a procedure that throws its connection's prepared statements away (26000 for the next call), when it is
-    // called again and again, then every call is answered.
+    // Given a procedure that deallocates its connection's prepared statements (26000 for the next call), when it is
+    // called repeatedly, then every call is answered.
     let (_database, node) = um("integer LANGUAGE plpgsql AS $$BEGIN DEALLOCATE ALL; RETURN 1; END$$").await;
     for _ in 0..10 {
         assert_eq!(node.get("/um").await.status, 200);
@@ -247,7 +247,7 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
         .iter()
         .fold(Guests::new(), |guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]")));
     let refusal = guests.refusal(&database).await;
-    for (index, told) in [
+    for (index, expected) in [
         "the database has no procedure `nenhuma`",
         "the procedure `dois` is overloaded: grant one of `dois()`, `dois(integer)`",
         "the role `galo` may not execute `proibida`",
@@ -259,7 +259,7 @@ async fn a_procedure_that_cannot_be_granted_is_refused_with_its_line() {
     .iter()
     .enumerate()
     {
-        let line = format!("galo.toml:{}: {}: {told}", 1 + index * 5, names[index]);
+        let line = format!("galo.toml:{}: {}: {expected}", 1 + index * 5, names[index]);
         assert!(refusal.contains(&line), "`{line}` is missing in:\n{refusal}");
     }
 }

@@ -1,5 +1,5 @@
-//! `galo dev` in a checkout of its own: one command to a running service, changes go live when saved, and nothing is
-//! left behind.
+//! `galo dev` in a copy of the checkout: one command starts the service, saved changes go live, and no process is left
+//! behind.
 
 use std::path::Path;
 use std::sync::MutexGuard;
@@ -12,7 +12,7 @@ use crate::cli::{Program, wait_until};
 use crate::handlers::Copy;
 use crate::harness::{Answer, TestDatabase, compile, one_build_at_a_time, request, transacao};
 
-/// `galo dev` on ports of its own, ready.
+/// `galo dev` on free ports, ready.
 fn dev(copy: &Copy, arguments: &[&str], database_url: Option<&str>) -> Program {
     let _turn = one_build_at_a_time();
     let mut command = copy.galo();
@@ -23,7 +23,7 @@ fn dev(copy: &Copy, arguments: &[&str], database_url: Option<&str>) -> Program {
     Program::start(command).until_ready()
 }
 
-/// `galo dev` in a copy that is being worked on.
+/// `galo dev` in a copy whose files a test edits.
 pub struct Dev {
     pub program: Program,
     pub copy: Copy,
@@ -31,7 +31,7 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Ready, on ports and with a cache of its own.
+    /// Starts it on free ports with its own cache, and waits until it is ready.
     pub fn start(test: &str) -> Self {
         let turn = one_build_at_a_time();
         let copy = Copy::new(test);
@@ -54,7 +54,7 @@ impl Dev {
         self.ask(Method::POST, "/clientes/1/transacoes", transacao(10, "c", "x"))
     }
 
-    /// Ends it as Ctrl-C does: soon, and nothing of it is left.
+    /// Ends it as Ctrl-C does: soon, and without a process left.
     fn interrupt(mut self) {
         self.program.signal(Signal::SIGINT);
         let begun = std::time::Instant::now();
@@ -93,16 +93,16 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     program.signal(Signal::SIGINT);
     assert!(program.wait().success(), "{}", program.log());
     assert_eq!(processes_of(root), Vec::<String>::new());
-    // The data is there the next time, and when that one is killed, Postgres goes too.
+    // The next run has the data, and when that run is killed, its Postgres ends too.
     let mut program = dev(&copy, &[], None);
     assert_eq!(credit(&program).await.json()["saldo"], 20);
     program.signal(Signal::SIGKILL);
     program.wait();
-    wait_until("postgres has gone with us", || processes_of(root).is_empty());
-    // The leftovers of the killed one are cleared up.
+    wait_until("postgres has ended with dev", || processes_of(root).is_empty());
+    // The files that the killed run left are cleared up.
     let mut program = dev(&copy, &[], None);
     assert_eq!(credit(&program).await.json()["saldo"], 30);
-    // A second one on the same checkout is refused, and the first goes on.
+    // A second run on the same checkout is refused, and the first continues.
     let mut command = copy.galo_beside();
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let mut second = Program::start(command);
@@ -111,7 +111,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     assert_eq!(credit(&program).await.json()["saldo"], 40);
     program.signal(Signal::SIGTERM);
     assert!(program.wait().success());
-    // --fresh starts empty.
+    // `--fresh` starts with an empty database.
     let mut program = dev(&copy, &["--fresh"], None);
     assert_eq!(credit(&program).await.json()["saldo"], 10);
     program.signal(Signal::SIGTERM);
@@ -123,7 +123,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
 async fn dev_uses_the_database_it_is_given() {
     let copy = Copy::new("given-database");
     let database = TestDatabase::new().await;
-    // Given an owner that is no superuser, as one has in a database that somebody else runs.
+    // Given an owner that is not a superuser, as in a hosted database.
     database
         .execute(
             "CREATE ROLE dono LOGIN CREATEROLE;
@@ -137,7 +137,7 @@ async fn dev_uses_the_database_it_is_given() {
     assert_eq!(credit(&program).await.status, 200);
     assert_eq!(database.ledger_rows(1).await, 1);
     database.assert_ledger_holds().await;
-    // It logs in as the service's role there too: what only acted as it could leave it again.
+    // It logs in as the service's role there too: a session that only switched to the role could switch back.
     assert!(!database.backends().await.is_empty());
     program.signal(Signal::SIGTERM);
     assert!(program.wait().success());
@@ -148,7 +148,7 @@ async fn dev_uses_the_database_it_is_given() {
 fn dev_ends_quickly_when_it_is_stopped_while_it_builds() {
     let _turn = one_build_at_a_time();
     let copy = Copy::new("stopped");
-    // A build script that would take an hour.
+    // This build script would take an hour.
     copy.edit("handlers/extrato/build.rs", |text| {
         text.replace("fn main() {", "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));")
     });
@@ -165,7 +165,7 @@ fn dev_ends_quickly_when_it_is_stopped_while_it_builds() {
     wait_until("nothing is left", || processes_of(&copy.checkout.root).is_empty() && build_scripts() == 0);
 }
 
-/// Build scripts of the handler that are running.
+/// The number of running build scripts of the handler.
 fn build_scripts() -> usize {
     let all =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path().join("exe")).ok());
@@ -190,7 +190,7 @@ const EXTRATO: &str = "handlers/extrato/src/lib.rs";
 
 const TRANSACOES: &str = "handlers/transacoes/src/lib.rs";
 
-/// A source whose responses to transactions have its edition in a header.
+/// A source whose responses to transactions have this edition in a header.
 fn edition(source: &str, edition: &str) -> String {
     let header = format!(
         "rules::resultado(row).map(|mut response| {{\n\
@@ -200,7 +200,7 @@ fn edition(source: &str, edition: &str) -> String {
     source.replace("rules::resultado(row)", &header)
 }
 
-/// `compile 34 ms` of the line about a generation that is live, in milliseconds.
+/// The milliseconds of a step in the line about a live generation, as in `compile 34 ms`.
 fn milliseconds(line: &str, step: &str) -> f64 {
     let rest = line.split(&format!("{step} ")).nth(1).unwrap_or_else(|| panic!("no `{step}` in: {line}"));
     let mut words = rest.split([' ', ',']);
@@ -212,7 +212,7 @@ fn milliseconds(line: &str, step: &str) -> f64 {
     }
 }
 
-/// What compiling a component takes, in milliseconds.
+/// How long compiling a component takes here, in milliseconds.
 fn compiling(component: &Path) -> f64 {
     let bytes = std::fs::read(component).unwrap();
     let begun = std::time::Instant::now();
@@ -226,16 +226,16 @@ fn a_saved_source_is_live_unless_it_does_not_compile_or_breaks_an_example() {
     let original = std::fs::read_to_string(dev.copy.path(TRANSACOES)).unwrap();
     let save = |text: String| dev.copy.edit(TRANSACOES, |_| text);
     assert_eq!(dev.credit().header("x-edition"), "");
-    // When a source is saved, then it is live soon after Cargo is done.
+    // When a source is saved, then it is live soon after Cargo has built it.
     save(edition(&original, "2"));
     let line = dev.program.wait_for("transacoes: generation 2 live — build ");
     let took: f64 = ["compile", "verify", "swap"].iter().map(|step| milliseconds(&line, step)).sum();
     let here = compiling(&dev.copy.path(".galo/handlers/transacoes.wasm"));
-    // 150 ms on a machine that has nothing else to do. On a busy one the thread that compiles, of low priority, gets a
-    // quarter of the time that we get here; half as much again for what else has happened meanwhile.
+    // 150 ms on an idle machine. On a busy one the compiler, of low priority, gets a quarter of the CPU time that this
+    // thread gets; half as much again for the other steps.
     assert!(took <= f64::max(150.0, here * 6.0), "{took:.0} ms, here {here:.0} ms: {line}");
     assert_eq!(dev.credit().header("x-edition"), "2");
-    // When it does not compile, then Cargo says why, and what served serves.
+    // When it does not compile, then Cargo's error is shown, and the previous generation keeps serving.
     save(edition(&original, "3") + "\nfn broken() -> u8 { \"x\" }\n");
     dev.program.wait_for("error[E0308]: mismatched types");
     dev.program.wait_for(&format!("--> {TRANSACOES}:"));
@@ -244,7 +244,7 @@ fn a_saved_source_is_live_unless_it_does_not_compile_or_breaks_an_example() {
     save(edition(&original, "4"));
     dev.program.wait_for("transacoes: generation 3 live — build ");
     assert_eq!(dev.credit().header("x-edition"), "4");
-    // When it breaks an example, then it is refused with the difference, and what served serves.
+    // When it breaks an example, then it is refused with the difference, and the previous generation keeps serving.
     dev.copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
     let refused =
         "extrato: candidate rejected; still serving generation 1: extrato/examples/id-over-the-integers.json: ";
@@ -274,7 +274,7 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
     let line = manifest.lines().count() + 1;
     dev.program.wait_for(&format!("handlers/galo.toml:{line}"));
     assert_eq!(dev.get("/clientes/1/extrato").status, 200);
-    // Another route, and its examples with it.
+    // Another route, with its examples.
     for example in std::fs::read_dir(dev.copy.path("handlers/extrato/examples")).unwrap() {
         let path = example.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -288,7 +288,7 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
     dev.interrupt();
 }
 
-/// A build script that does not end before `release` is there.
+/// A build script that waits until the file `release` exists.
 fn held_build(text: String, release: &Path) -> String {
     let wait = format!(
         "fn main() {{\n    while !std::path::Path::new({release:?}).exists() {{\n        \
@@ -301,7 +301,7 @@ fn held_build(text: String, release: &Path) -> String {
 fn a_change_during_a_build_starts_it_over_and_the_last_text_serves() {
     let dev = Dev::start("burst");
     let release = dev.copy.path(".galo/release");
-    // An edition of the handler answers with a status of its own.
+    // Each edition of the handler answers with another status.
     let original = std::fs::read_to_string(dev.copy.path(EXTRATO)).unwrap();
     let save = |status: u16| {
         let json = "Response::json(200, &extrato)";
@@ -314,7 +314,7 @@ fn a_change_during_a_build_starts_it_over_and_the_last_text_serves() {
     save(202);
     dev.program.wait_for("sources changed during the build; building again");
     save(203);
-    // What an example says is part of what is built.
+    // The examples are part of what is built.
     for name in ["last-transactions", "no-transaction-yet"] {
         dev.copy.edit(&format!("handlers/extrato/examples/{name}.json"), |text| {
             text.replace("\"status\": 200", "\"status\": 203")
@@ -352,7 +352,7 @@ fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
     let line = one_more.lines().count() + 1;
     dev.program.wait_for(&format!("sql/2_procedures.sql:{line}: db error: ERROR: syntax error"));
     assert_eq!(limite(), 100_001);
-    // Other tables are not made of those that are there.
+    // A change of tables is refused: existing tables are not altered.
     dev.copy.edit("sql/2_procedures.sql", |_| one_more);
     dev.copy.edit("sql/1_schema.sql", |text| {
         text.replace("    descricao    rinha.descricao NOT NULL,", "    descricao    varchar(10) NOT NULL,")

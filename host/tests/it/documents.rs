@@ -1,8 +1,8 @@
-//! What a program can check of the documents, `*.md`: links and their anchors, commands and the paths in them, the
-//! lengths that README, ARCHITECTURE and CONTRIBUTING may have, that no sentence is in two documents, and that README
-//! and its translation agree.
+//! Checks of the documents, `*.md`: links and their anchors, commands and the paths in them, the maximum lengths of
+//! README, ARCHITECTURE and CONTRIBUTING, that no sentence is in two documents, and that README and its translation
+//! agree.
 //!
-//! Each check is a function from text to a list of mistakes, and is shown to find one.
+//! Each check is a function from text to a list of mistakes; its test also gives it text with a mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use crate::harness::{GALO, checkout};
 
-/// Folders with nothing that a person wrote.
+/// Folders without files that a person wrote.
 const SKIPPED: &[&str] = &["target", ".git", ".galo", "dist", "node_modules"];
 
 /// A sentence below this length may be in two documents: it is a heading or a cell of a table.
@@ -63,7 +63,7 @@ fn documents() -> Vec<Document> {
     all
 }
 
-/// The blocks of a document, and what is outside of them.
+/// The blocks of a document, and the text outside of them.
 fn split(text: &str) -> (Vec<Block>, String) {
     let (mut blocks, mut prose) = (Vec::new(), String::new());
     let (mut open, mut fence, mut blank): (Option<Block>, _, _) = (None, false, true);
@@ -162,7 +162,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// The arguments of `galo`, where the command runs it: by name, by Cargo, or in a container.
+/// The arguments of `galo`, if the command runs it: by name, by Cargo, or in a container.
 fn arguments_of_galo(words: &[String]) -> Option<&[String]> {
     let is_galo = |word: &String| word == "galo" || word.ends_with("/galo");
     if words.windows(2).any(|pair| pair == ["cargo", "run"]) && words.windows(2).any(|pair| pair == ["-p", "galo"]) {
@@ -251,7 +251,7 @@ fn wrong_commands(Document { path, text }: &Document, names: &BTreeSet<String>) 
     let mut wrong = Vec::new();
     for words in lines.iter().flat_map(|line| commands(line)) {
         let composed = words.starts_with(&["docker".to_owned(), "compose".to_owned()]);
-        // Before the subcommand: `logs -f` is another option.
+        // Only options before the subcommand: `-f` of `logs -f` is another option.
         let options = words.get(2..).unwrap_or_default().chunks_exact(2).take_while(|pair| pair[0].starts_with('-'));
         let files = options.filter(|pair| composed && ["-f", "--file"].contains(&pair[0].as_str()));
         let gone = |file: &str| !ROOT.join(folder).join(file).exists() && !ROOT.join(file).exists();
@@ -263,7 +263,7 @@ fn wrong_commands(Document { path, text }: &Document, names: &BTreeSet<String>) 
     wrong.iter().map(|what| format!("{}: {what}", path.display())).collect()
 }
 
-/// The sentences of a document that are long enough to be a thought of their own.
+/// The sentences of a document that are long enough to be compared.
 fn sentences(text: &str) -> BTreeSet<String> {
     let (_, prose) = split(text);
     let mut paragraphs = vec![String::new()];
@@ -305,7 +305,7 @@ fn numbers(prose: &str, decimal: char) -> Vec<String> {
     numbers
 }
 
-/// What README and its translation do not have alike.
+/// The differences between README and its translation.
 fn disagreements(english: &str, portuguese: &str) -> Vec<String> {
     fn code(prose: &str) -> BTreeSet<&str> {
         prose.split('`').skip(1).step_by(2).collect()
@@ -360,7 +360,7 @@ fn links_lead_to_a_file_and_a_heading() {
 }
 
 #[test]
-fn commands_name_what_there_is() {
+fn commands_name_existing_programs_and_paths() {
     let names = cargo_names();
     let wrong: Vec<_> = documents().iter().flat_map(|document| wrong_commands(document, &names)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

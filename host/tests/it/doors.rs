@@ -1,5 +1,5 @@
-//! Who gets in when all places are taken: clients that keep a node waiting close no door, at the requests' address nor
-//! at the admin address, and who is being served is never closed for a newcomer.
+//! Which connections are closed when all places are taken: clients that keep a node waiting lock nobody out, neither at
+//! the address for requests nor at the admin address, and a connection being served is never closed for a new one.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,16 +20,16 @@ use crate::harness::{
 };
 
 const EXTRATO: &str = "/clientes/1/extrato";
-/// In the middle of a head.
+/// The beginning of a head.
 const HEAD: &str = "GET /clientes/1/extrato HTTP/1.1\r\nhost: ga";
-/// In the middle of a request, behind its head.
+/// A whole head, and the first byte of the body.
 const BODY: &str = "POST /clientes/1/transacoes HTTP/1.1\r\nhost: galo\r\ncontent-length: 60\r\n\r\n{";
 
 async fn node(database: &TestDatabase, connections_max: usize) -> TestNode {
     TestNode::with(database, Settings { connections_max, ..settings(handlers(Profile::Release)) }).await
 }
 
-/// Clients that send this and nothing more; there when it returns.
+/// Connects clients that send this and nothing more.
 async fn crowd(address: &str, count: usize, sent: &str) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for _ in 0..count {
@@ -40,11 +40,11 @@ async fn crowd(address: &str, count: usize, sent: &str) -> Vec<TcpStream> {
     crowd
 }
 
-/// Asks on a connection of its own, with the time that a newcomer has.
+/// Sends a request on a new connection, and checks that it is answered in time.
 async fn served(address: &str, path: &str) {
     let begun = Instant::now();
     let answer = tokio::time::timeout(Duration::from_secs(5), request(address, Method::GET, path, "")).await;
-    let answer = answer.expect("the newcomer stands outside");
+    let answer = answer.expect("the new connection is not served");
     assert_eq!(answer.status, 200);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
@@ -57,8 +57,8 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_keep_nobody_out() {
-    // Given more clients than a node has places, none of which sends a byte, when somebody comes with a request, then
-    // it is answered, again and again; the oldest of the silent ones have left.
+    // Given more clients than a node has places, none of which sends a byte, when others come with requests, then each
+    // is answered; the oldest silent connections are closed.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let mut silent = crowd(&node.address(), limits::CONNECTIONS_MAX_DEFAULT + 76, "").await;
@@ -80,7 +80,7 @@ async fn silent_connections_keep_nobody_from_the_admin_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_do_not_go_on_keep_nobody_out() {
-    // Given a client in each place that has begun a head, or a body, when somebody comes, then it is served.
+    // Given clients in all places that have begun a head or a body, when another client comes, then it is served.
     let database = TestDatabase::new().await;
     for begun in [HEAD, BODY] {
         let node = node(&database, 16).await;
@@ -124,9 +124,9 @@ async fn the_first_request_has_its_time_from_the_accept_and_a_later_one_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_waited_longest_leaves_and_nobody_below_the_limit() {
+async fn the_longest_idle_connection_is_closed_and_none_below_the_limit() {
     // Given three places and two clients that keep their connections, when others come and go, then both stay; when a
-    // third stays and a fourth comes, then it is the one that asked least recently who has left.
+    // third stays and a fourth comes, then the connection whose last request is the oldest is closed.
     let database = TestDatabase::new().await;
     let node = node(&database, 3).await;
     let mut kept = [Connection::open(&node.address()).await, Connection::open(&node.address()).await];
@@ -146,7 +146,7 @@ async fn who_has_waited_longest_leaves_and_nobody_below_the_limit() {
     assert_eq!(kept[1].send(Method::GET, EXTRATO, "").await.unwrap().status, 200);
 }
 
-/// Waits until no more comes on connections whose answers nobody reads: all buffers between are full.
+/// Waits until no more bytes arrive on connections whose answers nobody reads, because all buffers are full.
 async fn until_stalled(streams: &[TcpStream]) {
     let mut buffer = vec![0; 16 << 20];
     let mut before = Vec::new();
@@ -165,10 +165,10 @@ async fn until_stalled(streams: &[TcpStream]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_take_their_answers_leave_first() {
-    // Given four places, one of a client that has waited for long between two requests, three of clients that take
-    // nothing of an answer larger than all buffers, when three more come and stay, then they are served at once, and
-    // the first client is still there.
+async fn clients_that_do_not_read_their_answers_are_closed_first() {
+    // Given four places, one of a client that is idle between two requests, three of clients that read nothing of an
+    // answer larger than all buffers, when three more come and stay, then they are served at once, and the first
+    // client is still connected.
     let database = TestDatabase::new().await;
     let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
     let more = "limits = { memory_bytes_max = 8388608, reply_bytes_max = 4194304 }";
@@ -187,7 +187,7 @@ async fn clients_that_do_not_take_their_answers_leave_first() {
         assert_eq!(newcomer.send(Method::GET, "/pequeno", "").await.unwrap().status, 200);
         newcomers.push(newcomer);
     }
-    // Sooner than the clients are given up for their own sake; a machine that is too busy for that proves the rest.
+    // After WRITE_TIMEOUT the stalled clients are closed anyway, so on a machine that is too busy this is not checked.
     if begun.elapsed() < limits::WRITE_TIMEOUT / 2 {
         assert_eq!(node.running.node.metrics.made_room.get(), 3);
     }
@@ -197,9 +197,9 @@ async fn clients_that_do_not_take_their_answers_leave_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_served_is_not_closed_for_a_newcomer() {
-    // Given calls in all places that wait for a lock, when more clients come, then these wait outside; when the lock is
-    // gone, then everybody is answered.
+async fn a_connection_that_is_being_served_is_not_closed_for_a_new_one() {
+    // Given calls in all places that wait for a lock, when more clients come, then these wait to be accepted; when the
+    // lock is released, then all are answered.
     let database = TestDatabase::new().await;
     let node = node(&database, 4).await;
     let mut owner = database.owner().await;
@@ -234,10 +234,10 @@ async fn files_that_do_not_suffice_are_refused_at_the_start_with_the_remedy() {
         command.env("DATABASE_URL", database.service_url()).arg("--handlers").arg(handlers(Profile::Release));
         command
     };
-    let (succeeded, _, told) = run(&mut serve(512, "1024"));
-    assert!(!succeeded && told.contains("RLIMIT_NOFILE"), "{told}");
-    assert!(told.contains("`ulimit -n 1") && told.contains("lower --connections-max to "), "{told}");
-    let fitting = told.split("--connections-max to ").nth(1).unwrap().trim().to_owned();
+    let (succeeded, _, stderr) = run(&mut serve(512, "1024"));
+    assert!(!succeeded && stderr.contains("RLIMIT_NOFILE"), "{stderr}");
+    assert!(stderr.contains("`ulimit -n 1") && stderr.contains("lower --connections-max to "), "{stderr}");
+    let fitting = stderr.split("--connections-max to ").nth(1).unwrap().trim().to_owned();
     let fewer = (fitting.parse::<usize>().unwrap() - 2 * limits::FILES_PER_HANDLER).to_string();
     Program::start(serve(512, &fewer)).until_ready();
 }
@@ -252,7 +252,7 @@ async fn a_soft_limit_of_files_is_raised_as_far_as_it_may() {
     let shown = std::fs::read_to_string(format!("/proc/{}/limits", node.pid())).unwrap();
     let line = shown.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().nth(3).unwrap(), hard.to_string(), "{line}");
-    // And what is reserved for everything but connections suffices.
+    // The number of files reserved for everything but connections suffices.
     let open = std::fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count();
     println!("{open} files are open");
     assert!(open < limits::FILES_RESERVED, "{open} files are open");
@@ -260,14 +260,15 @@ async fn a_soft_limit_of_files_is_raised_as_far_as_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_only() {
-    // Given a node whose limit of open files is lowered while it runs, when 100 silent clients connect, then it says so
-    // once, closes those that have waited longest, and serves a newcomer; when they have gone, then it says so.
+    // Given a node whose limit of open files is lowered while it runs, when 100 silent clients connect, then it logs that
+    // once, closes those that have been idle longest, and serves a new client; when they have gone, then it logs that.
     let database = TestDatabase::new().await;
     let mut command = galo();
     command.args(["serve", "--pool-connections", "2"]);
     let node = Program::serve_with(command, &database, handlers(Profile::Release));
-    let (succeeded, _, told) = run(Command::new("prlimit").args(["--nofile=64:64", "--pid", &node.pid().to_string()]));
-    assert!(succeeded, "{told}");
+    let (succeeded, _, stderr) =
+        run(Command::new("prlimit").args(["--nofile=64:64", "--pid", &node.pid().to_string()]));
+    assert!(succeeded, "{stderr}");
     let silent = crowd(&node.listen, 100, "").await;
     node.wait_for("cannot accept, pausing between tries");
     node.wait_for("closing the longest idle");
@@ -288,18 +289,18 @@ async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_waited_for_as_long_as_the_node_was_told() {
-    // Given a node that waits longer for heads and bodies than it would, and less for idle connections,
+async fn client_timeouts_are_those_of_the_settings() {
+    // Given a node that waits longer for heads and bodies than the default, and less for idle connections,
     let database = TestDatabase::new().await;
     let (patient, quick) = (limits::HEAD_TIMEOUT_DEFAULT + Duration::from_secs(2), Duration::from_millis(200));
     let client_timeouts = ClientTimeouts { idle: quick, head: patient, body: patient };
     let node = TestNode::with(&database, Settings { client_timeouts, ..settings(handlers(Profile::Release)) }).await;
-    // when a connection is idle, then it is closed, long before it would be by itself;
+    // when a connection is idle, then it is closed, long before the default would close it;
     let mut idle = Connection::open(&node.address()).await;
     idle.send(Method::GET, EXTRATO, "").await.unwrap();
     let connections = &node.running.node.metrics.connections;
     until("the idle one is closed", String::new, || connections.get() == 0).await;
-    // when a body does not come, then it is waited for.
+    // when a head or a body does not come, then the node waits for the configured time.
     let client_timeouts = ClientTimeouts { head: patient, body: patient, ..ClientTimeouts::default() };
     let node = TestNode::with(&database, Settings { client_timeouts, ..settings(handlers(Profile::Release)) }).await;
     let waits = async |sent: &str| {
@@ -314,12 +315,12 @@ async fn a_client_is_waited_for_as_long_as_the_node_was_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_kernel_keeps_as_many_connections_as_the_node_was_told() {
+async fn the_kernel_queues_as_many_connections_as_the_backlog_allows() {
     for backlog in [1, 8] {
         let (_folder, path) = scratch("backlog.sock");
         let address = format!("unix:{}", path.display()).parse().unwrap();
         let _listener = Listener::bind(&address, Reach::Owner, backlog).unwrap();
-        // Nobody accepts. A unix socket that is full says so at once.
+        // Nobody accepts. Connecting to a unix socket whose queue is full fails at once.
         let mut kept = Vec::new();
         while let Ok(stream) = UnixStream::connect(&path).await {
             kept.push(stream);

@@ -1,4 +1,4 @@
-//! The end of a node: what is in flight is answered, nothing new is taken, and it says how it ended.
+//! The end of a node: requests in flight are answered, no new ones are accepted, and the node logs how it ended.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use crate::cli::Program;
 use crate::harness::{Connection, TestDatabase, TestNode, handlers, request, transacao};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_flight_is_answered_with_connection_close() {
-    // Given a call that waits for a lock, an idle connection and a drain, when the lock is gone, then the call is
-    // answered 200 with `Connection: close`, the idle one has ended, nobody can connect, and the drain was graceful.
+async fn requests_in_flight_are_answered_with_connection_close() {
+    // Given a call that waits for a lock, an idle connection and a drain, when the lock is released, then the call is
+    // answered 200 with `Connection: close`, the idle one is closed, nobody can connect, and the drain was graceful.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let (address, admin) = (node.address(), node.admin_address());
@@ -53,7 +53,7 @@ async fn a_body_that_does_not_arrive_does_not_hold_the_drain_up() {
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
     let head = "POST /clientes/1/transacoes HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    // It says so when it waits for the body.
+    // The node sends 100 Continue when it waits for the body.
     let mut proceed = [0; 25];
     stream.read_exact(&mut proceed).await.unwrap();
     assert_eq!(&proceed, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -66,7 +66,7 @@ async fn a_body_that_does_not_arrive_does_not_hold_the_drain_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_cuts_the_drain_off_and_is_told() {
+async fn a_second_signal_cuts_the_drain_off_and_is_logged() {
     // Given a drain that waits for a call, when a second signal comes, then the program ends at once, without success.
     let database = TestDatabase::new().await;
     let mut program = Program::serve(&database, handlers(Profile::Release));
@@ -86,7 +86,7 @@ async fn a_second_signal_cuts_the_drain_off_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_drains_on_sigterm_and_says_so() {
+async fn the_program_drains_on_sigterm_and_logs_it() {
     let database = TestDatabase::new().await;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut program = Program::serve(&database, handlers(Profile::Release));

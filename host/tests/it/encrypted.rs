@@ -1,4 +1,4 @@
-//! A Postgres with TLS and an authority of its own: its certificates, who is let in how, and a URL for each.
+//! A Postgres with TLS and its own certificate authority: its certificates, its access rules, and URLs for each.
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,10 +22,10 @@ use crate::harness::{GALO, checkout, connect};
 /// The name in the server's certificate.
 pub const NAME: &str = "db.test";
 
-/// Leads to this machine, and does not look like it: what is connected to there is another machine for `galo`.
+/// An address of this machine that `galo` takes for another machine's.
 pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
-/// Who is let in how, by database.
+/// The access rules (`pg_hba.conf`), by database.
 pub const RULES: &str = "\
 local all all trust
 hostssl bank all all scram-sha-256
@@ -41,7 +41,7 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// What is special about a certificate.
+/// The unusual properties of a certificate.
 #[derive(Default)]
 pub struct Special {
     pub expired: bool,
@@ -57,7 +57,7 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
-    /// One that is a server's certificate as well.
+    /// An authority whose own certificate is a server's certificate as well.
     pub fn of_itself() -> Self {
         let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -95,7 +95,7 @@ impl Authority {
         [certificate.pem(), key.serialize_pem()]
     }
 
-    /// Puts a client's certificate and key into `NAME.crt` and `NAME.key` of a folder, and returns what a URL says.
+    /// Puts a client's certificate and key into `NAME.crt` and `NAME.key` of a folder, and returns their URL parameters.
     pub fn client(&self, folder: &Path, name: &str, role: &str) -> String {
         let [certificate, key] = self.sign(role, &[], ExtendedKeyUsagePurpose::ClientAuth, &Special::default());
         let (crt, path) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
@@ -127,7 +127,7 @@ impl Authority {
 /// A Postgres that speaks TLS on the loopback address.
 pub struct Encrypted {
     pub authority: Authority,
-    /// Its data, and what tests add to it; deleted with it.
+    /// The data folder, and files that tests add to it; deleted with the server.
     pub folder: PathBuf,
     socket: PathBuf,
     port: u16,
@@ -135,18 +135,18 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// The one of this run, for tests that leave it as it is.
+    /// The server of this run, for tests that do not change it.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Encrypted> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
     }
 
-    /// One of a test's own.
+    /// A server for one test.
     pub async fn start() -> Self {
         let (cluster, port) = tokio::task::block_in_place(|| {
             let mut tries = 0;
             loop {
-                // Free now, and perhaps not when Postgres binds it.
+                // The port is free now, and perhaps not when Postgres binds it.
                 let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
                 let settings = ["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")];
                 tries += 1;
@@ -183,12 +183,12 @@ impl Encrypted {
         self.folder.join("root.crt")
     }
 
-    /// Gives the server another certificate, which counts once it is reloaded.
+    /// Gives the server another certificate, which it uses once it is reloaded.
     pub fn certify(&self, authority: &Authority, special: &Special) {
         self.show(authority.sign("server", &[NAME], ExtendedKeyUsagePurpose::ServerAuth, special));
     }
 
-    /// Gives the server the certificate of an authority itself.
+    /// Gives the server an authority's own certificate.
     pub fn certify_by_itself(&self, authority: &Authority) {
         self.show(authority.own());
     }
@@ -207,12 +207,12 @@ impl Encrypted {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Has other rules of who is let in, once they are reloaded.
+    /// Replaces the access rules, which apply once they are reloaded.
     pub fn admit(&self, rules: &str) {
         std::fs::write(self.folder.join("pg_hba.conf"), rules).unwrap();
     }
 
-    /// Turns TLS on or off, and has the server read its certificates again.
+    /// Turns TLS on or off, and makes the server read its certificates again.
     pub async fn turn_tls(&self, on: &str) {
         self.execute("postgres", &format!("ALTER SYSTEM SET ssl = {on}")).await;
         let log = || std::fs::read_to_string(self.folder.join("../log")).unwrap();
@@ -236,7 +236,7 @@ impl Encrypted {
         self.execute("postgres", &format!("ALTER ROLE {role} PASSWORD '{password}'")).await;
     }
 
-    /// A role of a test's own, with the password `hunter2`.
+    /// A role for one test, with the password `hunter2`.
     pub async fn role(&self, name: &str) -> String {
         self.execute("postgres", &format!("CREATE ROLE {name} LOGIN PASSWORD 'hunter2'")).await;
         name.to_owned()
@@ -250,12 +250,12 @@ impl Encrypted {
         Target::parse(&Secret::new(self.owner_url(database))).unwrap()
     }
 
-    /// Where it is on the network, by its right name, without a password.
+    /// Its address on the network, by the name in its certificate, without a password.
     pub fn place(&self, database: &str) -> String {
         format!("host={NAME} hostaddr=127.0.0.1 port={} dbname={database}", self.port)
     }
 
-    /// The same with a role that has the password `hunter2`.
+    /// `place` with a role that has the password `hunter2`.
     pub fn url(&self, role: &str, database: &str, more: &str) -> String {
         format!("{} user={role} password=hunter2 {more}", self.place(database))
     }
@@ -265,7 +265,7 @@ impl Encrypted {
         format!("sslrootcert={}", self.root().display())
     }
 
-    /// Whether a connection of a pool is encrypted; why there is none.
+    /// Whether a connection of a pool is encrypted, or the reason why it cannot connect.
     pub async fn is_encrypted(&self, url: &str) -> Result<bool, String> {
         let target = Target::parse(&Secret::new(url))?;
         database::enter(&target).await.map_err(|error| error.to_string())?;
@@ -283,7 +283,7 @@ impl Encrypted {
         }
     }
 
-    /// As `server_version_num` has it.
+    /// The server's version, as `server_version_num` has it.
     pub async fn version(&self) -> i32 {
         let row = connect(&self.owner_url("postgres")).await.query_one("SHOW server_version_num", &[]).await.unwrap();
         row.get::<_, &str>(0).parse().unwrap()

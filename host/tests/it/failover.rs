@@ -1,5 +1,5 @@
-//! «Alive» is not «useful»: a database that became a standby, one that gives too few connections, one that is far
-//! away or silent; and that connections are renewed.
+//! A database that runs but does not serve as it should: one that became a standby, one that gives too few connections,
+//! one that is far from the node or silent. Also that connections are renewed.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ use crate::harness::{
 };
 use crate::postgres::{Far, OwnPostgres};
 
-/// What the issue asks for: right again after the address is right.
+/// How long a node may take to recover once the database is right again.
 const RIGHT_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 async fn credit(node: &TestNode) -> u16 {
@@ -49,8 +49,8 @@ async fn start(url: &str, settings: &Settings) -> TestNode {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_leaves_a_primary_that_became_a_standby() {
-    // Given a node on a primary that is a standby by now, when its address leads to the new primary, then there are
-    // transactions again within five seconds; before that it does not say that it is ready.
+    // Given a node on a primary that has become a standby, when its address leads to the new primary, then transactions
+    // succeed again within five seconds; before that the node is not ready.
     let mut old = OwnPostgres::start().await;
     old.stop();
     let new = old.copy();
@@ -72,8 +72,8 @@ async fn a_node_leaves_a_primary_that_became_a_standby() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_hosts_the_one_that_takes_writes_is_used() {
-    // Given a standby and a primary in one URL, when the primary goes and the standby is promoted, then there are
-    // transactions again within five seconds.
+    // Given a standby and a primary in one URL, when the primary stops and the standby is promoted, then transactions
+    // succeed again within five seconds.
     let mut first = OwnPostgres::start().await;
     first.stop();
     let mut second = first.copy();
@@ -92,7 +92,7 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_enough_for_what_only_reads() {
+async fn a_standby_is_enough_for_handlers_that_only_read() {
     let mut own = OwnPostgres::start().await;
     let owner = connect(&own.url(SUPERUSER, DATABASE)).await;
     let um = "CREATE FUNCTION um() RETURNS integer STABLE LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION um() TO galo";
@@ -113,7 +113,7 @@ async fn a_host_that_is_silent_does_not_hold_the_next_one_up() {
     let url = format!("host=127.0.0.1,{folder} port={port},5432 user={SERVICE_ROLE} dbname={name}");
     let begun = Instant::now();
     let node = start(&url, &settings(handlers(Profile::Release))).await;
-    // Four times a second: to look whether it is there, to the catalogue, for calls, for batches.
+    // The silent host costs a second four times: for the first check, the catalogue, the calls and the batches.
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     assert_eq!(credit(&node).await, 200);
 }
@@ -131,10 +131,10 @@ async fn allow(database: &TestDatabase, connections: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_short_serves_and_says_so() {
-    // Given a database that gives fewer connections than the pool of four, the batches', the probe and the catalogue
-    // take, when a node starts, then it serves with those it has; when there are more again, then it is full within
-    // five seconds.
+async fn a_pool_that_is_short_serves_and_reports_it() {
+    // Given a database that gives fewer connections than the pool of four, the batches, the probe and the catalogue
+    // need, when a node starts, then it serves with those it has; when there are more again, then it has all of them
+    // within five seconds.
     for allowed in [1, 3, 4, 5] {
         let database = TestDatabase::new().await;
         allow(&database, allowed).await;
@@ -143,12 +143,12 @@ async fn a_pool_that_is_short_serves_and_says_so() {
             assert_eq!(credit(&node).await, 200, "with {allowed} connections");
         }
         if allowed < 5 {
-            // Until the start has let go of the connection that it asked the catalogue with.
-            let told = format!("ready, with {allowed} of 5 database connections: ");
+            // Wait until the start has closed the connection on which it queried the catalogue.
+            let expected = format!("ready, with {allowed} of 5 database connections: ");
             let begun = Instant::now();
             loop {
                 let ready = node.admin("/ready").await;
-                if ready.status == 200 && ready.text().starts_with(&told) {
+                if ready.status == 200 && ready.text().starts_with(&expected) {
                     break;
                 }
                 assert!(begun.elapsed() < RIGHT_AGAIN_MAX, "{}", ready.text());
@@ -173,7 +173,7 @@ async fn a_pool_that_is_short_serves_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_somebody_else_has_taken_are_not_missed_by_the_rest() {
-    // Given a node whose connections end one by one while the database gives no new ones, then the rest serves.
+    // Given a node whose connections end one by one while the database gives no new ones, then the remaining ones serve.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     allow(&database, 0).await;
@@ -181,7 +181,7 @@ async fn connections_that_somebody_else_has_taken_are_not_missed_by_the_rest() {
     for left in (1..=3).rev() {
         let backends = database.backends().await;
         owner.query("SELECT pg_terminate_backend($1)", &[&backends[0]]).await.unwrap();
-        // A call may have been on its way on it.
+        // A call may have used the connection when it ended.
         until_credited(&node, Duration::from_secs(1)).await;
         for _ in 0..10 {
             let status = credit(&node).await;
@@ -198,7 +198,7 @@ async fn connections_are_renewed_and_no_request_notices() {
     let node = TestNode::with(&database, settings).await;
     let first = database.backends().await;
     let begun = Instant::now();
-    // That of the catalogue and that for probes stay.
+    // The connections of the catalogue and of the probe are not renewed.
     while database.backends().await.iter().filter(|pid| first.contains(pid)).count() > 2 {
         let asked = Instant::now();
         assert_eq!(credit(&node).await, 200);
@@ -210,8 +210,8 @@ async fn connections_are_renewed_and_no_request_notices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_pool_whose_room_somebody_else_took_is_renewed_all_the_same() {
-    // Given a pool with no room for one connection more, when an old one goes for a new one and somebody else takes its
-    // room, then the others are renewed in their turn.
+    // Given a database at its limit of connections, when the pool closes an old one to renew it and somebody else takes
+    // the free one, then the others are renewed in their turn.
     let database = TestDatabase::new().await;
     let age = Duration::from_millis(200);
     let pool = Arc::new(Database::new(&database.target(), 3, &Metrics::new()).renewed_after(age));
@@ -219,10 +219,10 @@ async fn a_short_pool_whose_room_somebody_else_took_is_renewed_all_the_same() {
     allow(&database, 3).await;
     let looked_after = Arc::clone(&pool);
     let caretaker = tokio::spawn(async move { looked_after.look_after().await });
-    // Takes the first room that there is, and holds it.
+    // Takes the first free connection, and holds it.
     let begun = Instant::now();
     let _taken = loop {
-        assert!(begun.elapsed() < PATIENCE, "no connection goes");
+        assert!(begun.elapsed() < PATIENCE, "no connection becomes free");
         if let Ok((client, connection)) = tokio_postgres::connect(&database.service_url(), NoTls).await {
             tokio::spawn(connection);
             break client;
@@ -239,8 +239,8 @@ async fn a_short_pool_whose_room_somebody_else_took_is_renewed_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_falls_silent_before_there_is_a_probe_is_found_out() {
-    // Given a Postgres that stops before a probe was made, with every connection in a call, then the pool is not ready
-    // long before a new connection could have been refused.
+    // Given a Postgres that falls silent before the first probe, with every connection in a call, then the pool is not
+    // ready, long before a new connection could have timed out.
     let own = OwnPostgres::start().await;
     let owner = connect(&own.url(SUPERUSER, DATABASE)).await;
     let um = "CREATE FUNCTION um() RETURNS integer LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION um() TO galo";
@@ -268,13 +268,13 @@ async fn a_database_that_falls_silent_before_there_is_a_probe_is_found_out() {
     let (calls, found_out) = tokio::join!(calls, found_out);
     own.signal(Signal::SIGCONT);
     assert!(calls.iter().all(Result::is_err));
-    assert!(found_out, "it was taken for ready");
+    assert!(found_out, "the pool is still ready");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_far_from_its_database_starts_and_serves() {
-    // Given round trips of 60, 200 and 400 ms, when a node starts, then it serves; when the way is cut, then a request
-    // has its 503 within a second all the same.
+    // Given round trips of 60, 200 and 400 ms, when a node starts, then it serves; when the connection is cut, then a
+    // request still gets a 503 within a second.
     let database = TestDatabase::new().await;
     let (folder, name) = place(&database);
     for ms in [60, 200, 400] {
@@ -287,7 +287,7 @@ async fn a_node_far_from_its_database_starts_and_serves() {
             assert_eq!(credit(&node).await, 200, "{ms} ms");
         }
         assert_eq!(node.admin("/ready").await.text(), "ready\n", "{ms} ms");
-        // Through a few probes.
+        // Wait for a few probes.
         tokio::time::sleep(galo::limits::POOL_PROBE_INTERVAL * 3).await;
         assert_eq!(credit(&node).await, 200, "{ms} ms");
         far.cut();
@@ -301,7 +301,7 @@ async fn a_node_far_from_its_database_starts_and_serves() {
 }
 
 #[tokio::test]
-async fn the_urls_connect_timeout_counts() {
+async fn the_connect_timeout_of_the_url_is_used() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let target = |seconds: u32| {
@@ -322,7 +322,7 @@ async fn a_start_that_cannot_succeed_logs_the_first_cause_at_once() {
     let silent = format!("host=127.0.0.1 port={} user=galo dbname=x", silent.local_addr().unwrap().port());
     let mut standby = OwnPostgres::start().await;
     standby.become_standby();
-    for (url, told) in [
+    for (url, cause) in [
         (silent.clone(), "no answer yet"),
         (standby.url(SERVICE_ROLE, DATABASE), "it does not take writes: it is a standby"),
         ("host=/nowhere user=galo".to_owned(), "No such file"),
@@ -338,7 +338,7 @@ async fn a_start_that_cannot_succeed_logs_the_first_cause_at_once() {
         child.kill().unwrap();
         child.wait().unwrap();
         let line = line.unwrap();
-        assert!(line.contains("waiting for the database") && line.contains(told), "{line}");
+        assert!(line.contains("waiting for the database") && line.contains(cause), "{line}");
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }

@@ -47,7 +47,7 @@ fn fault(component: &[u8], limits: HandlerLimits) -> (FaultKind, String) {
 }
 
 #[test]
-fn a_guest_that_goes_wrong_is_told_apart_by_how() {
+fn each_way_a_guest_fails_is_a_kind_of_fault() {
     let limits = HandlerLimits::default();
     let trap = Guest::default().component();
     let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
@@ -112,7 +112,7 @@ fn nothing_survives_a_call() {
 }
 
 #[test]
-fn what_is_no_component_of_the_world_is_refused() {
+fn bytes_that_are_not_a_component_of_the_world_are_refused() {
     let good = verified_bytes();
     let types = r#"package galo:handler@1.0.0;
         world handler { export prepare: func(request: string) -> string; export respond: func() -> string; }"#;
@@ -122,7 +122,7 @@ fn what_is_no_component_of_the_world_is_refused() {
         (func (export "respond") (result i32) unreachable))"#;
     let empty = "package galo:handler@1.0.0; world handler {}";
     let truncated = &good[..good.len() / 2];
-    for (component, told) in [
+    for (component, expected) in [
         (b"garbage".to_vec(), "not a valid component"),
         (Vec::new(), "not a valid component"),
         (truncated.to_vec(), "not a valid component"),
@@ -131,7 +131,7 @@ fn what_is_no_component_of_the_world_is_refused() {
         (encode_with("(module)", empty, "handler").unwrap(), "not of the world"),
     ] {
         let refusal = refused(&component, NO_GRANT).to_string();
-        assert!(refusal.contains(told), "{refusal}");
+        assert!(refusal.contains(expected), "{refusal}");
     }
 }
 
@@ -269,8 +269,8 @@ fn a_compiled_component_is_kept_and_taken_from_a_private_folder_only() {
     assert_eq!(inode(file), before);
     // A folder that others may write to is refused: what lies there is run as native code.
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    let told = Cache::open(&path).unwrap_err().to_string();
-    assert!(told.contains("others may write to the cache folder"), "{told}");
+    let error = Cache::open(&path).unwrap_err().to_string();
+    assert!(error.contains("others may write to the cache folder"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,7 @@ fn it_serves_as_cargos_runner() {
 }
 
 #[test]
-fn a_panic_of_a_development_build_says_its_message_file_and_line() {
+fn a_panic_of_a_development_build_has_its_message_file_and_line() {
     let copy = Copy::new("panic");
     copy.edit("handlers/extrato/src/lib.rs", |text| {
         text.replace("        match request.decimal", "        assert!(request.body.is_empty(), \"the body of {} is odd\", request.path);\n        match request.decimal")
@@ -194,14 +194,14 @@ fn a_panic_of_a_development_build_says_its_message_file_and_line() {
         assert_eq!(fault.kind, FaultKind::Trap);
         (fault.detail, fault.backtrace.unwrap())
     };
-    let (told, functions) = detail(Profile::Development);
+    let (message, functions) = detail(Profile::Development);
     assert!(functions.contains("prepare"), "{functions}");
-    assert!(told.contains("the body of /clientes/1/extrato is odd"), "{told}");
-    assert!(told.contains(&format!("handlers/extrato/src/lib.rs:{line}")), "{told}");
+    assert!(message.contains("the body of /clientes/1/extrato is odd"), "{message}");
+    assert!(message.contains(&format!("handlers/extrato/src/lib.rs:{line}")), "{message}");
     // A released one has no message; which functions it was in is known.
-    let (told, functions) = detail(Profile::Release);
+    let (message, functions) = detail(Profile::Release);
     assert!(functions.contains("prepare"), "{functions}");
-    assert!(!told.contains("odd") && told.contains("unreachable"), "{told}");
+    assert!(!message.contains("odd") && message.contains("unreachable"), "{message}");
 }
 
 /// A handler with std that tries to look at everything it must not see.

@@ -84,7 +84,7 @@ async fn a_handler_of_get_is_asked_for_a_get_unless_head_has_a_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_says_which_methods_there_are() {
+async fn options_lists_the_methods_of_a_path() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let mut connection = Connection::open(&node.address()).await;
@@ -126,8 +126,8 @@ async fn a_body_with_a_content_coding_is_415_and_nothing_is_recorded() {
         let sent = [("content-encoding", coding)];
         let answer = connection.send_with(Method::POST, TRANSACOES, &sent, transacao(1, "c", "x")).await.unwrap();
         assert_eq!(answer.status, status, "{coding}");
-        let told = if status == 415 { "identity" } else { "" };
-        assert_eq!(answer.header("accept-encoding"), told, "{coding}");
+        let expected = if status == 415 { "identity" } else { "" };
+        assert_eq!(answer.header("accept-encoding"), expected, "{coding}");
         if status == 415 {
             let unsupported = r#"{"error":"content_encoding_unsupported","message":"corpo codificado não aceito"}"#;
             assert_eq!(answer.text(), unsupported);
@@ -285,8 +285,8 @@ async fn the_access_log_is_off_unless_asked_for_and_may_be_of_errors_only() {
     }
     let mut command = galo();
     command.args(["serve", "--access-log", "some"]).env("DATABASE_URL", "postgres://a@b/c");
-    let (succeeded, _, told) = run(&mut command);
-    assert!(!succeeded && told.contains("--access-log: `some` is neither `off` nor `errors` nor `all`"), "{told}");
+    let (succeeded, _, stderr) = run(&mut command);
+    assert!(!succeeded && stderr.contains("--access-log: `some` is neither `off` nor `errors` nor `all`"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +317,7 @@ async fn a_request_whose_client_has_left_is_in_the_access_log_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_sheds_says_so_to_a_head_too() {
+async fn a_node_that_sheds_answers_a_head_with_503_too() {
     let database = TestDatabase::new().await;
     let none = Settings { in_flight_max: 0, access_log: AccessLog::Errors, ..settings(handlers(Profile::Release)) };
     let node = TestNode::with(&database, none).await;

@@ -199,7 +199,7 @@ async fn a_credit_that_filled_the_account_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_beside_which_nobody_writes_writes_nothing() {
+async fn a_refusal_without_concurrent_writes_writes_nothing() {
     let ledger = Ledger::start().await;
     ledger.with_key(2, "a", transacao(1, "c", "x")).await;
     let version = "SELECT format('%s %s', xmin, xmax) FROM rinha.clientes WHERE id = 2";
@@ -308,7 +308,7 @@ async fn the_proxys_try_is_a_key_that_no_client_can_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_try_that_anybody_may_have_sent_is_none() {
+async fn a_try_from_an_untrusted_client_is_ignored() {
     // Given a node that clients can reach, when they send what only a proxy may, then each request is another one.
     let ledger = Ledger::start().await;
     let mut saldo = 0;
@@ -322,7 +322,7 @@ async fn a_try_that_anybody_may_have_sent_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_connects_to_a_unix_socket_is_the_operators_proxy() {
+async fn a_client_of_a_unix_socket_is_trusted_as_the_operators_proxy() {
     let database = TestDatabase::new().await;
     let (_folder, path) = scratch("node.sock");
     let settings = Settings { listen: Address::Unix(path), ..settings(handlers(Profile::Release)) };
@@ -358,7 +358,7 @@ async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_try_that_is_none_is_refused_before_any_call() {
+async fn a_malformed_try_is_refused_before_any_call() {
     // A handler would take it for no key, and the proxy may send it twice.
     let ledger = Ledger::start_behind_a_proxy().await;
     let long = "i".repeat(256);
@@ -371,7 +371,7 @@ async fn a_try_that_is_none_is_refused_before_any_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_id_of_a_client_is_no_key() {
+async fn a_request_id_of_a_client_is_not_a_key() {
     // Another proxy may pass it on: a second payment of the same client was once answered as the first.
     for ledger in [Ledger::start().await, Ledger::start_behind_a_proxy().await] {
         for saldo in 1..=2 {

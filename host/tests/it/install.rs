@@ -16,8 +16,8 @@ fn installed() -> (TempDir, PathBuf) {
     // The profile and the target folder of the tests, so that nothing is compiled twice.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout().root).args(["install", "--path", "host", "--debug", "--locked", "--root"]);
-    let (success, _, told) = run(cargo.arg(folder.path()));
-    assert!(success && program.is_file(), "{told}");
+    let (success, _, stderr) = run(cargo.arg(folder.path()));
+    assert!(success && program.is_file(), "{stderr}");
     (folder, program)
 }
 
@@ -41,8 +41,8 @@ async fn the_installed_program_works_where_there_is_no_checkout() {
     // What needs a checkout names the remedy.
     let new = ["new", "probe", "--route", "GET /probe/{id}", "--procedure", "probe"];
     for command in [&new[..], &["dev"], &["build"], &["test"]] {
-        let (success, _, told) = run(alone(&program, &empty).args(command));
-        assert!(!success && told.contains("change to the folder of your checkout"), "{command:?}: {told}");
+        let (success, _, stderr) = run(alone(&program, &empty).args(command));
+        assert!(!success && stderr.contains("change to the folder of your checkout"), "{command:?}: {stderr}");
     }
     assert_eq!(empty.read_dir().unwrap().count(), 0, "something was left behind");
     // It serves: what compiles components is the program itself.

@@ -46,11 +46,11 @@ fn the_variables_that_kubernetes_sets_for_a_service_are_not_typos() {
     for name in ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR"] {
         command.env(format!("GALO_{name}"), "tcp://10.0.0.1:80").env(format!("GALO_ADMIN_{name}"), "tcp://10.0.0.1:80");
     }
-    let (success, _, told) = run(command.env("GALO_LISTEN_PORT", "80").env("GALO_PORT_HTTP", "80"));
+    let (success, _, stderr) = run(command.env("GALO_LISTEN_PORT", "80").env("GALO_PORT_HTTP", "80"));
     // That of the listener, that of the database, and the two typos.
-    assert!(!success && told.contains("has 4 mistakes"), "{told}");
+    assert!(!success && stderr.contains("has 4 mistakes"), "{stderr}");
     assert!(
-        told.contains("GALO_LISTEN_PORT: unknown variable") && told.contains("GALO_PORT_HTTP: unknown variable"),
-        "{told}"
+        stderr.contains("GALO_LISTEN_PORT: unknown variable") && stderr.contains("GALO_PORT_HTTP: unknown variable"),
+        "{stderr}"
     );
 }

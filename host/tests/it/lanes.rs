@@ -298,7 +298,7 @@ async fn a_batch_goes_on_the_pool_when_the_database_has_no_connection_to_spare()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_descriptions_share_a_lane_until_nobody_grants_the_procedure() {
+async fn equal_descriptions_share_a_lane_until_no_handler_grants_the_procedure() {
     let lane = Lane::new(2).await;
     let again = Arc::new(lane.pool.describe("um", Some(&batch("id"))).await.unwrap());
     assert_eq!(again, lane.um);
@@ -328,13 +328,13 @@ async fn equal_descriptions_share_a_lane_until_nobody_grants_the_procedure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_no_parameter_is_refused_with_its_line_and_those_there_are() {
+async fn a_key_that_is_not_a_parameter_is_refused_with_its_line_and_the_parameters() {
     let database = TestDatabase::new().await;
     database.execute(PROCEDURES).await;
     let grant = |by: &str| format!("procedures = [\"um\"]\nbatch = {{ um = {{ form = \"muitos\", by = \"{by}\" }} }}");
     let refusal = Guests::new().add("um", &calling("um"), &grant("por")).refusal(&database).await;
-    let told = "galo.toml:1: um: `um` has no parameter `por` to batch by; its parameters are id, x";
-    assert!(refusal.contains(told), "{refusal}");
+    let expected = "galo.toml:1: um: `um` has no parameter `por` to batch by; its parameters are id, x";
+    assert!(refusal.contains(expected), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

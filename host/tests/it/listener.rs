@@ -107,7 +107,7 @@ async fn headers_over_the_limit_are_431() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_in_the_middle_takes_nothing_with_it() {
+async fn a_client_that_leaves_in_the_middle_of_a_request_leaves_nothing_behind() {
     // Given a client that leaves in the middle of its headers, and one in the middle of its body, when they are gone,
     // then nothing of theirs is recorded and no connection stays open.
     let database = TestDatabase::new().await;
@@ -285,6 +285,6 @@ async fn a_port_that_is_taken_is_refused_with_its_address() {
     let address = taken.local_addr().unwrap();
     let settings = Settings { listen: Address::Tcp(address), ..settings(handlers(Profile::Release)) };
     let error = galo::serve::start(&settings, &database.target(), crate::harness::engine()).await.err().unwrap();
-    let told = format!("{error:#}");
-    assert!(told.contains(&format!("cannot listen on {address}: Address already in use")), "{told}");
+    let message = format!("{error:#}");
+    assert!(message.contains(&format!("cannot listen on {address}: Address already in use")), "{message}");
 }

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one private Postgres for the run, a database for each test. The set-up is in
-//! `host/testing`; a test file holds what must hold of one part.
+//! `host/testing`; each test file covers one part.
 
-#![expect(clippy::unwrap_used, reason = "a test says what must hold; this is the shortest way to say it")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails; `unwrap` is the shortest way to it")]
 
 use galo_testing::fixture;
 
@@ -25,6 +25,7 @@ mod encrypted;
 mod failover;
 mod folder;
 mod guest;
+mod guest_output;
 mod handlers;
 mod harness;
 mod http;
@@ -48,7 +49,6 @@ mod put;
 mod release;
 mod reload;
 mod rolling;
-mod said;
 mod scaffold;
 mod slow;
 mod sql;

@@ -77,7 +77,7 @@ async fn every_failure_has_the_text_of_the_manifest_and_the_section_is_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_busy_is_unavailable_in_the_words_of_its_manifest() {
+async fn a_busy_node_answers_with_the_text_of_its_manifest() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("trap", &Guest::default().component(), "");
     guests.put_file("galo.toml", (guests.manifest() + &section()).as_bytes());

@@ -187,8 +187,8 @@ fn promtool(text: &str) -> Option<(bool, String)> {
 fn assert_good(text: &str) {
     let families = parse(text).unwrap();
     assert_eq!(lint(&families), Vec::<String>::new());
-    if let Some((good, told)) = promtool(text) {
-        assert!(good, "{told}\n{text}");
+    if let Some((good, report)) = promtool(text) {
+        assert!(good, "{report}\n{text}");
     }
 }
 
@@ -235,8 +235,8 @@ fn the_check_of_the_text_finds_what_is_wrong() {
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
-    if let Some((good, told)) = promtool("# HELP a_ms A.\n# TYPE a_ms counter\na_ms 1\n") {
-        assert!(!good && told.contains("_total"), "{told}");
+    if let Some((good, report)) = promtool("# HELP a_ms A.\n# TYPE a_ms counter\na_ms 1\n") {
+        assert!(!good && report.contains("_total"), "{report}");
     }
 }
 

@@ -51,16 +51,16 @@ fn response(status: &str, body: &str) -> String {
 async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused() {
     let database = TestDatabase::new().await;
     let node = Program::serve(&database, handlers(Profile::Release));
-    let (success, table, told) = ask(&node.admin, &["handlers"], None);
-    assert!(success, "{told}");
+    let (success, table, stderr) = ask(&node.admin, &["handlers"], None);
+    assert!(success, "{stderr}");
     let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"]);
     assert_eq!(rows[1][..4], ["transacoes", "POST", "/clientes/{id}/transacoes", "1"]);
     assert_eq!((rows[1][4].len(), rows[1][5]), (12, "live"));
     assert_eq!((rows.len(), rows[2][0]), (3, "extrato"));
 
-    let (success, json, told) = ask(&node.admin, &["handlers", "--json"], None);
-    assert!(success, "{told}");
+    let (success, json, stderr) = ask(&node.admin, &["handlers", "--json"], None);
+    assert!(success, "{stderr}");
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(report["handlers"][0]["sha256"].as_str().unwrap().starts_with(rows[1][4]));
 
@@ -72,8 +72,8 @@ async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused()
         ("nobody", "galo: no handler nobody; `galo handlers` lists the handlers and their generations\n"),
         ("../live", "galo: invalid handler name `../live`: use letters, digits, `-` and `_`\n"),
     ] {
-        let (success, out, told) = ask(&node.admin, &["rollback", name], None);
-        assert_eq!((success, out.as_str(), told.as_str()), (false, "", reason));
+        let (success, out, stderr) = ask(&node.admin, &["rollback", name], None);
+        assert_eq!((success, out.as_str(), stderr.as_str()), (false, "", reason));
     }
 }
 
@@ -90,16 +90,16 @@ async fn a_node_with_a_token_is_asked_with_it_over_tcp_and_over_a_unix_socket() 
         command.env("DATABASE_URL", database.service_url()).env("GALO_LOG", "trace");
         let node = Program::start(command).until_ready();
 
-        let (success, _, told) = ask(&node.admin, &["handlers"], None);
-        assert!(!success && told.contains("requires a token: use --admin-token-file"), "{told}");
-        let (success, _, told) = ask(&node.admin, &["handlers"], Some("fedcba9876543210"));
-        assert!(!success && told.contains("did not accept the token"), "{told}");
-        assert!(!told.contains("fedcba9876543210"), "{told}");
-        let (success, table, told) = ask(&node.admin, &["handlers"], Some(TOKEN));
-        assert!(success && table.contains("extrato"), "{told}");
+        let (success, _, stderr) = ask(&node.admin, &["handlers"], None);
+        assert!(!success && stderr.contains("requires a token: use --admin-token-file"), "{stderr}");
+        let (success, _, stderr) = ask(&node.admin, &["handlers"], Some("fedcba9876543210"));
+        assert!(!success && stderr.contains("did not accept the token"), "{stderr}");
+        assert!(!stderr.contains("fedcba9876543210"), "{stderr}");
+        let (success, table, stderr) = ask(&node.admin, &["handlers"], Some(TOKEN));
+        assert!(success && table.contains("extrato"), "{stderr}");
         let with_file = ["handlers", "--admin-token-file", file.to_str().unwrap()];
-        let (success, table, told) = ask(&node.admin, &with_file, None);
-        assert!(success && table.contains("extrato"), "{told}");
+        let (success, table, stderr) = ask(&node.admin, &with_file, None);
+        assert!(success && table.contains("extrato"), "{stderr}");
         assert!(!node.log().contains(TOKEN), "the log shows the token");
     }
 }
@@ -113,8 +113,8 @@ async fn a_node_without_a_token_is_asked_over_a_unix_socket_named_by_the_environ
     command.args(["serve", "--listen", "127.0.0.1:0", "--handlers"]).arg(handlers(Profile::Release));
     command.env("DATABASE_URL", database.service_url()).env("GALO_ADMIN", &admin);
     let _node = Program::start(command).until_ready();
-    let (success, table, told) = run(galo().arg("handlers").env("GALO_ADMIN", &admin));
-    assert!(success && table.contains("extrato"), "{told}");
+    let (success, table, stderr) = run(galo().arg("handlers").env("GALO_ADMIN", &admin));
+    assert!(success && table.contains("extrato"), "{stderr}");
 }
 
 #[test]
@@ -124,15 +124,18 @@ fn an_address_without_a_node_is_reported_with_the_remedy() {
     let (_folder, socket) = scratch("admin.sock");
     for admin in [free, format!("unix:{}", socket.display())] {
         for command in [&["handlers"][..], &["rollback", "transacoes"]] {
-            let (success, out, told) = ask(&admin, command, None);
+            let (success, out, stderr) = ask(&admin, command, None);
             assert!(!success && out.is_empty(), "{out}");
             let advice =
                 format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one: ");
-            assert!(told.contains(&advice), "{told}");
+            assert!(stderr.contains(&advice), "{stderr}");
         }
     }
-    let (success, _, told) = ask("nowhere", &["handlers"], Some("short"));
-    assert!(!success && told.contains("has 2 mistakes") && told.contains("GALO_ADMIN_TOKEN: a token has"), "{told}");
+    let (success, _, stderr) = ask("nowhere", &["handlers"], Some("short"));
+    assert!(
+        !success && stderr.contains("has 2 mistakes") && stderr.contains("GALO_ADMIN_TOKEN: a token has"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -143,8 +146,8 @@ fn a_rollback_names_both_generations() {
         "rolled_back": {"generation": 4, "sha256": "cd", "cause": "asked", "at": "2026-01-01T00:00:00.000000Z"},
     });
     let (admin, asked) = answering(response("200 OK", &handler.to_string()));
-    let (success, out, told) = ask(&admin, &["rollback", "transacoes"], Some(TOKEN));
-    assert!(success, "{told}");
+    let (success, out, stderr) = ask(&admin, &["rollback", "transacoes"], Some(TOKEN));
+    assert!(success, "{stderr}");
     assert_eq!(out, "transacoes: rolled back from generation 4 to generation 3\n");
     let asked = asked.join().unwrap();
     assert!(asked.starts_with("POST /handlers/transacoes/rollback HTTP/1.1\r\n"), "{asked}");
@@ -154,7 +157,7 @@ fn a_rollback_names_both_generations() {
 }
 
 #[test]
-fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
+fn an_answer_that_is_not_from_a_node_is_an_error_that_a_terminal_can_show() {
     for (answer, reason) in [
         (response("403 Forbidden", "\u{1b}[2Jno\nmore"), r"refused the request: \u{1b}[2Jno"),
         (response("500 Internal Server Error", "\u{9b}x"), r"answered 500 Internal Server Error: \u{9b}x; is it the"),
@@ -163,9 +166,9 @@ fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
         (response("200 OK", &" ".repeat(limits::OPERATOR_ANSWER_BYTES_MAX + 1)), "length limit exceeded"),
     ] {
         let (admin, asked) = answering(answer);
-        let (success, out, told) = ask(&admin, &["handlers"], None);
-        assert!(!success && out.is_empty() && told.contains(reason), "{told}");
-        assert!(!told.trim_end().contains(char::is_control), "{told:?}");
+        let (success, out, stderr) = ask(&admin, &["handlers"], None);
+        assert!(!success && out.is_empty() && stderr.contains(reason), "{stderr}");
+        assert!(!stderr.trim_end().contains(char::is_control), "{stderr:?}");
         asked.join().unwrap();
     }
 }
@@ -174,7 +177,7 @@ fn an_answer_that_is_none_of_a_node_is_an_error_that_a_terminal_can_show() {
 fn a_node_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = silent.local_addr().unwrap().to_string();
-    let (success, _, told) = ask(&admin, &["handlers"], None);
+    let (success, _, stderr) = ask(&admin, &["handlers"], None);
     let reason = format!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs());
-    assert!(!success && told.contains(&reason), "{told}");
+    assert!(!success && stderr.contains(&reason), "{stderr}");
 }

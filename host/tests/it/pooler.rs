@@ -450,9 +450,9 @@ async fn a_procedure_returns_the_same_with_and_without_a_pooler() {
     let void = Arc::new(pool.describe("vazia", None).await.unwrap());
     pool.start(vec![Arc::clone(&void)]).await.unwrap();
     assert_eq!(pool.call(&void, vec![]).await.unwrap().columns, Vec::<String>::new());
-    for (name, told) in [("registro", "type record"), ("qualquer", "type anyelement")] {
+    for (name, expected) in [("registro", "type record"), ("qualquer", "type anyelement")] {
         let refused = pool.describe(name, None).await.unwrap_err().to_string();
-        assert!(refused.contains(told), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 

@@ -191,7 +191,7 @@ async fn carry(
 
 /// `.ci/run` runs the tests on several versions, and sets `POSTGRES_MAJOR` to the one that it expects.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tests_run_on_the_version_that_is_meant() {
+async fn the_tests_run_on_the_expected_version() {
     let owner = TestDatabase::new().await.owner().await;
     let version: String = owner.query_one("SHOW server_version", &[]).await.unwrap().get(0);
     let major = version.split('.').next().unwrap();

@@ -209,7 +209,7 @@ fn echo(ty: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_case_of_its_own_comes_back_as_postgres_spells_it() {
+async fn values_without_a_case_come_back_as_postgres_spells_them() {
     let called = Called::new(&echoes(SPELLED.iter().map(|(ty, _)| *ty))).await;
     for (ty, values) in SPELLED {
         let eco = called.describe(&echo(ty)).await;
@@ -412,15 +412,15 @@ async fn a_text_that_is_not_of_its_type_is_found_before_postgres_is_asked() {
     ] {
         let eco = called.describe(&echo(ty)).await;
         for value in wrong {
-            let told = eco.check(&[text(value)]).expect_err(value);
-            assert!(told.starts_with(&format!("argument 1 (x) of `{}`: ", echo(ty))), "{told}");
-            assert!(value.len() < 4 || !told.contains(value), "a client's text is in the log: {told}");
+            let message = eco.check(&[text(value)]).expect_err(value);
+            assert!(message.starts_with(&format!("argument 1 (x) of `{}`: ", echo(ty))), "{message}");
+            assert!(value.len() < 4 || !message.contains(value), "a client's text is in the log: {message}");
         }
     }
     let date = called.describe(&echo("date")).await;
-    let told = date.check(&[text("31/12/2024")]).unwrap_err();
+    let message = date.check(&[text("31/12/2024")]).unwrap_err();
     let expected = "argument 1 (x) of `eco_date`: a text does not fit date: expected a date, as in 2024-02-29, 0044-03-15 BC or infinity";
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
     let contagem = called.describe(&echo("contagem")).await;
     assert!(
         contagem
@@ -430,12 +430,12 @@ async fn a_text_that_is_not_of_its_type_is_found_before_postgres_is_asked() {
     );
     assert!(date.check(&[Value::Integer(1)]).unwrap_err().contains("the integer 1 does not fit date"));
     let array = called.describe(&echo("integer[]")).await;
-    let told = array.check(&[text("[1, \"x\"]")]).unwrap_err();
-    assert!(told.ends_with("an array with an element that is not an integer does not fit int4[]"), "{told}");
+    let message = array.check(&[text("[1, \"x\"]")]).unwrap_err();
+    assert!(message.ends_with("an array with an element that is not an integer does not fit int4[]"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_postgres_can_judge_it_judges() {
+async fn postgres_checks_what_only_it_can_check() {
     let called = Called::new(&echoes(["estado", "preco", "curto", "interval", "jsonb", "integer[]", "contagem"])).await;
     for (ty, value, sqlstate) in [
         ("estado", text("desconhecido"), "22P02"),
@@ -621,8 +621,8 @@ async fn shapes_of_procedures_that_are_called() {
     }
     assert_eq!(called.spelled("SELECT string_agg(x, ' ') FROM feito").await.unwrap().unwrap(), "nada nada_plpgsql");
     assert!(called.describe("nada").await.check_columns(&[]).is_ok());
-    let told = called.describe("nada").await.check_columns(&["x".to_owned()]).unwrap_err();
-    assert_eq!(told, "`nada` returns no columns, not x");
+    let message = called.describe("nada").await.check_columns(&["x".to_owned()]).unwrap_err();
+    assert_eq!(message, "`nada` returns no columns, not x");
 
     for (name, arguments, columns, values) in [
         (
@@ -675,7 +675,7 @@ async fn arguments_with_a_default_may_be_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_overloaded_name_says_which_is_meant() {
+async fn a_grant_selects_an_overloaded_procedure_by_its_parameter_types() {
     let called = Called::new(
         "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$SELECT 'nada'$$;
          CREATE FUNCTION f(integer) RETURNS text LANGUAGE sql AS $$SELECT 'integer'$$;
@@ -718,7 +718,7 @@ async fn an_overloaded_name_says_which_is_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_told_at_once_with_what_to_do() {
+async fn an_unsupported_procedure_is_refused_with_the_remedy() {
     let called = Called::new(
         "CREATE TYPE endereco AS (rua text, numero integer);
          CREATE FUNCTION muito(a endereco, b integer, c endereco[], caixas box[]) RETURNS TABLE (x integer, y endereco)
@@ -731,7 +731,7 @@ async fn what_does_not_fit_is_told_at_once_with_what_to_do() {
          CREATE AGGREGATE agrega(integer) (SFUNC = int4pl, STYPE = integer)",
     )
     .await;
-    for (name, told) in [
+    for (name, expected) in [
         (
             "muito",
             "`muito` has a parameter 1 `a` of type endereco, which the contract has no value for: take its fields as parameters of \
@@ -765,7 +765,7 @@ async fn what_does_not_fit_is_told_at_once_with_what_to_do() {
             "`pg_catalog.row_number` is not a plain function but a window function; make a function that selects it",
         ),
     ] {
-        assert_eq!(called.refusal(name).await, told);
+        assert_eq!(called.refusal(name).await, expected);
     }
 }
 
@@ -839,18 +839,18 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
             assert_eq!(row, expected(arguments, n), "call {n}");
         }
     }
-    for (procedure, form, told) in [
+    for (procedure, form, expected) in [
         ("lista", "listas", "parameter 2 `x` is of type int4[], which does not travel in an array"),
         ("nada", "nadas", "what returns void has no batch form"),
         ("valor", "valores", "`valor` cannot be batched by `id`: a value of type numeric has several spellings"),
     ] {
         let refused = called.pool.describe(procedure, Some(&batch(form))).await.unwrap_err().to_string();
-        assert!(refused.contains(told), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn types_with_a_case_of_their_own_cost_no_cast() {
+async fn types_with_a_case_cost_no_cast() {
     let called = Called::new(
         "CREATE DOMAIN contagem AS integer; CREATE TYPE estado AS ENUM ('aberto');
          CREATE FUNCTION simples(a integer, b text, c contagem) RETURNS TABLE (x integer, y numeric, z date[])

@@ -35,7 +35,7 @@ fn worse(node: &TestNode) -> (u64, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_whose_calls_are_all_rejected_is_taken_back_on_its_first_request() {
+async fn a_newcomer_whose_calls_are_all_rejected_is_rolled_back_on_its_first_request() {
     let (database, guests, node) = node_with(&calling("um")).await;
     guests.put("x", &calling("falha"));
     node.until_generation("x", 2).await;
@@ -60,7 +60,7 @@ async fn where_the_proved_generation_replies_its_reply_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_client_takes_no_clean_newcomer_back() {
+async fn a_hostile_client_cannot_roll_back_a_clean_newcomer() {
     // Given a newcomer that plans what the one before it plans, when a client sends what the procedure rejects, again
     // and again, then it stays, and each request made one call.
     let (database, guests, node) = node_with(&calling("falha")).await;
@@ -75,7 +75,7 @@ async fn a_hostile_client_takes_no_clean_newcomer_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_taken_back() {
+async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_rolled_back() {
     let (database, guests, node) = node_with(&calling("um")).await;
     guests.put("x", &calling_then("um", 503).component());
     node.until_generation("x", 2).await;
@@ -86,7 +86,7 @@ async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_taken_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_5xx_that_both_answer_or_that_is_of_another_call_takes_nothing_back() {
+async fn a_5xx_that_both_answer_or_that_is_of_another_call_rolls_nothing_back() {
     let (_database, guests, node) = node_with(&calling_then("um", 500).component()).await;
     guests.put("x", &calling_then("um", 501).component());
     node.until_generation("x", 2).await;
@@ -100,7 +100,7 @@ async fn a_5xx_that_both_answer_or_that_is_of_another_call_takes_nothing_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_comparison_takes_no_newcomer_back_because_it_has_too_many_slow_calls() {
+async fn a_comparison_rolls_no_newcomer_back_for_too_many_slow_calls() {
     // Given a newcomer that plans and fails like the one before it, when its answer fails while its slow calls keep new
     // requests out, then it stays.
     let component = Guest {

@@ -301,11 +301,11 @@ proptest! {
             format!("postgresql://{rest}?user=galo&password={password}"),
             format!("host=db user='{user}' password='{quoted}' dbname={}", rest.split('/').next().unwrap()),
         ] {
-            let told = match Target::parse(&Secret::new(&url)) {
+            let shown = match Target::parse(&Secret::new(&url)) {
                 Ok(target) => format!("{target} {target:?}"),
                 Err(mistake) => mistake,
             };
-            prop_assert!(!told.contains("hunter"), "{told}");
+            prop_assert!(!shown.contains("hunter"), "{shown}");
         }
     }
 

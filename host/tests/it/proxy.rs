@@ -18,14 +18,14 @@ const KEYED: &str = "headers = [\"idempotency-key\", \"galo-try\"]\nretry = \"ke
 #[test]
 fn the_deployed_routes_are_those_of_the_manifest() {
     let root = checkout().root;
-    let (success, written, told) = run(galo().args(["proxy", "nginx"]).arg(root.join("handlers")));
-    assert!(success, "{told}");
+    let (success, written, stderr) = run(galo().args(["proxy", "nginx"]).arg(root.join("handlers")));
+    assert!(success, "{stderr}");
     let deployed = fs::read_to_string(root.join("deploy/nginx/routes/galo.conf")).unwrap();
     assert!(written == deployed, "cargo run -p galo -- proxy nginx handlers >deploy/nginx/routes/galo.conf");
     for name in ["a b", "", "x;y", "{"] {
-        let (success, written, told) =
+        let (success, written, stderr) =
             run(galo().args(["proxy", "nginx", "--upstream", name]).arg(root.join("handlers")));
-        assert!(!success && written.is_empty() && told.contains("--upstream"), "{name}: {told}");
+        assert!(!success && written.is_empty() && stderr.contains("--upstream"), "{name}: {stderr}");
     }
     let (_, written, _) = run(galo().args(["proxy", "nginx", "--upstream", "api"]).arg(root.join("handlers")));
     assert_eq!(
@@ -72,7 +72,7 @@ async fn the_longest_head_is_no_longer_than_the_proxy_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_warns_of_what_would_be_recorded_twice() {
+async fn check_warns_of_calls_that_would_be_recorded_twice() {
     let database = TestDatabase::new().await;
     database
         .execute(
@@ -87,9 +87,9 @@ async fn check_warns_of_what_would_be_recorded_twice() {
     );
     let check = |manifest: &str| {
         guests.put_file("galo.toml", manifest.as_bytes());
-        let (success, shown, told) =
+        let (success, shown, stderr) =
             run(galo().arg("check").arg(guests.folder.path()).env("DATABASE_URL", database.service_url()));
-        assert!(success, "{told}");
+        assert!(success, "{stderr}");
         shown.lines().filter(|line| line.starts_with("warning: ")).map(str::to_owned).collect::<Vec<_>>()
     };
     let manifest = guests.manifest();

@@ -54,7 +54,7 @@ async fn handlers_are_put_whole_and_only_when_they_are_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_not_put() {
+async fn handlers_that_do_not_fit_are_not_put() {
     let database = TestDatabase::new().await;
     let (_folder, to) = scratch("handlers");
     let broken = Guests::new().add("a", b"broken", "");
@@ -70,6 +70,6 @@ async fn what_does_not_fit_is_not_put() {
 
 #[test]
 fn all_its_mistakes_are_reported_at_once() {
-    let (success, _, told) = run(galo().args(["put", "from", "--handlers", "to"]).env("GALO_LISTN", "x"));
-    assert!(!success && told.contains("2 mistakes") && told.contains("DATABASE_URL: not set"), "{told}");
+    let (success, _, logged) = run(galo().args(["put", "from", "--handlers", "to"]).env("GALO_LISTN", "x"));
+    assert!(!success && logged.contains("2 mistakes") && logged.contains("DATABASE_URL: not set"), "{logged}");
 }

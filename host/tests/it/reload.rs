@@ -69,7 +69,7 @@ async fn a_folder_that_is_a_symlink_to_another_one_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_bytes_are_no_new_generation() {
+async fn the_same_bytes_are_not_a_new_generation() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "").add("y", &answers(200), "");
     let node = TestNode::guests(&database, &guests).await;
@@ -83,7 +83,7 @@ async fn the_same_bytes_are_no_new_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_changes_nothing_and_what_is_mended_goes_live() {
+async fn a_refused_component_changes_nothing_and_a_repaired_one_goes_live() {
     let (_database, guests, node) = node_with(&answers(200), "limits = { memory_bytes_max = 65536 }\n").await;
     let good = answers(201);
     let core = wat::parse_str("(module)").unwrap();
@@ -195,7 +195,7 @@ async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
     assert_eq!(stage, Stage::Examples);
     for line in ["x/examples/ok.json: the plan is not the expected one", "-    \"status\": 200", "+    \"status\": 201"]
     {
-        assert!(message.lines().any(|told| told == line), "`{line}` is missing in:\n{message}");
+        assert!(message.lines().any(|shown| shown == line), "`{line}` is missing in:\n{message}");
     }
     assert_eq!(node.get("/x").await.status, 200);
     // The example may be what was wrong.
@@ -225,9 +225,9 @@ async fn a_component_that_loops_does_not_run_all_of_its_examples() {
     }
     let begun = Instant::now();
     guests.put("x", &looping);
-    let (stage, told) = node.until_refused("x").await;
+    let (stage, message) = node.until_refused("x").await;
     assert_eq!(stage, Stage::Examples);
-    assert!(told.contains("examples were not run: those before them took over 2 s of CPU"), "{told}");
+    assert!(message.contains("examples were not run: those before them took over 2 s of CPU"), "{message}");
     // All of them would take 30 s.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     guests.put("y", &marked(&good, 2));
@@ -235,7 +235,7 @@ async fn a_component_that_loops_does_not_run_all_of_its_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_of_another_name_goes_live_with_its_examples_and_nothing_is_refused_meanwhile() {
+async fn a_component_of_another_name_goes_live_with_its_examples_and_nothing_is_refused() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "");
     guests.put_file("x/examples/ok.json", example(200).as_bytes());
@@ -276,7 +276,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     let handlers = || node.running.node.registry.table().handlers.len();
     let second = "[[handler]]\nname = \"y\"\ncomponent = \"y.wasm\"\nroute = \"GET /y\"\n";
     // Refused: the old one stays.
-    for (text, stage, told) in [
+    for (text, stage, expected) in [
         (format!("{manifest}{second}"), Stage::Manifest, "y.wasm: No such file"),
         (manifest.replace("GET /x", "GET x"), Stage::Manifest, "a path begins with `/`"),
         (
@@ -290,7 +290,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     ] {
         write(&text);
         let refused = node.until_manifest_refused().await;
-        assert!(refused.0 == stage && refused.1.contains(told), "{refused:?} for {text}");
+        assert!(refused.0 == stage && refused.1.contains(expected), "{refused:?} for {text}");
         assert_eq!(node.get("/x").await.status, 200);
         assert_eq!(handlers(), 1);
         write(&manifest);
@@ -338,7 +338,7 @@ const COUNTING: &str = "CREATE TABLE contadas (n int);
      CREATE FUNCTION conta() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO public.contadas VALUES (1) RETURNING n'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_that_faults_is_rescued_and_taken_back() {
+async fn a_newcomer_that_faults_is_rescued_and_rolled_back() {
     let (_database, guests, node) = node_with(&answers(200), "").await;
     let lies = replying(99, None, 0).component();
     let endless = Guest { prepare: "(loop (br 0)) unreachable", ..Guest::default() }.component();
@@ -413,7 +413,7 @@ async fn two_quick_deployments_do_not_cost_the_one_that_was_proved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_that_comes_with_other_terms_is_on_probation_too() {
+async fn a_newcomer_that_comes_with_another_entry_is_on_probation_too() {
     let (_database, guests, node) = node_with(&answers(200), "").await;
     // Given a component that needs more memory than the manifest allows, when the manifest allows it, it goes live
     let fat = Guest { memory: "40", ..Guest::default() }.component();
@@ -429,7 +429,7 @@ async fn a_newcomer_that_comes_with_other_terms_is_on_probation_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_came_before_its_component_is_taken_when_that_is_there() {
+async fn a_manifest_that_came_before_its_component_is_accepted_once_that_exists() {
     let (_database, guests, node) = node_with(&answers(200), "").await;
     let second = "[[handler]]\nname = \"y\"\ncomponent = \"y.wasm\"\nroute = \"GET /y\"\n";
     guests.put_file("galo.toml", format!("{}{second}", guests.manifest()).as_bytes());
@@ -471,7 +471,7 @@ async fn a_procedure_that_has_changed_is_looked_up_again_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_kills_both_generations_takes_nothing_back() {
+async fn a_request_that_kills_both_generations_rolls_nothing_back() {
     let (_database, guests, node) = node_with(&Guest::default().component(), "").await;
     guests.put("x", &marked(&Guest::default().component(), 1));
     node.until_generation("x", 2).await;
@@ -596,7 +596,7 @@ async fn a_storm_of_swaps_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_traps_on_every_tenth_value_is_taken_back_once_and_no_client_sees_it() {
+async fn a_handler_that_traps_on_every_tenth_value_is_rolled_back_once_and_no_client_sees_it() {
     let database = TestDatabase::new().await;
     let guests = tokio::task::block_in_place(rinha);
     // A handler that passes its examples and traps on values that end in 7.
@@ -642,9 +642,9 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     let (success, listed, _) = ask(&["handlers"]);
     assert!(success && listed.contains("refused") && listed.contains("not a valid component"), "{listed}");
     // Back at once; a second time there is nothing to go back to.
-    let (success, told, error) = ask(&["rollback", "x"]);
+    let (success, printed, error) = ask(&["rollback", "x"]);
     assert!(success, "{error}");
-    assert_eq!(told, "x: rolled back from generation 2 to generation 1\n");
+    assert_eq!(printed, "x: rolled back from generation 2 to generation 1\n");
     assert_eq!(node.get("/x").await.status, 200);
     let handler = shown().await["handlers"][0].clone();
     assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));

@@ -162,7 +162,7 @@ async fn a_rolling_update_fails_requests_when_nodes_do_not_linger() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_lingers_as_long_as_it_was_told_and_then_drains() {
+async fn a_node_lingers_for_its_configured_time_and_then_drains() {
     let database = TestDatabase::new().await;
     let mut node = node(&database, "1");
     let begun = Instant::now();
@@ -174,7 +174,7 @@ async fn a_node_lingers_as_long_as_it_was_told_and_then_drains() {
 }
 
 #[test]
-fn the_doors_are_in_the_help_and_their_mistakes_are_told_at_once() {
+fn the_client_options_are_in_the_help_and_their_mistakes_are_reported_at_once() {
     let (success, help, _) = run(galo().args(["serve", "--help"]));
     assert!(success);
     for text in ["--idle-timeout", "GALO_LINGER", "--head-timeout", "--body-timeout", "--backlog", "[default: 75]"] {
@@ -183,8 +183,8 @@ fn the_doors_are_in_the_help_and_their_mistakes_are_told_at_once() {
     let mut command = galo();
     command.args(["serve", "--database-url", "postgres://u@127.0.0.1:1/d", "--linger", "1.5", "--idle-timeout", "0"]);
     command.args(["--head-timeout", "301", "--body-timeout", "x", "--backlog", "70000"]);
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("has 5 mistakes"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("has 5 mistakes"), "{stderr}");
     for text in [
         "--linger: `1.5` is not a whole number from 0 to 3600",
         "--idle-timeout: `0` is not a whole number from 1 to 3600",
@@ -192,6 +192,6 @@ fn the_doors_are_in_the_help_and_their_mistakes_are_told_at_once() {
         "--body-timeout: `x` is",
         "--backlog: `70000` is not a whole number from 1 to 65535",
     ] {
-        assert!(told.contains(text), "{told}");
+        assert!(stderr.contains(text), "{stderr}");
     }
 }

@@ -123,10 +123,10 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
 }
 
 #[test]
-fn what_is_refused_leaves_the_checkout_as_it_was() {
+fn a_refused_command_leaves_the_checkout_unchanged() {
     let copy = Copy::new("new-refused");
     let before = contents(&copy.checkout.root);
-    for (name, route, procedure, told) in [
+    for (name, route, procedure, expected) in [
         ("Resumo", "GET /r", "p", "invalid handler name `Resumo`"),
         ("2x", "GET /r", "p", "invalid handler name `2x`"),
         ("a--b", "GET /r", "p", "invalid handler name `a--b`"),
@@ -153,11 +153,11 @@ fn what_is_refused_leaves_the_checkout_as_it_was() {
         ("resumo", "GET /r", "p(\"x\")", "invalid procedure `p(\"x\")`"),
     ] {
         let (success, shown) = new(&copy, &[name, "--route", route, "--procedure", procedure]);
-        assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");
+        assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
         assert!(contents(&copy.checkout.root) == before, "`{name}` `{route}` `{procedure}` left something behind");
     }
     // What the manifest says already counts, with or without a crate.
-    for (table, told) in [
+    for (table, expected) in [
         ("name = \"resumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "the handler `resumo` is already defined"),
         ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there already is a handler `re-sumo`"),
         ("nome = 1", "unknown field `nome`"),
@@ -166,9 +166,9 @@ fn what_is_refused_leaves_the_checkout_as_it_was() {
         let text = std::fs::read(&manifest).unwrap();
         copy.edit("handlers/galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
         let before = contents(&copy.checkout.root);
-        let name = if told.contains("re-sumo") { "re_sumo" } else { "resumo" };
+        let name = if expected.contains("re-sumo") { "re_sumo" } else { "resumo" };
         let (success, shown) = new(&copy, &[name, "--route", "GET /r"]);
-        assert!(!success && shown.contains(told), "`{told}` is missing in: {shown}");
+        assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
         assert!(contents(&copy.checkout.root) == before, "`{table}`");
         std::fs::write(manifest, text).unwrap();
     }

@@ -150,7 +150,7 @@ async fn a_slow_call_is_answered_within_its_deadline_and_not_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_recorded_is_answered_however_slow_respond_is() {
+async fn a_recorded_call_is_answered_however_slow_respond_is() {
     // Given a guest whose `respond` is slow, when more requests come than it may have slow calls, then each whose call
     // was recorded gets its answer, and nothing was recorded for the others.
     let database = TestDatabase::new().await;

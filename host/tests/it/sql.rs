@@ -60,7 +60,7 @@ impl Change {
     }
 
     /// Whether the procedure says that there is a client 9, which there is not.
-    async fn says_that_nobody_exists(&self) -> bool {
+    async fn has_the_changed_procedure(&self) -> bool {
         let service = self.database.service().await;
         service.query_one("SELECT existe FROM cliente_existe(9)", &[]).await.unwrap().get(0)
     }
@@ -84,7 +84,7 @@ async fn a_changed_procedure_is_live_and_the_data_stays() {
     assert_eq!(resultado, "ok");
     change.change_a_procedure();
     change.reapply().await.unwrap();
-    assert!(change.says_that_nobody_exists().await);
+    assert!(change.has_the_changed_procedure().await);
     assert_eq!(change.database.ledger_rows(1).await, 1);
     change.database.assert_ledger_holds().await;
 }
@@ -98,31 +98,31 @@ async fn nothing_changed_and_a_comment_in_the_schema_are_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_is_told_with_file_and_line_and_changes_nothing() {
+async fn an_error_is_reported_with_file_and_line_and_changes_nothing() {
     let change = Change::new().await;
     change.change_a_procedure();
     let before = change.role_settings().await;
     change.edit("3_grants.sql", "GRANT USAGE ON SCHEMA public TO galo;", "ALTER ROLE galo RESET ALL;\nGRANT USAGE ON;");
-    let told = change.reapply().await.unwrap_err().to_string();
+    let error = change.reapply().await.unwrap_err().to_string();
     let text = std::fs::read_to_string(change.sql().join("3_grants.sql")).unwrap();
     let line = 1 + text.lines().position(|line| line == "GRANT USAGE ON;").unwrap();
-    assert!(told.contains(&format!("3_grants.sql:{line}: db error: ERROR: syntax error")), "{told}");
-    assert!(!change.says_that_nobody_exists().await);
+    assert!(error.contains(&format!("3_grants.sql:{line}: db error: ERROR: syntax error")), "{error}");
+    assert!(!change.has_the_changed_procedure().await);
     assert_eq!(change.role_settings().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_that_only_the_data_causes_is_told_and_changes_nothing() {
+async fn an_error_that_only_the_data_causes_is_reported_and_changes_nothing() {
     let change = Change::new().await;
     change.change_a_procedure();
     change.edit("4_seed.sql", "ON CONFLICT DO NOTHING", "");
     change.reapply().await.map_err(|error| assert!(error.to_string().contains("4_seed.sql"), "{error}")).unwrap_err();
-    assert!(!change.says_that_nobody_exists().await);
+    assert!(!change.has_the_changed_procedure().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_tables_are_refused_with_what_differs_and_change_nothing() {
-    for (from, to, told) in [
+    for (from, to, expected) in [
         (
             "    -- The seq of the last",
             "    nome text DEFAULT 'x',\n    -- The seq",
@@ -183,8 +183,8 @@ async fn other_tables_are_refused_with_what_differs_and_change_nothing() {
         let error = change.reapply().await.unwrap_err();
         assert!(matches!(error, NotApplied::OtherTables(_)), "{error}");
         let error = error.to_string();
-        assert!(error.contains(told) && error.contains("`--fresh`"), "`{told}` is missing in: {error}");
-        assert!(!change.says_that_nobody_exists().await, "{told}");
+        assert!(error.contains(expected) && error.contains("`--fresh`"), "`{expected}` is missing in: {error}");
+        assert!(!change.has_the_changed_procedure().await, "{expected}");
     }
     // And the other way round: the database has what sql/ no longer makes. The roles are as they were, too.
     let change = Change::new().await;
@@ -211,15 +211,15 @@ async fn a_role_that_may_not_create_databases_applies_untried() {
     assert_ne!(url, owner);
     change.change_a_procedure();
     change.reapply_as(&url).await.unwrap();
-    assert!(change.says_that_nobody_exists().await);
+    assert!(change.has_the_changed_procedure().await);
     change.edit("2_procedures.sql", "existe := cliente_id = 9 OR", "existe := ) OR");
-    let told = change.reapply_as(&url).await.unwrap_err().to_string();
-    assert!(told.contains("2_procedures.sql:"), "{told}");
-    assert!(change.says_that_nobody_exists().await);
+    let error = change.reapply_as(&url).await.unwrap_err().to_string();
+    assert!(error.contains("2_procedures.sql:"), "{error}");
+    assert!(change.has_the_changed_procedure().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_wait_for_the_end_leaves_no_scratch_database() {
+async fn a_caller_that_does_not_wait_leaves_no_scratch_database() {
     let change = Change::new().await;
     let target = Target::parse(&Secret::new(change.database.owner_url())).unwrap();
     let folder = change.sql();

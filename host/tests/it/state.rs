@@ -55,7 +55,7 @@ fn has_component(state: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_taken_back_does_not_serve_after_a_restart() {
+async fn a_rolled_back_generation_does_not_serve_after_a_restart() {
     let kept = Kept::new().await;
     // Given a newcomer that was taken back, and is in the folder still,
     let first = kept.node().await;
@@ -82,7 +82,7 @@ async fn what_was_taken_back_does_not_serve_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_while_a_node_was_down_is_on_probation() {
+async fn a_component_that_came_while_a_node_was_down_is_on_probation() {
     let kept = Kept::new().await;
     kept.node().await.stop().await;
     kept.guests.put("x", &Guest::default().component());
@@ -169,8 +169,8 @@ async fn a_rollback_outlasts_a_node_that_is_killed() {
     let mut program = kept.program();
     kept.guests.put("x", &answers(201));
     program.wait_for("generation 2 live");
-    let (success, _, told) = run(galo().args(["rollback", "x", "--admin", &program.admin]));
-    assert!(success, "{told}");
+    let (success, _, stderr) = run(galo().args(["rollback", "x", "--admin", &program.admin]));
+    assert!(success, "{stderr}");
     wait_until("it is recorded", || {
         std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("requested at the admin"))
     });
@@ -182,7 +182,7 @@ async fn a_rollback_outlasts_a_node_that_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_state_does_not_last_the_start_says_so() {
+async fn a_start_logs_that_its_state_does_not_last() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "");
     // The default is not there for this user,
@@ -195,8 +195,8 @@ async fn where_the_state_does_not_last_the_start_says_so() {
     let mut command = galo();
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", "/proc/none", "--handlers"]);
     command.arg(guests.folder.path()).env("DATABASE_URL", database.service_url());
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("cannot make the state folder /proc/none"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("cannot make the state folder /proc/none"), "{stderr}");
     // By default it lasts, for each folder and address.
     let (_folder, home) = scratch("home");
     let mut command = galo();

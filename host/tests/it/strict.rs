@@ -19,7 +19,7 @@ async fn ask(address: &str, bytes: &str) -> String {
 const GET: &str = "GET /clientes/1/extrato";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_says_once_whom_it_is_for() {
+async fn a_request_names_its_host_once() {
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     for (head, status) in [

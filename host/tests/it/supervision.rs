@@ -150,7 +150,7 @@ async fn a_node_whose_log_has_no_room_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_log_is_not_read_goes_on_and_says_later_what_was_lost() {
+async fn a_node_whose_log_is_not_read_goes_on_and_later_logs_what_was_lost() {
     let (database, guests, node, reader) = with_pipe().await;
     // Until the pipe and the queue are full.
     while counted(&node.admin("/metrics").await.1) == 0 {
@@ -214,8 +214,8 @@ async fn a_vital_task_that_ends_makes_the_node_not_live_and_end() {
         let mut signals = Signals::of_a_node().unwrap();
         let kill = |running: &serve::Running| running.supervisor.cancel(task);
         let ended = serve::serve(&settings, &target, engine(), &mut signals, kill).await;
-        let told = ended.unwrap_err().to_string();
-        assert_eq!(told, format!("the task `{task}` was cancelled, and the node cannot do without it"));
+        let message = ended.unwrap_err().to_string();
+        assert_eq!(message, format!("the task `{task}` was cancelled, and the node cannot do without it"));
     }
     let node = TestNode::guests(&database, &guests).await;
     assert_eq!(node.admin("/live").await.status, 200);

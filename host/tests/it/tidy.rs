@@ -54,7 +54,7 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
 }
 
 #[test]
-fn every_file_says_what_it_is_and_is_one_idea_long() {
+fn every_file_begins_with_its_purpose_and_is_one_idea_long() {
     let mut wrong = Vec::new();
     for folder in ["host/src", "host/tests", "host/benches", "handlers", "host/bank", "host/bench", "host/testing"] {
         for source in sources(folder) {
@@ -213,7 +213,7 @@ fn each_promise_of_security_is_tested() {
 }
 
 #[test]
-fn commands_say_which_program_they_run() {
+fn commands_name_the_program_they_run() {
     // The workspace has several, and Cargo does not guess.
     for name in ["README.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(checkout().root.join(name)).unwrap();

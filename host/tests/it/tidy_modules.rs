@@ -92,7 +92,7 @@ fn modules_import_only_downwards() {
 }
 
 #[test]
-fn the_floors_refuse_what_goes_up_or_sideways() {
+fn the_floors_refuse_imports_that_go_up_or_sideways() {
     let floors: Vec<Vec<String>> = [&["limits", "failure"][..], &["wire", "guest"], &["request"]]
         .map(|floor| floor.iter().map(|m| (*m).to_owned()).collect())
         .into();

@@ -76,19 +76,25 @@ async fn a_certificate_that_proves_nothing_is_refused() {
     let by_another_name = |more: &str| url(more).replace("db.test", "other.test");
 
     // Another name, which only verify-full minds.
-    let told = refusal(&by_another_name(&format!("sslmode=verify-full {trusting}"))).await;
-    assert!(told.contains("the server's certificate is for another name") && told.contains("db.test"), "{told}");
+    let message = refusal(&by_another_name(&format!("sslmode=verify-full {trusting}"))).await;
+    assert!(
+        message.contains("the server's certificate is for another name") && message.contains("db.test"),
+        "{message}"
+    );
     enters(&by_another_name(&format!("sslmode=verify-ca {trusting}"))).await;
 
     // Another authority, which whoever has a root minds.
     for mode in ["verify-full", "verify-ca", "require"] {
-        let told = refusal(&url(&format!("sslmode={mode} {stranger}"))).await;
-        assert!(told.contains("is not signed by") && told.contains("stranger.crt"), "{told}");
+        let message = refusal(&url(&format!("sslmode={mode} {stranger}"))).await;
+        assert!(message.contains("is not signed by") && message.contains("stranger.crt"), "{message}");
     }
     enters(&url("sslmode=require")).await;
     // As libpq does: `prefer` promises nothing, and goes on without.
-    let told = refusal(&url(&format!("sslmode=prefer {stranger}"))).await;
-    assert!(told.contains(NO_ENTRY) && told.contains("with TLS: the server's certificate is not signed by"), "{told}");
+    let message = refusal(&url(&format!("sslmode=prefer {stranger}"))).await;
+    assert!(
+        message.contains(NO_ENTRY) && message.contains("with TLS: the server's certificate is not signed by"),
+        "{message}"
+    );
 
     // A list of revoked certificates.
     server.authority.revoke(7, &revoked);
@@ -96,14 +102,14 @@ async fn a_certificate_that_proves_nothing_is_refused() {
     enters(&url(&listed)).await;
     server.certify(&server.authority, &Special { serial: Some(7), ..Special::default() });
     server.turn_tls("on").await;
-    let told = refusal(&url(&listed)).await;
-    assert!(told.contains("the server's certificate is revoked"), "{told}");
+    let message = refusal(&url(&listed)).await;
+    assert!(message.contains("the server's certificate is revoked"), "{message}");
 
     server.certify(&server.authority, &Special { expired: true, ..Special::default() });
     server.turn_tls("on").await;
     for mode in ["verify-full", "verify-ca"] {
-        let told = refusal(&url(&format!("sslmode={mode} {trusting}"))).await;
-        assert!(told.contains("the server's certificate has expired: renew it"), "{told}");
+        let message = refusal(&url(&format!("sslmode={mode} {trusting}"))).await;
+        assert!(message.contains("the server's certificate has expired: renew it"), "{message}");
     }
     enters(&url("sslmode=require")).await;
     // A node does not wait for it to become true.
@@ -112,8 +118,8 @@ async fn a_certificate_that_proves_nothing_is_refused() {
         .args(["check"])
         .arg(handlers(Profile::Release))
         .env("DATABASE_URL", url(&format!("sslmode=verify-full {trusting}")));
-    let (success, _, told) = run(&mut command);
-    assert!(!success && told.contains("has expired") && !told.contains("waiting for the database"), "{told}");
+    let (success, _, stderr) = run(&mut command);
+    assert!(!success && stderr.contains("has expired") && !stderr.contains("waiting for the database"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,10 +136,10 @@ async fn a_server_that_signed_its_own_certificate_is_known_by_it() {
     let trusting = server.trusting();
     enters(&url(&format!("sslmode=verify-full {trusting}"))).await;
     enters(&url(&format!("sslmode=verify-ca {trusting}")).replace("db.test", "other.test")).await;
-    let told = refusal(&url(&format!("sslmode=verify-full {trusting}")).replace("db.test", "other.test")).await;
-    assert!(told.contains("for another name"), "{told}");
-    let told = refusal(&url(&format!("sslmode=verify-ca sslrootcert={}", stranger.display()))).await;
-    assert!(told.contains("one that signed itself has to be in the file of sslrootcert"), "{told}");
+    let message = refusal(&url(&format!("sslmode=verify-full {trusting}")).replace("db.test", "other.test")).await;
+    assert!(message.contains("for another name"), "{message}");
+    let message = refusal(&url(&format!("sslmode=verify-ca sslrootcert={}", stranger.display()))).await;
+    assert!(message.contains("one that signed itself has to be in the file of sslrootcert"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,26 +153,26 @@ async fn a_client_certificate_is_shown_where_there_is_one() {
     let unknown = Authority::new("a stranger").client(folder.path(), "unknown", "galo");
     let other = server.authority.client(folder.path(), "other", "somebody");
     enters(&url(&right)).await;
-    let told = refusal(&url("")).await;
-    assert!(told.contains("requires a valid client certificate"), "{told}");
-    let told = refusal(&url(&format!("{right} sslcertmode=disable"))).await;
-    assert!(told.contains("requires a valid client certificate"), "{told}");
+    let message = refusal(&url("")).await;
+    assert!(message.contains("requires a valid client certificate"), "{message}");
+    let message = refusal(&url(&format!("{right} sslcertmode=disable"))).await;
+    assert!(message.contains("requires a valid client certificate"), "{message}");
     // The server may close before its alert is read.
-    let told = refusal(&url(&unknown)).await;
-    assert!(["client certificate", "closed", "reset"].iter().any(|word| told.contains(word)), "{told}");
-    let told = refusal(&url(&other)).await;
-    assert!(told.contains("certificate authentication failed"), "{told}");
+    let message = refusal(&url(&unknown)).await;
+    assert!(["client certificate", "closed", "reset"].iter().any(|word| message.contains(word)), "{message}");
+    let message = refusal(&url(&other)).await;
+    assert!(message.contains("certificate authentication failed"), "{message}");
     // A key of another certificate, and one that others may read.
-    let told = refusal(&url(&right.replace("right.key", "other.key"))).await;
-    assert!(told.contains("other.key is not the key of") && told.contains("right.crt"), "{told}");
+    let message = refusal(&url(&right.replace("right.key", "other.key"))).await;
+    assert!(message.contains("other.key is not the key of") && message.contains("right.crt"), "{message}");
     let key = folder.path().join("right.key");
     std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    let told = refusal(&url(&right)).await;
-    assert!(told.contains("chmod 0600") && told.contains("right.key"), "{told}");
+    let message = refusal(&url(&right)).await;
+    assert!(message.contains("chmod 0600") && message.contains("right.key"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_files_of_libpq_in_the_home_folder_count() {
+async fn the_files_of_libpq_in_the_home_folder_are_used() {
     let server = Encrypted::shared().await;
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(".postgresql");
@@ -181,8 +187,8 @@ async fn the_files_of_libpq_in_the_home_folder_count() {
     server.authority.put(&folder.join("root.crt"));
     database::enter(&read("sslmode=verify-full").unwrap()).await.unwrap();
     Authority::new("a stranger").put(&folder.join("root.crt"));
-    let told = database::enter(&read("sslmode=require").unwrap()).await.unwrap_err().to_string();
-    assert!(told.contains("is not signed by"), "{told}");
+    let message = database::enter(&read("sslmode=require").unwrap()).await.unwrap_err().to_string();
+    assert!(message.contains("is not signed by"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,14 +204,14 @@ async fn tls_begins_without_a_question_where_postgres_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn channel_binding_is_required_where_the_url_says_so() {
+async fn channel_binding_is_required_where_the_url_requires_it() {
     let server = Encrypted::shared().await;
     let url = |database: &str, more: &str| server.url("galo", database, &format!("channel_binding={more}"));
     enters(&url("bank", "require sslmode=require")).await;
     enters(&url("bank", "disable sslmode=require")).await;
     for (database, more) in [("any", "require sslmode=disable"), ("clear", "require sslmode=require")] {
-        let told = refusal(&url(database, more)).await;
-        assert!(told.contains("channel_binding=require: the server did not bind"), "{told}");
+        let message = refusal(&url(database, more)).await;
+        assert!(message.contains("channel_binding=require: the server did not bind"), "{message}");
     }
 }
 
@@ -220,8 +226,8 @@ async fn only_scram_is_answered_over_a_plain_connection_to_another_machine() {
     };
     enters(&elsewhere("galo", "any", "")).await;
     for (role, database, how) in [("galo", "clear", "in clear text"), ("old", "md5", "as MD5")] {
-        let told = refusal(&elsewhere(role, database, "")).await;
-        assert!(told.contains(how) && told.contains("sslmode=disable"), "{told}");
+        let message = refusal(&elsewhere(role, database, "")).await;
+        assert!(message.contains(how) && message.contains("sslmode=disable"), "{message}");
         // Where nobody can listen, and where the URL says that nobody does.
         enters(&here(role, database, "")).await;
         enters(&elsewhere(role, database, "sslmode=disable")).await;
@@ -231,17 +237,17 @@ async fn only_scram_is_answered_over_a_plain_connection_to_another_machine() {
     let stranger = server.folder.as_path().join("stranger.crt");
     Authority::new("a stranger").put(&stranger);
     let stranger = format!("sslrootcert={}", stranger.display());
-    let told = refusal(&elsewhere("galo", "clear", &stranger)).await;
+    let message = refusal(&elsewhere("galo", "clear", &stranger)).await;
     assert!(
-        told.contains("in clear text") && told.contains("with TLS: the server's certificate is not signed"),
-        "{told}"
+        message.contains("in clear text") && message.contains("with TLS: the server's certificate is not signed"),
+        "{message}"
     );
     enters(&here("galo", "clear", &stranger)).await;
     enters(&elsewhere("galo", "clear", "")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_once_whether_the_database_is_encrypted_and_verified() {
+async fn the_log_reports_once_whether_the_database_is_encrypted_and_verified() {
     let server = Encrypted::start().await;
     let node = |url: String| {
         let mut command = galo();
@@ -345,16 +351,16 @@ async fn migrations_and_check_are_encrypted_too() {
     check.arg("check").arg(handlers(Profile::Release)).env("SSL_CERT_FILE", server.root());
     check.env("SSL_CERT_DIR", server.folder.as_path().join("none"));
     check.env("DATABASE_URL", server.url("galo", "bank", "sslrootcert=system"));
-    let (success, shown, told) = run(&mut check);
-    assert!(success && shown.contains("2 handlers verified"), "{told}");
-    assert!(told.contains("authority and name, by the system's authorities"), "{told}");
+    let (success, shown, stderr) = run(&mut check);
+    assert!(success && shown.contains("2 handlers verified"), "{stderr}");
+    assert!(stderr.contains("authority and name, by the system's authorities"), "{stderr}");
     check.env("SSL_CERT_FILE", "/dev/null");
-    let (success, _, told) = run(&mut check);
-    assert!(!success && told.contains("this system has no certificate authorities"), "{told}");
+    let (success, _, stderr) = run(&mut check);
+    assert!(!success && stderr.contains("this system has no certificate authorities"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_and_the_password_file_count_where_the_url_says_nothing() {
+async fn the_environment_and_the_password_file_apply_where_the_url_is_silent() {
     let server = Encrypted::shared().await;
     let home = tempfile::tempdir().unwrap();
     let pgpass = home.path().join(".pgpass");
@@ -369,24 +375,27 @@ async fn the_environment_and_the_password_file_count_where_the_url_says_nothing(
         command.env("PGSSLROOTCERT", server.root());
         command
     };
-    let (success, _, told) = run(&mut check());
-    assert!(success && told.contains("authority and name"), "{told}");
+    let (success, _, stderr) = run(&mut check());
+    assert!(success && stderr.contains("authority and name"), "{stderr}");
     // What the URL says wins.
-    let (success, _, told) = run(check().env("DATABASE_URL", "postgres://galo:wrong@db.test/bank"));
-    assert!(!success && told.contains("password authentication failed"), "{told}");
+    let (success, _, stderr) = run(check().env("DATABASE_URL", "postgres://galo:wrong@db.test/bank"));
+    assert!(!success && stderr.contains("password authentication failed"), "{stderr}");
     // A file that others may read is not used, and the log says what to do.
     std::fs::set_permissions(&pgpass, Permissions::from_mode(0o640)).unwrap();
-    let (success, _, told) = run(&mut check());
-    assert!(!success && told.contains("wants a password, and there is none") && told.contains("chmod 0600"), "{told}");
-    let (success, _, told) = run(check().env("PGPASSWORD", "hunter2"));
-    assert!(success, "{told}");
+    let (success, _, stderr) = run(&mut check());
+    assert!(
+        !success && stderr.contains("wants a password, and there is none") && stderr.contains("chmod 0600"),
+        "{stderr}"
+    );
+    let (success, _, stderr) = run(check().env("PGPASSWORD", "hunter2"));
+    assert!(success, "{stderr}");
 
     let file = home.path().join("url");
     std::fs::write(&file, "postgres://galo:hunter2@db.test/bank\n").unwrap();
-    let (success, _, told) = run(check().env("DATABASE_URL_FILE", &file));
-    assert!(success, "{told}");
-    let (success, _, told) = run(check().env("DATABASE_URL_FILE", &file).env("DATABASE_URL", "host=h"));
-    assert!(!success && told.contains("DATABASE_URL: DATABASE_URL_FILE is set too"), "{told}");
-    let (success, _, told) = run(check().env("PGSERVICE", "bank"));
-    assert!(!success && told.contains("PGSERVICE: service is not honoured"), "{told}");
+    let (success, _, stderr) = run(check().env("DATABASE_URL_FILE", &file));
+    assert!(success, "{stderr}");
+    let (success, _, stderr) = run(check().env("DATABASE_URL_FILE", &file).env("DATABASE_URL", "host=h"));
+    assert!(!success && stderr.contains("DATABASE_URL: DATABASE_URL_FILE is set too"), "{stderr}");
+    let (success, _, stderr) = run(check().env("PGSERVICE", "bank"));
+    assert!(!success && stderr.contains("PGSERVICE: service is not honoured"), "{stderr}");
 }

@@ -36,9 +36,9 @@ impl Machine {
     fn galo(&self, arguments: &[&str]) -> String {
         let mut galo = Command::new(GALO);
         galo.args(arguments).current_dir(checkout().root).env("PATH", self.path()).env_remove("RUSTC");
-        let (success, _, told) = run(galo.env("CARGO", self.path().join("fake-cargo")));
-        assert!(!success, "there is no component: {told}");
-        told
+        let (success, _, stderr) = run(galo.env("CARGO", self.path().join("fake-cargo")));
+        assert!(!success, "there is no component: {stderr}");
+        stderr
     }
 
     fn cargo_ran(&self) -> bool {
@@ -52,10 +52,10 @@ fn without_the_target_and_rustup_the_remedy_is_named_and_nothing_is_compiled() {
     let out = machine.path().join("out");
     let out = out.to_str().unwrap();
     for arguments in [&["build", "--out", out][..], &["test"], &["dev", "--listen", "127.0.0.1:0"]] {
-        let told = machine.galo(arguments);
-        assert!(told.contains("target wasm32-wasip2 is not installed"), "{arguments:?}: {told}");
-        assert!(told.contains("https://rustup.rs"), "{arguments:?}: {told}");
-        assert!(told.contains("rustup target add wasm32-wasip2"), "{arguments:?}: {told}");
+        let stderr = machine.galo(arguments);
+        assert!(stderr.contains("target wasm32-wasip2 is not installed"), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("https://rustup.rs"), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("rustup target add wasm32-wasip2"), "{arguments:?}: {stderr}");
         assert!(!machine.cargo_ran(), "{arguments:?} started Cargo");
     }
 }

@@ -84,8 +84,8 @@ fn typed(dev: &Dev, Block { line, text, .. }: &Block) -> String {
             None => shell.env_remove(name),
         };
     }
-    let (success, printed, told) = run(shell.env("GALO_ADMIN", &dev.program.admin));
-    assert!(success, "docs/tutorial.md:{line}: {text}{printed}{told}");
+    let (success, printed, stderr) = run(shell.env("GALO_ADMIN", &dev.program.admin));
+    assert!(success, "docs/tutorial.md:{line}: {text}{printed}{stderr}");
     printed
 }
 

@@ -46,7 +46,7 @@ async fn headers_beyond_their_limits_are_the_guests_fault_and_no_line_repeats_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newcomer_with_too_many_headers_is_rescued_and_what_is_shown_of_it_is_short() {
+async fn a_newcomer_with_too_many_headers_is_rescued_and_its_report_is_short() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &replying(200, None, 0).component(), GENEROUS);
     let node = TestNode::guests(&database, &guests).await;
@@ -116,7 +116,7 @@ async fn headers_that_steer_the_proxy_or_frame_the_message_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_repeats_is_logged_once_and_then_counted() {
+async fn repeated_failures_are_logged_once_and_then_counted() {
     let database = TestDatabase::new().await;
     database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE data_exception; END'").await;
     let guests = Guests::new().add("trap", &Guest::default().component(), "").add(
@@ -129,12 +129,12 @@ async fn what_repeats_is_logged_once_and_then_counted() {
         assert_eq!(request(&node.listen, Method::GET, "/trap", "").await.status, 500);
         assert_eq!(request(&node.listen, Method::GET, "/falha", "").await.status, 500);
     }
-    let told = |text: &str| node.log().lines().filter(|line| line.contains(text)).count();
+    let count = |text: &str| node.log().lines().filter(|line| line.contains(text)).count();
     let (faulted, failed) =
         tokio::task::block_in_place(|| (node.wait_for("guest faulted again"), node.wait_for("procedure failed again")));
     assert!(faulted.contains("handler=\"trap\" generation=1 what=\"trap in prepare\" times=49"), "{faulted}");
     assert!(failed.contains("handler=\"falha\" generation=1 what=\"falha 22000\" times=49"), "{failed}");
-    assert_eq!((told("guest faulted handler"), told("procedure failed handler")), (1, 1), "{}", node.log());
+    assert_eq!((count("guest faulted handler"), count("procedure failed handler")), (1, 1), "{}", node.log());
     let metrics = request(&node.admin, Method::GET, "/metrics", "").await;
     let counted = r#"galo_faults_total{handler="trap",kind="trap"} 50"#;
     assert!(metrics.text().contains(counted), "{}", metrics.text());
