@@ -65,8 +65,8 @@ CREATE SCHEMA IF NOT EXISTS rinha AUTHORIZATION rinha_owner;
 SET ROLE rinha_owner;
 
 -- The allowed values. A domain's check is compiled once for a session; a table's is parsed again by every statement
--- that writes to it, which was a tenth of what a batch of transactions costs (BENCHMARKS.md). 9007199254740991 is 2^53
--- - 1, the largest integer every JSON reader reads exactly.
+-- that writes to it, which was a tenth of what a batch of transactions costs (BENCHMARKS.md).
+-- 9007199254740991 is 2^53 - 1, the largest integer every JSON reader reads exactly.
 DO $$
 BEGIN
     IF pg_catalog.to_regtype('rinha.valor') IS NOT NULL THEN

@@ -21,9 +21,9 @@ DROP FUNCTION IF EXISTS public.realizar_transacao(integer, bigint, text, text);
 --   saldo_fora_da_faixa  a credit would take saldo over 2^53 - 1; nothing recorded
 --   chave_reutilizada    another transaction is recorded under this key; nothing recorded
 --   cliente_inexistente  no such client
--- Raises an exception only for arguments that no handler may send: null for anything except chave, a valor outside 1 ..
--- 2^53 - 1, a tipo other than c and d, a descricao that is not 1 to 10 characters long, a chave that is not 3 to 257
--- bytes long.
+-- Raises an exception only for arguments that no handler may send: null for anything except chave, a valor that is not
+-- in 1 .. 2^53 - 1, a tipo other than c and d, a descricao that is not 1 to 10 characters long, a chave that is not 3 to
+-- 257 bytes long.
 --
 -- enable_seqscan = off because a session that plans the search for a key while the ledger is short would choose to read
 -- all of it, and would keep that plan until the next ANALYZE: 29 ms per refusal once there are 100,000 rows.
