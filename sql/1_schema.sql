@@ -1,13 +1,14 @@
--- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at any
--- time, inside one transaction or statement by statement, by a superuser or by the database's owner with CREATEROLE.
+-- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at
+-- any time, inside one transaction or statement by statement, by a superuser or by the database's owner with
+-- CREATEROLE.
 
--- rinha_owner owns everything and logs in nowhere; galo is the service, and may only execute what 3_grants.sql lists.
--- Roles belong to the cluster, and several databases of it may be set up at once: whoever loses the race to create a
--- role finds it there, and whoever loses the race to alter one ("tuple concurrently updated") tries again.
+-- rinha_owner owns everything and cannot log in; galo is the service, and may only execute what 3_grants.sql lists.
+-- Roles belong to the cluster, and several databases of it may be set up at once: a session that loses the race to
+-- create a role finds it there, and one that loses the race to alter a role ("tuple concurrently updated") tries again.
 DO $$
 DECLARE
     missing record;
-    -- From 16 on, who creates a role is its member without the right to act as it.
+    -- From 16 on, the creator of a role becomes its member without the right to SET ROLE to it.
     act_as constant text := CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
                                  THEN 'SET' ELSE 'MEMBER' END;
     role_name text;
@@ -23,9 +24,9 @@ BEGIN
                                           missing.name, missing.attribute);
             END LOOP;
 
-            -- Timeouts that hold even when the host no longer waits for an answer. A call takes well under a
+            -- Timeouts that apply even when the host no longer waits for an answer. A call takes well under a
             -- millisecond; 64 writers queueing on one client take a few hundred on a slow disk. lock_timeout is the
-            -- shorter one, so that the error says what the call was waiting for.
+            -- shorter one, so that the error names the lock as the cause.
             IF NOT EXISTS (
                 SELECT FROM pg_catalog.pg_roles
                 WHERE rolname = 'galo'
@@ -63,8 +64,8 @@ CREATE SCHEMA IF NOT EXISTS rinha AUTHORIZATION rinha_owner;
 
 SET ROLE rinha_owner;
 
--- What a value may be. A domain's check is compiled once for a session; a table's is parsed again by every statement that
--- writes to it, which was a tenth of what a batch of transactions costs (BENCHMARKS.md).
+-- The allowed values. A domain's check is compiled once for a session; a table's is parsed again by every statement
+-- that writes to it, which was a tenth of what a batch of transactions costs (BENCHMARKS.md).
 -- 9007199254740991 is 2^53 - 1, the largest integer every JSON reader reads exactly.
 DO $$
 BEGIN
@@ -75,20 +76,20 @@ BEGIN
     CREATE DOMAIN rinha.saldo AS bigint
         CONSTRAINT saldo_na_faixa CHECK (VALUE BETWEEN -9007199254740991 AND 9007199254740991);
     CREATE DOMAIN rinha.valor AS bigint CONSTRAINT valor_na_faixa CHECK (VALUE BETWEEN 1 AND 9007199254740991);
-    -- The place of a transaction in its client's ledger, from 1 on; and of the last one, 0 when there is none.
+    -- The position of a transaction in its client's ledger, from 1 on; and that of the last one, 0 without one.
     CREATE DOMAIN rinha.seq AS bigint CONSTRAINT seq_na_faixa CHECK (VALUE >= 1);
     CREATE DOMAIN rinha.ultima_seq AS bigint CONSTRAINT ultima_seq_na_faixa CHECK (VALUE >= 0);
     CREATE DOMAIN rinha.tipo AS text CONSTRAINT tipo_conhecido CHECK (VALUE IN ('c', 'd'));
     CREATE DOMAIN rinha.descricao AS text
         CONSTRAINT descricao_de_1_a_10 CHECK (pg_catalog.char_length(VALUE) BETWEEN 1 AND 10);
-    -- The longest key a handler takes, and what it puts before it. A row of an index has room for 2704 bytes.
-    -- In the order of its bytes: a language's order costs more, and may change with the system.
+    -- At most the longest key that a handler takes, plus its prefix. A row of an index has room for 2704 bytes.
+    -- Collation C compares bytes: the collation of a language costs more, and may change with the system.
     CREATE DOMAIN rinha.chave AS text COLLATE "C"
         CONSTRAINT chave_de_3_a_257 CHECK (pg_catalog.octet_length(VALUE) BETWEEN 3 AND 257);
 END
 $$;
 
--- One row for each client: its limit, and where its ledger stands.
+-- One row for each client: its limit, and the state of its ledger.
 CREATE TABLE IF NOT EXISTS rinha.clientes (
     id        integer          NOT NULL PRIMARY KEY,
     limite    rinha.limite     NOT NULL,
@@ -100,15 +101,15 @@ CREATE TABLE IF NOT EXISTS rinha.clientes (
     CONSTRAINT saldo_dentro_do_limite CHECK (saldo >= -limite)
 ) WITH (
     -- Every transaction updates a row here. No indexed column changes, so with room on the page each update is a HOT
-    -- one, and the dead versions are pruned by the next visitor, not by vacuum.
+    -- one, and the next statement that reads the page prunes the dead versions, without waiting for vacuum.
     fillfactor = 10,
-    -- Giving back empty pages takes an ACCESS EXCLUSIVE lock, for a table of one page.
+    -- Truncating empty pages takes an ACCESS EXCLUSIVE lock, and this table has one page.
     vacuum_truncate = false
 );
 
--- The ledger, only ever appended to. The primary key also serves the last ten.
--- No foreign key: its check would cost a second visit of clientes per insert, and rows get here through
--- realizar_transacao only, which has just updated that very client. check/ledger.sql looks for strangers.
+-- The ledger, append-only. The primary key also serves the query for the last ten.
+-- No foreign key: its check would read clientes once more per insert, and only realizar_transacao and its batch form
+-- write here, which have just updated or locked that client. check/ledger.sql finds rows of unknown clients.
 CREATE TABLE IF NOT EXISTS rinha.transacoes (
     seq          rinha.seq       NOT NULL,
     valor        rinha.valor     NOT NULL,
@@ -120,19 +121,19 @@ CREATE TABLE IF NOT EXISTS rinha.transacoes (
     -- The sender's key for the transaction, so that it is recorded once however often it is sent; null without a key.
     chave        rinha.chave,
     PRIMARY KEY (cliente_id, seq),
-    -- Nulls are distinct, and the index holds them at 8 bytes apiece. Leaving them out would need a partial index, which is not a
-    -- constraint, and realizar_transacao catches the conflict by the constraint's name.
+    -- Nulls are distinct, and the index holds them at 8 bytes each. Leaving them out would need a partial index, which
+    -- is not a constraint, and realizar_transacao catches the conflict by the constraint's name.
     CONSTRAINT chave_uma_vez UNIQUE (cliente_id, chave)
 ) WITH (
-    -- Nothing is ever updated, so pages are filled. Vacuum has only freezing to do here: every fifth row's worth of
-    -- inserts (the default) would have it run all through a load.
+    -- Nothing is ever updated, so pages are filled. Vacuum only freezes here: with the default, a run after inserts of
+    -- a fifth of the rows, it would run all through a load.
     fillfactor = 100,
     autovacuum_vacuum_insert_scale_factor = 1.0,
     autovacuum_vacuum_insert_threshold = 100000
 );
 
--- Migrates tables of earlier versions. Only when needed: ALTER TABLE waits for every call, and every call for it, each
--- time this file is run.
+-- Migrates tables of earlier versions. Skipped when not needed, because ALTER TABLE waits for all calls under way and
+-- blocks new ones.
 DO $$
 BEGIN
     -- A version without keys: no row has one.

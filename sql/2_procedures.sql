@@ -1,18 +1,19 @@
--- The procedures: all that the service ever calls. Each runs with its owner's rights, on names that are written in
--- full, with a search_path in which nobody else can put anything.
+-- The procedures: all that the service ever calls. Each runs with its owner's rights, uses qualified names, and has a
+-- search_path in which no other role can create anything.
 
--- To own a function in public, its owner must be able to create it there; revoked below.
+-- The owner of a function in public must be able to create it there; revoked below.
 GRANT USAGE, CREATE ON SCHEMA public TO rinha_owner;
 SET ROLE rinha_owner;
 
--- A version without keys had four parameters. A node refuses a name that two functions have.
+-- A version without keys had four parameters. A node refuses a plain name that two functions have.
 DROP FUNCTION IF EXISTS public.realizar_transacao(integer, bigint, text, text);
 
--- Decides a transaction and records it, in one step; under one key of a client, once.
+-- Decides a transaction and records it in one step, and under one key of a client only once.
 --
 -- chave is the sender's key for the transaction, 3 to 257 bytes, or null. Sent again with the same key and the same
 -- valor, tipo and descricao, a recorded transaction is answered as it was the first time, and a retry that arrives
--- while the first one runs waits for it. A key lives as long as its row; what was refused left none, and may be tried again.
+-- while the first one runs waits for it. A key lives as long as its row. A refused transaction leaves no row, so it may
+-- be tried again.
 --
 -- Returns one row: resultado, and the client's limite and saldo after the decision (null when there is no client).
 --   ok                   recorded, now or the first time; saldo is the balance right after it
@@ -20,11 +21,12 @@ DROP FUNCTION IF EXISTS public.realizar_transacao(integer, bigint, text, text);
 --   saldo_fora_da_faixa  a credit would take saldo over 2^53 - 1; nothing recorded
 --   chave_reutilizada    another transaction is recorded under this key; nothing recorded
 --   cliente_inexistente  no such client
--- Raises an exception only for arguments that no handler may send: null but for chave, a valor outside 1 .. 2^53 - 1, a tipo other
--- than c and d, a descricao that is not 1 to 10 characters long, a chave that is not 3 to 257 bytes long.
+-- Raises an exception only for arguments that no handler may send: null for anything except chave, a valor that is not
+-- in 1 .. 2^53 - 1, a tipo other than c and d, a descricao that is not 1 to 10 characters long, a chave that is not 3 to
+-- 257 bytes long.
 --
--- enable_seqscan = off because a session that plans the search for a key while the ledger is short would read all of
--- it, and would keep that plan until the next ANALYZE: 29 ms a refusal once there are 100,000 rows.
+-- enable_seqscan = off because a session that plans the search for a key while the ledger is short would choose to read
+-- all of it, and would keep that plan until the next ANALYZE: 29 ms per refusal once there are 100,000 rows.
 CREATE OR REPLACE FUNCTION public.realizar_transacao(
     cliente_id integer, valor bigint, tipo text, descricao text, chave text DEFAULT NULL,
     OUT resultado text, OUT limite bigint, OUT saldo bigint
@@ -45,8 +47,8 @@ BEGIN
     END IF;
 
     FOR rodada IN 1..2 LOOP
-        -- The condition is part of the update: whoever waited for the row decides on what it found there, not on
-        -- what was there when it began to wait (READ COMMITTED evaluates all of this again on the new version).
+        -- The condition is part of the update: a call that waited for the row decides on its new version, not on the
+        -- one from before the wait (READ COMMITTED evaluates all of this again on the new version).
         UPDATE rinha.clientes AS c
         SET saldo = c.saldo + diferenca,
             seq = c.seq + 1,
@@ -66,9 +68,9 @@ BEGIN
                 RETURN;
             END IF;
 
-            -- The key is taken. The row goes back to what it was, and nobody saw it otherwise: it is locked. An
-            -- exception block would do this too, but every call would pay for its subtransaction. There is a last
-            -- transaction, because there is one under this key.
+            -- The key is taken: undo the update, which no other session has seen. An exception block would do this
+            -- too, but every call would pay for its subtransaction. The subquery finds a row, because at least one
+            -- transaction is recorded, the one under this key.
             UPDATE rinha.clientes AS c
             SET saldo = c.saldo - diferenca,
                 seq = c.seq - 1,
@@ -77,9 +79,9 @@ BEGIN
             WHERE c.id = realizar_transacao.cliente_id;
         END IF;
 
-        -- Refused, recorded before, or no such client. A statement of its own, so that it sees what was committed
-        -- while the first one waited; a single one, so that limite, saldo and key are of one moment. A row that is
-        -- found by its key never changes again.
+        -- Refused, recorded before, or no such client. A separate statement, so that it sees what was committed while
+        -- the first one waited; a single one, so that limite, saldo and key are of one snapshot. A row that is found
+        -- by its key never changes again.
         SELECT c.limite, c.saldo, c.xmax = 0, t.saldo_apos,
                (t.valor, t.tipo, t.descricao)
                    = (realizar_transacao.valor, realizar_transacao.tipo, realizar_transacao.descricao)
@@ -100,10 +102,10 @@ BEGIN
             RETURN;
         END IF;
 
-        -- The key is not there, but its first try may be under way: a debit that has just emptied the account, say. It
-        -- has then marked this version of the row as its to replace (xmax), because it updates the row before it
-        -- records anything. Without a mark, or with the row held, this refusal is final. So a refusal writes nothing
-        -- and waits for no flush, as long as nobody writes beside it.
+        -- The key is not recorded, but its first try may be under way, e.g. a debit that has just emptied the account.
+        -- That try has then set xmax in this version of the row, because it updates the row before it records anything.
+        -- Without xmax, or with the row locked by this call, the refusal is final. So a refusal writes nothing and
+        -- waits for no flush, unless another transaction is writing.
         IF sem_escritor OR rodada = 2 THEN
             IF saldo + diferenca < -limite THEN
                 resultado := 'limite_excedido';
@@ -114,29 +116,29 @@ BEGIN
             END IF;
         END IF;
 
-        -- Someone writes, or made room for this one between the two statements. Once more, with the row held: now
-        -- both statements see the same version, and the second round is the last.
+        -- Another transaction is writing, or changed the balance between the two statements. Try once more with the row
+        -- locked: now both statements see the same version, so the second round is the last.
         PERFORM FROM rinha.clientes AS c WHERE c.id = realizar_transacao.cliente_id FOR NO KEY UPDATE;
     END LOOP;
     RAISE 'client % changed while it was locked', cliente_id;
 END
 $$;
 
--- realizar_transacao for many calls at once: every argument an array, and one row of the result for each call, in their
--- order. What comes out is what realizar_transacao would give for one call after the other, in one transaction.
+-- realizar_transacao for many calls at once: every argument is an array, and the result has one row for each call, in
+-- their order. The result is that of realizar_transacao for one call after the other, in one transaction.
 --
--- The clients are locked first, in the order of their ids, so that two batches never wait for each other. From then on
--- nobody else records anything for them: to do so is to update their row first. So the decisions are taken on local
--- copies, a key found in the ledger stays there, and the ledger is written once for all calls.
+-- The clients are locked first, in the order of their ids, so that two batches never deadlock. From then on no other
+-- transaction records anything for them, because it would have to update their row first. So the decisions are taken on
+-- local copies, a key found in the ledger stays there, and the ledger is written once for all calls.
 --
--- A key that the ledger has, or that two calls share, only realizar_transacao knows how to answer: then what was written
--- is undone, and each call goes through it.
+-- When the ledger already has one of the keys, or two calls share a key, what was written is undone, and each call goes
+-- through realizar_transacao.
 --
--- Raises what realizar_transacao raises, for the whole batch; and for arrays of different lengths.
+-- Raises the exceptions of realizar_transacao, for the whole batch; and one for arrays of different lengths.
 --
--- enable_seqscan = off has the search for keys go through the index, however short the ledger was when it was planned.
--- force_generic_plan because arrays differ in length from call to call, and the planner would rather make a new plan
--- each time than use one for all: 0.13 ms more for a batch, as much as the rest of one.
+-- enable_seqscan = off makes the search for keys use the index, however short the ledger was when it was planned.
+-- force_generic_plan because arrays differ in length from call to call, and the planner would otherwise make a new plan
+-- each time: 0.13 ms more for a batch, which doubles its time.
 CREATE OR REPLACE FUNCTION public.realizar_transacoes(
     cliente_id integer[], valor bigint[], tipo text[], descricao text[], chave text[]
 )
@@ -146,13 +148,13 @@ SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     chamadas CONSTANT integer := pg_catalog.cardinality(cliente_id);
-    -- The clients, as they are and as they become.
+    -- The clients: read once, then updated as calls are decided.
     ids integer[];
     limites bigint[];
     saldos bigint[];
     seqs bigint[];
     ultimas timestamptz[];
-    -- The calls: what is answered, and the place in the ledger of those that are recorded.
+    -- The calls: their answers, and the position in the ledger of those that are recorded.
     limites_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
     saldos_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
     seqs_apos bigint[] := pg_catalog.array_fill(NULL::bigint, ARRAY[chamadas]);
@@ -199,9 +201,9 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- What was written is undone when a key turns out to be there: by the ledger itself for a call that was accepted, by
-    -- a search for one that was refused. A call's values are taken by its number: unnest would copy every array into a
-    -- table of its own first.
+    -- What was written is undone when a key is already recorded: the unique constraint finds the keys of accepted
+    -- calls, a search those of refused ones. A call's values are read by index: unnest would first copy every array
+    -- into a table.
     BEGIN
         INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos, chave)
         SELECT cliente_id[i], seqs_apos[i], valor[i], tipo[i], descricao[i],
@@ -210,7 +212,7 @@ BEGIN
         WHERE seqs_apos[i] IS NOT NULL;
 
         IF recusou_chave THEN
-            -- OFFSET 0 leaves the planner no choice but to go by the index, once for each key.
+            -- OFFSET 0 forces the planner to search the index once for each key.
             PERFORM FROM pg_catalog.generate_series(1, chamadas) AS i
             WHERE seqs_apos[i] IS NULL AND chave[i] IS NOT NULL
               AND EXISTS (SELECT FROM rinha.transacoes AS t
@@ -242,13 +244,13 @@ BEGIN
 END
 $$;
 
--- A client's balance and its last ten transactions, newest first, all of one moment.
+-- A client's balance and its last ten transactions, newest first, all of one snapshot.
 --
 -- No row when there is no such client; one row, with nulls from valor on, when it has no transaction.
 -- The cost does not grow with the ledger: ten steps backwards on the primary key. A session that plans this while the
 -- ledger is still empty would rather fetch all of a client's rows and sort them, and would keep that plan until the
--- first ANALYZE, a minute into the load; the two settings leave it the index. (enable_sort = off would do so too, but
--- its cost of 10^10 for the outer sort has every call compiled by the JIT, at 20 ms each.)
+-- first ANALYZE, a minute into the load; the two settings leave it only the index. (enable_sort = off would do so too,
+-- but its cost of 10^10 for the outer sort makes the JIT compile every call, at 20 ms each.)
 CREATE OR REPLACE FUNCTION public.extrato(cliente_id integer)
 RETURNS TABLE (
     saldo bigint, limite bigint, data_extrato timestamptz,
@@ -259,8 +261,8 @@ SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN
     RETURN QUERY
-    -- Materialized, because the clock is to be read once, not once for each row. What this snapshot shows was
-    -- committed before it was taken, so the clock is past it, unless the clock was set back since.
+    -- Materialized, so that the clock is read once, not once for each row. What this snapshot shows was committed
+    -- before it was taken, so the clock is later, unless the clock was set back since.
     WITH cliente AS MATERIALIZED (
         SELECT c.id, c.saldo, c.limite, GREATEST(c.ultima_em, pg_catalog.clock_timestamp()) AS data_extrato
         FROM rinha.clientes AS c
@@ -289,7 +291,7 @@ BEGIN
 END
 $$;
 
--- By default everyone may execute a new function; one that runs with its owner's rights must be revoked.
+-- By default every role may execute a new function; for one that runs with its owner's rights this is revoked.
 REVOKE ALL ON FUNCTION public.realizar_transacao(integer, bigint, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.extrato(integer) FROM PUBLIC;

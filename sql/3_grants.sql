@@ -1,7 +1,7 @@
 -- What the service may do: execute the procedures, and nothing else. Privileges on the database itself are not copied
 -- from a template: after CREATE DATABASE ... TEMPLATE, this file is run again.
 
--- No tables of its own, neither lasting ones nor temporary ones.
+-- The service may not create tables, neither permanent nor temporary ones.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 DO $$
 BEGIN

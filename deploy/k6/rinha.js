@@ -1,5 +1,5 @@
-// The load test of the Rinha de Backend 2024/Q1, for k6: the validations A to E first (in `setup`, so the load waits for
-// them), then the load F with open arrival rates and a new connection for every request, then the contest's score.
+// The load test of the Rinha de Backend 2024/Q1, for k6: the validations A to E first (in `setup`, so the load waits
+// for them), then the load F with open arrival rates and a new connection for every request, then the contest's score.
 //
 //   k6 run deploy/k6/rinha.js
 //
@@ -7,8 +7,8 @@
 // RAMP      the time from the first request to full rate  (2m)
 // HOLD      the time at full rate                         (2m)
 // RATE      a factor on all rates: 0.5 is half the load   (1)
-// TIMES     what times to an answer may be, in ms, as k6
-//           writes it: "med<20,p(99)<=3"                  (none)
+// TIMES     bounds of the response times in ms, in k6's
+//           notation: "med<20,p(99)<=3"                   (none)
 // SUMMARY   a file for the figures as JSON                (none)
 //
 // An HTML report: K6_WEB_DASHBOARD=true K6_WEB_DASHBOARD_EXPORT=report.html
@@ -24,13 +24,13 @@ const TIMES = (__ENV.TIMES || '').split(',').filter((rule) => rule.trim());
 
 const LIMITES = { 1: 100000, 2: 80000, 3: 1000000, 4: 10000000, 5: 500000 };
 const CLIENTES = Object.keys(LIMITES).map(Number);
-// What the contest pays, and what it takes away.
+// The contest's price and its deductions.
 const USD = { contract: 100000, perPercentMissing: 1000, perInconsistency: 803.01, percentWanted: 98, withinMs: 250 };
 
 const good = new Rate('answered_ok_within_250ms');
 const inconsistent = new Counter('inconsistent_saldo');
 
-// 422 is an answer like another: a debit over the limit.
+// 422 is a valid answer: a debit over the limit.
 http.setResponseCallback(http.expectedStatuses(200, 422));
 
 // Rates are whole numbers; at least one a second.
@@ -66,7 +66,7 @@ export const options = {
     inconsistent_saldo: ['count==0'],
     answered_ok_within_250ms: [`rate>=${USD.percentWanted / 100}`],
     http_req_duration: TIMES,
-    // Listed, so that the summary has them apart.
+    // Listed, so that the summary has a line for each.
     'http_req_duration{kind:debito}': ['max>=0'],
     'http_req_duration{kind:credito}': ['max>=0'],
     'http_req_duration{kind:extrato}': ['max>=0'],
@@ -85,7 +85,7 @@ const extratos = (id, kind) => ({
   params: { tags: { kind, name: 'extrato' } },
 });
 
-// ---- A to E: what must be right before anything is measured -------------------------------------------------------
+// ---- A to E: the validations, before anything is measured ---------------------------------------------------------
 
 const must = (what, holds) => {
   if (!check(null, { [what]: () => holds })) {
@@ -182,7 +182,7 @@ function one({ method, url, body, params }, statuses) {
   return answer;
 }
 
-// Whoever got a saldo below -limite was told something that cannot be.
+// A saldo below -limite is impossible, so an answer that shows one is an inconsistency.
 function consistent(saldo, limite) {
   const holds = check(null, { 'saldo >= -limite': () => saldo >= -limite });
   inconsistent.add(holds ? 0 : 1);
@@ -217,7 +217,7 @@ export function handleSummary({ metrics }) {
   const wrong = value('inconsistent_saldo', 'count', 0);
   const late = Math.max(0, USD.percentWanted - percent) * USD.perPercentMissing;
   const fine = wrong * USD.perInconsistency;
-  // Without a single answer of the load there is nothing to be paid for.
+  // Without any answer to the load, the score is 0.
   const usd = metrics.answered_ok_within_250ms ? Math.max(0, USD.contract - late - fine) : 0;
   const ms = (kind) => {
     const metric = kind ? `http_req_duration{kind:${kind}}` : 'http_req_duration';

@@ -1,7 +1,7 @@
 //! What a guest call costs: `prepare` and `respond` of the two handlers, each on a fresh instance, beside the same
 //! functions linked natively and beside the same handler built with std. `cargo bench`.
 //!
-//! The std build is made here from the sources of `transacoes`, with the kit's form for std.
+//! The std build is made here from the sources of `transacoes`, exported with `galo_kit::export!(…, std)`.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

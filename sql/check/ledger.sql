@@ -1,6 +1,6 @@
--- Proves the whole ledger: one row for each violation, none when it holds. To be run by a superuser or a member of
--- rinha_owner. It relies on no constraint, so it also finds rows that a dropped one let in. One statement, so one
--- snapshot: it may run while transactions do.
+-- Checks the whole ledger: one row for each violation, no row without one. To be run by a superuser or a member of
+-- rinha_owner. It does not rely on constraints, so it also finds rows that a dropped constraint let in. One statement,
+-- so one snapshot: it may run while transactions do.
 WITH cadeia AS (
     SELECT t.cliente_id, t.seq, t.valor, t.tipo, t.descricao, t.realizada_em, t.saldo_apos, c.limite,
            c.id IS NULL AS estranha,

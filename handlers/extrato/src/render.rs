@@ -1,4 +1,4 @@
-//! What an extrato looks like as JSON, made from the rows of the procedure `extrato`.
+//! The JSON of an extrato, made from the rows of the procedure `extrato`.
 //!
 //! It keeps their order, newest first, and their number: the procedure decides both.
 
@@ -31,7 +31,7 @@ struct Transacao<'a> {
     realizada_em: Timestamp,
 }
 
-/// None when there are no rows, for then there is no such client.
+/// None without rows: there is no such client.
 pub fn extrato(rows: &Rows) -> Result<Option<Extrato<'_>>, UnexpectedRows> {
     let Some(first) = rows.iter().next() else { return Ok(None) };
     // The balance is repeated in every row; a client without transactions has one row with nothing else in it.

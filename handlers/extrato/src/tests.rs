@@ -35,7 +35,7 @@ fn an_id_that_no_client_can_have_is_not_found() {
 }
 
 #[test]
-fn an_id_that_a_client_can_have_is_asked_for() {
+fn an_id_that_a_client_can_have_is_passed_on() {
     for (id, cliente_id) in [("0", 0), ("1", 1), ("6", 6), ("2147483647", i32::MAX)] {
         let call = test::call(Extrato::prepare(&test::get("/clientes/x/extrato", &[("id", id)])));
         assert_eq!((call.procedure.as_str(), call.arguments), ("extrato", vec![cliente_id.into()]));
@@ -43,12 +43,12 @@ fn an_id_that_a_client_can_have_is_asked_for() {
 }
 
 #[test]
-fn no_rows_are_no_client() {
+fn without_rows_the_client_is_not_found() {
     test::assert_error(&Extrato::respond(b"", &rows([])).unwrap(), 404, NOT_FOUND);
 }
 
 #[test]
-fn transactions_come_in_the_order_of_the_rows() {
+fn transactions_keep_the_order_of_the_rows() {
     let response = Extrato::respond(b"", &rows([row(10, "c", "descricao", 2_674_723), row(1, "d", "a \"ç\"\n", NOW)]));
     test::assert_json(
         &response.unwrap(),

@@ -1,10 +1,10 @@
-//! The allocator of a `no_std` handler: from the end of the static data to the end of the memory, upwards, once.
+//! The allocator of a `no_std` handler. It hands out the memory behind the static data, from the bottom up.
 //!
 //! It never frees and never grows the memory: an instance lives for one call, and growing costs two mprotects (8 µs),
-//! more than the whole call. When the memory is used up it returns null, which ends the call with a trap. The only
-//! file of the kit with `unsafe` in it. Called by what `export!` emits.
+//! more than the whole call. When the memory is used up it returns null, which ends the call with a trap. Besides this
+//! file, only `export` and the generated bindings contain `unsafe`.
 
-/// Where the next block goes, and where its end is: pure, so that it is tested natively.
+/// The start and the end of the next block. Pure, so that it can be tested natively.
 #[cfg(any(target_family = "wasm", test))]
 fn place(top: usize, end: usize, size: usize, align: usize) -> Option<(usize, usize)> {
     let start = top.checked_next_multiple_of(align)?;
@@ -28,7 +28,7 @@ mod allocator {
     const PAGE_BYTES: usize = 65536;
 
     // `no_std` crates do not bring libc, but the compiler calls its memcpy and memcmp.
-    // SAFETY: declares no function; `__heap_base` is the linker's, and only its address is taken.
+    // SAFETY: declares no function; the linker defines `__heap_base`, and only its address is taken.
     #[link(name = "c")]
     unsafe extern "C" {
         static __heap_base: u8;
@@ -41,8 +41,8 @@ mod allocator {
     }
 
     impl Arena {
-        /// An arena with nothing in it.
-        #[expect(clippy::new_without_default, reason = "only ever made in a static, where default cannot be called")]
+        /// An empty arena.
+        #[expect(clippy::new_without_default, reason = "only ever created in a static, where default cannot be called")]
         pub const fn new() -> Self {
             Self { top: AtomicUsize::new(0) }
         }
@@ -93,7 +93,7 @@ mod allocator {
         }
     }
 
-    /// What the canonical ABI calls to place a request in our memory.
+    /// Allocates for the canonical ABI, which places requests and rows in the memory of the handler.
     ///
     /// # Safety
     /// `block` came from here with this size and alignment, or `size` is 0; `align` is a power of two.
@@ -109,7 +109,7 @@ mod allocator {
                 alloc::alloc::realloc(block, Layout::from_size_align_unchecked(size, align), new_size)
             }
         };
-        assert!(!placed.is_null(), "what the host hands over does not fit in the memory of the handler");
+        assert!(!placed.is_null(), "the input from the host does not fit in the memory of the handler");
         placed
     }
 }

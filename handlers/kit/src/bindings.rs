@@ -599,7 +599,7 @@ pub unsafe fn __post_return_respond<T_: Guest>(arg0: *mut u8) {
     }
 }
 pub trait Guest {
-    /// Validates a request and decides what is to be done.
+    /// Validates a request and decides how to answer it.
     #[allow(async_fn_in_trait)]
     fn prepare(request: Request) -> Plan;
     /// Builds the response from the rows of the call that `prepare` planned.
@@ -638,29 +638,27 @@ static mut _RET_AREA: _RetArea = _RetArea(
 #[allow(dead_code, clippy::all)]
 pub mod galo {
     pub mod handler {
-        /// What the host and a handler tell each other.
+        /// The types that the host and a handler exchange.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod types {
             use super::super::super::_rt;
             /// One value on its way to or from a stored procedure.
             ///
-            /// On the way to the procedure the host converts it to the type of the parameter it meets: `integer` fits
-            /// smallint, integer and bigint when it is in range, and numeric. On the way back the same types become the
-            /// same cases.
+            /// On the way to the procedure the host converts it to the type of the parameter: `integer` fits smallint,
+            /// integer and bigint when it is in range, and numeric. On the way back the same types become the same cases.
             ///
-            /// Every other scalar type is a `text`, in the spelling in which Postgres itself writes it under its default
-            /// settings: numeric `12.50`, date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval
-            /// `1 year -3 days +04:05:06`, inet, cidr, json, jsonb, uuid, the label of an enum. Ranges, money and what
-            /// extensions add come as the settings of the role have them. A domain is what it is over. A text for uuid,
-            /// numeric, date, time, timetz, inet, cidr, json or jsonb is checked before Postgres is asked: one that is not
-            /// well formed, `today`, or a timetz without an offset is the handler's fault. Of an interval only the
-            /// characters are checked. The rest, as the labels of an enum or the CHECK of a domain, is for Postgres to
-            /// judge.
+            /// Every other scalar type is a `text`, as Postgres writes it under its default settings: numeric `12.50`,
+            /// date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval `1 year -3 days +04:05:06`, inet,
+            /// cidr, json, jsonb, uuid, the label of an enum. The format of ranges, money and types of extensions depends
+            /// on the settings of the role. A domain is treated as its base type. A text for uuid, numeric, date, time,
+            /// timetz, inet, cidr, json or jsonb is checked before the call is sent: one that is not well formed,
+            /// `today`, or a timetz without an offset is the handler's fault. Of an interval only the characters are
+            /// checked. Postgres checks the rest, such as the labels of an enum or the CHECK of a domain.
             ///
             /// An array of scalars is a `text` with a JSON array, nested where there are more dimensions: numbers for
             /// integers, floats and numeric, true and false for boolean, any JSON for json and jsonb (one dimension),
-            /// strings for everything else: a timestamp as `2024-02-29T13:05:09.25`, a timestamptz with an offset (they
-            /// come back in UTC), bytes as `\\x00ff`, and what is not a number as `"NaN"`, `"Infinity"`, `"-Infinity"`.
+            /// strings for everything else: a timestamp as `2024-02-29T13:05:09.25`, a timestamptz with an offset (returned
+            /// in UTC), bytes as `\\x00ff`, and numbers without a JSON form as `"NaN"`, `"Infinity"`, `"-Infinity"`.
             ///
             /// A procedure that has a parameter or a column of any other type, composite or polymorphic, is refused when
             /// the node starts.
@@ -738,8 +736,8 @@ pub mod galo {
                 pub parameters: _rt::Vec<Field>,
                 /// What follows the `?`, still percent-encoded; none when there is no `?`.
                 pub query: Option<_rt::String>,
-                /// The headers the manifest asks for, in the order of the manifest. One that was not sent is missing here;
-                /// one that was sent more than once appears more than once.
+                /// The headers that the manifest lists, in that order. One that was not sent is missing here; one that was
+                /// sent more than once appears more than once.
                 pub headers: _rt::Vec<Field>,
                 /// The body, without any transfer coding; empty when there was none.
                 pub body: _rt::Vec<u8>,
@@ -764,8 +762,8 @@ pub mod galo {
             pub struct Response {
                 /// The status, 200 to 599.
                 pub status: u16,
-                /// The headers. The host adds `date`, `content-length` and whatever the connection needs; a handler that
-                /// sets one of these lies, and the request is answered 500.
+                /// The headers. The host adds `date`, `content-length` and the headers that the connection needs; a handler
+                /// that sets one of these violates the contract, and the request is answered 500.
                 pub headers: _rt::Vec<Field>,
                 /// The body.
                 pub body: _rt::Vec<u8>,
@@ -791,7 +789,7 @@ pub mod galo {
                 /// Its arguments, in order. The last ones may be left out where they have a default, unless the procedure
                 /// is overloaded or is granted with a batch form.
                 pub arguments: _rt::Vec<Value>,
-                /// Handed to `respond` as it is; the host does not look at it.
+                /// Passed to `respond` unchanged; the host does not interpret it.
                 pub carry: _rt::Vec<u8>,
             }
             impl ::core::fmt::Debug for Call {
@@ -806,12 +804,12 @@ pub mod galo {
                         .finish()
                 }
             }
-            /// What `prepare` decided.
+            /// The decision of `prepare`.
             #[derive(Clone, PartialEq)]
             pub enum Plan {
-                /// Send this response; the database is not asked.
+                /// Send this response, without a call to the database.
                 Reply(Response),
-                /// Call this procedure, then ask `respond`.
+                /// Call this procedure, then call `respond`.
                 Call(Call),
             }
             impl ::core::fmt::Debug for Plan {
@@ -825,7 +823,7 @@ pub mod galo {
                     }
                 }
             }
-            /// What a procedure returned. One that returns void gives neither columns nor values.
+            /// The rows that a procedure returned. A procedure that returns void gives neither columns nor values.
             #[derive(Clone, PartialEq)]
             pub struct Rows {
                 /// The names of the columns.

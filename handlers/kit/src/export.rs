@@ -1,7 +1,7 @@
 //! The macro that makes a component of a handler.
 //!
-//! It emits nothing natively and nothing in tests, wherever these run: a test's binary is an ordinary program, and two
-//! handlers can be linked into one. Called once by every handler.
+//! It expands to nothing in native builds and in tests, wherever these run: a test binary is an ordinary program, and
+//! two handlers can be linked into one. Every handler invokes it once.
 
 /// Makes a component of a [`Handler`](crate::Handler).
 ///

@@ -1,16 +1,16 @@
 //! A strict reader of JSON bodies: one object, the members a handler knows, each at most once.
 //!
 //! It refuses what is not exactly one JSON object in UTF-8, and a known member that appears twice; unknown members
-//! are skipped, however deep or long. It needs no memory but for text with escapes, and its errors never quote the
-//! body: a message about 8 KiB of control characters would be five times as long as these and not fit. Called by a
-//! handler's `prepare`. A handler may use serde's derive instead, but for a struct that also takes an array.
+//! are skipped, however deep or long. It allocates only for strings with escapes. Its errors never quote the body: a
+//! message about 8 KiB of control characters would be five times as long and not fit. A handler may use serde's derive
+//! instead, but a derived struct also accepts an array.
 
 use alloc::borrow::{Cow, ToOwned};
 use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The value of one member, told apart no further than to judge it.
+/// The value of one member, distinguished only as far as validation needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Member<'a> {
     /// There is no such member.
@@ -23,21 +23,21 @@ pub enum Member<'a> {
     Other,
 }
 
-/// Why a body has no members to judge.
+/// Why a body is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// It is not exactly one JSON object.
     NotAnObject,
-    /// One of the known members appears twice: which of the two would count?
+    /// One of the known members appears twice, so it is ambiguous which one counts.
     Repeated,
 }
 
 /// The members of these names, in this order.
 ///
 /// # Errors
-/// [`Malformed`], whatever the place of the mistake: a body that is cut off has no members at all.
+/// [`Malformed`], wherever the mistake is: a body that is cut off has no members at all.
 pub fn object<'a, const N: usize>(body: &'a [u8], names: [&str; N]) -> Result<[Member<'a>; N], Malformed> {
-    // serde_json does not look into strings that it skips, so the whole body is checked here.
+    // serde_json does not validate strings that it skips, so the whole body is checked here.
     let text = str::from_utf8(body).map_err(|_| Malformed::NotAnObject)?;
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(Malformed::NotAnObject);
@@ -54,10 +54,11 @@ pub fn object<'a, const N: usize>(body: &'a [u8], names: [&str; N]) -> Result<[M
     }
 }
 
-/// Reads any value; of an object, the members whose names it knows. A value inside is read with no name known.
+/// Reads any value. Of an object it keeps the members whose names it knows; the values inside are read with no names
+/// known.
 ///
-/// Nothing is an error here that is none of JSON: a wrong value is a [`Member::Other`]. A visitor that lacks one of
-/// these methods makes serde_json say what it found instead, for which it needs 24 KiB of tables.
+/// Only invalid JSON is an error here: a value of the wrong type is a [`Member::Other`]. If the visitor lacked one of
+/// these methods, serde_json would describe what it found instead, which needs 24 KiB of tables.
 struct Reader<'m, 'a> {
     names: &'m [&'m str],
     members: &'m mut [Member<'a>],
@@ -125,7 +126,7 @@ impl<'a> Visitor<'a> for Reader<'_, 'a> {
     }
 }
 
-/// Which of the known names a key is.
+/// Finds a key among the known names.
 struct Name<'m> {
     names: &'m [&'m str],
 }

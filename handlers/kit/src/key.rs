@@ -1,33 +1,32 @@
-//! The key of a request: by which a second try of it is known from another request. A handler whose route says
-//! `retry = "key"` hands it to its procedure, which records it beside what it does, once.
+//! The key of a request, which distinguishes a second try of it from another request. A handler with `retry = "key"` in
+//! the manifest passes it to its procedure, which records it together with its effect, once.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 
 use crate::{Field, Request};
 
-/// In bytes, without quotes and escapes. A key is most often an index entry for good, and 255 is what clients of other
-/// services already keep to.
+/// In bytes, without quotes and escapes. A key usually stays in an index for good, and 255 is the limit that clients of
+/// other services already keep.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The `Idempotency-Key` cannot be one: it is empty, too long, sent twice, or not printable ASCII.
+/// The `Idempotency-Key` is not valid: it is empty, too long, sent twice, or not printable ASCII.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MalformedKey;
 
 impl Request {
     /// The key of the request: `c:` and the client's `Idempotency-Key`, or else `t:` and the `Galo-Try` of a proxy that
-    /// may send the request twice; at most 257 bytes. They are told apart by what is put before them, so that a client
-    /// that guesses a try of the proxy meets nobody's key. None without either header, or when the manifest grants
-    /// none.
+    /// may send the request twice; at most 257 bytes. The prefixes keep the two apart, so a client that guesses a
+    /// `Galo-Try` does not match its key. None without either header, or when the manifest lists neither.
     ///
     /// # Errors
-    /// [`MalformedKey`] is about the client's key, and wants a 400: the client believes that its request is recorded
-    /// once.
+    /// [`MalformedKey`] when the client's key is not valid. Answer it with 400: the client relies on its request being
+    /// recorded once.
     pub fn key(&self) -> Result<Option<String>, MalformedKey> {
         match single(self, "idempotency-key") {
             Sent::Once(key) => Ok(Some(["c:", &client_key(key)?].concat())),
             Sent::Repeatedly => Err(MalformedKey),
-            // The host passes on one that is well formed, or none.
+            // The host passes on a well-formed one or none.
             Sent::Never => Ok(self.header("galo-try").map(|id| ["t:", id].concat())),
         }
     }
@@ -36,7 +35,7 @@ impl Request {
 enum Sent<'a> {
     Never,
     Once(&'a str),
-    /// Which of them would count?
+    /// It is ambiguous which of them counts.
     Repeatedly,
 }
 
@@ -61,8 +60,8 @@ fn client_key(sent: &str) -> Result<Cow<'_, str>, MalformedKey> {
     if fits { Ok(key) } else { Err(MalformedKey) }
 }
 
-/// The rest of a string behind its first quote, RFC 8941, section 4.2.5: a backslash stands before a quote or a
-/// backslash only, and behind the last quote there is nothing.
+/// The content of a string, given what follows its first quote (RFC 8941, section 4.2.5): a backslash may only precede
+/// a quote or a backslash, and nothing may follow the last quote.
 fn unquoted(rest: &str) -> Result<String, MalformedKey> {
     let inside = rest.strip_suffix('"').ok_or(MalformedKey)?;
     let mut text = String::with_capacity(inside.len());
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_key_comes_before_the_proxys_try_and_a_request_id_is_none() {
+    fn the_clients_key_comes_before_the_proxys_try_and_a_request_id_is_not_a_key() {
         for (headers, expected) in [
             (&[][..], Ok(None)),
             (&[("x-request-id", "a")], Ok(None)),

@@ -1,8 +1,8 @@
-//! What the author of a Galo handler uses: the words of the contract, a strict reader of JSON bodies, rows by column
+//! The library for authors of Galo handlers: the types of the contract, a strict reader of JSON bodies, rows by column
 //! name, responses, and the macro that turns two functions into a component.
 //!
-//! It does no input or output and knows no business field; a handler that uses nothing but this crate imports no
-//! function at all. Called by every handler, by their tests, and by the host's benchmarks natively.
+//! It does no input or output and knows nothing of any application. A handler that uses only this crate imports no
+//! function.
 //!
 //! A whole handler:
 //!
@@ -63,9 +63,9 @@ pub use key::MalformedKey;
 pub use rows::{Row, UnexpectedRows};
 pub use timestamp::Timestamp;
 
-/// The two pure functions that a handler is.
+/// A handler: two pure functions.
 ///
-/// Each runs on a fresh instance: nothing is remembered from one to the other but `carry`.
+/// Each runs on a fresh instance: nothing is remembered from one to the other except `carry`.
 pub trait Handler {
     /// Validates a request and decides: reply at once, or make one call of one stored procedure.
     fn prepare(request: &Request) -> Plan;
@@ -73,6 +73,7 @@ pub trait Handler {
     /// Builds the response from what the procedure returned.
     ///
     /// # Errors
-    /// When the rows are not those the procedure promises. The component panics with the error, the host answers 500.
+    /// When the rows are not those that the handler expects. The component panics with the error, and the host answers
+    /// 500.
     fn respond(carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows>;
 }

@@ -1,19 +1,18 @@
-//! The last words of a handler: what a panic leaves in the memory for the host to find.
+//! Records a panic in the memory of the handler, where the host finds it.
 //!
-//! A handler imports nothing, so it cannot tell anyone what went wrong. In a build with debug assertions it writes
-//! message, file and line into a static and traps; the host scans the memory of the dead instance for the magic. In a
-//! released build it only traps, and nothing of this file but the trap is linked. Called by what `export!` emits and by
-//! the rest of the kit.
+//! A handler imports nothing, so it cannot report what went wrong. In a build with debug assertions it writes message,
+//! file and line into a static and traps; the host scans the memory of the dead instance for the magic. In a released
+//! build it only traps, and nothing of this file but the trap is linked.
 
 use core::fmt::{self, Write};
 use core::panic::Location;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// What the record begins with, every bit inverted: the magic itself must not be in the memory before there is a
-/// panic, and a constant would be.
+/// The magic at the start of the record, every bit inverted: the magic itself must not be in the memory before a panic,
+/// as a constant would be.
 const MAGIC_INVERTED: [u8; 16] = inverted(*b"GALO-PANIC-v1\0\0\0");
 const TEXT_BYTES_MAX: usize = 1024 - 16 - 4;
-/// Leaves room for the place, which is worth more than the end of a long message.
+/// Leaves room for file and line, which are worth more than the end of a long message.
 const MESSAGE_BYTES_MAX: usize = 800;
 
 /// 1024 bytes: 16 of magic, 4 of the length of the text (little endian), the text in UTF-8.
@@ -36,7 +35,8 @@ pub fn trap(info: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
 
-/// Panics with this reason. A released component only traps, and does not link what it takes to write the reason.
+/// Panics with this reason. A released component only traps, and does not link the code that formats
+/// the reason.
 #[track_caller]
 #[cold]
 pub fn refuse(reason: impl fmt::Display) -> ! {
@@ -49,7 +49,7 @@ pub fn refuse(reason: impl fmt::Display) -> ! {
     panic!("{reason}")
 }
 
-/// Writes message, file and line where the host will look for them; what is too long is cut.
+/// Writes message, file and line where the host looks for them. A message that is too long is cut.
 pub fn record(message: fmt::Arguments<'_>, location: Option<&Location<'_>>) {
     RECORD.write(message, location);
 }
@@ -65,16 +65,16 @@ impl Record {
 
     fn write(&self, message: fmt::Arguments<'_>, location: Option<&Location<'_>>) {
         let mut text = Text { room: &self.text[..MESSAGE_BYTES_MAX], length: 0 };
-        // Both fail when the room is used up; what fitted is worth keeping.
+        // Both fail when the room is used up; the part that fits is worth keeping.
         let _ = text.write_fmt(message);
         text.room = &self.text;
         if let Some(location) = location {
             let _ = write!(text, ", {}:{}", location.file(), location.line());
         }
         store(&self.length, text.length.to_le_bytes());
-        // Last, so that whoever finds the magic finds the rest.
+        // Written last, so that a record with the magic is complete.
         for (slot, byte) in self.magic.iter().zip(MAGIC_INVERTED) {
-            // One by one: a whole magic on the stack, which lies lower, would be found in the place of this one.
+            // Byte by byte: a whole magic on the stack, which lies lower in memory, would be found instead of this one.
             slot.store(!byte, Relaxed);
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_says_message_file_and_line() {
+    fn a_panic_records_message_file_and_line() {
         let record = Record::empty();
         let here = Location::caller();
         record.write(format_args!("{} is not a price", "x"), Some(here));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_between_characters_and_keeps_its_place() {
+    fn a_long_message_is_cut_between_characters_and_keeps_its_location() {
         let record = Record::empty();
         let here = Location::caller();
         record.write(format_args!("{}", "a".repeat(799) + "üz"), Some(here));

@@ -1,6 +1,6 @@
 //! What `prepare` decides, and the values that a call carries.
 //!
-//! Conversions only: nothing here can fail, and nothing looks at what a value means. Called by every `prepare`.
+//! Conversions only: nothing here can fail.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use crate::{Call, Plan, Response, Value};
 
 impl Plan {
-    /// One call of a procedure that the manifest grants, with all its arguments in order. `carry` is handed to
-    /// `respond` as it is.
+    /// One call of a procedure that the manifest grants, with all its arguments in order. `carry` is passed to
+    /// `respond` unchanged.
     pub fn call(procedure: &str, arguments: impl Into<Vec<Value>>, carry: impl Into<Vec<u8>>) -> Self {
         Self::Call(Call { procedure: procedure.into(), arguments: arguments.into(), carry: carry.into() })
     }

@@ -1,7 +1,7 @@
 //! Reading a request: its path parameters and headers by name.
 //!
-//! It panics when a handler asks for a parameter that its route does not have: that is a mistake in the manifest,
-//! not the client's. Called by every `prepare`.
+//! It panics when a handler asks for a parameter that its route does not have: the mistake is in the manifest, not in
+//! the request.
 
 use crate::panic::refuse;
 use crate::{Field, Request};
@@ -26,7 +26,7 @@ impl Request {
         decimal(self.parameter(name))
     }
 
-    /// The first header of this name, which is lower case. Only those the manifest asks for are here.
+    /// The first header of this name, which is lower case. Only headers that the manifest lists are passed on.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
@@ -37,7 +37,7 @@ fn find<'a>(fields: &'a [Field], name: &str) -> Option<&'a str> {
 }
 
 fn decimal(text: &str) -> Option<i64> {
-    // `parse` takes a sign and leading zeros, which would give one client many addresses.
+    // `parse` accepts a sign and leading zeros, which would give one client many addresses.
     match text.as_bytes() {
         b"0" => Some(0),
         [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => text.parse().ok(),
@@ -51,7 +51,7 @@ mod tests {
     use crate::test;
 
     #[test]
-    fn a_decimal_is_written_in_one_way_only() {
+    fn a_number_has_only_one_spelling() {
         for (text, number) in [
             ("0", Some(0)),
             ("1", Some(1)),

@@ -1,6 +1,6 @@
 //! Making a response: JSON, or an error that a person understands.
 //!
-//! It sets `content-type` and nothing else; the host adds what the connection needs. Called by every handler.
+//! It sets only `content-type`; the host adds the headers that the connection needs.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ impl Response {
     /// A response with a JSON body.
     ///
     /// # Panics
-    /// When the body cannot be JSON: a map whose keys are not text, or a `Serialize` that fails.
+    /// When the body cannot be written as JSON: a map whose keys are not text, or a `Serialize` that fails.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => Self::typed(status, "application/json", body),
@@ -27,7 +27,7 @@ impl Response {
         }
     }
 
-    /// `{"error":"…"}`, with a fixed text for a person.
+    /// `{"error":"…"}`, with a text for a person to read.
     pub fn error(status: u16, text: &str) -> Self {
         Self::json(status, &Error { error: text })
     }
@@ -45,7 +45,7 @@ mod tests {
     use crate::test;
 
     #[test]
-    fn json_says_that_it_is_json() {
+    fn json_has_the_content_type_of_json() {
         let response = Response::json(200, &[1, 2]);
         assert_eq!((response.status, test::text(&response)), (200, "[1,2]"));
         assert_eq!(response.headers, test::fields(&[("content-type", "application/json")]));

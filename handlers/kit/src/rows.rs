@@ -1,8 +1,7 @@
 //! Reading what a procedure returned, by column name.
 //!
-//! It refuses to guess: a column that is missing, of another type or NULL is an error that says so, because then the
-//! procedure and the handler do not belong together. Names are compared one by one: a procedure has few columns.
-//! Called by every `respond`.
+//! It refuses to guess: a column that is missing, of another type or NULL is an error that names the column, because
+//! the procedure and the handler do not fit each other. Names are compared one by one: a procedure has few columns.
 
 use alloc::string::String;
 use core::fmt;
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use crate::{Rows, Timestamp, Value};
 
-/// The procedure returned something else than the handler was written for.
+/// The procedure returned something other than the handler expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnexpectedRows {
     /// There is no row at all.
@@ -46,7 +45,7 @@ impl fmt::Display for UnexpectedRows {
             Self::Type { column, wanted, found } => {
                 write!(formatter, "column {column} should be {wanted} and is {found}")
             }
-            Self::Year(column) => write!(formatter, "column {column} is not of the years 1 to 9999"),
+            Self::Year(column) => write!(formatter, "column {column} is not within the years 1 to 9999"),
             Self::Value { column, found } => write!(formatter, "column {column} has the unexpected value {found}"),
         }
     }
@@ -58,7 +57,7 @@ impl Rows {
     /// The first row.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no row.
     pub fn first(&self) -> Result<Row<'_>, UnexpectedRows> {
         self.iter().next().ok_or(UnexpectedRows::NoRow)
     }
@@ -70,7 +69,7 @@ impl Rows {
         self.values.chunks_exact(width).map(|values| Row { columns: &self.columns, values })
     }
 
-    /// All rows, as a JSON array of what [`Row`] is serialised to.
+    /// All rows as a JSON array, each element as [`Row`] is serialised.
     pub fn objects(&self) -> impl Serialize + '_ {
         objects::Objects(self)
     }
@@ -79,8 +78,8 @@ impl Rows {
 /// One row. Serialised as a JSON object: every column by its name, in the order of the procedure.
 ///
 /// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json and jsonb come as text and
-/// stay text. What JSON has no word for is an error that names the column: a float that is infinite or no number, a
-/// timestamp of a year that [`Timestamp`] does not hold.
+/// stay text. A value that JSON cannot represent is an error that names the column: an infinite float, NaN, a timestamp
+/// of a year that [`Timestamp`] does not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     columns: &'a [String],
@@ -142,8 +141,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text, varchar, char or name; or what has no case of its own, as numeric, date, json and uuid, in the spelling
-    /// of Postgres; or an array, as JSON.
+    /// A text, varchar, char or name; a type without a case of its own, such as numeric, date, json or uuid, as
+    /// Postgres writes it; or an array, as JSON.
     ///
     /// # Errors
     /// When there is no such column, or it is of another type or NULL.
@@ -168,7 +167,7 @@ impl<'a> Row<'a> {
     /// A timestamptz or timestamp of the years 1 to 9999.
     ///
     /// # Errors
-    /// When there is no such column, or it is of another type, NULL or of another year, as `infinity` is.
+    /// When there is no such column, or it is of another type, NULL or outside those years, as `infinity` is.
     pub fn timestamp(&self, column: &'static str) -> Result<Timestamp, UnexpectedRows> {
         match self.value(column)? {
             Value::Timestamp(micros) => Timestamp::from_micros(*micros).ok_or(UnexpectedRows::Year(column)),

@@ -1,6 +1,6 @@
-//! For the tests of a handler: requests and rows in one line, and assertions that show what was there instead.
+//! For the tests of a handler: requests and rows in one line, and assertions that show the actual value.
 //!
-//! It is no part of a component: a released handler calls nothing here, and the linker drops it. Called by tests only.
+//! It is not part of a component: a handler calls nothing here, so the linker drops it.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -34,7 +34,7 @@ pub fn fields(pairs: &[(&str, &str)]) -> Vec<Field> {
     pairs.iter().map(|(name, value)| Field { name: name.to_string(), value: value.to_string() }).collect()
 }
 
-/// What a procedure returned: the names of the columns, then row after row.
+/// The rows that a procedure returned: the names of the columns, then row after row.
 pub fn rows<const COLUMNS: usize>(columns: [&str; COLUMNS], rows: impl IntoIterator<Item = [Value; COLUMNS]>) -> Rows {
     Rows {
         columns: columns.iter().map(|name| name.to_string()).collect(),

@@ -1,7 +1,7 @@
 //! A point in time, and how it is written in RFC 3339.
 //!
 //! Years 1 to 9999 only: RFC 3339 has four digits for the year, while Postgres goes from 4713 BC to 294276 and has
-//! `infinity`. A guest has no clock; every timestamp comes from the database. Called by `Row::timestamp`.
+//! `infinity`. A guest has no clock; every timestamp comes from the database.
 
 use core::fmt;
 
@@ -21,7 +21,7 @@ const MICROS_MAX: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// None outside of the years 1 to 9999.
+    /// None outside the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
         (MICROS_MIN..=MICROS_MAX).contains(&micros).then_some(Self(micros))
     }

@@ -1,6 +1,6 @@
-//! What a transaction must look like, and what each outcome answers.
+//! Which transactions are well formed, and the answer to each outcome.
 //!
-//! It knows neither limits nor balances nor which keys are taken; the procedure knows them.
+//! Limits, balances and used keys are checked by the procedure, not here.
 
 extern crate alloc;
 
@@ -10,7 +10,7 @@ use galo_kit::json::{self, Malformed, Member};
 use galo_kit::{Response, Row, UnexpectedRows};
 use serde::Serialize;
 
-/// 2^53 − 1: the greatest integer that every JSON reader, JavaScript's included, takes as it is.
+/// 2^53 − 1: the greatest integer that every JSON reader, JavaScript's included, reads exactly.
 const VALOR_MAX: i64 = (1 << 53) - 1;
 /// In code points.
 const DESCRICAO_CHARS_MAX: usize = 10;
@@ -37,7 +37,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What the client reads.
+    /// The text of the answer.
     pub fn text(self) -> &'static str {
         match self {
             Self::Body => "o corpo deve ser um objeto JSON",
@@ -104,17 +104,17 @@ pub fn resultado(row: Row<'_>) -> Result<Response, UnexpectedRows> {
     }
 }
 
-/// The answer to a body that was rejected, once `cliente_existe` has said whether there is such a client.
+/// The answer to a body that was rejected, once `cliente_existe` has returned whether the client exists.
 pub fn rejeicao(text: &str, row: Row<'_>) -> Result<Response, UnexpectedRows> {
     Ok(if row.boolean("existe")? { Response::error(422, text) } else { cliente_inexistente() })
 }
 
-/// There is no such client.
+/// The answer when there is no such client.
 pub fn cliente_inexistente() -> Response {
     Response::error(404, "cliente não encontrado")
 }
 
-/// The client's key cannot be one.
+/// The answer to a key that is not valid.
 pub fn chave_malformada() -> Response {
     Response::error(400, "Idempotency-Key deve vir uma só vez, com 1 a 255 caracteres ASCII imprimíveis")
 }

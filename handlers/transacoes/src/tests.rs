@@ -8,7 +8,7 @@ use crate::rules::Rejection;
 const NOT_FOUND: &str = "cliente não encontrado";
 const MALFORMED_KEY: &str = "Idempotency-Key deve vir uma só vez, com 1 a 255 caracteres ASCII imprimíveis";
 
-/// What is planned for this body sent to client 1.
+/// The planned call for this body, sent to client 1.
 fn prepare(body: impl Into<Vec<u8>>) -> galo_kit::Call {
     let request = test::post("/clientes/1/transacoes", &[("id", "1")], body);
     test::call(Transacoes::prepare(&request))
@@ -51,7 +51,7 @@ fn a_transaction_becomes_one_call() {
 }
 
 #[test]
-fn valor_is_a_positive_integer_that_every_json_reader_takes() {
+fn valor_is_a_positive_integer_that_every_json_reader_reads_exactly() {
     for (valor, cents) in [("1", 1), ("10000", 10_000), ("9007199254740991", 9_007_199_254_740_991)] {
         assert_accepted(&body(valor, r#""c""#, r#""x""#), cents, "c", "x");
     }
@@ -139,7 +139,7 @@ fn every_field_must_be_there_once() {
 }
 
 #[test]
-fn what_is_no_json_object_is_rejected() {
+fn a_body_that_is_not_a_json_object_is_rejected() {
     let good = body("1", r#""c""#, r#""x""#);
     for sent in [
         "",
@@ -180,21 +180,21 @@ fn an_id_that_no_client_can_have_is_not_found_whatever_the_body() {
 }
 
 #[test]
-fn an_id_that_a_client_can_have_is_asked_for() {
+fn an_id_that_a_client_can_have_is_passed_on() {
     for (id, cliente_id) in [("0", 0), ("6", 6), ("2147483647", i32::MAX)] {
         let request = test::post("/clientes/x/transacoes", &[("id", id)], body("1", r#""c""#, r#""x""#));
         assert_eq!(test::call(Transacoes::prepare(&request)).arguments[0], cliente_id.into());
     }
 }
 
-/// What is planned for a good transaction of client 1 with these headers.
+/// The plan for a good transaction of client 1 with these headers.
 fn with_headers(headers: &[(&str, &str)]) -> Plan {
     let mut request = test::post("/clientes/1/transacoes", &[("id", "1")], body("1", r#""c""#, r#""x""#));
     request.headers = test::fields(headers);
     Transacoes::prepare(&request)
 }
 
-/// The key that goes on to the procedure.
+/// Asserts the key that is passed to the procedure.
 #[track_caller]
 fn assert_chave(headers: &[(&str, &str)], chave: impl Into<Value>) {
     let call = test::call(with_headers(headers));
@@ -220,7 +220,7 @@ fn the_key_of_the_client_is_taken_with_and_without_quotes() {
         ("a b, c;d=1", "c:a b, c;d=1"),
         (r#"" a ""#, "c: a "),
         ("!~", "c:!~"),
-        // Escapes are of the quoted form only.
+        // Only the quoted form has escapes.
         (r"a\b", r"c:a\b"),
         (r#""a\\b\"c\"""#, r#"c:a\b"c""#),
         (r#""\\""#, r"c:\"),
@@ -235,7 +235,7 @@ fn the_key_of_the_client_is_taken_with_and_without_quotes() {
 }
 
 #[test]
-fn a_key_that_cannot_be_one_is_refused() {
+fn a_malformed_key_is_refused() {
     let long = "k".repeat(256);
     for sent in [
         "",
@@ -264,14 +264,14 @@ fn a_key_that_cannot_be_one_is_refused() {
         &format!("\"{long}\""),
     ] {
         assert_malformed(&[("idempotency-key", sent)]);
-        // The try of the proxy does not stand in for it.
+        // The proxy's `Galo-Try` does not replace it.
         assert_malformed(&[("idempotency-key", sent), ("galo-try", "a")]);
     }
     assert_malformed(&[("idempotency-key", "a"), ("idempotency-key", "a")]);
 }
 
 #[test]
-fn without_a_key_the_try_of_the_proxy_counts_and_no_id_of_a_request() {
+fn without_a_key_the_try_of_the_proxy_counts_and_a_request_id_does_not() {
     for id in ["1705458881.217-444535f9378a3dfa1b8604bc9e05a303", "c:a"] {
         assert_chave(&[("galo-try", id)], &*["t:", id].concat());
         assert_chave(&[("galo-try", id), ("idempotency-key", "a")], "c:a");
@@ -305,7 +305,7 @@ fn every_outcome_has_its_answer() {
     test::assert_error(&respond(decided("saldo_fora_da_faixa")), 422, "o saldo sairia da faixa permitida");
     let reused = respond(decided("chave_reutilizada"));
     test::assert_error(&reused, 422, "a chave de idempotência já foi usada em outra transação");
-    // There is no balance of a client that is not there.
+    // A client that does not exist has no balance.
     let nobody =
         test::rows(["resultado", "limite", "saldo"], [["cliente_inexistente".into(), Value::Null, Value::Null]]);
     test::assert_error(&respond(nobody), 404, NOT_FOUND);

@@ -222,7 +222,7 @@ fn build(
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
-        // As bytes: a test may send what is not text.
+        // As bytes: a test may send a value that is not text.
         request = request.header(*name, value.as_bytes());
     }
     Ok(request.header("content-type", "application/json").body(Full::new(body.into()))?)

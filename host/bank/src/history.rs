@@ -96,7 +96,7 @@ pub struct Reading {
     pub extrato: Extrato,
 }
 
-/// A request that a client waited for in vain.
+/// A request that was not answered while its client waited.
 #[derive(Clone, Debug)]
 pub struct Failed {
     /// When it was sent.

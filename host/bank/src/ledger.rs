@@ -33,8 +33,8 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long it may take to become quiet: a node waits 3 s for an outcome, nginx tries two of them.
 const QUIET_MAX: Duration = Duration::from_secs(20);
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two reads.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// The whole ledger, of one moment.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +108,7 @@ impl Ledger {
                 Line::Cliente { id, limite } => {
                     ledger.clientes.insert(id, Cliente { limite, rows: Vec::new() });
                 }
-                // A stranger's row is the check's business.
+                // The check reports rows of unknown clientes.
                 Line::Row { cliente_id, row } => ledger.clientes.entry(cliente_id).or_default().rows.push(row),
             }
         }
@@ -127,7 +127,7 @@ impl Ledger {
             if begun.elapsed() > QUIET_MAX {
                 bail!("the ledger still grows {QUIET_MAX:?} after the last request");
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
             let now = count(source).await?;
             if now != last.0 {
                 last = (now, Instant::now());

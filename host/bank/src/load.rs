@@ -26,8 +26,8 @@ const TRIES_MAX: usize = 150;
 /// How long a load may take to get on, an outage of the fault tests included.
 const PROGRESS_MAX: Duration = Duration::from_secs(30);
 
-/// Between two looks at how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Between two checks of the progress.
+const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// What drives a stack.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ impl Progress {
             if begun.elapsed() > PROGRESS_MAX {
                 bail!("{more} transactions more, and all before them, are not answered within {PROGRESS_MAX:?}");
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ struct Part {
 struct Session {
     plan: Plan,
     client: Client,
-    /// For what is sent twice at once.
+    /// For a transaction that is sent twice at once.
     second: Client,
     progress: Progress,
     part: Part,

@@ -197,7 +197,7 @@ async fn attempt(
 
 /// nginx as it is deployed, on a port: wrk speaks TCP only.
 async fn front(bench: &Bench, placement: Placement, folder: &Path, sockets: &[PathBuf]) -> anyhow::Result<Nginx> {
-    // Free a moment ago; nothing but us looks for ports of this machine in the moment between.
+    // It was free a moment ago; no other program takes ports of this machine in the meantime.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let deployed = programs::deployed(&bench.checkout, "nginx");
     let front = Front {

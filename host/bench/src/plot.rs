@@ -10,7 +10,7 @@ use crate::load::PERCENTILES;
 use crate::measure::{Component, Measured};
 use crate::results::Results;
 
-/// Draws all of them into a folder; of what was not measured there is none.
+/// Draws all of them into a folder, except those of parts that were not measured.
 ///
 /// # Errors
 /// When they cannot be written.

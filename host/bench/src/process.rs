@@ -63,7 +63,7 @@ pub fn memory(roots: &[i32]) -> anyhow::Result<Memory> {
     for pid in family(roots, &snapshot()) {
         let status = fs::read_to_string(format!("/proc/{pid}/status"));
         let shares = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
-        // A backend may end between two looks.
+        // A backend may end between two reads.
         let (Ok(status), Ok(shares)) = (status, shares) else { continue };
         memory.anonymous += mebibytes(&status, "RssAnon:").unwrap_or_default();
         memory.share += mebibytes(&shares, "Pss:").with_context(|| format!("process {pid} has no Pss"))?;

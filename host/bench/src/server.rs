@@ -19,8 +19,8 @@ use crate::programs::Programs;
 /// A first start compiles two components, in a development build and beside others.
 pub const START_MAX: Duration = Duration::from_secs(30);
 
-/// Between two looks at something that gives no event.
-pub const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Between two checks of something that gives no event.
+pub const POLL_EVERY: Duration = Duration::from_millis(5);
 
 /// A drain ends after ten seconds at most.
 const STOP_MAX: Duration = Duration::from_secs(15);
@@ -60,7 +60,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
-            // Ctrl-C is for us, who then end everything in order.
+            // Ctrl-C must reach only this program, which then stops everything gracefully.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -73,12 +73,12 @@ impl Server {
                 bail!("{} has ended ({status}): {}", contender.name(), tail());
             }
             ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", contender.name(), tail());
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         Ok(Self { child, pid, socket })
     }
 
-    /// Ends it in order.
+    /// Stops it gracefully.
     ///
     /// # Errors
     /// That it had to be killed.
@@ -117,7 +117,7 @@ fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>
     if matches!(contender, Contender::Twin) {
         command.arg("--galo").arg(galo);
     }
-    // Whatever a developer has set is not what is compared.
+    // Settings of a developer's environment are not part of the comparison.
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("GALO_") {
             command.env_remove(variable);

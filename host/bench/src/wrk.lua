@@ -1,5 +1,5 @@
--- The contest's mix, 220 debits : 110 credits : 10 extratos, made before the first request is sent: what is sent is
--- picked from a table. It counts statuses, and tells them and wrk's figures as one line of JSON.
+-- The contest's mix, 220 debits : 110 credits : 10 extratos, made before the first request is sent: each request
+-- is picked from a table. It counts statuses, and prints them and wrk's figures as one line of JSON.
 
 local REQUESTS = 6800
 local LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -1,8 +1,8 @@
-//! What a swap costs, and whom: the time from a new file to a live generation, requests under a storm of swaps, memory
-//! after a thousand of them, and a thousand handlers beside two. `cargo bench --bench swap`; it fails when a goal that
+//! What swaps cost: the time from a new file to a live generation, requests under a storm of swaps, memory after a
+//! thousand of them, and a thousand handlers beside two. `cargo bench --bench swap`; it fails when a goal that
 //! BENCHMARKS.md states is missed. `STORM_SECONDS` shortens the storm.
 //!
-//! It runs the tests' own set-up: a private Postgres, a node in this process, clients on a runtime of their own.
+//! It uses the set-up of the tests: a private Postgres, a node in this process, clients on a runtime of their own.
 
 #![expect(clippy::unwrap_used, reason = "a figure that cannot be taken ends the run")]
 
@@ -103,7 +103,7 @@ async fn swap_times() -> Vec<String> {
     for (what, goal) in [("compiled", 150), ("compiled form cached", 15)] {
         for (handler, name) in NAMES.iter().enumerate() {
             let mut times = Vec::new();
-            // The second time round the same bytes were seen before.
+            // In the second round the same bytes have been compiled before.
             for mark in 0..SWAPS {
                 times.push(bench.swap(handler, mark).await);
             }
@@ -125,13 +125,13 @@ struct Seen {
     failed: Vec<String>,
 }
 
-/// Swaps every 100 ms beside the contest's mix, and phases without, in turn.
+/// Alternates phases with swaps every 100 ms and phases without, under the contest's mix.
 async fn storm() -> Vec<String> {
     let seconds = std::env::var("STORM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let pairs = Duration::from_secs(seconds).as_secs().div_ceil(PHASE.as_secs()).max(1);
     let bench = Bench::start().await;
     let clients = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // Eight variants, compiled before: the storm is of swaps, not of compilations.
+    // Eight variants are compiled in advance, so that the storm consists of swaps, not of compilations.
     for mark in 0..8 {
         for handler in 0..NAMES.len() {
             bench.swap(handler, mark).await;
@@ -232,13 +232,13 @@ async fn client(address: String, seed: u64, stop: Arc<AtomicBool>) -> Seen {
     seen
 }
 
-/// What a thousand swaps leave behind.
+/// The growth of memory over a thousand swaps.
 async fn memory() -> Vec<String> {
     const SWAPS: u64 = 1000;
     let bench = Bench::start().await;
     let swap = async |from: u64, to: u64| {
         for mark in from..to {
-            // A request on each generation: its memory image is mapped where it is used.
+            // A request on each generation, because its memory image is mapped on first use.
             bench.swap(0, mark % 8).await;
             bench.node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await;
         }
@@ -252,7 +252,7 @@ async fn memory() -> Vec<String> {
     if grown < 10.0 { Vec::new() } else { vec![format!("memory grew by {grown:.1} %")] }
 }
 
-/// KiB of this process that are in memory.
+/// The resident memory of this process in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -40,7 +40,7 @@ pub(crate) async fn handlers() -> Vec<String> {
         println!("| {what} | {:.1} s | {} KiB | {} KiB |", ready.as_secs_f64(), more, more / MANY as u64);
     }
     let many = node.unwrap();
-    // In turn, on one connection each.
+    // Alternately, on one connection each.
     let (mut connection, mut beside) =
         (Connection::open(&few.node.address()).await, Connection::open(&many.address()).await);
     let mut micros = [const { Vec::new() }; 3];

@@ -1,4 +1,4 @@
-//! The database's URL: nothing panics, and a password that was written with letters and digits is shown nowhere.
+//! The database's URL: nothing panics, and a password of letters and digits is never shown.
 
 #![no_main]
 
@@ -9,14 +9,14 @@ use libfuzzer_sys::fuzz_target;
 const PASSWORD: &str = "hunter2hunter2";
 
 fuzz_target!(|text: &str| {
-    let told = |url: &str| match Target::parse(&Secret::new(url)) {
+    let shown = |url: &str| match Target::parse(&Secret::new(url)) {
         Ok(target) => format!("{target} {target:?}"),
         Err(mistake) => mistake,
     };
-    told(text);
+    shown(text);
     if !text.contains(PASSWORD) {
         for url in [format!("postgres://galo:{PASSWORD}@{text}"), format!("password={PASSWORD} {text}")] {
-            assert!(!told(&url).contains(PASSWORD), "{url:?}: {}", told(&url));
+            assert!(!shown(&url).contains(PASSWORD), "{url:?}: {}", shown(&url));
         }
     }
 });

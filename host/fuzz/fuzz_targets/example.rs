@@ -1,4 +1,4 @@
-//! The text of an example: nothing panics, and what is refused names its file.
+//! The text of an example: nothing panics, and the error for a refused one names its file.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The text of a manifest: nothing panics, what is taken is within the ceilings, and what is refused has a reason.
+//! The text of a manifest: nothing panics, an accepted one is within the ceilings, and a refused one has a reason.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
 //! Bytes of a client, through the listener's connection and `wire::read`: nothing panics, a connection ends when its
-//! client has gone, and what is answered is HTTP.
+//! client has gone, and every answer is HTTP.
 
 #![no_main]
 

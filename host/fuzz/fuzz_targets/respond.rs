@@ -1,4 +1,4 @@
-//! What a guest hands back: nothing panics, and what passes says nothing of how the message is framed.
+//! The response of a guest: nothing panics, and an accepted response has no header that frames the message.
 
 #![no_main]
 

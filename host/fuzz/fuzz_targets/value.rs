@@ -1,5 +1,5 @@
-//! Values in both directions: bytes of a server panic nothing, and a value that passes the check is written and, where
-//! it travels in binary, comes back.
+//! Values in both directions: bytes from a server cause no panic, and a value that passes the check can be written and,
+//! where it is sent in binary, read back.
 
 #![no_main]
 
@@ -55,7 +55,7 @@ fuzz_target!(|given: (u8, Given)| {
         match (Returned::from_sql(ty, &out), &value) {
             (Ok(Returned(Value::Float(back))), Value::Float(sent)) => assert_eq!(back.to_bits(), sent.to_bits()),
             (Ok(Returned(back)), sent) => assert_eq!(back, *sent),
-            // Not every moment that can be written can be read: infinity is none.
+            // Not every timestamp that can be written can be read back: infinity cannot.
             (Err(_), Value::Timestamp(_)) => {}
             (Err(error), sent) => panic!("{sent:?} as {ty} does not come back: {error}"),
         }

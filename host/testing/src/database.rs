@@ -51,22 +51,22 @@ impl TestDatabase {
         Self { owner_url: cluster_url(SUPERUSER, &name).await, service_url: cluster_url(SERVICE_ROLE, &name).await }
     }
 
-    /// As the service's role sees it.
+    /// Its URL for the service's role.
     pub fn service_url(&self) -> String {
         self.service_url.clone()
     }
 
-    /// As the superuser sees it.
+    /// Its URL for the superuser.
     pub fn owner_url(&self) -> String {
         self.owner_url.clone()
     }
 
-    /// The same, as a node takes it.
+    /// The same as a [`Target`].
     pub fn target(&self) -> Target {
         Target::parse(&Secret::new(self.service_url())).unwrap()
     }
 
-    /// The same database, by another way for the service.
+    /// The same database, which the service reaches by another URL.
     pub fn by(self, service_url: String) -> Self {
         Self { service_url, ..self }
     }
@@ -103,8 +103,8 @@ impl TestDatabase {
         backends.len()
     }
 
-    /// Stops the server process of the connection that carries out batches: a statement that is sent to it is under way
-    /// until this is dropped. It must be idle.
+    /// Stops the server process of the connection that carries out batches: a statement that is sent to it does not
+    /// finish until the result is dropped. The connection must be idle.
     pub async fn hold_batches(&self) -> Held {
         let sql = "SELECT pid FROM pg_stat_activity
                    WHERE datname = current_database() AND application_name = 'galo batches'";
@@ -115,8 +115,8 @@ impl TestDatabase {
         Held(pids)
     }
 
-    /// Returns when a call waits for a row that a test has locked, on a connection of the pool: what goes on a lane
-    /// gives up on it first, on the connection of batches.
+    /// Waits until a call on a connection of the pool waits for a row that a test has locked. A call of a lane first
+    /// gives up on that row on the connection of batches.
     pub async fn until_a_call_waits_for_a_lock(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'galo'";
@@ -140,7 +140,7 @@ impl TestDatabase {
         rows.collect()
     }
 
-    /// Every test that moves money ends with this.
+    /// Asserts that there is no violation. Every test that moves money ends with this.
     pub async fn assert_ledger_holds(&self) {
         assert_eq!(self.violations().await, Vec::<String>::new());
     }
@@ -157,7 +157,7 @@ pub struct Held(Vec<Pid>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // One that was to end while it was stopped ends now.
+        // A process that was terminated while it was stopped ends now.
         for pid in &self.0 {
             let _ = kill(*pid, Signal::SIGCONT);
         }

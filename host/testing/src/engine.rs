@@ -1,4 +1,4 @@
-//! What every node of these tests has: one engine, its settings, and how long a test waits.
+//! What all nodes of the tests share: one engine, their settings, and how long a test waits.
 
 #![expect(clippy::unwrap_used, reason = "set-up for tests: what fails here fails the test")]
 

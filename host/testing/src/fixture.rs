@@ -15,7 +15,7 @@ pub struct Guest<'a> {
     pub prepare: &'a str,
     /// The body of `respond`; must leave the address of a response.
     pub respond: &'a str,
-    /// Further items of the module: data, imports, globals. Imports come first in a module, so they go here.
+    /// Imports, which come first in a module.
     pub imports: &'a str,
     /// Data, globals, start functions.
     pub items: Cow<'a, str>,
@@ -86,7 +86,7 @@ pub fn calling(procedure: &str) -> Vec<u8> {
     calling_then(procedure, 200).component()
 }
 
-/// The same with another answer.
+/// The same with another status.
 pub fn calling_then(procedure: &str, status: u16) -> Guest<'static> {
     let (low, high) = (status & 0xff, status >> 8);
     let length = word(u32::try_from(procedure.len()).unwrap());
@@ -112,7 +112,7 @@ pub fn calling_with(procedure: &str, argument: &str) -> Vec<u8> {
     Guest { prepare: "i32.const 1024", respond: "i32.const 5120", items: items.into(), ..Guest::default() }.component()
 }
 
-/// A guest that replies 200 with so many headers, all of this name and value.
+/// A guest that replies 200 with this number of headers, all with this name and value.
 pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
     let [name_bytes, value_bytes] = [name, value].map(|text| u32::try_from(text.len()).unwrap());
     // Texts at 1 MiB and 1.5 MiB, the records of address and length after the first page.

@@ -16,7 +16,7 @@ use crate::program::checkout;
 /// Builds of a handler end in the same file of the target folder, whichever copy of the checkout they are of.
 pub fn one_build_at_a_time() -> MutexGuard<'static, ()> {
     static BUILD: Mutex<()> = Mutex::new(());
-    // A test that failed while it built leaves nothing half-done behind.
+    // A test that failed while it built leaves nothing half-done.
     BUILD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -51,7 +51,7 @@ impl Default for Guests {
 }
 
 impl Guests {
-    /// An empty one.
+    /// An empty folder.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), manifest: String::new() }
     }
@@ -84,7 +84,7 @@ impl Guests {
         std::fs::read_to_string(self.folder.path().join("galo.toml")).unwrap()
     }
 
-    /// Why a node does not start with them.
+    /// The error with which a node refuses to start with them.
     pub async fn refusal(&self, database: &TestDatabase) -> String {
         let settings = settings(self.folder.path());
         match serve::start(&settings, &database.target(), engine()).await {

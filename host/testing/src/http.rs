@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     /// Its status.
@@ -55,9 +55,9 @@ impl Answer {
 pub enum Unanswered {
     /// The connection was closed before a byte of the request was written.
     Unsent(Box<Request<Full<Bytes>>>, hyper::Error),
-    /// It may have been carried out.
+    /// The request may have been carried out.
     Unknown(hyper::Error),
-    /// The answer began, and broke off.
+    /// The answer began and broke off.
     CutOff(hyper::Error),
 }
 
@@ -84,10 +84,10 @@ impl Connection {
         Self::try_open(address).await.expect("it takes connections")
     }
 
-    /// The same.
+    /// The same, but returns the error.
     ///
     /// # Errors
-    /// That it is refused.
+    /// When the connection is refused.
     pub async fn try_open(address: &str) -> anyhow::Result<Self> {
         let refused = || format!("cannot connect to {address}");
         match address.strip_prefix("unix:") {
@@ -117,15 +117,16 @@ impl Connection {
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// No whole answer.
+    /// When there is no complete answer.
     pub async fn send(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> hyper::Result<Answer> {
         self.send_with(method, path, &[], body).await
     }
 
-    /// With more headers; a `host` among them replaces that of the address. Values may be bytes that are not text.
+    /// The same with more headers; a `host` among them replaces that of the address. Values may be bytes that are not
+    /// text.
     ///
     /// # Errors
-    /// No whole answer.
+    /// When there is no complete answer.
     ///
     /// # Panics
     /// When they do not make a request.
@@ -147,7 +148,7 @@ impl Connection {
     /// Sends a request that was made elsewhere; it gets a `host`, if it has none.
     ///
     /// # Errors
-    /// No whole answer, and how far it came.
+    /// When there is no complete answer, with how far the exchange got.
     pub async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer, Unanswered> {
         if !request.headers().contains_key("host")
             && let Ok(host) = self.host.parse()

@@ -17,17 +17,17 @@ use tokio::time::sleep;
 /// How long it may take to start, or to replace its workers.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// How long it may take to end before it is left alone.
+/// How long it may take to end before it is no longer waited for.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Between two looks at something that gives no event.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Between two checks of something that gives no event.
+const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// What nginx is started with.
+/// The settings that nginx is started with.
 pub struct Front<'a> {
     /// The program.
     pub program: &'a Path,
-    /// The folder of what is deployed: `nginx.conf` is in it.
+    /// The folder of the deployed configuration: `nginx.conf` is in it.
     pub deployed: &'a Path,
     /// The deployed list of nodes, of which the addresses are replaced.
     pub nodes: &'a Path,
@@ -39,7 +39,7 @@ pub struct Front<'a> {
     pub workers: Option<usize>,
     /// Where it listens.
     pub listen: Listen,
-    /// For its configuration, its log and its sockets.
+    /// The folder for its configuration, its log and its sockets.
     pub folder: &'a Path,
 }
 
@@ -84,7 +84,7 @@ impl Nginx {
     /// Starts it; it takes connections when this returns.
     ///
     /// # Errors
-    /// That the deployed files have another form, or that it does not start.
+    /// When the deployed files have another form, or nginx does not start.
     pub async fn start(front: Front<'_>) -> anyhow::Result<Self> {
         let Front { program, deployed, nodes, sockets, routes, workers, listen, folder } = front;
         let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
@@ -111,7 +111,7 @@ impl Nginx {
                 bail!("nginx has ended ({status}): {}", fs::read_to_string(&log).unwrap_or_default());
             }
             ensure!(begun.elapsed() < START_MAX, "nginx does not start");
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         Ok(Self { child, listen, pid, log })
     }
@@ -122,23 +122,23 @@ impl Nginx {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// How often a node did not answer it.
+    /// How many times a node did not answer.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.log().lines().filter(|line| line.contains("upstream")).count()
     }
 
-    /// Has it read its configuration again, and waits until new workers have taken over.
+    /// Makes it read its configuration again, and waits until new workers have taken over.
     ///
     /// # Errors
-    /// That they do not.
+    /// When the old workers do not end.
     pub async fn reload(&self) -> anyhow::Result<()> {
         let before = workers(self.pid)?;
         kill(Pid::from_raw(self.pid), Signal::SIGHUP)?;
         let begun = Instant::now();
         while workers(self.pid)?.iter().any(|worker| before.contains(worker)) {
             ensure!(begun.elapsed() < START_MAX, "nginx keeps its old workers");
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Drop for Nginx {
         let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
         let begun = Instant::now();
         while self.child.try_wait().is_ok_and(|status| status.is_none()) && begun.elapsed() < STOP_MAX {
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
     }
 }
@@ -160,7 +160,7 @@ fn workers(master: i32) -> std::io::Result<Vec<String>> {
     Ok(children.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Each replacement has to meet something.
+/// Replaces paths and addresses; each replacement must match a line.
 fn replaced(theirs: &str, folder: &Path, listen: &Listen, workers: Option<usize>) -> anyhow::Result<String> {
     let folder = folder.display();
     let mut met = [false; 4];
@@ -172,7 +172,7 @@ fn replaced(theirs: &str, folder: &Path, listen: &Listen, workers: Option<usize>
             meets(0);
             line.replace(" 9999 ", &format!(" {listen} "))
         } else if directive.starts_with("error_log ") {
-            // Every request that a node did not answer is of interest.
+            // The tests count the requests that a node did not answer.
             meets(1);
             format!("error_log {folder}/nginx.log warn;")
         } else if directive.starts_with("worker_processes ") {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deployed_configuration_is_replaced_where_it_says_places() {
+    fn only_paths_and_addresses_of_the_deployed_configuration_are_replaced() {
         let deployed = crate::program::checkout().root.join("deploy/nginx");
         let theirs = fs::read_to_string(deployed.join("nginx.conf")).unwrap();
         let text = replaced(&theirs, Path::new("/x/y"), &Listen::Port(1234), Some(2)).unwrap();

@@ -21,7 +21,7 @@ use crate::folder::{Guests, handlers};
 use crate::http::{Answer, request};
 use crate::program;
 
-/// Compiles a component as a node does, in a process of its own, or finds it compiled.
+/// Compiles a component as a node does, or finds it compiled in the cache.
 pub fn compile(bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, ComponentError> {
     let compiler = Compiler::new(engine(), program::galo(), CompileLimits::default(), cache.cloned());
     let compiled = compiler.find(Digest::of(bytes)).map(Ok);
@@ -64,12 +64,12 @@ impl TestNode {
         Self::with(database, settings(guests.folder.path())).await
     }
 
-    /// Where it answers requests.
+    /// The address on which it answers requests.
     pub fn address(&self) -> String {
         self.running.listen.to_string()
     }
 
-    /// Where it answers its operator.
+    /// Its admin address.
     pub fn admin_address(&self) -> String {
         self.running.admin.to_string()
     }
@@ -120,7 +120,7 @@ impl TestNode {
         (refusal.stage, refusal.message.clone())
     }
 
-    /// Ends it in good order.
+    /// Stops it gracefully.
     pub async fn stop(self) -> Outcome {
         self.running.stop().await
     }

@@ -1,4 +1,4 @@
-//! Programs: those of others, where they are installed, and `galo` itself, which Cargo brings up to date first.
+//! Programs: finds those that are installed, and builds `galo` itself, so that it is up to date.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub fn checkout() -> Checkout {
     Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("this crate lies in the checkout")
 }
 
-/// A program, where it is installed. Debian puts nginx where a plain user's PATH does not lead, and pgbench of the
-/// newest Postgres behind a link in it.
+/// Finds an installed program. Debian puts nginx into a folder that is not in a plain user's PATH, and a link to
+/// pgbench of the newest Postgres into one that is.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn galo() -> &'static Path {
     &GALO
 }
 
-/// A command that runs `galo` with nothing of our environment that it would read.
+/// A command that runs `galo` without the variables of our environment that it would read.
 ///
 /// # Panics
 /// As [`galo`].
@@ -59,7 +59,7 @@ pub fn command() -> Command {
     for name in foreign() {
         command.env_remove(name);
     }
-    // Nodes leave nothing in the folder where a person's own keep their state.
+    // Keeps these nodes' state out of the folder where a person's own nodes keep theirs.
     static STATES: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder can be made"));
     command.env("XDG_STATE_HOME", STATES.path());
     command
@@ -88,7 +88,7 @@ impl Built {
     /// The place of a program that Cargo built, or of the folder beside it.
     ///
     /// # Errors
-    /// That it does not lie in a target folder.
+    /// When it does not lie in a target folder.
     pub fn beside(program: &Path) -> anyhow::Result<Self> {
         let folder = program.parent().context("a program lies in a folder")?;
         let name = folder.file_name().and_then(|name| name.to_str()).context("the target folder has a name")?;

@@ -1,7 +1,7 @@
 //! How a handler is linked: how much memory and how much stack its component has.
 //!
-//! Only the component is touched, and only on wasm: a test's binary keeps the usual memory and stack. Called by the
-//! build script of a handler, in one line:
+//! It affects only the component, and only on wasm: a test binary keeps the usual memory and stack. The build script of
+//! a handler calls it in one line:
 //!
 //! ```text
 //! fn main() {
@@ -15,9 +15,9 @@ const PAGE_KIB: u32 = 64;
 /// The memory of one instance. It never grows: growing costs two mprotects, 8 µs, more than a whole call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// All of it in KiB, a multiple of 64: the stack, the static data, and the arena in what remains.
+    /// The whole memory in KiB, a multiple of 64: the stack, the static data, and the arena in the rest.
     pub total_kib: u32,
-    /// The stack in KiB. It lies below everything else, so that an overflow traps and overwrites nothing.
+    /// The stack in KiB. It lies below everything else, so an overflow traps and overwrites nothing.
     pub stack_kib: u32,
 }
 
@@ -34,7 +34,7 @@ pub fn component() {
 /// Links the component with this memory. A handler with std needs about 192 KiB, 32 of them stack.
 ///
 /// # Panics
-/// When the total is not a positive multiple of 64 KiB or the stack leaves no room: the build fails and says so.
+/// When the total is not a positive multiple of 64 KiB or the stack leaves no room. The build then fails.
 pub fn component_with(memory: Memory) {
     let arguments = link_arguments(memory);
     println!("cargo::rerun-if-changed=build.rs");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_cannot_be_is_refused() {
+    fn an_impossible_memory_is_refused() {
         for (total_kib, stack_kib) in [(0, 0), (0, 16), (100, 16), (64, 0), (64, 64), (64, 65), (4 * 1024 * 1024, 16)] {
             let refused = std::panic::catch_unwind(|| link_arguments(Memory { total_kib, stack_kib }));
             assert!(refused.is_err(), "{total_kib} KiB with {stack_kib} KiB of stack");

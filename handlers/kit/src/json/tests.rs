@@ -1,4 +1,4 @@
-//! What the reader of bodies takes and what it refuses, one row each. Called by `cargo test`.
+//! What the reader of bodies accepts and what it refuses, one row each.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,7 +11,7 @@ fn text(text: &str) -> Member<'_> {
 }
 
 #[test]
-fn a_member_is_told_apart_by_what_it_is() {
+fn a_member_is_classified_by_its_type() {
     for (value, member) in [
         ("1", Member::Integer(1)),
         ("0", Member::Integer(0)),
@@ -45,7 +45,7 @@ fn a_member_is_told_apart_by_what_it_is() {
 }
 
 #[test]
-fn members_come_in_the_order_of_the_names_and_may_be_missing() {
+fn members_are_returned_in_the_order_of_the_names_and_may_be_missing() {
     let members = object(br#"{"b":2,"\u0061":1,"A":3}"#, ["a", "b", "c"]);
     assert_eq!(members, Ok([Member::Integer(1), Member::Integer(2), Member::Missing]));
     assert_eq!(object(b"{}", ["a"]), Ok([Member::Missing]));

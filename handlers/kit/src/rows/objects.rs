@@ -1,7 +1,7 @@
 //! Rows as JSON: an object for each row, an array of all of them.
 //!
-//! It chooses no column and renames none: a handler that shows something else than its procedure returns has a struct
-//! of its own. Called by `Response::json`, through `Row` and `Rows::objects`.
+//! It neither selects nor renames columns: a handler that answers with something other than its procedure's rows
+//! defines a struct.
 
 use core::fmt::{self, Write as _};
 
@@ -45,14 +45,14 @@ impl Serialize for Cell<'_> {
             Value::Integer(value) => serializer.serialize_i64(*value),
             // serde_json would write `null`, as if there were no value.
             Value::Float(value) if !value.is_finite() => {
-                Err(S::Error::custom(format_args!("column {column} is {value}, which is no number in JSON")))
+                Err(S::Error::custom(format_args!("column {column} is {value}, which JSON cannot represent")))
             }
             Value::Float(value) => serializer.serialize_f64(*value),
             Value::Text(value) => serializer.serialize_str(value),
             Value::Bytes(value) => serializer.collect_str(&Base64(value)),
             Value::Timestamp(micros) => match Timestamp::from_micros(*micros) {
                 Some(timestamp) => timestamp.serialize(serializer),
-                None => Err(S::Error::custom(format_args!("column {column} is not of the years 1 to 9999"))),
+                None => Err(S::Error::custom(format_args!("column {column} is not within the years 1 to 9999"))),
             },
         }
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_an_array_in_their_order() {
+    fn rows_become_an_array_in_their_order() {
         assert_eq!(
             json(&test::rows(["b", "a"], [[1.into(), 2.into()], [3.into(), 4.into()]])),
             r#"[{"b":1,"a":2},{"b":3,"a":4}]"#
@@ -138,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn what_json_has_no_word_for_is_an_error_that_names_the_column() {
+    fn a_value_that_json_cannot_represent_is_an_error_that_names_the_column() {
         for (value, error) in [
-            (f64::NAN.into(), "column x is NaN, which is no number in JSON"),
-            (f64::NEG_INFINITY.into(), "column x is -inf, which is no number in JSON"),
-            (Value::Timestamp(i64::MAX), "column x is not of the years 1 to 9999"),
+            (f64::NAN.into(), "column x is NaN, which JSON cannot represent"),
+            (f64::NEG_INFINITY.into(), "column x is -inf, which JSON cannot represent"),
+            (Value::Timestamp(i64::MAX), "column x is not within the years 1 to 9999"),
         ] {
             let rows = test::rows(["x"], [[value]]);
             assert_eq!(serde_json::to_string(&rows.first().unwrap()).unwrap_err().to_string(), error);

@@ -1,5 +1,4 @@
-//! What the columns of a row give, and what is said when they are not what the handler asked for. Called by
-//! `cargo test`.
+//! Reading the columns of a row, and the errors when they are not what the handler asked for.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -50,7 +49,7 @@ fn an_unexpected_column_is_named() {
         (row.bytes("name").map(drop), "column name should be bytes and is text"),
         (row.timestamp("raw").map(drop), "column raw should be timestamp and is bytes"),
         (row.text("at").map(drop), "column at should be text and is timestamp"),
-        (row.timestamp("never").map(drop), "column never is not of the years 1 to 9999"),
+        (row.timestamp("never").map(drop), "column never is not within the years 1 to 9999"),
         (row.integer("price").map(drop), "the procedure returned no column price"),
         (row.is_null("price").map(drop), "the procedure returned no column price"),
     ] {
@@ -59,14 +58,14 @@ fn an_unexpected_column_is_named() {
 }
 
 #[test]
-fn rows_come_in_their_order() {
+fn rows_keep_their_order() {
     let rows = test::rows(["a", "b"], [[1.into(), 2.into()], [3.into(), 4.into()]]);
     let read: Vec<_> = rows.iter().map(|row| (row.integer("a").unwrap(), row.integer("b").unwrap())).collect();
     assert_eq!(read, [(1, 2), (3, 4)]);
 }
 
 #[test]
-fn no_rows_and_no_columns_are_no_row() {
+fn without_rows_or_columns_there_is_no_first_row() {
     for rows in [test::rows(["a"], []), test::rows([], []), test::rows([], [[]])] {
         assert_eq!(rows.iter().len(), 0);
         assert_eq!(rows.first().unwrap_err().to_string(), "the procedure returned no row");

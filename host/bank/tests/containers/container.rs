@@ -1,4 +1,4 @@
-//! One container of the stack: what is done to it, and its processes as this machine sees them.
+//! One container of the stack, and its processes as this machine sees them.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 /// How long a test waits for something to happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at something that gives no event; a look is a program that is started.
-pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two checks of something that gives no event; each check starts a program.
+pub const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// A container.
 pub struct Container {
@@ -74,6 +74,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_EVERY);
     }
 }

@@ -25,7 +25,7 @@ use crate::stack::Stack;
 /// A test: it fails by panicking.
 type Test = fn(&mut Stack);
 
-/// In this order: what is cheap comes first.
+/// In this order: the quick tests come first.
 const TESTS: &[(&str, Test)] = &[
     ("keys::the_same_key_gets_the_stored_answer", keys::the_same_key_gets_the_stored_answer),
     ("keys::another_payload_under_a_key_is_refused", keys::another_payload_under_a_key_is_refused),

@@ -13,7 +13,7 @@ use galo_bank::source::Source;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
-use crate::container::{Container, LOOK_EVERY, PATIENCE, until};
+use crate::container::{Container, PATIENCE, POLL_EVERY, until};
 
 /// What a user who runs psql in the container is.
 const PSQL: [&str; 8] = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "rinha"];
@@ -90,7 +90,7 @@ impl Stack {
         let begun = Instant::now();
         while Client::new(Base::Unix(socket.clone()), Reuse::Never).extrato(1).await.is_err() {
             assert!(begun.elapsed() < PATIENCE, "{} is not ready", node.name);
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 
@@ -101,7 +101,7 @@ impl Stack {
         let begun = Instant::now();
         while let Err(error) = source.lines("SELECT 1").await {
             assert!(begun.elapsed() < PATIENCE, "Postgres is not back: {error:#}");
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 

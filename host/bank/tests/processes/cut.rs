@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, sleep};
 
-use crate::node::{LOOK_EVERY, PATIENCE};
+use crate::node::{PATIENCE, POLL_EVERY};
 
 /// What a statement's message begins with: Bind, of the extended protocol. Logging in, preparing and probing begin
 /// with others, and are left alone.
@@ -54,7 +54,7 @@ impl Cut {
         self.cutting.store(true, Ordering::Relaxed);
         while self.cuts.load(Ordering::Relaxed) < cuts {
             assert!(begun.elapsed() < PATIENCE, "too little is cut");
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         self.cutting.store(false, Ordering::Relaxed);
     }

@@ -18,8 +18,8 @@ use tokio::time::sleep;
 /// How long a test waits for something to happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at something that gives no event.
-pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Between two checks of something that gives no event.
+pub const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// A node, and how to start it again.
 pub struct Node {
@@ -83,7 +83,7 @@ impl Node {
         let begun = Instant::now();
         while self.admin("/ready").await.is_none_or(|answer| answer.status != 200) {
             assert!(begun.elapsed() < PATIENCE, "{} is not ready", self.name);
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 

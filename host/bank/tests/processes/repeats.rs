@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cut::Cut;
 use crate::keyless;
-use crate::node::{LOOK_EVERY, PATIENCE};
+use crate::node::{PATIENCE, POLL_EVERY};
 use crate::postgres::Database;
 use crate::stack::{Stack, block_on, front, front_socket};
 
@@ -225,7 +225,7 @@ async fn marks(base: Base, mut until: impl FnMut() -> bool) -> Vec<Sent> {
     sent
 }
 
-/// What a proxy sends twice without saying so is recorded twice: the bank test can fail.
+/// A request that a proxy sends twice without a key is recorded twice: the bank test can fail.
 pub fn a_proxy_that_repeats_everything_is_caught() {
     block_on(async {
         let database = Database::shared().await;
@@ -293,7 +293,7 @@ async fn settled(database: &Database) -> Recorded {
     let begun = Instant::now();
     while database.calls_under_way().await > 0 {
         assert!(begun.elapsed() < PATIENCE, "calls do not end");
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_EVERY).await;
     }
     keyless::recorded(database).await
 }

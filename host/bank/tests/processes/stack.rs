@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::keyless;
-use crate::node::{LOOK_EVERY, Node, PATIENCE};
+use crate::node::{Node, PATIENCE, POLL_EVERY};
 use crate::postgres::{Database, Durable};
 
 /// Clients of the handler without a key, beside those of the ledger.
@@ -121,7 +121,7 @@ impl Stack {
             let begun = Instant::now();
             while !holds(&node.report().await) {
                 assert!(begun.elapsed() < PATIENCE, "{what} does not serve: {:?}", node.report().await);
-                sleep(LOOK_EVERY).await;
+                sleep(POLL_EVERY).await;
             }
         }
     }

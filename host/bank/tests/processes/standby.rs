@@ -11,7 +11,7 @@ use galo_testing::program;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::node::{LOOK_EVERY, PATIENCE};
+use crate::node::{PATIENCE, POLL_EVERY};
 use crate::postgres::{Database, Durable};
 
 /// What the standby calls itself, and the primary waits for.
@@ -54,7 +54,7 @@ impl Pair {
         let receiving = "SELECT count(*) FROM pg_stat_wal_receiver";
         while standby.query_one(receiving, &[]).await.unwrap().get::<_, i64>(0) > 0 {
             assert!(begun.elapsed() < PATIENCE, "the standby still follows");
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 
@@ -97,6 +97,6 @@ async fn until(url: &str, holds: &str) {
     let begun = Instant::now();
     while client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(begun.elapsed() < PATIENCE, "no standby follows");
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_EVERY).await;
     }
 }

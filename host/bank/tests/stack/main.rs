@@ -6,7 +6,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test says what must hold; clippy does not take a program of our own for one"
+    reason = "a test asserts what must hold; clippy does not take a program of our own for one"
 )]
 
 mod durable;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let compose = match compose.transpose() {
         Ok(compose) => compose,
         Err(error) => {
-            // A closed stderr is no reason to fail otherwise.
+            // A closed stderr is not a reason to fail.
             let _ = writeln!(std::io::stderr(), "\n*** The stack is NOT tested: {error:#}\n");
             return ExitCode::FAILURE;
         }
