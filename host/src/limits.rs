@@ -1,5 +1,5 @@
-//! The bounds of the host, with their reasons. Other files take sizes, counts and waits from here; `tests/it/tidy.rs`
-//! checks it.
+//! The bounds of the host, with their reasons. Other files take sizes, counts and waits from here;
+//! `tests/it/tidy_modules.rs` checks it.
 //!
 //! Three kinds: what one request may cost, what a node may hold, and how long anything is waited for. Limits that a
 //! handler may change in the manifest have a default (`*_DEFAULT`) and a ceiling (`*_CEILING`).
