@@ -260,8 +260,8 @@ async fn a_soft_limit_of_files_is_raised_as_far_as_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_out_of_file_descriptors_is_logged_and_closes_idle_connections_only() {
-    // Given a node whose limit of open files is lowered while it runs, when 100 silent clients connect, then it logs that
-    // once, closes those that have been idle longest, and serves a new client; when they have gone, then it logs that.
+    // Given a node whose limit of open files is lowered while it runs, when 100 silent clients connect, then it logs
+    // that once, closes those that have been idle longest, and serves a new client; when they are gone, it logs that.
     let database = TestDatabase::new().await;
     let mut command = galo();
     command.args(["serve", "--pool-connections", "2"]);

@@ -95,7 +95,7 @@ impl Authority {
         [certificate.pem(), key.serialize_pem()]
     }
 
-    /// Puts a client's certificate and key into `NAME.crt` and `NAME.key` of a folder, and returns their URL parameters.
+    /// Puts a client's certificate and key into `NAME.crt` and `NAME.key` of a folder; returns their URL parameters.
     pub fn client(&self, folder: &Path, name: &str, role: &str) -> String {
         let [certificate, key] = self.sign(role, &[], ExtendedKeyUsagePurpose::ClientAuth, &Special::default());
         let (crt, path) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));

@@ -173,7 +173,7 @@ async fn a_pool_that_is_short_serves_and_reports_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_somebody_else_has_taken_are_not_missed_by_the_rest() {
-    // Given a node whose connections end one by one while the database gives no new ones, then the remaining ones serve.
+    // Given a node whose connections end one by one while the database gives no new ones, then the others serve.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     allow(&database, 0).await;
