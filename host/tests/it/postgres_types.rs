@@ -316,7 +316,7 @@ async fn arrays_travel_as_json() {
             assert_eq!(rows.values, [text(expected)], "{ty} {sent}");
         }
         assert_eq!(called.call(&eco, vec![Value::Null]).await.unwrap().values, [Value::Null], "{ty}");
-        // Postgres reads the JSON in the same way.
+        // Postgres converts an array of the same elements to the same JSON.
         let json: serde_json::Value = serde_json::from_str(values[0].1).unwrap();
         if let Some(array) = json.as_array().filter(|array| !array.is_empty() && *ty != "double precision[]") {
             let elements = array.iter().map(|element| match element {
