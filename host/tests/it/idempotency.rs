@@ -51,7 +51,7 @@ impl Ledger {
     async fn beside(&self, body: String, end: impl AsyncFnOnce()) -> Answer {
         let mut second = pin!(self.with_key(2, "a", body));
         tokio::select! {
-            answer = &mut second => panic!("it did not wait: {} {}", answer.status, answer.text()),
+            answer = &mut second => panic!("it was answered without waiting: {} {}", answer.status, answer.text()),
             () = self.database.until_a_call_waits_for_a_lock() => end().await,
         }
         second.await

@@ -390,7 +390,7 @@ async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_t
     });
     let (first, (second, third)) = tokio::join!(first, others);
     assert_eq!([first.status, second.status, third.status].map(|status| status.as_u16()), [200; 3]);
-    assert_eq!(sent() - before, 2, "they did not go together");
+    assert_eq!(sent() - before, 2, "they did not go in one batch");
     database.assert_ledger_holds().await;
 }
 

@@ -46,7 +46,7 @@ fn the_proxy_takes_the_head_that_a_node_may_send() {
         directives.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(set(&read("routes/galo.conf")), [format!("{}k;", limits::RESPONSE_HEAD_BYTES_MAX / 1024)]);
-    assert!(set(&read("nginx.conf")).is_empty(), "there is one number, and routes/galo.conf has it");
+    assert!(set(&read("nginx.conf")).is_empty(), "the number belongs in routes/galo.conf only");
 }
 
 #[tokio::test(flavor = "multi_thread")]

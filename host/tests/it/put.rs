@@ -64,7 +64,7 @@ async fn handlers_that_do_not_fit_are_not_put() {
     for (from, why) in [(&broken, "a: refused"), (&unknown, "no_such_procedure"), (&failing, "one.json")] {
         let (success, shown, logged) = put(from, &to, &database);
         assert!(!success && (shown + &logged).contains(why), "{logged}");
-        assert!(!to.exists(), "{why}: something was put");
+        assert!(!to.exists(), "{why}: something was copied");
     }
 }
 

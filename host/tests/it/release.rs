@@ -41,7 +41,7 @@ fn what_workflows_and_scripts_name_exists() {
     assert!(named > 50, "only {named} paths found");
     let ci = read(".github/workflows/ci.yml");
     let commands: Vec<_> = ci.lines().filter_map(|line| line.trim().strip_prefix("- run: ")).collect();
-    assert_eq!(commands, [".ci/run"], "what must hold belongs into .ci/run");
+    assert_eq!(commands, [".ci/run"], "checks belong in .ci/run");
 }
 
 #[test]

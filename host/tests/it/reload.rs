@@ -207,7 +207,7 @@ async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
     assert!(node.until_refused("x").await.1.contains("-    \"status\": 202"));
     assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (2, 201));
     guests.put_file("x/examples/ok.json", b"{\"request\": 1}");
-    until("the example is told", String::new, || {
+    until("the example is reported", String::new, || {
         node.handler("x").refusal().is_some_and(|refusal| refusal.message.contains("ok.json: no example: "))
     })
     .await;
@@ -436,7 +436,7 @@ async fn a_manifest_that_came_before_its_component_is_accepted_once_that_exists(
     assert!(node.until_manifest_refused().await.1.contains("y.wasm"));
     guests.put("y", b"garbage");
     let registry = &node.running.node.registry;
-    until("the garbage is told", String::new, || registry.refusal().is_some_and(|r| r.message.contains("component")))
+    until("the garbage is seen", String::new, || registry.refusal().is_some_and(|r| r.message.contains("component")))
         .await;
     guests.put("y", &answers(202));
     until("the manifest is taken", String::new, || registry.refusal().is_none()).await;
@@ -485,7 +485,7 @@ async fn probation_ends() {
     let (_database, guests, node) = node_with(&answers(200), probation).await;
     // A guest keeps no state, so none can trap on its fourth call. Other requests prove it, and then it traps.
     let traps_on_query = Guest {
-        // The eighth of the flat parameters says whether there is a query.
+        // The seventh flat parameter (index 6) is whether there is a query.
         prepare: "(if (local.get 6) (then unreachable)) i32.const 1024",
         ..replying(200, None, 0)
     };
@@ -611,7 +611,7 @@ async fn a_handler_that_traps_on_every_tenth_value_is_rolled_back_once_and_no_cl
     let load = Load::start(&node.address(), 32);
     load.until_answered(200).await;
     guests.put("transacoes", &bad);
-    until("it is taken back", String::new, || node.handler("transacoes").lineage().rolled_back.is_some()).await;
+    until("it is rolled back", String::new, || node.handler("transacoes").lineage().rolled_back.is_some()).await;
     load.until_answered(1000).await;
     load.end().await;
     assert_eq!(node.generation("transacoes"), 1);
@@ -678,7 +678,7 @@ async fn a_request_in_flight_ends_on_the_generation_it_began_with() {
     let manifest = format!("{}limits = {{ deadline_ms = 90 }}\n", guests.manifest());
     guests.put_file("galo.toml", manifest.as_bytes());
     let deadline = Duration::from_millis(90);
-    until("the terms have changed", String::new, || node.handler("x").entry.limits.deadline == deadline).await;
+    until("the entry has changed", String::new, || node.handler("x").entry.limits.deadline == deadline).await;
     assert_eq!(node.get("/x").await.status, 202);
     holder.execute("SELECT pg_advisory_unlock(7)", &[]).await.unwrap();
     // The generation that made the call answers 200 in `respond`.

@@ -45,7 +45,7 @@ async fn a_request_names_its_host_once() {
         // The sender of such a head may have meant another end of it: nothing more is read from the connection.
         assert!(answer.contains("connection: close") || head.contains("1.0") || status == "200", "{answer}");
     }
-    // The admin address is no less strict.
+    // The admin address is just as strict.
     let answer = ask(&node.admin_address(), "GET /ready HTTP/1.1\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }

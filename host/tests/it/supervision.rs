@@ -176,7 +176,7 @@ fn lines(reader: PipeReader) -> impl Iterator<Item = String> {
     BufReader::new(reader).lines().map_while(Result::ok)
 }
 
-/// Log lines that a node has dropped, as its metrics say.
+/// Log lines that a node has dropped, according to its metrics.
 fn counted(metrics: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix("galo_log_lines_dropped_total "));
     line.map_or(0, |count| count.parse().unwrap())

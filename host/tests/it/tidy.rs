@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::checkout;
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "common", "types", "manager", "service", "context", "misc"];
 
 /// Generated code; `bindings` compares it with its source.
@@ -75,7 +75,7 @@ fn every_file_begins_with_its_purpose_and_is_one_idea_long() {
             }
             let stem = source.path.file_stem().unwrap().to_str().unwrap();
             if EMPTY_NAMES.contains(&stem) {
-                wrong.push(format!("{shown}: the name says nothing"));
+                wrong.push(format!("{shown}: the name does not describe the file"));
             }
             // rustfmt formats code, but leaves comments alone.
             let comments = source.text.lines().filter(|line| line.trim_start().starts_with("//"));
@@ -289,7 +289,7 @@ fn links_of_documents_lead_somewhere() {
         for target in links(&text).filter(|target| !target.is_empty()) {
             seen += 1;
             let there = document.parent().unwrap().join(target).exists();
-            assert!(there, "{}: there is no {target}", document.display());
+            assert!(there, "{}: {target} does not exist", document.display());
         }
     }
     assert!(documents.len() > 8 && seen > 15, "{seen} links in {} documents", documents.len());

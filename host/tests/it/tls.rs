@@ -289,7 +289,7 @@ async fn the_log_reports_once_whether_the_database_is_encrypted_and_verified() {
 async fn without_connections(server: &Encrypted, node: &TestNode) {
     let begun = Instant::now();
     while node.admin("/ready").await.status != 503 {
-        assert!(begun.elapsed() < PATIENCE, "the node has connections still");
+        assert!(begun.elapsed() < PATIENCE, "the node still has connections");
         server.kill_connections().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -380,7 +380,7 @@ async fn the_environment_and_the_password_file_apply_where_the_url_is_silent() {
     // The URL takes precedence.
     let (success, _, stderr) = run(check().env("DATABASE_URL", "postgres://galo:wrong@db.test/bank"));
     assert!(!success && stderr.contains("password authentication failed"), "{stderr}");
-    // A file that others may read is not used, and the log says what to do.
+    // A file that others may read is not used, and the log names the remedy.
     std::fs::set_permissions(&pgpass, Permissions::from_mode(0o640)).unwrap();
     let (success, _, stderr) = run(&mut check());
     assert!(

@@ -37,7 +37,7 @@ impl Machine {
         let mut galo = Command::new(GALO);
         galo.args(arguments).current_dir(checkout().root).env("PATH", self.path()).env_remove("RUSTC");
         let (success, _, stderr) = run(galo.env("CARGO", self.path().join("fake-cargo")));
-        assert!(!success, "there is no component: {stderr}");
+        assert!(!success, "it should fail without the target: {stderr}");
         stderr
     }
 

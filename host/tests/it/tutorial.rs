@@ -121,7 +121,7 @@ fn the_tutorial_of_the_readme_holds() {
                     assert!(matches(&said, pattern), "docs/tutorial.md:{line}: `{pattern}` is not {said}");
                 }
             }
-            other => panic!("docs/tutorial.md:{line}: nobody knows what a block of `{other}` means"),
+            other => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
         }
     }
     assert!(printed.is_some(), "nothing was run");
