@@ -1,4 +1,5 @@
-//! Guests that misbehave: each costs one request a 500 or is refused at the start, and the node goes on.
+//! Guests that misbehave: each fault costs one request a 500, or the guest is refused at the start; the node keeps
+//! serving.
 
 use galo::contract::{Field, Plan, Request};
 use galo::develop::build::Profile;
@@ -35,7 +36,7 @@ fn verified(component: &[u8]) -> Component {
 
 fn refused(component: &[u8], grants: Grants) -> ComponentError {
     match verify(component, grants, HandlerLimits::default(), None) {
-        Ok(_) => panic!("the component was taken"),
+        Ok(_) => panic!("the component was accepted"),
         Err(refusal) => refusal,
     }
 }
@@ -57,7 +58,7 @@ fn each_way_a_guest_fails_is_a_kind_of_fault() {
         prepare: "call $f",
         ..Guest::default()
     };
-    // A body longer than the memory: its address range is not the guest's.
+    // A body longer than the memory: its address range is outside the guest's memory.
     let lies = replying(200, None, 1 << 20).component();
     for (component, kind, detail) in [
         (trap, FaultKind::Trap, "unreachable"),
@@ -95,7 +96,7 @@ fn an_endless_loop_ends_at_its_deadline() {
 
 #[test]
 fn nothing_survives_a_call() {
-    // Given a guest that counts its calls in a static, when it is called often, then each call is its first.
+    // Given a guest that counts its calls in a static, when it is called 1,000 times, then each call is its first.
     let counter = Guest {
         items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00")"#
             .into(),
@@ -214,7 +215,7 @@ async fn the_log_names_handler_generation_and_cause_of_a_fault() {
 
 #[test]
 fn a_call_costs_no_page_fault_in_steady_state() {
-    // Given a handler that was called often, when it is called 10,000 times more, then the kernel gave no page for it.
+    // Given a handler that has been called often, when it is called 10,000 times more, then it causes no page faults.
     let bytes = std::fs::read(handlers(Profile::Release).join("extrato.wasm")).unwrap();
     let component = verified(&bytes);
     let request = || Request { parameters: vec![Field { name: "id".to_owned(), value: "1".to_owned() }], ..request() };
@@ -224,7 +225,7 @@ fn a_call_costs_no_page_fault_in_steady_state() {
         }
     };
     let faults = || getrusage(UsageWho::RUSAGE_THREAD).unwrap().minor_page_faults();
-    // Other tests use slots of the same pool, so a call may meet a slot it has not used: a few faults are theirs.
+    // Other tests use slots of the same pool, so a call may get a slot that it has not used: that causes a few faults.
     calls(1_000);
     let before = faults();
     calls(10_000);
@@ -243,7 +244,7 @@ fn a_compiled_component_is_kept_and_taken_from_a_private_folder_only() {
         let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
         entries.collect::<std::collections::BTreeSet<_>>()
     };
-    // Given a component that was compiled once, when it is loaded again, then its file is used and not written again.
+    // Given a compiled component, when it is loaded again, then its file is used and not written again.
     let digest = load(&cache, 200).compiled.digest.to_string();
     let first = files();
     assert_eq!(first.len(), 1);
@@ -255,19 +256,19 @@ fn a_compiled_component_is_kept_and_taken_from_a_private_folder_only() {
     assert_eq!((files(), inode(file)), (first.clone(), before));
     load(&cache, 201);
     assert_eq!(files().len(), 2);
-    // A file that is no compiled component is replaced by another file, never changed in place.
+    // A file that is not a compiled component is replaced by another file, never changed in place.
     std::fs::remove_file(file).unwrap();
     std::fs::write(file, "garbage").unwrap();
     let garbage = std::fs::File::open(file).unwrap();
     assert!(matches!(load(&cache, 200).prepare(&request()), Ok(Plan::Reply(_))));
     assert_ne!(std::fs::read(file).unwrap(), b"garbage");
     assert_eq!(std::io::read_to_string(&garbage).unwrap(), "garbage");
-    // One that others could have written is not taken, though it is good.
+    // A file that others could have written is not used, even if it is valid.
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let before = inode(file);
     assert!(matches!(load(&cache, 200).prepare(&request()), Ok(Plan::Reply(_))));
     assert_eq!(inode(file), before);
-    // A folder that others may write to is refused: what lies there is run as native code.
+    // A folder that others may write to is refused: its files are run as native code.
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let error = Cache::open(&path).unwrap_err().to_string();
     assert!(error.contains("others may write to the cache folder"), "{error}");
@@ -297,7 +298,7 @@ async fn a_procedure_without_rows_or_arguments_reaches_respond() {
 fn a_released_handler_imports_no_function() {
     for name in ["transacoes", "extrato"] {
         let bytes = std::fs::read(handlers(Profile::Release).join(format!("{name}.wasm"))).unwrap();
-        // Without any grant nothing but the contract's types passes.
+        // Without a grant, only the contract's types may be imported.
         verify(&bytes, NO_GRANT, HandlerLimits::default(), None).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What a guest says is bounded: in a response, in the log, in what an operator is shown.
+//! Bounds on what a guest produces: in a response, in the log, and in what an operator is shown.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,10 +9,10 @@ use crate::cli::Program;
 use crate::fixture::{Guest, calling, replying, replying_headers};
 use crate::harness::{Guests, TestDatabase, TestNode, request};
 
-/// The limits of a guest that may hand back all it can.
+/// Limits that allow a guest large replies.
 const GENEROUS: &str = "limits = { memory_bytes_max = 4194304, reply_bytes_max = 4194304 }";
 
-/// The bytes of an answer, as they came.
+/// The bytes of an answer, exactly as received.
 fn raw(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -65,7 +65,8 @@ async fn a_newcomer_with_too_many_headers_is_rescued_and_its_report_is_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_allowed_fits_the_buffer_of_the_proxy() {
     let database = TestDatabase::new().await;
-    // 3,072 bytes: two of name and value, and four for what stands between and after them.
+    // The limit is 3,072 bytes, here 64 headers of 48: a name of two, a value of 42, and four for `: ` and the line
+    // end.
     let guests = Guests::new()
         .add("most", &replying_headers(64, "xy", &"v".repeat(42)), GENEROUS)
         .add("bytes", &replying_headers(1, "xy", &"v".repeat(3067)), GENEROUS)

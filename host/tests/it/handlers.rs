@@ -1,4 +1,4 @@
-//! Handlers as their authors see them: their tests on wasm, a panic that says where it was, and a handler with std.
+//! Handlers as their authors see them: their tests on wasm, a panic that names its location, and a handler with std.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -63,14 +63,14 @@ impl Copy {
         std::fs::write(path, changed).unwrap();
     }
 
-    /// `galo`, run in the copy. To be built by the holder of the turn: Cargo takes a component for fresh that another
-    /// copy has written meanwhile, so each is built anew.
+    /// `galo`, run in the copy. Only the holder of the turn may build: Cargo considers a component fresh although
+    /// another copy has overwritten it, so each is built again.
     pub fn galo(&self) -> Command {
         self.touch();
         self.galo_beside()
     }
 
-    /// The same beside one that runs in the copy, whose sources are left alone.
+    /// The same, to run beside another `galo` in the copy: it leaves the sources untouched.
     pub fn galo_beside(&self) -> Command {
         let mut command = galo();
         command.current_dir(&self.checkout.root).env("CARGO_TARGET_DIR", target());
@@ -98,8 +98,8 @@ impl Copy {
     }
 }
 
-/// The folder Cargo builds copies into. Not ours: a component's file has no hash in its name, and Cargo would take a
-/// copy's for ours the next time.
+/// The folder Cargo builds copies into. It is not the checkout's target folder: a component's file name has no hash,
+/// and Cargo would mistake a copy's component for the checkout's in the next build.
 fn target() -> PathBuf {
     Path::new(GALO).parent().unwrap().parent().unwrap().join("copies")
 }
@@ -198,13 +198,13 @@ fn a_panic_of_a_development_build_has_its_message_file_and_line() {
     assert!(functions.contains("prepare"), "{functions}");
     assert!(message.contains("the body of /clientes/1/extrato is odd"), "{message}");
     assert!(message.contains(&format!("handlers/extrato/src/lib.rs:{line}")), "{message}");
-    // A released one has no message; which functions it was in is known.
+    // A release build has no message, but the functions on the stack are known.
     let (message, functions) = detail(Profile::Release);
     assert!(functions.contains("prepare"), "{functions}");
     assert!(!message.contains("odd") && message.contains("unreachable"), "{message}");
 }
 
-/// A handler with std that tries to look at everything it must not see.
+/// A handler with std that tries to read everything that it must not see.
 const CURIOUS: &str = r#"//! A handler with std that looks around.
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -265,15 +265,15 @@ async fn a_handler_with_std_works_when_wasi_is_granted_and_sees_nothing() {
         Plan::Reply(response) => String::from_utf8(response.body).unwrap(),
         Plan::Call(_) => panic!("a call"),
     };
-    // The clock stands at zero; no variable, no argument, no file, no network.
+    // The clock is at zero, and there are no variables, arguments, files or network.
     assert!(seen().starts_with("0ns Instant"), "{}", seen());
     assert!(seen().contains(" 0 0 false false ["), "{}", seen());
-    // Closed and deterministic: the same bytes every time, the order of a HashMap included.
+    // Closed and deterministic: the same bytes every time, including the order of a HashMap.
     assert_eq!(seen(), seen());
     let fault = ask(&component, "/panic").unwrap_err();
     assert_eq!(fault.kind, FaultKind::Trap);
     assert!(fault.detail.contains("a std handler's last word"), "{}", fault.detail);
-    // And over HTTP, on the workers of a node.
+    // Over HTTP as well, on the workers of a node.
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("curioso", &bytes, "wasi = true");
     let node = TestNode::guests(&database, &guests).await;

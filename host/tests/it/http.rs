@@ -1,5 +1,5 @@
-//! What people expect of HTTP besides GET and POST: HEAD, OPTIONS, what a body may be said to be, and what the log says
-//! of a request. CORS is in `cors.rs`.
+//! HTTP beyond GET and POST: HEAD, OPTIONS, the declared coding and type of a body, and what the log records of a
+//! request. CORS is in `cors.rs`.
 
 use galo::config::{AccessLog, Settings};
 use galo::develop::build::Profile;
@@ -18,7 +18,7 @@ use crate::harness::{
 const EXTRATO: &str = "/clientes/1/extrato";
 const TRANSACOES: &str = "/clientes/1/transacoes";
 
-/// Sends bytes and returns all that comes until the node closes.
+/// Sends bytes and returns everything that arrives until the node closes the connection.
 async fn raw(address: &str, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -29,7 +29,7 @@ async fn raw(address: &str, bytes: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_answered_wherever_get_is_without_a_body() {
-    // Given a connection, when HEAD and GET are asked in turn, then both have the same head, and only GET a body.
+    // Given a connection, when HEAD and GET are sent in turn, then both get the same head, and only GET gets a body.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let requests = [EXTRATO, "/clientes/6/extrato", "/nada"].map(|path| (node.address(), path));
@@ -44,7 +44,7 @@ async fn head_is_answered_wherever_get_is_without_a_body() {
             assert_eq!(head.header(name), get.header(name), "{path} {name}");
         }
     }
-    // What changes between the two has its length all the same.
+    // Content that changes between the two requests has a length as well.
     for path in ["/handlers", "/metrics"] {
         let head = request(&node.admin_address(), Method::HEAD, path, "").await;
         assert_eq!((head.status.as_u16(), head.body.len()), (200, 0), "{path}");
@@ -54,14 +54,14 @@ async fn head_is_answered_wherever_get_is_without_a_body() {
     assert_eq!((post_only.status.as_u16(), post_only.header("allow")), (405, "POST, OPTIONS"));
     let rollback = request(&node.admin_address(), Method::HEAD, "/handlers/extrato/rollback", "").await;
     assert_eq!((rollback.status.as_u16(), rollback.header("allow")), (405, "POST, OPTIONS"));
-    // Nothing of the body is on the wire either.
+    // No byte of the body is on the wire either.
     let answer = raw(&node.address(), &format!("HEAD {EXTRATO} HTTP/1.0\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_of_get_is_asked_for_a_get_unless_head_has_a_route() {
-    // Given a guest that traps when its method has not three letters.
+    // Given a guest that traps when its method does not have three letters.
     let database = TestDatabase::new().await;
     let prepare = "(if (i32.ne (local.get 1) (i32.const 3)) (then unreachable)) i32.const 1024";
     let of_get = Guest { prepare, ..replying(200, None, 7) }.component();
@@ -70,7 +70,7 @@ async fn a_handler_of_get_is_asked_for_a_get_unless_head_has_a_route() {
         .put_file("galo.toml", guests.manifest().replace("GET /b", "HEAD /a").replace("GET /c", "HEAD /c").as_bytes());
     let node = TestNode::guests(&database, &guests).await;
     assert_eq!(node.get("/a").await.status, 200);
-    // The route of its own wins, and is asked for a HEAD; it has no GET beside it.
+    // An explicit HEAD route takes precedence and its guest sees HEAD; such a route does not answer GET.
     assert_eq!(request(&node.address(), Method::HEAD, "/a", "").await.status, 500);
     let answer = node.get("/c").await;
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "HEAD, OPTIONS"));
@@ -100,7 +100,7 @@ async fn options_lists_the_methods_of_a_path() {
     assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains("allow: GET, HEAD, POST, OPTIONS\r\n"), "{answer}");
     let answer = raw(&node.admin_address(), star).await;
     assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains("allow: GET, HEAD, POST, OPTIONS\r\n"), "{answer}");
-    // No page of another origin learns more of the admin address than before.
+    // A page of another origin learns nothing more about the admin address.
     let asked = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
     let answer = request_with(&node.admin_address(), Method::OPTIONS, "/handlers", &asked).await;
     assert_eq!(answer.status, 403);
@@ -133,14 +133,14 @@ async fn a_body_with_a_content_coding_is_415_and_nothing_is_recorded() {
             assert_eq!(answer.text(), unsupported);
         }
     }
-    // Without a body there is nothing that could be coded.
+    // Without a body there is nothing that could be encoded.
     assert_eq!(
         connection.send_with(Method::GET, EXTRATO, &[("content-encoding", "gzip")], "").await.unwrap().status,
         200
     );
     assert_eq!(database.ledger_rows(1).await, 2);
     database.assert_ledger_holds().await;
-    // A client that waits to be asked for its body is not asked.
+    // A client that waits for `100 Continue` does not get it.
     let head = "POST /clientes/1/transacoes HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 9\r\n";
     let answer = raw(&node.address(), &format!("{head}content-encoding: gzip\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains("connection: close"), "{answer}");
@@ -170,7 +170,7 @@ async fn a_content_type_is_asked_for_where_the_manifest_does_and_live() {
     }
     let answer = connection.send(Method::POST, "/json", "{}").await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.text()), (415, r#"{"error":"content_type_unsupported"}"#));
-    // A key that is taken away counts after a while, like every other.
+    // A key that is removed from the manifest takes effect on reload, like every other change.
     guests.put_file("galo.toml", guests.manifest().replace("content_type = \"application/json\"", "").as_bytes());
     crate::harness::until("it is gone", String::new, || node.handler("json").entry.content_type.is_none()).await;
     assert_eq!(connection.send(Method::POST, "/json", "{}").await.unwrap().status, 200);
@@ -187,8 +187,8 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_logged_with_the_names_of_its_request() {
-    // Given a guest that traps, and one whose procedure raises, when a request names itself, then the lines of its
-    // failure do, cut and escaped.
+    // Given a guest that traps, and one whose procedure raises, when a request carries identifiers, then the log lines
+    // of its failure contain them, truncated and escaped.
     let database = TestDatabase::new().await;
     database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE data_exception; END'").await;
     let falha = calling("falha");
@@ -276,7 +276,7 @@ async fn the_access_log_is_off_unless_asked_for_and_may_be_of_errors_only() {
         assert_eq!(request(&listen, Method::GET, EXTRATO, "").await.status, 200);
         assert_eq!(request(&listen, Method::GET, "/nada", "").await.status, 404);
         assert_eq!(request(&listen, Method::POST, TRANSACOES, "{").await.status, 422);
-        // Its end writes what it had to say.
+        // On shutdown the node writes the lines that are still queued.
         node.signal(nix::sys::signal::Signal::SIGTERM);
         assert!(tokio::task::block_in_place(|| node.wait()).success());
         let seen = || node.log().lines().filter(|line| line.contains("answered method=")).count();
@@ -291,8 +291,8 @@ async fn the_access_log_is_off_unless_asked_for_and_may_be_of_errors_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_whose_client_has_left_is_in_the_access_log_too() {
-    // Given a transaction that waits for a lock, when its client leaves, then there is a line; when the lock is gone,
-    // then it is recorded.
+    // Given a transaction that waits for a lock, when its client disconnects, then a line is logged; when the lock is
+    // released, then the transaction is recorded.
     let database = TestDatabase::new().await;
     let options = ["--access-log", "errors"];
     let node = tokio::task::block_in_place(|| serve(&database, handlers(Profile::Release), &options));

@@ -1,5 +1,5 @@
-//! Exactly once: a transaction that is sent again under its key is recorded once and answered as it was the first time,
-//! however it comes again.
+//! Exactly once: a transaction that is sent again under its key is recorded once and gets its first answer, however the
+//! repetition arrives.
 
 use std::pin::pin;
 
@@ -29,7 +29,7 @@ impl Ledger {
         Self { database, node }
     }
 
-    /// Behind a proxy of the operator's.
+    /// Behind a proxy that the operator trusts.
     async fn start_behind_a_proxy() -> Self {
         let database = TestDatabase::new().await;
         let settings = Settings { proxy: Some(Proxy::Trusted), ..settings(handlers(Profile::Release)) };
@@ -37,7 +37,7 @@ impl Ledger {
         Self { database, node }
     }
 
-    /// On a connection of its own.
+    /// On a new connection.
     async fn post(&self, cliente: i32, headers: &[(&str, &str)], body: String) -> Answer {
         let path = format!("/clientes/{cliente}/transacoes");
         Connection::open(&self.node.address()).await.send_with(Method::POST, &path, headers, body).await.unwrap()
@@ -47,11 +47,11 @@ impl Ledger {
         self.post(cliente, &[(KEY, key)], body).await
     }
 
-    /// The answer to a try of client 2 under `a`, which must wait for its row until `end` has been.
+    /// The answer to a try of client 2 under `a`, which must wait for the client's row until `end` has completed.
     async fn beside(&self, body: String, end: impl AsyncFnOnce()) -> Answer {
         let mut second = pin!(self.with_key(2, "a", body));
         tokio::select! {
-            answer = &mut second => panic!("it did not wait: {} {}", answer.status, answer.text()),
+            answer = &mut second => panic!("it was answered without waiting: {} {}", answer.status, answer.text()),
             () = self.database.until_a_call_waits_for_a_lock() => end().await,
         }
         second.await
@@ -62,7 +62,7 @@ impl Ledger {
         self.database.assert_ledger_holds().await;
     }
 
-    /// What stands in `clientes`, to the byte: a repetition must not even move the time.
+    /// The client's row in `clientes`, to the byte: a repetition must not even change the time.
     async fn row(&self, cliente: i32) -> String {
         let sql = "SELECT c::text FROM rinha.clientes AS c WHERE id = $1";
         self.database.owner().await.query_one(sql, &[&cliente]).await.unwrap().get(0)
@@ -82,14 +82,14 @@ fn assert_error(answer: &Answer, status: u16, error: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_again_is_answered_as_the_first_time_and_recorded_once() {
-    // Given a credit under a key and other transactions after it, when it comes again, on the same connection or
-    // another, with its key in quotes or without, then the answer is the first one and nothing moves.
+    // Given a credit under a key and other transactions after it, when it is sent again, on the same connection or
+    // another, with its key quoted or not, then the answer is the first one and nothing changes.
     let ledger = Ledger::start().await;
     let mut connection = Connection::open(&ledger.node.address()).await;
     let path = "/clientes/1/transacoes";
     let body = transacao(1000, "c", "toma");
     let first = connection.send_with(Method::POST, path, &[(KEY, r#"a "b\c"#)], body.clone()).await.unwrap();
-    assert_eq!(first.status, 400, "a quote inside of a bare key");
+    assert_eq!(first.status, 400, "a quote inside a bare key");
     let first = connection.send_with(Method::POST, path, &[(KEY, r"a b\c")], body.clone()).await.unwrap();
     assert_ok(&first, 100_000, 1000);
     for valor in 1..=3 {
@@ -103,7 +103,7 @@ async fn the_same_key_again_is_answered_as_the_first_time_and_recorded_once() {
     }
     assert_eq!(ledger.row(1).await, before);
     ledger.assert_rows(1, 4).await;
-    // And the ledger goes on where it was.
+    // The ledger continues from where it was.
     assert_ok(&ledger.with_key(1, "next", transacao(1, "c", "x")).await, 100_000, 995);
     ledger.assert_rows(1, 5).await;
 }
@@ -118,7 +118,7 @@ async fn a_key_with_another_transaction_is_422() {
         (1000, "d", "toma"),
         (1000, "c", "tomb"),
         (1000, "c", "toma "),
-        // Refused without the key as well: that somebody is mistaken about the key comes first.
+        // This would be refused without the key as well: the key conflict is reported first.
         (1_000_000, "d", "toma"),
     ] {
         let answer = ledger.with_key(1, "a", transacao(valor, tipo, descricao)).await;
@@ -146,7 +146,8 @@ async fn thirty_two_tries_at_once_are_one_row_and_one_answer() {
     for (cliente, limite, tipo, valor, saldo) in
         [(1, 100_000, "c", 7, 7), (2, 80_000, "d", 80_000, -80_000), (3, 1_000_000, "d", 1, -1)]
     {
-        // The debit of client 2 takes all there is: each of its repetitions finds no room and must be a 200 still.
+        // The debit of client 2 uses up the limit: its repetitions find no room, and each must still be answered with
+        // 200.
         let answers = join_all((0..32).map(|_| ledger.with_key(cliente, "a", transacao(valor, tipo, "x")))).await;
         answers.iter().for_each(|answer| assert_ok(answer, limite, saldo));
         ledger.assert_rows(cliente, 1).await;
@@ -178,7 +179,7 @@ async fn a_refused_debit_leaves_no_key_and_may_be_tried_again() {
     for _ in 0..2 {
         assert_error(&ledger.with_key(2, "a", debit()).await, 422, "a transação passaria do limite");
     }
-    // Another transaction may take the key, and then the room is there.
+    // A credit under another key makes room.
     assert_ok(&ledger.with_key(2, "b", transacao(1, "c", "x")).await, 80_000, 1);
     for _ in 0..2 {
         assert_ok(&ledger.with_key(2, "a", debit()).await, 80_000, -80_000);
@@ -211,15 +212,15 @@ async fn a_refusal_without_concurrent_writes_writes_nothing() {
     ledger.assert_rows(2, 1).await;
 }
 
-/// What has been done for client 2, whose limit is 80000, when the first try of a debit under `c:a` has run and is not
-/// yet committed; and whether the room that the second try sees allows the debit.
+/// Each case: what is done for client 2 (limit 80000) beforehand, the amount of the debit under `c:a`, and the first
+/// try of it, which has run and is not yet committed when the second one starts.
 const UNDER_WAY: &[(&str, i64, &str)] = &[
-    // It empties the account: the second try sees room, waits, and then finds none.
+    // The first try empties the account: the second one sees room, waits, and then finds none.
     ("", 80_000, "SELECT resultado FROM realizar_transacao(2, 80000, 'd', 'x', 'c:a')"),
-    // There is room for two of them: the second try is undone.
+    // There is room for both: the second try is undone.
     ("", 10, "SELECT resultado FROM realizar_transacao(2, 10, 'd', 'x', 'c:a')"),
-    // The second try sees the account empty, as it was before the credit that the first one had room from: it must
-    // neither refuse on that, nor read the ledger before the first try is in it.
+    // The second try sees the account empty, as it was before the credit that gave the first one room: it must not
+    // refuse for that reason, and must not read the ledger before the first try is in it.
     (
         "SELECT realizar_transacao(2, 80000, 'd', 'x', 'c:0')",
         10,
@@ -282,7 +283,7 @@ async fn a_malformed_key_is_400_and_records_nothing() {
     let answer = connection.send_with(Method::POST, "/clientes/01/transacoes", &[(KEY, "")], "").await.unwrap();
     assert_eq!(answer.status, 404);
     ledger.assert_rows(1, 0).await;
-    // Beside them the longest key there is, which the body comes after.
+    // The longest key that is allowed is accepted, and the body is checked after it.
     assert_ok(&ledger.with_key(1, &fits, transacao(1, "c", "x")).await, 100_000, 1);
     assert_ok(&ledger.with_key(1, &format!("\"{fits}\""), transacao(1, "c", "x")).await, 100_000, 1);
     assert_eq!(ledger.with_key(1, "a", "{".to_owned()).await.status, 422);
@@ -298,7 +299,7 @@ async fn the_proxys_try_is_a_key_that_no_client_can_name() {
         assert_ok(&ledger.post(1, &[(TRY, "abc")], credit()).await, 100_000, 1);
         assert_ok(&ledger.post(1, &[(KEY, "abc")], credit()).await, 100_000, 2);
         assert_ok(&ledger.post(1, &[(KEY, "t:abc")], credit()).await, 100_000, 3);
-        // The client's key counts, whatever the proxy calls the request.
+        // The client's key takes precedence over the proxy's identifier.
         assert_ok(&ledger.post(1, &[(KEY, "abc"), (TRY, "other")], credit()).await, 100_000, 2);
     }
     ledger.assert_rows(1, 3).await;
@@ -309,7 +310,7 @@ async fn the_proxys_try_is_a_key_that_no_client_can_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_try_from_an_untrusted_client_is_ignored() {
-    // Given a node that clients can reach, when they send what only a proxy may, then each request is another one.
+    // Given a node that clients can reach, when they send what only a proxy may send, then each request is a new one.
     let ledger = Ledger::start().await;
     let mut saldo = 0;
     for headers in [&[(TRY, "a")][..], &[(TRY, "a"), (TRY, "b")], &[(TRY, "")]] {
@@ -335,8 +336,8 @@ async fn a_client_of_a_unix_socket_is_trusted_as_the_operators_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
-    // Given a proxy that may repeat what it should not, when it says so, then nothing is carried out; what it does not
-    // say it repeats is served, on the same connection, and so is what anybody else says.
+    // Given a proxy that may repeat what it should not, when it marks a request as a try, then nothing is carried out;
+    // an unmarked request is served, on the same connection. The mark of an unknown sender is ignored.
     let database = TestDatabase::new().await;
     database.execute("CREATE TABLE done (); GRANT INSERT ON done TO galo").await;
     let sql = "CREATE FUNCTION act() RETURNS integer LANGUAGE sql AS 'INSERT INTO done DEFAULT VALUES RETURNING 1'";
@@ -359,7 +360,7 @@ async fn a_try_of_a_route_without_a_key_is_refused_before_any_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_try_is_refused_before_any_call() {
-    // A handler would take it for no key, and the proxy may send it twice.
+    // A handler would treat it as a missing key, and the proxy may send the request twice.
     let ledger = Ledger::start_behind_a_proxy().await;
     let long = "i".repeat(256);
     for headers in [&[(TRY, "")][..], &[(TRY, "a b")], &[(TRY, &long)], &[(TRY, "a"), (TRY, "a")]] {
@@ -372,7 +373,7 @@ async fn a_malformed_try_is_refused_before_any_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_of_a_client_is_not_a_key() {
-    // Another proxy may pass it on: a second payment of the same client was once answered as the first.
+    // Another proxy may pass the header on: a second payment of the same client was once answered as the first.
     for ledger in [Ledger::start().await, Ledger::start_behind_a_proxy().await] {
         for saldo in 1..=2 {
             assert_ok(&ledger.post(1, &[(ID, "mine")], transacao(1, "c", "x")).await, 100_000, saldo);
@@ -392,8 +393,8 @@ async fn without_a_key_the_same_transaction_is_another_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_from_before_there_were_keys_gets_them() {
-    // Given a database of the time before, with a row, and a connection that knows the procedure of then, when sql/ is
-    // applied twice, then row and connection are as good as before, keys work, and the table is that of a new database.
+    // Given a database from before keys, with a row, and a connection that has prepared the old procedure, when sql/ is
+    // applied twice, then row and connection still work, keys work, and the table is that of a new database.
     let database = TestDatabase::new().await;
     database
         .execute(
@@ -428,7 +429,7 @@ async fn a_ledger_from_before_there_were_keys_gets_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_from_before_there_were_domains_gets_them() {
     // Given a database whose tables have checks of their own, with a row, and a connection that knows the procedures,
-    // when sql/ is applied twice, then the tables are those of a new database, and what they hold is as it was.
+    // when sql/ is applied twice, then the tables are those of a new database, and their contents are unchanged.
     let database = TestDatabase::new().await;
     database
         .execute(
@@ -469,7 +470,7 @@ async fn a_ledger_from_before_there_were_domains_gets_them() {
     database.assert_ledger_holds().await;
 }
 
-/// Columns and constraints of both tables, in words.
+/// Columns and constraints of both tables, as text.
 async fn ledger_table(database: &TestDatabase) -> Vec<String> {
     let sql = "SELECT format('%s %s %s', attname, atttypid::regtype, attcollation::regcollation) FROM pg_attribute
                WHERE attrelid IN ('rinha.clientes'::regclass, 'rinha.transacoes'::regclass)

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::cli::{Program, run};
 use crate::harness::{TestDatabase, checkout, handlers, one_build_at_a_time, request, scratch};
 
-/// The program, installed into a folder of its own.
+/// The program, installed into a temporary folder.
 fn installed() -> (TempDir, PathBuf) {
     let (folder, program) = scratch("bin/galo");
     let _turn = one_build_at_a_time();
@@ -21,7 +21,7 @@ fn installed() -> (TempDir, PathBuf) {
     (folder, program)
 }
 
-/// The program in an empty folder, with nothing of this environment but where programs are.
+/// The program in an empty folder, with only `PATH` of this environment.
 fn alone(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var_os("PATH").unwrap();
@@ -38,14 +38,14 @@ async fn the_installed_program_works_where_there_is_no_checkout() {
     assert!(success && help.contains("Usage: galo"), "{help}");
     let (success, version, _) = run(alone(&program, &empty).arg("--version"));
     assert!(success && version == concat!("galo ", env!("CARGO_PKG_VERSION"), "\n"), "{version}");
-    // What needs a checkout names the remedy.
+    // Commands that need a checkout name the remedy.
     let new = ["new", "probe", "--route", "GET /probe/{id}", "--procedure", "probe"];
     for command in [&new[..], &["dev"], &["build"], &["test"]] {
         let (success, _, stderr) = run(alone(&program, &empty).args(command));
         assert!(!success && stderr.contains("change to the folder of your checkout"), "{command:?}: {stderr}");
     }
     assert_eq!(empty.read_dir().unwrap().count(), 0, "something was left behind");
-    // It serves: what compiles components is the program itself.
+    // It serves: the program compiles components itself.
     let database = TestDatabase::new().await;
     let mut serve = alone(&program, &empty);
     serve.arg("serve");

@@ -1,4 +1,4 @@
-//! What `deploy/kubernetes` says against what the host does. `.ci/kubernetes` checks it against the schemas.
+//! Compares `deploy/kubernetes` with the host's limits and options. `.ci/kubernetes` checks it against the schemas.
 
 use galo::limits;
 
@@ -9,7 +9,7 @@ fn deployment() -> String {
     std::fs::read_to_string(checkout().root.join("deploy/kubernetes/deployment.yaml")).unwrap()
 }
 
-/// The number behind a text.
+/// The number after a text.
 fn number(text: &str, behind: &str) -> u64 {
     let rest = text.split(behind).nth(1).unwrap_or_else(|| panic!("no `{behind}`"));
     let digits: String = rest.trim_start_matches(['"', ' ']).chars().take_while(char::is_ascii_digit).collect();
@@ -47,7 +47,7 @@ fn the_variables_that_kubernetes_sets_for_a_service_are_not_typos() {
         command.env(format!("GALO_{name}"), "tcp://10.0.0.1:80").env(format!("GALO_ADMIN_{name}"), "tcp://10.0.0.1:80");
     }
     let (success, _, stderr) = run(command.env("GALO_LISTEN_PORT", "80").env("GALO_PORT_HTTP", "80"));
-    // That of the listener, that of the database, and the two typos.
+    // The listener's, the database's, and the two typos.
     assert!(!success && stderr.contains("has 4 mistakes"), "{stderr}");
     assert!(
         stderr.contains("GALO_LISTEN_PORT: unknown variable") && stderr.contains("GALO_PORT_HTTP: unknown variable"),

@@ -1,5 +1,6 @@
-//! Who shares a lane does not share its slowest member's fate: a row that is locked, slow or in a deadlock costs the
-//! calls of its own key only. The procedures here are made up; the last test has the project's handlers, over HTTP.
+//! Calls that share a lane do not share the fate of its slowest call: a row that is locked, slow or in a deadlock
+//! delays the calls of its own key only. The procedures here are made up; the last test has the project's handlers,
+//! over HTTP.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ fn batch(by: &str) -> Batch {
 }
 
 impl Lane {
-    /// With a pool of so many connections.
+    /// With a pool of this many connections.
     async fn new(connections: usize) -> Self {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(PROCEDURES).await;
@@ -85,7 +86,7 @@ impl Lane {
         call
     }
 
-    /// What was recorded for a row, in its order.
+    /// What was recorded for a row, in order.
     async fn seen(&self, id: i32) -> Vec<i32> {
         let sql = "SELECT x FROM vistos WHERE id = $1 ORDER BY ordem";
         let rows = self.database.owner().await.query(sql, &[&id]).await.unwrap();
@@ -106,7 +107,7 @@ impl Lane {
         }
     }
 
-    /// What calls of other rows took, three at once, until it is over. Each of them is answered.
+    /// How long calls of other rows took, three at once, until `over` returns true. Each of them must be answered.
     async fn others_beside(&self, over: impl Fn() -> bool) -> Vec<Duration> {
         let mut took = Vec::new();
         while !over() {
@@ -118,7 +119,7 @@ impl Lane {
         took
     }
 
-    /// A figure of `/metrics`.
+    /// A value from `/metrics`.
     fn figure(&self, name: &str) -> u64 {
         let text = self.metrics.text(Format::Classic);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
@@ -140,8 +141,9 @@ async fn lock(database: &TestDatabase, ids: &str) -> tokio_postgres::Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_a_locked_row_keep_their_order_and_cost_no_other_row() {
-    // Given a row that another session holds, when calls come for it and for others, then the others are answered
-    // beside it; when it is free, then its own are, each once and in their order, and go in batches again.
+    // Given a row that another session holds, when calls arrive for it and for others, then the others are answered
+    // while it is locked; when it is released, then its own are answered, each once and in order, and go in batches
+    // again.
     let lane = Lane::new(4).await;
     let holder = lock(&lane.database, "1").await;
     let mut held = Vec::new();
@@ -157,7 +159,7 @@ async fn calls_of_a_locked_row_keep_their_order_and_cost_no_other_row() {
     let answers = join_all(held).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(lane.seen(1).await, [1, 2, 3, 4, 5, 6]);
-    // Back in batches.
+    // Calls go in batches again.
     let stopped = lane.database.hold_batches().await;
     let calls = [lane.joined(2, 1).await, lane.joined(1, 7).await];
     assert!(!lane.seen(1).await.contains(&7));
@@ -180,7 +182,7 @@ async fn one_call_of_a_locked_row_is_under_way_and_half_of_the_pool_for_all_of_t
             while begun.elapsed() < Duration::from_millis(200) {
                 let waiting = lane.waiting(&owner).await;
                 assert!(waiting <= most, "{waiting} wait at once");
-                // The rest of the pool is there for others.
+                // The rest of the pool is available to other calls.
                 lane.pool.call(&outro, Vec::new()).await.unwrap();
             }
             holder.batch_execute("COMMIT").await.unwrap();
@@ -192,12 +194,12 @@ async fn one_call_of_a_locked_row_is_under_way_and_half_of_the_pool_for_all_of_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_rows_leave_half_of_a_pool_that_is_short_to_others() {
-    // Given at most four connections of the eight there should be, when four rows are locked, then others are called.
+    // Given a pool that gets only four of its eight connections, when four rows are locked, then other rows are called.
     let lane = Lane::new(8).await;
     let outro = Arc::new(lane.pool.describe("outro", None).await.unwrap());
     lane.database.execute(&limit(4)).await;
     lane.database.kill_connections().await;
-    // It has those by now, and tries for more.
+    // It has those four by now, and tries for more.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let holder = lock(&lane.database, "1, 2, 3, 4").await;
     let calls = join_all((1..=4).map(|id| lane.call(id, 1)));
@@ -217,17 +219,17 @@ async fn locked_rows_leave_half_of_a_pool_that_is_short_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_row_costs_no_other_row_more_than_a_moment() {
-    // Given calls of one row that take half a second each, when others come beside them, then those wait for the first
-    // of them as long as a batch may take, and no longer; and each slow one is carried out, once.
+    // Given calls of one row that take half a second each, when others join them, then the others wait for the first of
+    // them for as long as a batch may take, and no longer; and each slow call is carried out once.
     let lane = Lane::new(4).await;
     let slow = join_all((0..3).map(|_| lane.call(1, 99)));
     let begun = Instant::now();
     let others = lane.others_beside(|| begun.elapsed() > Duration::from_millis(1000));
     let (slow, took) = tokio::join!(slow, others);
-    // What waited for longer than a call may was not sent.
+    // A call that waited for longer than a call may was not sent.
     assert_eq!(slow[0].as_deref().unwrap(), "99 um");
     assert_eq!(lane.seen(1).await.len(), slow.iter().filter(|answer| answer.is_ok()).count());
-    // The first of them, in a batch with others, and once more by itself.
+    // The first of them ran in a batch with others, and once more by itself.
     assert!(lane.figure("galo_batches_given_up_total") >= 1);
     assert!(took.len() > 10, "{took:?}");
 }
@@ -245,7 +247,7 @@ async fn a_deadlock_costs_its_own_row() {
     database.kill_connections().await;
     let holder = lock(database, "8").await;
     holder.batch_execute("SET deadlock_timeout = '20s'").await.unwrap();
-    // Calls that meet a connection that is ending have it made anew, with the database's setting.
+    // Calls that get a connection that is ending make the pool replace it, with the database's setting.
     while !join_all((2..6).map(|id| lane.call(id, 1))).await.iter().all(Result::is_ok) {}
     let call = lane.call(1, 77);
     let others = async {
@@ -258,7 +260,7 @@ async fn a_deadlock_costs_its_own_row() {
         assert!(took.len() >= 4, "{took:?}");
     };
     let (outcome, ()) = tokio::join!(call, others);
-    // Found, or waited for as long as a call may: both clocks have a second.
+    // The deadlock is detected, or the call times out: both limits are one second.
     let ended = |cause: &String| cause.contains("40P01") || cause.contains("55P03");
     assert!(matches!(&outcome, Err(Failure::Unavailable { cause }) if ended(cause)), "{outcome:?}");
     holder.batch_execute("COMMIT").await.unwrap();
@@ -291,7 +293,7 @@ async fn a_batch_goes_on_the_pool_when_the_database_has_no_connection_to_spare()
     let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'galo batches'";
     database.owner().await.query(kill, &[]).await.unwrap();
-    // The first may meet the connection that is ending.
+    // The first may get the connection that is ending.
     let _ = lane.call(1, 1).await;
     assert_eq!(lane.call(1, 2).await.unwrap(), "2 um");
     database.execute(&limit(-1)).await;
@@ -317,7 +319,7 @@ async fn equal_descriptions_share_a_lane_until_no_handler_grants_the_procedure()
     assert_eq!(first.unwrap(), "0 um");
     let rest: Vec<_> = rest.into_iter().map(Result::unwrap).collect();
     assert_eq!(rest, ["1 muitos", "2 muitos"]);
-    // Granted no more: what still calls it goes by itself.
+    // The grant is gone: calls that still use it go one by one.
     let statements = || {
         lane.metrics.text(Format::Classic).lines().find(|line| line.contains("batch_calls_count")).map(str::to_owned)
     };
@@ -339,8 +341,8 @@ async fn a_key_that_is_not_a_parameter_is_refused_with_its_line_and_the_paramete
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_the_manifest() {
-    // Given a node with the project's handlers, when its manifest gets one more that grants the same procedure, then
-    // what both call while a statement is under way goes in one batch.
+    // Given a node with the project's handlers, when its manifest adds one that grants the same procedure, then calls
+    // of both that arrive while a statement is under way go in one batch.
     let database = TestDatabase::new().await;
     let guests = Guests::new();
     let copy = std::process::Command::new("cp")
@@ -367,7 +369,7 @@ async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_t
             .unwrap()
     };
     let path = |cliente: i32, name: &str| format!("/clientes/{cliente}/{name}");
-    // Warm.
+    // Warm up.
     assert_eq!(node.post(&path(1, "transacoes"), transacao(1, "c", "x")).await.status, 200);
     let before = sent();
     let stopped = database.hold_batches().await;
@@ -380,7 +382,7 @@ async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_t
         };
         let release = async {
             until("both wait", String::new, || node.running.node.metrics.in_flight.get() == 3).await;
-            // They are admitted before they have joined.
+            // Requests are admitted before they have joined the lane.
             tokio::time::sleep(Duration::from_millis(50)).await;
             drop(stopped);
         };
@@ -388,11 +390,12 @@ async fn two_handlers_that_grant_one_procedure_share_its_lane_after_an_edit_of_t
     });
     let (first, (second, third)) = tokio::join!(first, others);
     assert_eq!([first.status, second.status, third.status].map(|status| status.as_u16()), [200; 3]);
-    assert_eq!(sent() - before, 2, "they did not go together");
+    assert_eq!(sent() - before, 2, "they did not go in one batch");
     database.assert_ledger_holds().await;
 }
 
-/// What clients 2 to 5 get, each on a connection of its own, one request after the other, until it is over.
+/// Times and statuses of clients 2 to 5, each on one connection, one request after the other, until `over` returns
+/// true.
 async fn posts_of_others(node: &TestNode, over: impl Fn() -> bool) -> (Vec<Duration>, Vec<u16>) {
     let client = async |cliente: i32| {
         let mut connection = Connection::open(&node.address()).await;
@@ -415,8 +418,9 @@ async fn posts_of_others(node: &TestNode, over: impl Fn() -> bool) -> (Vec<Durat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_client_costs_the_others_nothing() {
-    // Given a session that holds the row of client 1, when 64 requests come for it at once, then the others' are all
-    // answered, 99 of 100 within 20 ms; client 1 has its 503 in bounded time, and is served again when it is free.
+    // Given a session that holds the row of client 1, when 64 requests arrive for it at once, then all others are
+    // answered, 99 of 100 within 20 ms; client 1 gets 503 in bounded time, and is served again when the row is
+    // released.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let p99 = |took: &[Duration]| took[took.len() * 99 / 100 - 1];
@@ -438,7 +442,7 @@ async fn a_locked_client_costs_the_others_nothing() {
     let begun = Instant::now();
     let locked = async {
         let mut bound = Duration::ZERO;
-        // Three waves: what comes when the lock was met already costs nobody more.
+        // Three waves: once the lock has been met, further requests for it delay nobody.
         for _ in 0..3 {
             let begun = Instant::now();
             let answers = wave().await;
@@ -450,7 +454,7 @@ async fn a_locked_client_costs_the_others_nothing() {
     let others = posts_of_others(&node, || begun.elapsed() > Duration::from_secs(3));
     let (bound, (took, refused)) = tokio::join!(locked, others);
     assert!(refused.is_empty(), "{refused:?}");
-    // On a machine that is starved, no worse than what it was without the lock.
+    // On a starved machine, at most twice the time without the lock.
     let most = Duration::from_millis(20).max(p99(&before) * 2);
     assert!(p99(&took) < most, "{:?} of {} requests, {:?} without the lock", p99(&took), took.len(), p99(&before));
     assert!(bound < limits::ACQUIRE_TIMEOUT + limits::STATEMENT_TIMEOUT, "{bound:?}");

@@ -1,4 +1,4 @@
-//! Money: what concurrency must not do to it, and what the service's role may not do at all.
+//! Money: what concurrency must not corrupt, and what the service's role may not do at all.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -58,7 +58,7 @@ async fn sixty_four_writers_on_one_client_leave_a_correct_ledger() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_of_the_ledger_reports_what_is_wrong() {
-    // The check that all these tests end with can fail: money that appears from nowhere, and a row that is gone.
+    // The check at the end of all these tests can fail: it detects money from nowhere and a missing row.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     for _ in 0..3 {
@@ -80,7 +80,7 @@ async fn the_check_of_the_ledger_reports_a_key_that_is_there_twice() {
     for cliente in [1, 1, 2] {
         node.post(&format!("/clientes/{cliente}/transacoes"), transacao(5, "c", "x")).await;
     }
-    // Without a key, or under that of another client: nothing is wrong.
+    // Rows without a key, and the same key at another client, are not violations.
     database.execute("UPDATE rinha.transacoes SET chave = 'c:a' WHERE seq = 1").await;
     database.assert_ledger_holds().await;
     database
@@ -95,7 +95,7 @@ async fn the_check_of_the_ledger_reports_a_key_that_is_there_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
     let database = TestDatabase::new().await;
-    // The rights on a database itself are not copied with its template.
+    // Rights on the database itself are not copied from a template.
     database.execute(&std::fs::read_to_string(checkout().root.join("sql/3_grants.sql")).unwrap()).await;
     let service = database.service().await;
     service.query("SELECT * FROM realizar_transacao(1, 10, 'c', 'x')", &[]).await.unwrap();

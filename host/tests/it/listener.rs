@@ -1,4 +1,4 @@
-//! The listener against clients that are slow, gone, fast or wrong, and sockets of both kinds.
+//! The listener against clients that are slow, disconnected, fast or invalid, and sockets of both kinds.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::fixture::{Guest, replying};
 use crate::harness::{Guests, TestDatabase, TestNode, handlers, scratch, settings, transacao};
 
-/// A request with everything in it.
+/// A complete request.
 fn post(cliente: u32, body: &str) -> String {
     format!(
         "POST /clientes/{cliente}/transacoes HTTP/1.1\r\nhost: galo\r\ncontent-length: {}\r\n\r\n{body}",
@@ -37,7 +37,7 @@ async fn read_answers(stream: &mut TcpStream, count: usize) -> String {
 /// Reads until the other side closes.
 async fn read_to_close(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A reset after the answer is an end as well.
+    // A reset after the answer ends the connection as well.
     let _ = stream.read_to_end(&mut bytes).await;
     String::from_utf8(bytes).unwrap()
 }
@@ -83,7 +83,7 @@ async fn chunked_bodies_are_read_and_bounded() {
     let chunked = format!("{head}{:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", 5, &body[..5], body.len() - 5, &body[5..]);
     stream.write_all(chunked.as_bytes()).await.unwrap();
     assert!(read_answers(&mut stream, 1).await.starts_with("HTTP/1.1 200"));
-    // No length is announced, so the limit is met while reading.
+    // No length is announced, so the limit is reached while reading.
     let endless = format!("{head}{:x}\r\n{}", 1 << 20, " ".repeat(9000));
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
     stream.write_all(endless.as_bytes()).await.unwrap();
@@ -108,8 +108,8 @@ async fn headers_over_the_limit_are_431() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_in_the_middle_of_a_request_leaves_nothing_behind() {
-    // Given a client that leaves in the middle of its headers, and one in the middle of its body, when they are gone,
-    // then nothing of theirs is recorded and no connection stays open.
+    // Given a client that disconnects in the middle of its headers, and one in the middle of its body, when they are
+    // gone, then nothing of theirs is recorded and no connection stays open.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let request = post(1, &transacao(1, "c", "x"));
@@ -131,7 +131,8 @@ async fn a_client_that_leaves_in_the_middle_of_a_request_leaves_nothing_behind()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_sent_is_awaited_when_its_client_has_gone() {
-    // Given a call that waits for a lock, when its client goes, then the call still ends and its row is there.
+    // Given a call that waits for a lock, when its client disconnects, then the call still ends and its row is
+    // recorded.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let mut owner = database.owner().await;
@@ -154,8 +155,8 @@ async fn a_call_that_was_sent_is_awaited_when_its_client_has_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_one_byte_a_second_is_given_up() {
-    // Given one client that drips its headers and one that drips its body, when their time is over, then both
-    // connections are closed; the second is told why.
+    // Given one client that drips its headers and one that drips its body, when their time is up, then both connections
+    // are closed; the second gets an answer with the reason.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let head = async {
@@ -181,7 +182,8 @@ async fn a_client_that_sends_one_byte_a_second_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_take_its_responses_is_given_up() {
-    // Given responses that are larger than all buffers between, when nobody reads them, then the connection ends.
+    // Given responses that are larger than all buffers in between, when they are not read, then the connection is
+    // closed.
     let database = TestDatabase::new().await;
     let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
     let limits = "limits = { memory_bytes_max = 8388608, reply_bytes_max = 4194304 }";
@@ -204,8 +206,8 @@ async fn a_client_that_does_not_take_its_responses_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_a_handler_leaves_the_connection_usable() {
-    // Given a POST to a path that nobody answers, its body in a packet of its own, when it got its 404, then the next
-    // request on the same connection is served.
+    // Given a POST to an unknown path, its body in a separate packet, when it has got its 404, then the next request on
+    // the same connection is served.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
@@ -219,7 +221,7 @@ async fn an_answer_without_a_handler_leaves_the_connection_usable() {
     let answers = read_answers(&mut stream, 2).await;
     assert!(answers.starts_with("HTTP/1.1 404") && answers.contains("HTTP/1.1 200"), "{answers}");
     assert!(!answers.contains("connection: close"), "{answers}");
-    // An upload that is larger than anybody wants is answered, and then the connection ends.
+    // An upload over every limit is answered, and then the connection is closed.
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
     let head = "POST /nada HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -227,7 +229,7 @@ async fn an_answer_without_a_handler_leaves_the_connection_usable() {
     assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}");
 }
 
-/// Sends a byte a second until the other side closes. Returns how long it let us, and what it said.
+/// Sends a byte a second until the other side closes. Returns how long that took, and the answer.
 async fn drip(stream: &mut TcpStream, bytes: &[u8]) -> (Duration, String) {
     let begun = Instant::now();
     let (mut reader, mut writer) = stream.split();
@@ -271,7 +273,7 @@ async fn a_unix_socket_is_served_replaced_when_stale_and_refused_when_live() {
     assert!(UnixStream::connect(&path).await.is_ok());
     node.stop().await;
     assert!(!path.exists());
-    // A file that is no socket is never removed.
+    // A file that is not a socket is never removed.
     std::fs::write(&path, "mine").unwrap();
     let error = galo::serve::start(&on_socket(), &database.target(), crate::harness::engine()).await.err().unwrap();
     assert!(format!("{error:#}").contains("is no socket"), "{error:#}");

@@ -1,4 +1,4 @@
-//! What clients read of a failure: a code, and beside it the text that the manifest has for it.
+//! What clients read about a failure: a code, and beside it the text that the manifest has for it.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn section() -> String {
     format!("\n[messages]\n{}", texts.concat())
 }
 
-/// What a client reads then.
+/// What a client reads in that case.
 fn worded(code: Code) -> String {
     format!(r#"{{"error":"{0}","message":"{0}: não, \"é\""}}"#, code.as_str())
 }
@@ -62,7 +62,7 @@ async fn every_failure_has_the_text_of_the_manifest_and_the_section_is_live() {
     guests.put_file("galo.toml", (manifest.clone() + &section()).as_bytes());
     until("the section is live", String::new, || is_live("section")).await;
     assert_all(worded).await;
-    // One that is wrong changes nothing.
+    // An invalid section changes nothing.
     guests.put_file("galo.toml", (manifest.clone() + "\n[messages]\nteapot = \"x\"\n").as_bytes());
     let (_, why) = node.until_manifest_refused().await;
     assert!(why.contains("unknown code `teapot`, expected one of malformed_request, "), "{why}");

@@ -1,5 +1,5 @@
-//! The metrics: that they count what happened, and that their text is what Prometheus wants, by rules of our own that
-//! are promtool's, and by promtool itself where it is installed.
+//! The metrics: they count what happened, and Prometheus accepts their text, by our own version of promtool's rules and
+//! by promtool itself where it is installed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
@@ -96,7 +96,7 @@ fn sample(line: &str) -> Result<Sample, String> {
     Ok((name.to_owned(), labels, value))
 }
 
-/// What promtool's linter finds, and what it takes for granted.
+/// What promtool's linter reports, and what it assumes.
 fn lint(families: &BTreeMap<String, Family>) -> Vec<String> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
@@ -145,10 +145,10 @@ fn lint(families: &BTreeMap<String, Family>) -> Vec<String> {
     found
 }
 
-/// Buckets as they come, the count, and whether there is a sum.
+/// Buckets in their order, the count, and whether there is a sum.
 type OneHistogram = (Vec<(f64, f64)>, Option<f64>, bool);
 
-/// What is wrong with the buckets of a family.
+/// The errors in the buckets of a family.
 fn histogram(family: &Family) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     let mut series: HashMap<Labels, OneHistogram> = HashMap::new();
@@ -174,7 +174,7 @@ fn histogram(family: &Family) -> Vec<&'static str> {
     wrong
 }
 
-/// What the real promtool says; none where it is not installed.
+/// The output of the real promtool; `None` where it is not installed.
 fn promtool(text: &str) -> Option<(bool, String)> {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -198,7 +198,7 @@ fn assert_has(text: &str, lines: &[&str]) {
     }
 }
 
-/// The value of one series, 0 when it is not there.
+/// The value of one series, 0 when it is missing.
 fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap())
@@ -297,7 +297,7 @@ async fn metrics_count_what_happened_and_are_what_prometheus_wants() {
         + sum(r#"galo_call_database{procedure="extrato"}"#);
     let whole = sum(r#"galo_request{handler="extrato"}"#);
     assert!(parts > 0.0 && parts <= whole, "{parts} of {whole}");
-    // Who reads OpenMetrics gets it.
+    // A client that accepts OpenMetrics gets it.
     let accept = [("accept", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5")];
     let shown = request_with(&node.admin_address(), Method::GET, "/metrics", &accept).await;
     assert!(shown.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
@@ -325,7 +325,7 @@ async fn calls_are_counted_by_how_they_end_and_where_their_time_goes() {
             let outcome = pool.call(&um, vec![Value::Integer(1), Value::Integer(divisor)]).await;
             assert_eq!(outcome.is_ok(), is_ok);
         }
-        // and one comes when there are no connections,
+        // and one is made when there are no connections,
         pool.drain().await;
         assert!(pool.call(&um, vec![Value::Integer(1), Value::Integer(1)]).await.is_err());
         // then each is counted, in one place.
@@ -360,14 +360,14 @@ async fn a_call_that_waits_for_its_connection_is_seen_waiting_and_its_time_is_th
         metrics.text(Format::Classic)
     };
     assert_has(&shown(), &[r#"galo_pool_connections_in_use{pool="calls"} 1"#]);
-    // when another call comes, then it is seen waiting for a connection,
+    // when another call arrives, then it is counted as waiting for a connection,
     let second = tokio::spawn(asked(node.address()));
     until("it waits", shown, || value(&shown(), r#"galo_pool_calls_waiting{pool="calls"}"#) == 1.0).await;
     let waits = std::time::Instant::now();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let waited = waits.elapsed().as_secs_f64();
     lock.commit().await.unwrap();
-    // (on a machine that is very busy both may have waited for too long)
+    // (on a very busy machine both may have waited for too long)
     let statuses = (first.await.unwrap(), second.await.unwrap());
     let text = shown();
     assert_has(&text, &[r#"galo_pool_calls_waiting{pool="calls"} 0"#]);
@@ -436,7 +436,7 @@ async fn series_are_bounded_over_swaps_and_refusals_and_counters_never_go_back()
     node.until_manifest_refused().await;
     assert_eq!(series().await, before);
     guests.put("x", &answers(200));
-    // and a handler that leaves is shown for a while, with what it counted last, and counts on when it is back.
+    // and a removed handler is shown for a while with its last counts, and goes on counting from them when it is back.
     let of_y = r#"galo_requests_total{handler="y",code="200"}"#;
     let only_x = whole.split("[[handler]]").take(2).collect::<Vec<_>>().join("[[handler]]");
     guests.put_file("galo.toml", only_x.as_bytes());

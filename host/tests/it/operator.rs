@@ -1,5 +1,5 @@
-//! `galo handlers` and `galo rollback`: against a running node, against answers that a node of ours does not give, and
-//! against nothing.
+//! `galo handlers` and `galo rollback`: against a running node, against answers that no node gives, and against an
+//! address without a listener.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ fn ask(admin: &str, arguments: &[&str], token: Option<&str>) -> (bool, String, S
     run(&mut command)
 }
 
-/// One connection that is answered with a text, whatever it asks. Gives what was asked, and where.
+/// Answers one connection with a fixed text, whatever it asks. Returns the address and the request.
 fn answering(answer: String) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -36,7 +36,7 @@ fn answering(answer: String) -> (String, JoinHandle<String>) {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        // Who was told enough may hang up first.
+        // A client that has read enough may close first.
         let _ = stream.write_all(answer.as_bytes());
         String::from_utf8(head).unwrap()
     });
@@ -119,7 +119,7 @@ async fn a_node_without_a_token_is_asked_over_a_unix_socket_named_by_the_environ
 
 #[test]
 fn an_address_without_a_node_is_reported_with_the_remedy() {
-    // Bound and dropped: the kernel gives the port to nobody else so soon.
+    // Bound and dropped: the kernel does not give the port to another process so soon.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (_folder, socket) = scratch("admin.sock");
     for admin in [free, format!("unix:{}", socket.display())] {

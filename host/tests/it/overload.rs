@@ -1,4 +1,4 @@
-//! More requests than a node takes: they are shed quickly. Connections are in `doors.rs`.
+//! More requests than a node admits: they are shed quickly. Connections are in `doors.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use crate::harness::{TestDatabase, TestNode, handlers, settings, transacao};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
-    // Given a node that admits 2, and 2 calls that wait for a lock, when more come, then they get 503 at once; when the
-    // lock is gone, then the 2 are answered and so is the next.
+    // Given a node that admits 2, and 2 calls that wait for a lock, when more arrive, then they get 503 at once; when
+    // the lock is released, then the 2 are answered and so is the next.
     let database = TestDatabase::new().await;
     let node = TestNode::with(&database, Settings { in_flight_max: 2, ..settings(handlers(Profile::Release)) }).await;
     let mut owner = database.owner().await;
@@ -47,8 +47,8 @@ async fn beyond_in_flight_max_requests_are_shed_and_then_served_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_behind_too_many_for_its_row_is_shed_and_counted() {
-    // Given as many calls as may wait behind one that waits for a lock, when a request comes for the same row, then it
-    // gets 503 at once, and counts as shed; when the lock is gone, then the next one is answered.
+    // Given as many calls as may wait behind one that waits for a lock, when a request arrives for the same row, then
+    // it gets 503 at once, and counts as shed; when the lock is released, then the next one is answered.
     let database = TestDatabase::new().await;
     let node = TestNode::with(&database, settings(handlers(Profile::Release))).await;
     let inner = &node.running.node;

@@ -1,5 +1,5 @@
-//! Behind a real PgBouncer, in session and in transaction mode: nobody runs another's statement, nothing is set on a
-//! server connection that others go on with, and a node does what it does without one.
+//! Behind a real PgBouncer, in session and in transaction mode: no client runs another's statement, no setting stays on
+//! a server connection that others go on to use, and a node works as it does without a pooler.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -45,7 +45,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// One in front of the server of `url`, with so many server connections for a database.
+    /// One in front of the server of `url`, with this many server connections for a database.
     async fn start(url: &str, mode: Mode, servers: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config: tokio_postgres::Config = url.parse().unwrap();
@@ -56,7 +56,7 @@ impl PgBouncer {
             Mode::Transaction => ("transaction", ""),
         };
         let path = folder.path().display();
-        // What comes later in it counts.
+        // Later lines override earlier ones.
         let ini = fs::read_to_string(checkout().root.join("deploy/postgres/pgbouncer.ini")).unwrap();
         let ini = format!(
             "{ini}\n[databases]\n* = host={} port={port}\n[pgbouncer]\npool_mode = {mode}\n\
@@ -79,7 +79,7 @@ impl PgBouncer {
 
     fn spawn(folder: &Path) -> Child {
         let mut command = Command::new(program());
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         if Uid::effective().is_root() {
             let user = User::from_name("postgres").unwrap().expect("the package of Postgres makes this user");
             chown(folder, Some(user.uid.as_raw()), None).unwrap();
@@ -106,7 +106,7 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Debian puts it where a plain user's PATH does not lead.
+/// Debian installs it outside a plain user's PATH.
 fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
@@ -123,7 +123,7 @@ async fn behind(mode: Mode, servers: usize) -> (TestDatabase, PgBouncer) {
     (database.by(url), pooler)
 }
 
-/// Asks every server connection of a pooler the same; it has so many.
+/// Runs a query on each of the `servers` server connections of a pooler.
 async fn ask_each(database: &TestDatabase, servers: usize, sql: &str) -> Vec<String> {
     let mut clients = join_all((0..servers).map(|_| database.service())).await;
     // Each transaction holds one of them.
@@ -140,7 +140,7 @@ async fn ask_each(database: &TestDatabase, servers: usize, sql: &str) -> Vec<Str
     transactions.into_iter().map(|(answer, _)| answer).collect()
 }
 
-/// What a client does until it has had so many answers: every kind of call, each answer looked at.
+/// Sends requests of every kind as one client, this many rounds, and checks each answer.
 async fn load(node: &TestNode, cliente: u64, rounds: u64) {
     let limite = [100_000, 80_000, 1_000_000, 10_000_000, 500_000][usize::try_from(cliente).unwrap() - 1];
     let mut connection = Connection::open(&node.address()).await;
@@ -199,8 +199,8 @@ async fn two_nodes_in_session_mode_answer_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_that_others_left_on_a_server_connection_are_not_run() {
-    // Given a server connection that has statements of every name that a driver would choose, with the parameters of
-    // ours, when a node starts on it, then it starts, and none of them is ever run.
+    // Given a server connection that has statements of every name that a driver would choose, with the same parameters
+    // as ours, when a node starts on it, then it starts, and none of them is ever run.
     let (database, _pooler) = behind(Mode::Transaction, 1).await;
     database.execute("CREATE TABLE armadilha (x int); GRANT INSERT ON armadilha TO galo").await;
     let other = database.service().await;
@@ -209,7 +209,7 @@ async fn statements_that_others_left_on_a_server_connection_are_not_run() {
     let kinds =
         ["int", "int, bigint, text, text, text", "int[], bigint[], text[], text[], text[]", "oid", "text, text"];
     let traps: Vec<String> = (0..4000).zip(kinds.into_iter().cycle()).map(prepare).collect();
-    // Each keeps the whole text that it came with.
+    // Each statement keeps the whole text that it was sent with, so they are sent in chunks.
     for some in traps.chunks(20) {
         other.batch_execute(&some.concat()).await.unwrap();
     }
@@ -224,7 +224,7 @@ async fn statements_that_others_left_on_a_server_connection_are_not_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_row_harms_its_own_client_only() {
     // Given a client whose row is locked, when it and others are sent transactions, then the others are answered while
-    // it is locked; its own end at the timeout, in Postgres too, and are answered when it is free.
+    // it is locked; its own end at the timeout, in Postgres too, and are answered when the row is released.
     let (database, _pooler) = behind(Mode::Transaction, 4).await;
     let node = TestNode::start(&database).await;
     let lock = database.owner().await;
@@ -263,15 +263,15 @@ async fn until_nobody_waits_for_a_lock(database: &TestDatabase) {
                WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let (owner, begun) = (database.owner().await, Instant::now());
     while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        assert!(begun.elapsed() < PATIENCE, "a call of which nobody knows waits for a lock");
+        assert!(begun.elapsed() < PATIENCE, "an abandoned call still waits for a lock");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn timeouts_that_the_role_lacks_are_named_and_hold_all_the_same() {
-    // Given a role without timeouts, when `galo check` runs, then it prints the statements that are missing; when a
-    // node calls something that waits for a lock, then the call ends in Postgres all the same.
+    // Given a role without timeouts, when `galo check` runs, then it prints the missing statements; when a node makes a
+    // call that waits for a lock, then the call still ends in Postgres.
     let (database, _pooler) = behind(Mode::Transaction, 4).await;
     database
         .execute(
@@ -323,7 +323,7 @@ async fn ddl_under_a_running_node_costs_no_request() {
         let answers = join_all((0..16).map(|_| node.get("/um"))).await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     }
-    // A type that the contract cannot carry: it is not called, and its type is not asked for by a named statement.
+    // A type that the contract cannot carry: the procedure is not called, and no named statement looks the type up.
     database
         .execute(&format!(
             "BEGIN; DROP FUNCTION um(); CREATE TABLE feito (x int); CREATE TYPE par AS (a int); {}; COMMIT",
@@ -341,8 +341,8 @@ async fn ddl_under_a_running_node_costs_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_procedure_that_takes_something_else_is_not_called() {
-    // Given a procedure that is made anew for a wider type, when it is called with what was checked against the old
-    // one, then Postgres does not convert the arguments and call it.
+    // Given a procedure that is recreated with a wider type, when it is called with arguments that were checked against
+    // the old one, then Postgres does not convert the arguments and call it.
     let (database, _pooler) = behind(Mode::Transaction, 2).await;
     database.execute("CREATE FUNCTION um(x integer) RETURNS integer LANGUAGE sql AS 'SELECT x'").await;
     let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
@@ -360,7 +360,7 @@ async fn a_procedure_that_takes_something_else_is_not_called() {
     assert!(pool.has_changed());
     let done: i64 = database.owner().await.query_one("SELECT count(*) FROM feito", &[]).await.unwrap().get(0);
     assert_eq!(done, 0);
-    // What a procedure itself gets wrong is not taken for a change of it.
+    // An error of the procedure itself is not mistaken for a change of it.
     database
         .execute(
             "DROP FUNCTION um(bigint);
@@ -485,7 +485,7 @@ async fn options_that_a_pooler_refuses_are_refused_at_once_with_the_remedy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_postgres_behind_a_pooler_is_survived() {
-    // Given a node behind a pooler, when Postgres stops, then calls are refused; when it is back, then there is service
+    // Given a node behind a pooler, when Postgres stops, then calls are refused; when it is back, then calls succeed
     // again without a restart of node or pooler.
     let mut own = OwnPostgres::start().await;
     let pooler = PgBouncer::start(&own.url(SUPERUSER, DATABASE), Mode::Transaction, 4).await;

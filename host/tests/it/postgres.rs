@@ -42,7 +42,7 @@ impl OwnPostgres {
         self.lead_to(self);
     }
 
-    /// Has the path lead to another Postgres.
+    /// Makes the path lead to another Postgres.
     pub fn lead_to(&self, other: &Self) {
         let socket = self.folder.path().join("socket");
         let _ = std::fs::remove_file(&socket);
@@ -72,13 +72,13 @@ impl OwnPostgres {
         self.start_again();
     }
 
-    /// Ends its being a standby.
+    /// Promotes the standby to a primary.
     pub async fn promote(&self) {
         let owner = connect(&self.url(SUPERUSER, DATABASE)).await;
         assert!(owner.query_one("SELECT pg_promote()", &[]).await.unwrap().get::<_, bool>(0));
     }
 
-    /// Where it is, for a URL of several hosts.
+    /// Its host, for a URL of several hosts.
     pub fn host(&self) -> String {
         self.folder.path().join("socket").display().to_string()
     }
@@ -115,17 +115,17 @@ impl OwnPostgres {
             let parent = stat.rsplit(") ").next()?.split(' ').nth(1)? == postmaster;
             parent.then(|| stat.split(' ').next().unwrap().to_owned())
         });
-        // The postmaster first: what it makes meanwhile would be left out.
+        // The postmaster first: a process that it starts in between would be missed.
         for pid in std::iter::once(postmaster.clone()).chain(children) {
             kill(Pid::from_raw(pid.parse().unwrap()), signal).unwrap();
         }
     }
 }
 
-/// A way to a Postgres on which every byte takes half of a round trip.
+/// A proxy to a Postgres that delays every byte by half of a round trip.
 pub struct Far {
     pub port: u16,
-    /// Accepts, and with it go all connections.
+    /// Accepts connections; all of them end with it.
     task: JoinHandle<()>,
 }
 
@@ -140,7 +140,7 @@ impl Far {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
                 near.set_nodelay(true).unwrap();
-                // The handshake of TCP is a round trip that loopback does not have.
+                // TCP's handshake takes a round trip that loopback does not have.
                 let arrives = Instant::now() + round_trip;
                 let Ok(far) = UnixStream::connect(&socket).await else { continue };
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
@@ -151,7 +151,7 @@ impl Far {
         Self { port, task }
     }
 
-    /// Cuts it.
+    /// Ends all connections and accepts no more.
     pub fn cut(&self) {
         self.task.abort();
     }

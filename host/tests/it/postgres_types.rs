@@ -1,5 +1,5 @@
-//! The types of Postgres on their way there and back, held against what Postgres itself makes of them; and the shapes
-//! of procedures: defaults, overloaded names, void, sets, and what is refused.
+//! The types of Postgres in both directions, compared with what Postgres itself makes of them; and the shapes of
+//! procedures: defaults, overloaded names, void, sets, and what is refused.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-/// A database, and a pool that calls what it has.
+/// A database, and a pool that calls its procedures.
 struct Called {
     database: TestDatabase,
     pool: Arc<Database>,
@@ -62,7 +62,7 @@ impl Called {
         self.call(&self.describe(name).await, arguments).await.unwrap()
     }
 
-    /// The one text of a statement, as Postgres writes it.
+    /// The one text that a query returns, as Postgres writes it.
     async fn spelled(&self, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
         let messages = self.owner.simple_query(sql).await?;
         let row = messages.into_iter().find_map(|message| match message {
@@ -77,7 +77,7 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Types without a case of their own, each with values as a guest may spell them.
+/// Types that the contract carries as text, each with values as a guest may write them.
 const SPELLED: &[(&str, &[&str])] = &[
     (
         "numeric",
@@ -218,7 +218,7 @@ async fn values_without_a_case_come_back_as_postgres_spells_them() {
             let rows =
                 called.call(&eco, vec![text(value)]).await.unwrap_or_else(|error| panic!("{ty} {value}: {error:?}"));
             assert_eq!(rows.values, [text(&expected)], "{ty} {value}");
-            // And what came back may go out again.
+            // A value that came back may be sent again.
             let again = called.call(&eco, vec![text(&expected)]).await.unwrap();
             assert_eq!(again.values, rows.values, "{ty} {value}");
         }
@@ -233,7 +233,8 @@ async fn values_without_a_case_come_back_as_postgres_spells_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_of_a_session_do_not_change_the_spelling() {
-    // Given a role with every setting that changes how Postgres writes values, then values come as under the defaults.
+    // Given a role with every setting that changes how Postgres writes values, then values arrive as under the
+    // defaults.
     let types =
         ["date", "interval", "date[]", "timestamptz[]", "double precision[]", "bytea[]", "interval[]", "timetz"];
     let called = Called::new(&echoes(types)).await;
@@ -315,7 +316,7 @@ async fn arrays_travel_as_json() {
             assert_eq!(rows.values, [text(expected)], "{ty} {sent}");
         }
         assert_eq!(called.call(&eco, vec![Value::Null]).await.unwrap().values, [Value::Null], "{ty}");
-        // Postgres has the same idea of it.
+        // Postgres converts an array of the same elements to the same JSON.
         let json: serde_json::Value = serde_json::from_str(values[0].1).unwrap();
         if let Some(array) = json.as_array().filter(|array| !array.is_empty() && *ty != "double precision[]") {
             let elements = array.iter().map(|element| match element {
@@ -453,7 +454,7 @@ async fn postgres_checks_what_only_it_can_check() {
             other => panic!("{ty}: {other:?}"),
         }
     }
-    // A label that came later needs no new look.
+    // A label that is added later needs no new lookup.
     let eco = called.describe(&echo("estado")).await;
     called.database.execute("ALTER TYPE estado ADD VALUE 'novo'").await;
     assert_eq!(called.call(&eco, vec![text("novo")]).await.unwrap().values, [text("novo")]);
@@ -463,7 +464,7 @@ async fn postgres_checks_what_only_it_can_check() {
     assert_eq!(pool.call(&eco, vec![text("novo")]).await.unwrap().values, [text("novo")]);
 }
 
-/// Texts of a type, right or nearly so.
+/// Texts of a type, valid or nearly so.
 fn spelling_of(ty: &str) -> BoxedStrategy<String> {
     match ty {
         "numeric" => prop_oneof![
@@ -545,7 +546,7 @@ async fn any_text_that_fits_is_taken_and_comes_back_as_postgres_spells_it() {
                     prop_assert!(json(ours) == sent, "{} came back as {}; {:?}", value, ours, theirs);
                 }
                 (true, Ok(theirs), Ok(rows)) => prop_assert_eq!(rows.values, [text(&theirs.unwrap())], "{}", value),
-                // Of an interval only its letters are looked at, and it may be too long.
+                // Of an interval only the letters are checked, and it may be too long.
                 (true, Err(_), Err(_)) if ty == "interval" => {}
                 (true, Err(error), _) => prop_assert!(false, "{ty} `{value}` fits, and Postgres refuses it: {error:?}"),
                 (true, _, ours) => prop_assert!(false, "{ty} `{value}`: {ours:?}"),
@@ -582,7 +583,7 @@ async fn a_value_that_is_long_only_when_it_is_spelled_is_bounded() {
     )
     .await;
     for (name, expected) in [("longos", None), ("longa", None), ("longo", Some(131_072))] {
-        // One of its own: what is too long costs the connection.
+        // A separate pool: a value that is too long costs the connection.
         let pool = Arc::new(Database::new(&called.database.target(), 1, &Metrics::new()));
         pool.start(Vec::new()).await.unwrap();
         match (pool.call(&called.describe(name).await, Vec::new()).await, expected) {
@@ -645,7 +646,7 @@ async fn shapes_of_procedures_that_are_called() {
         let rows = called.call_by_name(name, arguments).await;
         assert_eq!((rows.columns, rows.values), (columns.into_iter().map(str::to_owned).collect(), values), "{name}");
     }
-    // A column that comes later does not disturb a call.
+    // A column that is added later does not disturb a call.
     let linhas = called.describe("linhas").await;
     called.database.execute("ALTER TABLE pedidos ADD COLUMN pontos point").await;
     assert_eq!(called.call(&linhas, vec![]).await.unwrap().values.len(), 6);
@@ -704,7 +705,7 @@ async fn a_grant_selects_an_overloaded_procedure_by_its_parameter_types() {
     ] {
         assert_eq!(called.call_by_name(name, arguments).await.values, [text(expected)], "{name}");
     }
-    // Left out, an argument would say another one of them.
+    // With an argument left out, the call would mean another one of them.
     let bigint = called.describe("f(bigint, integer)").await;
     assert!(bigint.check(&[Value::Integer(1)]).unwrap_err().contains("takes 2 arguments, 1 given"));
     let all = "`f()`, `f(bigint, integer)`, `f(contagem)`, `f(estado)`, `f(integer)`, `f(numeric)`, `f(text[])`";
@@ -880,7 +881,7 @@ async fn types_with_a_case_cost_no_cast() {
     }
 }
 
-/// What applications have: keys, prices, states, dates, labels, documents.
+/// The schema of an ordinary application: keys, prices, states, dates, labels, documents.
 const LOJA: &str = "
     CREATE TYPE status AS ENUM ('aberto', 'pago', 'cancelado');
     CREATE DOMAIN preco AS numeric(12, 2) CHECK (VALUE >= 0);
@@ -945,7 +946,7 @@ async fn a_schema_as_applications_have_it_is_served() {
     let expected = ["6", "3999.80", "3.0000000000000000", "2024-02-29", r#"{"pago": 1, "aberto": 1}"#];
     assert_eq!(rows.values, expected.map(text));
 
-    // And through a node, whole.
+    // Through a node as well, as a whole.
     let guests = Guests::new()
         .add("resumo", &calling("resumo"), "procedures = [\"resumo\"]")
         .add("limpar", &calling("limpar"), "procedures = [\"limpar\"]")
@@ -982,8 +983,8 @@ async fn a_text_of_the_wrong_spelling_is_the_guests_fault_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_change_places_keep_their_names() {
-    // Given a function whose columns are read by casts, when it is made anew with these in another order, then no value
-    // comes back under the name of another.
+    // Given a function whose columns are read with casts, when it is recreated with these in another order, then no
+    // value is returned under the name of another.
     let database = TestDatabase::new().await;
     let create = |columns: &str, values: &str| {
         format!("CREATE FUNCTION f() RETURNS TABLE ({columns}) LANGUAGE sql AS $$SELECT {values}$$")

@@ -1,5 +1,5 @@
-//! What a newcomer does wrong without faulting: its calls are rejected, or it answers 5xx, where the generation before
-//! it does better. Requests are compared one by one, so that no client can undo a deployment.
+//! A newcomer that fails without faulting: its calls are rejected, or it answers 5xx, where the generation before it
+//! does better. Requests are compared one by one, so that no client can undo a deployment.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use crate::fixture::{Guest, calling, calling_then, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode};
 
-/// `um` works and `falha` is rejected; each notes that it was called, a rejected one in a sequence, which no rollback
-/// takes back.
+/// `um` works and `falha` is rejected; each records that it was called, a rejected one in a sequence, which a rollback
+/// does not undo.
 const PROCEDURES: &str = "
     CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
     CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.chamadas'')';
@@ -39,7 +39,7 @@ async fn a_newcomer_whose_calls_are_all_rejected_is_rolled_back_on_its_first_req
     let (database, guests, node) = node_with(&calling("um")).await;
     guests.put("x", &calling("falha"));
     node.until_generation("x", 2).await;
-    // The other one's call is not made: a request makes one.
+    // The other generation's call is not made: a request makes only one.
     assert_eq!(node.get("/x").await.status, 500);
     assert_eq!(calls(&database).await, 1);
     let (generation, cause) = worse(&node);
@@ -61,8 +61,8 @@ async fn where_the_proved_generation_replies_its_reply_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_client_cannot_roll_back_a_clean_newcomer() {
-    // Given a newcomer that plans what the one before it plans, when a client sends what the procedure rejects, again
-    // and again, then it stays, and each request made one call.
+    // Given a newcomer that plans the same call as the generation before it, when a client repeatedly sends what the
+    // procedure rejects, then it stays, and each request made one call.
     let (database, guests, node) = node_with(&calling("falha")).await;
     guests.put("x", &marked(&calling("falha"), 1));
     node.until_generation("x", 2).await;
@@ -101,8 +101,8 @@ async fn a_5xx_that_both_answer_or_that_is_of_another_call_rolls_nothing_back() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_comparison_rolls_no_newcomer_back_for_too_many_slow_calls() {
-    // Given a newcomer that plans and fails like the one before it, when its answer fails while its slow calls keep new
-    // requests out, then it stays.
+    // Given a newcomer that plans and fails like the generation before it, when its answer fails while its slow calls
+    // keep new requests out, then it stays.
     let component = Guest {
         // Whether there is a query.
         prepare: "(if (local.get 6) (then (loop (br 0)))) i32.const 1024",

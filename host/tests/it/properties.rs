@@ -1,7 +1,7 @@
-//! What must hold of whatever comes from outside, tried on texts that nobody would think of: request lines, headers,
-//! manifests, examples, database URLs, values in both directions, and what a guest hands back.
+//! Properties of everything that comes from outside, tested on generated texts: request lines, headers, manifests,
+//! examples, database URLs, values in both directions, and what a guest returns.
 //!
-//! The same readers are fuzzed in `host/fuzz`; what was found there is a case here.
+//! The same parsers are fuzzed in `host/fuzz`; inputs that failed there are cases here.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql as _, IsNull, ToSql as _, Type};
 
-/// Nothing is written beside the sources: a failure prints the case, which then becomes a test of its own.
+/// No file is written beside the sources: a failure prints the case, which then becomes a test of its own.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A text that was right, with some bytes of it changed, removed or put in.
+/// A valid text with some of its bytes changed, removed or inserted.
 fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<Index>(), 0..3_u8, any::<u8>());
     vec(edit, 0..8).prop_map(move |edits| {
@@ -68,7 +68,7 @@ fn path() -> impl Strategy<Value = String> {
     vec(segment, 0..5).prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
-/// What the radix tree must do, by trying every route.
+/// What the radix tree must return, found by trying every route.
 fn found<'a>(routes: &'a [Route], method: &Method, path: &str) -> Result<(&'a Route, Vec<String>), u16> {
     let matches = routes.iter().filter_map(|route| Some((shape(route), route, matched(route, path)?)));
     // A literal segment wins over a parameter, from the left.
@@ -79,7 +79,7 @@ fn found<'a>(routes: &'a [Route], method: &Method, path: &str) -> Result<(&'a Ro
     Ok((route, decoded.collect::<Result<_, _>>().map_err(|_| 404_u16)?))
 }
 
-/// Whether each segment is a parameter, and what it is when it is not.
+/// Whether each segment is a parameter, and its text if it is not.
 fn shape(route: &Route) -> Vec<(bool, String)> {
     let text = route.to_string();
     let (_, path) = text.split_once(" /").unwrap();
@@ -159,7 +159,7 @@ async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
     }
 }
 
-/// What a listener's connection answers to a client that sends this and goes.
+/// The answer of a listener's connection to a client that sends these bytes and disconnects.
 fn exchanged(bytes: &[u8]) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -182,7 +182,7 @@ const SIZED: &str =
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// The client has gone when the answer could be written, so often there is none; never one that is not HTTP.
+    /// The client is gone by the time of the answer, so the answer is often empty; it is never anything but HTTP.
     #[test]
     fn no_bytes_of_a_client_end_its_connection_but_with_an_answer(
         bytes in prop_oneof![damaged(CHUNKED), damaged(SIZED), vec(any::<u8>(), 0..64)],
@@ -191,7 +191,7 @@ proptest! {
         prop_assert!(answered.is_empty() || answered.starts_with(b"HTTP/1."), "{answered:?}");
     }
 
-    /// Without the token nothing but the probes is answered, whatever else is sent.
+    /// Without the token only the probes are answered, whatever else is sent.
     #[test]
     fn no_header_opens_the_admin_address(
         path in "/[a-z/]{0,12}",
@@ -284,7 +284,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(512))]
 
-    /// In no message, whatever else is wrong with the URL.
+    /// The password appears in no message, whatever else is wrong with the URL.
     #[test]
     fn a_password_is_shown_nowhere(
         password in "[ -~]{1,4}hunter[0-9]{4}[ -~]{0,4}",
@@ -296,7 +296,7 @@ proptest! {
         for url in [
             format!("postgres://{user}:{encoded}@{rest}"),
             format!("postgresql://{rest}?user=galo&password={encoded}"),
-            // Not escaped: it is read as it stands, or refused.
+            // Not escaped: it is used as it is, or refused.
             format!("postgres://{user}:{password}@{rest}"),
             format!("postgresql://{rest}?user=galo&password={password}"),
             format!("host=db user='{user}' password='{quoted}' dbname={}", rest.split('/').next().unwrap()),
@@ -356,12 +356,12 @@ fn a_value() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::Float),
         "[\u{0}-\u{3}a-zç{}\":0-9-]{0,12}".prop_map(Value::Text),
         vec(any::<u8>(), 0..12).prop_map(Value::Bytes),
-        // Within what Postgres has of the calendar.
+        // Within the range of Postgres's calendar.
         (-200_000_000_000_000_000..9_000_000_000_000_000_000_i64).prop_map(Value::Timestamp),
     ]
 }
 
-/// Types whose values come back as they went out. The others go out as text and come back in binary.
+/// Types whose values are sent and returned in the same format. The others are sent as text and returned in binary.
 fn returns(ty: &Type) -> bool {
     matches!(Argument(&Value::Null).encode_format(ty), Format::Binary)
 }
@@ -399,14 +399,14 @@ proptest! {
     fn no_bytes_of_a_server_make_the_reader_panic(raw in vec(any::<u8>(), 0..40), ty in select(TYPES.to_vec())) {
         let numeric = matches!(ty, Type::NUMERIC | Type::NUMERIC_ARRAY);
         if let Ok(Returned(Value::Text(text))) = Returned::from_sql(&ty, &raw) {
-            // A numeric has up to 131,072 digits before its point and 16,383 behind it, whatever it takes to say so.
+            // A numeric has up to 131,072 digits before its point and 16,383 after it, however short its encoding is.
             let most = raw.len() * 10 + if numeric { 150_000 * raw.len() } else { 50 };
             prop_assert!(text.len() <= most, "{ty}: it grew to {} bytes", text.len());
         }
     }
 }
 
-// ---- what a guest hands back -------------------------------------------------------------------------------------
+// ---- what a guest returns ----------------------------------------------------------------------------------------
 
 fn header() -> impl Strategy<Value = Field> {
     let name = prop_oneof![
@@ -431,7 +431,7 @@ fn header() -> impl Strategy<Value = Field> {
 proptest! {
     #![proptest_config(cases(1024))]
 
-    /// Nothing that a guest says ends the head early or says how the message is framed.
+    /// Nothing that a guest returns can end the head early or change how the message is framed.
     #[test]
     fn a_guest_cannot_frame_a_message(
         status in prop_oneof![any::<u16>(), 200..600_u16],

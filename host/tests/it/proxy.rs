@@ -1,5 +1,5 @@
-//! What a proxy in front must know, and what a node says of it: the deployed routes, the bound of a response's head,
-//! the warnings of `galo check`. What nginx makes of it is in `host/bank/tests/processes/repeats.rs`.
+//! What a proxy in front must know, and what a node provides for it: the deployed routes, the bound on a response's
+//! head, the warnings of `galo check`. How nginx behaves is tested in `host/bank/tests/processes/repeats.rs`.
 
 use std::fs;
 
@@ -46,13 +46,13 @@ fn the_proxy_takes_the_head_that_a_node_may_send() {
         directives.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(set(&read("routes/galo.conf")), [format!("{}k;", limits::RESPONSE_HEAD_BYTES_MAX / 1024)]);
-    assert!(set(&read("nginx.conf")).is_empty(), "there is one number, and routes/galo.conf has it");
+    assert!(set(&read("nginx.conf")).is_empty(), "the number belongs in routes/galo.conf only");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_longest_head_is_no_longer_than_the_proxy_takes() {
     // Given as many headers as a guest may set, of as many bytes, when the answer also closes its connection, then its
-    // head has no more bytes than there are for it, and what is not the guest's is within its share.
+    // head stays within its limit, and the host's part of it within its share.
     let count = u32::try_from(limits::RESPONSE_HEADERS_MAX).unwrap();
     let each = limits::RESPONSE_HEADERS_BYTES_MAX / limits::RESPONSE_HEADERS_MAX;
     let value = "x".repeat(each - "x-long".len() - 4);

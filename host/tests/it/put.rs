@@ -1,4 +1,4 @@
-//! `galo put`: how handlers come into the folder that nodes watch.
+//! `galo put`: copies handlers into the folder that nodes watch.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -38,13 +38,13 @@ async fn handlers_are_put_whole_and_only_when_they_are_new() {
         assert_eq!(std::fs::metadata(to.join(name)).unwrap().mode() & 0o777, 0o644, "{name}");
     }
     assert!(to.with_file_name("cache").read_dir().unwrap().count() > 0, "nothing is compiled");
-    // A component that came by another way stays: the same handlers are not put again.
+    // A component that arrived by another way stays: the same handlers are not copied again.
     let other = marked(&answers(204), 1);
     std::fs::write(to.join("a.wasm"), &other).unwrap();
     let (success, shown, logged) = put(&from, &to, &database);
     assert!(success && shown.ends_with("nothing new\n"), "{shown}{logged}");
     assert_eq!(read(&to, "a.wasm"), other);
-    // New handlers replace it. An example that is gone goes, and what is equal is left alone.
+    // New handlers replace it. An example that was removed is deleted, and equal files are left alone.
     std::fs::remove_file(from.folder.path().join("a/examples/two.json")).unwrap();
     let (success, shown, logged) = put(&from, &to, &database);
     assert!(success && shown.ends_with("2 handlers verified\na.wasm\n"), "{shown}{logged}");
@@ -64,7 +64,7 @@ async fn handlers_that_do_not_fit_are_not_put() {
     for (from, why) in [(&broken, "a: refused"), (&unknown, "no_such_procedure"), (&failing, "one.json")] {
         let (success, shown, logged) = put(from, &to, &database);
         assert!(!success && (shown + &logged).contains(why), "{logged}");
-        assert!(!to.exists(), "{why}: something was put");
+        assert!(!to.exists(), "{why}: something was copied");
     }
 }
 

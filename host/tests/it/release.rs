@@ -1,4 +1,4 @@
-//! What CI, releases and images are made with: the files that they name exist, versions agree, and the tree names no
+//! The files that make CI, releases and images: the files that they name exist, versions agree, and the tree names no
 //! registry. `.ci/lint` checks the same files against GitHub's schemas.
 
 use std::fs;
@@ -23,7 +23,7 @@ fn paths(text: &str) -> Vec<String> {
     ours.filter(|word| !word.contains(['*', '$', '{', '['])).map(str::to_owned).collect()
 }
 
-/// The first of these words that is a path and leads nowhere; what is made by a command that the text names is not.
+/// The first word that is a path to a missing file; a file that a command in the text makes does not count.
 fn missing(text: &str) -> Option<String> {
     let made = ["deploy/pgo/galo.profdata", "deploy/.env"];
     paths(text).into_iter().find(|path| !made.contains(&path.as_str()) && !checkout().root.join(path).exists())
@@ -41,7 +41,7 @@ fn what_workflows_and_scripts_name_exists() {
     assert!(named > 50, "only {named} paths found");
     let ci = read(".github/workflows/ci.yml");
     let commands: Vec<_> = ci.lines().filter_map(|line| line.trim().strip_prefix("- run: ")).collect();
-    assert_eq!(commands, [".ci/run"], "what must hold belongs into .ci/run");
+    assert_eq!(commands, [".ci/run"], "checks belong in .ci/run");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn workflows_pin_their_actions_and_have_the_least_permissions() {
 
 #[test]
 fn no_registry_is_named() {
-    // They are variables of the repository, or what the tools have as their default.
+    // Registries are variables of the repository, or the defaults of the tools.
     let registries = ["ghcr.io", "quay.io", "index.docker.io", "crates.io", "npmjs.", "pypi.org", "amazonaws"];
     for path in
         [".ci", ".github/workflows", ".github", "deploy", "deploy/pgo", "deploy/kubernetes"].into_iter().flat_map(files)
@@ -89,7 +89,7 @@ fn the_compiler_is_the_same_everywhere() {
 
 #[test]
 fn no_profile_is_kept_in_the_repository() {
-    // It names functions by the versions of all crates, so each change of a dependency makes it useless.
+    // A profile names functions by the versions of all crates, so each change of a dependency makes it useless.
     let tracked =
         std::process::Command::new("git").current_dir(checkout().root).args(["ls-files", "deploy/pgo"]).output();
     let tracked = String::from_utf8(tracked.unwrap().stdout).unwrap();

@@ -1,4 +1,4 @@
-//! Handlers that change while a node serves: what goes live, what is refused, and that nothing is lost on the way.
+//! Handlers that change while a node serves: what goes live, what is refused, and that no request is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,14 +34,14 @@ async fn a_component_goes_live_however_it_came_into_the_folder() {
     std::fs::write(&path, answers(202)).unwrap();
     node.until_generation("x", 3).await;
     assert_eq!(node.get("/x").await.status, 202);
-    // Removed, and there again.
+    // Removed, and created again.
     std::fs::remove_file(&path).unwrap();
     assert_eq!(node.until_refused("x").await.0, Stage::Read);
     assert_eq!(node.get("/x").await.status, 202);
     std::fs::write(&path, answers(203)).unwrap();
     node.until_generation("x", 4).await;
     assert!(node.handler("x").refusal().is_none());
-    // A file that leads to another one.
+    // A symbolic link to another file.
     let other = guests.folder.path().join("other");
     std::fs::write(&other, answers(204)).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -73,7 +73,7 @@ async fn the_same_bytes_are_not_a_new_generation() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "").add("y", &answers(200), "");
     let node = TestNode::guests(&database, &guests).await;
-    // Handlers are looked at in the order of the manifest: when y was swapped, x was looked at.
+    // Handlers are scanned in the order of the manifest: once y is swapped, x has been scanned.
     for generation in 2..5 {
         guests.put("x", &answers(200));
         guests.put("y", &marked(&answers(200), generation));
@@ -112,7 +112,7 @@ async fn a_refused_component_changes_nothing_and_a_repaired_one_goes_live() {
         assert!(refused.1.contains(message), "{name}: {}", refused.1);
         assert_eq!(node.generation("x"), generation, "{name}");
         assert!(node.get("/x").await.status.is_success(), "{name}");
-        // Mended, it goes live by itself, and the refusal is gone.
+        // Once corrected, it goes live without a restart, and the refusal is gone.
         generation += 1;
         guests.put("x", &marked(&good, generation));
         node.until_generation("x", generation).await;
@@ -142,19 +142,19 @@ async fn a_candidate_needs_its_procedures() {
     database.execute("CREATE FUNCTION um() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
     let guests = Guests::new().add("x", &calling("um"), "procedures = [\"um\"]\n");
     let node = TestNode::guests(&database, &guests).await;
-    // The right to execute it is revoked: what serves fails call by call, what comes is refused.
+    // The right to execute it is revoked: the serving generation fails call by call, and a candidate is refused.
     database.execute("REVOKE EXECUTE ON FUNCTION um() FROM PUBLIC").await;
     guests.put("x", &marked(&calling("um"), 1));
     let (stage, message) = node.until_refused("x").await;
     assert_eq!((stage, message.as_str()), (Stage::Procedures, "the role `galo` may not execute `um`"));
-    // Granted again it goes live, though no file was touched.
+    // When the right is granted again, the candidate goes live, though no file was touched.
     database.execute("GRANT EXECUTE ON FUNCTION um() TO galo").await;
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 200);
     database.execute("DROP FUNCTION um()").await;
     guests.put("x", &marked(&calling("um"), 2));
     assert_eq!(node.until_refused("x").await.1, "the database has no procedure `um`");
-    // There again with another shape: it is looked up anew, and both go live together.
+    // Created again with another signature: it is looked up again, and both go live together.
     database.execute("CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'").await;
     node.until_generation("x", 3).await;
     assert_eq!(node.get("/x").await.status, 200);
@@ -172,14 +172,14 @@ async fn a_new_procedure_costs_no_connection_and_no_request() {
     until("it is live", String::new, || node.running.node.registry.table().handlers.len() == 2).await;
     let answers = join_all((0..32).map(|i| node.get(if i % 2 == 0 { "/um" } else { "/dois" }))).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-    // The pool's and the catalogue's; the one that found the database may have been among those of before, ending.
+    // The connections of the pool and the catalogue; the one that found the database may have been ending in `before`.
     let after = database.backends().await;
     let kept = before.iter().filter(|pid| after.contains(pid)).count();
     let own = settings(guests.folder.path()).pool_connections + 1;
     assert!(kept >= own, "{before:?} were there before, {after:?} are there now");
 }
 
-/// What `replying` answers, as an example.
+/// An example that expects the answer of `replying`.
 fn example(status: u16) -> String {
     format!(r#"{{"request": {{"path": "/x"}}, "plan": {{"reply": {{"status": {status}}}}}}}"#)
 }
@@ -198,16 +198,16 @@ async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
         assert!(message.lines().any(|shown| shown == line), "`{line}` is missing in:\n{message}");
     }
     assert_eq!(node.get("/x").await.status, 200);
-    // The example may be what was wrong.
+    // The example may have been the mistake.
     guests.put_file("x/examples/ok.json", example(201).as_bytes());
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 201);
-    // An example that what serves does not fulfil is told, and what serves goes on.
+    // An example that the serving generation does not fulfil is reported, and that generation goes on serving.
     guests.put_file("x/examples/ok.json", example(202).as_bytes());
     assert!(node.until_refused("x").await.1.contains("-    \"status\": 202"));
     assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (2, 201));
     guests.put_file("x/examples/ok.json", b"{\"request\": 1}");
-    until("the example is told", String::new, || {
+    until("the example is reported", String::new, || {
         node.handler("x").refusal().is_some_and(|refusal| refusal.message.contains("ok.json: no example: "))
     })
     .await;
@@ -228,7 +228,7 @@ async fn a_component_that_loops_does_not_run_all_of_its_examples() {
     let (stage, message) = node.until_refused("x").await;
     assert_eq!(stage, Stage::Examples);
     assert!(message.contains("examples were not run: those before them took over 2 s of CPU"), "{message}");
-    // All of them would take 30 s.
+    // Together they would take 30 s.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     guests.put("y", &marked(&good, 2));
     node.until_generation("y", 2).await;
@@ -245,13 +245,13 @@ async fn a_component_of_another_name_goes_live_with_its_examples_and_nothing_is_
         let status = 199 + u16::try_from(version).unwrap();
         guests.put(&format!("x-v{version}"), &answers(status));
         guests.put_file("galo.toml", manifest.replace("x.wasm", &format!("x-v{version}.wasm")).as_bytes());
-        // What serves does not fulfil it, while what does is compiled.
+        // The serving generation does not fulfil it while the one that does is being compiled.
         guests.put_file("x/examples/ok.json", example(status).as_bytes());
         node.until_generation("x", version).await;
         assert_eq!(node.get("/x").await.status, status);
         assert_eq!(node.handler("x").metrics.refusals.get(), 0);
     }
-    // A manifest that is refused leaves the old terms, and then what is wrong under them is reported.
+    // A refused manifest leaves the old entry in place, and then errors under that entry are reported.
     guests.put("x-v4", b"garbage");
     guests.put_file("galo.toml", manifest.replace("x.wasm", "x-v4.wasm").as_bytes());
     guests.put_file("x/examples/ok.json", example(204).as_bytes());
@@ -275,7 +275,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     let write = |text: &str| guests.put_file("galo.toml", text.as_bytes());
     let handlers = || node.running.node.registry.table().handlers.len();
     let second = "[[handler]]\nname = \"y\"\ncomponent = \"y.wasm\"\nroute = \"GET /y\"\n";
-    // Refused: the old one stays.
+    // Refused: the old manifest stays.
     for (text, stage, expected) in [
         (format!("{manifest}{second}"), Stage::Manifest, "y.wasm: No such file"),
         (manifest.replace("GET /x", "GET x"), Stage::Manifest, "a path begins with `/`"),
@@ -296,7 +296,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
         write(&manifest);
         until("the manifest is taken", String::new, || node.running.node.registry.refusal().is_none()).await;
     }
-    // Removed: told, and the old one stays. Components are still followed.
+    // Removed: this is reported, and the old manifest stays. Components are still followed.
     std::fs::remove_file(guests.folder.path().join("galo.toml")).unwrap();
     assert!(node.until_manifest_refused().await.1.contains("No such file"));
     guests.put("x", &answers(201));
@@ -307,12 +307,12 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     until("y is there", String::new, || handlers() == 2).await;
     assert_eq!((node.get("/y").await.status.as_u16(), node.get("/x").await.status.as_u16()), (202, 201));
     assert_eq!((node.generation("y"), node.generation("x")), (1, 2));
-    // Changed: another route; the generation is the same one.
+    // Changed: another route, but the same generation.
     write(&format!("{manifest}{}", second.replace("GET /y", "GET /z")));
     until("z is there", String::new, || node.handler("y").entry.route.to_string() == "GET /z").await;
     assert_eq!((node.get("/z").await.status.as_u16(), node.get("/y").await.status.as_u16()), (202, 404));
     assert_eq!(node.generation("y"), 1);
-    // A limit and the component it was raised for come together, in whatever order.
+    // A limit and the component that needs it arrive in either order.
     let fat = Guest { memory: "40", ..replying(203, None, 0) }.component();
     guests.put("x", &fat);
     node.until_refused("x").await;
@@ -324,7 +324,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     assert_eq!(node.get("/z").await.status, 404);
 }
 
-/// A guest whose `prepare` is good and whose `respond` traps.
+/// A guest whose `prepare` succeeds and whose `respond` traps.
 fn traps_in_respond(procedure: &str) -> Vec<u8> {
     let length = procedure.len();
     let items = format!(
@@ -355,14 +355,14 @@ async fn a_newcomer_that_faults_is_rescued_and_rolled_back() {
         generation += 1;
         guests.put("x", &bad);
         node.until_generation("x", generation).await;
-        // The client gets the right answer, and the last one that was proved serves again.
+        // The client gets the right answer, and the last proved generation serves again.
         assert_eq!(node.get("/x").await.status, 200, "{cause}");
         assert_eq!(node.generation("x"), 1, "{cause}");
         let lineage = node.handler("x").lineage();
         let back = lineage.rolled_back.as_ref().unwrap();
         assert_eq!(back.number, generation);
         assert!(back.cause.starts_with(cause), "{}", back.cause);
-        // What was taken back is not taken again while its file is there; what comes next is.
+        // A rolled-back component is not tried again while its file is there; the next one is.
         guests.put_file("unrelated", b"");
         guests.put("x", &bad);
         generation += 1;
@@ -396,7 +396,7 @@ async fn rows_of_another_call_are_not_shown_to_the_previous_generation() {
     guests.put("x", &traps_in_respond("conta"));
     node.until_generation("x", 2).await;
     assert_eq!(node.get("/x").await.status, 500);
-    // It is taken back all the same: one request is lost, not all that follow.
+    // It is rolled back all the same: one request is lost, not all later ones.
     assert_eq!(node.generation("x"), 1);
     assert_eq!(node.get("/x").await.status, 200);
 }
@@ -422,7 +422,7 @@ async fn a_newcomer_that_comes_with_another_entry_is_on_probation_too() {
     let manifest = guests.manifest();
     guests.put_file("galo.toml", format!("{manifest}limits = {{ memory_bytes_max = 4194304 }}\n").as_bytes());
     node.until_generation("x", 2).await;
-    // and when it faults, the one before serves again, under what the manifest says now.
+    // and when it faults, the generation before it serves again, under the current manifest.
     assert_eq!(node.get("/x").await.status, 200);
     assert_eq!(node.generation("x"), 1);
     assert_eq!(node.handler("x").entry.limits.memory_bytes_max, 4_194_304);
@@ -436,7 +436,7 @@ async fn a_manifest_that_came_before_its_component_is_accepted_once_that_exists(
     assert!(node.until_manifest_refused().await.1.contains("y.wasm"));
     guests.put("y", b"garbage");
     let registry = &node.running.node.registry;
-    until("the garbage is told", String::new, || registry.refusal().is_some_and(|r| r.message.contains("component")))
+    until("the garbage is seen", String::new, || registry.refusal().is_some_and(|r| r.message.contains("component")))
         .await;
     guests.put("y", &answers(202));
     until("the manifest is taken", String::new, || registry.refusal().is_none()).await;
@@ -452,16 +452,16 @@ async fn a_procedure_that_has_changed_is_looked_up_again_by_itself() {
     assert_eq!(node.get("/x").await.status, 200);
     let procedure = || Arc::clone(node.handler("x").procedure("um").unwrap());
     let before = procedure();
-    // Another parameter: what was granted cannot be called, a call tells so, and it is looked up again.
+    // Another parameter: the granted signature cannot be called, a call reports that, and it is looked up again.
     database
         .execute("DROP FUNCTION um(); CREATE FUNCTION um(n int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT n'")
         .await;
     guests.put("x", &marked(&calling("um"), 1));
     until("it is looked up again", String::new, || procedure() != before).await;
-    // The terms are new before the candidate serves under them: without this the next one could take its place, and its
-    // number.
+    // The entry is replaced before the candidate serves under it: without this wait the next candidate could take its
+    // place and its number.
     node.until_generation("x", 2).await;
-    // And back: under a candidate that was refused meanwhile it goes live by itself.
+    // Changed back: a candidate goes live even if it was first refused under the old signature.
     database
         .execute("DROP FUNCTION um(int); CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
         .await;
@@ -483,9 +483,9 @@ async fn a_request_that_kills_both_generations_rolls_nothing_back() {
 async fn probation_ends() {
     let probation = "limits = { probation_calls = 3, probation_seconds = 1 }\n";
     let (_database, guests, node) = node_with(&answers(200), probation).await;
-    // A guest that is good for three calls cannot be made: it forgets. So it is proved by others, and then it traps.
+    // A guest keeps no state, so none can trap on its fourth call. Other requests prove it, and then it traps.
     let traps_on_query = Guest {
-        // The eighth of the flat parameters says whether there is a query.
+        // The seventh flat parameter (index 6) is whether there is a query.
         prepare: "(if (local.get 6) (then unreachable)) i32.const 1024",
         ..replying(200, None, 0)
     };
@@ -501,7 +501,7 @@ async fn probation_ends() {
     assert_eq!(node.generation("x"), 2);
 }
 
-/// Clients with the contest's mix, each on a connection of its own. Returns what was not answered as it should be.
+/// Clients with the contest's mix, each on one connection. Each returns its wrong answers.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -579,13 +579,13 @@ async fn a_storm_of_swaps_costs_no_request() {
     let load = Load::start(&node.address(), 32);
     let end = Instant::now() + Duration::from_secs(6);
     let mut generation = 1;
-    // As many as six seconds have room for, and five on a machine that is starved.
+    // As many as fit into six seconds, and at least five on a starved machine.
     while Instant::now() < end || generation <= 5 {
         generation += 1;
         for (name, original) in names.iter().zip(&originals) {
             guests.put(name, &marked(original, generation));
         }
-        // Every swap reaches both, and requests are served between two of them.
+        // Every swap reaches both, and requests are served between two swaps.
         for name in names {
             node.until_generation(name, generation).await;
         }
@@ -611,7 +611,7 @@ async fn a_handler_that_traps_on_every_tenth_value_is_rolled_back_once_and_no_cl
     let load = Load::start(&node.address(), 32);
     load.until_answered(200).await;
     guests.put("transacoes", &bad);
-    until("it is taken back", String::new, || node.handler("transacoes").lineage().rolled_back.is_some()).await;
+    until("it is rolled back", String::new, || node.handler("transacoes").lineage().rolled_back.is_some()).await;
     load.until_answered(1000).await;
     load.end().await;
     assert_eq!(node.generation("transacoes"), 1);
@@ -636,12 +636,12 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     let handler = shown().await["handlers"][0].clone();
     assert_eq!((&handler["state"], &handler["calls"]), (&"probation".into(), &1.into()));
     assert_eq!(handler["previous"]["generation"], 1);
-    // A candidate that is refused is shown with its reason.
+    // A refused candidate is shown with its reason.
     guests.put("x", b"garbage");
     node.until_refused("x").await;
     let (success, listed, _) = ask(&["handlers"]);
     assert!(success && listed.contains("refused") && listed.contains("not a valid component"), "{listed}");
-    // Back at once; a second time there is nothing to go back to.
+    // The rollback is immediate; a second one finds nothing to return to.
     let (success, printed, error) = ask(&["rollback", "x"]);
     assert!(success, "{error}");
     assert_eq!(printed, "x: rolled back from generation 2 to generation 1\n");
@@ -649,7 +649,7 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     let handler = shown().await["handlers"][0].clone();
     assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));
     assert!(!ask(&["rollback", "x"]).0);
-    // What was taken back stays barred; something else goes live.
+    // The rolled-back component stays barred; a different one goes live.
     guests.put("x", &answers(201));
     until("the refusal is gone", String::new, || node.handler("x").refusal().is_none()).await;
     assert_eq!(node.generation("x"), 1);
@@ -670,7 +670,7 @@ async fn a_request_in_flight_ends_on_the_generation_it_began_with() {
     let address = node.address();
     let waiting = tokio::spawn(async move { request(&address, Method::GET, "/x", "").await });
     database.until_a_call_waits_for_a_lock().await;
-    // Two swaps: the generation that answers is not even the previous one any more. And its handler gets other terms.
+    // After two swaps, the generation that answers is not even the previous one. Its handler also gets a new entry.
     guests.put("x", &answers(201));
     node.until_generation("x", 2).await;
     guests.put("x", &answers(202));
@@ -678,9 +678,9 @@ async fn a_request_in_flight_ends_on_the_generation_it_began_with() {
     let manifest = format!("{}limits = {{ deadline_ms = 90 }}\n", guests.manifest());
     guests.put_file("galo.toml", manifest.as_bytes());
     let deadline = Duration::from_millis(90);
-    until("the terms have changed", String::new, || node.handler("x").entry.limits.deadline == deadline).await;
+    until("the entry has changed", String::new, || node.handler("x").entry.limits.deadline == deadline).await;
     assert_eq!(node.get("/x").await.status, 202);
     holder.execute("SELECT pg_advisory_unlock(7)", &[]).await.unwrap();
-    // What it calls answers 200 in `respond`.
+    // The generation that made the call answers 200 in `respond`.
     assert_eq!(waiting.await.unwrap().status, 200);
 }

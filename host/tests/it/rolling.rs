@@ -1,6 +1,6 @@
-//! A rolling update with plain processes: nodes are replaced one after the other while clients ask, each choosing among
-//! the nodes that it was told of; it learns that one is not ready a while after that, as the endpoints of a Kubernetes
-//! service do. A node that lingers loses nothing; one that does not, does.
+//! A rolling update with plain processes: nodes are replaced one after the other while clients send requests, each
+//! choosing among the nodes that it knows. A client learns with a delay that a node is not ready, as from the endpoints
+//! of a Kubernetes service. A node that lingers loses no request; one that does not linger loses some.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::harness::{Connection, TestDatabase, galo, handlers, request, transaca
 
 const EXTRATO: &str = "/clientes/1/extrato";
 
-/// The nodes that clients know, and what became of their requests.
+/// The nodes that clients know, and the results of their requests.
 #[derive(Default)]
 struct Service {
     endpoints: Mutex<Vec<String>>,
@@ -28,7 +28,7 @@ struct Service {
     over: AtomicBool,
 }
 
-/// Half of them ask each time on a new connection, the others keep theirs until a node closes it.
+/// Half of them open a new connection for each request, the others keep theirs until a node closes it.
 const CLIENTS: usize = 4;
 
 impl Service {
@@ -55,7 +55,7 @@ impl Service {
         (0..CLIENTS).map(|number| tokio::spawn(client(Arc::clone(self), number))).collect()
     }
 
-    /// Waits until each client has got so many answers more, or has failed as often.
+    /// Waits until each client has got this many more answers, or has failed as often.
     async fn rounds(&self, more: usize) {
         let done = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         let before: Vec<_> = self.answered.iter().map(done).collect();
@@ -64,13 +64,13 @@ impl Service {
     }
 }
 
-/// Asks in turns, a read and a write, until it is over.
+/// Sends requests, a read and a write in turn, until the test is over.
 async fn client(service: Arc<Service>, number: usize) {
     let mut kept: Option<Connection> = None;
     while !service.over.load(Ordering::Relaxed) {
         let (method, path, body) = match service.answered[number].load(Ordering::Relaxed) % 2 {
             0 => (Method::GET, EXTRATO.to_owned(), String::new()),
-            // Each has a row of its own: none waits for another's.
+            // Each client has its own row: none waits for another's.
             _ => (Method::POST, format!("/clientes/{}/transacoes", number + 1), transacao(1, "c", "x")),
         };
         let connection = match kept.take() {
@@ -110,22 +110,23 @@ async fn a_rolling_update_loses_nothing_when_nodes_linger() {
     let clients = service.clients();
     service.rounds(5).await;
     for _ in 0..2 {
-        // Given a new node that is ready, when an old one is told to end,
+        // Given a new node that is ready, when an old one gets SIGTERM,
         let new = node(&database, "3600");
         service.add(&new);
         let mut old = nodes.remove(0);
         nodes.push(new);
         old.signal(Signal::SIGTERM);
         old.wait_for("lingering: not ready, and new connections are still served");
-        // then it is not ready, and says so,
+        // then it is not ready, and reports that,
         let ready = request(&old.admin, Method::GET, "/ready", "").await;
         assert_eq!((ready.status.as_u16(), ready.text()), (503, "lingering\n"));
         assert_eq!(request(&old.admin, Method::GET, "/live", "").await.status, 200);
-        // but whoever has not heard of it yet is served, and asked to come again by way of the others.
+        // but a client that still knows it is served, and its connection is closed so that it comes back to another
+        // node.
         let answer = request(&old.listen, Method::GET, EXTRATO, "").await;
         assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, "close"));
         service.rounds(10).await;
-        // Once nobody sends it anything, it may drain.
+        // Once no client sends to it, it may drain.
         service.remove(&old);
         service.rounds(2).await;
         old.signal(Signal::SIGTERM);
@@ -143,7 +144,7 @@ async fn a_rolling_update_loses_nothing_when_nodes_linger() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_fails_requests_when_nodes_do_not_linger() {
-    // What the test above finds nothing of is there to be found.
+    // The failures that the test above rules out do occur here.
     let database = TestDatabase::new().await;
     let (mut old, other) = (node(&database, "0"), node(&database, "0"));
     let service = Service::with(&[&old, &other]);
@@ -151,7 +152,7 @@ async fn a_rolling_update_fails_requests_when_nodes_do_not_linger() {
     service.rounds(5).await;
     old.signal(Signal::SIGTERM);
     assert!(old.wait().success());
-    // Its clients hear of it later.
+    // Its clients learn of it later.
     service.rounds(10).await;
     service.remove(&old);
     service.over.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `galo new`: what it makes is as clean as the rest and works; what it refuses leaves the checkout as it was.
+//! `galo new`: a generated handler passes every check and works; a refused one leaves the checkout unchanged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
         let (success, shown) = new(&copy, arguments);
         assert!(success && shown.contains(&format!("galo test {}", arguments[0])), "{shown}");
     }
-    // When they are judged as everything else is, then there is nothing to say.
+    // When they are checked like the rest of the checkout, then there are no findings.
     let cargo = |arguments: &[&str]| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(&copy.checkout.root).args(arguments);
@@ -82,7 +82,7 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
         let shown = assert_succeeds(copy.galo().args(["test", name]));
         assert!(shown.contains(&format!("test result: ok. {tests} passed; 0 failed; 0 ignored;")), "{shown}");
     }
-    // And their components do what they say.
+    // Their components work as well.
     let folder = tempfile::tempdir().unwrap();
     build::handlers(&copy.checkout, Profile::Release, &Cancel::default()).unwrap().put(folder.path()).unwrap();
     let component = |name: &str| -> Component {
@@ -156,7 +156,7 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
         assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
         assert!(contents(&copy.checkout.root) == before, "`{name}` `{route}` `{procedure}` left something behind");
     }
-    // What the manifest says already counts, with or without a crate.
+    // Names in the manifest count, with or without a crate.
     for (table, expected) in [
         ("name = \"resumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "the handler `resumo` is already defined"),
         ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there already is a handler `re-sumo`"),

@@ -1,4 +1,4 @@
-//! Guests that take their time: what they take is theirs, not everybody's.
+//! Slow guests: they delay their own requests, not those of other guests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::harness::{Connection, Guests, TestDatabase, TestNode, galo, request, 
 
 const LOOP: &str = "(loop (br 0)) unreachable";
 
-/// What others may wait for a guest, in 99 of 100 requests.
+/// The longest that others may wait because of a slow guest, in 99 of 100 requests.
 const OTHERS: Duration = Duration::from_millis(20);
 
 fn endless() -> Vec<u8> {
@@ -44,7 +44,7 @@ fn slow_respond(procedure: &str) -> Vec<u8> {
     Guest { respond: "call $work i32.const 4096", items, ..guest }.component()
 }
 
-/// Ten clients ask for a guest that loops, as often as they are answered. Returns what they were answered.
+/// Ten clients request a guest that loops, again after each answer. Returns the statuses that they got.
 fn assault(address: &str, stop: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle<Vec<u16>>> {
     let client = |_| {
         let (address, stop) = (address.to_owned(), Arc::clone(stop));
@@ -62,8 +62,8 @@ fn assault(address: &str, stop: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_loops_keeps_nobody_else_waiting() {
-    // Given ten clients of a guest that loops until its deadline, when others are asked, with and without the database,
-    // then they answer as ever; the ten get 500 or 503, and in the end everything is as before.
+    // Given ten clients of a guest that loops until its deadline, when others are requested, with and without the
+    // database, then they answer as usual; the ten get 500 or 503, and in the end everything is as before.
     let database = TestDatabase::new().await;
     database.execute("CREATE FUNCTION um() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
     for (workers, wasi) in [("1", "false"), ("2", "false"), ("1", "true")] {
@@ -94,7 +94,7 @@ async fn a_guest_that_loops_keeps_nobody_else_waiting() {
         assert!(times.len() > 500, "only {} requests in 5 s", times.len());
         assert!(statuses.iter().all(|status| [500, 503].contains(status)), "{statuses:?}");
         assert!([500, 503].iter().all(|status| statuses.contains(status)));
-        // A slot is given back as it was taken.
+        // Every slot that was taken is given back.
         assert_eq!(request(&node.listen, Method::GET, "/endless", "").await.status, 500);
         assert_eq!(request(&node.listen, Method::GET, "/good", "").await.status, 200);
     }
@@ -151,8 +151,8 @@ async fn a_slow_call_is_answered_within_its_deadline_and_not_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_call_is_answered_however_slow_respond_is() {
-    // Given a guest whose `respond` is slow, when more requests come than it may have slow calls, then each whose call
-    // was recorded gets its answer, and nothing was recorded for the others.
+    // Given a guest whose `respond` is slow, when more requests arrive than it may have slow calls, then each request
+    // whose call was recorded gets its answer, and nothing was recorded for the others.
     let database = TestDatabase::new().await;
     database
         .execute(
@@ -178,7 +178,7 @@ async fn a_newcomer_that_loops_costs_no_client_its_answer() {
     let node = TestNode::guests(&database, &guests).await;
     guests.put("x", &endless());
     node.until_generation("x", 2).await;
-    // Ten at once: two wait for the newcomer's deadline, the others are answered by the one before it.
+    // Ten at once: two wait for the newcomer's deadline, the others are answered by the generation before it.
     let begun = Instant::now();
     let answers = join_all((0..10).map(|_| async { (node.get("/x").await.status.as_u16(), begun.elapsed()) })).await;
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");

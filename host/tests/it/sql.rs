@@ -1,4 +1,4 @@
-//! A changed `sql/` on a database that serves: what is applied, what is refused, and that nothing is left behind.
+//! A changed `sql/` on a database in use: what is applied, what is refused, and that nothing is left behind.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::{TestDatabase, checkout};
 
-/// Scratch databases are looked for in the whole cluster, so there is one test at a time that makes any.
+/// Scratch databases are searched for in the whole cluster, so only one test at a time makes any.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A database, and a copy of `sql/` to be changed.
@@ -47,7 +47,7 @@ impl Change {
         self.reapply_as(&self.database.owner_url()).await
     }
 
-    /// And nothing is left behind, whatever came out.
+    /// Checks as well that nothing is left behind, whatever the result.
     async fn reapply_as(&self, url: &str) -> Result<(), NotApplied> {
         let outcome = database::reapply(&Target::parse(&Secret::new(url)).unwrap(), &self.sql()).await;
         assert_eq!(self.scratch_databases().await, 0);
@@ -59,13 +59,13 @@ impl Change {
         self.database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Whether the procedure says that there is a client 9, which there is not.
+    /// Whether the procedure reports a client 9, which does not exist.
     async fn has_the_changed_procedure(&self) -> bool {
         let service = self.database.service().await;
         service.query_one("SELECT existe FROM cliente_existe(9)", &[]).await.unwrap().get(0)
     }
 
-    /// What the cluster, not the database, keeps of the service's role.
+    /// The settings of the service's role, which the cluster keeps and not the database.
     async fn role_settings(&self) -> Option<String> {
         let sql = "SELECT array_to_string(rolconfig, ' ') FROM pg_roles WHERE rolname = 'galo'";
         self.database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
@@ -186,7 +186,7 @@ async fn other_tables_are_refused_with_what_differs_and_change_nothing() {
         assert!(error.contains(expected) && error.contains("`--fresh`"), "`{expected}` is missing in: {error}");
         assert!(!change.has_the_changed_procedure().await, "{expected}");
     }
-    // And the other way round: the database has what sql/ no longer makes. The roles are as they were, too.
+    // The reverse: the database has objects that sql/ no longer makes. The roles are unchanged, too.
     let change = Change::new().await;
     let before = change.role_settings().await;
     change.edit("3_grants.sql", "GRANT USAGE ON SCHEMA public TO galo;", "ALTER ROLE galo SET work_mem = '5MB';");

@@ -1,4 +1,4 @@
-//! What a node remembers across restarts: what was proved, and what was taken back.
+//! What a node remembers across restarts: what was proved, and what was rolled back.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl Kept {
     async fn node_with(&self, folder: &Path) -> TestNode {
         let state = StateFolder::Required(folder.to_owned());
         let node = TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await;
-        // What is replaced before it was kept cannot be gone back to.
+        // A component that is replaced before it is kept cannot be returned to.
         until("its component is kept", String::new, || has_component(folder)).await;
         node
     }
@@ -57,14 +57,14 @@ fn has_component(state: &Path) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolled_back_generation_does_not_serve_after_a_restart() {
     let kept = Kept::new().await;
-    // Given a newcomer that was taken back, and is in the folder still,
+    // Given a newcomer that was rolled back and is still in the folder,
     let first = kept.node().await;
     let traps = Guest::default().component();
     kept.guests.put("x", &traps);
     first.until_generation("x", 2).await;
     assert_eq!((first.get("/x").await.status.as_u16(), first.generation("x")), (200, 1));
     first.stop().await;
-    // when the node starts again, then the one that was proved serves, with its number, and the other is barred.
+    // when the node starts again, then the proved generation serves, with its number, and the other is barred.
     for _ in 0..2 {
         let again = kept.node().await;
         assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (200, 1));
@@ -73,7 +73,7 @@ async fn a_rolled_back_generation_does_not_serve_after_a_restart() {
         assert!(back.number == 2 && back.cause.starts_with("trap in prepare"), "{back:?}");
         again.stop().await;
     }
-    // What comes next is taken, has the next number, and the proved one to fall back on.
+    // The next component is accepted, gets the next number, and can fall back on the proved one.
     let again = kept.node().await;
     kept.guests.put("x", &marked(&traps, 1));
     again.until_generation("x", 3).await;
@@ -101,19 +101,19 @@ async fn a_broken_component_does_not_keep_a_node_from_starting() {
             Some(bytes) => kept.guests.put("x", bytes),
             None => std::fs::remove_file(kept.guests.folder.path().join("x.wasm")).unwrap(),
         }
-        // The one that was proved serves, and the refusal is reported.
+        // The proved generation serves, and the refusal is reported.
         let again = kept.node().await;
         assert_eq!(again.get("/x").await.status, 200);
         let (stage, _) = again.until_refused("x").await;
         assert_eq!(stage, if broken.is_some() { Stage::Compile } else { Stage::Read });
         again.stop().await;
     }
-    // Mended, it is the next generation.
+    // Once corrected, it is the next generation.
     let again = kept.node().await;
     kept.guests.put("x", &answers(201));
     again.until_generation("x", 2).await;
     again.stop().await;
-    // Without a state nothing else is there.
+    // Without a state there is nothing else to serve.
     kept.guests.put("x", b"garbage");
     assert!(kept.guests.refusal(&kept.database).await.contains("not a valid component"));
 }
@@ -123,7 +123,7 @@ async fn two_nodes_of_one_folder_have_states_of_their_own() {
     let kept = Kept::new().await;
     let (one, two) = (kept.state.join("one"), kept.state.join("two"));
     let (first, second) = (kept.node_with(&one).await, kept.node_with(&two).await);
-    // Given a newcomer that one of the two took back,
+    // Given a newcomer that one of two nodes rolled back,
     let traps = Guest { prepare: "(if (local.get 6) (then unreachable)) i32.const 1024", ..replying(201, None, 0) };
     kept.guests.put("x", &traps.component());
     first.until_generation("x", 2).await;
@@ -135,7 +135,7 @@ async fn two_nodes_of_one_folder_have_states_of_their_own() {
     let (first, second) = (kept.node_with(&one).await, kept.node_with(&two).await);
     assert_eq!((first.get("/x").await.status.as_u16(), first.generation("x")), (200, 1));
     assert_eq!((second.get("/x").await.status.as_u16(), second.generation("x")), (201, 2));
-    // And one state is one node's.
+    // A state belongs to one node.
     let shared = Settings { state: StateFolder::Required(one.clone()), ..settings(kept.guests.folder.path()) };
     let refused = galo::serve::start(&shared, &kept.database.target(), crate::harness::engine()).await.err().unwrap();
     assert!(refused.to_string().contains("another node uses the state folder"), "{refused:#}");
@@ -185,19 +185,19 @@ async fn a_rollback_outlasts_a_node_that_is_killed() {
 async fn a_start_logs_that_its_state_does_not_last() {
     let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &answers(200), "");
-    // The default is not there for this user,
+    // The default folder is not available to this user,
     let mut command = galo();
     command.arg("serve").env("HOME", "/proc/none").env_remove("XDG_STATE_HOME");
     let program = Program::serve_with(command, &database, guests.folder.path());
     let lines = program.log().lines().filter(|line| line.contains("is forgotten when this node ends")).count();
     assert_eq!(lines, 1, "{}", program.log());
-    // and what was asked for is not replaced by nothing.
+    // and a folder that was asked for is required.
     let mut command = galo();
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", "/proc/none", "--handlers"]);
     command.arg(guests.folder.path()).env("DATABASE_URL", database.service_url());
     let (success, _, stderr) = run(&mut command);
     assert!(!success && stderr.contains("cannot make the state folder /proc/none"), "{stderr}");
-    // By default it lasts, for each folder and address.
+    // By default the state lasts, for each folder and address.
     let (_folder, home) = scratch("home");
     let mut command = galo();
     command.arg("serve").env("XDG_STATE_HOME", &home);

@@ -1,17 +1,17 @@
-//! What a request must be before it is served: whom it is for is said once, its body is framed in the one way that is
-//! understood, and a client that asks before it sends is not told to send what is refused.
+//! What a request must be before it is served: it names its host once, its body is framed in the one way that is
+//! understood, and a client that waits for `100 Continue` does not get it when the request is refused.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{TestDatabase, TestNode, transacao};
 
-/// Sends bytes and returns all that comes until the node closes.
+/// Sends bytes and returns everything that arrives until the node closes the connection.
 async fn ask(address: &str, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A reset after the answer is an end as well.
+    // A reset after the answer ends the connection as well.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).unwrap()
 }
@@ -42,10 +42,10 @@ async fn a_request_names_its_host_once() {
         assert_eq!(answer.split(' ').nth(1), Some(status), "{head:?}: {answer}");
         let malformed = r#"{"error":"malformed_request","message":"requisição malformada"}"#;
         assert_eq!(answer.contains(malformed), status == "400", "{head:?}: {answer}");
-        // Whoever sends such a head may have meant another end of it: nothing more is read there.
+        // The sender of such a head may have meant another end of it: nothing more is read from the connection.
         assert!(answer.contains("connection: close") || head.contains("1.0") || status == "200", "{answer}");
     }
-    // The admin address is no less strict.
+    // The admin address is just as strict.
     let answer = ask(&node.admin_address(), "GET /ready HTTP/1.1\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
@@ -71,8 +71,8 @@ async fn a_body_is_framed_in_one_way() {
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
     }
     assert_eq!(database.ledger_rows(1).await, 0);
-    // A length beside it is overruled, and what follows on the connection is not served: a proxy in front may have gone
-    // by the length (RFC 9112, 6.3).
+    // A length beside it is ignored, and what follows on the connection is not served: a proxy in front may have used
+    // the length (RFC 9112, 6.3).
     for headers in
         ["content-length: 3\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 3"]
     {
@@ -85,8 +85,8 @@ async fn a_body_is_framed_in_one_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_refused_is_not_asked_for() {
-    // Given clients that send their body when they are asked to, when path, method, size or head is refused, then the
-    // refusal is the first and only thing that they get; when nothing is, then they are asked.
+    // Given clients that wait for `100 Continue` before they send their body, when path, method, size or head is
+    // refused, then the refusal is the first and only thing that they get; otherwise they get the 100.
     let database = TestDatabase::new().await;
     let node = TestNode::start(&database).await;
     for (line, headers, status) in [

@@ -1,4 +1,4 @@
-//! What a node survives of itself: a log that nobody reads, and tasks that end.
+//! What a node survives: a log that nobody reads, and tasks of its own that end.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader};
@@ -16,7 +16,7 @@ use crate::cli::Program;
 use crate::fixture::{Guest, answers, calling, marked};
 use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, engine, galo, request, settings, until};
 
-/// A `galo serve` whose stderr is the test's to read or not.
+/// A `galo serve` whose stderr the test may leave unread.
 struct Muted {
     child: Child,
     listen: String,
@@ -31,12 +31,12 @@ impl Muted {
         let mut command = galo();
         command.args(["serve", "--listen", &listen, "--admin", &admin, "--handlers"]).arg(guests.folder.path());
         command.env("DATABASE_URL", database.service_url()).stdin(Stdio::null()).stderr(stderr);
-        // A line for each request that fails, also for those of a kind.
+        // A line for each request that fails, also for repeated ones.
         command.env("GALO_LOG", "debug");
         Self { child: command.spawn().unwrap(), listen, admin }
     }
 
-    /// Has it log a line for each of so many requests.
+    /// Makes it log a line for each of this many requests.
     async fn logs_lines(&self, requests: usize) {
         for _ in 0..requests {
             let body = vec![b'x'; limits::BODY_BYTES_DEFAULT + 1];
@@ -73,7 +73,7 @@ impl Muted {
         self.until("it is ready", "/ready", |status, _| status == 200).await;
     }
 
-    /// Its caretaker and its reloader do their work, each with lines in the log.
+    /// Checks that its caretaker and its reloader work, each with lines in the log.
     async fn keeps_itself(&self, database: &TestDatabase, guests: &Guests) {
         guests.put("x", b"garbage");
         self.until("garbage is refused", "/handlers", |_, text| text.contains("not a valid component")).await;
@@ -81,7 +81,7 @@ impl Muted {
         self.until("it is swapped", "/handlers", |_, text| text.contains("\"generation\": 2")).await;
         assert_eq!(self.get("/x").await, 201);
         assert!(database.kill_connections().await > 0);
-        // Its caretaker finds out, and makes the pool anew.
+        // Its caretaker notices, and restores the pool.
         let deadline = Instant::now() + PATIENCE;
         while self.get("/calls").await != 200 {
             assert!(Instant::now() < deadline, "no call succeeds");
@@ -157,7 +157,7 @@ async fn a_node_whose_log_is_not_read_goes_on_and_later_logs_what_was_lost() {
         node.logs_lines(500).await;
     }
     node.keeps_itself(&database, &guests).await;
-    // Read again, it tells what is missing.
+    // Once stderr is read again, the log reports the dropped lines.
     let lost = tokio::task::spawn_blocking(|| lines(reader).find(|line| line.contains("log lines were dropped")));
     assert!(lost.await.unwrap().is_some());
     node.end();
@@ -176,7 +176,7 @@ fn lines(reader: PipeReader) -> impl Iterator<Item = String> {
     BufReader::new(reader).lines().map_while(Result::ok)
 }
 
-/// Log lines that a node has dropped, as its metrics say.
+/// Log lines that a node has dropped, according to its metrics.
 fn counted(metrics: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix("galo_log_lines_dropped_total "));
     line.map_or(0, |count| count.parse().unwrap())
@@ -234,11 +234,11 @@ async fn a_task_that_holds_nothing_is_begun_again() {
     for (count, task) in ["reloader", "caretaker", "reloader", "caretaker"].into_iter().enumerate() {
         supervisor.cancel(task);
         until(&format!("{task} has ended"), String::new, || supervisor.restarts() == count as u64 + 1).await;
-        // The one reloads,
+        // The reloader reloads,
         let generation = node.generation("x") + 1;
         guests.put("x", &marked(&answers(200), generation));
         node.until_generation("x", generation).await;
-        // the other notices that connections were lost, and makes new ones.
+        // and the caretaker notices that connections were lost, and makes new ones.
         database.kill_connections().await;
         until("it is ready", String::new, || node.running.node.database.is_ready()).await;
         let mut status = node.get("/calls").await.status.as_u16();
@@ -263,7 +263,7 @@ async fn no_signal_ends_a_node_without_a_drain() {
         program.signal(signal);
         program.wait_for(&format!("{signal} means nothing here"));
     }
-    // SIGHUP looks at everything anew: at a procedure that has changed, too.
+    // SIGHUP reloads everything, including a procedure that has changed.
     database
         .execute("DROP FUNCTION um(); CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
         .await;
@@ -288,7 +288,7 @@ async fn a_start_that_is_given_up_has_lost_no_task() {
     let mut program = Program::start(command);
     let waiting = tokio::task::spawn_blocking(move || silent.accept().unwrap());
     let _connection = waiting.await.unwrap();
-    // when it is asked to end, then it does, and reports nothing else.
+    // when it gets SIGTERM, then it ends, and reports nothing else.
     program.signal(Signal::SIGTERM);
     assert!(program.wait().success());
     program.wait_for("stopped while starting");

@@ -1,15 +1,15 @@
-//! The rules of the house that no compiler checks: how a file begins and how long it may be, and that documents say
-//! what is so. Those between modules are in `tidy_modules`.
+//! The rules of the house that no compiler checks: how a file begins and how long it may be, and that documents match
+//! the code. Those between modules are in `tidy_modules`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::checkout;
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "common", "types", "manager", "service", "context", "misc"];
 
-/// What no person writes; `bindings` holds it against what it is made of.
+/// Generated code; `bindings` compares it with its source.
 const GENERATED: &str = "handlers/kit/src/bindings.rs";
 
 /// Lines of a file without its unit tests.
@@ -68,16 +68,16 @@ fn every_file_begins_with_its_purpose_and_is_one_idea_long() {
             let lines = source.code().lines().count();
             let is_test =
                 source.path.components().any(|part| part.as_os_str() == "tests") || source.path.ends_with("tests.rs");
-            // A list of constants, each with its reason, has no second idea to move out.
+            // A list of constants, each with its reason, has no second topic to move out.
             let is_list = source.path.ends_with("host/src/limits.rs");
             if lines > LINES_MAX && !is_test && !is_list {
                 wrong.push(format!("{shown} has {lines} lines"));
             }
             let stem = source.path.file_stem().unwrap().to_str().unwrap();
             if EMPTY_NAMES.contains(&stem) {
-                wrong.push(format!("{shown}: the name says nothing"));
+                wrong.push(format!("{shown}: the name does not describe the file"));
             }
-            // Code is rustfmt's; it leaves comments alone.
+            // rustfmt formats code, but leaves comments alone.
             let comments = source.text.lines().filter(|line| line.trim_start().starts_with("//"));
             if comments.into_iter().any(|line| line.chars().count() > 120) {
                 wrong.push(format!("{shown} has a comment over 120 characters wide"));
@@ -89,7 +89,7 @@ fn every_file_begins_with_its_purpose_and_is_one_idea_long() {
 
 #[test]
 fn the_environment_is_read_at_the_edge_only() {
-    // `develop` asks for Cargo, PATH and the user's folders: where programs are, not how we behave.
+    // `develop` reads Cargo, PATH and the user's folders: they locate programs and do not change the host's behaviour.
     let readers = ["cli", "develop"];
     let wrong: Vec<_> = sources("host/src")
         .into_iter()
@@ -201,7 +201,7 @@ fn each_promise_of_security_is_tested() {
     let security = fs::read_to_string(checkout().root.join("SECURITY.md")).unwrap();
     let names = |text: &str| {
         let quoted = text.split('`').skip(1).step_by(2);
-        // A test's name is a sentence; nothing else that is quoted there is.
+        // A test's name is a sentence; no other quoted name has this many words.
         quoted.filter(|quoted| quoted.matches('_').count() > 2).map(str::to_owned).collect::<Vec<_>>()
     };
     let missing: Vec<_> = names(&security).into_iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
@@ -214,7 +214,7 @@ fn each_promise_of_security_is_tested() {
 
 #[test]
 fn commands_name_the_program_they_run() {
-    // The workspace has several, and Cargo does not guess.
+    // The workspace has several programs, and Cargo does not choose one.
     for name in ["README.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(checkout().root.join(name)).unwrap();
         let command = |line: &&str| line.trim_start().trim_start_matches("deploy/pgo/use ").starts_with("cargo run");
@@ -225,7 +225,7 @@ fn commands_name_the_program_they_run() {
 
 #[test]
 fn the_readme_shows_the_handler_that_the_kit_documents() {
-    // The kit's example is compiled and run as its documentation test.
+    // The kit's example is compiled and run as its doctest.
     let kit = fs::read_to_string(checkout().root.join("handlers/kit/src/lib.rs")).unwrap();
     let example: Vec<_> = kit
         .lines()
@@ -270,7 +270,7 @@ fn the_two_commands_compile_the_same_crates() {
     );
 }
 
-/// Where the links of a document lead that are not to the web: `(target)` behind `]`.
+/// The targets of a document's links that are not to the web: `(target)` after `]`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://")).map(|target| target.split('#').next().unwrap_or(target))
@@ -289,7 +289,7 @@ fn links_of_documents_lead_somewhere() {
         for target in links(&text).filter(|target| !target.is_empty()) {
             seen += 1;
             let there = document.parent().unwrap().join(target).exists();
-            assert!(there, "{}: there is no {target}", document.display());
+            assert!(there, "{}: {target} does not exist", document.display());
         }
     }
     assert!(documents.len() > 8 && seen > 15, "{seen} links in {} documents", documents.len());

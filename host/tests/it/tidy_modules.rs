@@ -1,5 +1,6 @@
-//! The rules between modules that no compiler checks: who may import whom, which crate belongs to which module, no
-//! circle between two files, and no bound outside `limits.rs`. Floors and owners are read from ARCHITECTURE.md.
+//! The rules between modules that no compiler checks: which module may import which, which crate belongs to which
+//! module, no cycle between two files, and no bound outside `limits.rs`. Floors and owners are read from
+//! ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +16,7 @@ const FLOORS_LOOK: &str = "ARCHITECTURE.md needs a table under a heading that be
 const OWNERS_LOOK: &str = "ARCHITECTURE.md needs a table `| crate | owners |`: a row for each foreign crate that only some modules of \
     host/src use, crate and modules in backquotes";
 
-/// Numbers outside `limits.rs` that bound nothing of ours: facts of a format, a protocol or a platform.
+/// Numbers outside `limits.rs` that are not bounds of ours: facts of a format, a protocol or a platform.
 const NOT_BOUNDS: &[(&str, &[&str], &str)] = &[
     ("config/mod.rs", &["UNIX_PATH_BYTES_MAX"], "the kernel's `sun_path`"),
     ("database/connect/authentication.rs", &["HEAD_BYTES", "CLEARTEXT", "MD5"], "the protocol of Postgres"),
@@ -46,7 +47,7 @@ fn table(document: &str, head: [&str; 2], look: &str) -> Vec<[String; 2]> {
     rows
 }
 
-/// What stands in backquotes, without a `/` at its end.
+/// The texts in backquotes, without a `/` at their end.
 fn quoted(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(|name| name.trim_end_matches('/').to_owned()).collect()
 }
@@ -138,7 +139,7 @@ fn crates_stay_with_their_owners() {
     assert!(unused.is_empty(), "the table of owners in ARCHITECTURE.md names crates that nothing uses: {unused:?}");
 }
 
-/// Whether code names something of a crate.
+/// Whether code names an item of a crate.
 fn uses(code: &str, name: &str) -> bool {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
         line.match_indices(&format!("{name}::"))
@@ -183,7 +184,7 @@ fn path(text: &str, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
                     return (at + 1).min(text.len());
                 }
                 let read = path(&text[at..], &names, found);
-                // `a as b`, a glob, or what is no tree of paths after all.
+                // `a as b`, a glob, or text that is not a tree of paths.
                 let skip = text[at + read..].find([',', '}']).unwrap_or(text.len() - at - read);
                 at += read + skip;
             }
@@ -215,8 +216,8 @@ fn files(crate_root: &Path, sources: Vec<Source>) -> BTreeMap<Vec<String>, Sourc
     sources.into_iter().map(|source| (module(&source.path), source)).collect()
 }
 
-/// Which file names something of which other file. What a file names of its own children, or of those above it, is no
-/// edge: a folder is one room.
+/// Which file names an item of which other file. What a file names of its own children, or of those above it, is not an
+/// edge: a folder counts as one unit.
 fn edges(files: &BTreeMap<Vec<String>, Source>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let target = |module: &[String], path: &[String]| -> Option<Vec<String>> {
         let mut names = match path[0].as_str() {
@@ -251,7 +252,7 @@ fn edges(files: &BTreeMap<Vec<String>, Source>) -> BTreeMap<Vec<String>, BTreeSe
     files.iter().map(of).collect()
 }
 
-/// The files that can be reached from themselves.
+/// The files that are part of a cycle.
 fn in_circles(edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Vec<String> {
     let reaches_itself = |file: &Vec<String>| {
         let mut seen = BTreeSet::new();
@@ -321,7 +322,7 @@ fn crates_of_the_workspace() -> Vec<PathBuf> {
     folders.into_iter().map(|folder| folder.join("src")).filter(|folder| root.join(folder).exists()).collect()
 }
 
-/// What is a bound as far as its line shows: a constant of a number or a time, or a time made of a number.
+/// Lines that look like a bound: a constant that is a number or a time, or a time made of a number.
 fn bounds(code: &str) -> Vec<String> {
     const TYPES: [&str; 14] =
         ["Duration", "usize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "NonZero", "Range"];

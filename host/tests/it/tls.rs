@@ -1,5 +1,5 @@
-//! TLS to the database: what each `sslmode` means, whom it trusts, who it is, what is said where others can listen, and
-//! that what is renewed counts.
+//! TLS to the database: what each `sslmode` means, whom a node trusts, how it authenticates, what it sends where others
+//! can listen, and that renewed files take effect.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +15,7 @@ use crate::database::until_ready_is;
 use crate::encrypted::{Authority, ELSEWHERE, Encrypted, RULES, Special};
 use crate::harness::{PATIENCE, TestNode, checkout, engine, galo, handlers, settings, transacao};
 
-/// Why a URL lets nobody in.
+/// The reason why a URL cannot connect.
 async fn refusal(url: &str) -> String {
     let target = match Target::parse(&Secret::new(url)) {
         Ok(target) => target,
@@ -32,8 +32,8 @@ const NO_ENTRY: &str = "no pg_hba.conf entry";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sslmode_means_what_libpq_means() {
-    // Given a server with TLS that wants it (bank), leaves it open (any) and does not take it (plain), and one that has
-    // none, then each mode encrypts, does without, or refuses.
+    // Given a server with TLS that requires it (bank), leaves it open (any) and rejects it (plain), and a server
+    // without TLS, then each mode encrypts, does without, or refuses.
     let server = Encrypted::shared().await;
     let none = Encrypted::start().await;
     none.turn_tls("off").await;
@@ -75,7 +75,7 @@ async fn a_certificate_that_proves_nothing_is_refused() {
     let url = |more: &str| server.url("galo", "bank", more);
     let by_another_name = |more: &str| url(more).replace("db.test", "other.test");
 
-    // Another name, which only verify-full minds.
+    // Another name, which only verify-full rejects.
     let message = refusal(&by_another_name(&format!("sslmode=verify-full {trusting}"))).await;
     assert!(
         message.contains("the server's certificate is for another name") && message.contains("db.test"),
@@ -83,13 +83,13 @@ async fn a_certificate_that_proves_nothing_is_refused() {
     );
     enters(&by_another_name(&format!("sslmode=verify-ca {trusting}"))).await;
 
-    // Another authority, which whoever has a root minds.
+    // Another authority, which every mode with a root certificate rejects.
     for mode in ["verify-full", "verify-ca", "require"] {
         let message = refusal(&url(&format!("sslmode={mode} {stranger}"))).await;
         assert!(message.contains("is not signed by") && message.contains("stranger.crt"), "{message}");
     }
     enters(&url("sslmode=require")).await;
-    // As libpq does: `prefer` promises nothing, and goes on without.
+    // As in libpq, `prefer` guarantees nothing, and goes on without TLS.
     let message = refusal(&url(&format!("sslmode=prefer {stranger}"))).await;
     assert!(
         message.contains(NO_ENTRY) && message.contains("with TLS: the server's certificate is not signed by"),
@@ -112,7 +112,7 @@ async fn a_certificate_that_proves_nothing_is_refused() {
         assert!(message.contains("the server's certificate has expired: renew it"), "{message}");
     }
     enters(&url("sslmode=require")).await;
-    // A node does not wait for it to become true.
+    // A node does not wait for the certificate to become valid.
     let mut command = galo();
     command
         .args(["check"])
@@ -124,8 +124,8 @@ async fn a_certificate_that_proves_nothing_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_signed_its_own_certificate_is_known_by_it() {
-    // Given a certificate as `openssl req -x509` makes it, which is an authority's, then whoever has that file trusts
-    // it, by its name, and no other.
+    // Given a certificate as `openssl req -x509` makes it, which is an authority's, then a client that has that file
+    // trusts it, under its name, and no other.
     let server = Encrypted::start().await;
     let (own, stranger) = (Authority::of_itself(), server.folder.join("stranger.crt"));
     Authority::of_itself().put(&stranger);
@@ -162,7 +162,7 @@ async fn a_client_certificate_is_shown_where_there_is_one() {
     assert!(["client certificate", "closed", "reset"].iter().any(|word| message.contains(word)), "{message}");
     let message = refusal(&url(&other)).await;
     assert!(message.contains("certificate authentication failed"), "{message}");
-    // A key of another certificate, and one that others may read.
+    // The key of another certificate, and a key that others may read.
     let message = refusal(&url(&right.replace("right.key", "other.key"))).await;
     assert!(message.contains("other.key is not the key of") && message.contains("right.crt"), "{message}");
     let key = folder.path().join("right.key");
@@ -198,7 +198,7 @@ async fn tls_begins_without_a_question_where_postgres_can() {
         server.url("galo", "bank", &format!("sslmode=verify-full sslnegotiation=direct {}", server.trusting()));
     match server.version().await {
         170_000.. => enters(&direct).await,
-        // It takes the handshake for a start-up packet, and hangs up.
+        // It reads the handshake as a start-up packet, and closes the connection.
         _ => assert!(!refusal(&direct).await.is_empty()),
     }
 }
@@ -228,7 +228,7 @@ async fn only_scram_is_answered_over_a_plain_connection_to_another_machine() {
     for (role, database, how) in [("galo", "clear", "in clear text"), ("old", "md5", "as MD5")] {
         let message = refusal(&elsewhere(role, database, "")).await;
         assert!(message.contains(how) && message.contains("sslmode=disable"), "{message}");
-        // Where nobody can listen, and where the URL says that nobody does.
+        // Where nobody can listen, and where the URL declares that nobody does.
         enters(&here(role, database, "")).await;
         enters(&elsewhere(role, database, "sslmode=disable")).await;
     }
@@ -262,7 +262,7 @@ async fn the_log_reports_once_whether_the_database_is_encrypted_and_verified() {
     assert!(log.contains("encrypted=\"TLS 1.3\"") && log.contains("verified=\"authority and name, by "), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     assert!(log.contains("application_name is not honoured"), "{log}");
-    // The pool, the batches, the probe and the catalogue.
+    // The connections of the pool, the batches, the probe and the catalogue.
     let (encrypted, plain) = server.connections().await;
     assert!(encrypted >= 4 && plain == 0, "{encrypted} {plain}");
     drop(verified);
@@ -285,11 +285,11 @@ async fn the_log_reports_once_whether_the_database_is_encrypted_and_verified() {
     }
 }
 
-/// Ends a node's connections until it has none: one that was being made is not among those that are found at first.
+/// Ends a node's connections until it has none: one that was still being made is not found at first.
 async fn without_connections(server: &Encrypted, node: &TestNode) {
     let begun = Instant::now();
     while node.admin("/ready").await.status != 503 {
-        assert!(begun.elapsed() < PATIENCE, "the node has connections still");
+        assert!(begun.elapsed() < PATIENCE, "the node still has connections");
         server.kill_connections().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -315,7 +315,7 @@ async fn certificates_and_passwords_that_are_renewed_count_for_the_next_connecti
     let renewed = Authority::new("the next authority");
     server.certify(&renewed, &Special::default());
     server.turn_tls("on").await;
-    // Connections that there are stay; new ones are not made before the node knows the authority.
+    // Existing connections stay; no new ones are made before the node knows the authority.
     assert_eq!(credited().await, 200);
     without_connections(&server, &node).await;
     renewed.put(&server.root());
@@ -324,7 +324,7 @@ async fn certificates_and_passwords_that_are_renewed_count_for_the_next_connecti
 
     server.set_password("galo", "another").await;
     without_connections(&server, &node).await;
-    // What is half written is not taken for a password.
+    // A half-written file is not used as a password.
     std::fs::write(&file, "postgres://galo:an@other@").unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(node.admin("/ready").await.status.as_u16(), 503);
@@ -340,13 +340,13 @@ async fn migrations_and_check_are_encrypted_too() {
     let verified = format!("sslmode=verify-full {}", server.trusting());
     let owner = Target::parse(&Secret::new(server.url("owner", "bank", &verified))).unwrap();
     database::apply(&owner, &checkout().sql()).await.unwrap();
-    // Its scratch database is one that no rule lets in but the one for all.
+    // Only the rule for all databases admits connections to the scratch database.
     server.admit("local all all trust\nhostssl all all all scram-sha-256\n");
     server.turn_tls("on").await;
     database::reapply(&owner, &checkout().sql()).await.unwrap();
     database::enter(&owner.of_role("galo")).await.unwrap();
 
-    // The system's authorities, which here are ours alone.
+    // The system's authorities, which here are only ours.
     let mut check = galo();
     check.arg("check").arg(handlers(Profile::Release)).env("SSL_CERT_FILE", server.root());
     check.env("SSL_CERT_DIR", server.folder.as_path().join("none"));
@@ -377,10 +377,10 @@ async fn the_environment_and_the_password_file_apply_where_the_url_is_silent() {
     };
     let (success, _, stderr) = run(&mut check());
     assert!(success && stderr.contains("authority and name"), "{stderr}");
-    // What the URL says wins.
+    // The URL takes precedence.
     let (success, _, stderr) = run(check().env("DATABASE_URL", "postgres://galo:wrong@db.test/bank"));
     assert!(!success && stderr.contains("password authentication failed"), "{stderr}");
-    // A file that others may read is not used, and the log says what to do.
+    // A file that others may read is not used, and the log names the remedy.
     std::fs::set_permissions(&pgpass, Permissions::from_mode(0o640)).unwrap();
     let (success, _, stderr) = run(&mut check());
     assert!(

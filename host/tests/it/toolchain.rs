@@ -1,5 +1,5 @@
-//! A machine without the target wasm32-wasip2 gets the remedy, before Cargo is started. The compiler, Cargo and rustup
-//! are scripts here, so that the machine's own stay as they are.
+//! On a machine without the target wasm32-wasip2, `galo` prints the remedy before Cargo is started. The compiler, Cargo
+//! and rustup are scripts here, so that the machine's own stay as they are.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::cli::run;
 use crate::harness::{GALO, checkout};
 
-/// A machine whose compiler lacks the target. A Cargo that is started leaves the file `cargo`.
+/// A machine whose compiler lacks the target. Its Cargo, if started, creates the file `cargo`.
 struct Machine(TempDir);
 
 impl Machine {
@@ -32,12 +32,12 @@ impl Machine {
         assert!(shell.arg(self.path().join(name)).arg(text).status().unwrap().success());
     }
 
-    /// Runs galo in the checkout, with nothing but this machine's programs.
+    /// Runs galo in the checkout, with only this machine's programs.
     fn galo(&self, arguments: &[&str]) -> String {
         let mut galo = Command::new(GALO);
         galo.args(arguments).current_dir(checkout().root).env("PATH", self.path()).env_remove("RUSTC");
         let (success, _, stderr) = run(galo.env("CARGO", self.path().join("fake-cargo")));
-        assert!(!success, "there is no component: {stderr}");
+        assert!(!success, "it should fail without the target: {stderr}");
         stderr
     }
 

@@ -1,12 +1,12 @@
-//! The tutorial of docs/tutorial.md, walked as it is written: its blocks in their order, beside a `galo dev` that runs.
+//! The tutorial of docs/tutorial.md, followed as it is written: its blocks in order, beside a running `galo dev`.
 //!
-//! What a block means is told by its language:
+//! The language of a block determines what it means:
 //! - `sql` is the file that the paragraph before it names;
 //! - `rust` is an item of the file that the paragraph before it names, and replaces the one that begins with its line;
 //! - `sh` is run, with the program, the addresses and the folder of the test;
 //! - `json` is all that the commands before it printed;
 //! - `console` is lines that they printed, in this order, `…` standing for anything;
-//! - `text` is lines that `dev` says.
+//! - `text` is lines that `dev` logs.
 //!
 //! Anything else fails.
 
@@ -56,12 +56,12 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// Whether a line holds the pieces between the `…` of a pattern, in their order.
+/// Whether a line contains the pieces between the `…` of a pattern, in order.
 fn matches(line: &str, pattern: &str) -> bool {
     pattern.split('…').try_fold(line, |rest, piece| rest.split_once(piece).map(|(_, rest)| rest)).is_some()
 }
 
-/// A source with an item in the place of the one that begins with the same line and ends with the brace below it.
+/// A source in which an item replaces the one that begins with the same line and ends with the brace below it.
 fn replaced(source: &str, item: &str) -> Option<String> {
     let first = item.lines().next()?;
     let indent = &first[..first.len() - first.trim_start().len()];
@@ -71,7 +71,7 @@ fn replaced(source: &str, item: &str) -> Option<String> {
     Some(format!("{}{item}{}", &source[..begin], &source[end..]))
 }
 
-/// Runs the lines of a block as they would be typed, and returns what they printed.
+/// Runs the lines of a block as a person would type them, and returns what they printed.
 fn typed(dev: &Dev, Block { line, text, .. }: &Block) -> String {
     let text = text.replace("target/debug/galo", GALO);
     let text = text.replace("127.0.0.1:9999", &dev.program.listen).replace("127.0.0.1:9998", &dev.program.admin);
@@ -121,7 +121,7 @@ fn the_tutorial_of_the_readme_holds() {
                     assert!(matches(&said, pattern), "docs/tutorial.md:{line}: `{pattern}` is not {said}");
                 }
             }
-            other => panic!("docs/tutorial.md:{line}: nobody knows what a block of `{other}` means"),
+            other => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
         }
     }
     assert!(printed.is_some(), "nothing was run");
