@@ -221,8 +221,8 @@ impl Error {
         error.code().and_then(|code| code.code().get(..2)).unwrap_or(NO_SQLSTATE)
     }
 
-    /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or because
-    /// of a deadlock or a serialization failure. It was rolled back.
+    /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
+    /// because of a deadlock or a serialization failure. It was rolled back.
     pub(super) fn is_of_one_row(&self) -> bool {
         let codes = [
             &SqlState::LOCK_NOT_AVAILABLE,
@@ -233,8 +233,8 @@ impl Error {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
     }
 
-    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database does
-    /// not point to a single call.
+    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database
+    /// does not point to a single call.
     pub(super) fn is_of_one_call(&self) -> bool {
         match self {
             Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
@@ -281,8 +281,8 @@ fn broken(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Whether an SQLSTATE is transient. By class: connection, rollback (serialization, deadlock), resources, operator
-/// intervention (`statement_timeout`, shutdown), system error. By code: a lock that is not available, and a standby that
-/// does not accept writes yet.
+/// intervention (`statement_timeout`, shutdown), system error. By code: a lock that is not available, and a standby
+/// that does not accept writes yet.
 fn passing(code: &SqlState) -> bool {
     matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
         || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)

@@ -162,8 +162,8 @@ impl Lane {
         batch
     }
 
-    /// Sets a key apart with these calls, which were sent and rolled back; calls of the key that already wait are queued
-    /// behind them. Calls without time left are answered.
+    /// Sets a key apart with these calls, which were sent and rolled back; calls of the key that already wait are
+    /// queued behind them. Calls without time left are answered.
     pub(super) fn set_apart(&self, key: Key, calls: Vec<Waiter>) -> Start {
         let mut state = self.state();
         let others = std::mem::take(&mut state.together);

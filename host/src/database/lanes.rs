@@ -1,5 +1,5 @@
-//! The procedures that may be called: the metrics of each, and the lane of each that has a batch form. `pool` sets which
-//! procedures there are; `call` asks how to execute a call.
+//! The procedures that may be called: the metrics of each, and the lane of each that has a batch form. `pool` sets
+//! which procedures there are; `call` asks how to execute a call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -34,8 +34,8 @@ impl Lanes {
         Self { served: RwLock::default(), counted }
     }
 
-    /// A procedure whose lane is gone is no longer granted: only requests that began under the previous table still call
-    /// it.
+    /// A procedure whose lane is gone is no longer granted: only requests that began under the previous table still
+    /// call it.
     pub(super) fn way(&self, procedure: &Procedure) -> Way {
         match self.read().get(&procedure.name) {
             Some(Served { lane: Some(lane), .. }) if procedure.batch.is_some() => Way::Together(Arc::clone(lane)),

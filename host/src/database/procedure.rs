@@ -62,8 +62,8 @@ pub(super) struct Signature {
     pub(super) name: String,
     /// The statement to prepare: Postgres reports its parameters and columns.
     pub(super) sql: String,
-    /// The statement to send unprepared: it fails before the function runs if that is not the one that was looked up, and
-    /// its columns always have the same types.
+    /// The statement to send unprepared: it fails before the function runs if that is not the one that was looked up,
+    /// and its columns always have the same types.
     pub(super) complete: String,
     pub(super) parameters: Vec<Type>,
     /// As the function returns them; the statement may cast them.

@@ -21,7 +21,7 @@ impl Database {
         let mut patience = Patience::new(self.target());
         loop {
             match patience.while_waiting(self.target().connect()).await {
-                // The catalogue is read next, so keep the connection: one that was closed may occupy its slot on the server
+                // The catalogue is read next, so keep the connection: a closed one may occupy its slot on the server
                 // for a moment.
                 Ok(client) => {
                     self.keep_for_catalogue(client).await;
@@ -35,8 +35,8 @@ impl Database {
         }
     }
 
-    /// Opens all connections, or as many as the database allows, and prepares the statements of these procedures on each
-    /// of them. The database is ready from then on, until a probe fails.
+    /// Opens all connections, or as many as the database allows, and prepares the statements of these procedures on
+    /// each of them. The database is ready from then on, until a probe fails.
     ///
     /// # Errors
     /// When no connection can be opened in the time a node has to start.

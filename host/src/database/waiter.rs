@@ -1,5 +1,5 @@
 //! A call that waits in a `lane`, and its key: the argument that names what it works on. Two calls may have to wait for
-//! each other when their keys are equal; nothing else is known of a key.
+//! each other when their keys are equal; keys are only compared.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
