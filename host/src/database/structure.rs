@@ -2,8 +2,8 @@
 //! needs tables or domains other than those of the database.
 //!
 //! `CREATE TABLE IF NOT EXISTS` leaves an existing table as it is, and the usual ways to create a domain do the same,
-//! so a change would be ignored silently; how to migrate the data cannot be guessed. Functions are replaced; one that was
-//! removed from `sql/` stays in the database until somebody drops it.
+//! so a change would be ignored silently; how to migrate the data cannot be guessed. Functions are replaced; one that
+//! was removed from `sql/` stays in the database until somebody drops it.
 
 use std::collections::BTreeSet;
 use std::future::Future;

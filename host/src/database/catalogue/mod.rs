@@ -1,6 +1,6 @@
-//! Looks up the procedures that a manifest grants by name in the catalogue of the database. A procedure that is missing,
-//! ambiguous, not executable or of a shape the contract cannot represent is refused before anything serves, with a list
-//! of everything that does not fit.
+//! Looks up the procedures that a manifest grants by name in the catalogue of the database. A procedure that is
+//! missing, ambiguous, not executable or of a shape the contract cannot represent is refused before anything serves,
+//! with a list of everything that does not fit.
 
 pub(super) mod complete;
 pub(super) mod connection;
@@ -262,8 +262,8 @@ impl Found {
     }
 }
 
-/// Checks that a batch form matches its procedure. An outcome is matched to its call by row, so the procedure must return
-/// one row, and the batch form one row for each call.
+/// Checks that a batch form matches its procedure. An outcome is matched to its call by row, so the procedure must
+/// return one row, and the batch form one row for each call.
 fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     if one.returns_set || one.returns_void {
         let what = if one.returns_set { "a set" } else { "void" };

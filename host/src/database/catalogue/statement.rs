@@ -17,7 +17,8 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// The statement to prepare for a call with this many arguments, its columns cast where the contract needs it. A
-    /// function without columns returns void. With casts, `condition` ends the statement before a changed function runs.
+    /// function without columns returns void. With casts, `condition` ends the statement before a changed function
+    /// runs.
     pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)], condition: &str) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {}", self.invocation(arguments));

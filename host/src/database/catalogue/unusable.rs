@@ -36,7 +36,7 @@ pub enum Unusable {
     #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
     TooManyParameters(String),
     /// The function granted as its batch form does not match the procedure.
-    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
+    #[error("`{batch}` is not a batch form of `{procedure}`: {cause}")]
     NotItsBatchForm {
         /// The procedure.
         procedure: String,
