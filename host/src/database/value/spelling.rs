@@ -145,8 +145,8 @@ fn date(days: i32) -> String {
     }
 }
 
-/// The date this many days after 2000-01-01, and ` BC` if it is before the year 1. The calendar is always Gregorian. Its
-/// eras of 400 years begin in March, so that the leap day is the last day of an era.
+/// The date this many days after 2000-01-01, and ` BC` if it is before the year 1. The calendar is always Gregorian.
+/// Its eras of 400 years begin in March, so that the leap day is the last day of an era.
 fn calendar(days: i64) -> (String, &'static str) {
     let days = days + POSTGRES_EPOCH_DAYS + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
