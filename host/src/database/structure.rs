@@ -53,7 +53,7 @@ pub async fn reapply(owner: &Target, folder: &Path) -> Result<(), NotApplied> {
         }
         None => tracing::warn!(
             database = %owner,
-            "the role may not create databases: whether the tables of sql/ have changed is not looked at"
+            "the role may not create databases: not checked whether the tables of sql/ have changed"
         ),
     }
     Ok(within("sql/ was not applied", apply::apply(owner, folder)).await?)

@@ -267,7 +267,7 @@ impl Found {
 fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     if one.returns_set || one.returns_void {
         let what = if one.returns_set { "a set" } else { "void" };
-        return Err(format!("what returns {what} has no batch form; one row for each call is what tells them apart"));
+        return Err(format!("what returns {what} has no batch form: calls are matched to rows, one for each call"));
     }
     if !many.returns_set {
         return Err("it does not return a set".to_owned());

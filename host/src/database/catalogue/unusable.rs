@@ -69,7 +69,7 @@ pub enum Unusable {
         type_name: String,
     },
     /// The database could not be queried.
-    #[error("cannot ask the database about `{0}`: {1}")]
+    #[error("cannot look up `{0}` in the database: {1}")]
     Unknown(String, String),
 }
 

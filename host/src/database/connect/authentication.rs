@@ -97,8 +97,8 @@ impl<S> Watched<S> {
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
-                "the server wants the password {how} over a connection to another machine that is not encrypted, and \
-                 does not get it: turn TLS on at the server, or have it ask for SCRAM (scram-sha-256 in pg_hba.conf \
+                "the server asks for the password {how} over an unencrypted connection to another machine, and it is \
+                 not sent: turn TLS on at the server, or have it ask for SCRAM (scram-sha-256 in pg_hba.conf \
                  and password_encryption); where nobody can listen, write sslmode=disable"
             ),
         ))

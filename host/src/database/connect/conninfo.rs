@@ -107,7 +107,7 @@ fn decoded(text: &str) -> Result<String, String> {
         return Err(NOT_ESCAPED.to_owned());
     }
     let text = percent_decode_str(text).decode_utf8();
-    text.map(|text| text.into_owned()).map_err(|_| "what its %XX stand for is not UTF-8".to_owned())
+    text.map(|text| text.into_owned()).map_err(|_| "its %XX escapes do not decode to UTF-8".to_owned())
 }
 
 fn of_pairs(text: &str) -> Result<Vec<Pair>, String> {

@@ -201,13 +201,13 @@ fn cause(error: Error, target: &Target) -> Cause {
     // Errors that tokio-postgres itself creates can only be recognised by their text.
     let what = match source.to_string().as_str() {
         "server does not support TLS" => {
-            "the server has no TLS, and sslmode wants it: turn it on (ssl = on), or write sslmode=prefer".to_owned()
+            "the server has no TLS, and sslmode requires it: turn it on (ssl = on), or set sslmode=prefer".to_owned()
         }
-        "password missing" => "the server wants a password, and there is none: it is to be in the URL, in PGPASSWORD \
-                               or in the password file (~/.pgpass)"
+        "password missing" => "the server requires a password, and none is set: put it in the URL, in PGPASSWORD or \
+                               in the password file (~/.pgpass)"
             .to_owned(),
         "server did not use channel binding" => {
-            "channel_binding=require: the server did not bind the log-in to its certificate, which takes TLS and \
+            "channel_binding=require: the server did not bind the log-in to its certificate, which needs TLS and \
              scram-sha-256 in pg_hba.conf"
                 .to_owned()
         }
@@ -233,10 +233,10 @@ fn failed_handshake(error: &rustls::Error, target: &Target) -> Option<String> {
     let what = match error {
         rustls::Error::InvalidCertificate(wrong) => return Some(untrusted(wrong, target)),
         rustls::Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
-            "the server does not take the client certificate (sslcert)"
+            "the server does not accept the client certificate (sslcert)"
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the server wants a client certificate (sslcert, sslkey)"
+            "the server requires a client certificate (sslcert, sslkey)"
         }
         _ => return None,
     };

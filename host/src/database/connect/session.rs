@@ -46,7 +46,7 @@ impl Session {
         }
     }
 
-    /// SQL that begins a transaction with these timeouts. The last one ends the transaction if the node stops during it.
+    /// SQL that begins a transaction with these timeouts. The last one ends it if the node stops in the middle of it.
     fn begin(self) -> String {
         let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
         let idle = limits::STATEMENT_TIMEOUT.as_millis();

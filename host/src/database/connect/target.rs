@@ -335,7 +335,7 @@ mod tests {
             assert_eq!(mode(&format!("sslmode={word}")), Ok(meant));
         }
         for (word, told) in [
-            ("sslmode=verify-full", "sslmode: there is nobody to verify the server's certificate by"),
+            ("sslmode=verify-full", "sslmode: there is nothing to verify the server's certificate with"),
             ("sslmode=verify-ca", "write sslrootcert=system"),
             ("sslmode=allow", "sslmode: allow is not honoured: write prefer"),
             ("sslmode=on", "sslmode: it is not one of disable, prefer, require, verify-ca, verify-full"),

@@ -209,7 +209,7 @@ fn mode(parameters: &Parameters, roots: &Roots) -> Result<Mode, String> {
             let by_default = parameters.in_home(".postgresql/root.crt");
             let by_default = by_default.map(|path| format!(", or put it into {}", path.display())).unwrap_or_default();
             let mistake = format!(
-                "there is nobody to verify the server's certificate by: name the file of its authority with \
+                "there is nothing to verify the server's certificate with: name the file of its authority with \
                  sslrootcert{by_default}, or write sslrootcert=system"
             );
             Err(parameters.mistake("sslmode", mistake))
@@ -238,7 +238,7 @@ fn versions(parameters: &Parameters) -> Result<Vec<&'static SupportedProtocolVer
     let spoken = [(2, &TLS12), (3, &TLS13)].into_iter().filter(|(version, _)| (least..=most).contains(version));
     let spoken: Vec<_> = spoken.map(|(_, version)| version).collect();
     match spoken.is_empty() {
-        true => Err(parameters.mistake("ssl_max_protocol_version", "only TLSv1.2 and TLSv1.3 are spoken")),
+        true => Err(parameters.mistake("ssl_max_protocol_version", "only TLSv1.2 and TLSv1.3 are supported")),
         false => Ok(spoken),
     }
 }
@@ -271,7 +271,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|window| window == b"ENCRYPTED");
         match encrypted {
-            true => format!("sslkey: {shown} is encrypted, and has to be without (openssl pkey -in KEY -out NEW)"),
+            true => format!("sslkey: {shown} is encrypted; decrypt it (openssl pkey -in KEY -out NEW)"),
             false => format!("sslkey: {shown}: {error}"),
         }
     })
