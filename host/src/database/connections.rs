@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::waiting::{Waiting, Waits};
 use crate::metrics::PoolCount;
 
-/// All connections for calls by themselves, or for batches.
+/// All connections for calls that are not batched, or all for batches.
 pub(super) struct Connections {
     /// The idle connections, as a stack: the one used last is used next, because its backend has warm plans and caches.
     /// If they took turns, each of a node's eight backends would have cold ones.
@@ -86,12 +86,12 @@ impl Connections {
         None
     }
 
-    /// The epoch of connections that are started now. [`Self::give_up`] begins the next one.
+    /// The epoch of connections whose opening begins now. [`Self::give_up`] begins the next one.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Adds a connection below the others, which are warm, unless the database was given up since it was started.
+    /// Adds a connection below the others, which are warm, unless the database was given up since its opening began.
     pub(super) fn add(&self, connection: Connection) {
         let mut ends = self.ends();
         if !self.is_useful(&connection) {

@@ -89,7 +89,7 @@ async fn send<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
 
 async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     match once(connection, signature, arguments).await {
-        // The prepared statement may be out of date, from before the procedure changed; the call did not run.
+        // The prepared statement may be from before the procedure changed. The call did not run, or was rolled back.
         Err(Error::Changed) => {}
         Err(Error::Postgres(error)) if stale(&error) => {}
         outcome => return outcome,

@@ -15,7 +15,7 @@ use crate::limits;
 pub(super) struct Filling {
     connections: Arc<Connections>,
     opener: Opener,
-    /// Connections that are being made.
+    /// Tasks that are opening a connection.
     opening: JoinSet<Result<(), Unreachable>>,
     /// Failed attempts since the last success.
     failures: u32,
