@@ -19,8 +19,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// One that was begun in `epoch`. It is too old after `age` or up to a quarter sooner: those that were made
-    /// together do not end together.
+    /// Creates a connection of `epoch`. It is too old after `age`, or up to a quarter sooner, so that connections that
+    /// were opened together are not replaced together.
     pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
         let jitter = age / 4 * u32::from(random()) / 256;
         let client = ClientWrapper::new(opened.client, opened.task);
@@ -32,17 +32,17 @@ impl Connection {
         &self.way
     }
 
-    /// The epoch it was begun in.
+    /// The epoch in which opening it began.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// When it is too old.
+    /// When it becomes too old.
     pub(super) fn end(&self) -> Instant {
         self.end
     }
 
-    /// Whether another one is to take its place.
+    /// Whether it is too old and is to be replaced.
     pub(super) fn is_old(&self) -> bool {
         self.end <= Instant::now()
     }

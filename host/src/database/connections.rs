@@ -1,5 +1,5 @@
-//! One set of connections of the pool: those nobody uses, and how many there are. Hands them out and takes them back;
-//! never makes one, so nobody who waits here waits for the network: `caretaker` makes them.
+//! One set of connections of the pool: the idle ones, and how many there are in all. It hands them out and takes them
+//! back, but never opens one, so that no caller waits for the network here: `caretaker` opens them.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,33 +13,33 @@ use super::connection::Connection;
 use super::waiting::{Waiting, Waits};
 use crate::metrics::PoolCount;
 
-/// All connections for calls by themselves, or for batches.
+/// All connections for calls that are not batched, or all for batches.
 pub(super) struct Connections {
-    /// Idle ones. The one used last is on top and is used first, because its backend has warm plans and caches. If they
-    /// took turns, each of a node's eight backends would have cold ones.
+    /// The idle connections, as a stack: the one used last is used next, because its backend has warm plans and caches.
+    /// If they took turns, each of a node's eight backends would have cold ones.
     idle: Mutex<Vec<Connection>>,
-    /// As many as there are idle ones, or fewer: who gets a permit may find that its connection was let go.
+    /// At most one for each idle connection. The holder of a permit may still find that its connection was closed.
     permits: Semaphore,
-    /// Those in use too, of the present epoch: as many as there are `ends`.
+    /// The connections of the current epoch, idle or in use: equals the length of `ends`.
     size: AtomicUsize,
-    /// How many there should be.
+    /// The number of connections wanted.
     wanted: AtomicUsize,
-    /// Those of an earlier one are to a database that was given up.
+    /// The current epoch. Connections of an earlier one lead to a database that was given up.
     epoch: AtomicU64,
-    /// When each of them will be too old. What changes how many there are, or the epoch, holds its lock.
+    /// When each connection becomes too old. Changes to their number or to the epoch are made under this lock.
     ends: Mutex<Vec<Instant>>,
-    /// Calls that wait for one.
+    /// Calls that wait for a connection.
     waiting: Waiting,
-    /// There is a connection less, or there should be more.
+    /// Notified when a connection was lost, or the number wanted changed.
     lost: Notify,
-    /// All of them were given up: waiting for one is useless.
+    /// Notified when all connections were given up: waiting for one is useless.
     given_up: Notify,
-    /// Whether a call met a procedure that had to be looked up again.
+    /// Whether a call found a procedure that had to be looked up again.
     outdated: AtomicBool,
 }
 
 impl Connections {
-    /// None yet.
+    /// Starts without connections.
     pub(super) fn new(wanted: usize) -> Self {
         Self {
             idle: Mutex::new(Vec::with_capacity(wanted + 1)),
@@ -55,7 +55,7 @@ impl Connections {
         }
     }
 
-    /// A connection, as soon as there is one; `None` when the pool is closed.
+    /// Waits for an idle connection; `None` when the pool is closed.
     pub(super) async fn get(self: &Arc<Self>) -> Option<Client> {
         loop {
             self.permits.acquire().await.ok()?.forget();
@@ -76,7 +76,7 @@ impl Connections {
         None
     }
 
-    /// What the permit was for, if it is still there and of use.
+    /// Takes the connection that a permit stands for, if it is still there and usable.
     fn pop(self: &Arc<Self>) -> Option<Client> {
         let connection = self.idle().pop()?;
         if self.is_useful(&connection) {
@@ -86,12 +86,12 @@ impl Connections {
         None
     }
 
-    /// Connections that are begun now are of this epoch, until [`Self::give_up`].
+    /// The epoch of connections whose opening begins now. [`Self::give_up`] begins the next one.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Adds one below the others, which are warm; unless the database was given up since it was begun.
+    /// Adds a connection below the others, which are warm, unless the database was given up since its opening began.
     pub(super) fn add(&self, connection: Connection) {
         let mut ends = self.ends();
         if !self.is_useful(&connection) {
@@ -112,8 +112,8 @@ impl Connections {
         self.permits.add_permits(1);
     }
 
-    /// Closes all of them, those in use when they are returned: the database is unusable. From now on none of them
-    /// counts, so that others can replace them at once.
+    /// Closes all connections, those in use when they are returned: the database is unusable. They no longer count, so
+    /// that others can replace them at once.
     pub(super) fn give_up(&self) {
         let mut ends = self.ends();
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -124,12 +124,12 @@ impl Connections {
         self.given_up.notify_waiters();
     }
 
-    /// Lets those idle ones go that are of no use any more.
+    /// Closes the idle connections that are no longer usable.
     pub(super) fn sweep(&self) {
         self.let_go(|connection| !self.is_useful(connection));
     }
 
-    /// Lets an idle one go that is too old; false when there is none.
+    /// Closes one idle connection that is too old. Returns false when none is.
     pub(super) fn let_an_old_one_go(&self) -> bool {
         let mut gone = false;
         self.let_go(|connection| {
@@ -140,7 +140,7 @@ impl Connections {
         gone
     }
 
-    /// Whether one of them, idle or not, is too old.
+    /// Whether any connection, idle or in use, is too old.
     pub(super) fn has_an_old_one(&self) -> bool {
         let now = Instant::now();
         self.ends().iter().any(|end| *end <= now)
@@ -148,19 +148,19 @@ impl Connections {
 
     fn let_go(&self, mut which: impl FnMut(&Connection) -> bool) {
         let gone: Vec<_> = self.idle().extract_if(.., |connection| which(connection)).collect();
-        // Who has a permit of one of them already finds nothing and waits again.
+        // A caller that already holds a permit for one of them finds nothing and waits again.
         self.permits.forget_permits(gone.len());
         gone.into_iter().for_each(|connection| self.lose(connection));
     }
 
-    /// Does something with each idle one.
+    /// Calls `act` with each idle connection.
     pub(super) fn for_each_idle(&self, act: impl FnMut(&Connection)) {
         self.idle().iter().for_each(act);
     }
 
     fn lose(&self, connection: Connection) {
         let mut ends = self.ends();
-        // Those of an earlier epoch count no longer.
+        // Connections of an earlier epoch no longer count.
         if connection.epoch() == self.epoch()
             && let Some(index) = ends.iter().position(|end| *end == connection.end())
         {
@@ -176,17 +176,17 @@ impl Connections {
         !connection.is_closed() && connection.epoch() == self.epoch()
     }
 
-    /// How many there are, those in use too.
+    /// The number of connections, idle or in use.
     pub(super) fn size(&self) -> usize {
         self.size.load(Ordering::Acquire)
     }
 
-    /// How many there should be.
+    /// The number of connections wanted.
     pub(super) fn wanted(&self) -> usize {
         self.wanted.load(Ordering::Acquire)
     }
 
-    /// Changes how many there should be. Idle ones that are too many are let go, others when they are old.
+    /// Changes the number wanted. Idle connections beyond it are closed now, those in use once they are old.
     pub(super) fn want(&self, wanted: usize) {
         self.wanted.store(wanted, Ordering::Release);
         let mut surplus = self.size().saturating_sub(wanted);
@@ -198,37 +198,37 @@ impl Connections {
         self.lost.notify_one();
     }
 
-    /// Whether there are fewer than there should be, or none.
+    /// Whether there are fewer connections than wanted, or none.
     pub(super) fn is_short(&self) -> bool {
         self.size() < self.wanted().max(1)
     }
 
-    /// How many nobody uses.
+    /// The number of idle connections.
     pub(super) fn idle_count(&self) -> usize {
         self.idle().len()
     }
 
-    /// How many are missing of those that there should be.
+    /// How many connections are missing.
     pub(super) fn missing(&self) -> usize {
         self.wanted().saturating_sub(self.size())
     }
 
-    /// Counts who waits for one, until the result is dropped.
+    /// Counts a caller that waits for a connection, until the result is dropped.
     pub(super) fn begin_waiting(&self) -> Waits<'_> {
         self.waiting.begin()
     }
 
-    /// Waits until there is a connection less, or there should be more.
+    /// Waits until a connection was lost, or the number wanted changed.
     pub(super) fn lost(&self) -> Notified<'_> {
         self.lost.notified()
     }
 
-    /// Waits until all of them are given up. Counts from this call on, not from the first poll.
+    /// Waits until all connections are given up. Notifications count from this call on, not from the first poll.
     pub(super) fn given_up(&self) -> Notified<'_> {
         self.given_up.notified()
     }
 
-    /// Whether a call met a procedure that had to be looked up again, since this was last asked.
+    /// Returns whether a call found a procedure that had to be looked up again since the last check, and resets that.
     pub(super) fn take_outdated(&self) -> bool {
         self.outdated.swap(false, Ordering::Relaxed)
     }
@@ -240,19 +240,19 @@ impl Connections {
         PoolCount { wanted: self.wanted(), open, in_use: open.saturating_sub(idle), waiting }
     }
 
-    /// Whether it gives out none.
+    /// Whether it no longer hands out connections.
     pub(super) fn is_closed(&self) -> bool {
         self.permits.is_closed()
     }
 
-    /// Gives out no more of them.
+    /// Stops handing out connections, and gives them up.
     pub(super) fn close(&self) {
         self.permits.close();
         self.give_up();
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        // Every change of it is whole when the lock is given back, also by a panic.
+        // The list is consistent whenever the lock is released, even by a panic.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,7 +261,7 @@ impl Connections {
     }
 }
 
-/// A connection in use. It goes back to the pool by itself.
+/// A connection in use. It returns to the pool when it is dropped.
 pub(super) struct Client {
     /// `None` only while it is dropped.
     connection: Option<Connection>,
@@ -269,15 +269,15 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Ends the connection: what still comes back on it would be taken for the answer to another call, or it is to a
-    /// database that is of no use.
+    /// Closes the connection: what still arrives on it would be taken for the response to another call, or its database
+    /// is not usable.
     pub(super) fn discard(mut self) {
         if let Some(connection) = self.connection.take() {
             self.home.lose(connection);
         }
     }
 
-    /// A procedure has to be looked up again.
+    /// Records that a procedure has to be looked up again.
     pub(super) fn note_outdated(&self) {
         self.home.outdated.store(true, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! One statement on a connection: a procedure or its batch form with its arguments, and the rows it returns, or why
-//! there are none. It is sent once more only when it was rolled back because of what was prepared before.
+//! One statement on a connection: sends a procedure or its batch form with arguments, and reads the rows or the error.
+//! It is sent a second time only when the first was rolled back because what was prepared is out of date.
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::join3;
@@ -29,13 +29,13 @@ pub(super) async fn alone(
     arguments: &[Value],
     deadline: Instant,
 ) -> Result<Rows, Error> {
-    // Arguments were checked: there are as many as some call of it has.
+    // The arguments were checked, so their number is one that the procedure takes.
     let signature = procedure.signature_of(arguments.len()).ok_or(Error::Changed)?;
     let arguments: Vec<_> = arguments.iter().map(Argument).collect();
     exchange(connection, signature, &arguments, deadline).await
 }
 
-/// All calls in one statement: their rows, in their order.
+/// All calls in one statement. Returns the rows of each, in the order of the calls.
 pub(super) async fn together(
     connection: &Client,
     form: &BatchForm,
@@ -55,7 +55,8 @@ pub(super) async fn together(
     Ok(batch.iter().map(row).collect())
 }
 
-/// One statement. One that DDL made obsolete fails before it runs; it is prepared or looked up again and retried once.
+/// Executes one statement. If DDL made it obsolete, it fails before it runs; it is then prepared or looked up again and
+/// retried once.
 async fn exchange<P: ToSql + Sync>(
     connection: &Client,
     signature: &Signature,
@@ -88,7 +89,7 @@ async fn send<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
 
 async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     match once(connection, signature, arguments).await {
-        // The statement may be what is old, prepared for the procedure as it was; nothing was sent with it.
+        // The prepared statement may be from before the procedure changed. The call did not run, or was rolled back.
         Err(Error::Changed) => {}
         Err(Error::Postgres(error)) if stale(&error) => {}
         outcome => return outcome,
@@ -99,7 +100,7 @@ async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, a
 
 async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     let statement = connection.prepare_cached(&signature.sql).await?;
-    // The arguments were checked against the procedure as it was; sent to another they would mean something else.
+    // The arguments were checked against the procedure as it was looked up; a changed one may read them differently.
     if !matches(signature, &statement) {
         return Err(Error::Changed);
     }
@@ -108,8 +109,8 @@ async fn once<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
     rows(stream, columns).await
 }
 
-/// Whether a statement that was prepared later is still of the shape that was checked at the start. Types are the same
-/// when their oid is: an enum may have got another label.
+/// Whether a statement that was prepared later still has the shape that was checked at the start. Types with the same
+/// oid are the same: an enum may have got another label.
 fn matches(signature: &Signature, statement: &Statement) -> bool {
     let same = |(ty, looked_up): (&Type, &Type)| ty == looked_up || ty.oid() == looked_up.oid();
     let readable = |column: &Column| kind::readable(column.type_());
@@ -118,8 +119,8 @@ fn matches(signature: &Signature, statement: &Statement) -> bool {
         && statement.columns().iter().all(readable)
 }
 
-/// One statement that needs nothing that was sent before it. With timeouts of its own it is a transaction of three
-/// messages, which go out together: still one round trip.
+/// Sends a statement that does not depend on earlier ones. If the call sets its timeouts, it is a transaction of three
+/// messages, which are sent together: still one round trip.
 async fn complete<P: ToSql + Sync>(
     connection: &Client,
     begin: Option<&str>,
@@ -132,10 +133,10 @@ async fn complete<P: ToSql + Sync>(
         rows(stream, signature.columns.iter().map(|(name, _)| name.clone()).collect()).await
     };
     let Some(begin) = begin else { return call.await };
-    // They are sent in this order, because `join3` polls in it.
+    // `join3` polls in order, so the messages are sent in this order.
     let (begun, rows, committed) =
         join3(connection.batch_execute(begin), call, connection.batch_execute("COMMIT")).await;
-    // Why it could not begin is why it could not go on.
+    // When `begin` fails, the others fail because of it, so its error is the one to return.
     begun?;
     let rows = rows?;
     committed?;
@@ -170,14 +171,14 @@ fn stale(error: &tokio_postgres::Error) -> bool {
     matches!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
 }
 
-/// Why a statement gave no rows.
+/// Why a statement returned no rows.
 pub(super) enum Error {
     Postgres(tokio_postgres::Error),
-    /// The procedure is no longer what was looked up. Nothing was sent.
+    /// The procedure has changed since it was looked up. The call did not run.
     Changed,
-    /// More bytes than a call may return.
+    /// It returned more bytes than a call may return.
     TooManyRows,
-    /// A batch form returned another number of rows than it got calls.
+    /// A batch form returned a number of rows other than the number of calls.
     OtherRows {
         calls: usize,
     },
@@ -191,9 +192,9 @@ impl From<tokio_postgres::Error> for Error {
 }
 
 impl Error {
-    /// The connection, if it is of use still.
+    /// Returns the connection if it is still usable, and discards it otherwise.
     pub(super) fn spare(&self, connection: Client) -> Option<Client> {
-        // Whatever still comes back on it would be the answer to this call; or what it leads to is a standby by now.
+        // What still arrives on it belongs to this call; or it now leads to a standby.
         if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
             connection.discard();
             return None;
@@ -201,7 +202,7 @@ impl Error {
         Some(connection)
     }
 
-    /// Whether it was made for another function than there is now, and ended before that ran.
+    /// Whether the statement was made for a function that has changed, and failed before that function ran.
     fn is_outdated(&self) -> bool {
         match self {
             Self::Changed => true,
@@ -220,8 +221,8 @@ impl Error {
         error.code().and_then(|code| code.code().get(..2)).unwrap_or(NO_SQLSTATE)
     }
 
-    /// Whether Postgres ended the statement because it waited for a lock, or took, longer than its session lets it, or
-    /// was in a deadlock. It was rolled back.
+    /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
+    /// because of a deadlock or a serialization failure. It was rolled back.
     pub(super) fn is_of_one_row(&self) -> bool {
         let codes = [
             &SqlState::LOCK_NOT_AVAILABLE,
@@ -232,8 +233,8 @@ impl Error {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
     }
 
-    /// Whether, in a batch, one call may be what is wrong, and nothing is recorded. A database that is unavailable says
-    /// nothing of one.
+    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database
+    /// does not point to a single call.
     pub(super) fn is_of_one_call(&self) -> bool {
         match self {
             Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
@@ -244,7 +245,7 @@ impl Error {
 }
 
 impl Database {
-    /// What a statement without rows means for a call of its procedure.
+    /// The failure of a call whose statement ended with this error.
     pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause, sqlstate: None };
         match error {
@@ -261,7 +262,7 @@ impl Database {
                 self.unavailable(format!("no answer to `{name}` within {seconds} s"))
             }
             Error::Postgres(error) => match error.code() {
-                // No SQLSTATE: the connection broke, or the answer could not be read.
+                // Without SQLSTATE, the connection broke or the response could not be read.
                 None if error.is_closed() || broken(&error) => self.unavailable(chain(&error)),
                 Some(code) if passing(code) => self.unavailable(format!("{}: {}", code.code(), chain(&error))),
                 Some(code) => Failure::Procedure {
@@ -279,9 +280,9 @@ fn broken(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Classes of SQLSTATE that pass by themselves: connection, rollback (serialization, deadlock), resources, operator
-/// intervention (`statement_timeout`, shutdown), system error; and a lock not to be had, and a standby that does not
-/// take writes yet.
+/// Whether an SQLSTATE is transient. By class: connection, rollback (serialization, deadlock), resources, operator
+/// intervention (`statement_timeout`, shutdown), system error. By code: a lock that is not available, and a standby
+/// that does not accept writes yet.
 fn passing(code: &SqlState) -> bool {
     matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
         || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)

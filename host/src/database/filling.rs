@@ -1,5 +1,5 @@
-//! Keeps one set of connections full and young: opens what is missing and what is to take the place of one that is too
-//! old, each in a task of its own, and pauses when that fails.
+//! Keeps one set of connections full and young: opens missing connections and replacements for those that are too old,
+//! each in a separate task, and pauses after a failure.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use super::connections::Connections;
 use super::opener::Opener;
 use crate::limits;
 
-/// What fills a set of connections.
+/// Fills a set of connections.
 pub(super) struct Filling {
     connections: Arc<Connections>,
     opener: Opener,
-    /// Connections that are being made.
+    /// Tasks that are opening a connection.
     opening: JoinSet<Result<(), Unreachable>>,
-    /// How often making one failed, since one was made.
+    /// Failed attempts since the last success.
     failures: u32,
-    /// Not before this is it tried again.
+    /// The earliest time of the next attempt.
     next: Instant,
-    /// When an old one went for one that is not there yet.
+    /// When an old connection was closed for a replacement that is not open yet.
     let_go: Option<Instant>,
 }
 
@@ -31,21 +31,21 @@ impl Filling {
         Self { connections, opener, opening: JoinSet::new(), failures: 0, next: Instant::now(), let_go: None }
     }
 
-    /// Begins what there is to do.
+    /// Starts the work that is due.
     pub(super) fn begin(&mut self) {
         let connections = &self.connections;
         if connections.is_closed() || Instant::now() < self.next {
             return;
         }
         if connections.size() > connections.wanted() && self.opening.is_empty() {
-            // There were to be more.
+            // More connections were wanted before.
             connections.let_an_old_one_go();
         }
         let (size, wanted, under_way) = (connections.size(), connections.wanted(), self.opening.len());
         let count = match wanted.saturating_sub(size + under_way) {
-            // The one that is too old goes when this one is there.
+            // The old connection is closed once its replacement is open.
             0 => usize::from(under_way == 0 && size == wanted && connections.has_an_old_one()),
-            // One tries first when the last one failed.
+            // After a failure, a single attempt goes first.
             _ if self.failures > 0 => usize::from(under_way == 0),
             missing => missing,
         };
@@ -54,13 +54,13 @@ impl Filling {
         }
     }
 
-    /// Waits until making one has ended. The error is why one is missing. `None` when none is being made.
+    /// Waits for an attempt to end. The error is why a connection is missing. `None` when no attempt is under way.
     pub(super) async fn next(&mut self) -> Option<Result<(), Unreachable>> {
         let opened = self.opening.join_next().await?;
         Some(self.opened(opened))
     }
 
-    /// Whether one is being made.
+    /// Whether an attempt is under way.
     pub(super) fn is_opening(&self) -> bool {
         !self.opening.is_empty()
     }
@@ -76,7 +76,7 @@ impl Filling {
                 Ok(())
             }
             Ok(Err(error)) => self.not_opened(error),
-            // It was given up.
+            // The attempt was cancelled.
             Err(_) => Ok(()),
         }
     }
@@ -86,9 +86,9 @@ impl Filling {
         self.next = Instant::now() + pause.min(limits::POOL_FILL_PAUSE_MAX);
         self.failures = (self.failures + 1).min(16);
         let (size, wanted) = (self.connections.size(), self.connections.wanted());
-        // When there is no room for an old one and the one in its place, the old one goes first. Of a pool that is
-        // short the next one goes after a pause: somebody else may have taken the room of the one before. The last one
-        // never goes.
+        // When the server has no room for both an old connection and its replacement, the old one is closed first. In a
+        // pool that is short the next one is closed only after a pause: another client may have taken the room that the
+        // previous one left. The last connection is never closed.
         let pausing = self.let_go.is_some_and(|at| at.elapsed() < limits::POOL_FILL_PAUSE_MAX);
         let goes = error.is_want_of_connections() && (size >= wanted || (size > 1 && !pausing));
         if goes && self.connections.let_an_old_one_go() {
@@ -97,18 +97,18 @@ impl Filling {
         if size < wanted { Err(error) } else { Ok(()) }
     }
 
-    /// A connection was just made: the next one may be at once.
+    /// A connection was just opened: the next attempt may start at once.
     pub(super) fn no_pause(&mut self) {
         (self.failures, self.next) = (0, Instant::now());
     }
 
-    /// A connection was lost, perhaps the last one: whether there is another one is tried at once; by one try when the
-    /// last one failed.
+    /// A connection was lost, perhaps the last one: the next attempt starts at once; a single one if the last attempt
+    /// failed.
     pub(super) fn lost(&mut self) {
         (self.failures, self.next) = (self.failures.min(1), Instant::now());
     }
 
-    /// Gives up what is being made.
+    /// Cancels the attempts that are under way.
     pub(super) fn give_up(&mut self) {
         self.opening = JoinSet::new();
     }

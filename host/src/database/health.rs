@@ -1,5 +1,5 @@
-//! What is known of the database: whether calls are sent to it, whether they are answered, whether the pool has the
-//! connections it should have. The log has the first sign of trouble and the recovery, not every call of an outage.
+//! The state of the database: whether calls are sent to it, whether they are answered, and whether the pool has all its
+//! connections. The first failure and the recovery are logged, not every call of an outage.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,23 +8,23 @@ use super::connect::open::Unreachable;
 use super::connect::target::Target;
 use crate::failure::Failure;
 
-/// What is known of a database.
+/// The state of a database.
 pub(super) struct Health {
     /// For the log.
     target: Target,
     ready: AtomicBool,
     /// Whether the last call could not be answered.
     failing: AtomicBool,
-    /// Whether a call was answered since the caretaker last asked.
+    /// Whether a call was answered since the caretaker last checked.
     answered: AtomicBool,
-    /// Whether a call met a procedure that is no longer what was looked up.
+    /// Whether a call found that its procedure has changed since it was looked up.
     changed: AtomicBool,
     /// Why there are fewer connections than there should be.
     shortage: Mutex<Option<String>>,
 }
 
 impl Health {
-    /// Of a database that nobody has connected to yet.
+    /// The state before the first connection.
     pub(super) fn new(target: &Target) -> Self {
         Self {
             target: target.clone(),
@@ -62,7 +62,7 @@ impl Health {
         was_ready
     }
 
-    /// Notes what became of a call.
+    /// Records the outcome of a call.
     pub(super) fn note_outcome(&self, failure: Option<&Failure>) {
         if let Some(failure @ Failure::Unavailable { .. }) = failure {
             if !self.failing.swap(true, Ordering::Relaxed) {
@@ -70,7 +70,7 @@ impl Health {
             }
             return;
         }
-        // Read first: all workers share it.
+        // All workers share the flag: read first, so that they do not contend for its cache line.
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
         }
@@ -79,29 +79,29 @@ impl Health {
         }
     }
 
-    /// Whether a call was answered since this was last asked.
+    /// Returns whether a call was answered since the last check, and resets that.
     pub(super) fn take_answered(&self) -> bool {
         self.answered.swap(false, Ordering::Relaxed)
     }
 
-    /// Notes that a call met a procedure that is no longer what was looked up.
+    /// Records that a call found its procedure changed since it was looked up.
     pub(super) fn note_changed(&self) {
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that was noted since this was last asked.
+    /// Returns whether that was recorded since the last check, and resets it.
     pub(super) fn take_changed(&self) -> bool {
         self.changed.swap(false, Ordering::Relaxed)
     }
 
-    /// Notes that the pool has fewer connections than are wanted.
+    /// Records that the pool has fewer connections than wanted.
     pub(super) fn note_short(&self, error: &Unreachable, connections: usize, wanted: usize) {
         if self.shortage().replace(error.to_string()).is_none() {
             tracing::warn!(connections, wanted, cause = %error, "the pool is short of connections and serves with these");
         }
     }
 
-    /// Notes that the pool has all its connections.
+    /// Records that the pool has all its connections.
     pub(super) fn note_full(&self, connections: usize) {
         if self.shortage().take().is_some() {
             tracing::info!(connections, "the pool is full again");

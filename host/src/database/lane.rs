@@ -1,6 +1,6 @@
 //! Where calls wait for their statement: a lane for each procedure with a batch form, shared by all handlers that
 //! grant it. Most of its calls wait together, for the next batch. A key whose row is locked or slow is *apart*: its
-//! calls wait in a queue of their own, in their order, until one of them was answered quickly.
+//! calls wait in a separate queue, in order, until one of them was answered quickly.
 //!
 //! It sends nothing; `batch` takes the next calls and reports their outcome. Keys are only compared for equality.
 
@@ -19,7 +19,7 @@ use crate::metrics::{NO_SQLSTATE, ProcedureMetrics};
 /// until none is left.
 pub(super) struct Lane {
     state: Mutex<State>,
-    /// What is counted of its procedure.
+    /// The metrics of its procedure.
     counted: Arc<ProcedureMetrics>,
     /// Whether the last batch had to be split; only changes are logged.
     broken: AtomicBool,
@@ -29,61 +29,61 @@ pub(super) struct Lane {
 
 #[derive(Default)]
 struct State {
-    /// What goes in the next batches.
+    /// The calls of the next batches.
     together: VecDeque<Waiter>,
-    /// A task carries them out.
+    /// Whether a task is executing them.
     busy: bool,
-    /// The keys that are in no batch.
+    /// The keys whose calls are not batched.
     apart: HashMap<Key, Apart>,
-    /// Names the calls that wait.
+    /// The ticket of the next call that waits.
     next_ticket: u64,
 }
 
-/// A key that is apart. It stays so without calls, too, until it has answered.
+/// A key that is apart. It stays apart, even without calls, until one of its calls was answered.
 #[derive(Default)]
 struct Apart {
     calls: VecDeque<Waiter>,
-    /// A task carries them out, one after the other.
+    /// Whether a task is executing them, one after the other.
     busy: bool,
 }
 
-/// The task that somebody who changed a lane has to start.
+/// The task that the caller has to start after it changed a lane.
 pub(super) enum Start {
     Nothing,
-    /// The one that carries out batches.
+    /// The one that executes batches.
     Together,
-    /// The one that carries out the calls of a key.
+    /// The one that executes the calls of a key.
     Apart(Key),
 }
 
-/// Where a call was when its caller gave it up.
+/// Where a call was when its caller stopped waiting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Left {
     /// It waited for a batch.
     Together,
     /// It waited for an earlier call of its key.
     Apart,
-    /// It is on its way, or will be sent no more and be answered.
+    /// It was sent, or it will be answered without being sent.
     Sent,
 }
 
 impl Lane {
-    /// Nobody waits yet.
+    /// Creates a lane without calls.
     pub(super) fn new(counted: Arc<ProcedureMetrics>) -> Self {
         Self { state: Mutex::default(), counted, broken: AtomicBool::new(false), stuck: AtomicBool::new(false) }
     }
 
-    /// What is counted of its procedure.
+    /// The metrics of its procedure.
     pub(super) fn counted(&self) -> &ProcedureMetrics {
         &self.counted
     }
 
-    /// Notes that a batch had to be taken apart, or was carried out whole. Returns whether that is new.
+    /// Records whether the last batch had to be split. Returns whether that changed.
     pub(super) fn note_broken(&self, broken: bool) -> bool {
         self.broken.swap(broken, Ordering::Relaxed) != broken
     }
 
-    /// Notes that a call timed out waiting for its row, or was answered again. Returns whether that is new.
+    /// Records whether a call timed out waiting for its row. Returns whether that changed.
     pub(super) fn note_stuck(&self, stuck: bool) -> bool {
         self.stuck.swap(stuck, Ordering::Relaxed) != stuck
     }
@@ -94,13 +94,13 @@ impl Lane {
         state.together.len() + state.apart.values().map(|apart| apart.calls.len()).sum::<usize>()
     }
 
-    /// Queues a call up; returns its ticket, and which task must be started for it.
+    /// Queues a call. Returns its ticket, and which task must be started for it.
     pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Failure> {
         let mut state = self.state();
         let ticket = state.next_ticket;
         waiter.set_ticket(ticket);
         state.next_ticket += 1;
-        // Nearly always no key is apart, and none is looked at.
+        // Nearly always no key is apart, and then the key is not computed.
         let key = (!state.apart.is_empty()).then(|| waiter.key()).filter(|key| state.apart.contains_key(key));
         Ok((
             ticket,
@@ -111,7 +111,7 @@ impl Lane {
         ))
     }
 
-    /// Takes a call out again that its caller waits for no more.
+    /// Removes a call whose caller no longer waits for it.
     pub(super) fn leave(&self, ticket: u64) -> Left {
         let mut state = self.state();
         let remove = |calls: &mut VecDeque<Waiter>| {
@@ -127,9 +127,9 @@ impl Lane {
         }
     }
 
-    /// Lets those requests join that are here already: whatever is ready on this worker runs first, as long as that
-    /// adds to what waits. Nothing is waited for. Without it the calls that a finished batch sets off would go in
-    /// statements of 1, 2, 4, 8, because the first of them finds the lane free.
+    /// Lets requests that already arrived join: yields to the ready tasks of this worker until no more calls are added.
+    /// It does not wait for anything else. Without it, the calls that follow a finished batch would be sent in
+    /// statements of 1, 2, 4 and 8 calls, because the first of them finds the lane free.
     pub(super) async fn gather(&self) {
         let mut before = 0;
         loop {
@@ -142,7 +142,8 @@ impl Lane {
         }
     }
 
-    /// The calls of the next statement, all of one description; none when nobody waits, and then the lane is free.
+    /// The calls of the next statement, all with the same description of the procedure. Empty when no call waits; the
+    /// lane is then free.
     pub(super) fn next_together(&self) -> Vec<Waiter> {
         let mut state = self.state();
         let mut batch: Vec<Waiter> = Vec::new();
@@ -154,15 +155,15 @@ impl Lane {
             if !batch.first().is_none_or(fits) {
                 break;
             }
-            // One that was not sent and that nobody waits for any more is let go.
+            // A call that was not sent yet and that nobody waits for any more is dropped.
             batch.extend(state.together.pop_front().filter(|waiter| !waiter.is_alone()));
         }
         state.busy = !batch.is_empty();
         batch
     }
 
-    /// Sets a key apart with these calls, which were sent and rolled back; its calls that wait come behind them. Those
-    /// that have no time left are answered.
+    /// Sets a key apart with these calls, which were sent and rolled back; calls of the key that already wait are
+    /// queued behind them. Calls without time left are answered.
     pub(super) fn set_apart(&self, key: Key, calls: Vec<Waiter>) -> Start {
         let mut state = self.state();
         let others = std::mem::take(&mut state.together);
@@ -174,7 +175,7 @@ impl Lane {
         let now = Instant::now();
         let apart = state.apart.entry(key.clone()).or_default();
         for waiter in calls.into_iter().chain(behind) {
-            // Its caller looked for it before this, and did not find it.
+            // Its caller's own timeout fired while the call was sent, so `leave` did not find it: answer it here.
             if waiter.deadline() <= now {
                 waiter.count(&self.counted, now, NO_SQLSTATE);
                 waiter.answer(Err(Failure::Unavailable { cause: NO_TIME.to_owned() }));
@@ -188,7 +189,7 @@ impl Lane {
         Start::Apart(key)
     }
 
-    /// Whether calls of a key wait; when none does, its task has ended.
+    /// Whether calls of a key wait. When none does, the key is marked as having no task.
     pub(super) fn has_apart(&self, key: &Key) -> bool {
         let mut state = self.state();
         let Some(apart) = state.apart.get_mut(key) else { return false };
@@ -197,14 +198,14 @@ impl Lane {
         apart.busy
     }
 
-    /// The next call of a key. What nobody waits for any more is let go.
+    /// The next call of a key. Calls that nobody waits for any more are dropped.
     pub(super) fn next_apart(&self, key: &Key) -> Option<Waiter> {
         let mut state = self.state();
         let calls = &mut state.apart.get_mut(key)?.calls;
         std::iter::from_fn(|| calls.pop_front()).find(|waiter| !waiter.is_alone())
     }
 
-    /// Lets a key back into batches, its calls that wait behind the others.
+    /// Returns a key to the batches; its waiting calls are queued behind the others.
     pub(super) fn rejoin(&self, key: &Key) -> Start {
         let mut state = self.state();
         let calls = state.apart.remove(key).unwrap_or_default().calls;
@@ -212,7 +213,7 @@ impl Lane {
         if state.together.is_empty() { Start::Nothing } else { state.start_together() }
     }
 
-    /// Cleans up after a task that panicked: its calls are lost, but none waits for ever.
+    /// Cleans up after a task that panicked: its calls fail, so that none waits for ever.
     pub(super) fn give_up(&self, key: Option<&Key>) {
         let mut state = self.state();
         match key {
@@ -225,12 +226,12 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of it is whole when the lock is given back, also by a panic.
+        // The state is consistent whenever the lock is released, even by a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a call is answered that was rolled back when its time was over.
+/// The cause given for a call that was rolled back and has no time left.
 const NO_TIME: &str = "its row is locked or slow, and no time was left to send it again";
 
 impl State {

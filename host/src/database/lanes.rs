@@ -1,5 +1,5 @@
-//! The procedures that may be called: what is counted of each, and the lane of one with a batch form. `pool` says which
-//! they are, `call` asks how a call goes.
+//! The procedures that may be called: the metrics of each, and the lane of each that has a batch form. `pool` sets
+//! which procedures there are; `call` asks how to execute a call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -20,21 +20,22 @@ struct Served {
     lane: Option<Arc<Lane>>,
 }
 
-/// How a call of a procedure goes.
+/// How a call of a procedure is executed.
 pub(super) enum Way {
-    /// By itself; what is counted of it.
+    /// By itself, with the metrics of its procedure.
     Alone(Arc<ProcedureMetrics>),
     /// On its lane.
     Together(Arc<Lane>),
 }
 
 impl Lanes {
-    /// None yet. What is counted of procedures goes there.
+    /// Starts without procedures. Their metrics are registered in `counted`.
     pub(super) fn new(counted: Arc<Series<ProcedureMetrics>>) -> Self {
         Self { served: RwLock::default(), counted }
     }
 
-    /// A procedure whose lane is gone is granted no more: requests of the table before are the last that call it.
+    /// A procedure whose lane is gone is no longer granted: only requests that began under the previous table still
+    /// call it.
     pub(super) fn way(&self, procedure: &Procedure) -> Way {
         match self.read().get(&procedure.name) {
             Some(Served { lane: Some(lane), .. }) if procedure.batch.is_some() => Way::Together(Arc::clone(lane)),
@@ -43,7 +44,7 @@ impl Lanes {
         }
     }
 
-    /// Adds these procedures, and the lanes that they miss.
+    /// Adds these procedures, and the lanes that are missing.
     pub(super) fn open(&self, procedures: &[Arc<Procedure>]) {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         for procedure in procedures {
@@ -55,7 +56,8 @@ impl Lanes {
         }
     }
 
-    /// Drops other procedures and their lanes, and shows what is counted of these. What waits on a lane is carried out.
+    /// Drops other procedures and their lanes, and reports only the metrics of these. Calls that already wait on a
+    /// dropped lane are still executed.
     pub(super) fn keep(&self, procedures: &[Arc<Procedure>]) {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |name: &String, batch: bool| {
@@ -73,7 +75,7 @@ impl Lanes {
         self.read().values().filter(|one| one.lane.is_some()).count()
     }
 
-    /// Notes how many calls wait on each lane, for who looks at the metrics.
+    /// Updates the metric of how many calls wait on each lane.
     pub(super) fn count_waiting(&self) {
         for one in self.read().values() {
             one.counted.set_waiting(one.lane.as_ref().map_or(0, |lane| lane.waiting()));

@@ -1,14 +1,15 @@
-//! Postgres: where it is, the pool of connections to it, the procedures that may be called, and the call itself.
+//! Postgres: how to connect to it, the connection pool, the procedures that may be called, and the call itself.
 //!
 //! - `procedure` describes what may be called; `catalogue/` looks it up.
-//! - `call` carries one call out: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for
-//!   their common statement. `exchange` sends a statement and reads its rows.
-//! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` is what is known of the database.
+//! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for a
+//!   shared statement. `exchange` sends a statement and reads its rows.
+//! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
-//! - `connect/` is everything from a URL to an open connection; `value/` is the contract's values as Postgres types.
-//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with what is there.
+//! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
+//!   Postgres types.
+//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database.
 //!
-//! SQL text is made here only, from names the catalogue confirmed; no guest ever sees or gives any.
+//! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
 mod apply;
 mod batch;

@@ -1,4 +1,4 @@
-//! A connection of the pool, from nothing to its place: opened, its statements prepared, added.
+//! Opens a connection, prepares its statements, and adds it to the pool.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::limits;
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Calls by themselves.
+    /// Calls that are not batched.
     Calls,
-    /// What goes on a lane: batches, and what comes alone.
+    /// Calls on lanes: batches, and calls that are sent alone.
     Batches,
 }
 
@@ -33,7 +33,7 @@ impl Use {
         }
     }
 
-    /// What is prepared for a procedure.
+    /// The signatures to prepare for a procedure.
     fn signatures(self, procedure: &Procedure) -> impl Iterator<Item = &Signature> {
         let form = procedure.batch.as_ref().filter(|_| matches!(self, Self::Batches)).map(|form| &form.signature);
         let alone = matches!(self, Self::Calls) || form.is_some();
@@ -41,17 +41,17 @@ impl Use {
     }
 }
 
-/// What a connection of the pool is made with, by a task of its own.
+/// Opens connections of the pool; cloned into a task for each.
 #[derive(Clone)]
 pub(super) struct Opener {
     target: Target,
-    /// What is prepared on every connection that keeps it.
+    /// The procedures whose statements are prepared on every connection that keeps prepared statements.
     procedures: Arc<RwLock<Vec<Arc<Procedure>>>>,
     connections: Arc<Connections>,
     of: Use,
-    /// What connections say about a pooler.
+    /// What connections found out about a pooler.
     notice: Arc<Notice>,
-    /// When a connection is replaced at the latest.
+    /// The age at which a connection is replaced at the latest.
     age: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Opener {
         }
     }
 
-    /// One that fills another set, for what goes on lanes, with the same procedures.
+    /// An opener that fills another set, for calls on lanes, with the same procedures.
     pub(super) fn for_batches(&self, connections: &Arc<Connections>) -> Self {
         Self { connections: Arc::clone(connections), of: Use::Batches, ..self.clone() }
     }
@@ -78,12 +78,12 @@ impl Opener {
         &self.target
     }
 
-    /// Makes connections from now on with the statements of these procedures. Shared with [`Self::for_batches`].
+    /// Sets the procedures whose statements new connections prepare. Shared with [`Self::for_batches`].
     pub(super) fn set_procedures(&self, procedures: Vec<Arc<Procedure>>) {
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
     }
 
-    /// Makes connections from now on that are replaced after this time.
+    /// Sets the age at which new connections are replaced.
     pub(super) fn renew_after(&mut self, age: Duration) {
         self.age = age;
     }
@@ -93,19 +93,19 @@ impl Opener {
         self.notice.missing()
     }
 
-    /// What the database must take, for what is called.
+    /// What the procedures require of the database: writes, if any of them writes.
     pub(super) fn calls(&self) -> Wanted {
         let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner);
         if procedures.iter().any(|procedure| procedure.writes()) { Wanted::Writable } else { Wanted::Anything }
     }
 
-    /// Makes the connections that are missing; why one of them could not be made.
+    /// Opens the missing connections. Returns why one could not be opened.
     pub(super) async fn fill(&self) -> Option<Unreachable> {
         let tries = join_all((0..self.connections.missing()).map(|_| self.clone().add_one())).await;
         tries.into_iter().find_map(Result::err)
     }
 
-    /// Makes a connection with its statements and adds it to the pool.
+    /// Opens a connection, prepares its statements and adds it to the pool.
     pub(super) async fn add_one(self) -> Result<(), Unreachable> {
         let epoch = self.connections.epoch();
         let opened = self.target.open(self.calls(), self.of.session()).await?;
@@ -120,9 +120,9 @@ impl Opener {
         Ok(())
     }
 
-    /// Prepares what a connection has not prepared yet, so that no request pays for it: many at a time, because each is
-    /// a round trip. A procedure that was dropped or revoked meanwhile fails by itself when it is called; it does not
-    /// take the other handlers with it. Nothing is prepared through a pooler.
+    /// Prepares the statements that a connection has not prepared yet, so that no request pays for it: many at a time,
+    /// because each is a round trip. A procedure that was dropped or revoked in the meantime fails only when it is
+    /// called, and other handlers are not affected. Nothing is prepared through a pooler.
     pub(super) async fn prepare(
         &self,
         connection: &Connection,

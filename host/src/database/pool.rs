@@ -1,8 +1,8 @@
-//! The pool: connections made ahead, each with its statements prepared.
+//! The pool: connections opened ahead of use, each with its statements prepared.
 //!
-//! `ready` is true only while there are connections and the database is of use. A caretaker finds out (`caretaker`) and
-//! makes the connections; calls only take what there is (`connections`). While the database is away nobody waits for
-//! it: a call is refused at once. A pool that is short of connections serves with those it has.
+//! It is ready only while it has connections and the database is usable. `caretaker` checks that and opens connections;
+//! calls only take open ones (`connections`). While the database is unavailable, calls are refused at once. A pool that
+//! is short of connections serves with those it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,26 +28,26 @@ use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
 /// A pool of connections to one database.
 pub struct Database {
     opener: Opener,
-    /// For calls by themselves.
+    /// For calls that are not batched.
     connections: Arc<Connections>,
     batch_opener: Opener,
-    /// For what goes on lanes: these sessions wait for less long.
+    /// For calls on lanes: these sessions have shorter timeouts.
     for_batches: Arc<Connections>,
     health: Health,
     /// Calls that are under way, whether or not their clients are still there.
     calls: TaskTracker,
-    /// What is counted of batches.
+    /// The metrics of batches.
     batches: BatchMetrics,
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
     lanes: Lanes,
-    /// How many calls of keys that are apart may be under way in a full pool: half of it is for others.
+    /// Limits the calls of keys that are apart: to half of a full pool, so that the other half is free for other calls.
     apart: Semaphore,
     catalogue: CatalogueConnection,
 }
 
 impl Database {
-    /// Makes the pool; no connection is made yet.
+    /// Creates the pool; no connection is opened yet.
     pub fn new(target: &Target, connections: usize, metrics: &Metrics) -> Self {
         let apart = Semaphore::new(half(connections));
         let connections = Arc::new(Connections::new(connections));
@@ -68,7 +68,7 @@ impl Database {
         }
     }
 
-    /// With another age at which a connection is replaced.
+    /// Sets the age at which a connection is replaced.
     #[must_use]
     pub fn renewed_after(mut self, age: Duration) -> Self {
         self.opener.renew_after(age);
@@ -84,13 +84,12 @@ impl Database {
         self.catalogue.describe(name, batch).await
     }
 
-    /// Prepares the statements of these procedures, and forgets those of others. No connection is made anew, and half
-    /// of those that nobody uses stay where calls find them: these and those in use prepare what they miss when it is
-    /// called.
+    /// Prepares the statements of these procedures, and drops those of others. Connections stay open, and half of the
+    /// idle ones stay available to calls: these, and those in use, prepare missing statements when they are called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
         self.open_lanes(&procedures);
         self.opener.set_procedures(procedures.clone());
-        // Held until all are done: the pool would hand out the first one again. They are those that calls get first.
+        // Held until all are done, because the pool would hand out the first one again. Calls get these first.
         let mut prepared = Vec::new();
         for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
             connections.for_each_idle(|connection| connection.statement_cache.clear());
@@ -98,32 +97,32 @@ impl Database {
                 let Some(connection) = connections.try_get() else { break };
                 match timeout(limits::PREPARE_TIMEOUT, opener.prepare(&connection, &procedures)).await {
                     Ok(Ok(())) => prepared.push(connection),
-                    // The caretaker finds out what is wrong with the database.
+                    // The caretaker finds the cause.
                     Ok(Err(_)) | Err(_) => return connection.discard(),
                 }
             }
         }
     }
 
-    /// Adds the lanes that these procedures miss. One statement at a time is under way on each.
+    /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
         self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
     }
 
-    /// Drops what is kept for procedures that are granted no more: the lanes where their calls waited.
+    /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
         self.lanes.keep(granted);
         self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
     }
 
-    /// Whether there are connections and the database is of use.
+    /// Whether there are connections and the database is usable.
     pub fn is_ready(&self) -> bool {
         self.health.is_ready()
     }
 
-    /// What the pool is short of and why, in words, if it is.
+    /// A description of how short the pool is, and why, if it is.
     pub fn shortage(&self) -> Option<String> {
         let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
@@ -135,7 +134,7 @@ impl Database {
         self.opener.missing_timeouts()
     }
 
-    /// Counts the connections and who waits, for who looks at the metrics.
+    /// Updates the metrics of connections and waiting calls.
     pub fn count(&self) {
         self.counted.set("calls", self.connections.count());
         self.counted.set("batches", self.for_batches.count());
@@ -143,7 +142,7 @@ impl Database {
         self.lanes.count_waiting();
     }
 
-    /// How many connections there are, and how many there should be.
+    /// How many connections there are, and how many are wanted.
     fn size(&self) -> (usize, usize) {
         let (calls, batches) = (&self.connections, &self.for_batches);
         (calls.size() + batches.size(), calls.wanted() + batches.wanted())
@@ -154,14 +153,15 @@ impl Database {
         self.connections.missing() == 0 && self.for_batches.missing() == 0
     }
 
-    /// Leave for a call of a key that is apart: the share of `apart` that keeps half of the connections there are free.
+    /// A permit for a call of a key that is apart. In a pool that is short it takes several units of `apart`, so that
+    /// half of the open connections stay free.
     pub(super) async fn place_apart(&self) -> Option<SemaphorePermit<'_>> {
         let share = half(self.connections.wanted()).div_ceil(half(self.connections.size()));
         self.apart.acquire_many(u32::try_from(share).unwrap_or(u32::MAX)).await.ok()
     }
 
-    /// Postgres has no connection left: lets go of what calls come before. That is the catalogue's; and while calls
-    /// have none at all, those of batches, which can do without. False when there is nothing to let go of.
+    /// Closes a connection that calls need more, because Postgres has none left: the catalogue's, or, while calls have
+    /// no connection at all, one for batches, which can use those of calls. Returns false when there is none to close.
     pub(super) fn spare(&self) -> bool {
         if self.catalogue.spare() {
             return true;
@@ -170,12 +170,12 @@ impl Database {
         batches.map(Client::discard).is_some()
     }
 
-    /// Whether a call met, since this was last asked, a procedure that is no longer what was looked up.
+    /// Returns whether a call found that its procedure has changed since it was looked up, and resets that.
     pub fn has_changed(&self) -> bool {
         self.health.take_changed() | self.connections.take_outdated() | self.for_batches.take_outdated()
     }
 
-    /// Waits until the calls under way have ended, then closes the pool. The listener has ended before.
+    /// Waits until the calls under way have ended, then closes the pool. The listener must have ended before.
     pub async fn drain(&self) {
         self.calls.close();
         self.calls.wait().await;
@@ -189,8 +189,8 @@ impl Database {
         self.take(&self.connections).await
     }
 
-    /// A connection for what goes on a lane: its own kind; one for calls while those are short, because the database
-    /// gives no more or one was just lost.
+    /// A connection for a statement of a lane: one for batches, or, while those are short because the database gives no
+    /// more or one was just lost, one for calls.
     pub(super) async fn acquire_for_batch(&self) -> Result<Client, Failure> {
         self.check_ready()?;
         if let Some(connection) = self.for_batches.try_get() {
@@ -199,7 +199,7 @@ impl Database {
         if self.for_batches.is_short() {
             return self.take(&self.connections).await;
         }
-        // More lanes than connections for them.
+        // All are in use: there are more lanes than connections for them.
         self.take(&self.for_batches).await
     }
 
@@ -208,7 +208,7 @@ impl Database {
             return Ok(connection);
         }
         let _waiting = connections.begin_waiting();
-        // Before the look whether it is ready: nobody waits for what was given up just then.
+        // Subscribe before checking readiness, so that a give-up in between is not missed.
         let given_up = connections.given_up();
         self.check_ready()?;
         tokio::select! {
@@ -230,23 +230,23 @@ impl Database {
         Failure::Unavailable { cause: format!("{}: {cause}", self.opener.target()) }
     }
 
-    /// Notes that connections are missing.
+    /// Records that connections are missing.
     pub(super) fn note_short(&self, error: &Unreachable) {
         let (connections, wanted) = self.size();
         self.health.note_short(error, connections, wanted);
     }
 
-    /// Notes that no connection is missing.
+    /// Records that no connection is missing.
     pub(super) fn note_full(&self) {
         self.health.note_full(self.size().0);
     }
 
-    /// Where calls are spawned: as tasks that go on when their client leaves, and that [`Self::drain`] waits for.
+    /// Tracks the tasks of calls, which go on when their client leaves and which [`Self::drain`] waits for.
     pub(super) fn calls(&self) -> &TaskTracker {
         &self.calls
     }
 
-    /// How a call of a procedure goes.
+    /// How a call of a procedure is executed.
     pub(super) fn way(&self, procedure: &Procedure) -> Way {
         self.lanes.way(procedure)
     }
@@ -256,37 +256,37 @@ impl Database {
         self.opener.target()
     }
 
-    /// What is known of the database.
+    /// The state of the database.
     pub(super) fn health(&self) -> &Health {
         &self.health
     }
 
-    /// What is counted of batches.
+    /// The metrics of batches.
     pub(super) fn batches(&self) -> &BatchMetrics {
         &self.batches
     }
 
-    /// The connections for calls by themselves.
+    /// The connections for calls that are not batched.
     pub(super) fn connections(&self) -> &Arc<Connections> {
         &self.connections
     }
 
-    /// What makes them.
+    /// Opens connections for calls.
     pub(super) fn opener(&self) -> &Opener {
         &self.opener
     }
 
-    /// The connections for what goes on lanes.
+    /// The connections for calls on lanes.
     pub(super) fn batch_connections(&self) -> &Arc<Connections> {
         &self.for_batches
     }
 
-    /// What makes those.
+    /// Opens connections for batches.
     pub(super) fn batch_opener(&self) -> &Opener {
         &self.batch_opener
     }
 
-    /// Keeps a connection for the next question to the catalogue.
+    /// Keeps a connection for the next query of the catalogue.
     pub(super) async fn keep_for_catalogue(&self, client: tokio_postgres::Client) {
         self.catalogue.keep(client).await;
     }

@@ -1,5 +1,5 @@
-//! What may be called: a function of the database as its catalogue describes it, and the form of it that takes many
-//! calls at once. A description only: two that are equal describe the same, and where calls wait is in `lane`.
+//! Procedures that may be called: a function as the catalogue of the database describes it, and its batch form, which
+//! takes many calls at once. This is only a description; `lane` holds the calls that wait.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use crate::contract::Value;
 pub struct Procedure {
     /// The name handlers use, as the manifest grants it.
     pub name: String,
-    /// Of a call with all arguments.
+    /// The signature of a call with all arguments.
     pub(super) signature: Signature,
-    /// Of calls that leave arguments with a default out: of the last one, of the last two, and so on.
+    /// The signatures of calls that omit arguments with a default: the last one, the last two, and so on.
     pub(super) shorter: Vec<Signature>,
-    /// The names of its parameters; empty where one has none.
+    /// The names of its parameters; an empty string for a parameter without a name.
     pub(super) names: Vec<String>,
     /// The form that takes many calls at once, if the manifest grants one.
     pub(super) batch: Option<BatchForm>,
@@ -29,10 +29,10 @@ pub struct Procedure {
 #[serde(deny_unknown_fields)]
 #[serde(expecting = "{ form = \"FUNCTION\", by = \"PARAMETER\" }, PARAMETER being that of the row a call works on")]
 pub struct Batch {
-    /// The function that carries many calls out at once.
+    /// The function that executes many calls at once.
     pub form: String,
     /// The parameter of the procedure whose value is a call's key: calls that may have to wait for each other, because
-    /// they work on the same row, have the same one.
+    /// they work on the same row, have the same key.
     pub by: String,
 }
 
@@ -49,28 +49,28 @@ pub(super) struct BatchForm {
 /// Which argument of a call is its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyArgument {
-    /// Of a type that has one spelling of a value. By its index.
+    /// The index of an argument whose type has only one spelling of each value.
     Plain(usize),
-    /// A uuid, which may be spelled with capitals, braces and other hyphens.
+    /// The index of a uuid, which may be spelled with capitals, braces and other hyphens.
     Uuid(usize),
 }
 
 /// A function with what it takes and returns, and the statements that call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
-    /// By which it was looked up.
+    /// The name by which it was looked up.
     pub(super) name: String,
-    /// To be prepared: Postgres says what it takes and returns.
+    /// The statement to prepare: Postgres reports its parameters and columns.
     pub(super) sql: String,
-    /// To be sent unprepared: it fails before the function runs when that is another one than was looked up, and what
-    /// it returns is always of the same types.
+    /// The statement to send unprepared: it fails before the function runs if that is not the one that was looked up,
+    /// and its columns always have the same types.
     pub(super) complete: String,
     pub(super) parameters: Vec<Type>,
     /// As the function returns them; the statement may cast them.
     pub(super) columns: Vec<(String, Type)>,
-    /// Whether it may write: a standby does not carry it out.
+    /// Whether it may write: a standby refuses it.
     pub(super) volatile: bool,
-    /// Whether it carries out many calls, and returns a row for each.
+    /// Whether it executes many calls, and returns a row for each.
     pub(super) is_batch_form: bool,
 }
 
@@ -78,7 +78,7 @@ impl Procedure {
     /// Whether a call's arguments fit its parameters.
     ///
     /// # Errors
-    /// What does not fit, in words.
+    /// A description of what does not fit.
     pub fn check(&self, arguments: &[Value]) -> Result<(), String> {
         let Some(signature) = self.signature_of(arguments.len()) else {
             let (given, most) = (arguments.len(), self.signature.parameters.len());
@@ -93,7 +93,7 @@ impl Procedure {
         Ok(())
     }
 
-    /// What a call with so many arguments is sent as.
+    /// The signature for a call with this many arguments.
     pub(super) fn signature_of(&self, arguments: usize) -> Option<&Signature> {
         let all = self.signature.parameters.len();
         if arguments == all {
@@ -102,7 +102,7 @@ impl Procedure {
         self.shorter.get(all.checked_sub(arguments + 1)?)
     }
 
-    /// All that are to be prepared for calls by themselves.
+    /// All signatures to prepare for calls that are sent by themselves.
     pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
         std::iter::once(&self.signature).chain(&self.shorter)
     }
@@ -115,10 +115,10 @@ impl Procedure {
         }
     }
 
-    /// Whether rows with these columns are what it returns.
+    /// Whether it returns rows with these columns.
     ///
     /// # Errors
-    /// What it does return.
+    /// A description of the columns that it returns.
     pub fn check_columns(&self, columns: &[String]) -> Result<(), String> {
         let its: Vec<_> = self.signature.columns.iter().map(|(name, _)| name.as_str()).collect();
         match (its == columns, its.as_slice()) {
@@ -130,12 +130,12 @@ impl Procedure {
         }
     }
 
-    /// What the manifest grants of its batch form, if it grants one.
+    /// The batch form as the manifest grants it, if it grants one.
     pub fn batch(&self) -> Option<&Batch> {
         self.batch.as_ref().map(|batch| &batch.granted)
     }
 
-    /// Whether calling it takes a database that takes writes.
+    /// Whether calling it needs a database that accepts writes.
     pub fn writes(&self) -> bool {
         self.signature.volatile || self.batch.as_ref().is_some_and(|batch| batch.signature.volatile)
     }

@@ -1,4 +1,4 @@
-//! The start of a node at its database, which may be starting too: waits for it, fills the pool, and logs the first
+//! Starts a node against its database, which may itself be starting: waits for it, fills the pool, and logs the first
 //! cause of a wait at once.
 
 use std::sync::Arc;
@@ -13,15 +13,16 @@ use super::procedure::Procedure;
 use crate::limits;
 
 impl Database {
-    /// Waits until the database takes a connection: a node may start before it.
+    /// Waits until the database accepts a connection: a node may start before it.
     ///
     /// # Errors
-    /// What the database refused (a password, its name), or that it was not there in time.
+    /// When the database refuses the connection (the password, the name), or does not accept one in time.
     pub async fn reach(&self) -> anyhow::Result<()> {
         let mut patience = Patience::new(self.target());
         loop {
             match patience.while_waiting(self.target().connect()).await {
-                // The catalogue is what is asked next: one that was let go may be there for a moment still.
+                // The catalogue is read next, so keep the connection: a closed one may occupy its slot on the server
+                // for a moment.
                 Ok(client) => {
                     self.keep_for_catalogue(client).await;
                     return Ok(());
@@ -34,11 +35,11 @@ impl Database {
         }
     }
 
-    /// Makes all connections and prepares the statements of these procedures on each of them, or as many as the
-    /// database gives. From here on it is ready, until a probe fails.
+    /// Opens all connections, or as many as the database allows, and prepares the statements of these procedures on
+    /// each of them. The database is ready from then on, until a probe fails.
     ///
     /// # Errors
-    /// When there is none in the time a node has to start.
+    /// When no connection can be opened in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         self.keep(&procedures);
         self.opener().set_procedures(procedures);
@@ -57,7 +58,7 @@ impl Database {
         Ok(())
     }
 
-    /// Makes the connections that are missing; why one of them could not be made.
+    /// Opens the missing connections. Returns why one could not be opened.
     async fn fill(&self) -> Option<Unreachable> {
         loop {
             let error = match self.opener().fill().await {
@@ -71,7 +72,7 @@ impl Database {
     }
 }
 
-/// The time a node has to start, and what it has logged of the wait.
+/// The time a node has to start, and whether it has logged that it waits.
 struct Patience<'a> {
     target: &'a Target,
     deadline: Instant,
@@ -87,7 +88,7 @@ impl<'a> Patience<'a> {
         Instant::now() > self.deadline
     }
 
-    /// Awaits a try; the log says so when it takes a while.
+    /// Awaits an attempt, and logs it when it takes a while.
     async fn while_waiting<T>(&mut self, attempt: impl Future<Output = T>) -> T {
         tokio::pin!(attempt);
         match timeout(limits::CONNECT_STAGGER, &mut attempt).await {
@@ -104,7 +105,7 @@ impl<'a> Patience<'a> {
         tokio::time::sleep(limits::DATABASE_START_PAUSE).await;
     }
 
-    /// The first cause, at once.
+    /// Logs the first cause only.
     fn log(&mut self, cause: &dyn std::fmt::Display) {
         if !std::mem::replace(&mut self.logged, true) {
             tracing::warn!(database = %self.target, %cause, "waiting for the database");

@@ -1,9 +1,9 @@
-//! Applies a changed `sql/` to a database that serves: tried on a scratch database first, refused when it would need
-//! other tables or domains than there are.
+//! Applies a changed `sql/` to a database that serves. It is tried on a scratch database first, and refused when it
+//! needs tables or domains other than those of the database.
 //!
-//! `CREATE TABLE IF NOT EXISTS` leaves a table as it is, and so does what makes a domain, so a changed one would be
-//! passed over in silence; how the data of a table becomes another table's is not for this to guess. Functions are
-//! replaced; one that has vanished from `sql/` stays in the database until somebody drops it.
+//! `CREATE TABLE IF NOT EXISTS` leaves an existing table as it is, and the usual ways to create a domain do the same,
+//! so a change would be ignored silently; how to migrate the data cannot be guessed. Functions are replaced; one that
+//! was removed from `sql/` stays in the database until somebody drops it.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -26,7 +26,7 @@ pub enum NotApplied {
     #[error("sql/ describes other tables or domains (+) than the database has (-); start with `--fresh`, which throws \
              the data away, or change them by hand\n{}", .0.join("\n"))]
     OtherTables(Vec<String>),
-    /// An error of the SQL, with file and line; or the database could not be asked.
+    /// An error of the SQL, with file and line; or the database could not be queried.
     #[error("{0:#}")]
     Failed(anyhow::Error),
 }
@@ -39,7 +39,7 @@ impl From<anyhow::Error> for NotApplied {
 
 /// Applies a folder to a database it was applied to before; all or nothing.
 ///
-/// Where the role may not create databases, nothing is tried and nothing compared, which the log says.
+/// Where the role may not create databases, nothing is tried or compared, and a warning is logged.
 ///
 /// # Errors
 /// [`NotApplied`].
@@ -53,22 +53,22 @@ pub async fn reapply(owner: &Target, folder: &Path) -> Result<(), NotApplied> {
         }
         None => tracing::warn!(
             database = %owner,
-            "the role may not create databases: whether the tables of sql/ have changed is not looked at"
+            "the role may not create databases: not checked whether the tables of sql/ have changed"
         ),
     }
     Ok(within("sql/ was not applied", apply::apply(owner, folder)).await?)
 }
 
-/// The tables that a folder makes in an empty database. None when the role may not make one.
+/// The tables that a folder creates in an empty database. `None` when the role may not create databases.
 async fn wanted(owner: &Target, folder: &Path) -> anyhow::Result<Option<BTreeSet<String>>> {
     let (owner, folder) = (owner.clone(), folder.to_owned());
-    // A task of its own: whoever waits for it may go, and the scratch database is dropped all the same.
+    // In a separate task, so that the scratch database is dropped even if the caller stops waiting.
     let task = tokio::spawn(async move {
         let client = connect(&owner).await?;
         let made = within("no scratch database was made", create_scratch(&client)).await?;
         let Some(name) = made else { return Ok(None) };
         let tried = within("sql/ was not tried", try_on(&owner.database(&name), &folder)).await;
-        // By force: a statement that was given up may still be running there.
+        // FORCE: a statement that was given up may still be running there.
         let drop = format!("DROP DATABASE {} WITH (FORCE)", quoted(&name));
         let dropped = within("it was not dropped", async { Ok(client.batch_execute(&drop).await?) }).await;
         let wanted = tried?;
@@ -78,7 +78,7 @@ async fn wanted(owner: &Target, folder: &Path) -> anyhow::Result<Option<BTreeSet
     task.await.context("the trial of sql/ ended early")?
 }
 
-/// Makes an empty database, and returns its name. None when the role may not.
+/// Creates an empty database and returns its name. `None` when the role may not create databases.
 async fn create_scratch(client: &Client) -> anyhow::Result<Option<String>> {
     let unique = client.query_one("SELECT pg_catalog.gen_random_uuid()::text", &[]).await?;
     let name = format!("galo_scratch_{}", unique.get::<_, &str>(0));
@@ -89,13 +89,13 @@ async fn create_scratch(client: &Client) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The tables that a folder makes. They are never committed: roles belong to the whole cluster, and what `sql/` does to
-/// them must not outlast a refusal.
+/// The tables that a folder creates. The transaction is never committed: roles belong to the whole cluster, and what
+/// `sql/` does to them must not outlast a refusal.
 async fn try_on(scratch: &Target, folder: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut client = connect(scratch).await?;
     let transaction = client.transaction().await?;
     apply::run(&transaction, folder).await?;
-    // What a commit would find out.
+    // Check the deferred constraints, as a commit would.
     transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
     tables(transaction.client()).await
 }
@@ -173,13 +173,13 @@ const TABLES: &str = "
     FROM domains AS d JOIN pg_catalog.pg_constraint AS c ON c.contypid = d.oid";
 
 async fn tables(client: &Client) -> anyhow::Result<BTreeSet<String>> {
-    // With nothing on the path, Postgres writes every name in full, whatever the files or the role have set.
+    // With an empty search path Postgres writes every name in full, whatever the files or the role set.
     client.batch_execute("SET search_path = ''").await?;
     let rows = client.query(TABLES, &[]).await.map_err(|error| anyhow!("cannot read the tables: {}", chain(&error)))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// What is in one of the two only, a table's lines side by side.
+/// The lines that are in only one of the two, sorted so that lines of one table are together.
 fn differences(present: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Vec<String> {
     let gone = present.difference(wanted).map(|line| (line, '-'));
     let mut lines: Vec<_> = gone.chain(wanted.difference(present).map(|line| (line, '+'))).collect();

@@ -1,5 +1,5 @@
 //! A call that waits in a `lane`, and its key: the argument that names what it works on. Two calls may have to wait for
-//! each other when their keys are equal; nothing else is known of a key.
+//! each other when their keys are equal; keys are only compared.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::ProcedureMetrics;
 
-/// A call that waits for its turn, or is on its way.
+/// A call that waits to be sent, or was sent.
 pub(super) struct Waiter {
-    /// Its name on its lane.
+    /// Identifies it on its lane.
     ticket: u64,
     procedure: Arc<Procedure>,
     arguments: Vec<Value>,
     /// It is sent before this, or not at all.
     deadline: Instant,
     joined: Instant,
-    /// When it was sent first.
+    /// When it was first sent.
     sent: Option<Instant>,
     outcome: oneshot::Sender<Result<Rows, Failure>>,
 }
 
-/// The argument that names what a call works on.
+/// The argument that identifies what a call works on.
 #[derive(Debug, Clone)]
 pub(super) struct Key(Value);
 
 impl Waiter {
-    /// The lane that it joins gives it its ticket.
+    /// Creates a call without a ticket; the lane that it joins assigns one.
     pub(super) fn new(
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
@@ -43,22 +43,22 @@ impl Waiter {
         Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, joined, sent: None, outcome }
     }
 
-    /// Its name on its lane.
+    /// Identifies it on its lane.
     pub(super) fn ticket(&self) -> u64 {
         self.ticket
     }
 
-    /// Names it on the lane that it joins.
+    /// Sets its ticket on the lane that it joins.
     pub(super) fn set_ticket(&mut self, ticket: u64) {
         self.ticket = ticket;
     }
 
-    /// What it calls.
+    /// The procedure that it calls.
     pub(super) fn procedure(&self) -> &Arc<Procedure> {
         &self.procedure
     }
 
-    /// What it calls it with.
+    /// The arguments of the call.
     pub(super) fn arguments(&self) -> &[Value] {
         &self.arguments
     }
@@ -68,7 +68,7 @@ impl Waiter {
         self.deadline
     }
 
-    /// Notes that it is sent, perhaps again.
+    /// Records that it is sent, perhaps again; only the first time counts.
     pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant) {
         if self.sent.is_none() {
             counted.wait.took(now - self.joined);
@@ -76,7 +76,7 @@ impl Waiter {
         }
     }
 
-    /// Counts how it ended, by the class of its SQLSTATE.
+    /// Counts its outcome, by the class of its SQLSTATE.
     pub(super) fn count(&self, counted: &ProcedureMetrics, now: Instant, class: &str) {
         match self.sent {
             Some(sent) => counted.ended(now - sent, class),
@@ -84,13 +84,13 @@ impl Waiter {
         }
     }
 
-    /// What it works on.
+    /// Identifies what it works on.
     pub(super) fn key(&self) -> Key {
         let key = self.procedure.batch.as_ref().map(|form| form.key).and_then(|key| match key {
             KeyArgument::Plain(index) => self.arguments.get(index).cloned(),
             KeyArgument::Uuid(index) => self.arguments.get(index).map(digits),
         });
-        // Every call on a lane has one: its arguments were checked, and its procedure has a batch form.
+        // Every call on a lane has a key: its arguments were checked, and its procedure has a batch form.
         Key(key.unwrap_or(Value::Null))
     }
 
@@ -109,18 +109,18 @@ impl Waiter {
         self.arguments.iter().map(bytes).sum()
     }
 
-    /// Whether its client has gone.
+    /// Whether its caller no longer waits.
     pub(super) fn is_alone(&self) -> bool {
         self.outcome.is_closed()
     }
 
-    /// The client may have gone meanwhile.
+    /// Sends the outcome to its caller, which may no longer wait.
     pub(super) fn answer(self, outcome: Result<Rows, Failure>) {
         let _ = self.outcome.send(outcome);
     }
 }
 
-/// The digits of a uuid, in the one way of many in which it may be written.
+/// The digits of a uuid in lower case, so that all its spellings give the same key.
 fn digits(uuid: &Value) -> Value {
     match uuid {
         Value::Text(text) => {
@@ -131,7 +131,7 @@ fn digits(uuid: &Value) -> Value {
     }
 }
 
-/// Floats by their bits: a key must equal itself.
+/// Compares floats by their bits: a key must equal itself, and NaN does not.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

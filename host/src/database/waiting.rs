@@ -1,12 +1,12 @@
-//! Counts who waits for a connection.
+//! Counts the callers that wait for a connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many wait.
+/// The number of waiting callers.
 #[derive(Default)]
 pub(super) struct Waiting(AtomicUsize);
 
-/// One of them, until this is dropped.
+/// A waiting caller, counted until this is dropped.
 pub(super) struct Waits<'a>(&'a Waiting);
 
 impl Waiting {
@@ -16,7 +16,7 @@ impl Waiting {
         Waits(self)
     }
 
-    /// How many wait.
+    /// The number of waiting callers.
     pub(super) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -333,7 +333,7 @@ async fn a_procedure_that_is_not_a_batch_form_is_refused() {
     lane.database.execute(&create).await;
     for (procedure, batch, expected) in [
         ("um", "nada", "the database has no procedure `nada`"),
-        ("um", "mais", "`mais` is no batch form of `um`: it takes 2 arguments, not 1"),
+        ("um", "mais", "`mais` is not a batch form of `um`: it takes 2 arguments, not 1"),
         ("um", "largo", "its parameter 1 `x` is of type int8[], not an array of int4"),
         ("um", "solto", "its parameter 1 `x` is of type int4, not an array of int4"),
         ("um", "outro", "it returns other columns"),

@@ -39,7 +39,7 @@ async fn each_sslmode_means_what_libpq_means() {
     none.turn_tls("off").await;
     let (role, trusting) = (server.role("modes").await, server.trusting());
     none.role("modes").await;
-    let wants = "the server has no TLS, and sslmode wants it";
+    let wants = "the server has no TLS, and sslmode requires it";
     let (tls, plain) = (Ok(true), Ok(false));
     for (mode, bank, any, only_plain, without) in [
         ("sslmode=disable", Err(NO_ENTRY), plain, plain, plain),
@@ -384,7 +384,7 @@ async fn the_environment_and_the_password_file_apply_where_the_url_is_silent() {
     std::fs::set_permissions(&pgpass, Permissions::from_mode(0o640)).unwrap();
     let (success, _, stderr) = run(&mut check());
     assert!(
-        !success && stderr.contains("wants a password, and there is none") && stderr.contains("chmod 0600"),
+        !success && stderr.contains("requires a password, and none is set") && stderr.contains("chmod 0600"),
         "{stderr}"
     );
     let (success, _, stderr) = run(check().env("PGPASSWORD", "hunter2"));

@@ -1,5 +1,5 @@
-//! What a function takes and returns, asked of the catalogue. `Parse` would say the same, of a statement that has a
-//! name; behind a pooler a name may be somebody else's, so nothing here has one.
+//! The parameters and columns of a function, read from the catalogue. `Parse` would return the same, but needs a named
+//! statement, and behind a pooler the name may be another client's.
 
 use std::pin::Pin;
 
@@ -11,13 +11,13 @@ pub(super) struct Description {
     /// `schema.function(schema.type,...)`, as `regprocedure` reads it.
     pub(super) identity: String,
     pub(super) parameters: Vec<Type>,
-    /// Those of `SELECT * FROM function(...)`.
+    /// The columns of `SELECT * FROM function(...)`.
     pub(super) columns: Vec<(String, Type)>,
 }
 
-/// The columns are the OUT parameters of what returns a record, the attributes of a composite type, else one, which is
-/// named like the only OUT parameter or like the function. A domain comes back as the type below it; the variadic
-/// parameter takes one element.
+/// The columns are the OUT parameters of a function that returns a record, or the attributes of a composite type.
+/// Otherwise there is one column, named after the only OUT parameter or after the function. A domain is replaced by its
+/// base type; the variadic parameter takes one element.
 const DESCRIBE: &str = "
     WITH RECURSIVE function AS (
         SELECT p.*, p.prorettype = 'pg_catalog.record'::pg_catalog.regtype AS is_record FROM pg_catalog.pg_proc p
@@ -76,7 +76,7 @@ const TYPE: &str = "
 /// Describes the function with this oid.
 ///
 /// # Errors
-/// When the database does not answer, or there is no such function any more.
+/// When the database does not answer, or the function no longer exists.
 pub(super) async fn describe(client: &Client, function: Oid) -> Result<Description, Error> {
     let row = client.query_typed_one(DESCRIBE, &[(&function, Type::OID)]).await?;
     let mut parameters = Vec::new();
@@ -90,7 +90,8 @@ pub(super) async fn describe(client: &Client, function: Oid) -> Result<Descripti
     Ok(Description { identity: row.get(0), parameters, columns })
 }
 
-/// A type that the driver may not know, with what it is made of; the attributes of a composite one are left out.
+/// A type, with the types it consists of, which the driver may not know. The attributes of a composite type are left
+/// out.
 fn type_of(client: &Client, oid: Oid) -> Pin<Box<dyn Future<Output = Result<Type, Error>> + Send + '_>> {
     Box::pin(async move {
         if let Some(known) = Type::from_oid(oid) {

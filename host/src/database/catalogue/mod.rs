@@ -1,6 +1,6 @@
-//! From the name that a manifest grants to the description of a procedure, as the catalogue of the database has it. A
-//! procedure that is missing, ambiguous, not executable or of a shape the contract cannot carry is refused before
-//! anything serves, with everything that does not fit.
+//! Looks up the procedures that a manifest grants by name in the catalogue of the database. A procedure that is
+//! missing, ambiguous, not executable or of a shape the contract cannot represent is refused before anything serves,
+//! with a list of everything that does not fit.
 
 pub(super) mod complete;
 pub(super) mod connection;
@@ -20,8 +20,8 @@ use description::Description;
 use statement::Call;
 use unusable::{Unsupported, Unusable};
 
-/// The functions of a name, with the types of their parameters; `$1` is their schema, or empty for those that are
-/// visible.
+/// The functions with a name, and the types of their parameters. `$1` is the schema, or empty for the functions on the
+/// search path; `$2` is the name.
 const LOOKUP: &str = "
     SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
            p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
@@ -53,7 +53,7 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
                                   FROM unnest($1::text[]) WITH ORDINALITY AS t(name, i) ORDER BY i)::text,
                             ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE pg_catalog.to_regtype(name) IS NULL)";
 
-/// Looks a procedure up, `name`, `schema.name` or either with the types of its parameters, and its batch form.
+/// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
 pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
     let one = look_up(client, name).await?;
     let unsupported = one.unsupported();
@@ -90,7 +90,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let unknown = |error: tokio_postgres::Error| Unusable::Unknown(granted.to_owned(), chain(&error));
     let (name, types) = name_and_types(granted);
     let (schema, function) = name.split_once('.').unwrap_or(("", name));
-    // Without a name: behind a pooler, what has one may be somebody else's.
+    // Unnamed statements: behind a pooler, a named one may be another client's.
     let found = client.query_typed(LOOKUP, &[(&schema, Type::TEXT), (&function, Type::TEXT)]).await.map_err(unknown)?;
     let row = match types {
         None => only(granted, &found)?,
@@ -109,7 +109,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
         schema: row.get("schema"),
         function,
         types: row.get("types"),
-        // The only one of its name needs no types to be found, nor to have arguments left out.
+        // A function that is not overloaded is found without types, and then arguments with a default can be omitted.
         typed: row.get("overloaded"),
     };
     let oid: Oid = row.get("oid");
@@ -137,8 +137,8 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     })
 }
 
-/// The function of this name as the database has it now; `None` when the arguments of a call would mean something
-/// else to it, or a batch form is none any more.
+/// The function of this name as the database has it now. `None` when it takes other parameters, or when it no longer
+/// has the shape of a batch form.
 ///
 /// # Errors
 /// Why it cannot be called.
@@ -152,7 +152,7 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
         let types = |signature: &Signature| signature.parameters.iter().map(Type::oid).collect::<Vec<_>>();
         types(now) == types(outdated)
     };
-    // One row of the same columns for each call is what a batch form is taken for.
+    // A batch form must still return one row for each call, with the same columns.
     let is_batch_form = !outdated.is_batch_form || now.returns_set && now.signature.columns == outdated.columns;
     let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
     Ok(found.filter(|_| is_batch_form).map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
@@ -187,7 +187,7 @@ fn only<'a>(granted: &str, found: &'a [Row]) -> Result<&'a Row, Unusable> {
     }
 }
 
-/// How each of these functions is granted.
+/// How to grant each of these functions.
 fn candidates(function: &str, found: &[Row]) -> Vec<String> {
     let schemas: Vec<&str> = found.iter().map(|row| row.get("schema")).collect();
     let one_schema = schemas.windows(2).all(|pair| pair[0] == pair[1]);
@@ -198,7 +198,7 @@ fn candidates(function: &str, found: &[Row]) -> Vec<String> {
     found.iter().map(spelled).collect()
 }
 
-/// What can be seen before a call of it is prepared.
+/// Checks what the catalogue shows before a call is prepared.
 fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
     let granted = granted.to_owned();
     let kind: &str = row.get("kind");
@@ -222,7 +222,7 @@ fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
     if kinds.len() > limits::ARGUMENTS_MAX {
         return Err(Unusable::TooManyParameters(granted));
     }
-    // Of these Postgres cannot prepare a call.
+    // Postgres cannot prepare a call with pseudo-types.
     let mut unsupported = Vec::new();
     let arguments: Vec<&str> = row.get::<_, &str>("arguments").split(", ").collect();
     for (index, name) in names.iter().enumerate().filter(|(index, _)| kinds.get(*index) == Some(&"p")) {
@@ -237,7 +237,7 @@ fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
 }
 
 impl Found {
-    /// The argument whose value says which calls may have to wait for each other.
+    /// The argument whose value determines which calls may have to wait for each other.
     fn key(&self, procedure: &str, by: &str) -> Result<KeyArgument, Unusable> {
         let index = self.names.iter().position(|parameter| parameter == by);
         let found = index.and_then(|index| Some((index, self.signature.parameters.get(index)?)));
@@ -250,7 +250,7 @@ impl Found {
         }
     }
 
-    /// What the contract has no value for.
+    /// The parameters and columns that the contract has no value for.
     fn unsupported(&self) -> Vec<Unsupported> {
         let Signature { parameters, columns, .. } = &self.signature;
         let name = |index: usize| self.names.get(index).map_or("", String::as_str);
@@ -262,11 +262,12 @@ impl Found {
     }
 }
 
-/// One row for each call is what ties an outcome to its call, so both must be what gives that.
+/// Checks that a batch form matches its procedure. An outcome is matched to its call by row, so the procedure must
+/// return one row, and the batch form one row for each call.
 fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     if one.returns_set || one.returns_void {
         let what = if one.returns_set { "a set" } else { "void" };
-        return Err(format!("what returns {what} has no batch form; one row for each call is what tells them apart"));
+        return Err(format!("what returns {what} has no batch form: calls are matched to rows, one for each call"));
     }
     if !many.returns_set {
         return Err("it does not return a set".to_owned());
@@ -281,7 +282,7 @@ fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
         if !kind::travels_in_array(element) {
             return Err(format!("{parameter} is of type {element_name}, which does not travel in an array"));
         }
-        // A domain is sent as what it is over.
+        // A domain is sent as its base type.
         let is_of = |of: &Type| kind::base(of) == kind::base(element);
         if !matches!(array.kind(), Kind::Array(of) if is_of(of)) {
             return Err(format!("its {parameter} is of type {array_name}, not an array of {element_name}"));

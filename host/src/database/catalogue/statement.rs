@@ -1,5 +1,5 @@
-//! The statement that calls a function, and the quoting of names: from names and types that the catalogue has
-//! confirmed. What the contract can read as it is comes as it is; only other columns are cast.
+//! Builds the statement that calls a function, from names and types that the catalogue confirmed, and quotes names.
+//! Columns that the contract can read directly are not cast; only the others are.
 
 use tokio_postgres::types::Type;
 
@@ -11,13 +11,14 @@ pub(super) struct Call<'a> {
     pub(super) function: &'a str,
     /// The types of its parameters, qualified and quoted.
     pub(super) types: Vec<String>,
-    /// Whether its arguments must say their types, because other functions have its name.
+    /// Whether its arguments are cast to their types, because other functions have the same name.
     pub(super) typed: bool,
 }
 
 impl Call<'_> {
-    /// A call with so many arguments, to be prepared, and what it returns as the contract reads it. Without columns it
-    /// returns void. With casts, `condition` ends it before another function runs.
+    /// The statement to prepare for a call with this many arguments, its columns cast where the contract needs it. A
+    /// function without columns returns void. With casts, `condition` ends the statement before a changed function
+    /// runs.
     pub(super) fn sql(&self, arguments: usize, columns: &[(String, Type)], condition: &str) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {}", self.invocation(arguments));
@@ -26,13 +27,13 @@ impl Call<'_> {
         if casts.iter().all(Option::is_none) {
             return format!("SELECT * FROM {}", self.invocation(arguments));
         }
-        // A cast would make of another column what was looked up, in silence.
+        // A cast would silently turn the column of a changed function into the one that was looked up.
         let read = self.read(arguments, columns, |ty| cast(ty).map(|ty| format!("::{ty}")).unwrap_or_default());
         format!("{read} WHERE {condition}")
     }
 
-    /// The same as a statement that needs nothing that was sent before it: every column is of a type that is given, and
-    /// `condition` ends it before the function runs.
+    /// The same as a statement that does not depend on earlier ones: every column is cast to a fixed type, and
+    /// `condition` ends it before a changed function runs.
     pub(super) fn complete(&self, arguments: usize, columns: &[(String, Type)], condition: &str) -> String {
         if columns.is_empty() {
             return format!("SELECT FROM {} WHERE {condition}", self.invocation(arguments));
@@ -41,7 +42,7 @@ impl Call<'_> {
         format!("{} WHERE {condition}", self.read(arguments, columns, |ty| format!("::{}", given(ty))))
     }
 
-    /// Each column with its cast. By names of our own: two columns may have the same one.
+    /// Selects each column with its cast, through aliases, because two columns may have the same name.
     fn read(&self, arguments: usize, columns: &[(String, Type)], cast: impl Fn(&Type) -> String) -> String {
         let read = columns.iter().enumerate();
         let read = read.map(|(index, (name, ty))| format!("r.c{index}{} AS {}", cast(ty), quoted(name)));
@@ -60,7 +61,7 @@ impl Call<'_> {
     }
 }
 
-/// What a column is cast to, where it must be.
+/// The type to cast a column to, if it must be cast.
 fn cast(ty: &Type) -> Option<String> {
     match kind::read(ty)? {
         Read::AsIs => None,
@@ -70,12 +71,12 @@ fn cast(ty: &Type) -> Option<String> {
     }
 }
 
-/// How messages name a parameter: ``parameter 2 `preco` ``.
+/// The name of a parameter in messages: ``parameter 2 `preco` ``.
 pub(super) fn parameter(name: &str, index: usize) -> String {
     if name.is_empty() { format!("parameter {}", index + 1) } else { format!("parameter {} `{name}`", index + 1) }
 }
 
-/// A name as SQL: in quotes, quotes doubled.
+/// Quotes a name for SQL: in double quotes, with quotes inside doubled.
 pub(in crate::database) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

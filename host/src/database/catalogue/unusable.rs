@@ -11,10 +11,10 @@ use crate::limits;
 /// Why a procedure cannot be granted.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// No function of this name, or of these types, is visible to the role; those that have its name.
+    /// No function with this name, or with these types, is visible to the role. Holds the functions that have the name.
     #[error("the database has no procedure `{0}`{there}", there = those(.1))]
     Missing(String, Vec<String>),
-    /// The name alone does not say which; how each of them is granted.
+    /// The name alone is ambiguous. Holds how to grant each of the functions.
     #[error("the procedure `{0}` is overloaded: grant one of {which}", which = list(.1))]
     Overloaded(String, Vec<String>),
     /// One of the types in its parentheses does not exist.
@@ -29,14 +29,14 @@ pub enum Unusable {
     /// The role may not execute it.
     #[error("the role `{1}` may not execute `{0}`")]
     Forbidden(String, String),
-    /// The contract has no value for some of what it takes or returns.
+    /// The contract has no value for some of its parameters or columns.
     #[error("`{0}` has {what}", what = unsupported(.1))]
     Unsupported(String, Vec<Unsupported>),
     /// More parameters than a call may have.
     #[error("`{0}` has more than {max} parameters", max = limits::ARGUMENTS_MAX)]
     TooManyParameters(String),
-    /// It does not do for many calls what the procedure does for one.
-    #[error("`{batch}` is no batch form of `{procedure}`: {cause}")]
+    /// The function granted as its batch form does not match the procedure.
+    #[error("`{batch}` is not a batch form of `{procedure}`: {cause}")]
     NotItsBatchForm {
         /// The procedure.
         procedure: String,
@@ -50,9 +50,9 @@ pub enum Unusable {
     NoSuchKey {
         /// The procedure.
         procedure: String,
-        /// What was named.
+        /// The parameter that the manifest names.
         by: String,
-        /// Those it has.
+        /// The parameters it has.
         parameters: String,
     },
     /// The parameter that is to be the key is of a type whose values can be written in more than one way.
@@ -63,13 +63,13 @@ pub enum Unusable {
     NotAKey {
         /// The procedure.
         procedure: String,
-        /// What was named.
+        /// The parameter that the manifest names.
         by: String,
         /// Its type.
         type_name: String,
     },
-    /// The database could not be asked.
-    #[error("cannot ask the database about `{0}`: {1}")]
+    /// The database could not be queried.
+    #[error("cannot look up `{0}` in the database: {1}")]
     Unknown(String, String),
 }
 
@@ -100,7 +100,7 @@ impl Unsupported {
         Self { part: format!("column `{name}`"), type_name: kind::named(ty), remedy }
     }
 
-    /// Of a type that only stands for others.
+    /// A pseudo-type, which only stands for other types.
     pub(super) fn pseudo(part: String, type_name: &str) -> Self {
         let remedy = match type_name {
             "record" | "record[]" => "declare what it is made of, as in RETURNS TABLE (x integer)",

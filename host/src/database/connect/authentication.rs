@@ -1,8 +1,8 @@
-//! What a server that is not encrypted asks for, seen before tokio-postgres answers it: to another machine no password
-//! goes in clear text or as MD5, which whoever listens could use. SCRAM shows neither the password nor anything that
-//! serves a second time.
+//! Inspects the authentication request of a server without TLS before tokio-postgres answers it: no password is sent to
+//! another machine in clear text or as MD5, which an eavesdropper could use. SCRAM reveals neither the password nor
+//! anything that can be replayed.
 //!
-//! Reads only the answer to the question for TLS and the head of the first message. Used by `handshake`.
+//! It reads only the response to the request for TLS and the head of the first message.
 
 use std::io;
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A request for authentication: its kind, its length, and which it is.
+/// The head of an authentication request: message type, length, and authentication method.
 const HEAD_BYTES: usize = 9;
 const CLEARTEXT: u32 = 3;
 const MD5: u32 = 5;
 
-/// Passwords that a server may ask for.
+/// The kinds of password requests that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// Any, when nobody else can listen, or the URL says that it may be.
+    /// All of them: nobody else can listen, or the URL allows it.
     All,
-    /// SCRAM, and none at all.
+    /// SCRAM, or no password.
     Scram,
 }
 
@@ -30,13 +30,13 @@ pub(super) enum Answered {
 enum Awaited {
     /// Whether the server has TLS: one byte.
     Tls,
-    /// The head of the first message, of which this much is there.
+    /// The head of the first message, and how many bytes of it were read.
     Head([u8; HEAD_BYTES], usize),
     /// Nothing more.
     Nothing,
 }
 
-/// A stream to a server that is watched until it has said what it asks for.
+/// A stream to a server, inspected until the server has sent its authentication request.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
@@ -46,19 +46,19 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    /// One on which TLS is asked for first.
+    /// A stream on which TLS is requested first.
     pub(super) fn asking_for_tls(stream: S, answered: Answered) -> Self {
         Self { stream, awaited: Awaited::Tls, answered, offered: Arc::default() }
     }
 
-    /// One without TLS.
+    /// A stream without TLS.
     pub(super) fn plain(stream: S, answered: Answered) -> Self {
         let mut watched = Self::asking_for_tls(stream, answered);
         watched.await_head();
         watched
     }
 
-    /// Whether the server has said that it has TLS.
+    /// Whether the server offered TLS.
     pub(super) fn offered(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.offered)
     }
@@ -97,8 +97,8 @@ impl<S> Watched<S> {
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
-                "the server wants the password {how} over a connection to another machine that is not encrypted, and \
-                 does not get it: turn TLS on at the server, or have it ask for SCRAM (scram-sha-256 in pg_hba.conf \
+                "the server asks for the password {how} over an unencrypted connection to another machine, and it is \
+                 not sent: turn TLS on at the server, or have it ask for SCRAM (scram-sha-256 in pg_hba.conf \
                  and password_encryption); where nobody can listen, write sslmode=disable"
             ),
         ))

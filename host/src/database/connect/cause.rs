@@ -1,5 +1,5 @@
-//! Why there is no connection, and what follows from it: whether to try again, and whether it says anything of the
-//! connections that there are. Made by `open` and `handshake`.
+//! Why a connection failed, and what follows from that: whether to try again, and whether existing connections are
+//! affected.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,41 +8,41 @@ use tokio_postgres::error::SqlState;
 
 use super::target::{Place, chain};
 
-/// Why no connection was made: for each host or address that was tried, its cause.
+/// Why no connection was made: the cause for each host or address that was tried.
 #[derive(Debug, Default)]
 pub(in crate::database) struct Unreachable(Vec<(String, Cause)>);
 
-/// Why one was not made, or is of no use.
+/// Why a connection was not made or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::database) enum Cause {
-    /// The socket, or Postgres, refused it.
+    /// The socket or Postgres refused the connection.
     #[error("{}", refused(.0))]
     Refused(tokio_postgres::Error),
-    /// A server that lets nobody in with TLS, and then not without either.
+    /// The server refused the log-in with TLS, and then also without.
     #[error("{without}; with TLS: {with}")]
     Neither { without: Box<Cause>, with: Box<Cause> },
-    /// The socket.
+    /// The socket failed.
     #[error("{0}")]
     Socket(std::io::Error),
-    /// The URL and the server do not suit each other: no TLS, a certificate that proves nothing, no password.
+    /// The URL and the server do not match: no TLS, a certificate that cannot be verified, no password.
     #[error("{0}")]
     Unsuited(String),
-    /// A file that connections are made with.
+    /// A file that connections need cannot be used.
     #[error("{0}")]
     Unusable(String),
-    /// The name was not found.
+    /// The name of the host cannot be resolved.
     #[error("cannot look it up: {0}")]
     Unknown(std::io::Error),
     /// Nothing answered.
     #[error("no answer within {} ms", .0.as_millis())]
     Silent(Duration),
-    /// What is called writes.
+    /// Calls need a database that accepts writes.
     #[error("it does not take writes: it is a standby, or transactions are read only by default")]
     ReadOnly,
-    /// The URL wants one that does not.
+    /// The URL asks for a read-only database.
     #[error("it takes writes, and target_session_attrs is read-only")]
     TakesWrites,
-    /// It needs a session of its own.
+    /// A private session is needed.
     #[error(
         "it goes through a pooler, where what SQL files set would reach other clients; \
          give the address of Postgres itself"
@@ -50,7 +50,7 @@ pub(in crate::database) enum Cause {
     Pooled,
 }
 
-/// What a server says, and what to do when it is a pooler that says it.
+/// The error of a server, with what to do if it comes from a pooler.
 fn refused(error: &tokio_postgres::Error) -> String {
     let text = chain(error);
     if text.contains(STARTUP) {
@@ -59,17 +59,17 @@ fn refused(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// Whether a code is of what passes by itself: the database starts or stops, has no connection left, or a pooler, which
-/// says all of this as 08P01, does not reach it. What is wrong with how a connection is begun stays.
+/// Whether an error is transient: the database starts or stops, has no connection left, or a pooler cannot reach it,
+/// which reports all of this as 08P01. A refused start-up parameter is not transient.
 fn passing(error: &tokio_postgres::Error) -> bool {
     let class = error.code().and_then(|code| code.code().get(..2));
     matches!(class, Some("08" | "53" | "57")) && !chain(error).contains(STARTUP)
 }
 
-/// What PgBouncer says of a start-up parameter that it does not know.
+/// PgBouncer's error for a start-up parameter that it does not know.
 const STARTUP: &str = "unsupported startup parameter";
 
-/// What PgBouncer says when its own clients are too many.
+/// PgBouncer's error when it has too many clients.
 const CROWDED: &str = "no more connections allowed";
 
 impl Unreachable {
@@ -77,17 +77,17 @@ impl Unreachable {
         Self(vec![(place.to_string(), cause)])
     }
 
-    /// Adds why others failed.
+    /// Adds the causes of other attempts.
     pub(super) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
-    /// A connection that was made and then failed, or whose files could not be read.
+    /// The cause of a connection that failed after it was made, or whose files could not be read.
     pub(in crate::database) fn broken(cause: Cause) -> Self {
         Self(vec![(String::new(), cause)])
     }
 
-    /// Whether Postgres, or a pooler, has no connection left for us, by whichever of its bounds.
+    /// Whether Postgres or a pooler has no connection left, whichever limit was reached.
     pub(in crate::database) fn is_want_of_connections(&self) -> bool {
         let crowded = |error: &tokio_postgres::Error| {
             error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) || chain(error).contains(CROWDED)
@@ -95,7 +95,7 @@ impl Unreachable {
         self.causes().any(|cause| cause.refusal().is_some_and(crowded))
     }
 
-    /// Whether Postgres lives and refuses just us, so that it says nothing of connections that were made before.
+    /// Whether Postgres runs and refused only this connection, so that existing connections are not affected.
     pub(in crate::database) fn is_refusal(&self) -> bool {
         self.causes().any(|cause| match cause.refusal() {
             Some(error) if error.code().is_some() => {
@@ -105,8 +105,8 @@ impl Unreachable {
         })
     }
 
-    /// Whether every host refused it with what will be the same next time: not while it starts, or has no connection
-    /// left.
+    /// Whether every host refused with an error that would be the same next time, unlike one of a database that starts
+    /// or has no connection left.
     pub(in crate::database) fn is_final(&self) -> bool {
         let is_final = |cause: &Cause| match cause.refusal() {
             Some(error) if error.code().is_some() => !passing(error),
@@ -121,7 +121,7 @@ impl Unreachable {
 }
 
 impl Cause {
-    /// What the socket or the server said, if that is the cause.
+    /// The error of the socket or the server, if that is the cause.
     fn refusal(&self) -> Option<&tokio_postgres::Error> {
         match self {
             Self::Refused(error) => Some(error),
@@ -139,7 +139,7 @@ impl Cause {
     }
 }
 
-/// The cause, or the cause of each host.
+/// The cause; if several hosts were tried, the cause of each.
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

@@ -1,11 +1,11 @@
 //! Reads a connection string as libpq does, in both of its forms: `postgres://user:password@host:port/dbname?key=value`
-//! and `key=value key='value'`. What comes out is pairs; what they mean is decided in `keyword` and `target`.
+//! and `key=value key='value'`. The result is a list of pairs; `keyword` and `target` interpret them.
 //!
-//! No message made here holds a part of the text: it may be a part of a password.
+//! No message contains a part of the text, because that may be a part of a password.
 
 use percent_encoding::percent_decode_str;
 
-/// A keyword and its value, not checked yet.
+/// A keyword and its value, not yet checked.
 type Pair = (String, String);
 
 const NOT_ESCAPED: &str = "its user or password has a `:`, `@`, `/`, `?`, `#` or `%` that is not escaped; write %3A for \
@@ -13,10 +13,10 @@ const NOT_ESCAPED: &str = "its user or password has a `:`, `@`, `/`, `?`, `#` or
 const NOT_PAIRS: &str = "it is neither a URL (postgres://...) nor pairs of key=value; a value with spaces goes in single \
                          quotes, with a backslash before each `'` and `\\` in it";
 
-/// The pairs of a connection string, in their order; of a keyword that comes twice the last one counts.
+/// The pairs of a connection string, in order. If a keyword occurs twice, the last one counts.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// A description of the mistake.
 pub(super) fn pairs(text: &str) -> Result<Vec<Pair>, String> {
     let text = text.trim();
     let url = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
@@ -31,7 +31,7 @@ fn of_url(rest: &str) -> Result<Vec<Pair>, String> {
     let mut found = Vec::new();
     let place = match rest.split_once('@') {
         Some((credentials, place)) => {
-            // An `@` ends the password, whatever its author meant; the rest of it would be taken for the host.
+            // The first `@` ends the password. If it was part of the password, the rest would be taken for the host.
             if credentials.contains(['/', '?', '#']) || place.contains('@') {
                 return Err(NOT_ESCAPED.to_owned());
             }
@@ -62,7 +62,7 @@ fn of_url(rest: &str) -> Result<Vec<Pair>, String> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (keyword, value) = pair.split_once('=').ok_or(NOT_ESCAPED)?;
         match (decoded(keyword)?, decoded(value)?) {
-            // As JDBC has it, and libpq too.
+            // The spelling of JDBC, which libpq accepts too.
             (keyword, value) if keyword == "ssl" && value == "true" => {
                 push(&mut found, "sslmode", "require".to_owned());
             }
@@ -97,7 +97,7 @@ fn host_and_port(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// Undoes `%XX`. A `%` that escapes nothing, which a lenient reader would let through, is one that was not escaped.
+/// Decodes `%XX`. A `%` without two hexadecimal digits is refused: it is a `%` that was not escaped.
 fn decoded(text: &str) -> Result<String, String> {
     let escapes = text.split('%').skip(1).all(|rest| {
         let bytes = rest.as_bytes();
@@ -107,7 +107,7 @@ fn decoded(text: &str) -> Result<String, String> {
         return Err(NOT_ESCAPED.to_owned());
     }
     let text = percent_decode_str(text).decode_utf8();
-    text.map(|text| text.into_owned()).map_err(|_| "what its %XX stand for is not UTF-8".to_owned())
+    text.map(|text| text.into_owned()).map_err(|_| "its %XX escapes do not decode to UTF-8".to_owned())
 }
 
 fn of_pairs(text: &str) -> Result<Vec<Pair>, String> {

@@ -1,7 +1,8 @@
-//! Who connects, and with which password: of the connection string, of the file it is in, or of libpq's password file.
-//! Both files are read for each connection, so that a password that was changed there is used for the next one.
+//! The user and the password of a connection: from the connection string, the file that holds it, or libpq's password
+//! file. Both files are read for each connection, so that a changed password is used for the next one.
 //!
-//! A file that cannot be read any more does not take away what was read before; the log says so. Used by `handshake`.
+//! If the file of the connection string can no longer be read, the credentials that were read before are used, and a
+//! warning is logged.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +12,11 @@ use super::passfile::{self, Entry};
 use crate::config::Secret;
 use crate::{file, limits};
 
-/// Where a connection string is.
+/// Where a connection string comes from.
 pub enum Source {
-    /// Here.
+    /// The connection string itself.
     Text(Secret),
-    /// In this file, as Docker has its secrets. A newline at its end is not a part of it.
+    /// The path of a file that contains it, such as a Docker secret. Newlines at its end are ignored.
     File(PathBuf),
 }
 
@@ -40,7 +41,7 @@ fn read(path: &Path) -> Result<Secret, String> {
     }
 }
 
-/// What a connection string says of them.
+/// The credentials in a connection string.
 #[derive(Clone)]
 struct Said {
     user: String,
@@ -56,21 +57,21 @@ impl Said {
     }
 }
 
-/// Where a user and a password are kept.
+/// The source of the user and the password, and what was last read from it.
 pub(super) struct Credentials {
-    /// The file of the connection string, and what counts beside it.
+    /// The file of the connection string, and the defaults for what it leaves out.
     origin: Option<(PathBuf, Defaults)>,
-    /// The database that was named in it when it was first read.
+    /// The database that the connection string named when it was first read.
     place: [Option<String>; 4],
-    /// What was last read.
+    /// The credentials that were last read.
     said: Mutex<Said>,
-    /// What was last logged of a file that cannot be used.
+    /// The last warning that was logged about a file.
     warning: Mutex<Option<String>>,
 }
 
 impl Credentials {
     /// # Errors
-    /// That there is no user.
+    /// When there is no user.
     pub(super) fn new(parameters: &Parameters, source: &Source, defaults: &Defaults) -> Result<Self, String> {
         let origin = match source {
             Source::Text(_) => None,
@@ -85,7 +86,7 @@ impl Credentials {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).user.clone()
     }
 
-    /// Reads what there is to read. Blocks as long as the disk does.
+    /// Reads the files. Blocks on the disk.
     pub(super) fn read(&self) -> Login {
         let mut warning = None;
         if let Some((path, defaults)) = &self.origin {
@@ -106,19 +107,19 @@ impl Credentials {
         Login { user: said.user, password: said.password, passfile }
     }
 
-    /// Reads the file of the connection string again; a warning if it names another database by now.
+    /// Reads the file of the connection string again. Returns a warning if it now names another database.
     fn again(&self, path: &Path, defaults: &Defaults) -> Result<Option<String>, String> {
         let parameters = Parameters::new(read(path)?.expose(), defaults)?;
         let said = Said::new(&parameters)?;
         if place(&parameters) != self.place {
-            // Its user and password are for another one.
+            // Its user and password are for that other database.
             return Ok(Some(format!("{} names another database: restart to use it", path.display())));
         }
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
         Ok(None)
     }
 
-    /// Logs a warning when it is not the last one again.
+    /// Logs a warning unless it repeats the last one.
     fn warn(&self, warning: Option<String>) {
         let mut last = self.warning.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != warning {
@@ -134,11 +135,11 @@ fn place(parameters: &Parameters) -> [Option<String>; 4] {
     ["host", "hostaddr", "port", "dbname"].map(|keyword| parameters.get(keyword).map(str::to_owned))
 }
 
-/// Who connects this time.
+/// The credentials of one connection.
 pub(super) struct Login {
     pub(super) user: String,
     password: Option<String>,
-    /// The text of the password file, where the connection string has no password.
+    /// The text of the password file, if the connection string has no password.
     passfile: Option<String>,
 }
 

@@ -1,6 +1,5 @@
-//! Whether connections are encrypted, and to whom: logged once for each way in which one was made, at the first.
-//!
-//! Made by `handshake`, logged for `target`.
+//! How connections are encrypted and what was verified of the server. Logged once for each kind of connection, when the
+//! first one of it is made.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +11,10 @@ use super::verifier::Checked;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encryption {
     Tls(TlsVersion, Checked),
-    /// It leaves this process and not this machine.
+    /// The data leaves this process but not this machine.
     UnixSocket,
     Loopback,
-    /// Whoever is on the way can read and change it.
+    /// Anyone on the network path can read and change the data.
     None,
 }
 
@@ -25,11 +24,11 @@ pub(super) enum TlsVersion {
     V13,
 }
 
-/// What was logged already.
+/// The kinds of connection that were logged already.
 #[derive(Debug)]
 pub(super) struct Logged {
     ways: Mutex<Vec<Encryption>>,
-    /// Whether the connection string has a name for connections, which is not used.
+    /// Whether the connection string sets `application_name`, which is not used.
     names_connections: bool,
 }
 
@@ -38,7 +37,7 @@ impl Logged {
         Self { ways: Mutex::default(), names_connections }
     }
 
-    /// Logs a way in which a connection was made, when it is the first of its kind.
+    /// Logs how a connection is encrypted, if it is the first of its kind.
     pub(super) fn note(&self, database: &dyn Display, tls: &Tls, encryption: Encryption) {
         let mut logged = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.contains(&encryption) {
@@ -60,10 +59,10 @@ impl Logged {
             Encryption::Loopback => "no, this machine",
             Encryption::None => {
                 let why = match tls.mode {
-                    Mode::Disable => "sslmode=disable; whoever is on the way reads and changes what is sent",
+                    Mode::Disable => "sslmode=disable; anyone on the network path can read and change the data",
                     _ => {
-                        "TLS could not be had; whoever is on the way reads and changes what is sent. Turn TLS on at \
-                         the server and write sslmode=verify-full, or sslmode=disable where nobody is"
+                        "TLS is not available; anyone on the network path can read and change the data. Turn TLS on \
+                         at the server and set sslmode=verify-full, or sslmode=disable if the network is trusted"
                     }
                 };
                 tracing::warn!(%database, why, "connections to the database are not encrypted");

@@ -1,7 +1,7 @@
-//! Makes one connection to one address: the socket, TLS as `sslmode` wants it, and the log-in.
+//! Opens one connection to one address: the socket, TLS according to `sslmode`, and the log-in.
 //!
-//! `prefer` is libpq's: without TLS where the server has none, where the handshake fails, and where the server lets
-//! nobody in with it. Everything stronger fails instead.
+//! `prefer` works as in libpq: it connects without TLS if the server has none, if the handshake fails, or if the server
+//! refuses the log-in with TLS. Stronger modes fail instead.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -28,14 +28,14 @@ use super::passfile::Entry;
 use super::target::{Place, Target};
 use super::tls::{Material, Mode};
 
-/// What connections are made with this time.
+/// The credentials and TLS files for one connection.
 pub(super) struct Access {
     login: Login,
-    /// Without it, there is no TLS.
+    /// `None` when TLS is not used.
     material: Option<Material>,
 }
 
-/// A connection that was made, with the task that drives it.
+/// An open connection, with the task that drives it.
 pub(super) struct Connected {
     pub(super) client: Client,
     pub(super) task: JoinHandle<()>,
@@ -43,10 +43,10 @@ pub(super) struct Connected {
 }
 
 impl Target {
-    /// Reads the files that a connection is made with: certificates, passwords.
+    /// Reads the files that a connection needs: certificates and passwords.
     ///
     /// # Errors
-    /// Which one cannot be used.
+    /// Which file cannot be used.
     pub(super) async fn access(&self) -> Result<Access, Cause> {
         let target = self.clone();
         let reading = tokio::task::spawn_blocking(move || {
@@ -58,10 +58,10 @@ impl Target {
         reading.await.unwrap_or_else(|error| Err(Cause::Unusable(error.to_string())))
     }
 
-    /// Connects to a host, at this address if it is known.
+    /// Connects to a host, at this address if there is one.
     ///
     /// # Errors
-    /// Why there is no connection.
+    /// Why the connection failed.
     pub(super) async fn handshake(
         &self,
         place: &Place,
@@ -105,7 +105,7 @@ impl Target {
         name: &str,
         material: Option<&Material>,
     ) -> Result<Connected, Cause> {
-        // `::ffff:127.0.0.1` is the same address as 127.0.0.1.
+        // `::ffff:127.0.0.1` is the same address as `127.0.0.1`.
         let local = address.ip().to_canonical().is_loopback();
         let answered = if local || self.tls.mode == Mode::Disable { Answered::All } else { Answered::Scram };
         let unencrypted = if local { Encryption::Loopback } else { Encryption::None };
@@ -126,8 +126,7 @@ impl Target {
             Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
-        // A server that takes its passwords seriously may let some in without TLS only; anything else that it refuses
-        // it would refuse again.
+        // `pg_hba.conf` may accept a client only without TLS; any other refusal would be repeated without TLS.
         let code = error.code();
         let lets_some_in = code.is_none_or(|code| *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
         if !offered.load(Ordering::Relaxed) || !lets_some_in {
@@ -151,7 +150,7 @@ impl Target {
     async fn socket(&self, address: SocketAddr) -> Result<TcpStream, Cause> {
         let connect = async {
             let stream = TcpStream::connect(address).await?;
-            // One small write after the other: Nagle would hold each of them up.
+            // Requests are small writes, each of which Nagle's algorithm would delay.
             stream.set_nodelay(true)?;
             let socket = SockRef::from(&stream);
             socket.set_tcp_user_timeout(self.sockets.user_timeout)?;
@@ -164,7 +163,7 @@ impl Target {
     }
 }
 
-/// Connects with TLS, or as the configuration lets it.
+/// Connects with TLS, or without it if the configuration allows that.
 async fn encrypted<S>(
     config: &Config,
     stream: S,
@@ -187,7 +186,7 @@ where
     Ok(Connected { client, task: drive(connection), encryption })
 }
 
-/// The client sees the error of a connection that breaks; nobody waits for this task.
+/// Spawns the task that drives a connection. Nobody waits for it: the client gets the error when the connection breaks.
 fn drive<S, T>(connection: Connection<S, T>) -> JoinHandle<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -196,19 +195,19 @@ where
     tokio::spawn(async move { drop(connection.await) })
 }
 
-/// Why there is no connection; with what to do, where the next try would be refused too.
+/// Why the connection failed, and what to do if the next attempt would be refused too.
 fn cause(error: Error, target: &Target) -> Cause {
     let Some(source) = error.source() else { return Cause::Refused(error) };
-    // Errors of tokio-postgres's own have no other mark.
+    // Errors that tokio-postgres itself creates can only be recognised by their text.
     let what = match source.to_string().as_str() {
         "server does not support TLS" => {
-            "the server has no TLS, and sslmode wants it: turn it on (ssl = on), or write sslmode=prefer".to_owned()
+            "the server has no TLS, and sslmode requires it: turn it on (ssl = on), or set sslmode=prefer".to_owned()
         }
-        "password missing" => "the server wants a password, and there is none: it is to be in the URL, in PGPASSWORD \
-                               or in the password file (~/.pgpass)"
+        "password missing" => "the server requires a password, and none is set: put it in the URL, in PGPASSWORD or \
+                               in the password file (~/.pgpass)"
             .to_owned(),
         "server did not use channel binding" => {
-            "channel_binding=require: the server did not bind the log-in to its certificate, which takes TLS and \
+            "channel_binding=require: the server did not bind the log-in to its certificate, which needs TLS and \
              scram-sha-256 in pg_hba.conf"
                 .to_owned()
         }
@@ -220,7 +219,7 @@ fn cause(error: Error, target: &Target) -> Cause {
                     Some(what) => what,
                     None => return Cause::Refused(error),
                 },
-                // What `authentication` says.
+                // The error that `authentication` returns.
                 None if source.kind() == io::ErrorKind::PermissionDenied => source.to_string(),
                 None => return Cause::Refused(error),
             }
@@ -229,15 +228,15 @@ fn cause(error: Error, target: &Target) -> Cause {
     Cause::Unsuited(what)
 }
 
-/// What to do about an error of TLS, if anything is.
+/// What to do about a TLS error, if something can be done.
 fn failed_handshake(error: &rustls::Error, target: &Target) -> Option<String> {
     let what = match error {
         rustls::Error::InvalidCertificate(wrong) => return Some(untrusted(wrong, target)),
         rustls::Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
-            "the server does not take the client certificate (sslcert)"
+            "the server does not accept the client certificate (sslcert)"
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the server wants a client certificate (sslcert, sslkey)"
+            "the server requires a client certificate (sslcert, sslkey)"
         }
         _ => return None,
     };

@@ -1,9 +1,9 @@
-//! The keywords of a connection string, all that libpq has: which are honoured, and of the others why they are not and
-//! what to write instead. One that would be ignored in silence is one that somebody relies on.
+//! All keywords of libpq's connection strings: which are honoured, and for the others why not and what to write
+//! instead. None is ignored silently, because somebody may rely on it.
 //!
-//! The variables of the environment that stand for keywords are named here, and read by `cli`.
+//! The environment variables that stand for keywords are listed here, and read by `cli`.
 
-/// Keywords with a meaning here.
+/// Keywords that are honoured.
 const HONOURED: &[&str] = &[
     "channel_binding",
     "connect_timeout",
@@ -34,7 +34,7 @@ const HONOURED: &[&str] = &[
     "user",
 ];
 
-/// Keywords that change nothing, with these values. An empty list: with any.
+/// Keywords that have no effect with these values; an empty list means any value.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("application_name", &[]),
     ("client_encoding", &["utf8", "UTF8", "utf-8", "UTF-8", "auto"]),
@@ -46,35 +46,35 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("sslcompression", &["0"]),
 ];
 
-/// Keywords that are not honoured, and what to do.
+/// Keywords that are not honoured, and what to do instead.
 const REFUSED: &[(&str, &str)] = &[
     ("client_encoding", "text travels as UTF-8; remove it"),
     ("gssdelegation", KERBEROS),
     ("gssencmode", KERBEROS),
     ("gsslib", KERBEROS),
     ("krbsrvname", KERBEROS),
-    ("min_protocol_version", "version 3.0 of the protocol is spoken; remove it"),
+    ("min_protocol_version", "only version 3.0 of the protocol is supported; remove it"),
     ("oauth_client_id", OAUTH),
     ("oauth_client_secret", OAUTH),
     ("oauth_issuer", OAUTH),
     ("oauth_scope", OAUTH),
-    ("replication", "nothing is replicated here; remove it"),
+    ("replication", "replication connections are not supported; remove it"),
     ("require_auth", "write channel_binding=require, which asks for SCRAM over TLS and nothing else"),
     ("requirepeer", "have the socket in a folder that only its owner can write to"),
     ("scram_client_key", "give the password"),
     ("scram_server_key", "give the password"),
     ("service", "service files are not read; write what it stands for"),
     ("servicefile", "service files are not read; write what the service stands for"),
-    ("sslcompression", "nothing compresses TLS any more; remove it"),
+    ("sslcompression", "TLS compression is not supported; remove it"),
     ("sslcrldir", "write the lists into one file and name it with sslcrl"),
-    ("sslkeylogfile", "the keys of a connection are shown to nobody; remove it"),
+    ("sslkeylogfile", "TLS keys are not logged; remove it"),
     ("sslpassword", "encrypted keys are not read; decrypt it (openssl pkey -in KEY -out NEW) for its owner alone"),
 ];
 
-const KERBEROS: &str = "Kerberos is not spoken; use a password or a client certificate";
-const OAUTH: &str = "OAuth is not spoken; use a password or a client certificate";
+const KERBEROS: &str = "Kerberos is not supported; use a password or a client certificate";
+const OAUTH: &str = "OAuth is not supported; use a password or a client certificate";
 
-/// Variables of the environment that say what a connection string does not, with their keywords.
+/// Environment variables that supply what a connection string leaves out, with their keywords.
 pub const VARIABLES: &[(&str, &str)] = &[
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGCLIENTENCODING", "client_encoding"),
@@ -109,20 +109,20 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("PGUSER", "user"),
 ];
 
-/// What is done about a keyword.
+/// How a keyword is handled.
 pub(super) enum Use {
     Honoured(&'static str),
-    /// It changes nothing, and means nothing that is missed.
+    /// It has no effect, and ignoring it is harmless.
     WithoutEffect,
-    /// What to write instead.
+    /// The keyword, and what to write instead.
     Refused(&'static str, &'static str),
-    /// libpq has none of that name.
+    /// It is not a keyword of libpq.
     Unknown,
 }
 
-/// What is done about a keyword with this value.
+/// How a keyword with this value is handled.
 pub(super) fn of(keyword: &str, value: &str) -> Use {
-    // tokio-postgres has a name of its own for it, which was the one to write here before.
+    // The name that tokio-postgres uses, which was the one to write in earlier versions.
     let keyword = if keyword == "keepalives_retries" { "keepalives_count" } else { keyword };
     if let Some(honoured) = HONOURED.iter().find(|honoured| **honoured == keyword) {
         return Use::Honoured(honoured);

@@ -1,10 +1,10 @@
-//! From a URL to an open connection.
+//! Turns a URL into an open connection.
 //!
 //! - What to connect to: `target`, which reads the URL (`conninfo`, `keyword`, `parameters`) and finds user and
 //!   password (`credentials`, `passfile`).
 //! - How: `open` picks an address, `handshake` does TLS (`tls`, `verifier`, `encryption`) and watches the login
 //!   (`authentication`).
-//! - What a connection says about itself: `pooler`. What is set for its session: `session`.
+//! - Whether it goes through a pooler: `pooler`. The settings of its session: `session`.
 //! - Why it failed: `cause`.
 
 mod authentication;

@@ -1,8 +1,8 @@
-//! Opening a connection: which host, which address, whether that is the database that is wanted, and what is set for
-//! the session. This is the only place that connects, and the only one that sets anything for a session, which it does
-//! only where the session is its own (`pooler`).
+//! Opens a connection: picks the host and the address, checks that it is the kind of database wanted, and sets up the
+//! session. Only this module connects and sets up sessions; it does not set up a session behind a pooler, which may
+//! share it with other clients (`pooler`).
 //!
-//! Nothing is remembered: each connection looks names up again, and asks the hosts in their order.
+//! Nothing is cached: each connection resolves names again, and tries the hosts in order.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -22,20 +22,20 @@ use super::session::Session;
 use super::target::{Place, Target, Wanted};
 use crate::limits;
 
-/// Whether what is connected to takes writes: a standby does not, nor a role whose transactions are read only.
+/// Whether the connection is read only: on a standby, or for a role whose transactions are read only by default.
 const IS_READ_ONLY: &str = "SELECT pg_catalog.current_setting('transaction_read_only')";
 
 impl Target {
-    /// One connection outside the pool. Its task ends with the client.
+    /// Opens one connection outside the pool. Its task ends with the client.
     ///
     /// # Errors
-    /// When no host takes it, or none is what the URL wants.
+    /// When no host accepts the connection, or none is what the URL asks for.
     pub(in crate::database) async fn connect(&self) -> Result<Client, Unreachable> {
         Ok(self.reach(self.wanted, None).await?.client)
     }
 
-    /// As [`Target::connect`], for what needs a session of its own: what a file of SQL sets must not stay behind on a
-    /// server process that a pooler gives to somebody else.
+    /// As [`Target::connect`], for work that needs a private session: settings made by an SQL file must not remain on a
+    /// server process that a pooler then gives to another client.
     ///
     /// # Errors
     /// As [`Target::connect`], and when the connection goes through a pooler.
@@ -47,20 +47,20 @@ impl Target {
         }
     }
 
-    /// One connection that serves calls or probes, its session set up, with the task that drives it.
+    /// Opens one connection for calls or probes and sets up its session.
     ///
     /// # Errors
-    /// As [`Target::connect`], and when what is called writes and no host takes writes.
+    /// As [`Target::connect`], and when calls write and no host accepts writes.
     pub(in crate::database) async fn open(&self, calls: Wanted, session: &Session) -> Result<Opened, Unreachable> {
         self.reach(self.asks(calls), Some(session)).await
     }
 
-    /// What is asked of a database by the URL, or else by what is called.
+    /// The kind of database that the URL asks for, or else the kind that calls need.
     pub(in crate::database) fn asks(&self, calls: Wanted) -> Wanted {
         if self.wanted == Wanted::Anything { calls } else { self.wanted }
     }
 
-    /// The first host that is what is wanted. A host that does not answer holds the next one up for a moment only.
+    /// Connects to the first host of the kind wanted. A host that does not answer delays the next one only briefly.
     async fn reach(&self, wanted: Wanted, session: Option<&Session>) -> Result<Opened, Unreachable> {
         let mut places: Vec<_> = self.hosts.iter().collect();
         if self.balanced {
@@ -72,7 +72,7 @@ impl Target {
         race(tries).await
     }
 
-    /// The first address of a host that is what is wanted.
+    /// Connects to the first address of a host that is of the kind wanted.
     async fn reach_host(
         &self,
         place: &Place,
@@ -102,18 +102,18 @@ impl Target {
     }
 }
 
-/// A connection that was made.
+/// An open connection.
 pub(in crate::database) struct Opened {
     pub(in crate::database) client: Client,
-    /// Drives it.
+    /// The task that drives the connection.
     pub(in crate::database) task: JoinHandle<()>,
     /// How calls are sent on it.
     pub(in crate::database) way: Way,
-    /// What it says about itself.
+    /// What was found out about the connection.
     pub(in crate::database) survey: Survey,
 }
 
-/// Asks what there is to ask, and sets up the session, where it is one.
+/// Surveys a new connection and checks it, then sets up the session if one is wanted and no pooler is in between.
 async fn greet(connected: Connected, wanted: Wanted, session: Option<&Session>) -> Result<(Opened, Encryption), Cause> {
     let Connected { client, task, encryption } = connected;
     let survey = survey(&client).await.map_err(Cause::Refused)?;
@@ -125,7 +125,7 @@ async fn greet(connected: Connected, wanted: Wanted, session: Option<&Session>) 
     Ok((Opened { client, task, way, survey }, encryption))
 }
 
-/// Whether a database is still what is wanted: one round trip.
+/// Checks that a database is still of the kind wanted, in one round trip.
 pub(in crate::database) async fn check(client: &Client, wanted: Wanted) -> Result<(), Cause> {
     let answer = client.simple_query(IS_READ_ONLY).await.map_err(Cause::Refused)?;
     let read_only = answer.iter().any(|message| match message {
@@ -145,7 +145,7 @@ impl Wanted {
     }
 }
 
-/// The first of these that succeeds. The next one begins when one of those before it failed, or has taken a while.
+/// Returns the first attempt that succeeds. The next one starts when an earlier one failed or has taken a while.
 async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> Result<Opened, Unreachable> {
     let mut waiting = tries.into_iter();
     let mut under_way: FuturesUnordered<_> = waiting.next().into_iter().collect();
@@ -161,7 +161,7 @@ async fn race(tries: Vec<impl Future<Output = Result<Opened, Unreachable>>>) -> 
     }
 }
 
-/// Differs from process to process and from call to call.
+/// A random byte, different from process to process and from call to call.
 pub(in crate::database) fn random() -> u8 {
     RandomState::new().build_hasher().finish().to_be_bytes()[7]
 }

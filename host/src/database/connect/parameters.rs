@@ -1,7 +1,5 @@
-//! What is known of a database: the connection string, and the environment where it says nothing. Each value is read
-//! here, so that a message names where it came from and never what it is: that may be a part of a password.
-//!
-//! Made by `target`, read by it and by `tls`.
+//! The parameters of a connection: the connection string, with the environment for what it leaves out. All values are
+//! read here, so that messages name where a value came from and never the value, which may be a part of a password.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,33 +7,33 @@ use std::path::{Path, PathBuf};
 use super::conninfo;
 use super::keyword::{self, Use, VARIABLES};
 
-/// What counts where a connection string says nothing. Read by `cli`; empty for databases of our own.
+/// Defaults for what a connection string leaves out. Read by `cli`; empty for databases that Galo starts itself.
 #[derive(Clone, Default)]
 pub struct Defaults {
-    /// Variables of the environment, of [`VARIABLES`].
+    /// Environment variables from [`VARIABLES`].
     pub variables: Vec<(String, String)>,
     /// The user's home folder, for libpq's default files.
     pub home: Option<PathBuf>,
 }
 
 impl Defaults {
-    /// Whether they say where a database is.
+    /// Whether they name the host of a database.
     pub fn name_a_host(&self) -> bool {
         self.variables.iter().any(|(name, value)| matches!(&**name, "PGHOST" | "PGHOSTADDR") && !value.is_empty())
     }
 }
 
-/// Values by keyword; those that were left empty are not there.
+/// Values by keyword, without empty ones.
 pub(super) struct Parameters {
     values: BTreeMap<&'static str, Value>,
     home: Option<PathBuf>,
-    /// Whether it names connections, whose names are the host's.
+    /// Whether the connection string sets `application_name`, which the host sets itself.
     pub(super) names_connections: bool,
 }
 
 struct Value {
     text: String,
-    /// The keyword, or the variable it comes from.
+    /// The keyword, or the environment variable it comes from.
     name: &'static str,
 }
 
@@ -43,7 +41,7 @@ impl Parameters {
     /// Reads a connection string.
     ///
     /// # Errors
-    /// What is wrong with it, in words, never a value.
+    /// A description of the mistake, without any value.
     pub(super) fn new(text: &str, defaults: &Defaults) -> Result<Self, String> {
         let mut values = BTreeMap::new();
         for (variable, name) in VARIABLES {
@@ -52,13 +50,13 @@ impl Parameters {
         }
         let pairs = conninfo::pairs(text)?;
         let names_connections = pairs.iter().any(|(keyword, _)| keyword == "application_name");
-        // A text that is nothing but a password may read as a pair, too.
+        // A text that is only a password may also parse as a pair.
         let is_told = !text.contains('@')
             && !text.contains("password")
             && pairs.iter().any(|(name, value)| !matches!(keyword::of(name, value), Use::Unknown));
         for (name, value) in pairs {
             note(&mut values, &name, value, None).map_err(|error| match error {
-                // What stands where a keyword should may be a part of a password that was not escaped.
+                // An unknown keyword may be a part of a password that was not escaped, so it is not shown.
                 Mistake::Unknown(_) if !is_told => {
                     "it has a keyword that is not one of libpq's: remove what only other drivers know, and escape the \
                      special characters of a password, as %XX in a URL, in single quotes in a pair"
@@ -74,17 +72,17 @@ impl Parameters {
         self.values.get(keyword).map(|value| value.text.as_str())
     }
 
-    /// What to call a parameter in a message.
+    /// The name of a parameter in messages.
     pub(super) fn name(&self, keyword: &'static str) -> &'static str {
         self.values.get(keyword).map_or(keyword, |value| value.name)
     }
 
-    /// A mistake in the value of a parameter.
+    /// The message for a mistake in the value of a parameter.
     pub(super) fn mistake(&self, keyword: &'static str, what: impl std::fmt::Display) -> String {
         format!("{}: {what}", self.name(keyword))
     }
 
-    /// One of several words.
+    /// The value of a parameter that is one of several words.
     pub(super) fn choice<T: Copy>(&self, keyword: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, String> {
         let Some(text) = self.get(keyword) else { return Ok(None) };
         match choices.iter().find(|(word, _)| *word == text) {
@@ -96,14 +94,14 @@ impl Parameters {
         }
     }
 
-    /// A whole number; one below zero, which libpq takes for "as the system has it", counts as none.
+    /// A whole number. A negative one, which libpq takes for the default of the system, is treated as not set.
     pub(super) fn number(&self, keyword: &'static str) -> Result<Option<u32>, String> {
         let Some(text) = self.get(keyword) else { return Ok(None) };
         let number = text.trim().parse::<i32>().map_err(|_| self.mistake(keyword, "it is not a whole number"))?;
         Ok(u32::try_from(number).ok())
     }
 
-    /// A file: the one that is named, or that of this name where libpq looks in the user's home folder, if it is there.
+    /// The path of a file: the one that is named, or libpq's default in the user's home folder, if it exists.
     pub(super) fn file(&self, keyword: &str, by_default: &str) -> Option<PathBuf> {
         match self.get(keyword) {
             Some(named) => Some(PathBuf::from(named)),

@@ -1,29 +1,29 @@
 //! The password file of libpq (`~/.pgpass`, `passfile`): lines of `host:port:dbname:user:password`. Each of the first
-//! four may be `*`; the first line that fits counts. A `\` stands before a `:` or `\` that is part of a field.
+//! four may be `*`; the first line that matches is used. A `:` or `\` that is part of a field is escaped with `\`.
 //!
-//! A file that others may read is not used, as libpq does not. `credentials` reads it again for each connection.
+//! As in libpq, a file that others may read is not used. `credentials` reads it again for each connection.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::{file, limits};
 
-/// Where libpq looks for the socket when no host is given, upstream and as Debian has it: `localhost` in the file.
+/// Where libpq looks for the socket when no host is given, upstream and on Debian. The file has `localhost` for them.
 const DEFAULT_SOCKET_FOLDERS: &[&str] = &["/tmp", "/var/run/postgresql", "/run/postgresql"];
 
-/// What a password is looked for.
+/// The connection that a password is looked up for.
 pub(super) struct Entry<'a> {
-    /// As the connection string has it, not its address.
+    /// As written in the connection string, not its address.
     pub(super) host: &'a str,
     pub(super) port: u16,
     pub(super) dbname: &'a str,
     pub(super) user: &'a str,
 }
 
-/// The text of a password file; `None` where there is none.
+/// The text of a password file; `None` if the file does not exist.
 ///
 /// # Errors
-/// Why it is not used.
+/// Why the file is not used.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let Ok(found) = std::fs::metadata(path) else { return Ok(None) };
     let shown = path.display();
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     String::from_utf8(bytes).map(Some).map_err(|_| unused(&"it is not UTF-8"))
 }
 
-/// The password of the first line that fits.
+/// The password of the first line that matches.
 pub(super) fn find(text: &str, entry: &Entry) -> Option<String> {
     let host = if DEFAULT_SOCKET_FOLDERS.contains(&entry.host) { "localhost" } else { entry.host };
     let port = entry.port.to_string();
@@ -50,13 +50,13 @@ pub(super) fn find(text: &str, entry: &Entry) -> Option<String> {
                 return None;
             }
         }
-        // Text after another `:` is not part of it.
+        // Text after another `:` is not part of the password.
         Some(unescaped(split(rest).map_or(rest, |(password, _)| password)))
     });
     password.filter(|password| !password.is_empty())
 }
 
-/// A field and what is behind its `:`.
+/// A field, and the text after its `:`.
 fn split(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let end = text.char_indices().find(|(_, character)| {

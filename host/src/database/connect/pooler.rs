@@ -1,12 +1,10 @@
-//! Whether a connection leads to Postgres itself or through a pooler, and how calls are sent on it.
+//! Detects whether a connection leads to Postgres itself or through a pooler, and so how calls are sent on it.
 //!
-//! A pooler may give each transaction of a connection another server process. A prepared statement is then missing
-//! there, or is another client's of the same name, and what is set for a session is set for whoever comes next. A
-//! connection does not show whether its pooler does this, so a pooler is never trusted to keep a session. What is
-//! proved is the opposite: the process that answers has the process id that was handed out when the connection was made
-//! (`BackendKeyData`). A pooler hands out numbers of its own, by which it finds what a cancel request is for.
-//!
-//! Used by `open`; `exchange` sends as it says.
+//! A pooler may run each transaction of a connection on another server process. A prepared statement is then missing
+//! there, or is another client's of the same name, and session settings affect the client that uses the process next. A
+//! connection does not show whether its pooler does this, so a pooler is never trusted to keep a session. What can be
+//! proved is that there is no pooler: the process that answers has the process id that was sent when the connection was
+//! made (`BackendKeyData`). A pooler sends numbers of its own, with which it assigns cancel requests.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -25,33 +23,33 @@ use crate::limits;
 /// How calls are sent on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::database) enum Way {
-    /// To a server process of its own: statements are prepared once, timeouts are set for the session.
+    /// To a dedicated server process: statements are prepared once, timeouts are set for the session.
     Direct,
-    /// Through a pooler: every statement is complete, none has a name, and nothing is set beyond its transaction.
+    /// Through a pooler: no statement is named or depends on earlier ones, and settings last for one transaction.
     Pooled {
-        /// What begins a transaction with timeouts of its own; `None` where those of the role are enough.
+        /// SQL that begins a transaction and sets its timeouts; `None` where those of the role are enough.
         begin: Option<String>,
     },
 }
 
-/// What a new connection says about itself.
+/// What was found out about a new connection.
 pub(in crate::database) struct Survey {
-    /// Whether it leads to a server process of its own.
+    /// Whether it leads to a dedicated server process.
     pub(in crate::database) direct: bool,
     pub(super) read_only: bool,
     /// The statements that give its role the timeouts that it lacks; empty when it lacks none.
     pub(in crate::database) missing: String,
 }
 
-/// The timeouts that a role has to have for its calls to go as they are, each with the most it may be. Those of
-/// `idle_in_transaction_session_timeout` count because a call that brings its own timeouts is a transaction.
+/// The timeouts that a role must have so that its calls need no transaction, each with its maximum.
+/// `idle_in_transaction_session_timeout` is one of them because a call that sets its own timeouts is a transaction.
 const TIMEOUTS: [(&str, Duration); 3] = [
     ("statement_timeout", limits::STATEMENT_TIMEOUT),
     ("lock_timeout", limits::LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", limits::IDLE_IN_TRANSACTION_TIMEOUT),
 ];
 
-/// Asks a new connection, in one round trip.
+/// Queries a new connection, in one round trip.
 ///
 /// # Errors
 /// When it does not answer.
@@ -74,7 +72,7 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
     let answers = field(0).parse::<i32>().ok();
     let mut missing = Vec::new();
     for (index, (name, most)) in TIMEOUTS.into_iter().enumerate() {
-        // 0 means no timeout; a setting of another client's session is not the role's.
+        // 0 means no timeout. A setting of another client's session is not the role's, so the query leaves it out.
         if !field(3 + index).parse().is_ok_and(|ms: u128| (1..=most.as_millis()).contains(&ms)) {
             missing.push(format!("ALTER ROLE {} SET {name} = '{}ms';", field(2), most.as_millis()));
         }
@@ -86,12 +84,12 @@ pub(super) async fn survey(client: &Client) -> Result<Survey, tokio_postgres::Er
     })
 }
 
-/// What was found about poolers since the start: the log has each finding once.
+/// What was last found about poolers; only changes are logged.
 #[derive(Default)]
 pub(in crate::database) struct Notice(Mutex<Option<String>>);
 
 impl Notice {
-    /// Takes in what a new connection said.
+    /// Records the survey of a new connection, and logs what is new.
     pub(in crate::database) fn note(&self, survey: &Survey) {
         if survey.direct {
             return;
@@ -117,21 +115,21 @@ impl Notice {
     }
 }
 
-/// The process id that was handed out when the connection was made. tokio-postgres keeps it for cancel requests, so one
-/// is written, but into memory.
+/// The process id that the server sent when the connection was made. tokio-postgres exposes it only in cancel requests,
+/// so one is written to memory and read from there.
 async fn handed_out(client: &Client) -> Option<i32> {
-    /// `Int32(80877102)`, behind the length of the message.
+    /// `Int32(80877102)`, after the length of the message.
     const CANCEL_REQUEST: [u8; 4] = 80_877_102_i32.to_be_bytes();
     let paper = Paper::default();
     client.cancel_token().cancel_query_raw(paper.clone(), ToPaper).await.ok()?;
     let written = paper.0.lock().unwrap_or_else(PoisonError::into_inner);
-    // Before it there may be a request for TLS.
+    // A request for TLS may precede it.
     let request = written.last_chunk::<16>()?;
     let process_id = request[8..12].try_into().ok()?;
     (request[4..8] == CANCEL_REQUEST).then_some(i32::from_be_bytes(process_id))
 }
 
-/// What a cancel request is written on. Asked for TLS it agrees, and goes on as before.
+/// A stream that a cancel request is written to. It accepts a request for TLS, and then does not encrypt.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 

@@ -1,27 +1,27 @@
-//! What the session of a connection has, or, through a pooler, the transaction of a call: its timeouts. Used by `open`.
+//! The timeouts of a session or, through a pooler, of the transaction of a call.
 
 use std::time::Duration;
 
 use super::pooler::{Survey, Way};
 use crate::limits;
 
-/// What is set for a session, so that the defaults of its role do not matter: Postgres itself ends what takes too long,
-/// and a connection that nobody uses stays. Behind a pooler a transaction has the timeouts instead.
+/// The settings of a session, which override the defaults of its role: Postgres itself ends statements that take too
+/// long, and idle connections stay open. Behind a pooler, transactions have the timeouts instead.
 #[derive(Clone, Copy)]
 pub(in crate::database) struct Session {
-    /// What Postgres shows of it (`application_name`).
+    /// The name that Postgres shows (`application_name`).
     name: &'static str,
     statement: Duration,
     lock: Duration,
-    /// Whether the timeouts that a role should have do as well.
+    /// Whether the timeouts of the role may be used instead.
     role_may: bool,
 }
 
 impl Session {
-    /// Of the connections that calls go on, and of the probe.
+    /// For calls that are not batched, and for the probe.
     pub(in crate::database) const CALLS: Self =
         Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, role_may: true };
-    /// Of the connections that batches go on: a locked or slow row must not hold up the calls of others.
+    /// For batches: a locked or slow row must not delay the calls of others.
     pub(in crate::database) const BATCHES: Self = Self {
         name: "galo batches",
         statement: limits::BATCH_STATEMENT_TIMEOUT,
@@ -29,7 +29,7 @@ impl Session {
         role_may: false,
     };
 
-    /// Sets a session up that is the node's own.
+    /// SQL that sets up a session that no pooler shares with others.
     pub(super) fn sql(self) -> String {
         let (name, statement, lock) = (self.name, self.statement.as_millis(), self.lock.as_millis());
         format!(
@@ -38,7 +38,7 @@ impl Session {
         )
     }
 
-    /// How calls are sent on a connection that said this about itself.
+    /// How calls are sent on a connection with this survey.
     pub(super) fn way(self, survey: &Survey) -> Way {
         match survey.direct {
             true => Way::Direct,
@@ -46,7 +46,7 @@ impl Session {
         }
     }
 
-    /// Begins a transaction that has these timeouts. The last one is for a node that is stopped in the middle of it.
+    /// SQL that begins a transaction with these timeouts. The last one ends it if the node stops in the middle of it.
     fn begin(self) -> String {
         let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
         let idle = limits::STATEMENT_TIMEOUT.as_millis();

@@ -1,7 +1,7 @@
-//! Where the database is, and how it is to be connected to: a connection string that was read and checked, with what
-//! the host itself asks of every connection.
+//! Where the database is and how to connect to it: a connection string that was parsed and checked, with the settings
+//! that the host applies to every connection.
 //!
-//! Read by `cli`, used by `open`, which connects to it. No text made here holds a part of a password.
+//! No message contains a part of a password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,25 +20,25 @@ use super::tls::Tls;
 use crate::config::Secret;
 use crate::limits;
 
-/// A database to connect to: one, or several hosts of which one is the right one.
+/// A database to connect to, on one host, or on one of several.
 #[derive(Clone)]
 pub struct Target {
-    /// Everything but where it is and who connects.
+    /// All settings except the host and the credentials.
     pub(super) config: Config,
     pub(super) hosts: Vec<Place>,
     pub(super) dbname: String,
-    /// What the URL asks of a session (`target_session_attrs`).
+    /// The kind of database that the URL asks for (`target_session_attrs`).
     pub(in crate::database) wanted: Wanted,
-    /// Whether the URL's order of hosts is of no meaning (`load_balance_hosts`).
+    /// Whether to start with a random host (`load_balance_hosts`).
     pub(super) balanced: bool,
-    /// For one connection to one address (`connect_timeout`).
+    /// The timeout of one connection to one address (`connect_timeout`).
     pub(super) connect_timeout: Duration,
     pub(super) sockets: Sockets,
     pub(super) tls: Arc<Tls>,
     pub(super) credentials: Arc<Credentials>,
-    /// Who connects instead of the user of the credentials.
+    /// The role that connects instead of the user of the credentials.
     pub(super) role: Option<String>,
-    /// Of the connections of this target and of those that were made of it.
+    /// What was logged about connections. Shared with the targets derived from this one.
     pub(super) logged: Arc<Logged>,
 }
 
@@ -46,21 +46,21 @@ pub struct Target {
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) host: Host,
-    /// Where it is, if the URL says so (`hostaddr`).
+    /// Its address, if the URL gives one (`hostaddr`).
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
 }
 
-/// What is asked of a database beside that it answers.
+/// The kind of database that is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::database) enum Wanted {
     Anything,
-    /// A primary: what is called may write.
+    /// A primary, because calls may write.
     Writable,
     ReadOnly,
 }
 
-/// How long TCP waits for a server that is silent.
+/// How long TCP waits for a server that does not answer.
 #[derive(Clone)]
 pub(super) struct Sockets {
     pub(super) user_timeout: Option<Duration>,
@@ -71,15 +71,15 @@ impl Target {
     /// Reads a Postgres URL or a `key=value` connection string, and nothing else.
     ///
     /// # Errors
-    /// What is wrong with it, in words; never a part of the URL that may belong to a password.
+    /// A description of the mistake, without any part of the URL that may belong to a password.
     pub fn parse(url: &Secret) -> Result<Self, String> {
         Self::read(&Source::Text(url.clone()), &Defaults::default())
     }
 
-    /// Reads a connection string, and where it says nothing what counts by default.
+    /// Reads a connection string, with these defaults for what it leaves out.
     ///
     /// # Errors
-    /// As [`Target::parse`], and what is wrong with the files it names.
+    /// As [`Target::parse`], and mistakes in the files it names.
     pub fn read(source: &Source, defaults: &Defaults) -> Result<Self, String> {
         let parameters = Parameters::new(source.read()?.expose(), defaults)?;
         let credentials = Credentials::new(&parameters, source, defaults)?;
@@ -99,12 +99,12 @@ impl Target {
         })
     }
 
-    /// The same database, entered by another role with the same password, if there is one.
+    /// The same database for another role, with the same password, if there is one.
     pub fn of_role(&self, role: &str) -> Self {
         Self { role: Some(role.to_owned()), ..self.clone() }
     }
 
-    /// Another database of the same cluster, by the same role.
+    /// Another database of the same cluster, for the same role.
     pub(in crate::database) fn database(&self, name: &str) -> Self {
         Self { dbname: name.to_owned(), ..self.clone() }
     }
@@ -173,7 +173,7 @@ fn connect_timeout(parameters: &Parameters) -> Result<Duration, String> {
 fn sockets(parameters: &Parameters) -> Result<Sockets, String> {
     let seconds = |keyword| parameters.number(keyword).map(|found| found.filter(|found| *found > 0).map(u64::from));
     let user_timeout = match parameters.number("tcp_user_timeout")? {
-        // As the system has it.
+        // 0 means the default of the system.
         Some(0) => None,
         Some(given) => Some(Duration::from_millis(u64::from(given))),
         None => Some(limits::CALL_TIMEOUT),
@@ -190,7 +190,7 @@ fn sockets(parameters: &Parameters) -> Result<Sockets, String> {
     Ok(Sockets { user_timeout, keepalive: keeps.then_some(keepalive) })
 }
 
-/// What is said at the start of every connection.
+/// The settings that every connection starts with.
 fn config(parameters: &Parameters) -> Result<Config, String> {
     let choices = &[
         ("disable", ChannelBinding::Disable),
@@ -237,7 +237,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// An error with everything behind it: tokio-postgres says `db error` and keeps the words in the source.
+/// The text of an error with all its sources: tokio-postgres prints `db error` and has the message in the source.
 pub(in crate::database) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -308,7 +308,7 @@ mod tests {
             "postgres://galo:x@db:hunter2/shop",
             "host=db user=galo password=hun ter2=x",
             "host=db user=galo password=hun ter2",
-            // Nothing but a password, as a file of secrets may have it.
+            // Only a password, as a secret file may contain.
             "hunter2==",
             "ter2hun= x",
         ] {
@@ -317,7 +317,7 @@ mod tests {
         }
         assert_eq!(parse("postgres://galo:hun%40ter%2F2@db/shop").unwrap().to_string(), "db:5432/shop");
         assert!(parse("postgres://galo:hun@ter2@db/shop").unwrap_err().contains("%40 for `@`"));
-        // Without a password the name of what is wrong is shown.
+        // If there is no password, the unknown keyword is shown.
         assert!(parse("host=db user=galo sslmod=x").unwrap_err().contains("unknown keyword `sslmod`"));
     }
 
@@ -335,7 +335,7 @@ mod tests {
             assert_eq!(mode(&format!("sslmode={word}")), Ok(meant));
         }
         for (word, told) in [
-            ("sslmode=verify-full", "sslmode: there is nobody to verify the server's certificate by"),
+            ("sslmode=verify-full", "sslmode: there is nothing to verify the server's certificate with"),
             ("sslmode=verify-ca", "write sslrootcert=system"),
             ("sslmode=allow", "sslmode: allow is not honoured: write prefer"),
             ("sslmode=on", "sslmode: it is not one of disable, prefer, require, verify-ca, verify-full"),

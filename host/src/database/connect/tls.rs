@@ -1,7 +1,7 @@
-//! TLS to the database as libpq means it: `sslmode`, whom to trust, who we are. The files are read for each connection,
-//! so that a certificate that was renewed counts for the next one.
+//! TLS to the database, with libpq's semantics: `sslmode`, trusted authorities, the client certificate. The files are
+//! read for each connection, so that a renewed certificate is used for the next one.
 //!
-//! Unix sockets never use it. Made by `target`, used by `handshake`.
+//! Unix sockets never use TLS.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -36,11 +36,11 @@ const MODES: &[(&str, Mode)] = &[
     ("verify-full", Mode::VerifyFull),
 ];
 
-/// What a connection string says of TLS.
+/// The TLS settings of a connection string.
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) mode: Mode,
-    /// Without asking the server first (`sslnegotiation=direct`).
+    /// Whether TLS starts without asking the server first (`sslnegotiation=direct`).
     pub(super) direct: bool,
     roots: Roots,
     /// A file of revoked certificates.
@@ -51,10 +51,10 @@ pub(super) struct Tls {
     versions: Vec<&'static SupportedProtocolVersion>,
 }
 
-/// Whom to trust.
+/// The trusted authorities.
 #[derive(Debug)]
 enum Roots {
-    /// Nobody is asked for: the server's certificate is not verified.
+    /// None: the server's certificate is not verified.
     None,
     System,
     File(PathBuf),
@@ -62,7 +62,7 @@ enum Roots {
 
 impl Tls {
     /// # Errors
-    /// What is wrong, in words.
+    /// A description of the mistake.
     pub(super) fn new(parameters: &Parameters) -> Result<Self, String> {
         let roots = match parameters.file("sslrootcert", ".postgresql/root.crt") {
             Some(path) if path.as_os_str() == "system" => Roots::System,
@@ -84,7 +84,7 @@ impl Tls {
             versions: versions(parameters)?,
         };
         if mode != Mode::Disable {
-            // What is wrong with the files is found before anything connects.
+            // Mistakes in the files are found before anything connects.
             tls.read()?;
         }
         Ok(tls)
@@ -93,7 +93,7 @@ impl Tls {
     /// Reads the files. Blocks.
     ///
     /// # Errors
-    /// Which one cannot be used, and what to do.
+    /// Which file cannot be used, and what to do.
     pub(super) fn read(&self) -> Result<Material, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = match &self.roots {
@@ -116,7 +116,7 @@ impl Tls {
             }
         };
         config.enable_sni = self.sends_name;
-        // Each connection has a configuration of its own.
+        // Each connection has a separate configuration, so no session could be resumed.
         config.resumption = Resumption::disabled();
         if self.direct {
             config.alpn_protocols = vec![b"postgresql".to_vec()];
@@ -124,17 +124,17 @@ impl Tls {
         Ok(Material { config, provider, trust, checked: self.checked() })
     }
 
-    /// What is proved of a server.
+    /// What is verified of a server.
     fn checked(&self) -> Checked {
         match (&self.roots, self.mode) {
             (Roots::None, _) => Checked::Nothing,
             (_, Mode::VerifyFull) => Checked::AuthorityAndName,
-            // A root that is there is used by weaker modes too.
+            // As in libpq, weaker modes verify the authority too if a root certificate is present.
             _ => Checked::Authority,
         }
     }
 
-    /// Whose word is taken for it, for the log.
+    /// The trusted authorities, for the log.
     pub(super) fn trusted(&self) -> String {
         match &self.roots {
             Roots::None => "nobody".to_owned(),
@@ -150,7 +150,7 @@ impl Tls {
     ) -> Result<Arc<Trust>, String> {
         let mut roots = RootCertStore::empty();
         match &self.roots {
-            // Of the many of a system some are always of kinds that are not known here.
+            // A system has many authorities, and some are always of kinds that rustls cannot parse.
             Roots::System => drop(roots.add_parsable_certificates(certificates.iter().cloned())),
             _ => certificates.iter().try_for_each(|certificate| {
                 let added = roots.add(certificate.clone());
@@ -173,7 +173,7 @@ impl Tls {
     }
 }
 
-/// Everything a handshake needs.
+/// The TLS configuration that was read from the files.
 pub(super) struct Material {
     config: ClientConfig,
     provider: Arc<CryptoProvider>,
@@ -182,7 +182,7 @@ pub(super) struct Material {
 }
 
 impl Material {
-    /// The configuration of one connection, and where the version of TLS is to be found that it came to.
+    /// The configuration of one connection, and a cell that holds the version of TLS after the handshake.
     pub(super) fn for_one(&self) -> (ClientConfig, Arc<OnceLock<ProtocolVersion>>) {
         let verifier = Verifier::new(&self.provider, self.trust.clone(), self.checked);
         let version = verifier.version();
@@ -199,7 +199,7 @@ fn mode(parameters: &Parameters, roots: &Roots) -> Result<Mode, String> {
     }
     let given = parameters.choice("sslmode", MODES)?;
     match roots {
-        // An authority that anybody can have a certificate of says nothing without the name.
+        // Anyone can get a certificate from these authorities, so it proves nothing unless the name is verified.
         Roots::System if given.is_some_and(|mode| mode != Mode::VerifyFull) => {
             let mistake = "it is too weak for sslrootcert=system, whose authorities certify anybody: write verify-full";
             Err(parameters.mistake("sslmode", mistake))
@@ -209,7 +209,7 @@ fn mode(parameters: &Parameters, roots: &Roots) -> Result<Mode, String> {
             let by_default = parameters.in_home(".postgresql/root.crt");
             let by_default = by_default.map(|path| format!(", or put it into {}", path.display())).unwrap_or_default();
             let mistake = format!(
-                "there is nobody to verify the server's certificate by: name the file of its authority with \
+                "there is nothing to verify the server's certificate with: name the file of its authority with \
                  sslrootcert{by_default}, or write sslrootcert=system"
             );
             Err(parameters.mistake("sslmode", mistake))
@@ -218,7 +218,7 @@ fn mode(parameters: &Parameters, roots: &Roots) -> Result<Mode, String> {
     }
 }
 
-/// The client's certificate and key, if it is to show one.
+/// The client's certificate and key, if it is to present one.
 fn client(parameters: &Parameters) -> Result<Option<(PathBuf, PathBuf)>, String> {
     let shows = parameters.choice("sslcertmode", &[("allow", true), ("disable", false)])?.unwrap_or(true);
     let Some(certificate) = parameters.file("sslcert", ".postgresql/postgresql.crt").filter(|_| shows) else {
@@ -231,14 +231,14 @@ fn client(parameters: &Parameters) -> Result<Option<(PathBuf, PathBuf)>, String>
 }
 
 fn versions(parameters: &Parameters) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
-    // Of older ones TLS 1.2 is newer, and the only two that are spoken are left.
+    // Only 1.2 and 1.3 are supported. The older words are accepted, because a minimum of TLSv1 allows both.
     let words = &[("TLSv1", 0_u8), ("TLSv1.1", 1), ("TLSv1.2", 2), ("TLSv1.3", 3)];
     let least = parameters.choice("ssl_min_protocol_version", words)?.unwrap_or(2);
     let most = parameters.choice("ssl_max_protocol_version", words)?.unwrap_or(3);
     let spoken = [(2, &TLS12), (3, &TLS13)].into_iter().filter(|(version, _)| (least..=most).contains(version));
     let spoken: Vec<_> = spoken.map(|(_, version)| version).collect();
     match spoken.is_empty() {
-        true => Err(parameters.mistake("ssl_max_protocol_version", "only TLSv1.2 and TLSv1.3 are spoken")),
+        true => Err(parameters.mistake("ssl_max_protocol_version", "only TLSv1.2 and TLSv1.3 are supported")),
         false => Ok(spoken),
     }
 }
@@ -259,7 +259,7 @@ fn certificates(keyword: &str, path: &Path) -> Result<Vec<CertificateDer<'static
     }
 }
 
-/// The client's key: no one but its owner may read it, but root's may be read by a group.
+/// The client's key. Only its owner may read it; if that is root, its group may read it too.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = read("sslkey", path)?;
     let shown = path.display();
@@ -271,7 +271,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|window| window == b"ENCRYPTED");
         match encrypted {
-            true => format!("sslkey: {shown} is encrypted, and has to be without (openssl pkey -in KEY -out NEW)"),
+            true => format!("sslkey: {shown} is encrypted; decrypt it (openssl pkey -in KEY -out NEW)"),
             false => format!("sslkey: {shown}: {error}"),
         }
     })

@@ -1,8 +1,8 @@
-//! What is asked of the server's certificate: nothing, that an authority signed it, or that it is also for the name
-//! that was connected to. That the server has the key of the certificate it shows is asked in any case: without that
-//! `channel_binding` is worth nothing.
+//! Verifies the server's certificate: not at all, that an authority signed it, or that it is also for the name that was
+//! connected to. That the server has the private key of its certificate is always verified: without that,
+//! `channel_binding` proves nothing.
 //!
-//! Remembers the version of TLS, which tokio-postgres does not hand out. Used by `tls`.
+//! The verifier also records the version of TLS, which tokio-postgres does not expose.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 
-/// What is proved of a server before anything else is sent to it.
+/// What is verified of a server before anything else is sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checked {
     Nothing,
@@ -21,20 +21,20 @@ pub(super) enum Checked {
     AuthorityAndName,
 }
 
-/// Whom to trust.
+/// The trusted certificates.
 #[derive(Debug)]
 pub(super) struct Trust {
     pub(super) chain: Arc<WebPkiServerVerifier>,
-    /// The certificates themselves: a server may show one of them.
+    /// The certificates themselves: a server may present one of them.
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Trust {
-    /// Whether an error says that a certificate is fit but for being an authority's, and it is one that is trusted as
-    /// it is: what `openssl req -x509` makes, as Postgres's documentation has it.
+    /// Whether a certificate was refused only because it is an authority's, and is itself one of the trusted ones: a
+    /// self-signed certificate made with `openssl req -x509`, as the documentation of Postgres describes.
     fn is_own(&self, certificate: &CertificateDer<'_>, error: &Error) -> bool {
         let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
-        // It has no other mark; the dates were looked at before.
+        // Only its text identifies this error. The dates were verified before it.
         other.0.to_string() == "CaUsedAsEndEntity" && self.certificates.contains(certificate)
     }
 }
@@ -53,7 +53,7 @@ impl Verifier {
         Self { provider: Arc::clone(provider), trust, checked, version: Arc::default() }
     }
 
-    /// The version of TLS, once the server has shown its certificate.
+    /// The version of TLS, set once the server has presented its certificate.
     pub(super) fn version(&self) -> Arc<OnceLock<ProtocolVersion>> {
         Arc::clone(&self.version)
     }
@@ -69,7 +69,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(trust) = &self.trust else { return Ok(ServerCertVerified::assertion()) };
-        // The name is looked at last, when everything else is proved.
+        // The name is verified last, so a wrong name means that everything else was verified.
         match trust.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(error) if trust.is_own(end_entity, &error) => {
                 if self.checked == Checked::AuthorityAndName {

@@ -1,8 +1,8 @@
-//! Arrays of scalars as JSON, both ways: `[1, null, 3]`, and arrays in arrays where there are more dimensions. The
-//! bounds of an array have no place in JSON and are lost.
+//! Converts arrays of scalars to and from JSON: `[1, null, 3]`, with nested arrays for more dimensions. JSON cannot
+//! represent the bounds of an array, so they are lost.
 //!
-//! What comes is read in binary and written as JSON (`json`); what goes out is read as JSON and written as an array
-//! literal (`literal`), `{"1",NULL,"3"}`.
+//! `json` converts a returned array from binary to JSON; `literal` converts an argument from JSON to an array literal,
+//! `{"1",NULL,"3"}`.
 
 use serde_json::value::RawValue;
 use tokio_postgres::types::Type;
@@ -11,13 +11,13 @@ use super::spelling::{Unreadable, moment, spelled, take};
 use super::wellformed;
 use crate::limits;
 
-/// Dimensions that an array may have.
+/// The most dimensions an array may have.
 const DIMENSIONS_MAX: usize = 6;
 
-/// A binary array as JSON.
+/// Converts a binary array to JSON.
 ///
 /// # Errors
-/// When the bytes are not an array of this element, or become too many.
+/// When the bytes are not an array of this element type, or the JSON becomes too long.
 pub(super) fn json(element: &Type, mut raw: &[u8]) -> Result<String, Unreadable> {
     let count = usize::try_from(i32::from_be_bytes(take(&mut raw)?))?;
     let _has_nulls: [u8; 4] = take(&mut raw)?;
@@ -29,7 +29,7 @@ pub(super) fn json(element: &Type, mut raw: &[u8]) -> Result<String, Unreadable>
         dimensions.push(usize::try_from(i32::from_be_bytes(take(&mut raw)?))?);
         let _lower_bound: [u8; 4] = take(&mut raw)?;
     }
-    // Of what has no element, however many dimensions it has, nothing would be read.
+    // An array without elements has nothing to read, however many dimensions it has.
     if dimensions.is_empty() || dimensions.contains(&0) {
         return Ok("[]".to_owned());
     }
@@ -67,7 +67,7 @@ fn write_element(out: &mut String, element: &Type, raw: &mut &[u8]) -> Result<()
     Ok(())
 }
 
-/// As `to_json` of Postgres has it, but for moments, which are in UTC.
+/// As `to_json` of Postgres writes it, except that timestamps are in UTC.
 fn element_json(element: &Type, value: &[u8]) -> Result<String, Unreadable> {
     Ok(match *element {
         Type::BOOL => (value.first().is_some_and(|byte| *byte != 0)).to_string(),
@@ -96,7 +96,7 @@ fn element_json(element: &Type, value: &[u8]) -> Result<String, Unreadable> {
     })
 }
 
-/// JSON has no number for it.
+/// JSON has no such numbers, so they are strings.
 fn not_finite(value: f64) -> String {
     let word = if value.is_nan() {
         "NaN"
@@ -108,7 +108,7 @@ fn not_finite(value: f64) -> String {
     format!("\"{word}\"")
 }
 
-/// A JSON array as an array literal for elements of this type, which is not a domain.
+/// Converts a JSON array to an array literal with elements of this type, which is not a domain.
 ///
 /// # Errors
 /// What does not fit.
@@ -119,11 +119,11 @@ pub(super) fn literal(element: &Type, json: &str) -> Result<String, String> {
     Ok(literal.out)
 }
 
-/// One that is being written.
+/// An array literal that is being written.
 struct Literal<'a> {
     element: &'a Type,
     out: String,
-    /// Of each dimension: all arrays of one have the same length.
+    /// The length of each dimension: all arrays of a dimension have the same length.
     lengths: Vec<usize>,
     /// The dimension that holds the elements.
     bottom: Option<usize>,
@@ -176,7 +176,7 @@ impl Literal<'_> {
     }
 }
 
-/// An element of a literal, whatever it is.
+/// Appends an element to a literal, quoted whatever its text.
 pub(super) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
     for char in text.chars() {
@@ -188,7 +188,7 @@ pub(super) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// What an element of this type is to be as text; or what was expected.
+/// The text of an element of this type. The error is what was expected.
 fn element_text(element: &Type, item: &str) -> Result<String, &'static str> {
     let integer = |least: i64, most: i64, expected| match item.parse::<i64>() {
         Ok(value) if (least..=most).contains(&value) => Ok(value.to_string()),

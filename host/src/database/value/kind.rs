@@ -1,11 +1,11 @@
-//! What becomes of each type of Postgres: how a parameter of it goes out and how a column of it is read, or that the
-//! contract has no value for it. Decided here alone; `value` writes and reads, `catalogue` refuses, `statement` casts.
+//! How each Postgres type is handled: how a parameter is sent and a column is read, or that the contract has no value
+//! for it. Only this module decides that; `value` writes and reads, `catalogue` refuses, `statement` casts.
 
 use tokio_postgres::types::{Kind, Type};
 
 use super::spelling;
 
-/// How a parameter of a type goes out.
+/// How a parameter of a type is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::database) enum Sent {
     Boolean,
@@ -19,7 +19,7 @@ pub(in crate::database) enum Sent {
     Timestamp,
     /// As a text that Postgres parses.
     Spelled,
-    /// As a JSON array, of which an array literal is made.
+    /// As an array literal, converted from a JSON array.
     Array,
 }
 
@@ -34,7 +34,7 @@ pub(in crate::database) fn sent(ty: &Type) -> Option<Sent> {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Sent::Text,
         Type::BYTEA => Sent::Bytes,
         Type::TIMESTAMP | Type::TIMESTAMPTZ => Sent::Timestamp,
-        // Arrays to look at, but not to write.
+        // Arrays by their kind, but their text form is not an array literal.
         Type::INT2_VECTOR | Type::OID_VECTOR => Sent::Spelled,
         _ => match ty.kind() {
             Kind::Domain(of) => sent(of)?,
@@ -50,7 +50,7 @@ pub(in crate::database) fn sent(ty: &Type) -> Option<Sent> {
     })
 }
 
-/// What a domain is over, which may be a domain too.
+/// The base type of a domain, through nested domains; any other type itself.
 pub(in crate::database) fn base(ty: &Type) -> &Type {
     match ty.kind() {
         Kind::Domain(of) => base(of),
@@ -58,7 +58,7 @@ pub(in crate::database) fn base(ty: &Type) -> &Type {
     }
 }
 
-/// A type as messages name it: `int4`, `int4[]`.
+/// The name of a type in messages: `int4`, `int4[]`.
 pub(in crate::database) fn named(ty: &Type) -> String {
     match ty.kind() {
         Kind::Array(of) => format!("{}[]", named(of)),
@@ -76,9 +76,9 @@ pub(in crate::database) fn travels_in_array(ty: &Type) -> bool {
     sent(ty).is_some_and(|sent| sent != Sent::Array) && *base(ty) != Type::BOX
 }
 
-/// Whether values of this type are equal only when they are written alike.
+/// Whether equal values of this type are always written the same.
 pub(in crate::database) fn has_one_spelling(ty: &Type) -> bool {
-    // Spaces at the end of a char(n), and the signs of zero, are no difference to Postgres.
+    // Postgres ignores spaces at the end of a char(n), and the sign of zero.
     if [Type::BPCHAR, Type::FLOAT4, Type::FLOAT8].contains(base(ty)) {
         return false;
     }
@@ -89,12 +89,12 @@ pub(in crate::database) fn has_one_spelling(ty: &Type) -> bool {
     }
 }
 
-/// Whether a column of this type can be read as it is.
+/// Whether a column of this type can be read without a cast.
 pub(in crate::database) fn readable(ty: &Type) -> bool {
     spelling::is_scalar(ty) || element_read(ty).is_some()
 }
 
-/// The element of an array that can be read.
+/// The element type of an array that can be read without a cast.
 pub(super) fn element_read(ty: &Type) -> Option<&Type> {
     match ty.kind() {
         Kind::Array(of) if sent(ty) == Some(Sent::Array) && spelling::is_scalar(of) => Some(of),
@@ -102,16 +102,16 @@ pub(super) fn element_read(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// What a column is cast to so that it can be read. Postgres reports a domain as what it is over.
+/// The cast that a column needs so that it can be read. Postgres reports a domain as its base type.
 pub(in crate::database) enum Read {
     AsIs,
     Text,
     Texts,
-    /// An array of a domain, as an array of this.
+    /// An array of a domain, cast to an array of this base type.
     ArrayOf(Type),
 }
 
-/// How a column is read; nothing when the contract has no value for it.
+/// How a column is read; `None` when the contract has no value for it.
 pub(in crate::database) fn read(ty: &Type) -> Option<Read> {
     Some(match ty.kind() {
         _ if readable(ty) => Read::AsIs,

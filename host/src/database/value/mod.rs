@@ -1,6 +1,6 @@
-//! The contract's values on the wire of Postgres, both ways. A type with a case of its own in the contract travels in
-//! binary. Every other one is a text: it goes out as text, which Postgres itself parses, and comes back in the spelling
-//! that Postgres has for it; arrays are JSON.
+//! Converts the contract's values to and from the wire format of Postgres. A type that has a case in the contract is
+//! sent in binary. Every other type is a text: it is sent as text, which Postgres parses, and is returned in the
+//! spelling that Postgres uses; arrays are JSON.
 //!
 //! A value is checked against its parameter before anything is sent (`check`): what does not fit is the guest's fault.
 
@@ -18,16 +18,17 @@ use crate::contract::Value;
 pub use kind::supported;
 use kind::{Sent, base, element_read, named, readable, sent, travels_in_array};
 
-/// Microseconds from 1970-01-01, where the contract counts from, to 2000-01-01, where Postgres does.
+/// Microseconds from 1970-01-01, the epoch of the contract, to 2000-01-01, the epoch of Postgres.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
-/// The moments of Postgres, in its own count: from 4714 BC to the end of 294276. Outside are infinity and -infinity.
+/// The timestamps of Postgres, in microseconds from its epoch: from 4714 BC to the end of 294276. Infinity and
+/// -infinity are outside.
 const MOMENTS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 /// Whether a value can be sent as this type.
 ///
 /// # Errors
-/// Why not, in words.
+/// A description of why not.
 pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
     let fits = match (value, sent(ty)) {
         (Value::Null, Some(_)) => true,
@@ -36,7 +37,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
         (Value::Integer(n), Some(Sent::Integer)) => i32::try_from(*n).is_ok(),
         (Value::Integer(_), Some(Sent::Bigint)) => true,
         (Value::Float(_), Some(Sent::Real | Sent::Double)) => true,
-        // Postgres has no U+0000 in any text.
+        // Postgres does not accept U+0000 in a text.
         (Value::Text(text), Some(Sent::Text)) => !text.contains('\0'),
         (Value::Bytes(_), Some(Sent::Bytes)) => true,
         (Value::Timestamp(us), Some(Sent::Timestamp)) => moment(*us).is_some(),
@@ -44,7 +45,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
             let checked = wellformed::check(text, base(ty));
             return checked.map_err(|expected| format!("a text does not fit {}: expected {expected}", named(ty)));
         }
-        // Only of a numeric is an integer one of its spellings for certain.
+        // Of the types that are sent as text, only a numeric accepts every integer.
         (Value::Integer(_), Some(Sent::Spelled)) => *base(ty) == Type::NUMERIC,
         (Value::Text(text), Some(Sent::Array)) => {
             let checked = literal(text, ty);
@@ -55,7 +56,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("{} does not fit {}", shown(value), named(ty))) }
 }
 
-/// A JSON array as the literal of an array.
+/// Converts a JSON array to an array literal.
 fn literal(json: &str, ty: &Type) -> Result<String, String> {
     match base(ty).kind() {
         Kind::Array(of) => array::literal(base(of), json),
@@ -63,7 +64,7 @@ fn literal(json: &str, ty: &Type) -> Result<String, String> {
     }
 }
 
-/// A value in a log line: its case, and a number where that is the point.
+/// Describes a value for a log line: its case, and the number where that explains the mismatch.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -77,7 +78,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// An argument on its way out; it was checked.
+/// An argument to send; it was checked.
 #[derive(Debug)]
 pub struct Argument<'a>(pub &'a Value);
 
@@ -116,11 +117,11 @@ impl ToSql for Argument<'_> {
     tokio_postgres::types::to_sql_checked!();
 }
 
-/// The arguments that the calls of a batch have for one parameter, as an array; they were checked.
+/// The arguments of all calls of a batch for one parameter, sent as an array; they were checked.
 #[derive(Debug)]
 pub(super) struct Arguments<'a>(pub(super) Vec<Argument<'a>>);
 
-/// The element, where it goes out as a text.
+/// The element type, if elements are sent as text.
 fn spelled_element(ty: &Type) -> Option<&Type> {
     match ty.kind() {
         Kind::Array(of) if sent(of) == Some(Sent::Spelled) => Some(of),
@@ -159,7 +160,7 @@ impl ToSql for Arguments<'_> {
     tokio_postgres::types::to_sql_checked!();
 }
 
-/// A value on its way back.
+/// A value that Postgres returned.
 pub struct Returned(pub Value);
 
 impl<'a> FromSql<'a> for Returned {
@@ -194,7 +195,7 @@ impl<'a> FromSql<'a> for Returned {
     }
 }
 
-/// A timestamp of the contract in the count of Postgres, if Postgres has it.
+/// A timestamp of the contract in microseconds from the epoch of Postgres, if Postgres can represent it.
 fn moment(us: i64) -> Option<i64> {
     us.checked_sub(POSTGRES_EPOCH_US).filter(|us| MOMENTS.contains(us))
 }
@@ -229,7 +230,7 @@ mod tests {
                 "the timestamp -9223372036854775808 does not fit timestamptz",
             ),
             (
-                // What would go out as -infinity.
+                // This would be sent as -infinity.
                 Value::Timestamp(i64::MIN + POSTGRES_EPOCH_US),
                 Type::TIMESTAMPTZ,
                 "the timestamp -9222425352054775808 does not fit timestamptz",

@@ -1,6 +1,6 @@
-//! What Postgres sends in binary, in the spelling that it has for it as text: a type without a case of its own in the
-//! contract travels like that. `DateStyle` and `IntervalStyle` of the session do not matter; what is written is what
-//! Postgres writes under `ISO` and `postgres`, its defaults.
+//! Converts the binary format of Postgres to its text format, for types that have no case in the contract. `DateStyle`
+//! and `IntervalStyle` of the session do not matter: the text is what Postgres writes with `ISO` and `postgres`, its
+//! defaults.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -8,15 +8,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio_postgres::types::Type;
 
-/// Why bytes of the server cannot be read.
+/// Why bytes from the server cannot be read.
 pub(super) type Unreadable = Box<dyn Error + Sync + Send>;
 
-/// Days from 1970-01-01 to 2000-01-01, where Postgres counts from.
+/// Days from 1970-01-01 to 2000-01-01, the epoch of Postgres.
 const POSTGRES_EPOCH_DAYS: i64 = 10_957;
 const DAY_US: i64 = 86_400_000_000;
 
-/// Whether values of this type are read as they come: those with a case of their own in the contract, and those that
-/// [`spelled`] spells.
+/// Whether values of this type are read without a cast: types that have a case in the contract, and types that
+/// [`spelled`] handles.
 pub(super) fn is_scalar(ty: &Type) -> bool {
     matches!(
         *ty,
@@ -53,7 +53,7 @@ pub(super) fn is_scalar(ty: &Type) -> bool {
 pub(super) fn spelled(ty: &Type, raw: &[u8]) -> Result<String, Unreadable> {
     match *ty {
         Type::UUID => Ok(uuid(raw)),
-        // A version byte, 1, stands in front of the text.
+        // The text is preceded by a version byte, 1.
         Type::JSONB => Ok(String::from_utf8(raw.get(1..).unwrap_or_default().to_vec())?),
         Type::NUMERIC => numeric(raw),
         Type::DATE => Ok(date(i32::from_be_bytes(raw.try_into()?))),
@@ -65,7 +65,7 @@ pub(super) fn spelled(ty: &Type, raw: &[u8]) -> Result<String, Unreadable> {
     }
 }
 
-/// A moment as JSON has it: `2024-01-17T02:34:41.217753`, and `+00:00` behind it where it is one of a time zone.
+/// A timestamp as in JSON: `2024-01-17T02:34:41.217753`, followed by `+00:00` if the type has a time zone.
 pub(super) fn moment(us: i64, zoned: bool) -> String {
     match us {
         i64::MAX => return "infinity".to_owned(),
@@ -77,7 +77,7 @@ pub(super) fn moment(us: i64, zoned: bool) -> String {
     format!("{day}T{time}{zone}{era}")
 }
 
-/// The next bytes.
+/// Takes the next `N` bytes.
 pub(super) fn take<const N: usize>(raw: &mut &[u8]) -> Result<[u8; N], Unreadable> {
     let (taken, rest) = raw.split_first_chunk::<N>().ok_or("the value is cut short")?;
     *raw = rest;
@@ -96,8 +96,8 @@ fn uuid(raw: &[u8]) -> String {
     text
 }
 
-/// Digits of base 10000, of which the first stands for a power of it, and how many decimal digits are shown behind the
-/// point.
+/// A numeric: digits in base 10000, the power of 10000 of the first digit (weight), and the number of decimal digits
+/// after the point (scale).
 fn numeric(mut raw: &[u8]) -> Result<String, Unreadable> {
     let _digits: [u8; 2] = take(&mut raw)?;
     let weight = i32::from(i16::from_be_bytes(take(&mut raw)?));
@@ -145,8 +145,8 @@ fn date(days: i32) -> String {
     }
 }
 
-/// The day so many days after 2000-01-01, and ` BC` where it is before the year 1. Gregorian throughout; the era of 400
-/// years begins in March, so that the leap day is its last.
+/// The date this many days after 2000-01-01, and ` BC` if it is before the year 1. The calendar is always Gregorian.
+/// Its eras of 400 years begin in March, so that the leap day is the last day of an era.
 fn calendar(days: i64) -> (String, &'static str) {
     let days = days + POSTGRES_EPOCH_DAYS + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -156,7 +156,7 @@ fn calendar(days: i64) -> (String, &'static str) {
     let day = of_year - (153 * shifted + 2) / 5 + 1;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    // There is no year 0: before the year 1 is 1 BC.
+    // There is no year 0: the year before 1 is 1 BC.
     let (year, bc) = if year > 0 { (year, "") } else { (1 - year, " BC") };
     (format!("{year:04}-{month:02}-{day:02}"), bc)
 }
@@ -167,14 +167,14 @@ fn time(us: i64) -> String {
     format!("{hours:02}:{minutes:02}:{:02}{}", seconds % 60, fraction(us % 1_000_000))
 }
 
-/// What is behind the seconds, without zeros at its end.
+/// The fraction of a second, without trailing zeros.
 fn fraction(us: i64) -> String {
     if us == 0 { String::new() } else { format!(".{us:06}").trim_end_matches('0').to_owned() }
 }
 
 fn timetz(mut raw: &[u8]) -> Result<String, Unreadable> {
     let time = time(i64::from_be_bytes(take(&mut raw)?));
-    // Seconds west of Greenwich.
+    // The offset is in seconds west of Greenwich.
     let west = i64::from(i32::from_be_bytes(take(&mut raw)?));
     let (sign, seconds) = (if west > 0 { '-' } else { '+' }, west.abs());
     let mut text = format!("{time}{sign}{:02}", seconds / 3600);
@@ -187,7 +187,7 @@ fn timetz(mut raw: &[u8]) -> Result<String, Unreadable> {
     Ok(text)
 }
 
-/// `1 year 2 mons -3 days +04:05:06`: after something negative what is positive has a sign.
+/// `1 year 2 mons -3 days +04:05:06`: after a negative part, a positive one has a sign.
 fn interval(mut raw: &[u8]) -> Result<String, Unreadable> {
     let us = i64::from_be_bytes(take(&mut raw)?);
     let days = i32::from_be_bytes(take(&mut raw)?);
@@ -225,7 +225,7 @@ fn interval(mut raw: &[u8]) -> Result<String, Unreadable> {
     Ok(text)
 }
 
-/// An address, and the length of its network where that says something.
+/// An address, with its prefix length unless that covers the whole address of an `inet`.
 fn address(mut raw: &[u8], network: bool) -> Result<String, Unreadable> {
     let [_family, length, _is_cidr, bytes] = take(&mut raw)?;
     let (address, whole) = match bytes {
@@ -236,7 +236,7 @@ fn address(mut raw: &[u8], network: bool) -> Result<String, Unreadable> {
     if length == whole && !network { Ok(address) } else { Ok(format!("{address}/{length}")) }
 }
 
-/// As the standard library spells it, but for `::1.2.3.4`.
+/// As the standard library writes it, except for `::1.2.3.4`.
 fn spelled_v6(address: Ipv6Addr) -> String {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {

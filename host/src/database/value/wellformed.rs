@@ -1,26 +1,26 @@
-//! Whether a text is what a type of Postgres takes, before Postgres is asked: the spelling in which Postgres itself
-//! writes the type, and what else is the same on every day and in every session. `today`, `01/02/2024` and a time
-//! without its zone are not.
+//! Checks whether a text is valid for a Postgres type before it is sent. Accepted are the spelling in which Postgres
+//! writes the type, and others that mean the same on every day and in every session. `today`, `01/02/2024` and a time
+//! without its zone are refused.
 //!
-//! What is not checked here, as the labels of an enum, which may grow at any time, is for Postgres to judge.
+//! Postgres checks the rest, such as the labels of an enum, which can be added at any time.
 
 use std::net::IpAddr;
 
 use serde::de::IgnoredAny;
 use tokio_postgres::types::Type;
 
-/// Digits that a numeric may have before its point, and behind it.
+/// The most digits a numeric may have before its point, and after it.
 const NUMERIC_DIGITS: (i64, i64) = (131_072, 16_383);
-/// Postgres has the days from 4714-11-24 BC to 5874897-12-31; years in the count that has a year 0.
+/// Dates of Postgres are from 4714-11-24 BC to 5874897-12-31. Here 1 BC is the year 0.
 const FIRST_DAY: (i64, u32, u32) = (-4713, 11, 24);
 const LAST_YEAR: i64 = 5_874_897;
-/// An offset from UTC is shorter than this.
+/// An offset from UTC has fewer hours than this.
 const ZONE_HOURS: u32 = 16;
 
-/// Whether a text can be of this type, which is not a domain.
+/// Checks a text against a type that is not a domain.
 ///
 /// # Errors
-/// What is expected, with an example.
+/// A description of what is expected, with an example.
 pub(super) fn check(text: &str, ty: &Type) -> Result<(), &'static str> {
     let (fits, expected) = match *ty {
         Type::UUID => (uuid(text), "a uuid, as in 0190163d-8694-739b-aea5-966c26f8ad91"),
@@ -39,14 +39,14 @@ pub(super) fn check(text: &str, ty: &Type) -> Result<(), &'static str> {
         Type::BYTEA => (bytea(text), "bytes in hexadecimal, as in \\xdeadbeef"),
         _ => (true, ""),
     };
-    // Postgres has no U+0000 in any text.
+    // Postgres does not accept U+0000 in a text.
     if text.contains('\0') {
         return Err("a text without U+0000");
     }
     if fits { Ok(()) } else { Err(expected) }
 }
 
-/// Sixteen bytes in hexadecimal, also in braces; a hyphen may stand behind every other one.
+/// Sixteen bytes in hexadecimal, optionally in braces; a hyphen may follow every second byte.
 fn uuid(text: &str) -> bool {
     let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
     let mut rest = text.as_bytes();
@@ -62,7 +62,7 @@ fn uuid(text: &str) -> bool {
     rest.is_empty()
 }
 
-/// Syntax only, and of any depth.
+/// Checks the syntax only.
 fn json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
@@ -74,7 +74,7 @@ fn numeric(text: &str) -> bool {
     };
     let unsigned = unsigned.strip_prefix(['-', '+']).unwrap_or(unsigned);
     if ["nan", "infinity", "inf"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
-        // Postgres knows no sign of NaN.
+        // Postgres does not accept a sign before NaN.
         return unsigned.len() == text.len() || !unsigned.eq_ignore_ascii_case("nan");
     }
     let Some(exponent) = exponent.map_or(Some(0), |exponent| exponent.parse::<i32>().ok()) else { return false };
@@ -98,7 +98,7 @@ fn infinite(text: &str) -> bool {
     matches!(text, "infinity" | "-infinity")
 }
 
-/// `2024-02-29`, and ` BC` behind it.
+/// `2024-02-29`, optionally followed by ` BC`.
 fn date(text: &str) -> bool {
     let (text, bc) = text.strip_suffix(" BC").map_or((text, false), |text| (text, true));
     let mut parts = text.splitn(3, '-');
@@ -120,7 +120,7 @@ fn days(year: i64, month: u32) -> u32 {
     }
 }
 
-/// `13:05`, `13:05:09.25`, up to `24:00:00`; the second 60 is the next minute.
+/// `13:05`, `13:05:09.25`, up to `24:00:00`; second 60 means the next minute.
 fn time(given: &str) -> bool {
     let (text, fraction) = given.split_once('.').unwrap_or((given, "0"));
     let parts: Option<Vec<_>> = text.split(':').map(|part| number(part, 2..=2)).collect();
@@ -137,12 +137,12 @@ fn time(given: &str) -> bool {
     digits && within && (zero || !last)
 }
 
-/// Something with an offset from UTC behind it.
+/// A text that passes `check`, followed by an offset from UTC.
 fn zoned(text: &str, check: fn(&str) -> bool) -> bool {
     if let Some(utc) = text.strip_suffix(['Z', 'z']) {
         return check(utc);
     }
-    // Not a hyphen of the date.
+    // Search after the first `:`, to skip the hyphens of a date.
     let clock = text.find(':').unwrap_or(text.len());
     let Some(at) = text[clock..].find(['+', '-']).map(|at| clock + at) else { return false };
     let offset: Option<Vec<_>> = text[at + 1..].split(':').map(|part| number(part, 2..=2)).collect();
@@ -169,7 +169,7 @@ fn era(text: &str) -> (&str, &'static str) {
     text.strip_suffix(" BC").map_or((text, ""), |text| (text, " BC"))
 }
 
-/// Only that it may be one: Postgres takes too many spellings to repeat them.
+/// Whether it may be an interval: Postgres accepts too many spellings to check them all here.
 fn interval(text: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || b" +-.:@,".contains(&byte);
     infinite(text) || (text.bytes().all(letters) && text.bytes().any(|byte| byte.is_ascii_digit()))
@@ -189,7 +189,7 @@ fn cidr(text: &str) -> bool {
     })
 }
 
-/// An address and the length of its network.
+/// An address and its prefix length.
 fn address(text: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let address: IpAddr = address.parse().ok()?;
@@ -204,7 +204,7 @@ fn bytea(text: &str) -> bool {
     digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A number of so many decimal digits, and nothing else.
+/// Parses a number that consists only of decimal digits, as many as `digits` allows.
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u32> {
     let plain = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
