@@ -165,7 +165,7 @@ impl Failure {
 }
 
 impl Fault {
-    /// A fault whose detail may be a guest's own words, of any length.
+    /// A fault whose detail may be text from a guest, of any length.
     pub fn new(phase: Phase, kind: FaultKind, detail: &str) -> Self {
         Self { phase, kind, detail: cut(detail, limits::FAULT_BYTES_MAX), backtrace: None }
     }
@@ -176,24 +176,24 @@ impl Fault {
     }
 }
 
-/// The first bytes of a text that is not ours, up to a limit. Control characters but line feeds and tabs are replaced:
-/// escaped, in the log or as JSON, they would be six times as long.
+/// The first bytes of a foreign text, up to a limit. Control characters except line feeds and tabs are replaced,
+/// because in the log or as JSON they are escaped to six times their length.
 pub fn cut(text: impl fmt::Display, bytes_max: usize) -> String {
     let mut kept = Cut { text: String::new(), bytes_max };
-    // What fails is writing on when it is full.
+    // Writing fails only when the limit is reached.
     if write!(kept, "{text}").is_err() {
         kept.text.push('…');
     }
     kept.text
 }
 
-/// A name that a guest made up, as its fault shows it.
+/// A name chosen by a guest, as shown in a fault.
 pub fn shown(name: impl fmt::Display) -> String {
     let most = limits::NAME_SHOWN_BYTES_MAX;
     cut(cut(name, most).escape_default(), most)
 }
 
-/// A text that takes no more than its bytes: what writes it is stopped there, however much it had to write.
+/// A text with a limit of bytes. Writing stops with an error at the limit, however much is left to write.
 struct Cut {
     text: String,
     bytes_max: usize,
@@ -221,7 +221,7 @@ impl fmt::Display for Phase {
 }
 
 impl FaultKind {
-    /// The word of the log and of the metrics.
+    /// The name used in the log and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trap => "trap",
