@@ -1,5 +1,5 @@
-//! Limits the requests in flight. A request beyond the limit is shed: a quick 503 is better for a client than a place in
-//! a growing queue. Only the first shed request and the recovery are logged.
+//! Limits the requests in flight. A request beyond the limit is shed: a quick 503 is better for a client than a place
+//! in a growing queue. Only the first shed request and the recovery are logged.
 //!
 //! `request` calls it once per request.
 

@@ -28,7 +28,8 @@ pub enum Outcome {
         /// Connections that were still answering.
         connections: usize,
     },
-    /// Everything in flight was answered, but the state was not written to disk, so a restart does not know what was served.
+    /// Everything in flight was answered, but the state could not be written to disk, so a restart does not know
+    /// which generations served.
     Unrecorded,
 }
 

@@ -64,8 +64,8 @@ impl Handlers {
         Ok(changed)
     }
 
-    /// Whether exactly these files are recorded in a folder as put last. Components that were copied there in another way
-    /// since then are not considered.
+    /// Whether exactly these files are recorded in a folder as put last. Components that were copied there in another
+    /// way since then are not considered.
     ///
     /// # Errors
     /// When a file cannot be read.

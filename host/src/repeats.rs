@@ -1,5 +1,5 @@
-//! Limits the log lines of repeated failures. The first failure of a kind is logged at once. Later ones are counted, and
-//! their number is logged at most once per [`limits::REPEAT_INTERVAL`], until they stop.
+//! Limits the log lines of repeated failures. The first failure of a kind is logged at once. Later ones are counted,
+//! and their number is logged at most once per [`limits::REPEAT_INTERVAL`], until they stop.
 //!
 //! Each generation of `registry` holds one, and `request` uses it.
 

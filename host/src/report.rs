@@ -36,7 +36,7 @@ pub struct HandlerReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
-    /// Whether it is proved, on probation or rescued.
+    /// The state of the serving generation.
     pub state: State,
     /// Since when it serves, if known.
     pub since: Option<String>,
@@ -52,7 +52,7 @@ pub struct HandlerReport {
     pub refused: Option<Refusal>,
 }
 
-/// How sure a generation is of its place.
+/// The state of a serving generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It serves.
