@@ -24,7 +24,7 @@ pub struct Place {
     /// that was answered between two reads is noticed.
     requests: AtomicU64,
     /// When it began to wait for its client, in microseconds. `IDLE` is set while it waits between two requests, `BODY`
-    /// while it waits within one, and neither while the client does not take an answer. `SERVED` while it does not wait.
+    /// while it waits within one, neither while the client does not take an answer. `SERVED` while it does not wait.
     since: AtomicU64,
     asked: AtomicU8,
     task: AtomicWaker,
@@ -88,7 +88,7 @@ impl Place {
         }
     }
 
-    /// Notes that the client does not read the answer. `progress` is whether it has read some of it since the last call.
+    /// Notes that the client does not read the answer. `progress`: whether it has read some of it since the last call.
     pub fn stalls(&self, progress: bool) {
         let since = self.since.load(Ordering::Relaxed);
         if (since == SERVED || progress && is_stalled(since)) && self.requests().is_multiple_of(2) {
@@ -115,8 +115,8 @@ impl Place {
         self.since.store(SERVED, Ordering::Relaxed);
     }
 
-    /// The order of leaving: the connection with the smallest value leaves first. `None` if the connection is served, was
-    /// already asked, or has not waited long, because data may be in transit in either direction.
+    /// The order of leaving: the connection with the smallest value leaves first. `None` if the connection is served,
+    /// was already asked, or has not waited long, because data may be in transit in either direction.
     pub fn turn(&self, now: Instant) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
         let least = if is_stalled(since) { limits::WRITE_GRACE } else { limits::ROOM_GRACE };

@@ -237,8 +237,8 @@ impl Running {
     }
 }
 
-/// Serves until one of the signals arrives or a vital task has ended, then drains. `ready` is called once, when the node
-/// serves. Returns how the drain ended.
+/// Serves until one of the signals arrives or a vital task has ended, then drains. `ready` is called once, when the
+/// node serves. Returns how the drain ended.
 ///
 /// # Errors
 /// As [`start`], or that a vital task has ended.
