@@ -1,6 +1,6 @@
-//! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, which never,
-//! and how it answers what reaches no node. For nginx that is a file of directives for the context `server`, made from
-//! the manifest alone, so that the same manifest gives the same bytes. It reads no database. Called by `cli`.
+//! Generates the configuration of a proxy in front of the nodes: which requests it may repeat, and how it answers
+//! requests that reach no node. For nginx this is a file of directives for the context `server`. It depends only on the
+//! manifest, so the same manifest gives the same bytes. `cli` uses it.
 //!
 //! nginx chooses a location by its own, normalised reading of the path, a node by the path as it was sent. Where they
 //! differ, the node gets a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.

@@ -1,5 +1,5 @@
-//! The settings of a node, parsed once at the edge. Every mistake is collected and told at once, never replaced by a
-//! default. Nothing below reads the environment.
+//! The settings of a node, parsed once at the start. All mistakes are reported together, never replaced by defaults.
+//! No other module below `cli` reads the environment.
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
@@ -77,7 +77,7 @@ impl Settings {
         }
     }
 
-    /// The kind of proxy in front of the node. A unix socket counts as trusted, because the operator controls who connects.
+    /// The kind of proxy in front of the node. A unix socket counts as trusted, because the operator controls access.
     pub fn proxy_in_front(&self) -> Proxy {
         self.proxy.unwrap_or(match self.listen {
             Address::Unix(_) => Proxy::Trusted,

@@ -52,7 +52,7 @@ impl Crowd {
             if self.make_room() {
                 made_room();
             }
-            // A connection that was asked ends within a turn of the scheduler. If none was asked, one may end at any time.
+            // A connection that was asked ends within a turn of the scheduler. If none was asked, one may still end.
             let free = Arc::clone(&self.free).acquire_owned();
             if let Ok(Ok(permit)) = timeout(limits::ROOM_PAUSE, free).await {
                 return self.seat(permit);

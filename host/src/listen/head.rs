@@ -1,5 +1,5 @@
-//! Checks of a request's head that hyper does not make (RFC 9112): it has exactly one `Host`, and its body uses the only
-//! supported framing.
+//! Checks of a request's head that hyper does not make (RFC 9112): it has one valid `Host`, which only HTTP/1.0 may
+//! omit, and its body uses the only supported transfer coding.
 
 use std::net::Ipv6Addr;
 
@@ -31,8 +31,8 @@ pub fn check(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Whether a text is `uri-host [ ":" port ]` (RFC 3986, 3.2.2). It may be empty: a client sends an empty `Host` when its
-/// target has no authority.
+/// Whether a text is `uri-host [ ":" port ]` (RFC 3986, 3.2.2). It may be empty: a client sends an empty `Host` when
+/// its target has no authority.
 fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|byte| *byte == b']') {

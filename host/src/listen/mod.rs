@@ -46,8 +46,8 @@ pub struct Doors {
     pub drain: Drain,
 }
 
-/// Accepts connections until the drain begins, and answers their requests with `answer`. `answer` receives the result of
-/// the check of the head, and refuses malformed requests. Open connections continue in separate tasks, and the drain
+/// Accepts connections until the drain begins, and answers their requests with `answer`. `answer` receives the result
+/// of the check of the head, and refuses malformed requests. Open connections continue in separate tasks, and the drain
 /// waits for them. The socket is closed when this returns.
 pub async fn run<A, F>(listener: Listener, doors: Doors, answer: A)
 where

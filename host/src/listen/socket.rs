@@ -1,5 +1,5 @@
-//! Sockets to listen on: TCP or unix. The mode of a unix socket's file does not depend on the umask. A stale socket file
-//! of a killed node is replaced. One that a process still listens on is refused. The listener removes its file.
+//! Sockets to listen on: TCP or unix. The mode of a unix socket's file does not depend on the umask. A stale socket
+//! file of a killed node is replaced. One that a process still listens on is refused. The listener removes its file.
 
 use std::fs;
 use std::io;
@@ -52,7 +52,7 @@ impl Drop for OwnedPath {
 }
 
 impl Listener {
-    /// Binds an address. `reach` applies to a unix socket. `backlog` is the number of connections that the kernel queues.
+    /// Binds an address. `reach` applies to a unix socket. `backlog` is how many connections the kernel queues.
     ///
     /// # Errors
     /// When the address is in use or may not be bound.

@@ -1,4 +1,4 @@
-//! What a manifest says of one handler, as `registry` and `reload` use it. Plain data; `table` makes it.
+//! The entry of one handler in a manifest, as `registry` and `reload` use it. It is plain data, created by `table`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::wire::MediaType;
 
-/// By what a proxy says that it may send a request a second time; the same on both tries.
+/// The header by which a proxy marks a request that it may send again. Its value is the same on both tries.
 pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
 
-/// By what a client says the same.
+/// The same header for clients.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// One handler of the manifest.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub route: Route,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
-    /// What the body of a request must be said to be; any when there is none.
+    /// The required `Content-Type` of a request's body. `None` accepts any.
     pub content_type: Option<MediaType>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,

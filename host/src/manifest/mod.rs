@@ -1,7 +1,7 @@
 //! The manifest, `galo.toml`: which handlers there are, where each answers and what it may do. Parsed strictly: an
 //! unknown key, a bad route or a limit over its ceiling is refused with file and line, all of them at once.
 //!
-//! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
+//! It reads neither the files it names nor the database. `reload` does that when it loads a handler.
 
 mod cors;
 mod entry;

@@ -1,4 +1,4 @@
-//! Why a manifest is not taken: every mistake of it, with its line. Made by the parent and by `reload`.
+//! Why a manifest is refused: all its mistakes, each with its line. The parent and `reload` create it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub struct Mistake {
     pub line: Option<usize>,
     /// What is wrong.
     pub text: String,
-    /// It is not the file that is wrong but the database it was held against, or the disk.
+    /// The cause is not the file but the database it was checked against, or the disk.
     pub outside: bool,
 }
 
@@ -31,7 +31,7 @@ impl Mistake {
 }
 
 impl Refused {
-    /// Whether it may be taken later, though nobody touches it.
+    /// Whether it may be accepted later without being changed.
     pub fn may_pass(&self) -> bool {
         self.mistakes.iter().any(|mistake| mistake.outside)
     }

@@ -1,4 +1,4 @@
-//! What is counted of each handler, and how it is shown.
+//! The metrics of each handler, and how they are shown.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

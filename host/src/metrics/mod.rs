@@ -1,7 +1,7 @@
-//! What is counted, for Prometheus. Counters of a handler are looked up once, when it is loaded, not for every request.
-//! `request` and `database` count, `admin` shows.
+//! Metrics for Prometheus. The counters of a handler are looked up when it is loaded, not for every request. `request`
+//! and `database` count, `admin` shows the metrics.
 //!
-//! What has a name from outside (a handler, a procedure, a SQLSTATE) is bounded in number (`series`, `codes`), so that
+//! The number of series with external names (handlers, procedures, SQLSTATEs) is bounded (`series`, `codes`), so that
 //! neither swaps nor refused manifests make the text grow.
 
 mod classic;
@@ -70,7 +70,7 @@ pub struct Metrics {
 pub enum Format {
     /// The classic text format, version 0.0.4, which everything reads.
     Classic,
-    /// OpenMetrics 1.0.0, for who asks for it.
+    /// OpenMetrics 1.0.0, on request.
     OpenMetrics,
 }
 

@@ -1,4 +1,4 @@
-//! What is counted of each procedure that handlers are granted: how long its calls wait and take, and how they end.
+//! The metrics of each procedure that handlers are granted: how long its calls wait and run, and how they end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

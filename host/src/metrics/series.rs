@@ -1,5 +1,5 @@
-//! The series of what has a name from outside and comes and goes: handlers and procedures. What serves is shown; what
-//! is gone is shown for a while, so that its last counts are read, and counts on when it comes back within it.
+//! The series of handlers and procedures, which can be added and removed. Removed ones are shown for a while longer, so
+//! that their last counts are read. If one returns within that time, it continues to count.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
