@@ -17,7 +17,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// Wakes the writer.
     news: Condvar,
-    /// Wakes who waits for the writer.
+    /// Wakes the threads that wait for the writer.
     written: Condvar,
     dropped: AtomicU64,
 }
@@ -42,7 +42,7 @@ impl Queue {
         let writer = Arc::clone(&queue);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             loop {
-                // `write` should not panic. If it does, later lines are still written.
+                // `write_out` should not panic. If it does, later lines are still written.
                 let _ = catch_unwind(AssertUnwindSafe(|| writer.write_out(&mut to)));
             }
         })?;
@@ -189,11 +189,11 @@ mod tests {
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let begun = Instant::now();
         let most = limits::LOG_QUEUE_BYTES_MAX / line.len();
-        // What the writer holds, what waits, and what there is no room for.
+        // One line is held by the writer, some wait, and the rest has no room.
         (0..3 * most).for_each(|_| queue.push(&line));
         assert!(begun.elapsed() < PATIENCE);
         assert!(queue.dropped() >= most as u64, "{}", queue.dropped());
-        // The end of a process does not wait for it either.
+        // The end of a process does not wait for the reader either.
         queue.flush(Duration::from_millis(10));
         drop(words);
         queue.flush(PATIENCE);

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why a manifest is not taken.
+/// Why a manifest is refused.
 #[derive(Debug)]
 pub struct Refused {
     /// The file.
     pub path: PathBuf,
-    /// Everything that is wrong with it.
+    /// All its mistakes.
     pub mistakes: Vec<Mistake>,
 }
 
-/// One thing that is wrong with a manifest.
+/// One mistake of a manifest.
 #[derive(Debug)]
 pub struct Mistake {
-    /// Its line, from 1, where there is one.
+    /// Its line, from 1, if there is one.
     pub line: Option<usize>,
-    /// What is wrong.
+    /// A description of the mistake.
     pub text: String,
     /// The cause is not the file but the database it was checked against, or the disk.
     pub outside: bool,

@@ -16,7 +16,7 @@ use crate::limits;
 
 /// The class of SQLSTATE of a call that succeeded.
 pub const SUCCEEDED: &str = "00";
-/// What stands for it where there is no SQLSTATE: no answer came, or one that could not be used.
+/// The class of calls without a SQLSTATE: no answer arrived, or an unusable one.
 pub const NO_SQLSTATE: &str = "none";
 /// What stands for those classes that are too many, or none that Postgres has.
 const OTHER: &str = "other";

@@ -67,7 +67,7 @@ impl<T> Series<T> {
     }
 }
 
-/// Removes what has been gone for too long, and the oldest of what is too much.
+/// Drops series that were removed too long ago, and the oldest ones beyond the limit.
 fn sweep<T>(entries: &mut BTreeMap<String, Entry<T>>, now: Instant) {
     entries.retain(|_, entry| entry.left.is_none_or(|left| now.saturating_duration_since(left) < limits::HANDLER_KEPT));
     let mut left: Vec<_> = entries.iter().filter_map(|(name, entry)| Some((entry.left?, name.clone()))).collect();
