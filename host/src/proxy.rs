@@ -2,8 +2,8 @@
 //! requests that reach no node. For nginx this is a file of directives for the context `server`. It depends only on the
 //! manifest, so the same manifest gives the same bytes. `cli` uses it.
 //!
-//! nginx chooses a location by the normalised path, a node chooses a route by the path as sent. If they differ, the node
-//! gets either a `Galo-Try` for a route without a key, which it refuses, or no `Galo-Try`, and nothing is repeated.
+//! nginx chooses a location by the normalised path, a node chooses a route by the path as sent. If they differ, the
+//! node gets either a `Galo-Try` for a route without a key, which it refuses, or no `Galo-Try`, and nothing is repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -114,7 +114,7 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would hand it over: of the headers only those that the manifest names.
+    /// As the host would pass it to the handler, with only the headers that the manifest names.
     pub(super) fn to_contract(
         &self,
         method: &Method,

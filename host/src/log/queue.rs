@@ -26,7 +26,7 @@ pub(super) struct Queue {
 struct State {
     /// Whole lines, one after the other.
     waiting: Vec<u8>,
-    /// The writer has taken bytes that it has not written yet.
+    /// Whether the writer has taken bytes that it has not written yet.
     writing: bool,
     /// Lines that were dropped and not reported yet.
     unreported: u64,

@@ -1,5 +1,5 @@
-//! The manifest, `galo.toml`: the handlers, their routes and their permissions. It is parsed strictly: unknown keys, bad
-//! routes and limits over their ceiling are all reported together, with file and line.
+//! The manifest, `galo.toml`: the handlers, their routes and their permissions. It is parsed strictly: unknown keys,
+//! bad routes and limits over their ceiling are all reported together, with file and line.
 //!
 //! It reads neither the files it names nor the database. `reload` does that when it loads a handler.
 

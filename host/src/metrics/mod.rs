@@ -194,8 +194,8 @@ impl Metrics {
         self.handlers.of(name)
     }
 
-    /// Shows the counters of the handlers that serve, each with its name and its route. Those of other handlers are shown
-    /// a while longer, so that their last counts are read.
+    /// Shows the counters of the handlers that serve, each with its name and its route. Those of other handlers are
+    /// shown a while longer, so that their last counts are read.
     pub fn serve(&self, handlers: impl Iterator<Item = (String, String, Arc<HandlerMetrics>)>) {
         self.handlers.serve(handlers.map(|(name, route, metrics)| {
             metrics.is_on(route);

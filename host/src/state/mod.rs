@@ -216,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
         state.record(handlers(&["x"])).unwrap();
-        // A held write lock stands for a disk that hangs.
+        // The held lock simulates a write to a disk that hangs.
         let _hung = lock(&state.writing);
         let (asked, told) = std::sync::mpsc::channel();
         let state = &state;
