@@ -49,7 +49,7 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let file = open(path).map_err(Unreadable::Failed)?;
     regular(file.metadata().map_err(Unreadable::Failed)?)?;
     let mut bytes = Vec::new();
-    // Bytes appended during the read are not read.
+    // Even if the file grows during the read, no more than the limit and one byte are read.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(Unreadable::Failed)?;
     match bytes.len() as u64 > bytes_max {
         true => Err(Unreadable::TooLarge(bytes_max)),

@@ -3,7 +3,7 @@
 //! manifest, so the same manifest gives the same bytes. `cli` uses it.
 //!
 //! nginx chooses a location by the normalised path, a node chooses a route by the path as sent. If they differ, the
-//! node gets either a `Galo-Try` for a route without a key, which it refuses, or no `Galo-Try`, and nothing is repeated.
+//! node gets either a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
