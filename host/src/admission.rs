@@ -1,7 +1,7 @@
-//! How many requests may be in flight. Beyond it a request is shed: a quick 503 serves a client better than a place in
-//! a queue that grows. The log tells the edges, the first one shed and the recovery, not every one.
+//! Limits the requests in flight. A request beyond the limit is shed: a quick 503 is better for a client than a place
+//! in a growing queue. Only the first shed request and the recovery are logged.
 //!
-//! Asked by `request`, once per request.
+//! `request` calls it once per request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 
-/// The door of a node.
+/// The admission control of a node.
 pub struct Admission {
     in_flight_max: i64,
     shedding: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
-/// A place in flight; given back when it is dropped.
+/// An admitted request. Dropping it releases its place.
 pub struct Permit<'a>(&'a Admission);
 
 impl Admission {
-    /// A door for so many requests at once. The gauge that people read is the count that decides.
+    /// Admits up to this many requests at once. The exported gauge is also the count that decides.
     pub fn new(in_flight_max: usize, metrics: Arc<Metrics>) -> Self {
         let in_flight_max = i64::try_from(in_flight_max).unwrap_or(i64::MAX);
         Self { in_flight_max, shedding: AtomicBool::new(false), metrics }
@@ -32,7 +32,7 @@ impl Admission {
     /// [`Failure::Shed`].
     pub fn admit(&self) -> Result<Permit<'_>, Failure> {
         let before = self.metrics.in_flight.inc();
-        // Held also by a request that is shed: dropping it counts back.
+        // A shed request holds one too. Dropping it decrements the count.
         let permit = Permit(self);
         if before >= self.in_flight_max {
             if !self.shedding.swap(true, Ordering::Relaxed) {
@@ -40,7 +40,7 @@ impl Admission {
             }
             return Err(Failure::Shed);
         }
-        // Half empty: with a single threshold the log would flicker.
+        // Recovery is logged at half the limit. With a single threshold the log would flap.
         let calm = before < (self.in_flight_max / 2).max(1) && self.shedding.load(Ordering::Relaxed);
         if calm && self.shedding.swap(false, Ordering::Relaxed) {
             tracing::info!(in_flight = before, "no longer shedding");

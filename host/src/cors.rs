@@ -1,7 +1,7 @@
-//! Which web pages may use a node: what `[cors]` of the manifest allows, the headers that tell a browser so, and the
-//! refusal of what pages of other sites send without asking first. Browsers alone keep to CORS; the rest of it is here.
+//! Cross-origin requests: the section `[cors]` of the manifest, the headers of CORS, and the refusal of requests that
+//! pages of other sites send without a preflight. CORS itself is enforced only by browsers.
 //!
-//! Made by `manifest`, used by `request` for every answer.
+//! `manifest` creates it and `request` uses it for every answer.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 /// The section `[cors]` of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
-    /// The origins whose pages may read answers, and send what changes something.
+    /// The origins whose pages may read answers and send requests that change something.
     pub origins: Origins,
     /// Whether they may do so with cookies and client certificates; never for any origin.
     pub credentials: bool,
@@ -43,15 +43,15 @@ const PREFLIGHT_VARY: HeaderValue =
     HeaderValue::from_static("access-control-request-method, access-control-request-headers");
 
 impl Cors {
-    /// Adds to an answer what tells a browser whether the page that asked may read it. The section alone decides: what
-    /// a handler set of these headers is removed.
+    /// Adds the headers from which a browser learns whether the requesting page may read the answer. Only the section
+    /// decides: headers of this kind set by a handler are removed.
     pub fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         for decided in [&ACCESS_CONTROL_ALLOW_ORIGIN, &ACCESS_CONTROL_ALLOW_CREDENTIALS, &ACCESS_CONTROL_EXPOSE_HEADERS]
         {
             answer.remove(decided);
         }
         if matches!(self.origins, Origins::These(_)) {
-            // Also without an Origin: a cache must not give this answer to a page.
+            // `Vary` is also needed without an Origin, because a cache must not give this answer to a page.
             answer.append(VARY, HeaderValue::from_static("origin"));
         }
         let Some(origin) = self.answer_to(request) else { return };
@@ -64,7 +64,7 @@ impl Cors {
         }
     }
 
-    /// Answers a preflight for a path with these methods. What [`Cors::mark`] adds is not added here.
+    /// Answers a preflight for a path with these methods, without the headers that [`Cors::mark`] adds.
     pub fn preflight(&self, request: &HeaderMap, methods: &HeaderValue, answer: &mut HeaderMap) {
         answer.append(VARY, PREFLIGHT_VARY);
         if self.answer_to(request).is_none() {
@@ -107,36 +107,36 @@ impl Cors {
     }
 }
 
-/// Whether a browser asks before it sends a page's request.
+/// Whether a request is a preflight of a browser.
 pub fn is_preflight(head: &Parts) -> bool {
     let has = |name| head.headers.contains_key(name);
     head.method == Method::OPTIONS && has(&ORIGIN) && has(&ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether a request would change something and was sent by a page of another origin that nobody allowed: a form, or a
-/// fetch that needs no preflight. Other clients than browsers send neither of the headers that say so.
+/// Whether a request would change something and comes from a page of another origin that is not allowed, e.g. a form or
+/// a fetch without a preflight. Only browsers send the headers that show this.
 pub fn is_uninvited(head: &Parts, cors: Option<&Cors>) -> bool {
     let Parts { method, headers, .. } = head;
     if method.is_safe() {
         return false;
     }
     let foreign = match headers.get(SEC_FETCH_SITE) {
-        // A person's own doing has no page.
+        // `none` means that the user started the request, not a page.
         Some(_) => !headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none"),
-        // Browsers leave it out when the address is neither https nor of their own machine.
+        // Browsers omit `Sec-Fetch-Site` when the address is neither https nor on the local machine.
         None => !headers.get_all(ORIGIN).iter().all(|origin| is_own(origin, head)),
     };
     foreign && !cors.is_some_and(|cors| cors.invites(headers))
 }
 
-/// Whether an origin is that of the host which was asked. Its scheme is the proxy's: TLS ends there.
+/// Whether an origin is that of the requested host. The scheme is not compared, because TLS ends at the proxy.
 fn is_own(origin: &HeaderValue, head: &Parts) -> bool {
     let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
     let asked = only(&head.headers, &HOST).and_then(|host| host.to_str().ok());
     host.zip(asked).is_some_and(|(host, asked)| host.eq_ignore_ascii_case(asked))
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

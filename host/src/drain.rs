@@ -1,7 +1,7 @@
-//! The end of a node: one signal that everything long-running watches, and the connections that are still open. Before
-//! it a node may linger: it says that it is not ready, and serves as before.
+//! The end of a node: one signal that every long-running task watches, and the connections that are still open. Before
+//! the drain a node may linger: it reports that it is not ready, but serves as before.
 //!
-//! `listen` watches and counts, `serve` pulls the signal and waits, `admin` shows it.
+//! `listen` watches the signal and counts connections, `serve` sends the signal and waits, `admin` shows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The signal, and what must end before the node may. Cheap to clone.
+/// The signal, and the connections that must end before the node does. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     lingering: Arc<AtomicBool>,
@@ -23,39 +23,40 @@ pub struct Drain {
 pub enum Outcome {
     /// Everything in flight was answered.
     Graceful,
-    /// The grace period was over first.
+    /// The grace period ended first.
     Cut {
         /// Connections that were still answering.
         connections: usize,
     },
-    /// Everything in flight was answered, but a restart would not know what was served: the disk did not take it.
+    /// Everything in flight was answered, but the state could not be written to disk, so a restart does not know
+    /// which generations served.
     Unrecorded,
 }
 
 impl Drain {
-    /// From now on: not ready, and every answer has `Connection: close`, so that clients come back by way of whatever
-    /// balances them. New connections are served.
+    /// From now on the node is not ready, and every answer has `Connection: close`, so that clients reconnect through
+    /// their load balancer. New connections are still served.
     pub fn linger(&self) {
         self.lingering.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it lingers, or has.
+    /// Whether the node lingers or has lingered.
     pub fn lingers(&self) -> bool {
         self.lingering.load(Ordering::Relaxed)
     }
 
-    /// From now on: no new connection, `Connection: close` on every answer, idle connections end.
+    /// Begins the drain: no new connections, `Connection: close` on every answer, and idle connections end.
     pub fn begin(&self) {
         self.signal.cancel();
         self.connections.close();
     }
 
-    /// Whether it has begun.
+    /// Whether the drain has begun.
     pub fn has_begun(&self) -> bool {
         self.signal.is_cancelled()
     }
 
-    /// Resolves when it begins.
+    /// Resolves when the drain begins.
     pub async fn begun(&self) {
         self.signal.cancelled().await;
     }
@@ -70,7 +71,7 @@ impl Drain {
         self.connections.len()
     }
 
-    /// Waits until every connection has ended, or the grace period is over.
+    /// Waits until every connection has ended or the grace period is over.
     pub async fn ended(&self, grace: Duration) -> Outcome {
         match tokio::time::timeout(grace, self.connections.wait()).await {
             Ok(()) => Outcome::Graceful,

@@ -1,7 +1,7 @@
-//! Reading a file of the handlers folder, which anybody may have put there: only a regular file, and only so much of
-//! it. A named pipe, a device or a socket is refused without waiting for it; so is what grows without end.
+//! Reads files of the handlers folder, which are not trusted: only regular files, and only up to a limit. A named pipe,
+//! a device or a socket is refused without waiting for it. A file that keeps growing is refused too.
 //!
-//! Used by `manifest`, `example`, `reload` and `state`.
+//! `manifest`, `example`, `reload` and `state` use it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,43 +13,43 @@ use nix::fcntl::OFlag;
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not there.
+    /// It does not exist.
     #[error("{0}")]
     Absent(io::Error),
-    /// A folder, a named pipe, a device, a socket.
+    /// It is a folder, a named pipe, a device or a socket.
     #[error("not a regular file")]
     NotRegular,
     /// It has more bytes than it may have.
     #[error("more than {0} bytes")]
     TooLarge(u64),
-    /// It cannot be read now, and perhaps later.
+    /// It cannot be read now, but perhaps later.
     #[error("{0}")]
     Failed(io::Error),
 }
 
 impl Unreadable {
-    /// Whether it may be read later, though nobody touches it.
+    /// Whether it may become readable without being changed.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
 }
 
-/// Reads a whole file. Blocks as long as the disk does, and no longer.
+/// Reads a whole file. Blocks only on the disk.
 ///
 /// # Errors
 /// When it is not a regular file, has more than `bytes_max` bytes, or cannot be read.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let regular = |found: std::fs::Metadata| if found.is_file() { Ok(()) } else { Err(Unreadable::NotRegular) };
-    // Before it is opened: to open a device is to use it.
+    // The type is checked before opening, because opening a device can have effects.
     regular(std::fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unreadable::Absent(error),
         _ => Unreadable::Failed(error),
     })?)?;
-    // And again what was opened. A pipe that came in between is opened without waiting for its writer.
+    // The opened file is checked again. If a pipe replaced it in between, it was opened without waiting for a writer.
     let file = open(path).map_err(Unreadable::Failed)?;
     regular(file.metadata().map_err(Unreadable::Failed)?)?;
     let mut bytes = Vec::new();
-    // What it grows by while it is read is not read.
+    // Even if the file grows during the read, no more than the limit and one byte are read.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(Unreadable::Failed)?;
     match bytes.len() as u64 > bytes_max {
         true => Err(Unreadable::TooLarge(bytes_max)),
@@ -87,7 +87,7 @@ mod tests {
         assert!(matches!(read(&path("file/none"), 3), Err(Unreadable::Absent(_))));
         std::os::unix::fs::symlink("round", path("round")).unwrap();
         assert!(matches!(read(&path("round"), 3), Err(Unreadable::Failed(_))));
-        // Also when it is opened, which would otherwise wait for a writer.
+        // Opening a pipe would otherwise wait for a writer.
         assert!(open(&path("pipe")).unwrap().metadata().is_ok_and(|found| !found.is_file()));
     }
 }

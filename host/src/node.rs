@@ -1,5 +1,5 @@
-//! What a node holds between requests. Made by `serve` once everything is loaded; `request` answers with it, `reload`
-//! keeps its registry up to date, `admin` reports it.
+//! The state that a node holds between requests. `serve` creates it once everything is loaded, `request` answers with
+//! it, `reload` keeps its registry up to date, and `admin` reports it.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::database::Database;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
-/// The registry and the pool, and how many requests are admitted.
+/// The registry, the pool, the admission control and the settings that requests need.
 pub struct Node {
     /// Its handlers.
     pub registry: Registry,
     /// Its database.
     pub database: Arc<Database>,
-    /// What stands in front.
+    /// The kind of proxy in front of the node.
     pub proxy: Proxy,
-    /// How many requests may be in flight.
+    /// Limits the requests in flight.
     pub admission: Admission,
     /// Its counters.
     pub metrics: Arc<Metrics>,
-    /// Which requests have a line of the log.
+    /// Which requests are logged.
     pub access_log: AccessLog,
 }

@@ -1,8 +1,10 @@
 //! The place of one connection: whether it waits for its client or is served, since when, and whether it was asked to
-//! leave. A client that does not take its answer leaves first, then who waits for a request, then who waits for a body.
-//! Its connection writes it with plain stores, at the edges of a request; nobody takes a lock for it.
+//! leave. A connection whose client does not take its answer leaves first, then one that waits for a request, then one
+//! that waits for a body. The connection updates its place with plain stores at the start and end of a request, without
+//! a lock.
 //!
-//! Made by `listen`, which chooses by it whom to close for a newcomer. `wire` notes that a body has not come yet.
+//! `listen` creates places and uses them to choose which connection to close for a new one. `wire` notes when a body
+//! has not arrived yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -13,46 +15,46 @@ use futures_util::task::AtomicWaker;
 
 use crate::limits::{self, ClientTimeouts};
 
-/// What a connection does, and what it is asked to do.
+/// The activity of a connection, and the requests to leave.
 #[derive(Debug)]
 pub struct Place {
-    /// What `since` counts from: the same for all connections of a listener.
+    /// The start of `since`. It is the same for all connections of a listener.
     zero: Instant,
-    /// Even while it waits for a request, odd while it answers one. A count and not a flag, so that a request that came
-    /// and went between two looks is noticed.
+    /// Even while it waits for a request, odd while it answers one. It is a count instead of a flag, so that a request
+    /// that was answered between two reads is noticed.
     requests: AtomicU64,
-    /// When it began to wait for its client, in microseconds; `IDLE` is set while that is between two requests, `BODY`
-    /// while it is in the middle of one, neither while an answer is not taken. `SERVED` while it does not wait.
+    /// When it began to wait for its client, in microseconds. `IDLE` is set while it waits between two requests, `BODY`
+    /// while it waits within one, neither while the client does not take an answer. `SERVED` while it does not wait.
     since: AtomicU64,
     asked: AtomicU8,
     task: AtomicWaker,
-    /// How long its client is waited for.
+    /// How long to wait for its client.
     pub timeouts: ClientTimeouts,
 }
 
-/// Above every number of microseconds: who does not take an answer leaves before all who are idle, and who waits for a
-/// body after them.
+/// Greater than every number of microseconds. Connections whose answer is not taken therefore leave before idle ones,
+/// and those that wait for a body leave after them.
 const IDLE: u64 = 1 << 62;
 const BODY: u64 = 1 << 63;
 const SERVED: u64 = u64::MAX;
 
-/// What a connection is asked to do.
+/// How a connection is asked to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Leave {
-    /// Nothing.
+    /// It is not asked to leave.
     Stay = 0,
-    /// To end behind the request that it has, or has begun to read.
+    /// It ends after its current request, including one that it has begun to read.
     Behind = 1,
-    /// To end at once, unless it serves a request: a newcomer needs the place.
+    /// It ends at once, unless it serves a request, because a new connection needs the place.
     AtOnce = 2,
 }
 
-/// A request is being answered, until this is dropped.
+/// Marks a request as being answered until it is dropped.
 pub struct Busy(Arc<Place>);
 
 impl Place {
-    /// The place of a connection that was just accepted; times count from `zero`.
+    /// The place of a connection that was just accepted. Times count from `zero`.
     pub fn new(zero: Instant, timeouts: ClientTimeouts) -> Self {
         let place = Self {
             zero,
@@ -66,19 +68,19 @@ impl Place {
         place
     }
 
-    /// Called when a request begins to be answered.
+    /// Notes that a request begins to be answered.
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.since.store(SERVED, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Twice the requests it has answered, and one more while it answers one.
+    /// Twice the number of answered requests, plus one while it answers a request.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Called whenever nothing is left to write: behind an answer, the wait for the next request begins.
+    /// Notes that nothing is left to write. After an answer, the wait for the next request begins.
     pub fn flushed(&self) {
         let since = self.since.load(Ordering::Relaxed);
         if (since == SERVED || is_stalled(since)) && self.requests().is_multiple_of(2) {
@@ -86,7 +88,7 @@ impl Place {
         }
     }
 
-    /// Notes that the client takes nothing of an answer. `progress`: since the last time it took some of it.
+    /// Notes that the client does not read the answer. `progress`: whether it has read some of it since the last call.
     pub fn stalls(&self, progress: bool) {
         let since = self.since.load(Ordering::Relaxed);
         if (since == SERVED || progress && is_stalled(since)) && self.requests().is_multiple_of(2) {
@@ -94,27 +96,27 @@ impl Place {
         }
     }
 
-    /// Whether the connection is to end though its answer is not written: it was asked to leave, and its client has
-    /// taken nothing for a while.
+    /// Whether the connection should end although its answer is not written, because it was asked to leave and its
+    /// client has read nothing for a while.
     pub fn is_given_up(&self) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         self.asked() == Leave::AtOnce && is_stalled(since) && self.waited(since, Instant::now()) >= limits::WRITE_GRACE
     }
 
-    /// Notes that the request's body has not come yet.
+    /// Notes that the request's body has not arrived yet.
     pub fn awaits_body(&self) {
         if self.since.load(Ordering::Relaxed) == SERVED {
             self.since.store(BODY | micros(self.zero.elapsed()), Ordering::Relaxed);
         }
     }
 
-    /// Notes that it has.
+    /// Notes that the request's body has arrived.
     pub fn has_body(&self) {
         self.since.store(SERVED, Ordering::Relaxed);
     }
 
-    /// Who has the least leaves first. `None` for who is served, who was asked already, and who has not waited long:
-    /// what a client sent may not have been read yet, and what was sent to it may be under way.
+    /// The order of leaving: the connection with the smallest value leaves first. `None` if the connection is served,
+    /// was already asked, or has not waited long, because data may be in transit in either direction.
     pub fn turn(&self, now: Instant) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
         let least = if is_stalled(since) { limits::WRITE_GRACE } else { limits::ROOM_GRACE };
@@ -126,13 +128,13 @@ impl Place {
         now.saturating_duration_since(self.zero).saturating_sub(Duration::from_micros(since & !(IDLE | BODY)))
     }
 
-    /// Asks the connection to leave. Its own task decides, so a request that came meanwhile is answered.
+    /// Asks the connection to leave. Its own task decides, so a request that arrived in the meantime is answered.
     pub fn ask(&self, leave: Leave) {
         self.asked.fetch_max(leave as u8, Ordering::AcqRel);
         self.task.wake();
     }
 
-    /// What it was asked.
+    /// How it was asked to leave.
     pub fn asked(&self) -> Leave {
         match self.asked.load(Ordering::Acquire) {
             0 => Leave::Stay,
@@ -141,7 +143,7 @@ impl Place {
         }
     }
 
-    /// As [`Place::asked`], and the task is woken when something is asked.
+    /// As [`Place::asked`], but also wakes the task when the connection is asked to leave.
     pub fn poll_asked(&self, cx: &Context<'_>) -> Leave {
         self.task.register(cx.waker());
         self.asked()
@@ -159,7 +161,7 @@ fn is_stalled(since: u64) -> bool {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // Also when its body never came: the answer is still to be written.
+        // This holds even if the body never arrived, because the answer must still be written.
         self.0.since.store(SERVED, Ordering::Relaxed);
         self.0.requests.fetch_add(1, Ordering::Relaxed);
     }
@@ -208,7 +210,7 @@ mod tests {
         let zero = Instant::now();
         let [idle, stalled] = [(); 2].map(|()| Arc::new(Place::new(zero, ClientTimeouts::default())));
         let busy = stalled.busy();
-        // What is written while a request is served (100 Continue) is not its answer.
+        // Data written while a request is served (100 Continue) is not its answer.
         stalled.stalls(false);
         assert_eq!(turn(&stalled), None);
         drop(busy);
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!(turn(&stalled), since);
         stalled.stalls(true);
         assert!(turn(&stalled) > since);
-        // It took the rest: an idle one like any other.
+        // The client has read the rest, so the connection is idle like any other.
         stalled.flushed();
         assert!(turn(&stalled) > turn(&idle));
     }

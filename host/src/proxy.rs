@@ -1,9 +1,9 @@
-//! What a proxy in front of the nodes must know of the manifest: which requests it may send a second time, which never,
-//! and how it answers what reaches no node. For nginx that is a file of directives for the context `server`, made from
-//! the manifest alone, so that the same manifest gives the same bytes. It reads no database. Called by `cli`.
+//! Generates the configuration of a proxy in front of the nodes: which requests it may repeat, and how it answers
+//! requests that reach no node. For nginx this is a file of directives for the context `server`. It depends only on the
+//! manifest, so the same manifest gives the same bytes. `cli` uses it.
 //!
-//! nginx chooses a location by its own, normalised reading of the path, a node by the path as it was sent. Where they
-//! differ, the node gets a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.
+//! nginx chooses a location by the normalised path, a node chooses a route by the path as sent. If they differ, the
+//! node gets either a `Galo-Try` for a route without a key, which it refuses, or none, and nothing is repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const NEXT: &str = "error timeout invalid_header http_503";
 /// The methods that a location without a key takes; nginx knows the last two as those that it must not repeat.
 const KNOWN: &str = r#""^(GET|HEAD|OPTIONS|POST|PATCH)\z""#;
 
-/// What begins every file.
+/// The beginning of every file.
 const HEAD: &str = r#"# What nginx may send a second time, what it never does, and what it answers itself, for a galo.toml. Written by
 #
 #     galo proxy nginx HANDLERS
@@ -65,7 +65,7 @@ error_page 419 = @galo_once;
 # those need a request line that could be read.
 @errors@"#;
 
-/// What ends every file: everything that no location before it takes.
+/// The end of every file: the location for everything that no earlier location matches.
 const REST: &str = r#"
 # What only reads is repeated. Of what writes, nothing is sent to a second node once any of it was sent to the first.
 # nginx would repeat what is neither POST nor PATCH, a PUT or a DELETE too, so that goes to one node only.
@@ -79,7 +79,7 @@ location @galo_once {
 }
 "#;
 
-/// What nginx answers itself: its statuses, the status that clients get, and the code.
+/// The answers of nginx itself: its statuses, the status that clients get, and the code.
 const ERRORS: [(&str, Code); 8] = [
     ("400", Code::MalformedRequest),
     ("404", Code::NotFound),
@@ -89,7 +89,7 @@ const ERRORS: [(&str, Code); 8] = [
     ("413", Code::BodyTooLarge),
     ("414 494", Code::HeadersTooLarge),
     ("501", Code::TransferCodingUnsupported),
-    // No node answered. As theirs: what was sent is recorded whole, or not at all.
+    // No node answered. As with a node's 503, a sent call is recorded as a whole or not at all.
     ("500 502 504", Code::Unavailable),
 ];
 
@@ -321,7 +321,7 @@ mod tests {
         let text = written(&routes);
         assert_eq!(patterns(&text), expected.map(|(text, is)| (text.to_owned(), is)));
         assert!(text.contains(r#""^(POST|PUT)\z""#), "{text}");
-        // The order of the manifest says nothing.
+        // The order of the manifest does not matter.
         let mut turned = routes;
         turned.reverse();
         assert_eq!(written(&turned), text);

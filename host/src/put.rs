@@ -1,5 +1,5 @@
 //! Puts handlers into a folder that nodes watch: components, their examples and the manifest. Each file is renamed into
-//! place, so a reader sees the old file or the new one, whole. What is put is not verified here.
+//! place, so a reader sees either the old or the new file, never a part. The files are not verified here.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,15 +11,15 @@ use crate::example;
 use crate::guest::Digest;
 use crate::manifest::{self, Manifest};
 
-/// What was put last, in the folder that it was put into.
+/// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
 
 /// The files of a manifest's handlers, in the order in which they are put.
 #[derive(Debug)]
 pub struct Handlers {
-    /// Where each file is, and its path below the folder it is put into.
+    /// The source of each file, and its path relative to the target folder.
     files: Vec<(PathBuf, PathBuf)>,
-    /// The folders of examples, below the folder they are put into.
+    /// The folders of examples, relative to the target folder.
     examples: Vec<PathBuf>,
 }
 
@@ -31,7 +31,7 @@ impl Handlers {
     pub fn list(manifest: &Manifest, components: &[PathBuf]) -> anyhow::Result<Self> {
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         for (entry, component) in manifest.handlers.iter().zip(components) {
-            // The examples first: whoever sees the component finds the examples it was built with.
+            // The examples come first, so that a node that sees the component finds its examples.
             let folder = Path::new(&entry.name).join(example::FOLDER_NAME);
             for file in example::files(entry)? {
                 let name = folder.join(file.file_name().context("an example has a file name")?);
@@ -45,10 +45,10 @@ impl Handlers {
         Ok(Self { files, examples: folders })
     }
 
-    /// Puts all files into a folder, and removes examples that are no longer there. Returns the paths of what changed.
+    /// Puts all files into a folder and removes obsolete examples. Returns the paths of the changed files.
     ///
     /// # Errors
-    /// What cannot be read, written or removed.
+    /// When a file cannot be read, written or removed.
     pub fn put(&self, folder: &Path) -> anyhow::Result<Vec<&Path>> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for examples in &self.examples {
@@ -64,8 +64,8 @@ impl Handlers {
         Ok(changed)
     }
 
-    /// Whether these very files were recorded in a folder as put last. A component that came there by another way since
-    /// does not matter.
+    /// Whether exactly these files are recorded in a folder as put last. Components that were copied there in another
+    /// way since then are not considered.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -74,15 +74,15 @@ impl Handlers {
         Ok(fs::read_to_string(folder.join(RECORD)).is_ok_and(|recorded| recorded.trim_end() == digest))
     }
 
-    /// Records in a folder that these files were put there.
+    /// Records in a folder that these files were put into it.
     ///
     /// # Errors
-    /// When a file cannot be read, or the record not be written.
+    /// When a file cannot be read or the record cannot be written.
     pub fn record(&self, folder: &Path) -> anyhow::Result<()> {
         replace(&folder.join(RECORD), format!("{}\n", self.digest()?).as_bytes()).map(drop)
     }
 
-    /// The digest of all files and their names.
+    /// The digest of all files, including their names.
     fn digest(&self) -> anyhow::Result<Digest> {
         let mut list = String::new();
         for (from, name) in &self.files {
@@ -104,7 +104,7 @@ impl Handlers {
     }
 }
 
-/// Replaces a file by renaming. Returns whether it changed: an equal file is left alone.
+/// Replaces a file by renaming. Returns whether it changed. An identical file is not replaced.
 fn replace(to: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(false);

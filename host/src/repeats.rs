@@ -1,20 +1,20 @@
-//! Failures that repeat: the first of each is logged at once, those that follow are counted and logged as a number, at
-//! most one line in [`limits::REPEAT_INTERVAL`], until it stops.
+//! Limits the log lines of repeated failures. The first failure of a kind is logged at once. Later ones are counted,
+//! and their number is logged at most once per [`limits::REPEAT_INTERVAL`], until they stop.
 //!
-//! Held by each generation of `registry`, used by `request`.
+//! Each generation of `registry` holds one, and `request` uses it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
 
-/// What was logged of the failures of one generation.
+/// The logged failures of one generation.
 #[derive(Debug, Default)]
 pub struct Repeats(Mutex<HashMap<String, u64>>);
 
 impl Repeats {
-    /// Notes a failure. True when it is to be logged: it is the first of its kind, or the first after it had stopped.
-    /// Then `summary` is called with the number of those that follow, as long as any do.
+    /// Notes a failure. Returns true if it should be logged, i.e. if it is the first of its kind, or the first after a
+    /// pause. `summary` is then called with the number of further failures, as long as there are any.
     pub fn is_first(self: &Arc<Self>, kind: &str, summary: impl Fn(&str, u64) + Send + 'static) -> bool {
         let Some(kind) = self.note(kind) else { return false };
         let repeats = Arc::clone(self);
@@ -30,10 +30,10 @@ impl Repeats {
         true
     }
 
-    /// Counts a failure. When it is a first one, under which name.
+    /// Counts a failure. If it is the first one, returns the name under which it is counted.
     fn note(&self, kind: &str) -> Option<String> {
         let mut counts = self.counts();
-        // Beyond the bound they share a line.
+        // Kinds beyond the bound share a line.
         let kind = if counts.contains_key(kind) || counts.len() < limits::REPEATS_MAX { kind } else { "others" };
         match counts.get_mut(kind) {
             Some(count) => {
@@ -47,7 +47,7 @@ impl Repeats {
         }
     }
 
-    /// How many came since the last line. At none the next is a first one again.
+    /// The number of failures since the last line. If it is zero, the next failure counts as a first one again.
     fn take(&self, kind: &str) -> u64 {
         let mut counts = self.counts();
         let count = counts.get_mut(kind).map(std::mem::take).unwrap_or_default();
@@ -58,7 +58,7 @@ impl Repeats {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        // Every change of it is whole.
+        // No change is left half-done when a thread panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(repeats.note("trap"), None);
         }
         assert_eq!((repeats.take("trap"), repeats.take("memory")), (1000, 0));
-        // The other did not come again, so it is a first one; this one is not yet.
+        // The other kind did not repeat, so its next failure is a first one. This kind did repeat.
         assert!(repeats.note("memory").is_some() && repeats.note("trap").is_none());
         assert_eq!((repeats.take("trap"), repeats.take("trap")), (1, 0));
         assert!(repeats.note("trap").is_some());

@@ -1,5 +1,5 @@
-//! What `GET /handlers` says of a node, as JSON: which generation of each handler serves, what was refused and what was
-//! taken back. Written by `admin`, read by `operator`: both use these shapes, so they cannot differ.
+//! The JSON report of `GET /handlers`: which generation of each handler serves, and what was refused or rolled back.
+//! `admin` writes it and `operator` reads it. Both use these types, so they cannot differ.
 //!
 //! Times are RFC 3339 in UTC with microseconds, digests are hexadecimal.
 
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 pub struct NodeReport {
     /// The manifest they come from.
     pub manifest: ManifestReport,
-    /// In the order of the manifest; none while the node starts.
+    /// In the order of the manifest. Empty while the node starts.
     pub handlers: Vec<HandlerReport>,
 }
 
 /// The manifest a node serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestReport {
-    /// When it was loaded, where that is known.
+    /// When it was loaded, if known.
     pub loaded: Option<String>,
-    /// Why a newer one is not served.
+    /// Why a newer manifest does not serve.
     pub refused: Option<Refusal>,
 }
 
@@ -36,15 +36,15 @@ pub struct HandlerReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
-    /// How sure it is of its place.
+    /// The state of the serving generation.
     pub state: State,
-    /// Since when it serves, where that is known.
+    /// Since when it serves, if known.
     pub since: Option<String>,
     /// Requests answered.
     pub calls: u64,
-    /// Guest calls that trapped, overran or lied.
+    /// Guest calls that trapped, exceeded a limit or violated the contract.
     pub faults: u64,
-    /// The generation that a rollback would bring back.
+    /// The generation that a rollback would restore.
     pub previous: Option<Previous>,
     /// The generation that was last rolled back.
     pub rolled_back: Option<RolledBack>,
@@ -52,21 +52,21 @@ pub struct HandlerReport {
     pub refused: Option<Refusal>,
 }
 
-/// How sure a generation is of its place.
+/// The state of a serving generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It serves.
     #[serde(rename = "live")]
     Live,
-    /// It serves, and its first faults bring the one before it back.
+    /// It serves, but its first faults restore the previous generation.
     #[serde(rename = "probation")]
     Probation,
-    /// It serves again: the one after it was rolled back.
+    /// It serves again, because its successor was rolled back.
     #[serde(rename = "rolled back")]
     RolledBack,
 }
 
-/// A generation that can be brought back.
+/// A generation that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     /// Its number.
@@ -91,11 +91,11 @@ pub struct RolledBack {
 /// A manifest or component that does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// What it failed at: `manifest`, `examples`, ...
+    /// The step that failed: `manifest`, `examples`, ...
     pub stage: String,
-    /// Why, in words that may be a guest's: escape them before a terminal sees them.
+    /// The reason. It may contain text from a guest: escape it before printing it to a terminal.
     pub message: String,
-    /// The digest of what was refused, where it has one.
+    /// The digest of the refused component, if it has one.
     pub sha256: Option<String>,
     /// When.
     pub at: String,

@@ -1,8 +1,8 @@
-//! Which handler answers a request: method and path to value and path parameters, through a radix tree, so that the
-//! cost does not grow with the number of routes. 404 and 405 are decided here.
+//! Finds the handler of a request. A radix tree maps method and path to a value and path parameters, so the cost does
+//! not grow with the number of routes. This module also decides between 404 and 405.
 //!
-//! A segment of a route is literal or one parameter, `{id}`; where both match, the literal one wins. It knows no
-//! handler: `registry` fills it.
+//! A segment of a route is literal or one parameter, `{id}`. If both match, the literal one wins. The values are
+//! generic: `registry` fills them in.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -14,27 +14,27 @@ use crate::contract::Field;
 use crate::failure::Failure;
 use crate::limits;
 
-/// A method and a path with parameters, as the manifest writes it: `POST /customers/{id}/orders`.
+/// A method and a path with parameters, as written in the manifest: `POST /customers/{id}/orders`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     method: Method,
     segments: Vec<Segment>,
 }
 
-/// What stands between two slashes of a route. In this order it is looked for: where both match, the literal one wins.
+/// A segment of a route. Variants are in the order of matching: if both match, the literal one wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Segment {
-    /// Itself, undecoded.
+    /// A literal text, not percent-decoded.
     Literal(String),
-    /// Anything that is not empty, under this name.
+    /// A parameter with this name, which matches any text that is not empty.
     Parameter(String),
 }
 
-/// The routes of a node, each with what it leads to.
+/// The routes of a node, each with its value.
 #[derive(Debug)]
 pub struct Routes<T> {
     tree: matchit::Router<Paths<T>>,
-    /// The methods of all of them, as `Allow` wants them.
+    /// The methods of all routes, in the format of `Allow`.
     allow: String,
 }
 
@@ -44,15 +44,15 @@ impl<T> Default for Routes<T> {
     }
 }
 
-/// What is answered on the paths of one shape.
+/// The routes that share one path pattern.
 #[derive(Debug)]
 struct Paths<T> {
     targets: Vec<Target<T>>,
-    /// Their methods, as `Allow` wants them: `GET, HEAD, OPTIONS`.
+    /// Their methods, in the format of `Allow`: `GET, HEAD, OPTIONS`.
     allow: String,
 }
 
-/// What a route leads to: a path that is answered with several methods has several.
+/// The value of a route. A path with several methods has several.
 #[derive(Debug)]
 struct Target<T> {
     method: Method,
@@ -86,12 +86,12 @@ impl<T> Routes<T> {
         Ok(Self { tree, allow: all })
     }
 
-    /// Finds what answers `method` on `path`, and the values of the path's parameters, percent-decoded. HEAD is
-    /// answered by what answers GET, unless it has a route of its own.
+    /// Finds the route for `method` and `path`, and the percent-decoded values of the path's parameters. HEAD uses the
+    /// route of GET unless there is a separate route for HEAD.
     ///
     /// # Errors
     /// [`Failure::NotFound`] or [`Failure::MethodNotAllowed`]. A parameter that is empty or does not decode to
-    /// UTF-8 names nothing: not found. `*` stands for all paths, as in `OPTIONS *`.
+    /// UTF-8 is not found. `*` stands for all paths, as in `OPTIONS *`.
     pub fn find(&self, method: &Method, path: &str) -> Result<(&T, Vec<Field>), Failure> {
         let Ok(found) = self.tree.at(path) else {
             let all = method == Method::OPTIONS && path == "*";
@@ -110,7 +110,7 @@ impl<T> Routes<T> {
     }
 }
 
-/// What `Allow` says of these methods: each once, and what the host answers by itself.
+/// The value of `Allow` for these methods: each once, plus the methods that the host answers itself.
 fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
     let mut names: Vec<&str> = Vec::new();
     let own = methods.flat_map(|method| {
@@ -125,22 +125,22 @@ fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
     names.join(", ")
 }
 
-/// Two routes that no request can tell apart.
+/// Two routes that match the same requests.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ambiguous {
-    /// The place of the one that came first.
+    /// The index of the first route.
     pub first: usize,
-    /// The place of the other.
+    /// The index of the second route.
     pub second: usize,
 }
 
 impl Route {
-    /// A route that no request takes, to go on parsing behind a mistake.
+    /// A route that matches no request. It allows parsing to continue after a mistake.
     pub fn unmatchable() -> Self {
         Self { method: Method::CONNECT, segments: Vec::new() }
     }
 
-    /// A path that this route takes, every parameter being `1`, when its method is this one.
+    /// A path that this route matches, with `1` for each parameter, if its method is the given one.
     pub fn example(&self, method: &Method) -> Option<String> {
         let segments = self.segments.iter().map(|segment| match segment {
             Segment::Literal(text) => format!("/{text}"),
@@ -154,7 +154,7 @@ impl Route {
         &self.method
     }
 
-    /// What its path is made of.
+    /// The segments of its path.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -270,7 +270,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(*routes.find(&Method::HEAD, "/orders/1/items").unwrap().0, 0);
-        // All paths, of which there may be none.
+        // `*` stands for all paths, even if there are no routes.
         for (texts, all) in
             [(&["GET /a", "GET /b", "PUT /a", "OPTIONS /a"][..], "GET, HEAD, PUT, OPTIONS"), (&[], "OPTIONS")]
         {

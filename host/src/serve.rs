@@ -1,6 +1,6 @@
-//! Assembles a node and runs it: database, handlers, pool, listener, and in the end the drain.
+//! Assembles a node and runs it: database, handlers, pool, listener and, at the end, the drain.
 //!
-//! `serve`, `dev`, `check` and the tests all start here, so what is tested is what runs.
+//! `serve`, `dev`, `check` and the tests all start here, so the tests run the same code as production.
 
 mod ending;
 
@@ -35,11 +35,11 @@ pub struct Running {
     pub listen: Address,
     /// Its admin address, likewise.
     pub admin: Address,
-    /// What it serves with.
+    /// The node that serves.
     pub node: Arc<Node>,
-    /// To ask something of what keeps its handlers true to their folder.
+    /// A handle to the task that keeps the handlers in step with their folder.
     pub orders: Arc<Orders>,
-    /// What watches its tasks.
+    /// The supervisor of its tasks.
     pub supervisor: Supervisor,
     drain: Drain,
     state: Option<Arc<State>>,
@@ -47,10 +47,10 @@ pub struct Running {
     listener: JoinHandle<()>,
 }
 
-/// Starts a node; it is ready when this returns.
+/// Starts a node. It is ready when this returns.
 ///
 /// # Errors
-/// Whatever keeps it from being ready: it does not serve half.
+/// Anything that keeps the node from being ready. It does not serve partially.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
     let metrics = Arc::new(Metrics::new());
@@ -64,7 +64,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         drain: drain.clone(),
         supervisor: supervisor.clone(),
     });
-    // Not part of the drain: while a node drains, its probes must still learn so.
+    // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
     let begun = Begun { supervisor: &supervisor, admin: Some(admin_task) };
     let Loaded { table, database, worker, state } = load(settings, target, engine, &metrics).await?;
@@ -82,12 +82,12 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         timeouts: settings.client_timeouts,
         drain: drain.clone(),
     };
-    // With it the socket is gone, which only a new process binds again without a race.
+    // The socket is lost with this task, and only a new process can bind it again without a race.
     let listener = supervisor.vital("listener", {
         let (node, drain) = (Arc::clone(&node), drain.clone());
         listen::run(listener, doors, move |incoming, checked| {
             let lingers = drain.lingers();
-            // Not in a block of its own, which would hold the future of a request twice, and move both.
+            // An extra block would hold the future of a request twice and move both.
             request::serve::<Sandbox>(Arc::clone(&node), incoming, checked).map(move |mut outgoing| {
                 if lingers {
                     wire::close(&mut outgoing);
@@ -96,7 +96,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
             })
         })
     });
-    // Only now: a probe that says ready is believed at once.
+    // The node becomes ready only here, because clients arrive as soon as a probe reports it.
     admin.node.get_or_init(|| Arc::clone(&node));
     let orders = Arc::new(Orders::default());
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
@@ -104,7 +104,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
 }
 
-/// The start of a node, until it serves. One that fails, or is given up, takes its admin address along.
+/// The start of a node until it serves. If the start fails or is cancelled, the admin address is closed too.
 struct Begun<'a> {
     supervisor: &'a Supervisor,
     admin: Option<JoinHandle<()>>,
@@ -125,7 +125,7 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// The tasks that keep a node as it is to be. What they need is in the node, so each may begin again.
+/// The maintenance tasks of a node. All their state is in the node, so each can be restarted.
 fn upkeep(
     supervisor: &Supervisor,
     node: &Arc<Node>,
@@ -160,18 +160,18 @@ fn upkeep(
 pub struct Loaded {
     /// Its handlers.
     pub table: Table,
-    /// Its database, the pool warm.
+    /// Its database, with a warm pool.
     pub database: Arc<Database>,
-    /// What it loads more with.
+    /// The loader of further components.
     pub worker: Worker,
-    /// What it remembers across restarts, where that lasts.
+    /// The state it keeps across restarts, if it has a state folder.
     pub state: Option<Arc<State>>,
 }
 
 /// Loads and verifies everything a node would serve with, and warms its pool.
 ///
 /// # Errors
-/// Everything that is wrong with manifest, components or procedures; that the database is not there.
+/// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
     let manifest = manifest::read(&settings.handlers)?;
     let cache = match &settings.cache {
@@ -206,14 +206,14 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
 }
 
 impl Running {
-    /// Ends the node: no new connection, what is in flight is answered, calls that were sent are awaited.
+    /// Ends the node: it accepts no new connections, answers requests in flight and waits for calls that were sent.
     pub async fn stop(self) -> Outcome {
         self.supervisor.expect_ends();
         self.drain.begin();
-        // The socket is closed when the listener has ended, and its file is gone.
+        // When the listener has ended, the socket is closed and its file is removed.
         let _ = self.listener.await;
         let outcome = self.drain.ended(limits::DRAIN_GRACE).await;
-        // A call outlives the connection of its client, but not this.
+        // A call outlives the connection of its client, but not the node, so the node waits for it here.
         let calls = tokio::time::timeout(limits::CALL_TIMEOUT, self.node.database.drain()).await;
         if calls.is_err() {
             tracing::error!("calls without an outcome were left behind");
@@ -237,11 +237,11 @@ impl Running {
     }
 }
 
-/// Serves until one of the signals, or until a task that it cannot do without has ended; then drains. `ready` is called
-/// once, when it serves. Returns whether the drain was graceful.
+/// Serves until one of the signals arrives or a vital task has ended, then drains. `ready` is called once, when the
+/// node serves. Returns how the drain ended.
 ///
 /// # Errors
-/// As [`start`]; the task that ended.
+/// As [`start`], or that a vital task has ended.
 pub async fn serve(
     settings: &Settings,
     target: &Target,

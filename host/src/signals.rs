@@ -1,24 +1,24 @@
-//! The signals of a process: SIGTERM and SIGINT end it, SIGHUP has a node look at its handlers folder again and ends
-//! anything else, SIGUSR1 and SIGUSR2 do nothing. None of them is left to its default, which ends a process without a
-//! drain.
+//! The signals of a process. SIGTERM and SIGINT end it. SIGHUP makes a node scan its handlers folder again and ends any
+//! other command. SIGUSR1 and SIGUSR2 are ignored. None of them keeps its default action, which ends a process without
+//! a drain.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals, taken over from their defaults.
+/// The signals, with handlers installed in place of the default actions.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
     user: [Signal; 2],
-    /// What SIGHUP means here.
+    /// The meaning of SIGHUP for this process.
     at_hangup: Hangup,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hangup {
-    /// The terminal has gone.
+    /// The terminal was closed.
     Ends,
-    /// The operator asks for another look.
+    /// The operator requests another scan.
     Looks,
 }
 
@@ -29,7 +29,7 @@ enum Heard {
 }
 
 impl Signals {
-    /// Those of a program that somebody started in a terminal: it ends with it.
+    /// The signals of a program started in a terminal, which ends with the terminal.
     ///
     /// # Errors
     /// When the handler cannot be installed.
@@ -37,7 +37,7 @@ impl Signals {
         Self::with(Hangup::Ends)
     }
 
-    /// Those of a node: SIGHUP has it look again.
+    /// The signals of a node. SIGHUP makes it scan its folder again.
     ///
     /// # Errors
     /// As [`Signals::new`].
@@ -55,12 +55,12 @@ impl Signals {
         })
     }
 
-    /// The name of the next one that ends the process.
+    /// Waits for the next signal that ends the process and returns its name.
     pub async fn next(&mut self) -> &'static str {
         self.end(|| {}).await
     }
 
-    /// As above; `look` is called whenever SIGHUP asks for it.
+    /// As above, but calls `look` on each SIGHUP that requests a scan.
     pub async fn end(&mut self, look: impl Fn()) -> &'static str {
         loop {
             match self.heard().await {

@@ -1,8 +1,8 @@
-//! The tasks that a node lives by. One that ends although nobody asked it to is noticed, whether it returned, panicked
-//! or was cancelled: a vital one ends the node, which is then not live, drains and exits with a failure; one that holds
-//! nothing is begun again.
+//! Supervises the tasks of a node. A task that ends unexpectedly is noticed, whether it returned, panicked or was
+//! cancelled. If it is vital, the node is no longer live, drains and exits with a failure. If it holds no state, it is
+//! restarted.
 //!
-//! `serve` begins the tasks and chooses; `admin` shows what became of them.
+//! `serve` starts the tasks and decides which are vital. `admin` shows their status.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,16 +21,16 @@ pub struct Supervisor(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// What runs, by its name; of a task that is begun again, the present run.
+    /// The running tasks by name. For a restarted task, this is the current run.
     running: Mutex<HashMap<&'static str, AbortHandle>>,
-    /// From here on a task may end.
+    /// Set once tasks may end.
     ending: AtomicBool,
     death: OnceLock<Death>,
     died: CancellationToken,
     restarts: AtomicU64,
 }
 
-/// A task that ended although nobody asked it to.
+/// A task that ended unexpectedly.
 #[derive(Debug, Clone, Copy)]
 pub struct Death {
     /// The task.
@@ -46,21 +46,21 @@ impl fmt::Display for Death {
 }
 
 impl Supervisor {
-    /// Begins a task that the node cannot do without: when it ends unasked, so does the node.
+    /// Starts a vital task. If it ends unexpectedly, the node ends.
     pub fn vital(&self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let handle = self.begin(task, work);
         self.note(task, handle.abort_handle());
         handle
     }
 
-    /// Begins a task that holds nothing which another run of it would miss: when it ends unasked, it is begun again
-    /// after a pause.
+    /// Starts a task that holds no state that a later run would need. If it ends unexpectedly, it is restarted after a
+    /// pause.
     pub fn renewed<F>(&self, task: &'static str, work: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let supervisor = self.clone();
-        // It ends with the task that keeps it.
+        // This run ends together with its supervising task.
         let mut run = tokio::task::JoinSet::new();
         self.note(task, run.spawn(work()));
         self.begin(task, async move {
@@ -78,33 +78,33 @@ impl Supervisor {
         })
     }
 
-    /// The task that ended unasked, if one did.
+    /// The task that ended unexpectedly, if any.
     pub fn death(&self) -> Option<Death> {
         self.0.death.get().copied()
     }
 
-    /// Resolves when a vital task has ended unasked.
+    /// Resolves when a vital task has ended unexpectedly.
     pub async fn died(&self) -> Death {
         loop {
             self.0.died.cancelled().await;
-            // Set before the signal.
+            // The value is set before the signal is sent.
             if let Some(death) = self.death() {
                 return death;
             }
         }
     }
 
-    /// How often a task was begun again.
+    /// How often tasks were restarted.
     pub fn restarts(&self) -> u64 {
         self.0.restarts.load(Ordering::Relaxed)
     }
 
-    /// From here on every task may end: the node does.
+    /// Allows every task to end, because the node ends.
     pub fn expect_ends(&self) {
         self.0.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Cancels the present run of a task. Whether that was asked for is `expect_ends`'s to say.
+    /// Cancels the current run of a task. It counts as expected only after `expect_ends`.
     pub fn cancel(&self, task: &str) {
         if let Some(run) = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).get(task) {
             run.abort();
@@ -112,7 +112,7 @@ impl Supervisor {
     }
 
     fn begin(&self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        // Made here, not in the task: one that is cancelled before it was polled has an alarm too.
+        // The alarm is created outside the task, so that a task cancelled before its first poll has one too.
         let alarm = Alarm { supervisor: self.clone(), task, how: "was cancelled" };
         tokio::spawn(async move {
             let mut alarm = alarm;
@@ -126,7 +126,7 @@ impl Supervisor {
     }
 }
 
-/// Dropped with its task, however that ends.
+/// Dropped when its task ends, for any reason.
 struct Alarm {
     supervisor: Supervisor,
     task: &'static str,
@@ -142,13 +142,13 @@ impl Drop for Alarm {
         let how = if std::thread::panicking() { "panicked" } else { self.how };
         let death = Death { task: self.task, how };
         tracing::error!("{death}");
-        // The first one is the cause.
+        // Only the first one is kept, because it is the cause.
         let _ = shared.death.set(death);
         shared.died.cancel();
     }
 }
 
-/// Runs the work of a thread that ends by returning: after a panic it is begun again, at once.
+/// Runs the work of a thread until it returns. After a panic the work is restarted at once.
 pub fn unending(thread: &'static str, mut work: impl FnMut()) {
     while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
         tracing::error!(thread, "a thread panicked; restarting its work");
@@ -203,7 +203,7 @@ mod tests {
             runs.recv().await.unwrap();
         }
         assert!(supervisor.restarts() >= 1 && supervisor.death().is_none());
-        // Its keeper is vital.
+        // The supervising task of a restarted task is vital.
         task.abort();
         assert_eq!(supervisor.died().await.how, "was cancelled");
     }

@@ -1,5 +1,5 @@
-//! Between HTTP and the contract: a request read to its end within its bounds, a guest's response checked and framed,
-//! a failure as its code. Called by `request`; it decides nothing.
+//! Converts between HTTP and the contract: reads requests within their limits, checks and frames the responses of
+//! guests, and turns failures into responses. `request` uses it and makes the decisions.
 
 mod body;
 mod content;
@@ -24,11 +24,11 @@ use crate::limits;
 
 /// A request whose head was read.
 pub type Incoming = http::Request<Body>;
-/// A response, whole: head and body leave in one write.
+/// A complete response. Head and body are sent in one write.
 pub type Outgoing = http::Response<Full<Bytes>>;
 
-/// Headers that are the host's: they say how the message is framed or belong to one connection (RFC 9110, 7.6.1), and a
-/// guest knows neither.
+/// Headers that only the host sets. They describe the framing of the message or belong to one connection (RFC 9110,
+/// 7.6.1), and a guest knows neither.
 const HOST_HEADERS: [&str; 9] = [
     "content-length",
     "connection",
@@ -41,18 +41,18 @@ const HOST_HEADERS: [&str; 9] = [
     "date",
 ];
 
-/// Headers that have a proxy send something else than this response, a file or another address, or change how it
-/// sends it: nginx, Apache and lighttpd, LiteSpeed, Perlbal. `surrogate-control` is none of them: like `cache-control`
-/// it says how long a response is good, which is the handler's to know.
+/// Headers that make a proxy (nginx, Apache, lighttpd, LiteSpeed, Perlbal) replace the response by a file or by the
+/// answer of another address, or change how it sends the response. `surrogate-control` does not belong here: like
+/// `cache-control` it limits how long a response is valid, which the handler decides.
 const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
-/// What a handler takes of a request.
+/// The parts of a request that a handler accepts.
 pub struct Taken<'a> {
-    /// The method of its route: a HEAD is answered as a GET is.
+    /// The method of its route. A HEAD request is answered like a GET.
     pub method: &'a Method,
     /// The headers it may see.
     pub headers: &'a [HeaderName],
-    /// Bytes of a body.
+    /// The maximum size of a body, in bytes.
     pub body_bytes_max: usize,
 }
 
@@ -72,14 +72,14 @@ pub async fn read(head: &Parts, body: Body, parameters: Vec<Field>, taken: Taken
     })
 }
 
-/// Reads the body of a request that nobody wants, within bounds. Returns whether it came to its end: then the
-/// connection can be used again, and the client, which has sent all it had, reads the answer.
+/// Reads and discards the body of a refused request, within bounds. Returns whether its end was reached. If so, the
+/// connection can be used again, and the client, which has sent everything, reads the answer.
 pub async fn discard(head: &Parts, mut body: Body) -> bool {
-    // Asking for the body would have hyper say `100 Continue`, and the client send what is refused.
+    // Polling the body would make hyper send `100 Continue`, and the client would send a body that is refused.
     !is_held_back(&head.headers) && drain(&mut body).await
 }
 
-/// Whether the client sends the body only when it is asked to.
+/// Whether the client waits for `100 Continue` before it sends the body.
 fn is_held_back(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
@@ -102,7 +102,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Res
     if body.is_end_stream() {
         return Ok(Vec::new());
     }
-    // A length that is announced is refused before a byte of it is kept, or asked for.
+    // A declared length over the limit is refused before any of the body is read.
     if body.size_hint().lower() > bytes_max as u64 {
         if !is_held_back(headers) {
             drain(&mut body).await;
@@ -112,7 +112,8 @@ async fn read_body(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Res
     match timeout(body.timeout(), Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            // Closing on a client that still sends would cost it the answer: what it sends is read first.
+            // If the connection closed while the client still sends, the client would lose the answer.
+            // The rest of the body is therefore read first.
             drain(&mut body).await;
             Err(Failure::BodyTooLarge { bytes_max })
         }
@@ -122,8 +123,8 @@ async fn read_body(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Res
     }
 }
 
-/// The headers a handler may see, in the order of its manifest. A value that is no UTF-8 has `?` for each byte beyond
-/// ASCII: a replacement of three bytes would let a client treble what the guest must hold.
+/// The headers a handler may see, in the order of its manifest. In a value that is not UTF-8, each byte beyond ASCII is
+/// replaced by `?`. A replacement of three bytes would let a client triple the memory the guest needs.
 fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> Vec<Field> {
     let fields = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
     fields.map(|(name, value)| Field { name: name.as_str().to_owned(), value: text(value.as_bytes()) }).collect()
@@ -135,22 +136,23 @@ pub fn text(value: &[u8]) -> String {
     std::str::from_utf8(value).map_or_else(|_| value.iter().map(ascii).collect(), str::to_owned)
 }
 
-/// Turns what a guest handed back into a response.
+/// Turns the response of a guest into an HTTP response.
 ///
 /// # Errors
-/// A [`Fault`] when the guest lied: a status out of range, a header that is none or not its own, too many of them.
+/// A [`Fault`] when the guest violated the contract: a status out of range, too many headers, or a header that is
+/// malformed or that handlers may not set.
 pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
     let status = match StatusCode::from_u16(response.status) {
         Ok(status) if (200..=599).contains(&response.status) => status,
         _ => return Err(Fault::malformed(phase, format!("status {} is not in 200..=599", response.status))),
     };
     check_size(&response.headers, phase)?;
-    // These have no content; hyper sees to it for 204 and 304 only.
+    // A 205 has no content. hyper removes the body of 204 and 304 only.
     let body = if status == StatusCode::RESET_CONTENT { Bytes::new() } else { Bytes::from(response.body) };
     let mut outgoing = http::Response::new(Full::new(body));
     *outgoing.status_mut() = status;
     if status.canonical_reason().is_none() {
-        // A reason may be empty; hyper would write `<none>`.
+        // A reason may be empty. Without this, hyper writes `<none>`.
         outgoing.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
     for Field { name, value } in response.headers {
@@ -164,10 +166,10 @@ pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
     Ok(outgoing)
 }
 
-/// Whether the next hop takes so much of headers.
+/// Checks that the headers are within the limits of the next hop.
 fn check_size(headers: &[Field], phase: Phase) -> Result<(), Fault> {
     let (count, count_max) = (headers.len(), limits::RESPONSE_HEADERS_MAX);
-    // A colon, a space and the end of the line.
+    // The four bytes are a colon, a space and the end of the line.
     let bytes: usize = headers.iter().map(|Field { name, value }| name.len() + value.len() + 4).sum();
     let bytes_max = limits::RESPONSE_HEADERS_BYTES_MAX;
     if count <= count_max && bytes <= bytes_max {
@@ -177,7 +179,7 @@ fn check_size(headers: &[Field], phase: Phase) -> Result<(), Fault> {
     Err(Fault::new(phase, FaultKind::Oversized, &detail))
 }
 
-/// Whether a guest may set this header.
+/// Checks that a guest may set this header.
 fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
     if HOST_HEADERS.contains(&name) {
         return Err(Fault::malformed(phase, format!("the header `{name}` is the host's")));
@@ -188,7 +190,7 @@ fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Turns a failure into what a client may know of it.
+/// Turns a failure into the response that a client may see.
 pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
     let code = failure.code();
     let mut outgoing = http::Response::new(Full::new(messages.body(code).clone()));
@@ -197,7 +199,7 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {
         Failure::MethodNotAllowed { allow } => {
-            // The methods of a manifest are tokens, which every header value may hold.
+            // The methods of a manifest are tokens, so they are valid in a header value.
             if let Ok(allow) = HeaderValue::from_str(allow) {
                 headers.insert(ALLOW, allow);
             }
@@ -206,7 +208,7 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         Failure::TypeUnsupported { expected } => {
-            // A media type of the manifest is of tokens too.
+            // A media type of the manifest consists of tokens too.
             if let Ok(expected) = HeaderValue::from_str(expected) {
                 headers.insert(ACCEPT, expected);
             }
@@ -214,7 +216,7 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
         Failure::Shed | Failure::Unavailable { .. } | Failure::Repeatable { .. } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
-        // Of the body something may be left: the connection cannot be used again.
+        // Part of the body may be unread, so the connection cannot be used again.
         Failure::BodyTooLarge { .. }
         | Failure::BodyTimeout
         | Failure::BodyBroken { .. }
@@ -225,7 +227,7 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
     outgoing
 }
 
-/// What OPTIONS is answered where no handler does: the methods there are.
+/// The answer to OPTIONS where no handler answers it: the methods of the path.
 pub fn options(allow: &HeaderValue) -> Outgoing {
     let mut outgoing = http::Response::new(Full::default());
     *outgoing.status_mut() = StatusCode::NO_CONTENT;
@@ -233,7 +235,7 @@ pub fn options(allow: &HeaderValue) -> Outgoing {
     outgoing
 }
 
-/// Makes of the answer to a GET that to a HEAD: the same head, with the length of the body, and no body.
+/// Turns the answer to a GET into the answer to a HEAD: the same head, with the length of the body, but no body.
 pub fn headed(outgoing: &mut Outgoing) {
     let (status, length) = (outgoing.status(), bytes(outgoing));
     *outgoing.body_mut() = Full::default();
@@ -242,7 +244,7 @@ pub fn headed(outgoing: &mut Outgoing) {
     }
 }
 
-/// Bytes of a response's body.
+/// The size of a response's body, in bytes.
 pub fn bytes(outgoing: &Outgoing) -> u64 {
     outgoing.size_hint().lower()
 }

@@ -1,7 +1,7 @@
-//! The settings of a node, parsed once at the edge. Every mistake is collected and told at once, never replaced by a
-//! default. Nothing below reads the environment.
+//! The settings of a node, parsed once at the start. All mistakes are reported together, never replaced by defaults.
+//! No other module below `cli` reads the environment.
 //!
-//! Made by `cli`. Where the database is, is parsed by `database`, which alone knows what an address of one looks like.
+//! `cli` creates the settings. `database` parses the address of the database.
 
 mod secret;
 
@@ -21,35 +21,35 @@ pub struct Settings {
     pub handlers: PathBuf,
     /// Where requests are answered.
     pub listen: Address,
-    /// What stands in front, where the operator says it.
+    /// The kind of proxy in front, if the operator sets it.
     pub proxy: Option<Proxy>,
-    /// Where the node tells about itself.
+    /// The admin address.
     pub admin: Address,
-    /// What has to be shown there; required where others than this machine can reach it.
+    /// The token for the admin address. Required if the address is reachable from other machines.
     pub admin_token: Option<Token>,
     /// Where compiled components are kept.
     pub cache: CacheFolder,
-    /// The path of this program, which compiles components in processes of its own.
+    /// The path of this program, which compiles components in child processes.
     pub galo: PathBuf,
-    /// What compiling one of them may cost.
+    /// The limits for compiling one component.
     pub compile: CompileLimits,
-    /// Where the node keeps what it remembers across restarts.
+    /// Where the node keeps its state across restarts.
     pub state: StateFolder,
-    /// Database connections, made at start and kept.
+    /// Database connections, opened at the start and kept.
     pub pool_connections: usize,
-    /// When one of them is replaced at the latest.
+    /// The maximum age of a database connection.
     pub connection_age_max: Duration,
     /// Open client connections.
     pub connections_max: usize,
-    /// Requests in flight; beyond it 503.
+    /// The maximum of requests in flight. Further ones are answered with 503.
     pub in_flight_max: usize,
     /// Which requests have a line of the log.
     pub access_log: AccessLog,
-    /// Connections the kernel keeps while none is accepted.
+    /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
-    /// How long a client is waited for.
+    /// How long to wait for a client.
     pub client_timeouts: ClientTimeouts,
-    /// From the signal to end until the drain: not ready, but serving as before.
+    /// The time from the signal to end until the drain. The node is not ready, but serves as before.
     pub linger: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Settings {
         }
     }
 
-    /// What stands in front of the node. What connects to a unix socket is let in by the operator.
+    /// The kind of proxy in front of the node. A unix socket counts as trusted, because the operator controls access.
     pub fn proxy_in_front(&self) -> Proxy {
         self.proxy.unwrap_or(match self.listen {
             Address::Unix(_) => Proxy::Trusted,
@@ -86,22 +86,22 @@ impl Settings {
     }
 }
 
-/// What stands in front of a node, and so whose word `Galo-Try` is.
+/// The kind of proxy in front of a node, which decides whether `Galo-Try` is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
-    /// Anybody may have sent it: it is removed.
+    /// Any client may have sent `Galo-Try`, so it is removed.
     Unknown,
-    /// A proxy of the operator's, which removes what clients send and sets it where it may repeat a request.
+    /// A proxy of the operator, which removes `Galo-Try` from clients and sets it where it may repeat a request.
     Trusted,
 }
 
-/// This very program, also when another version has taken its place on the disk: what compiles must be what runs it.
+/// The running program, even if its file was replaced by another version. The same version must compile and run.
 pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Where compiled components are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheFolder {
-    /// Nowhere: they are compiled at every start.
+    /// Nowhere. They are compiled at every start.
     None,
     /// Here, if it can be used; a node without a home folder starts all the same.
     Preferred(PathBuf),
@@ -109,12 +109,12 @@ pub enum CacheFolder {
     Required(PathBuf),
 }
 
-/// Where a node keeps what it remembers across restarts: one folder for each node.
+/// Where a node keeps its state across restarts. Each node has a separate folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateFolder {
-    /// Nowhere, as it should be: a check, or a node for development.
+    /// Nowhere, by intention: for a check or a development node.
     Unwanted,
-    /// Nowhere: this user has no folder for it.
+    /// Nowhere, because this user has no folder for it.
     Missing,
     /// Here, if it can be used.
     Preferred(PathBuf),
@@ -125,11 +125,11 @@ pub enum StateFolder {
 /// Which requests have a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessLog {
-    /// None.
+    /// No request.
     Off,
     /// Those that were answered with a status of 400 or more, or whose client left before its answer.
     Errors,
-    /// Each.
+    /// All requests.
     All,
 }
 
@@ -146,7 +146,7 @@ impl FromStr for AccessLog {
     }
 }
 
-/// A place to listen: `host:port` or `unix:PATH`.
+/// An address to listen on: `host:port` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port; port 0 lets the kernel choose.
@@ -159,7 +159,7 @@ pub enum Address {
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
 impl Address {
-    /// Whether only processes of this machine reach it.
+    /// Whether it is reachable only from this machine.
     pub fn is_local(&self) -> bool {
         match self {
             // `::ffff:127.0.0.1` is the same address as 127.0.0.1.
@@ -200,22 +200,22 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is wrong with the configuration, all of it.
+/// All mistakes of the configuration.
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
-    /// Notes one, with the name of the option it belongs to.
+    /// Notes a mistake, with the name of its option.
     pub fn note(&mut self, option: &str, mistake: impl fmt::Display) {
         self.0.push(format!("{option}: {mistake}"));
     }
 
-    /// Parses a setting, or notes what is wrong with it.
+    /// Parses a setting, or notes the mistake.
     pub fn parse<T: FromStr<Err: fmt::Display>>(&mut self, option: &str, text: &str) -> Option<T> {
         text.parse().map_err(|error| self.note(option, error)).ok()
     }
 
-    /// Parses a whole number within bounds, or notes what is wrong with it.
+    /// Parses a whole number within bounds, or notes the mistake.
     pub fn parse_within(&mut self, option: &str, text: &str, least: usize, most: usize) -> Option<usize> {
         match text.parse::<usize>() {
             Ok(number) if (least..=most).contains(&number) => Some(number),
@@ -226,12 +226,12 @@ impl Mistakes {
         }
     }
 
-    /// Parses a whole number of seconds within bounds, or notes what is wrong with it.
+    /// Parses a whole number of seconds within bounds, or notes the mistake.
     pub fn parse_seconds(&mut self, option: &str, text: &str, least: usize, most: usize) -> Option<Duration> {
         self.parse_within(option, text, least, most).map(|seconds| Duration::from_secs(seconds as u64))
     }
 
-    /// `Ok` when there is none.
+    /// `Ok` when there are no mistakes.
     pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }

@@ -1,4 +1,4 @@
-//! Texts that no log shows: passwords, and the token of the admin address.
+//! Texts that are never logged: passwords, and the token of the admin address.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use subtle::ConstantTimeEq as _;
 
 use crate::limits;
 
-/// A text that no log shows.
+/// A text that is never logged.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text in.
+    /// Wraps the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Gives the text out, to the one who connects.
+    /// Returns the text, for connecting.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -28,15 +28,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What has to be shown to the admin address, as `Authorization: Bearer TOKEN`.
+/// The token that the admin address requires, as `Authorization: Bearer TOKEN`.
 #[derive(Debug, Clone)]
 pub struct Token(Secret);
 
 impl Token {
-    /// Checks that it can be one.
+    /// Checks that a text is a valid token.
     ///
     /// # Errors
-    /// What is wrong with it, in words; never the text itself.
+    /// A description of the mistake. It never contains the text itself.
     pub fn new(text: impl Into<String>) -> Result<Self, String> {
         let secret = Secret::new(text);
         let (least, most) = (limits::ADMIN_TOKEN_BYTES_MIN, limits::ADMIN_TOKEN_BYTES_MAX);
@@ -51,12 +51,12 @@ impl Token {
         }
     }
 
-    /// Whether a text is this token. Its time tells nothing but whether the length is right.
+    /// Whether a text is this token. Its running time reveals only whether the length is right.
     pub fn is(&self, shown: &str) -> bool {
         self.0.expose().as_bytes().ct_eq(shown.as_bytes()).into()
     }
 
-    /// Gives the text out, to the one who shows it.
+    /// Returns the text, for sending it.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }

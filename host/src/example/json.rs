@@ -1,4 +1,4 @@
-//! The words of an example's file, and their way to and from the contract.
+//! The JSON format of an example file, and its conversion to and from the contract.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would hand it over: of the headers only those that the manifest names.
+    /// As the host would pass it to the handler, with only the headers that the manifest names.
     pub(super) fn to_contract(
         &self,
         method: &Method,
@@ -227,7 +227,7 @@ impl Cell {
             contract::Value::Float(value) => Self::Float(*value),
             contract::Value::Text(value) => Self::Text(value.clone()),
             contract::Value::Bytes(value) => Self::Bytes { base64: BASE64.encode(value) },
-            // What is out of the calendar is shown as its number.
+            // A timestamp outside the calendar is shown as a number.
             contract::Value::Timestamp(micros) => match Timestamp::from_microsecond(*micros) {
                 Ok(timestamp) => Self::Timestamp { timestamp },
                 Err(_) => Self::Text(format!("timestamp {micros}")),
@@ -252,7 +252,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
     BASE64.decode(text).map_err(|error| format!("`{text}` is no base64: {error}"))
 }
 
-/// Sorted by key, an item a line: two of them can be compared line by line.
+/// Sorted by key, with one item per line, so that two texts can be compared line by line.
 fn pretty(value: &impl Serialize) -> String {
     let json = serde_json::to_value(value).and_then(|value| serde_json::to_string_pretty(&value));
     json.unwrap_or_else(|error| error.to_string()) + "\n"

@@ -1,5 +1,5 @@
-//! Examples: files beside a handler, each with a request and the plan it must give, or rows and the response they must
-//! give, or both, one after the other. Read strictly; what differs is told line by line.
+//! Examples: files beside a handler, each with a request and its expected plan, or rows and their expected response, or
+//! both in sequence. They are parsed strictly, and differences are reported line by line.
 //!
 //! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`.
 
@@ -63,7 +63,7 @@ pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
 /// Reads all examples of a handler.
 ///
 /// # Errors
-/// The first file that is none, with the line where there is one.
+/// The first invalid file, with the line if there is one.
 pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
     files(entry)?.into_iter().map(Example::read).collect()
 }
@@ -90,7 +90,7 @@ impl Example {
     /// fit one of them, and the rows must have its columns.
     ///
     /// # Errors
-    /// What differs from what the example says, as a text of several lines.
+    /// The differences from the expectation, as a text of several lines.
     pub fn check(
         &self,
         entry: &Entry,
@@ -141,7 +141,7 @@ fn fits(
     }
 }
 
-/// What was expected and what came, line by line.
+/// Compares expected and actual values line by line.
 fn differ(what: &str, expected: &str, actual: &str) -> Result<(), String> {
     if expected == actual {
         return Ok(());
@@ -161,7 +161,7 @@ pub fn check_all(
     component: &Component,
     procedures: Option<&[Arc<Procedure>]>,
 ) -> Result<(), String> {
-    // CPU time, so that a busy machine refuses nothing.
+    // The limit is in CPU time, so that a busy machine does not cause a rejection.
     let spent = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
     let (begun, mut failed) = (spent(), Vec::new());
     for (done, example) in examples.iter().enumerate() {

@@ -1,28 +1,28 @@
-//! The stable word of each kind of failure, and its status: what a program reads of an answer that no handler made. A
-//! manifest can add a text for people to each, never change the code. docs/operating.md has the same table.
+//! The stable code and status of each kind of failure. Programs read the code in answers that no handler made. A
+//! manifest can add a text for people to each code but cannot change the code. docs/operating.md has the same table.
 
 use http::StatusCode;
 
-/// A kind of failure, as clients know it. Several failures share one where a client does the same about them.
+/// A kind of failure, as clients know it. Failures that a client handles in the same way share a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     /// The head of the request is not HTTP.
     MalformedRequest,
     /// The body broke off or was framed wrongly.
     BodyIncomplete,
-    /// A page of an origin that is not allowed sent what would change something.
+    /// A page from an origin that is not allowed sent a request that would change something.
     OriginNotAllowed,
     /// No route has this path.
     NotFound,
-    /// The path is known with other methods.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
-    /// The body has more bytes than the handler takes.
+    /// The body has more bytes than the handler accepts.
     BodyTooLarge,
     /// The body has a content coding.
     ContentEncodingUnsupported,
-    /// The body is not of the type that the handler takes.
+    /// The body is not of the type that the handler accepts.
     ContentTypeUnsupported,
     /// The request line or the headers have too many bytes. Answered by a proxy; a node's own 431 has no body.
     HeadersTooLarge,
@@ -30,11 +30,11 @@ pub enum Code {
     InternalError,
     /// The body has a transfer coding other than `chunked`.
     TransferCodingUnsupported,
-    /// Nothing was recorded, or everything was: the node is busy, or the database did not answer. Try again later.
+    /// The node is busy, or the database did not answer. Either everything was recorded or nothing. Try again later.
     Unavailable,
 }
 
-/// Every code in the order of the enum, which is that of the statuses.
+/// Every code, in the order of the enum, which follows the statuses.
 const TABLE: [(Code, &str, StatusCode); 13] = [
     (Code::MalformedRequest, "malformed_request", StatusCode::BAD_REQUEST),
     (Code::BodyIncomplete, "body_incomplete", StatusCode::BAD_REQUEST),
@@ -52,25 +52,25 @@ const TABLE: [(Code, &str, StatusCode); 13] = [
 ];
 
 impl Code {
-    /// How many there are.
+    /// The number of codes.
     pub const COUNT: usize = TABLE.len();
 
-    /// All of them, in the order of the enum.
+    /// All codes, in the order of the enum.
     pub fn all() -> [Self; Self::COUNT] {
         TABLE.map(|(code, _, _)| code)
     }
 
-    /// The code that is written so.
+    /// The code with this text, as [`Code::as_str`] returns it.
     pub fn named(word: &str) -> Option<Self> {
         TABLE.iter().find(|(_, known, _)| *known == word).map(|(code, _, _)| *code)
     }
 
-    /// As clients read it: `not_found`.
+    /// The code as clients read it, e.g. `not_found`.
     pub fn as_str(self) -> &'static str {
         TABLE[self as usize].1
     }
 
-    /// The status of an answer with it.
+    /// The status of an answer with this code.
     pub fn status(self) -> StatusCode {
         TABLE[self as usize].2
     }
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(Code::named(code.as_str()), Some(code));
             assert!(code.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{code:?}");
         }
-        // The last of the enum: one that is added behind it is missing in the table.
+        // Fails when a code is added after the last one of the enum but not to the table.
         assert_eq!(Code::Unavailable as usize + 1, Code::COUNT);
         assert_eq!(Code::named("nothing"), None);
     }

@@ -1,7 +1,7 @@
-//! What the host could not do. The only error of the data path: an enum by what happens next, not by which crate
-//! complained. What a client may read is separate from what the log says, here and nowhere else.
+//! The only error type of the data path. Its variants follow what happens next, not which crate failed. This module
+//! alone separates what a client may read from what is logged.
 //!
-//! Made by the leaves (`route`, `wire`, `guest`, `database`), turned into a response by `wire`, logged by `request`.
+//! `route`, `wire`, `guest` and `database` create failures, `wire` turns them into responses, `request` logs them.
 
 mod code;
 
@@ -18,25 +18,25 @@ pub enum Failure {
     /// No route has this path.
     #[error("no such path")]
     NotFound,
-    /// The path is known, with other methods; they go into `Allow`.
+    /// The path exists, but not with this method. The methods it has go into `Allow`.
     #[error("method not allowed; allowed: {allow}")]
     MethodNotAllowed {
-        /// The methods of the path, as the header wants them: `GET, POST`.
+        /// The methods of the path, in the format of the header: `GET, POST`.
         allow: String,
     },
-    /// A page of an origin that is not allowed sent what would change something.
+    /// A page from an origin that is not allowed sent a request that would change something.
     #[error("sent by a page of another origin; `[cors]` of the manifest can allow it")]
     Uninvited,
-    /// The head of the request is not what HTTP asks for.
+    /// The head of the request is not valid HTTP.
     #[error("malformed head: {cause}")]
     HeadMalformed {
         /// What is wrong with it.
         cause: &'static str,
     },
-    /// The proxy may send the request a second time, and that could do again what the first try did.
+    /// The proxy may send the request a second time, which could repeat its effect.
     #[error("the proxy may repeat the request: {cause}")]
     Repeatable {
-        /// Why it may not.
+        /// Why a repetition is not allowed.
         cause: &'static str,
     },
     /// The body has a transfer coding other than `chunked`.
@@ -45,52 +45,52 @@ pub enum Failure {
     /// The body has a content coding, such as gzip.
     #[error("the body has a content coding")]
     EncodingUnsupported,
-    /// The body is not said to be of the type that the handler takes.
+    /// The `Content-Type` of the body is not the type that the handler accepts.
     #[error("the body is not said to be {expected}")]
     TypeUnsupported {
-        /// The type it takes.
+        /// The type the handler accepts.
         expected: String,
     },
-    /// The body has more bytes than the handler takes.
+    /// The body has more bytes than the handler accepts.
     #[error("body is over {bytes_max} bytes")]
     BodyTooLarge {
-        /// The limit it broke.
+        /// The limit that was exceeded.
         bytes_max: usize,
     },
-    /// The body did not come to its end in time.
+    /// The end of the body did not arrive in time.
     #[error("body did not arrive in time")]
     BodyTimeout,
-    /// The body broke off or was framed wrongly; most often nobody reads this answer.
+    /// The body broke off or was framed wrongly. Usually the client is gone and does not read this answer.
     #[error("body broke off: {cause}")]
     BodyBroken {
-        /// hyper's word for it.
+        /// hyper's description of the error.
         cause: String,
     },
-    /// More requests in flight than the node admits, more calls waiting than a batch form takes, or more slow calls
+    /// More requests in flight than the node admits, more calls waiting than a batch form accepts, or more slow calls
     /// than a handler may have.
     #[error("too many requests in flight, calls waiting or slow calls")]
     Shed,
-    /// The database could not be asked, or its answer did not come. What was sent is either wholly recorded or not
-    /// at all.
+    /// The database could not be reached, or its answer did not arrive. A sent call is either recorded as a whole or
+    /// not at all.
     #[error("database unavailable: {cause}")]
     Unavailable {
-        /// Host, port, SQLSTATE: whatever is known.
+        /// Host, port and SQLSTATE, as far as they are known.
         cause: String,
     },
-    /// The procedure raised an exception, which is not for a business answer.
+    /// The procedure raised an exception. Procedures do not use exceptions for business answers.
     #[error("procedure {procedure} failed: {cause}")]
     Procedure {
         /// The procedure's name.
         procedure: String,
         /// SQLSTATE and message.
         cause: String,
-        /// The SQLSTATE of the exception, which rolled the call back; none when it failed in another way.
+        /// The SQLSTATE of the exception that rolled the call back. `None` when the call failed in another way.
         sqlstate: Option<String>,
     },
-    /// The guest trapped, overran or lied.
+    /// The guest trapped, exceeded a limit or violated the contract.
     #[error("{0}")]
     Fault(#[from] Fault),
-    /// The host itself panicked while it carried the request.
+    /// The host itself panicked while it processed the request.
     #[error("panic: {message}")]
     Panic {
         /// The panic's payload.
@@ -98,18 +98,18 @@ pub enum Failure {
     },
 }
 
-/// What a guest did that cost its request a 500.
+/// A guest's error, which is answered with 500.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{kind} in {phase}: {detail}")]
 pub struct Fault {
-    /// Which of the two functions ran.
+    /// The function that ran.
     pub phase: Phase,
-    /// What it did.
+    /// The kind of error.
     pub kind: FaultKind,
-    /// The cause in words; for a panic of a development build its message, file and line. What a guest says is cut
-    /// where it enters, by [`Fault::new`].
+    /// A description of the cause. For a panic of a development build: its message, file and line. [`Fault::new`]
+    /// truncates text that comes from a guest.
     pub detail: String,
-    /// The functions it was in, the innermost first, where the component has their names.
+    /// The call stack, innermost function first, if the component has the names of its functions.
     pub backtrace: Option<String>,
 }
 
@@ -125,22 +125,22 @@ pub enum Phase {
 /// The ways a guest goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// It executed an instruction that traps: a panic, a division by zero, a stack overflow.
+    /// It trapped, e.g. by a panic, a division by zero or a stack overflow.
     Trap,
     /// It did not return within its deadline.
     Deadline,
-    /// It asked for more memory or table than it may have.
+    /// It requested more memory or table elements than it may have.
     Memory,
-    /// It handed back more than it may.
+    /// It returned more than the limits allow.
     Oversized,
-    /// It handed back something the contract forbids: a bad status, a procedure it was not granted.
+    /// It returned something the contract forbids, e.g. a bad status or a procedure it was not granted.
     Malformed,
-    /// It failed a request that the proved generation does not fail: its call was rejected, or it answered 5xx.
+    /// It failed a request that the proved generation does not fail. Its call was rejected, or it answered 5xx.
     Worse,
 }
 
 impl Failure {
-    /// What the client reads. It names nothing of the inside.
+    /// The code that the client reads. It reveals no internals.
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotFound,
@@ -165,7 +165,7 @@ impl Failure {
 }
 
 impl Fault {
-    /// A fault whose detail may be a guest's own words, of any length.
+    /// A fault whose detail may be text from a guest, of any length.
     pub fn new(phase: Phase, kind: FaultKind, detail: &str) -> Self {
         Self { phase, kind, detail: cut(detail, limits::FAULT_BYTES_MAX), backtrace: None }
     }
@@ -176,24 +176,24 @@ impl Fault {
     }
 }
 
-/// The first bytes of a text that is not ours, up to a limit. Control characters but line feeds and tabs are replaced:
-/// escaped, in the log or as JSON, they would be six times as long.
+/// The first bytes of a foreign text, up to a limit. Control characters except line feeds and tabs are replaced,
+/// because in the log or as JSON they are escaped to six times their length.
 pub fn cut(text: impl fmt::Display, bytes_max: usize) -> String {
     let mut kept = Cut { text: String::new(), bytes_max };
-    // What fails is writing on when it is full.
+    // Writing fails only when the limit is reached.
     if write!(kept, "{text}").is_err() {
         kept.text.push('…');
     }
     kept.text
 }
 
-/// A name that a guest made up, as its fault shows it.
+/// A name chosen by a guest, as shown in a fault.
 pub fn shown(name: impl fmt::Display) -> String {
     let most = limits::NAME_SHOWN_BYTES_MAX;
     cut(cut(name, most).escape_default(), most)
 }
 
-/// A text that takes no more than its bytes: what writes it is stopped there, however much it had to write.
+/// A text with a limit of bytes. Writing stops with an error at the limit, however much is left to write.
 struct Cut {
     text: String,
     bytes_max: usize,
@@ -221,7 +221,7 @@ impl fmt::Display for Phase {
 }
 
 impl FaultKind {
-    /// The word of the log and of the metrics.
+    /// The name used in the log and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trap => "trap",

@@ -1,6 +1,6 @@
-//! The open connections of a listener, up to as many as it may have. When all places are taken, the connection that has
-//! waited longest for its client leaves for the newcomer, before all others one whose client does not take its answer;
-//! one that is being served never does.
+//! The open connections of a listener, up to its limit. When all places are taken, a new connection replaces the one
+//! that has waited longest for its client. Connections whose client does not read its answer are replaced first.
+//! A connection that is being served is never replaced.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::limits::{self, ClientTimeouts};
 use crate::place::{Leave, Place};
 
-/// Who is there. Its lock is taken when a connection comes, goes or is chosen to leave, not for a request.
+/// The open connections. The lock is taken when a connection opens, closes or is chosen to leave, not per request.
 pub struct Crowd {
     zero: Instant,
     timeouts: ClientTimeouts,
@@ -26,9 +26,9 @@ struct Seats {
     taken: HashMap<u64, Arc<Place>>,
 }
 
-/// A connection's entry, until this is dropped.
+/// A connection's entry, which is removed when this is dropped.
 pub struct Seat {
-    /// What it does.
+    /// The place of the connection.
     pub place: Arc<Place>,
     crowd: Arc<Crowd>,
     number: u64,
@@ -36,13 +36,13 @@ pub struct Seat {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without connections.
     pub fn new(connections_max: usize, timeouts: ClientTimeouts) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(connections_max));
         Arc::new(Self { zero: Instant::now(), timeouts, free, seats: Mutex::default() })
     }
 
-    /// Lets a newcomer in, as soon as there is a place. `made_room` is called for each connection that was asked to
+    /// Admits a new connection as soon as there is a place. `made_room` is called for each connection that was asked to
     /// leave.
     pub async fn enter(self: &Arc<Self>, mut made_room: impl FnMut()) -> Seat {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
@@ -52,7 +52,7 @@ impl Crowd {
             if self.make_room() {
                 made_room();
             }
-            // Who was asked ends within a turn of the scheduler. When nobody was, one may be done at any moment.
+            // A connection that was asked ends within a turn of the scheduler. If none was asked, one may still end.
             let free = Arc::clone(&self.free).acquire_owned();
             if let Ok(Ok(permit)) = timeout(limits::ROOM_PAUSE, free).await {
                 return self.seat(permit);
@@ -60,7 +60,7 @@ impl Crowd {
         }
     }
 
-    /// Asks the connection that has waited longest for its client to leave. Returns whether there was one.
+    /// Asks the connection that has waited longest for its client to leave. Returns whether one was found.
     pub fn make_room(&self) -> bool {
         let seats = self.seats();
         let now = Instant::now();
@@ -69,7 +69,7 @@ impl Crowd {
         longest.inspect(|(_, place)| place.ask(Leave::AtOnce)).is_some()
     }
 
-    /// Asks all to leave behind their requests.
+    /// Asks all connections to leave after their current requests.
     pub fn dismiss(&self) {
         self.seats().taken.values().for_each(|place| place.ask(Leave::Behind));
     }
@@ -84,7 +84,7 @@ impl Crowd {
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
-        // Nothing is left half-done under it.
+        // No change under the lock is left half-done.
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

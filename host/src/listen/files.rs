@@ -1,5 +1,5 @@
-//! Whether the process may open as many files as its connections and handlers take. That is found at the start, not
-//! when a client cannot be accepted.
+//! Checks at the start that the process may open as many files as its connections and handlers need. Otherwise the
+//! limit would only show when a client cannot be accepted.
 
 use anyhow::{Context as _, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -7,10 +7,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::config::Settings;
 use crate::limits;
 
-/// Raises the process's own limit of open files as far as it may, and holds what a node can take against it.
+/// Raises the process's limit of open files as far as allowed, and compares it with what the node may need.
 ///
 /// # Errors
-/// When that does not suffice: how many files are missing, and what can be done.
+/// When the limit is too low. The message has the needed number of files and a remedy.
 pub fn provide(settings: &Settings, handlers: usize) -> anyhow::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read RLIMIT_NOFILE")?;
     if soft < hard {
@@ -35,9 +35,9 @@ fn fit(settings: &Settings, handlers: usize, files_max: usize) -> anyhow::Result
     Ok(())
 }
 
-/// Everything but the connections of clients.
+/// All files except the connections of clients.
 fn others(settings: &Settings, handlers: usize) -> usize {
-    // Beside those for calls, connections for batches, for probes and for the catalogue.
+    // Besides connections for calls, there are connections for batches, probes and the catalogue.
     let database = settings.pool_connections + limits::BATCH_CONNECTIONS_MAX + 2;
     limits::FILES_RESERVED + limits::ADMIN_CONNECTIONS_MAX + database + handlers * limits::FILES_PER_HANDLER
 }

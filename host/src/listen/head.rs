@@ -1,5 +1,5 @@
-//! What the head of a request must be beyond what hyper checks (RFC 9112): whom it is for is said once, and its body is
-//! framed in the one way that is understood.
+//! Checks of a request's head that hyper does not make (RFC 9112): it has one valid `Host`, which only HTTP/1.0 may
+//! omit, and its body uses the only supported transfer coding.
 
 use std::net::Ipv6Addr;
 
@@ -22,7 +22,7 @@ pub fn check(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
         (Some(_), Some(_)) => return Err(Failure::HeadMalformed { cause: "more than one Host" }),
         _ => return Err(Failure::HeadMalformed { cause: "a malformed Host" }),
     }
-    // hyper takes every list that ends with `chunked`, and hands the body on as if there were nothing else to undo.
+    // hyper accepts every list that ends with `chunked` and ignores the other codings.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
@@ -31,8 +31,8 @@ pub fn check(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Whether a text is `uri-host [ ":" port ]` (RFC 3986, 3.2.2). It may be empty: so says a client whose target has no
-/// authority.
+/// Whether a text is `uri-host [ ":" port ]` (RFC 3986, 3.2.2). It may be empty: a client sends an empty `Host` when
+/// its target has no authority.
 fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|byte| *byte == b']') {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_request_of_http_1_1_has_one_host() {
-        // What nginx sends by default: the upstream's name, or `localhost` for a unix socket.
+        // By default nginx sends the upstream's name, or `localhost` for a unix socket.
         for host in ["galo", "galo_nodes", "localhost", "127.0.0.1:9999", "[::1]:9999", "[::1]", "a%20b", "galo:", ""] {
             assert_eq!(checked(Version::HTTP_11, &[(HOST, host.as_bytes())]), Ok(()), "{host}");
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     proptest! {
-        /// An independent parser of authorities takes what passes, and no user stands before the host.
+        /// An independent parser of authorities accepts every host that passes, and none of them contains a user.
         #[test]
         fn a_host_is_an_authority_without_a_user(text in "[a-z0-9.:@%/\\[\\] _-]{0,24}") {
             if is_host(text.as_bytes()) && !text.is_empty() && !text.starts_with(':') {

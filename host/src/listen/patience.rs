@@ -1,5 +1,5 @@
-//! How long a connection is waited for: for the headers of a request once its first byte came, or the connection was
-//! accepted, and for a client to take its response. The wait between requests is hyper's, that for a body is `wire`'s.
+//! Per-connection timeouts: for the headers of a request, from its first byte or from the accept, and for a client to
+//! take its response. hyper limits the wait between requests, `wire` the wait for a body.
 
 use std::io;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::limits;
 use crate::place::{Leave, Place};
 
-/// A stream that is given up when its client is too slow.
+/// A stream that fails when its client is too slow.
 pub struct Patience<S> {
     stream: S,
     place: Arc<Place>,
     seen: u64,
     head: Clock,
     write: Clock,
-    /// The client took something since a write last had to wait.
+    /// Whether the client has taken bytes since a write last had to wait.
     progress: bool,
 }
 
@@ -44,13 +44,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         if count % 2 == 1 {
             return read;
         }
-        // Who opens a connection has something to ask: the first request has no other time than its own.
+        // A new connection is expected to send a request at once, so the first request has no idle time before it.
         if count == 0 || read.is_ready() && buf.filled().len() > before {
             this.head.start(this.place.timeouts.head);
         }
         match read {
             Poll::Ready(read) => Poll::Ready(read),
-            // hyper closes an idle connection that is to leave, and waits for the rest of a head.
+            // hyper closes an idle connection that was asked to leave, but waits for the rest of a head.
             Poll::Pending if this.place.asked() == Leave::AtOnce => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => this.head.check(cx).map(Err),
         }
@@ -58,8 +58,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Patience<S> {
-    /// The clock runs from the first write that had to wait to the end of the response: a client that takes a byte
-    /// now and then does not start it anew.
+    /// The timeout runs from the first write that had to wait to the end of the response. A client that takes a byte
+    /// now and then does not restart it.
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_pending() {
             self.write.start(limits::WRITE_TIMEOUT);
@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        // hyper flushes the stream when all it had was written.
+        // hyper flushes the stream when it has written everything.
         if flushed.is_ready() {
             this.write.stop();
             this.place.flushed();
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     }
 }
 
-/// A timer that is made once per connection and only when it is first needed: most never are.
+/// A timer that is created once per connection, on first use. Most connections never need it.
 #[derive(Default)]
 struct Clock {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -124,7 +124,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Starts it, unless it runs.
+    /// Starts the timer unless it is running.
     fn start(&mut self, timeout: Duration) {
         if std::mem::replace(&mut self.running, true) {
             return;
@@ -139,7 +139,7 @@ impl Clock {
         self.running = false;
     }
 
-    /// Ready with the error when the time is over.
+    /// Ready with an error when the time is over.
     fn check(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         match &mut self.sleep {
             Some(sleep) if self.running => {

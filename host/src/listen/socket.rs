@@ -1,5 +1,5 @@
-//! Sockets to listen on: TCP or unix, whose file has a mode that no umask changes. A stale socket file, left by a node
-//! that was killed, is replaced; one that somebody still listens on is refused. The file goes away with the listener.
+//! Sockets to listen on: TCP or unix. The mode of a unix socket's file does not depend on the umask. A stale socket
+//! file of a killed node is replaced. One that a process still listens on is refused. The listener removes its file.
 
 use std::fs;
 use std::io;
@@ -31,39 +31,38 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// Who may connect to a unix socket, whatever the umask is. To connect is to write to its file.
+/// Who may connect to a unix socket, regardless of the umask. Connecting requires write permission on its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Reach {
     /// The user of the node, and root.
     Owner = 0o600,
-    /// The group of the node as well: a proxy of another user is put into it.
+    /// Also the group of the node. A proxy that runs as another user is added to this group.
     Group = 0o660,
 }
 
-/// Removes the socket's file when the listener is gone.
+/// Removes the socket's file when the listener is dropped.
 struct OwnedPath(PathBuf);
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        // Nothing can be done about a failure here, and the next node replaces a stale file.
+        // A failure is ignored, because the next node replaces a stale file.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    /// Binds an address. `reach` is for a unix socket, `backlog` is how many connections the kernel keeps while none is
-    /// accepted.
+    /// Binds an address. `reach` applies to a unix socket. `backlog` is how many connections the kernel queues.
     ///
     /// # Errors
-    /// When it is taken, or may not be bound.
+    /// When the address is in use or may not be bound.
     pub fn bind(address: &Address, reach: Reach, backlog: usize) -> anyhow::Result<Self> {
         let backlog = i32::try_from(backlog)?;
         let context = || format!("cannot listen on {address}");
         match address {
             Address::Tcp(tcp) => {
                 let socket = Socket::new(Domain::for_address(*tcp), Type::STREAM, Some(Protocol::TCP))?;
-                // A node that restarts must not wait for connections of the one before to leave TIME_WAIT.
+                // A restarted node must not wait until the connections of the previous one leave TIME_WAIT.
                 socket.set_reuse_address(true)?;
                 socket.set_nonblocking(true)?;
                 socket.bind(&SockAddr::from(*tcp)).with_context(context)?;
@@ -78,7 +77,7 @@ impl Listener {
                 socket.set_nonblocking(true)?;
                 socket.bind(&SockAddr::unix(path)?).with_context(context)?;
                 let file = OwnedPath(path.clone());
-                // Nobody can connect before it listens.
+                // The mode is set before `listen`, so no client can connect earlier.
                 fs::set_permissions(path, fs::Permissions::from_mode(reach as u32)).with_context(context)?;
                 socket.listen(backlog).with_context(context)?;
                 let socket = UnixListener::from_std(socket.into())?;
@@ -100,7 +99,7 @@ impl Listener {
         match &self.socket {
             Bound::Tcp(socket) => {
                 let (stream, _) = socket.accept().await?;
-                // A response is one small write; Nagle would hold the last segment of it for 40 ms.
+                // A response is one small write. Nagle's algorithm would delay its last segment by 40 ms.
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
@@ -109,7 +108,7 @@ impl Listener {
     }
 }
 
-/// Removes a socket file that nobody listens on.
+/// Removes a socket file that no process listens on.
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

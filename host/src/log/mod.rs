@@ -1,6 +1,6 @@
-//! The log: lines on stderr, for people or as JSON. Set up once, by `cli`. Everything that this program writes to
-//! stderr or stdout goes through here, and none of it can fail or panic: a pipe whose reader has gone, or a full disk,
-//! costs lines and nothing else.
+//! The log: lines on stderr, as text or as JSON. `cli` sets it up once. All output of this program to stderr or stdout
+//! goes through here and cannot fail or panic. If the reader of a pipe has gone or the disk is full, only lines are
+//! lost.
 //!
 //! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout carries the result
 //! of a command, so writing it waits for the reader.
@@ -48,18 +48,18 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Whether there is an access log is a setting of its own.
+        // The access log has a separate setting.
         let filter =
             EnvFilter::try_new(text).and_then(|filter| Ok(filter.add_directive("access=info".parse::<Directive>()?)));
         filter.map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
     }
 }
 
-/// Starts the log of the process. From here on a panic is a log line too: the standard library would write it to
-/// stderr itself, and wait for its reader.
+/// Starts the log of the process. From then on panics are logged too, because the standard library would write them
+/// to stderr directly and wait for its reader.
 pub fn start(format: Format, Filter(filter): Filter) {
     use std::io::IsTerminal as _;
-    // Without `log_internal_errors` a line that cannot be formatted or written is passed over.
+    // Without `log_internal_errors`, a line that cannot be formatted or written is skipped.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).log_internal_errors(false);
     match format {
         Format::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
@@ -79,14 +79,14 @@ pub fn start(format: Format, Filter(filter): Filter) {
     }));
 }
 
-/// Writes a line to stderr that is not a log line: the last words of a command, or how far a download is.
+/// Writes a line to stderr that is not a log line: the final message of a command, or the progress of a download.
 pub fn line(text: &str) {
     if let Some(queue) = queue() {
         queue.push(format!("{text}\n").as_bytes());
     }
 }
 
-/// Waits until every line is written, for a moment: what does not read is not waited for. Called at the end.
+/// Waits until every line is written, but only briefly, in case stderr is not read. Called at the end.
 pub fn flush() {
     if let Some(queue) = queue() {
         queue.flush(limits::LOG_FLUSH_TIMEOUT);
@@ -104,11 +104,11 @@ pub fn print(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// The queue of stderr; none when a thread cannot be had, and then there is nobody to complain to.
+/// The queue of stderr. `None` when its thread cannot be started, which then cannot be reported either.
 fn queue() -> Option<&'static Arc<Queue>> {
     static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
     let start = || {
-        // A descriptor of our own: what writes to the standard library's stderr holds a lock, as long as it blocks.
+        // A separate descriptor, because a write to the standard library's stderr holds a lock while it blocks.
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
         Queue::start(File::from(stderr)).ok()
     };

@@ -17,7 +17,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// Wakes the writer.
     news: Condvar,
-    /// Wakes who waits for the writer.
+    /// Wakes the threads that wait for the writer.
     written: Condvar,
     dropped: AtomicU64,
 }
@@ -26,7 +26,7 @@ pub(super) struct Queue {
 struct State {
     /// Whole lines, one after the other.
     waiting: Vec<u8>,
-    /// The writer has taken bytes that it has not written yet.
+    /// Whether the writer has taken bytes that it has not written yet.
     writing: bool,
     /// Lines that were dropped and not reported yet.
     unreported: u64,
@@ -42,7 +42,7 @@ impl Queue {
         let writer = Arc::clone(&queue);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             loop {
-                // Nothing in there panics; if something ever does, the lines behind it are written all the same.
+                // `write_out` should not panic. If it does, later lines are still written.
                 let _ = catch_unwind(AssertUnwindSafe(|| writer.write_out(&mut to)));
             }
         })?;
@@ -66,7 +66,7 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is written, or has turned out not to be writable; no longer than `patience`.
+    /// Waits until everything is written or has failed, but no longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut state = self.state();
@@ -79,10 +79,10 @@ impl Queue {
         }
     }
 
-    /// Writes what comes, for ever.
+    /// Writes the queued lines, in an endless loop.
     fn write_out(&self, to: &mut impl Write) {
         let mut batch = Vec::new();
-        // The last line that was begun has no end.
+        // The last line was written only in part.
         let mut torn = false;
         loop {
             self.take(&mut batch);
@@ -137,7 +137,7 @@ fn write(to: &mut impl Write, bytes: &[u8]) -> usize {
             Ok(0) => break,
             Ok(n) => written += n,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Somebody who shares this pipe has made it non-blocking.
+            // Another process that shares this pipe has made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(limits::LOG_RETRY_PAUSE),
             Err(_) => break,
         }
@@ -189,11 +189,11 @@ mod tests {
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let begun = Instant::now();
         let most = limits::LOG_QUEUE_BYTES_MAX / line.len();
-        // What the writer holds, what waits, and what there is no room for.
+        // One line is held by the writer, some wait, and the rest has no room.
         (0..3 * most).for_each(|_| queue.push(&line));
         assert!(begun.elapsed() < PATIENCE);
         assert!(queue.dropped() >= most as u64, "{}", queue.dropped());
-        // The end of a process does not wait for it either.
+        // The end of a process does not wait for the reader either.
         queue.flush(Duration::from_millis(10));
         drop(words);
         queue.flush(PATIENCE);

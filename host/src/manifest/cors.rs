@@ -1,4 +1,4 @@
-//! The section `[cors]` of a manifest. What no browser would ever match is refused, with what was probably meant.
+//! The section `[cors]` of a manifest. An origin that no browser can match is refused, with a suggestion.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a manifest says of one handler, as `registry` and `reload` use it. Plain data; `table` makes it.
+//! The entry of one handler in a manifest, as `registry` and `reload` use it. It is plain data, created by `table`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::wire::MediaType;
 
-/// By what a proxy says that it may send a request a second time; the same on both tries.
+/// The header by which a proxy marks a request that it may send again. Its value is the same on both tries.
 pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
 
-/// By what a client says the same.
+/// The header by which a client marks a request that it may send again.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// One handler of the manifest.
@@ -24,11 +24,11 @@ pub struct Entry {
     pub folder: PathBuf,
     /// The component's file.
     pub component: PathBuf,
-    /// Where it answers.
+    /// Its route.
     pub route: Route,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
-    /// What the body of a request must be said to be; any when there is none.
+    /// The required `Content-Type` of a request's body. `None` accepts any.
     pub content_type: Option<MediaType>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
@@ -36,7 +36,7 @@ pub struct Entry {
     pub retry: Retry,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
-    /// What a call of it may cost.
+    /// The limits of its calls.
     pub limits: HandlerLimits,
     /// The line of its `[[handler]]`, from 1.
     pub line: usize,
@@ -45,9 +45,9 @@ pub struct Entry {
 /// Whether a proxy may send a request a second time, to another node, when the first try got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// No: what the first try did, the second would do again.
+    /// No, because the second try would repeat the effect of the first.
     Never,
-    /// Yes: the handler is granted the keys that both tries carry, and records them as one.
+    /// Yes, because the handler is granted the keys that both tries carry, and records them as one.
     Key,
 }
 
@@ -56,6 +56,6 @@ pub enum Retry {
 pub struct GrantedProcedure {
     /// The name it calls it by.
     pub name: String,
-    /// What carries many of its calls out at once, where something does.
+    /// The batch form that runs many of its calls at once, if there is one.
     pub batch: Option<Batch>,
 }

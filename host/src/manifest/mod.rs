@@ -1,7 +1,7 @@
-//! The manifest, `galo.toml`: which handlers there are, where each answers and what it may do. Parsed strictly: an
-//! unknown key, a bad route or a limit over its ceiling is refused with file and line, all of them at once.
+//! The manifest, `galo.toml`: the handlers, their routes and their permissions. It is parsed strictly: unknown keys,
+//! bad routes and limits over their ceiling are all reported together, with file and line.
 //!
-//! It does not look at the files it names nor at the database: `reload` does, when it loads a handler.
+//! It reads neither the files it names nor the database. `reload` does that when it loads a handler.
 
 mod cors;
 mod entry;
@@ -27,11 +27,11 @@ pub const FILE_NAME: &str = "galo.toml";
 /// A parsed manifest.
 #[derive(Debug)]
 pub struct Manifest {
-    /// Where it was read.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Which pages of other origins may use the node, where it says so.
+    /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
-    /// What clients read of a failure.
+    /// The bodies that clients read for failures.
     pub messages: Messages,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,

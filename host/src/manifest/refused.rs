@@ -1,25 +1,25 @@
-//! Why a manifest is not taken: every mistake of it, with its line. Made by the parent and by `reload`.
+//! Why a manifest is refused: all its mistakes, each with its line. The parent and `reload` create it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why a manifest is not taken.
+/// Why a manifest is refused.
 #[derive(Debug)]
 pub struct Refused {
     /// The file.
     pub path: PathBuf,
-    /// Everything that is wrong with it.
+    /// All its mistakes.
     pub mistakes: Vec<Mistake>,
 }
 
-/// One thing that is wrong with a manifest.
+/// One mistake of a manifest.
 #[derive(Debug)]
 pub struct Mistake {
-    /// Its line, from 1, where there is one.
+    /// Its line, from 1, if there is one.
     pub line: Option<usize>,
-    /// What is wrong.
+    /// A description of the mistake.
     pub text: String,
-    /// It is not the file that is wrong but the database it was held against, or the disk.
+    /// The cause is not the file but the database it was checked against, or the disk.
     pub outside: bool,
 }
 
@@ -31,7 +31,7 @@ impl Mistake {
 }
 
 impl Refused {
-    /// Whether it may be taken later, though nobody touches it.
+    /// Whether it may be accepted later without being changed.
     pub fn may_pass(&self) -> bool {
         self.mistakes.iter().any(|mistake| mistake.outside)
     }

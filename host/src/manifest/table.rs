@@ -1,5 +1,5 @@
-//! The tables of the file as serde reads them, and what each becomes. Every mistake is noted with its place; nothing is
-//! replaced by a default in silence. Called by the parent.
+//! The tables of the file as serde reads them, and their conversion. Every mistake is noted with its position, and none
+//! is silently replaced by a default. The parent uses it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

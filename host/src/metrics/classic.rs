@@ -9,7 +9,7 @@ pub(super) fn from(openmetrics: &str) -> String {
         classic.push_str(line);
         classic.push('\n');
     };
-    // Whether it is of a counter is said after it.
+    // Only the following `TYPE` line shows whether it belongs to a counter.
     let mut help = None;
     for line in openmetrics.lines() {
         if line == "# EOF" || line.starts_with("# UNIT ") {

@@ -1,5 +1,5 @@
-//! Answers counted by their exact status. The first statuses that come are counted each by itself, further ones by
-//! their class: what a guest answers with must not make the text grow without end.
+//! Counts answers by their exact status. Only the first distinct statuses are counted separately, further ones by their
+//! class, so that the statuses of guests cannot make the text grow without limit.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What is counted of each handler, and how it is shown.
+//! The metrics of each handler, and how they are shown.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub struct HandlerMetrics {
     pub swaps: Counter,
     /// Generations that were rolled back.
     pub rollbacks: Counter,
-    /// Candidates that were not taken.
+    /// Candidates that were rejected.
     pub refusals: Counter,
     /// Where it is asked, as the manifest has it.
     route: Mutex<String>,

@@ -1,4 +1,4 @@
-//! A histogram of atomic counters: an observation is two additions and takes no lock, for requests make several each.
+//! A histogram of atomic counters. An observation is two additions without a lock, because each request makes several.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Histogram {
         let shown = |value: u64| value as f64 / self.scale.per_unit;
         let ends = self.scale.bounds.iter().map(|bound| shown(*bound)).chain([f64::INFINITY]);
         let buckets: Vec<_> = ends.zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed))).collect();
-        // Of the very counts that are shown: the last bucket must be equal to it.
+        // The total is computed from the shown counts, because the last bucket must equal it.
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = shown(self.sum.load(Ordering::Relaxed));
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

@@ -1,4 +1,5 @@
-//! The borders between the phases of one request. Each is one look at the clock: where a phase ends the next begins.
+//! The times between the phases of one request. The clock is read once per border, where one phase ends and the next
+//! begins.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
-//! What is counted, for Prometheus. Counters of a handler are looked up once, when it is loaded, not for every request.
-//! `request` and `database` count, `admin` shows.
+//! Metrics for Prometheus. The counters of a handler are looked up when it is loaded, not for every request. `request`
+//! and `database` count, `admin` shows the metrics.
 //!
-//! What has a name from outside (a handler, a procedure, a SQLSTATE) is bounded in number (`series`, `codes`), so that
+//! The number of series with external names (handlers, procedures, SQLSTATEs) is bounded (`series`, `codes`), so that
 //! neither swaps nor refused manifests make the text grow.
 
 mod classic;
@@ -53,7 +53,7 @@ pub struct Metrics {
     pub unrouted: Arc<Codes>,
     /// Open client connections.
     pub connections: Gauge,
-    /// Client connections that were closed for a newcomer.
+    /// Client connections that were closed for a new one.
     pub made_room: Counter,
     /// Of calls that go in batches.
     pub batches: BatchMetrics,
@@ -61,16 +61,16 @@ pub struct Metrics {
     pub pool: PoolMetrics,
     /// Log lines that could not be written; `log` counts.
     pub log_lines_dropped: Counter,
-    /// Tasks that ended unasked and were restarted; `supervise` counts.
+    /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
 }
 
-/// How the text looks.
+/// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The classic text format, version 0.0.4, which everything reads.
     Classic,
-    /// OpenMetrics 1.0.0, for who asks for it.
+    /// OpenMetrics 1.0.0, on request.
     OpenMetrics,
 }
 
@@ -84,7 +84,7 @@ impl Format {
     }
 }
 
-/// The database and the connections to it; `database` sets them when somebody looks.
+/// The database and the connections to it. `database` sets them on each scrape.
 #[derive(Debug, Clone, Default)]
 pub struct PoolMetrics {
     /// Whether it answers, and takes writes where a procedure may write.
@@ -194,8 +194,8 @@ impl Metrics {
         self.handlers.of(name)
     }
 
-    /// Shows the counters of the handlers that serve, each with its name and its route. Those of others are shown a
-    /// while longer, so that what they counted last is read.
+    /// Shows the counters of the handlers that serve, each with its name and its route. Those of other handlers are
+    /// shown a while longer, so that their last counts are read.
     pub fn serve(&self, handlers: impl Iterator<Item = (String, String, Arc<HandlerMetrics>)>) {
         self.handlers.serve(handlers.map(|(name, route, metrics)| {
             metrics.is_on(route);

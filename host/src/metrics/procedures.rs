@@ -1,4 +1,4 @@
-//! What is counted of each procedure that handlers are granted: how long its calls wait and take, and how they end.
+//! The metrics of each procedure that handlers are granted: how long its calls wait and run, and how they end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use crate::limits;
 
 /// The class of SQLSTATE of a call that succeeded.
 pub const SUCCEEDED: &str = "00";
-/// What stands for it where there is no SQLSTATE: no answer came, or one that could not be used.
+/// The class of calls without a SQLSTATE: no answer arrived, or an unusable one.
 pub const NO_SQLSTATE: &str = "none";
 /// What stands for those classes that are too many, or none that Postgres has.
 const OTHER: &str = "other";

@@ -1,4 +1,4 @@
-//! What the kernel knows of this process, by the names that Prometheus' own libraries give it.
+//! Kernel metrics of this process, under the names that the Prometheus client libraries use.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-/// Asks the kernel when somebody looks. What it does not tell is not shown.
+/// Reads the values from the kernel on each scrape. Unavailable values are not shown.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -58,7 +58,7 @@ fn open_files() -> Option<u64> {
     Some(count.saturating_sub(1) as u64)
 }
 
-/// When the process began, asked once: the clock that it is reckoned from may be set meanwhile.
+/// The start time of the process. It is computed once, because the system clock may be set later.
 fn start() -> Option<f64> {
     static START: OnceLock<Option<f64>> = OnceLock::new();
     *START.get_or_init(reckon_start)

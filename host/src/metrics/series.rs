@@ -1,5 +1,5 @@
-//! The series of what has a name from outside and comes and goes: handlers and procedures. What serves is shown; what
-//! is gone is shown for a while, so that its last counts are read, and counts on when it comes back within it.
+//! The series of handlers and procedures, which can be added and removed. Removed ones are shown for a while longer, so
+//! that their last counts are read. If one returns within that time, it continues to count.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,7 +67,7 @@ impl<T> Series<T> {
     }
 }
 
-/// Removes what has been gone for too long, and the oldest of what is too much.
+/// Drops series that were removed too long ago, and the oldest ones beyond the limit.
 fn sweep<T>(entries: &mut BTreeMap<String, Entry<T>>, now: Instant) {
     entries.retain(|_, entry| entry.left.is_none_or(|left| now.saturating_duration_since(left) < limits::HANDLER_KEPT));
     let mut left: Vec<_> = entries.iter().filter_map(|(name, entry)| Some((entry.left?, name.clone()))).collect();

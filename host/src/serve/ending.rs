@@ -1,5 +1,5 @@
-//! The parts of a node's end that wait for others: for whoever sends it new connections, before the drain; and for the
-//! disk of its state, behind it.
+//! The parts of a node's end that wait for others: before the drain, for the load balancer to notice; after it, for the
+//! disk of the state folder.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::reload::Orders;
 use crate::signals::Signals;
 use crate::supervise::Supervisor;
 
-/// What a node that lingers is asked, and what it looks at.
+/// The signals and state that a lingering node watches.
 pub(super) struct Lingering<'a> {
     pub(super) drain: &'a Drain,
     pub(super) orders: &'a Orders,
     pub(super) supervisor: &'a Supervisor,
 }
 
-/// Between the signal to end and the drain: whoever sends new connections here has time to learn that the node is not
-/// ready, and until then they are served. Another signal ends it.
+/// The time between the signal to end and the drain. It lets the load balancer notice that the node is not ready. Until
+/// then new connections are served. Another signal ends it early.
 pub(super) async fn linger(lingering: &Lingering<'_>, linger: Duration, signal: &str, signals: &mut Signals) {
     if linger.is_zero() {
         return;
@@ -32,7 +32,7 @@ pub(super) async fn linger(lingering: &Lingering<'_>, linger: Duration, signal: 
     }
 }
 
-/// How a node ends when its state is recorded last. A disk that hangs does not hold its end up.
+/// Records the state last and returns how the node ended. A disk that hangs does not delay the end.
 pub(super) async fn recorded_within(
     limit: Duration,
     record: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
@@ -65,7 +65,7 @@ mod tests {
         let record = move || Ok(hung.recv()?);
         let outcome = recorded_within(Duration::from_millis(1), record, Outcome::Graceful).await;
         assert_eq!(outcome, Outcome::Unrecorded);
-        // The thread ends, else the runtime would wait for it.
+        // The thread must end, or the runtime would wait for it.
         free.send(()).unwrap();
     }
 

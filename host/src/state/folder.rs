@@ -1,4 +1,4 @@
-//! The folder of a state: `state.json`, a component for each digest that it names, and a lock that one node holds.
+//! The state folder: `state.json`, a component for each digest named in it, and a lock that one node holds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -13,11 +13,11 @@ use crate::{file, limits};
 
 const INDEX: &str = "state.json";
 const LOCK: &str = "lock";
-/// Of files that are not whole yet. Those that a crash left are removed at the next start.
+/// Marks incomplete files. Those left by a crash are removed at the next start.
 const UNFINISHED: &str = ".new-";
 const COMPONENT: &str = ".wasm";
 
-/// The folder is another node's, which runs.
+/// The folder is in use by another running node.
 #[derive(Debug, thiserror::Error)]
 #[error("another node uses the state folder {0}: give each node a --state of its own")]
 pub(super) struct InUse(String);
@@ -25,7 +25,7 @@ pub(super) struct InUse(String);
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Given up by the kernel when the process ends, however it does.
+    /// Released by the kernel when the process ends in any way.
     _lock: File,
 }
 
@@ -53,12 +53,13 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Whether something may be recorded in a folder that cannot be opened.
+    /// Whether a folder that cannot be opened may contain a record.
     pub(super) fn remembers(path: &Path) -> bool {
         path.join(INDEX).symlink_metadata().is_ok()
     }
 
-    /// What was recorded; nothing when that is damaged, which is reported. What cannot be read is not damaged by that.
+    /// The recorded state. A damaged file is reported and counts as empty. A file that cannot be read does not count as
+    /// damaged.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, Record>> {
         let bytes = match file::read(&self.path.join(INDEX), limits::STATE_INDEX_BYTES_MAX) {
             Ok(bytes) => bytes,
@@ -99,7 +100,7 @@ impl Folder {
         self.path.join(Self::component_name(sha256)).is_file()
     }
 
-    /// Nothing when it is not there.
+    /// `None` when it does not exist.
     pub(super) fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>, file::Unreadable> {
         match file::read(&self.path.join(Self::component_name(sha256)), limits::COMPONENT_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -115,7 +116,7 @@ impl Folder {
         self.put(&Self::component_name(sha256), bytes)
     }
 
-    /// Moves a damaged file out of the way, for a person to look at. The one before it goes.
+    /// Sets a damaged file aside for inspection. It replaces the previous one.
     pub(super) fn set_aside(&self, name: &str) {
         let (from, to) = (self.path.join(name), self.path.join(format!("{name}.damaged")));
         match std::fs::rename(&from, &to) {
@@ -142,7 +143,7 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes files of ours. What cannot be removed costs room, no more.
+    /// Removes files that this module created. A file that cannot be removed only costs disk space.
     fn remove(&self, ours: impl Fn(&str) -> bool) {
         for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if ours(&entry.file_name().to_string_lossy()) {
@@ -151,7 +152,7 @@ impl Folder {
         }
     }
 
-    /// Writes a file whole: the old one or the new one is there, also after a power failure.
+    /// Writes a file atomically. Even after a power failure, either the old or the new file exists.
     fn put(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path)?;
         file.write_all(bytes)?;
@@ -162,7 +163,7 @@ impl Folder {
     }
 }
 
-/// The digest in the name of a component of ours; foreign files have other names.
+/// The digest in the name of a component that this module wrote. Other files have other names.
 fn component_of(name: &str) -> Option<&str> {
     let sha256 = name.strip_suffix(".damaged").unwrap_or(name).strip_suffix(COMPONENT)?;
     (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(sha256)

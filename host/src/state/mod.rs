@@ -1,10 +1,9 @@
-//! What a node remembers across restarts, in a folder of its own: of each handler the generation that serves, the last
-//! one that was proved, with a copy of its bytes, and the one that was rolled back.
+//! The state that a node keeps across restarts, in one folder per node. For each handler it has the generation that
+//! serves, the last proved one with a copy of its bytes, and the one that was rolled back.
 //!
-//! `reload` asks it at a start and records into it; requests never wait for it. What it remembers is in memory too: who
-//! asks for that does not wait for a disk that somebody writes to. Files are written whole, by renaming, and are
-//! synced. What is damaged is set aside and reported; a folder of a newer format, of another node or of another user
-//! is refused.
+//! `reload` reads it at the start and writes to it. Requests never wait for it. The records are kept in memory too, so
+//! reading them does not wait for a write to disk. Files are replaced atomically and synced. Damaged files are set
+//! aside and reported. A folder with a newer format, or of another node or user, is refused.
 
 mod folder;
 mod record;
@@ -22,22 +21,21 @@ use crate::{file, limits};
 /// The state of one node.
 #[derive(Debug)]
 pub struct State {
-    /// What was recorded last. Its lock is held for no longer than a look.
+    /// The last recorded state. Its lock is held only briefly.
     handlers: Mutex<BTreeMap<String, Record>>,
-    /// None once the node has ended: the folder is another one's then.
+    /// `None` once the node has ended, because another node may then use the folder.
     folder: Mutex<Option<Arc<Folder>>>,
-    /// Held while something is written, as long as the disk takes.
+    /// Held during a write, for as long as the disk takes.
     writing: Mutex<()>,
 }
 
 impl State {
-    /// The state of a node as it is configured; none when it has no folder.
+    /// The state as configured. `None` when the node has no state folder.
     ///
     /// # Errors
-    /// As [`State::open`] for a folder that was asked for, and for the default one when something is remembered there
-    /// that cannot be read: a node that cannot know what it took back must not serve it again. A default folder that
-    /// cannot be used is reported only when nothing is remembered there, or when another node uses it, whose memory it
-    /// is.
+    /// As [`State::open`] for a folder that was configured. Also for the default folder if it may contain a record that
+    /// cannot be read, because the node must not serve a generation again that it rolled back. If the default folder
+    /// contains no record, or another node uses it, the problem is only logged.
     pub fn configured(folder: &StateFolder) -> anyhow::Result<Option<Self>> {
         const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
         match folder {
@@ -60,7 +58,7 @@ impl State {
         }
     }
 
-    /// Opens the folder for this node alone, and makes it when it is not there.
+    /// Opens the folder for this node alone, and creates it if necessary.
     ///
     /// # Errors
     /// When it cannot be made or written, belongs to another user, is in use by another node, or has a newer format.
@@ -71,12 +69,12 @@ impl State {
         Ok(Self { handlers: Mutex::new(handlers), folder, writing: Mutex::default() })
     }
 
-    /// What is remembered of a handler.
+    /// The record of a handler.
     pub fn past(&self, handler: &str) -> Option<Record> {
         self.handlers().get(handler).cloned()
     }
 
-    /// The bytes of a component, if they were kept and are still what they were as `digest_of` has it.
+    /// The bytes of a component, if they were kept and `digest_of` confirms that they are unchanged.
     ///
     /// # Errors
     /// When they cannot be read now.
@@ -99,10 +97,10 @@ impl State {
         self.folder().is_some_and(|folder| folder.has(sha256))
     }
 
-    /// Keeps the bytes of a component, until a record no longer names it.
+    /// Keeps the bytes of a component until no record names it any more.
     ///
     /// # Errors
-    /// When there is no room for it, or it cannot be written.
+    /// When there is no space for it or it cannot be written.
     pub fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
         match self.folder() {
@@ -119,11 +117,11 @@ impl State {
         !(handlers.iter().all(known) && recorded.iter().all(left))
     }
 
-    /// Records the handlers of a node. One that is no longer among them is remembered for a while. Components that
-    /// nothing names any more are removed.
+    /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while.
+    /// Components that no record names any more are removed.
     ///
     /// # Errors
-    /// When it cannot be written; then everything stays as it was.
+    /// When the record cannot be written. Then nothing changes.
     pub fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
         let recorded = self.handlers().clone();
@@ -146,7 +144,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives the folder up, so that the next node may have it. What is being written is waited for.
+    /// Releases the folder for the next node. Waits for a write in progress.
     pub fn close(&self) {
         let _turn = lock(&self.writing);
         *lock(&self.folder) = None;
@@ -161,7 +159,7 @@ impl State {
     }
 }
 
-/// Every change is whole when a lock is given back, also by a panic.
+/// No change is half-done when a lock is released, even by a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -195,10 +193,10 @@ mod tests {
         assert!(state.is_news(&handlers(&["x"])));
         state.record(handlers(&["x"])).unwrap();
         assert!(!state.is_news(&handlers(&["x"])));
-        // What no record names is gone, what is not ours stays.
+        // Components that no record names are removed, foreign files are kept.
         assert!(state.has(&a) && !state.has(&c));
         std::fs::write(path.join("note.txt"), "mine").unwrap();
-        // Two nodes do not share it.
+        // Two nodes cannot share a folder.
         assert!(State::open(&path).unwrap_err().to_string().contains("another node"));
         state.close();
         let state = State::open(&path).unwrap();
@@ -207,7 +205,7 @@ mod tests {
         // Damaged bytes are set aside, once.
         assert!(state.component(&a, |_| String::new()).unwrap().is_none());
         assert!(!state.has(&a) && path.join("note.txt").exists());
-        // A handler that left is remembered with its time.
+        // The record of a removed handler is kept, with the time of its removal.
         state.record(handlers(&["y"])).unwrap();
         assert!(state.past("x").unwrap().left.is_some() && state.past("y").unwrap().left.is_none());
         assert!(!state.is_news(&handlers(&["y"])));
@@ -218,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
         state.record(handlers(&["x"])).unwrap();
-        // A disk that hangs is one whose writer does not come back.
+        // The held lock simulates a write to a disk that hangs.
         let _hung = lock(&state.writing);
         let (asked, told) = std::sync::mpsc::channel();
         let state = &state;
@@ -240,18 +238,18 @@ mod tests {
         let preferred = StateFolder::Preferred(path.clone());
         let first = State::configured(&preferred).unwrap().unwrap();
         first.record(handlers(&["x"])).unwrap();
-        // While another node runs, what is there is that one's. Who asked for the folder is refused.
+        // While another node runs, the folder belongs to it. A node configured to use that folder is refused.
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Required(path.clone())).is_err());
         first.close();
-        // Its own it must be able to read.
+        // A node must be able to read its own record.
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = format!("{:#}", State::configured(&preferred).unwrap_err());
         assert!(refused.contains("give --state") && refused.contains("has format 2"), "{refused}");
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o777);
         assert!(format!("{:#}", State::configured(&preferred).unwrap_err()).contains("others may write"));
-        // Where nothing is remembered, this is a warning.
+        // If the folder contains no record, this is only a warning.
         std::fs::remove_file(path.join("state.json")).unwrap();
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Preferred("/proc/none/state".into())).unwrap().is_none());
@@ -271,7 +269,7 @@ mod tests {
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = State::open(&path).unwrap_err().to_string();
         assert!(refused.contains("has format 2, and this galo knows 1"), "{refused}");
-        // One that cannot be read is neither.
+        // A file that cannot be read is neither missing nor damaged.
         std::fs::remove_file(path.join("state.json")).unwrap();
         std::os::unix::fs::symlink("state.json", path.join("state.json")).unwrap();
         let refused = State::open(&path).unwrap_err().to_string();

@@ -1,21 +1,21 @@
-//! What is remembered of one handler, and the file that all of it is in.
+//! The record of one handler, and the file that contains all records.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is remembered of one handler.
+/// The record of one handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The highest number that a generation of it had.
+    /// The highest generation number it has had.
     pub last: u64,
     /// The generation that serves.
     pub current: Option<Mark>,
-    /// The last one that was proved, which a start falls back on.
+    /// The last proved generation, which a start falls back to.
     pub proved: Option<Mark>,
-    /// The one that was rolled back, while that is not followed by another.
+    /// The generation that was rolled back, until a newer one follows.
     pub barred: Option<Barred>,
-    /// When it left the manifest, in seconds since 1970.
+    /// When the handler was removed from the manifest, in seconds since 1970.
     pub left: Option<u64>,
 }
 
@@ -35,16 +35,16 @@ pub struct Barred {
     pub sha256: String,
     /// Its number.
     pub generation: u64,
-    /// What it did, or who asked.
+    /// The fault that caused the rollback, or who requested it.
     pub cause: String,
-    /// When, RFC 3339.
+    /// The time of the rollback (RFC 3339).
     pub at: String,
 }
 
 /// The format of the file. A change that an older program would misread gets the next number.
 pub(super) const FORMAT: u64 = 1;
 
-/// Read first: of another format nothing else is looked at.
+/// Read first. If the format differs, nothing else is read.
 #[derive(Deserialize)]
 pub(super) struct Head {
     pub(super) format: u64,
@@ -58,14 +58,14 @@ pub(super) struct File {
 }
 
 impl Record {
-    /// The number of a component: its own when it has one, else the next.
+    /// The number of a component: its recorded number if it has one, otherwise the next.
     pub fn number_of(&self, sha256: &str) -> u64 {
         let marks = [&self.current, &self.proved];
         let known = marks.into_iter().flatten().find(|mark| mark.sha256 == sha256);
         known.map_or(self.last + 1, |mark| mark.generation)
     }
 
-    /// The components that it names.
+    /// The components that the record names.
     pub(super) fn components(&self) -> impl Iterator<Item = &str> {
         [&self.current, &self.proved].into_iter().flatten().map(|mark| mark.sha256.as_str())
     }

@@ -1,5 +1,5 @@
-//! The body of a request as it comes from a client. It notes in the connection's place that it is being waited for, and
-//! is given up when the place is needed for somebody else.
+//! The body of a request as it arrives from a client. It records in the connection's place that it is being waited
+//! for, and is abandoned when another connection needs the place.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::place::{Leave, Place};
 
-/// A body that may still be under way.
+/// A body of which parts may not have arrived yet.
 pub struct Body {
     incoming: Incoming,
-    /// Only of one that has anything to wait for.
+    /// `None` for a body without content, which is not waited for.
     place: Option<Arc<Place>>,
     timeout: Duration,
 }
 
-/// Why no more of it comes.
+/// Why the rest of a body will not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum Gone {
-    /// The connection broke, or what came on it is no body.
+    /// The connection broke, or the data on it is not a valid body.
     #[error(transparent)]
     Broken(hyper::Error),
-    /// A newcomer got the connection's place.
+    /// A new connection got this connection's place.
     #[error("the body had not come when another connection needed its place")]
     Overdue,
 }
@@ -38,7 +38,7 @@ impl Body {
         Self { incoming, place, timeout }
     }
 
-    /// How long it is waited for.
+    /// How long to wait for the body.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -1,5 +1,5 @@
-//! What a body is said to be, held against what a handler takes, before a byte of it is asked for. The host decodes
-//! nothing: a body with a content coding is refused, not taken for a malformed one.
+//! Checks the declared coding and type of a body against what the handler accepts, before any of the body is read. The
+//! host decodes nothing: it refuses a body with a content coding instead of passing it on as malformed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use hyper::body::Body as _;
 use super::body::Body;
 use crate::failure::Failure;
 
-/// A media type without parameters, in small letters: `application/json`.
+/// A media type without parameters, in lower case: `application/json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaType(String);
 
-/// Checks what the head says of the body, if there is one.
+/// Checks the headers that describe the body, if there is a body.
 ///
 /// # Errors
 /// [`Failure::EncodingUnsupported`] or [`Failure::TypeUnsupported`].
@@ -38,7 +38,7 @@ fn check_headers(headers: &HeaderMap, expected: Option<&MediaType>) -> Result<()
 }
 
 impl MediaType {
-    /// Whether a `Content-Type` is this one. Its parameters, such as `charset`, are the handler's to look at.
+    /// Whether a `Content-Type` is this one. Parameters such as `charset` are left to the handler.
     fn is(&self, given: &HeaderValue) -> bool {
         let essence = given.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(self.0.as_bytes())
@@ -49,7 +49,7 @@ impl FromStr for MediaType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The characters of a token (RFC 9110, 5.6.2) but `*`, for a range is not a type.
+        // The characters of a token (RFC 9110, 5.6.2) except `*`, because a range is not a type.
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
         let is_token = |text: &str| !text.is_empty() && text.bytes().all(token);
         match text.split_once('/') {

@@ -1,5 +1,5 @@
-//! The bodies of the answers that no handler made: a code for programs and, where the manifest has one, a text for
-//! people. They are built once for a manifest; an answer takes a reference to one.
+//! The bodies of the answers that no handler made: a code for programs and, if the manifest has one, a text for
+//! people. They are built once per manifest, and answers share them.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ impl Messages {
         }))
     }
 
-    /// The bodies without a text: before there is a manifest, and at the admin address.
+    /// The bodies without texts, used before a manifest is loaded and at the admin address.
     pub fn plain() -> &'static Self {
         &PLAIN
     }
@@ -34,8 +34,8 @@ impl Messages {
     }
 }
 
-/// A text as a string of JSON. A `$` is written by its number, because in a configuration of nginx, which answers with
-/// the same bytes, it cannot be escaped.
+/// A text as a JSON string. A `$` is written as `\u0024`, because nginx answers with the same bytes and its
+/// configuration has no escape for `$`.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('$', "\\u0024")
 }
