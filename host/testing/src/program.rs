@@ -52,7 +52,7 @@ pub fn galo() -> &'static Path {
 /// A command that runs `galo` without the variables of our environment that it would read.
 ///
 /// # Panics
-/// As [`galo`].
+/// As [`galo()`].
 #[must_use]
 pub fn command() -> Command {
     let mut command = Command::new(galo());
