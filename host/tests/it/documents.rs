@@ -350,6 +350,9 @@ fn links_lead_to_a_file_and_a_heading() {
     let all = documents();
     let wrong: Vec<_> = all.iter().flat_map(wrong_links).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let seen: usize = all.iter().map(|document| links(&split(&document.text).1).len()).sum();
+    assert!(all.len() > 8 && seen > 15, "{seen} links in {} documents", all.len());
+    assert_eq!(links("a [b](c.md#d) [g](h)"), ["c.md#d", "h"]);
     let text = "# A b\n[a](gone.md) [b](README.md#gone) [c](#a-b) [d](#gone) [e](https://x.y) [f](wit)\n";
     let wrong = wrong_links(&Document { path: "x.md".into(), text: text.to_owned() });
     assert_eq!(wrong.len(), 3, "{wrong:#?}");

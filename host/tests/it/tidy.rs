@@ -269,29 +269,3 @@ fn the_two_commands_compile_the_same_crates() {
          name the missing features in host/Cargo.toml: {apart:#?}"
     );
 }
-
-/// The targets of a document's links that are not to the web: `(target)` after `]`.
-fn links(text: &str) -> impl Iterator<Item = &str> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    targets.filter(|target| !target.contains("://")).map(|target| target.split('#').next().unwrap_or(target))
-}
-
-#[test]
-fn links_of_documents_lead_somewhere() {
-    let root = checkout().root;
-    let mut documents: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    documents.extend(fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
-    documents.extend(["deploy/README.md", "deploy/kubernetes/README.md"].map(|name| root.join(name)));
-    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let mut seen = 0;
-    for document in &documents {
-        let text = fs::read_to_string(document).unwrap();
-        for target in links(&text).filter(|target| !target.is_empty()) {
-            seen += 1;
-            let there = document.parent().unwrap().join(target).exists();
-            assert!(there, "{}: {target} does not exist", document.display());
-        }
-    }
-    assert!(documents.len() > 8 && seen > 15, "{seen} links in {} documents", documents.len());
-    assert_eq!(links("a [b](c.md#d) [e](https://f) [g](h)").collect::<Vec<_>>(), ["c.md", "h"]);
-}
