@@ -64,26 +64,11 @@ impl Handlers {
         Ok(changed)
     }
 
-    /// Whether exactly these files are recorded in a folder as put last. Components that were copied there in another
-    /// way since then are not considered.
+    /// The digest of all files, including their names.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn were_put(&self, folder: &Path) -> anyhow::Result<bool> {
-        let digest = self.digest()?.to_string();
-        Ok(fs::read_to_string(folder.join(RECORD)).is_ok_and(|recorded| recorded.trim_end() == digest))
-    }
-
-    /// Records in a folder that these files were put into it.
-    ///
-    /// # Errors
-    /// When a file cannot be read or the record cannot be written.
-    pub fn record(&self, folder: &Path) -> anyhow::Result<()> {
-        replace(&folder.join(RECORD), format!("{}\n", self.digest()?).as_bytes()).map(drop)
-    }
-
-    /// The digest of all files, including their names.
-    fn digest(&self) -> anyhow::Result<Digest> {
+    pub fn digest(&self) -> anyhow::Result<Digest> {
         let mut list = String::new();
         for (from, name) in &self.files {
             let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -102,6 +87,21 @@ impl Handlers {
         }
         Ok(())
     }
+}
+
+/// Whether the files with this digest are recorded in a folder as put last. Components that were copied there in another
+/// way since then are not considered.
+pub fn is_recorded(folder: &Path, digest: &Digest) -> bool {
+    fs::read_to_string(folder.join(RECORD)).is_ok_and(|recorded| recorded.trim_end() == digest.to_string())
+}
+
+/// Records in a folder that the files with this digest were put into it. It is taken before they are put: files that
+/// change in between are then put once more, not passed over as known.
+///
+/// # Errors
+/// When the record cannot be written.
+pub fn record(folder: &Path, digest: &Digest) -> anyhow::Result<()> {
+    replace(&folder.join(RECORD), format!("{digest}\n").as_bytes()).map(drop)
 }
 
 /// Replaces a file by renaming. Returns whether it changed. An identical file is not replaced.

@@ -8,7 +8,7 @@ use clap::Args;
 use galo::config::Mistakes;
 use galo::database::Target;
 use galo::drain::Outcome;
-use galo::put::Handlers;
+use galo::put::{self, Handlers};
 use galo::{log, manifest};
 
 use super::check::CheckArgs;
@@ -64,7 +64,8 @@ impl Put {
         let manifest = manifest::read(&self.check.handlers)?;
         let components: Vec<_> = manifest.handlers.iter().map(|entry| entry.component.clone()).collect();
         let handlers = Handlers::list(&manifest, &components)?;
-        if handlers.were_put(&self.to)? {
+        let digest = handlers.digest()?;
+        if put::is_recorded(&self.to, &digest) {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
@@ -72,7 +73,7 @@ impl Put {
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }
-        handlers.record(&self.to)?;
+        put::record(&self.to, &digest)?;
         Ok(Outcome::Graceful)
     }
 }
