@@ -154,7 +154,7 @@ fn once(upstream: &str) -> String {
 
 /// The inside of a location where these methods have a key. The try is named once for a request, so that the second one
 /// has the same name. It ends with the id of the request, which goes along by itself only when a handler reads it
-/// (`named`): a header is 2 % of what a request costs a node.
+/// (`named`): by profile, a header is 0.6 µs of the 38 that a request costs a node.
 fn repeated(methods: &BTreeSet<&str>, upstream: &str, named: bool) -> String {
     let methods: Vec<_> = methods.iter().copied().collect();
     let others = match &methods[..] {

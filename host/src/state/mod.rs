@@ -37,7 +37,7 @@ impl State {
     /// cannot be read, because the node must not serve a generation again that it rolled back. If the default folder
     /// contains no record, or another node uses it, the problem is only logged.
     pub fn configured(folder: &StateFolder) -> anyhow::Result<Option<Self>> {
-        const FORGOTTEN: &str = "what is proved or taken back is forgotten when this node ends";
+        const FORGOTTEN: &str = "what is proved or rolled back is forgotten when this node ends";
         match folder {
             StateFolder::Unwanted => Ok(None),
             StateFolder::Missing => {
