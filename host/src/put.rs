@@ -89,8 +89,8 @@ impl Handlers {
     }
 }
 
-/// Whether the files with this digest are recorded in a folder as put last. Components that were copied there in another
-/// way since then are not considered.
+/// Whether the files with this digest are recorded in a folder as put last. Components that were copied there in
+/// another way since then are not considered.
 pub fn is_recorded(folder: &Path, digest: &Digest) -> bool {
     fs::read_to_string(folder.join(RECORD)).is_ok_and(|recorded| recorded.trim_end() == digest.to_string())
 }
