@@ -5,10 +5,11 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::str::FromStr;
 
 use serde::Serialize;
 
-use crate::{Rows, Timestamp, Value};
+use crate::{Date, Decimal, Rows, Timestamp, Uuid, Value};
 
 /// The procedure returned something other than the handler expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum UnexpectedRows {
         wanted: &'static str,
         /// What was there.
         found: &'static str,
+    },
+    /// The column is a text that is not written as this type is.
+    Text {
+        /// Its name.
+        column: &'static str,
+        /// What the handler asked for.
+        wanted: &'static str,
+        /// What was there.
+        found: String,
     },
     /// The column is a timestamp before the year 1 or after 9999.
     Year(&'static str),
@@ -43,6 +53,9 @@ impl fmt::Display for UnexpectedRows {
             Self::NoRow => write!(formatter, "the procedure returned no row"),
             Self::NoColumn(column) => write!(formatter, "the procedure returned no column {column}"),
             Self::Type { column, wanted, found } => {
+                write!(formatter, "column {column} should be {wanted} and is {found}")
+            }
+            Self::Text { column, wanted, found } => {
                 write!(formatter, "column {column} should be {wanted} and is {found}")
             }
             Self::Year(column) => write!(formatter, "column {column} is not within the years 1 to 9999"),
@@ -162,6 +175,35 @@ impl<'a> Row<'a> {
             Value::Bytes(value) => Ok(value),
             other => Err(wrong_type(column, "bytes", other)),
         }
+    }
+
+    /// A uuid.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn uuid(&self, column: &'static str) -> Result<Uuid, UnexpectedRows> {
+        self.parsed(column, "a uuid")
+    }
+
+    /// A date of the years 1 to 9999.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type, NULL or outside those years.
+    pub fn date(&self, column: &'static str) -> Result<Date, UnexpectedRows> {
+        self.parsed(column, "a date")
+    }
+
+    /// A numeric, with the digits of Postgres.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type, NULL, NaN or infinite.
+    pub fn decimal(&self, column: &'static str) -> Result<Decimal, UnexpectedRows> {
+        self.parsed(column, "a numeric")
+    }
+
+    fn parsed<T: FromStr>(&self, column: &'static str, wanted: &'static str) -> Result<T, UnexpectedRows> {
+        let text = self.text(column)?;
+        text.parse().map_err(|_| UnexpectedRows::Text { column, wanted, found: text.into() })
     }
 
     /// A timestamptz or timestamp of the years 1 to 9999.

@@ -29,6 +29,20 @@ pub fn request(method: &str, path: &str, parameters: &[(&str, &str)], body: impl
     }
 }
 
+impl Request {
+    /// The same request with this query string.
+    pub fn with_query(mut self, query: &str) -> Self {
+        self.query = Some(query.to_string());
+        self
+    }
+
+    /// The same request with this header, whose name is lower case, added.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.extend(fields(&[(name, value)]));
+        self
+    }
+}
+
 /// Names and values.
 pub fn fields(pairs: &[(&str, &str)]) -> Vec<Field> {
     pairs.iter().map(|(name, value)| Field { name: name.to_string(), value: value.to_string() }).collect()
