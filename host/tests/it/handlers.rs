@@ -31,6 +31,7 @@ impl Copy {
         for name in [
             "Cargo.toml",
             "Cargo.lock",
+            "galo.toml",
             "rust-toolchain.toml",
             "rustfmt.toml",
             "clippy.toml",
@@ -240,7 +241,7 @@ fn curious() -> Vec<u8> {
     std::fs::write(copy.path("handlers/curious/Cargo.toml"), extrato.replace("\"extrato\"", "\"curious\"")).unwrap();
     std::fs::copy(copy.path("handlers/extrato/build.rs"), copy.path("handlers/curious/build.rs")).unwrap();
     std::fs::write(copy.path("handlers/curious/src/lib.rs"), CURIOUS).unwrap();
-    copy.edit("handlers/galo.toml", |text| {
+    copy.edit("galo.toml", |text| {
         text + "\n[[handler]]\nname = \"curious\"\ncomponent = \"curious.wasm\"\nroute = \"GET /curious\"\nwasi = true\n"
     });
     copy.component("curious", Profile::Release)

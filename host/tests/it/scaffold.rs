@@ -156,9 +156,9 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
         ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there already is a handler `re-sumo`"),
         ("nome = 1", "unknown field `nome`"),
     ] {
-        let manifest = copy.path("handlers/galo.toml");
+        let manifest = copy.path("galo.toml");
         let text = std::fs::read(&manifest).unwrap();
-        copy.edit("handlers/galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
+        copy.edit("galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
         let before = contents(&copy.checkout.root);
         let name = if expected.contains("re-sumo") { "re_sumo" } else { "resumo" };
         let (success, shown) = new(&copy, &[name, "--route", "GET /r"]);
@@ -168,5 +168,5 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (success, shown) = output(galo().args(["new", "resumo", "--route", "GET /r"]).current_dir(folder.path()));
-    assert!(!success && shown.contains("is not in a checkout"), "{shown}");
+    assert!(!success && shown.contains("is not in a project"), "{shown}");
 }
