@@ -1,11 +1,14 @@
 //! What `prepare` decides, and the values that a call carries.
 //!
-//! Conversions only: nothing here can fail.
+//! Conversions only.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::{Call, Plan, Response, Uuid, Value};
+use serde::Serialize;
+
+use crate::panic::refuse;
+use crate::{Call, Plan, RawValue, Response, Uuid, Value};
 
 impl Plan {
     /// One call of a procedure that the manifest grants, with all its arguments in order. `carry` is passed to
@@ -68,6 +71,31 @@ impl From<String> for Value {
 impl From<Uuid> for Value {
     fn from(value: Uuid) -> Self {
         Self::Text(value.to_string())
+    }
+}
+
+impl From<&RawValue> for Value {
+    fn from(value: &RawValue) -> Self {
+        Self::Json(value.get().into())
+    }
+}
+
+impl Value {
+    /// For a parameter that is json, jsonb or an array: what this value is as JSON.
+    ///
+    /// ```
+    /// use galo_kit::Value;
+    ///
+    /// assert_eq!(Value::json(&["red", "green"]), Value::Json(r#"["red","green"]"#.into()));
+    /// ```
+    ///
+    /// # Panics
+    /// When the value cannot be JSON.
+    pub fn json(value: &impl Serialize) -> Self {
+        match serde_json::to_string(value) {
+            Ok(json) => Self::Json(json),
+            Err(error) => refuse(format_args!("the argument cannot be JSON: {error}")),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::panic::refuse;
-use crate::{Field, Response};
+use crate::{Field, Level, Line, Response};
 
 /// What a URI cannot contain. Not the sign of an encoding: a location is encoded already, or plain.
 const ENCODED: &AsciiSet =
@@ -41,12 +41,12 @@ impl Response {
     /// A response with a body of any media type.
     pub fn typed(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let content_type = Field { name: "content-type".into(), value: content_type.into() };
-        Self { status, headers: vec![content_type], body: body.into() }
+        Self { status, headers: vec![content_type], body: body.into(), log: Vec::new() }
     }
 
     /// A response without a body: 204, for example.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), log: Vec::new() }
     }
 
     /// A redirect: 303 to what a POST made, 302 or 307 for now, 301 or 308 for ever. 307 and 308 keep the method.
@@ -70,6 +70,20 @@ impl Response {
     /// Sets `location`, as a 201 has it. What a URI cannot contain is percent-encoded.
     pub fn with_location(self, location: &str) -> Self {
         self.with_header("location", utf8_percent_encode(location, ENCODED).collect::<String>())
+    }
+
+    /// Adds a line for the log of the node, which adds the name of the handler and the id of the request. At most 16
+    /// lines of together 4 KiB are written. Never log a secret or a client's data.
+    ///
+    /// ```
+    /// use galo_kit::{Level, Response};
+    ///
+    /// let response = Response::error(409, "sold out").log(Level::Warning, "an item is out of stock");
+    /// assert_eq!(response.log[0].text, "an item is out of stock");
+    /// ```
+    pub fn log(mut self, level: Level, text: impl Into<String>) -> Self {
+        self.log.push(Line { level, text: text.into() });
+        self
     }
 
     /// Adds a header. The name is lower case.

@@ -3,12 +3,14 @@
 //! It refuses to guess: a column that is missing, of another type or NULL is an error that names the column, because
 //! the procedure and the handler do not fit each other. Names are compared one by one: a procedure has few columns.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::decode::json;
 use crate::{Date, Decimal, Rows, Timestamp, Uuid, Value};
 
 /// The procedure returned something other than the handler expects.
@@ -36,6 +38,15 @@ pub enum UnexpectedRows {
         /// What was there.
         found: String,
     },
+    /// The column is JSON of another type.
+    Json {
+        /// Its name.
+        column: &'static str,
+        /// Where in it.
+        path: String,
+        /// What the handler asked for.
+        expected: Cow<'static, str>,
+    },
     /// The column is a timestamp before the year 1 or after 9999.
     Year(&'static str),
     /// The column is of the right type, but the handler does not know what to do with its value.
@@ -57,6 +68,9 @@ impl fmt::Display for UnexpectedRows {
             }
             Self::Text { column, wanted, found } => {
                 write!(formatter, "column {column} should be {wanted} and is {found}")
+            }
+            Self::Json { column, path, expected } => {
+                write!(formatter, "column {column} has JSON in which {path} should be {expected}")
             }
             Self::Year(column) => write!(formatter, "column {column} is not within the years 1 to 9999"),
             Self::Value { column, found } => write!(formatter, "column {column} has the unexpected value {found}"),
@@ -90,9 +104,9 @@ impl Rows {
 
 /// One row. Serialised as a JSON object: every column by its name, in the order of the procedure.
 ///
-/// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json and jsonb come as text and
-/// stay text. A value that JSON cannot represent is an error that names the column: an infinite float, NaN, a timestamp
-/// of a year that [`Timestamp`] does not hold.
+/// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json, jsonb and arrays are
+/// what they are. A value that JSON cannot represent is an error that names the column: an infinite float, NaN, a
+/// timestamp of a year that [`Timestamp`] does not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     columns: &'a [String],
@@ -154,8 +168,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text, varchar, char or name; a type without a case of its own, such as numeric, date, json or uuid, as
-    /// Postgres writes it; or an array, as JSON.
+    /// A text, varchar, char or name; or a type without a case of its own, such as numeric, date or uuid, as Postgres
+    /// writes it.
     ///
     /// # Errors
     /// When there is no such column, or it is of another type or NULL.
@@ -164,6 +178,38 @@ impl<'a> Row<'a> {
             Value::Text(value) => Ok(value),
             other => Err(wrong_type(column, "text", other)),
         }
+    }
+
+    /// The text of a json or jsonb, or of an array as JSON.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn json(&self, column: &'static str) -> Result<&'a str, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Json(value) => Ok(value),
+            other => Err(wrong_type(column, "json", other)),
+        }
+    }
+
+    /// A json or jsonb, or an array, as a type.
+    ///
+    /// ```
+    /// use galo_kit::{Decimal, Value, test};
+    ///
+    /// let rows = test::rows(["tags", "prices"], [[Value::json(&["red"]), Value::Json("[0.10]".into())]]);
+    /// let row = rows.first()?;
+    /// assert_eq!(row.json_as::<Vec<String>>("tags")?, ["red"]);
+    /// assert_eq!(row.json_as::<Vec<Decimal>>("prices")?[0].as_str(), "0.10");
+    /// # Ok::<(), galo_kit::UnexpectedRows>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL, or its JSON is not of this type.
+    pub fn json_as<T: Deserialize<'a>>(&self, column: &'static str) -> Result<T, UnexpectedRows> {
+        json::read(self.json(column)?.as_bytes()).map_err(|problem| {
+            let (path, expected) = problem.into_parts();
+            UnexpectedRows::Json { column, path, expected }
+        })
     }
 
     /// A bytea.
@@ -227,6 +273,7 @@ fn wrong_type(column: &'static str, wanted: &'static str, found: &Value) -> Unex
         Value::Text(_) => "text",
         Value::Bytes(_) => "bytes",
         Value::Timestamp(_) => "timestamp",
+        Value::Json(_) => "json",
     };
     UnexpectedRows::Type { column, wanted, found }
 }

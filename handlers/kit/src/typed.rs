@@ -4,12 +4,14 @@
 //! `json::object` stays for a route where every microsecond counts, or whose texts are not English.
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 
 use serde::Deserialize;
 
 use crate::decode::text::Text;
 use crate::decode::{Problem, json, pairs};
-use crate::{Part, Rejection, Request};
+use crate::panic::refuse;
+use crate::{Part, Rejection, Request, Timestamp};
 
 impl Request {
     /// The body, which is JSON.
@@ -171,8 +173,127 @@ impl Request {
         let read = |text| one(text).map_err(|problem| Rejection::of(Part::Header, problem).at(name));
         self.header(name).map(read).transpose()
     }
+
+    /// The `config` of the handler's entry in the manifest. Its secrets are read from files or variables by the host.
+    ///
+    /// ```
+    /// use galo_kit::{Decimal, test};
+    /// use serde::Deserialize;
+    ///
+    /// // config = { currency = "EUR", page = 20, discounts = { regular = 0.05 } }
+    /// #[derive(Deserialize)]
+    /// struct Config {
+    ///     currency: String,
+    ///     page: u32,
+    ///     discounts: std::collections::BTreeMap<String, Decimal>,
+    /// }
+    ///
+    /// let request = test::get("/", &[]).with_config(&[
+    ///     ("currency", "EUR"),
+    ///     ("discounts", r#"{"regular":0.05}"#),
+    ///     ("page", "20"),
+    /// ]);
+    /// let config: Config = request.config();
+    /// assert_eq!((config.currency.as_str(), config.page), ("EUR", 20));
+    /// assert_eq!(config.discounts["regular"].as_str(), "0.05");
+    /// ```
+    ///
+    /// # Panics
+    /// When it is not of this type: the mistake is in the manifest. The handler's examples find it before it serves.
+    pub fn config<'a, T: Deserialize<'a>>(&'a self) -> T {
+        let fields = self.config.iter().map(|field| (field.name.as_str(), field.value.as_str()));
+        match pairs::read_config(fields) {
+            Ok(config) => config,
+            Err(problem) => refuse(in_config(problem)),
+        }
+    }
+
+    /// The claims of the request's token, which the host verified. A type that is an `Option` is none without a token.
+    ///
+    /// ```
+    /// use galo_kit::test;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Claims {
+    ///     sub: String,
+    ///     #[serde(default)]
+    ///     scope: String,
+    /// }
+    ///
+    /// let request = test::get("/orders", &[]).with_claims(r#"{"sub":"u-7","scope":"orders:read","exp":1767225600}"#);
+    /// let claims: Claims = request.claims()?;
+    /// assert_eq!((claims.sub.as_str(), claims.scope.as_str()), ("u-7", "orders:read"));
+    ///
+    /// let anonymous = test::get("/orders", &[]);
+    /// assert!(anonymous.claims::<Option<Claims>>()?.is_none());
+    /// assert_eq!(anonymous.claims::<Claims>().map(drop).unwrap_err().status, 401);
+    /// # Ok::<(), galo_kit::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no token, or a claim is missing or of another type (401).
+    pub fn claims<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Rejection> {
+        let claims = self.claims.as_deref().unwrap_or("null");
+        json::read(claims.as_bytes()).map_err(|problem| match self.claims {
+            None => Rejection::new(Part::Token, "", "Authorization: Bearer and a token"),
+            Some(_) => Rejection::of(Part::Token, problem),
+        })
+    }
+
+    /// The moment when the host admitted the request.
+    ///
+    /// ```
+    /// use galo_kit::test;
+    ///
+    /// let request = test::get("/", &[]).at("2024-01-17T02:34:41Z");
+    /// assert_eq!(request.now().date().to_string(), "2024-01-17");
+    /// ```
+    pub fn now(&self) -> Timestamp {
+        match Timestamp::from_micros(self.now) {
+            Some(now) => now,
+            None => refuse("the clock of the host is not within the years 1 to 9999"),
+        }
+    }
+}
+
+fn in_config(problem: Problem) -> String {
+    let (path, expected) = problem.into_parts();
+    ["config.", &path, " of the manifest: expected ", &expected].concat()
 }
 
 fn one<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
     T::deserialize(Text(Cow::Borrowed(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::test;
+
+    #[test]
+    #[should_panic(expected = "config.page of the manifest: expected a value, and it is missing")]
+    fn a_setting_that_is_missing_is_a_mistake_of_the_manifest() {
+        #[derive(serde::Deserialize)]
+        struct Config {
+            #[expect(dead_code, reason = "only its name matters")]
+            page: u32,
+        }
+        test::get("/", &[]).with_config(&[("pages", "20")]).config::<Config>();
+    }
+
+    #[test]
+    fn a_name_is_where_the_problem_is() {
+        let request = test::get("/", &[("id", "x")]).with_header("x-count", "-1").with_claims(r#"{"sub":7}"#);
+        let rejection = request.parameter_as::<u32>("id").unwrap_err();
+        assert_eq!((rejection.status, rejection.path.as_str()), (404, "id"));
+        let rejection = request.header_as::<u8>("x-count").unwrap_err();
+        assert_eq!((rejection.status, rejection.path.as_str()), (400, "x-count"));
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            #[expect(dead_code, reason = "only its name matters")]
+            sub: alloc::string::String,
+        }
+        let rejection = request.claims::<Claims>().map(drop).unwrap_err();
+        assert_eq!((rejection.status, rejection.path.as_str()), (401, "sub"));
+    }
 }
