@@ -70,7 +70,8 @@ impl fmt::Display for UnexpectedRows {
                 write!(formatter, "column {column} should be {wanted} and is {found}")
             }
             Self::Json { column, path, expected } => {
-                write!(formatter, "column {column} has JSON in which {path} should be {expected}")
+                let path = if path.is_empty() { "the whole" } else { path };
+                write!(formatter, "column {column} should be JSON in which {path} is {expected}")
             }
             Self::Year(column) => write!(formatter, "column {column} is not within the years 1 to 9999"),
             Self::Value { column, found } => write!(formatter, "column {column} has the unexpected value {found}"),

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
+use super::passing::DEPTH_MAX;
 use super::*;
 use crate::{Date, Decimal, Timestamp, Uuid};
 
