@@ -275,9 +275,10 @@ fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
         return Err("it does not return a set".to_owned());
     }
     if !(one.signature.local && many.signature.local) {
-        let why = "is in a language that Postgres does not trust, so it may work in another database: a batch must be one \
-                   transaction here";
-        return Err(format!("{} {why}", if many.signature.local { "the procedure" } else { "it" }));
+        let which = if many.signature.local { "the procedure" } else { "it" };
+        return Err(format!(
+            "{which} is in a language that Postgres does not trust: a batch must be one transaction here"
+        ));
     }
     let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
     if wanted.len() != given.len() {
