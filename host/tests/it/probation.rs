@@ -8,8 +8,7 @@ use futures_util::future::join_all;
 use crate::fixture::{Guest, calling, calling_then, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode};
 
-/// `um` works, `falha` and `repetido` are rejected; each records that it was called in a sequence, which a rollback does
-/// not undo.
+/// `um` works, `falha` and `repetido` are rejected; each counts its calls in a sequence, which a rollback does not undo.
 const PROCEDURES: &str = "
     CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
     CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.chamadas'')';
