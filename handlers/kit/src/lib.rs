@@ -55,6 +55,7 @@ mod decode;
 mod error;
 mod etag;
 mod export;
+pub mod guide;
 pub mod json;
 mod key;
 mod page;

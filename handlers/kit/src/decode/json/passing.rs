@@ -7,8 +7,8 @@ use serde::de::Error;
 
 use crate::decode::Problem;
 
-/// Levels of arrays and objects in a type that contains itself. A handler has 16 KiB of stack.
-pub(super) const DEPTH_MAX: usize = 32;
+/// Levels of arrays and objects in a type that contains itself: one takes up to 700 bytes of a stack of 16 KiB.
+pub(super) const DEPTH_MAX: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Passing {
@@ -32,7 +32,7 @@ impl Passing {
     /// Reads the inside of an array or an object.
     pub(super) fn inside<T, E: Error>(&self, read: impl FnOnce() -> Result<T, Problem>) -> Result<T, E> {
         let depth = self.depth.replace(self.depth.get() + 1);
-        let value = if depth < DEPTH_MAX { read() } else { Err(Problem::expected("at most 32 levels")) };
+        let value = if depth < DEPTH_MAX { read() } else { Err(Problem::expected("at most 16 levels")) };
         self.depth.set(depth);
         value.map_err(|problem| self.send(problem))
     }

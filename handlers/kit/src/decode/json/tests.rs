@@ -204,5 +204,5 @@ fn what_is_skipped_may_be_deep_and_what_is_read_may_not() {
     let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
     assert!(read::<Nested>(nested(DEPTH_MAX).as_bytes()).is_ok());
     let (path, expected) = problem::<Nested>(&nested(DEPTH_MAX + 1));
-    assert_eq!((path.len(), expected), (DEPTH_MAX * 3, "at most 32 levels".to_string()));
+    assert_eq!((path.len(), expected), (DEPTH_MAX * 3, "at most 16 levels".to_string()));
 }
