@@ -1,7 +1,7 @@
 //! Responses that a client has already: `ETag` and `If-None-Match`.
 //!
-//! `respond` does not see the request, so `prepare` passes the header on in the carry. The procedure still runs; what is
-//! saved is the body.
+//! `respond` does not see the request, so `prepare` passes the header on in the carry. The procedure still runs; the
+//! body is what is saved.
 
 use alloc::format;
 use alloc::string::String;

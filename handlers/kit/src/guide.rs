@@ -53,8 +53,9 @@
 //! | form body | [`request.form()`](crate::Request::form) | 422 |
 //! | query string | [`request.query()`](crate::Request::query) | 400 |
 //! | `limit` and `after` of a list | [`request.keyset()`](crate::Request::keyset) | 400 |
-//! | parameter of the route | [`request.parameter_as()`](crate::Request::parameter_as), [`request.decimal()`](crate::Request::decimal) | 404 |
-//! | header | [`request.header_as()`](crate::Request::header_as), [`request.header()`](crate::Request::header) | 400 |
+//! | parameter of the route | [`request.parameter_as()`](crate::Request::parameter_as) | 404 |
+//! | parameter that is an id, a number | [`request.decimal()`](crate::Request::decimal) | |
+//! | header | [`request.header_as()`](crate::Request::header_as) | 400 |
 //! | cookie | [`request.cookie()`](crate::Request::cookie) | |
 //! | bearer token that the handler checks | [`request.bearer()`](crate::Request::bearer) | 401 |
 //! | claims of a token that the host verified | [`request.claims()`](crate::Request::claims) | 401 |
@@ -93,14 +94,15 @@
 //! let signed_in = Response::redirect(303, "/").with_cookie(&Cookie::new("session", "k-123"));
 //! let cached = Response::json(200, &"pen").unless_matched("\"v6\", \"v7\"");
 //! let logged = Response::error(409, "sold out").log(Level::Warning, "an item is out of stock");
-//! # assert_eq!([created.status, deleted.status, moved.status, signed_in.status, cached.status], [201, 204, 303, 303, 200]);
+//! # let statuses = [created.status, deleted.status, moved.status, signed_in.status, cached.status];
+//! # assert_eq!(statuses, [201, 204, 303, 303, 200]);
 //! # assert_eq!(logged.log.len(), 1);
 //! ```
 //!
-//! [`Rows::objects`](crate::Rows::objects) and a [`Row`](crate::Row) are JSON as they are, [`Rows::page`](crate::Rows::page)
-//! is one page of a list. A row is read by column with `row.integer("stock")`, `row.text`, `row.uuid`, `row.date`,
-//! `row.decimal`, `row.timestamp`, `row.json_as` and so on. [`to_carry`](crate::to_carry) passes a value from `prepare` to
-//! `respond`.
+//! [`rows.objects()`](crate::Rows::objects) and a [`Row`](crate::Row) are JSON as they are, with json columns as JSON.
+//! [`rows.page()`](crate::Rows::page) is one page of a list. A row is read by column: `row.integer("stock")`, `text`,
+//! `uuid`, `date`, `decimal`, `timestamp`, `json_as` and so on. [`to_carry`](crate::to_carry) passes a value from
+//! `prepare` to `respond`.
 //!
 //! # When the procedure raises an error
 //!

@@ -16,8 +16,9 @@ use crate::{Part, Rejection, Request, Timestamp};
 impl Request {
     /// The body, which is JSON.
     ///
-    /// It is stricter than serde_json: a struct is an object, never an array, and a string has no U+0000, which Postgres
-    /// cannot store. Unknown members are skipped unless the type says `#[serde(deny_unknown_fields)]`.
+    /// It is stricter than serde_json: a struct is an object, never an array, and a string has no U+0000, which
+    /// Postgres cannot store. A type that contains itself has at most 16 levels. Unknown members are skipped unless the
+    /// type says `#[serde(deny_unknown_fields)]`.
     ///
     /// ```
     /// use galo_kit::{Decimal, Plan, Request, Response, Uuid, test};

@@ -1,9 +1,9 @@
 //! JSON, by serde's derive: a layer over serde_json that knows where an error is and what was expected there.
 //!
-//! serde_json's own errors have neither as data, and describing what was found links 24 KiB of tables. So every type is
-//! read through `deserialize_any`, and the visitor of the type answers with a [`Problem`], which passes by serde_json in
-//! a cell. It is stricter than serde_json: an object is not read from an array, and a string with U+0000, which Postgres
-//! cannot store, is refused.
+//! serde_json's own errors have neither as data, and to describe what was found links 24 KiB of tables. So every type
+//! is read through `deserialize_any`, and the visitor of the type answers with a [`Problem`], which passes by
+//! serde_json in a cell. It is stricter than serde_json: an object is not read from an array, and a string with U+0000,
+//! which Postgres cannot store, is refused.
 
 use alloc::borrow::Cow;
 use core::fmt;

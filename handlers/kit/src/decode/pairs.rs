@@ -1,7 +1,7 @@
 //! Names with texts, by serde's derive: a query string, a form, the config of the manifest.
 //!
-//! In a query string or form a name that is repeated is a list; where one value is wanted, it is refused. In the config,
-//! lists and tables are JSON.
+//! In a query string or form a name that is repeated is a list; where one value is wanted, it is refused. In the
+//! config, lists and tables are JSON.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -179,7 +179,9 @@ impl<'a> Deserializer<'a> for Values<'a> {
         visitor.visit_unit()
     }
 
-    forward_to_deserialize_any! { <V: Visitor<'a>> i128 u128 char str string bytes byte_buf unit unit_struct tuple_struct identifier }
+    forward_to_deserialize_any! { <V: Visitor<'a>>
+        i128 u128 char str string bytes byte_buf unit unit_struct tuple_struct identifier
+    }
 }
 
 /// The values of a name that is a list.

@@ -1,7 +1,7 @@
 //! One text, read as the type that is asked for: a path parameter, the name of a member, a value of a form.
 //!
-//! Integers have one spelling, that of JSON: no plus, no leading zeros. An empty text is none where an Option is wanted,
-//! because a browser sends an empty field so.
+//! Integers have one spelling, that of JSON: no plus, no leading zeros. An empty text is none where an Option is
+//! wanted, because a browser sends an empty field so.
 
 use alloc::borrow::Cow;
 
