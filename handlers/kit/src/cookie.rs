@@ -90,7 +90,8 @@ impl<'a> Cookie<'a> {
         if !attribute(self.path) || !self.domain.is_none_or(attribute) {
             refuse(format_args!("invalid path or domain of the cookie {}", self.name));
         }
-        let mut header = [self.name, "="].concat();
+        let mut header = String::from(self.name);
+        header.push('=');
         header.extend(utf8_percent_encode(self.value, ENCODED));
         header.extend(["; Path=", self.path]);
         if let Some(domain) = self.domain {

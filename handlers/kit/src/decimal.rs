@@ -3,6 +3,7 @@
 //! It does not calculate: what decides about money is in the procedure, where `numeric` is exact. To calculate in a
 //! handler, take it as an integer of its smallest unit ([`Decimal::units`]).
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::cmp::Ordering;
 use core::fmt;
@@ -68,11 +69,11 @@ impl Decimal {
     /// The number that is this many units of ten to the power of minus `places`.
     pub fn from_units(units: i64, places: u8) -> Self {
         let places = usize::from(places);
-        let digits = alloc::format!("{:0width$}", units.unsigned_abs(), width = places + 1);
+        let digits = format!("{:0width$}", units.unsigned_abs(), width = places + 1);
         let (whole, fraction) = digits.split_at(digits.len() - places);
         let sign = if units < 0 { "-" } else { "" };
         let point = if fraction.is_empty() { "" } else { "." };
-        Self([sign, whole, point, fraction].concat())
+        Self(format!("{sign}{whole}{point}{fraction}"))
     }
 
     /// Whether it is negative, and its digits before and after the point.
@@ -211,8 +212,8 @@ mod tests {
             ["0", "-0.00", "12.50", "0.1", "-7", "123456789012345678901234567890.123456789012345678901234567890"]
         {
             assert_eq!(decimal(text).to_string(), text);
-            for sent in [text.to_string(), alloc::format!("\"{text}\"")] {
-                let read: [Decimal; 1] = json::read(alloc::format!("[{sent}]").as_bytes()).unwrap();
+            for sent in [text.to_string(), format!("\"{text}\"")] {
+                let read: [Decimal; 1] = json::read(format!("[{sent}]").as_bytes()).unwrap();
                 assert_eq!(
                     (read[0].as_str(), Value::from(read[0].clone())),
                     (text, Value::Text(text.into())),

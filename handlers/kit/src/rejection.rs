@@ -3,6 +3,7 @@
 //! It names the place and what was expected there, and never quotes a value that was sent.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
@@ -101,7 +102,7 @@ impl Rejection {
 
     /// The same, in a value of this name.
     pub(crate) fn at(mut self, name: &str) -> Self {
-        self.path = if self.path.is_empty() { name.into() } else { [name, ".", &self.path].concat() };
+        self.path = if self.path.is_empty() { name.into() } else { format!("{name}.{}", self.path) };
         self
     }
 }
@@ -127,10 +128,8 @@ struct Body<'a> {
 impl From<Rejection> for Response {
     fn from(rejection: Rejection) -> Self {
         let Rejection { status, part, path, expected } = &rejection;
-        let separator = if path.is_empty() { "" } else { ", " };
-        let message = [part.name(), separator, path, ": expected ", expected].concat();
         let error = if *part == Part::Token { "unauthorized" } else { "invalid_request" };
-        let body = Body { error, message: &message, r#in: part.name(), path, expected };
+        let body = Body { error, message: &format!("{rejection}"), r#in: part.name(), path, expected };
         let response = Self::json(*status, &body);
         // RFC 9110, section 15.5.2: a 401 names the scheme.
         if *status == 401 { response.with_header("www-authenticate", "Bearer") } else { response }
@@ -178,9 +177,9 @@ mod tests {
     #[test]
     fn the_message_is_that_of_the_body() {
         let rejection = Rejection::new(Part::Query, "limit", "an integer");
-        let text = alloc::format!("{rejection}");
+        let text = format!("{rejection}");
         assert_eq!(text, "query, limit: expected an integer");
         assert!(test::text(&rejection.into()).contains(&text));
-        assert_eq!(alloc::format!("{}", Rejection::new(Part::Body, "", "an object")), "body: expected an object");
+        assert_eq!(format!("{}", Rejection::new(Part::Body, "", "an object")), "body: expected an object");
     }
 }

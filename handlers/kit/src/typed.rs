@@ -4,6 +4,7 @@
 //! `json::object` stays for a route where every microsecond counts, or whose texts are not English.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 
 use serde::Deserialize;
@@ -260,7 +261,7 @@ impl Request {
 
 fn in_config(problem: Problem) -> String {
     let (path, expected) = problem.into_parts();
-    ["config.", &path, " of the manifest: expected ", &expected].concat()
+    format!("config.{path} of the manifest: expected {expected}")
 }
 
 fn one<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
