@@ -31,6 +31,7 @@ mod harness;
 mod http;
 mod idempotency;
 mod install;
+mod kit;
 mod kubernetes;
 mod lanes;
 mod ledger;
