@@ -57,6 +57,8 @@ macro_rules! export {
             impl $crate::bindings::Guest for Component {
                 fn prepare(request: $crate::Request) -> $crate::Plan {
                     $before;
+                    // Never dropped: the instance ends with the call.
+                    let request = ::core::mem::ManuallyDrop::new(request);
                     <$handler as $crate::Handler>::prepare(&request)
                 }
 
@@ -65,6 +67,7 @@ macro_rules! export {
                     rows: $crate::Rows,
                 ) -> $crate::Response {
                     $before;
+                    let (carry, rows) = (::core::mem::ManuallyDrop::new(carry), ::core::mem::ManuallyDrop::new(rows));
                     match <$handler as $crate::Handler>::respond(&carry, &rows) {
                         Ok(response) => response,
                         Err(unexpected) => $crate::panic::refuse(unexpected),
