@@ -146,7 +146,9 @@ async fn complete<P: ToSql + Sync>(
 async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     tokio::pin!(stream);
     let mut values = Vec::with_capacity(columns.len());
-    let (mut bytes, mut spelled) = (0, 0);
+    let mut bytes = 0;
+    // As the guest receives them. A NULL of four bytes takes 16 there, a numeric of a few bytes may have 131,072 digits.
+    let mut lifted: usize = columns.iter().map(|name| limits::TEXT_BYTES + name.len()).sum();
     while let Some(row) = stream.try_next().await? {
         bytes += row.raw_size_bytes();
         if bytes > limits::ROWS_BYTES_MAX {
@@ -154,11 +156,15 @@ async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
         }
         for index in 0..columns.len() {
             let Returned(value) = row.try_get(index)?;
-            // A numeric of a few bytes may have 131,072 digits.
-            spelled += if let Value::Text(text) = &value { text.len() } else { 0 };
+            lifted += limits::VALUE_BYTES
+                + match &value {
+                    Value::Text(text) => text.len(),
+                    Value::Bytes(bytes) => bytes.len(),
+                    _ => 0,
+                };
             values.push(value);
         }
-        if spelled > limits::ROWS_BYTES_MAX {
+        if lifted > limits::ROWS_BYTES_MAX {
             return Err(Error::TooManyRows);
         }
     }
@@ -249,7 +255,9 @@ impl Database {
     pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause, sqlstate: None };
         match error {
-            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Error::TooManyRows => {
+                failed(format!("it returned more than {} bytes; return fewer rows at once", limits::ROWS_BYTES_MAX))
+            }
             Error::OtherRows { calls } => {
                 failed(format!("its batch form did not return one row for each of {calls} calls"))
             }

@@ -57,9 +57,11 @@ impl Component {
         })
     }
 
-    /// Instantiates once: a component that does not fit its limits is found before it serves.
-    pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
+    /// Instantiates once: a component that does not fit its limits is found before it serves. Returns the most memory
+    /// that it may have by its own declaration.
+    pub(super) fn trial(&self) -> Result<usize, Fault> {
+        let declared = |store: &mut Store<Guest>, _: &Instance| Ok(store.data().memory_bytes_declared());
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), declared)
     }
 
     fn run<T>(
@@ -85,7 +87,7 @@ impl Component {
         // Opened right before the instantiation: a guest's start functions count against its time as well.
         let mut store = store::open(&self.engine, &self.limits, self.grants.wasi, time);
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
-        outcome.map_err(|error| fault(phase, &error, &store))
+        outcome.map_err(|error| fault(phase, &error, &store, self.limits.reply_bytes_max))
     }
 }
 
@@ -95,13 +97,13 @@ fn missing() -> wasmtime::Error {
 }
 
 /// Classifies what went wrong.
-fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
+fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>, reply_bytes_max: usize) -> Fault {
     let trap = error.downcast_ref::<Trap>();
     // Only a panic ends in `unreachable`. Other traps have no message, and searching a whole memory takes long.
     let panicked = matches!(trap, Some(Trap::UnreachableCodeReached));
     let message = panicked.then(|| panic_message(error, store)).flatten();
     let message = message.or_else(|| store.data().output());
-    let cause = error.root_cause().to_string();
+    let mut cause = error.root_cause().to_string();
     let kind = match trap {
         _ if store.data().was_limited() => FaultKind::Memory,
         Some(Trap::Interrupt) => FaultKind::Deadline,
@@ -109,6 +111,9 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
         None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,
         None => FaultKind::Malformed,
     };
+    if kind == FaultKind::Oversized {
+        cause = format!("over {reply_bytes_max} bytes returned: raise `reply_bytes_max` in the handler's `limits`");
+    }
     Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &message.unwrap_or(cause)) }
 }
 

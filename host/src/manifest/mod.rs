@@ -155,6 +155,16 @@ limits = { deadline_ms = 20 }
                 "h/galo.toml:9: invalid type: string \"place_orders\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
             ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
+            (
+                "deadline_ms = 20",
+                "memory_bytes_max = 65535",
+                "h/galo.toml:10: memory_bytes_max = 65535: 65536 to 16777216 are allowed",
+            ),
+            (
+                "deadline_ms = 20",
+                "memory_bytes_max = 65536, body_bytes_max = 8193",
+                "h/galo.toml:10: body_bytes_max = 8193: a memory of 65536 bytes cannot hold it; set memory_bytes_max to 65538",
+            ),
             ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
             ("20 }", "20", "h/galo.toml:10:"),
             ("component = \"orders.wasm\"", "", "h/galo.toml:2: missing field `component`"),
