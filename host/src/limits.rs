@@ -49,12 +49,16 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024;
 pub const MEMORY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 /// The size of a slot of the pool, so no manifest may ask for more.
 pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
-/// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 13 KiB of data, one that reads
+/// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 6 KiB of data, one that reads
 /// JSON with serde's derive has 30 KiB.
 pub const GUEST_OWN_BYTES: usize = 48 * 1024;
 /// Bytes of a memory that are wiped by memset instead of given back to the kernel. Above this a call pays page
-/// faults; 256 KiB holds a tuned guest whole, and wiping it takes 5 µs at the most.
-pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// faults; 192 KiB holds a tuned guest with std whole, and one of 64 KiB that has grown by 128 causes none. Such a slot
+/// keeps what it has touched, so this bounds what a node keeps for guests: see `GUESTS_RESIDENT_BYTES_MAX`.
+pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 192 * 1024;
+/// Bytes that all slots of the pool together may keep between calls, two memories for each live guest. Few nodes come
+/// near it: a handler has a slot for each thread that served it, of 64 KiB unless its calls grow.
+pub const GUESTS_RESIDENT_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Time a guest has for one call. Ours take 2 µs; the rest is room for a host that is not scheduled.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(100);
 /// A guest that loops keeps a thread busy, so even the most patient manifest must give it back.
@@ -592,6 +596,7 @@ const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOK
 const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
+const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
 // The defaults hold together: a body of the default size fits into the memory that a guest begins with, the largest request
 // and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the ceiling.
 const _: () = assert!(memory_for_body(BODY_BYTES_DEFAULT) <= MEMORY_BYTES_MIN);

@@ -40,29 +40,20 @@ impl Limiter {
     }
 
     /// An error, not a −1 that a guest may misread: growing over the limit is a fault with a name.
-    fn refuse(&mut self, what: &str, wanted: usize, most: usize, remedy: &str) -> wasmtime::Result<bool> {
+    fn refuse(&mut self, what: &str, wanted: usize, most: usize, key: &str) -> wasmtime::Result<bool> {
         self.refused = true;
-        Err(wasmtime::Error::msg(format!("{wanted} {what} wanted, {most} allowed: {remedy}")))
+        Err(wasmtime::Error::msg(format!("{wanted} {what} wanted, {most} allowed; `{key}` in its entry raises it")))
     }
 }
 
 /// How a component gets more memory than it declares.
 pub const RELINK: &str = "link it with a larger maximum, or without one as galo-link does";
 
-/// How a handler gets more of something: by a key of its `limits`, up to the ceiling.
-fn remedy(key: &str, most: usize, ceiling: usize) -> String {
-    match most < ceiling {
-        true => format!("raise `{key}` in the handler's `limits`, up to {ceiling}"),
-        false => "no manifest can allow more".to_owned(),
-    }
-}
-
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = (self.memory_bytes - current).saturating_add(desired);
         if wanted > self.memory_bytes_max {
-            let remedy = remedy("memory_bytes_max", self.memory_bytes_max, limits::MEMORY_BYTES_CEILING);
-            return self.refuse("bytes of memory", wanted, self.memory_bytes_max, &remedy);
+            return self.refuse("bytes of memory", wanted, self.memory_bytes_max, "memory_bytes_max");
         }
         if current == 0 {
             self.memory_bytes_declared = self.memory_bytes_declared.saturating_add(maximum.unwrap_or(usize::MAX));
@@ -74,10 +65,11 @@ impl ResourceLimiter for Limiter {
     /// Called when a memory cannot grow although the limit allows it.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         self.refused = true;
-        if error.is::<std::io::Error>() {
+        let (wanted, most) = (self.memory_bytes, self.memory_bytes_declared);
+        // The system refused, or the guest wanted more than 4 GiB.
+        if error.is::<std::io::Error>() || most == usize::MAX {
             return Err(error);
         }
-        let (wanted, most) = (self.memory_bytes, self.memory_bytes_declared);
         let text = format!("{wanted} bytes of memory wanted, the component declares at most {most}: {RELINK}");
         Err(wasmtime::Error::msg(text))
     }
@@ -85,8 +77,7 @@ impl ResourceLimiter for Limiter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = (self.table_elements - current).saturating_add(desired);
         if wanted > self.table_elements_max {
-            let remedy = remedy("table_elements_max", self.table_elements_max, limits::TABLE_ELEMENTS_CEILING);
-            return self.refuse("elements of tables", wanted, self.table_elements_max, &remedy);
+            return self.refuse("elements of tables", wanted, self.table_elements_max, "table_elements_max");
         }
         self.table_elements = wanted;
         Ok(true)

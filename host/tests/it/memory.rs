@@ -113,7 +113,7 @@ fn a_call_takes_all_of_its_memory_and_one_byte_more_is_a_fault_with_the_remedy()
         }
         assert!(most - fits <= limits::GUEST_OWN_BYTES + 1024, "{fits} of {most}");
         let fault = take(&component, over).unwrap_err();
-        let remedy = format!("{most} allowed: raise `memory_bytes_max` in the handler's `limits`, up to 16777216");
+        let remedy = format!("{most} allowed; `memory_bytes_max` in its entry raises it");
         assert_eq!(fault.kind, FaultKind::Memory, "{fault}");
         assert!(fault.detail.ends_with(&remedy), "{fault}");
         assert!(fault.backtrace.is_some_and(|functions| functions.contains("prepare")));
@@ -151,7 +151,7 @@ fn the_largest_rows_come_back_as_json_and_the_largest_reply_is_built() {
     let text = "x".repeat(limits::REPLY_BYTES_DEFAULT);
     let fault = component.respond(b"", &rows(vec![Value::Text(text)])).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Oversized);
-    assert_eq!(fault.detail, "over 1048576 bytes returned: raise `reply_bytes_max` in the handler's `limits`");
+    assert_eq!(fault.detail, "over 1048576 bytes handed back; `reply_bytes_max` in its entry raises it");
 }
 
 #[test]
@@ -248,7 +248,7 @@ async fn a_list_of_1000_rows_is_answered_and_too_little_memory_is_counted_as_suc
     assert_eq!(get("/scarce?rows=1000".to_owned(), String::new()).await.status, 500);
     assert_eq!(get("/scarce?rows=1".to_owned(), String::new()).await.status, 200);
     let line = tokio::task::block_in_place(|| node.wait_for("guest faulted"));
-    for part in ["handler=\"scarce\"", "phase=respond", "kind=memory", "raise `memory_bytes_max`"] {
+    for part in ["handler=\"scarce\"", "phase=respond", "kind=memory", "`memory_bytes_max` in its entry raises it"] {
         assert!(line.contains(part), "{part} is missing in: {line}");
     }
     let metrics = request(&node.admin, Method::GET, "/metrics", "").await;
