@@ -41,16 +41,16 @@ pub const KEY_CALLS_MAX: usize = 128;
 
 // ---- one guest call ----------------------------------------------------------------------------------------------
 
-/// Linear memory a guest begins with, unless it is linked otherwise (`handlers/kit/link`), and the least that a manifest
-/// may allow: one page of wasm. An ordinary call needs no more.
+/// Linear memory a guest begins with, unless it is linked otherwise (`handlers/kit/link`), and the least that a
+/// manifest may allow: one page of wasm. An ordinary call needs no more.
 pub const MEMORY_BYTES_MIN: usize = 64 * 1024;
 /// Linear memory a guest may grow to: the largest rows and the largest reply at once. One built with std begins with
 /// 1.1 MiB untuned.
 pub const MEMORY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 /// The size of a slot of the pool, so no manifest may ask for more.
 pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
-/// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 6 KiB of data, one that reads
-/// JSON with serde's derive has 30 KiB.
+/// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 6 KiB of data, one that
+/// reads JSON with serde's derive has 30 KiB.
 pub const GUEST_OWN_BYTES: usize = 48 * 1024;
 /// Bytes of a memory that are wiped by memset instead of given back to the kernel. Above this a call pays page
 /// faults; 192 KiB holds a tuned guest with std whole, and one of 64 KiB that has grown by 128 causes none. Such a slot
@@ -546,14 +546,14 @@ pub struct HandlerLimits {
     pub probation: Duration,
 }
 
-/// Memory that a guest needs for `prepare` with a body of this size and an ordinary head: the body as it is received, and
-/// once more as what was read from it. JSON of many small values takes more than that.
+/// Memory that a guest needs for `prepare` with a body of this size and an ordinary head: the body as it is received,
+/// and once more as what was read from it. JSON of many small values takes more than that.
 pub const fn memory_for_body(body_bytes: usize) -> usize {
     GUEST_OWN_BYTES + 2 * body_bytes
 }
 
-/// Memory that a guest needs for `respond` with a body that it carried over whole, the largest rows as they are received,
-/// and a reply of this size, whose room doubles while it is written.
+/// Memory that a guest needs for `respond` with a body that it carried over whole, the largest rows as they are
+/// received, and a reply of this size, whose room doubles while it is written.
 pub const fn memory_for_reply(body_bytes: usize, reply_bytes: usize) -> usize {
     GUEST_OWN_BYTES + body_bytes + ROWS_BYTES_MAX + 2 * reply_bytes
 }
@@ -597,8 +597,9 @@ const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
-// The defaults hold together: a body of the default size fits into the memory that a guest begins with, the largest request
-// and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the ceiling.
+// The defaults hold together: a body of the default size fits into the memory that a guest begins with, the largest
+// request and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the
+// ceiling.
 const _: () = assert!(memory_for_body(BODY_BYTES_DEFAULT) <= MEMORY_BYTES_MIN);
 const _: () = assert!(HEAD_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(ROWS_BYTES_MAX <= REPLY_BYTES_DEFAULT);

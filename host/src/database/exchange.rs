@@ -147,7 +147,8 @@ async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     tokio::pin!(stream);
     let mut values = Vec::with_capacity(columns.len());
     let mut bytes = 0;
-    // As the guest receives them. A NULL of four bytes takes 16 there, a numeric of a few bytes may have 131,072 digits.
+    // As the guest receives them. A NULL of four bytes takes 16 there, a numeric of a few bytes may have 131,072
+    // digits.
     let mut lifted: usize = columns.iter().map(|name| limits::TEXT_BYTES + name.len()).sum();
     while let Some(row) = stream.try_next().await? {
         bytes += row.raw_size_bytes();

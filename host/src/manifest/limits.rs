@@ -1,4 +1,5 @@
-//! The limits of a handler, as a manifest sets them: each from 1 to its ceiling, and no body larger than its memory holds.
+//! The limits of a handler, as a manifest sets them: each from 1 to its ceiling, and no body larger than its memory
+//! holds.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

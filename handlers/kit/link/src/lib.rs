@@ -13,8 +13,8 @@
 const PAGE_KIB: u32 = 64;
 
 /// The memory with which one instance begins. An instance that needs more grows, up to `memory_bytes_max` of the
-/// manifest. That call alone pays for it, two mprotects (8 µs) and a page fault for each 4 KiB it touches; the memory is
-/// given back when the call ends.
+/// manifest. That call alone pays for it, two mprotects (8 µs) and a page fault for each 4 KiB it touches; the memory
+/// is given back when the call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The memory at the start in KiB, a multiple of 64: the stack, the static data, and room for an ordinary call.
