@@ -287,8 +287,11 @@ pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// The ceiling for both: a mobile network that stalls for a minute recovers within it. A drain waits no longer than
 /// `DRAIN_GRACE`.
 pub const CLIENT_TIMEOUT_SECONDS_CEILING: usize = 300;
-/// A response that the client does not read within this time is dropped together with the connection.
+/// A client that takes less than `WRITE_BYTES_MIN` of its response within this time is dropped.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// 13 KiB a second, as in a bad mobile network: a list of 1 MiB then arrives in 80 s. A response that fits in the
+/// buffers of kernel and proxy, some 300 KiB, never waits for its client.
+pub const WRITE_BYTES_MIN: usize = 64 * 1024;
 /// For discarding the rest of a body that is not needed: reading it lets the client read the answer before the close.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of such a body that are discarded; beyond it the connection is closed.

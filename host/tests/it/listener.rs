@@ -205,6 +205,31 @@ async fn a_client_that_does_not_take_its_responses_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_a_large_response_slowly_gets_it_whole() {
+    // Given a response that is larger than the buffer of the socket, when a client takes 400 KB of it a second, then it
+    // gets the end after the time that a client may take nothing.
+    let database = TestDatabase::new().await;
+    let large = Guest { memory: "64", ..replying(200, None, 3 << 20) }.component();
+    let guests = Guests::new().add("grande", &large, "limits = { reply_bytes_max = 4194304 }");
+    let (_folder, path) = scratch("galo.sock");
+    let settings = Settings { listen: Address::Unix(path.clone()), ..settings(guests.folder.path()) };
+    let _node = TestNode::with(&database, settings).await;
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"GET /grande HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let begun = Instant::now();
+    let (mut piece, mut bytes) = (vec![0; 32 * 1024], 0);
+    loop {
+        match stream.read(&mut piece).await.unwrap() {
+            0 => break,
+            read => bytes += read,
+        }
+        tokio::time::sleep(Duration::from_millis(80)).await;
+    }
+    assert!(bytes > 3 << 20, "{bytes} bytes in {:?}", begun.elapsed());
+    assert!(begun.elapsed() > limits::WRITE_TIMEOUT + Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_a_handler_leaves_the_connection_usable() {
     // Given a POST to an unknown path, its body in a separate packet, when it has got its 404, then the next request on
     // the same connection is served.
