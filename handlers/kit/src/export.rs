@@ -64,14 +64,12 @@ macro_rules! export {
 
                 fn respond(
                     carry: $crate::alloc::vec::Vec<u8>,
-                    rows: $crate::Rows,
-                ) -> $crate::Response {
+                    outcome: $crate::Outcome,
+                ) -> ::core::option::Option<$crate::Response> {
                     $before;
-                    let (carry, rows) = (::core::mem::ManuallyDrop::new(carry), ::core::mem::ManuallyDrop::new(rows));
-                    match <$handler as $crate::Handler>::respond(&carry, &rows) {
-                        Ok(response) => response,
-                        Err(unexpected) => $crate::panic::refuse(unexpected),
-                    }
+                    let carry = ::core::mem::ManuallyDrop::new(carry);
+                    let outcome = ::core::mem::ManuallyDrop::new(outcome);
+                    $crate::answered::<$handler>(&carry, &outcome)
                 }
             }
 

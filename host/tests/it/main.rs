@@ -39,6 +39,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod operator;
+mod outcomes;
 mod overload;
 mod pooler;
 mod postgres;

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use galo::contract::{Plan, Request, Rows, Value};
+use galo::contract::{Outcome, Plan, Request, Rows, Value};
 use galo::develop::build::Profile;
 use galo::failure::{Fault, FaultKind};
 use galo::guest::{Component, ComponentError, Grants};
@@ -12,7 +12,7 @@ use http::Method;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::cli::Program;
-use crate::fixture::Guest;
+use crate::fixture::{self, Guest};
 use crate::handlers::Copy;
 use crate::harness::{Guests, TestDatabase, request, request_with, verify};
 
@@ -67,7 +67,7 @@ fn large() -> &'static [u8] {
         std::fs::write(copy.path("handlers/large/Cargo.toml"), cargo).unwrap();
         std::fs::copy(copy.path("handlers/extrato/build.rs"), copy.path("handlers/large/build.rs")).unwrap();
         std::fs::write(copy.path("handlers/large/src/lib.rs"), LARGE).unwrap();
-        copy.edit("handlers/galo.toml", |text| {
+        copy.edit("galo.toml", |text| {
             text + "\n[[handler]]\nname = \"large\"\ncomponent = \"large.wasm\"\nroute = \"GET /large\"\n"
         });
         copy.component("large", Profile::Release)
@@ -80,14 +80,7 @@ fn component(memory_bytes_max: usize) -> Component {
 }
 
 fn asked(query: &str, body: &[u8]) -> Request {
-    Request {
-        method: "GET".to_owned(),
-        path: "/large".to_owned(),
-        parameters: Vec::new(),
-        query: Some(query.to_owned()),
-        headers: Vec::new(),
-        body: body.to_owned(),
-    }
+    Request { query: Some(query.to_owned()), body: body.to_owned(), ..fixture::request("GET", "/large") }
 }
 
 fn take(component: &Component, bytes: usize) -> Result<(), Fault> {
@@ -140,13 +133,13 @@ fn a_list_in_the_body_that_fits_its_limit_is_read() {
 #[test]
 fn the_largest_rows_come_back_as_json_and_the_largest_reply_is_built() {
     let component = component(MEMORY_BYTES_DEFAULT);
-    let rows = |values: Vec<Value>| Rows { columns: vec!["n".to_owned()], values };
+    let rows = |values: Vec<Value>| Outcome::Rows(Rows { columns: vec!["n".to_owned()], values });
     let numbers = limits::ROWS_BYTES_MAX / limits::VALUE_BYTES;
-    let response = component.respond(b"", &rows((0..numbers as i64).map(Value::Integer).collect())).unwrap();
+    let response = component.respond(b"", &rows((0..numbers as i64).map(Value::Integer).collect())).unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<Vec<serde_json::Value>>(&response.body).unwrap().len(), numbers);
     // As JSON the text is as long as the limit, less what stands around it and the header.
     let text = "x".repeat(limits::REPLY_BYTES_DEFAULT - 100);
-    let response = component.respond(b"", &rows(vec![Value::Text(text)])).unwrap();
+    let response = component.respond(b"", &rows(vec![Value::Text(text)])).unwrap().unwrap();
     assert!(response.body.len() > limits::REPLY_BYTES_DEFAULT - 100);
     let text = "x".repeat(limits::REPLY_BYTES_DEFAULT);
     let fault = component.respond(b"", &rows(vec![Value::Text(text)])).unwrap_err();
