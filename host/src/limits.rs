@@ -12,6 +12,9 @@ use std::time::Duration;
 pub const BODY_BYTES_DEFAULT: usize = 8 * 1024;
 /// No manifest may ask for more: the body is copied into the guest whole.
 pub const BODY_BYTES_CEILING: usize = 1024 * 1024;
+/// Bytes by which a body may exceed the largest limit and still reach a node through a proxy (`galo proxy nginx`): the
+/// node answers 413 with the texts and headers of the service.
+pub const PROXY_BODY_BYTES_MORE: usize = 8 * 1024;
 /// Bytes of request line and headers together. hyper needs at least 8 KiB; browsers with many cookies send 8–12 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of one request. nginx adds about five.
