@@ -178,7 +178,7 @@ mod tests_on_wasm {
     }
 
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 8).unwrap()
+        Layout::from_size_align(size, 8).expect("a size that an address holds")
     }
 
     fn fill(block: *mut u8, size: usize, byte: u8) {
@@ -192,13 +192,14 @@ mod tests_on_wasm {
     #[test]
     fn the_memory_grows_by_the_pages_that_a_block_needs_and_only_then() {
         let (arena, pages) = (arena(), memory_size(0));
-        let blocks = [PAGE, 1, PAGE - 8, 3 * PAGE, 8].map(|size| {
+        let sizes = [(PAGE, 1), (1, 2), (PAGE - 8, 3), (3 * PAGE, 4), (8, 5)];
+        let blocks = sizes.map(|(size, byte)| {
             let block = unsafe { arena.alloc(layout(size)) };
-            fill(block, size, size as u8);
-            (block, size, memory_size(0) - pages)
+            fill(block, size, byte);
+            (block, memory_size(0) - pages)
         });
-        assert_eq!(blocks.map(|(_, _, grown)| grown), [0, 1, 1, 4, 5]);
-        assert!(blocks.iter().all(|(block, size, _)| holds(*block, *size, *size as u8)));
+        assert_eq!(blocks.map(|(_, grown)| grown), [0, 1, 1, 4, 5]);
+        assert!(blocks.iter().zip(sizes).all(|((block, _), (size, byte))| holds(*block, size, byte)));
     }
 
     #[test]

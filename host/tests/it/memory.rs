@@ -135,7 +135,7 @@ fn the_largest_rows_come_back_as_json_and_the_largest_reply_is_built() {
     let component = component(MEMORY_BYTES_DEFAULT);
     let rows = |values: Vec<Value>| Outcome::Rows(Rows { columns: vec!["n".to_owned()], values });
     let numbers = limits::ROWS_BYTES_MAX / limits::VALUE_BYTES;
-    let response = component.respond(b"", &rows((0..numbers as i64).map(Value::Integer).collect())).unwrap().unwrap();
+    let response = component.respond(b"", &rows((0..).take(numbers).map(Value::Integer).collect())).unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<Vec<serde_json::Value>>(&response.body).unwrap().len(), numbers);
     // As JSON the text is as long as the limit, less what stands around it and the header.
     let text = "x".repeat(limits::REPLY_BYTES_DEFAULT - 100);
