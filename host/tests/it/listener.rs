@@ -174,7 +174,9 @@ async fn a_client_that_sends_one_byte_a_second_is_given_up() {
     assert_eq!(head_answer, "");
     assert!(body_answer.starts_with("HTTP/1.1 408"), "{body_answer}");
     for (took, limit) in [(head_took, limits::HEAD_TIMEOUT_DEFAULT), (body_took, limits::BODY_TIMEOUT_DEFAULT)] {
-        assert!(took >= limit && took < limit + Duration::from_secs(3), "{took:?} for {limit:?}");
+        // The node's clock may have started a moment before the test's.
+        assert!(took + Duration::from_millis(50) >= limit, "{took:?} for {limit:?}");
+        assert!(took < limit + Duration::from_secs(3), "{took:?} for {limit:?}");
     }
     assert_eq!(database.ledger_rows(1).await, 0);
     database.assert_ledger_holds().await;

@@ -14,7 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::cli::Program;
 use crate::fixture::{self, Guest};
 use crate::handlers::Copy;
-use crate::harness::{Guests, TestDatabase, request, request_with, verify};
+use crate::harness::{Guests, TestDatabase, TestNode, request, request_with, verify};
 
 /// A handler without std that takes as much memory as it is asked to, reads a JSON list, or returns all rows.
 const LARGE: &str = r#"//! A handler that takes memory.
@@ -247,4 +247,34 @@ async fn a_list_of_1000_rows_is_answered_and_too_little_memory_is_counted_as_suc
     let metrics = request(&node.admin, Method::GET, "/metrics", "").await;
     let counted = r#"galo_faults_total{handler="scarce",kind="memory"} 1"#;
     assert!(metrics.text().contains(counted), "{}", metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rows_of_a_statement_are_bounded_as_the_guest_receives_them() {
+    // 16 bytes for each value, and nine for the name of the column: 65,535 values are seven bytes less than the limit.
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION linhas(n integer) RETURNS TABLE (i integer) LANGUAGE sql AS 'SELECT generate_series(1, n)';
+             GRANT EXECUTE ON FUNCTION linhas TO galo",
+        )
+        .await;
+    let bytes = tokio::task::block_in_place(large);
+    let node = TestNode::guests(&database, &Guests::new().add("list", bytes, "procedures = [\"linhas\"]")).await;
+    let most = (limits::ROWS_BYTES_MAX - limits::TEXT_BYTES - 1) / limits::VALUE_BYTES;
+    let answer = node.get(&format!("/list?rows={most}")).await;
+    assert_eq!((answer.status.as_u16(), answer.json().as_array().unwrap().len()), (200, most));
+    assert_eq!(node.get(&format!("/list?rows={}", most + 1)).await.status, 500);
+    assert_eq!(node.get("/list?rows=1").await.text(), r#"[{"i":1}]"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_with_a_memory_that_a_component_can_never_have() {
+    let database = TestDatabase::new().await;
+    let one_page = Guest { memory: "1 1", ..Guest::default() }.component();
+    let refusal =
+        Guests::new().add("small", &one_page, "limits = { memory_bytes_max = 131072 }").refusal(&database).await;
+    assert!(refusal.contains("small"), "{refusal}");
+    let reason = "the manifest asks for `memory_bytes_max = 131072`, the component declares at most 65536 bytes";
+    assert!(refusal.contains(reason), "{refusal}");
 }
