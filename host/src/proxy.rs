@@ -185,9 +185,12 @@ enum Piece<'a> {
 fn locations(manifest: &Manifest) -> BTreeMap<Shape<'_>, BTreeSet<&str>> {
     let mut methods: BTreeMap<Shape<'_>, BTreeSet<&str>> = BTreeMap::new();
     for entry in &manifest.handlers {
-        let its = methods.entry(shape(&entry.route)).or_default();
-        if entry.retry == Retry::Key {
-            its.insert(entry.route.method().as_str());
+        for route in &entry.routes {
+            let its = methods.entry(shape(route)).or_default();
+            // What only reads is repeated without a key.
+            if entry.retry == Retry::Key && !route.method().is_safe() {
+                its.insert(route.method().as_str());
+            }
         }
     }
     let repeated: Vec<_> = methods.iter().filter(|(_, its)| !its.is_empty()).map(|(shape, _)| shape.clone()).collect();
@@ -355,7 +358,7 @@ mod tests {
                 format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{}\"\n{more}", route(each))
             });
             let manifest = manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap();
-            let entries = manifest.handlers.iter().map(|entry| (entry.route.clone(), entry.retry));
+            let entries = manifest.handlers.iter().map(|entry| (entry.routes[0].clone(), entry.retry));
             // What no node serves, no proxy need know.
             if let Ok(table) = Routes::new(entries) {
                 let found = table.find(&method.parse().unwrap(), &format!("/{}", path.join("/")));

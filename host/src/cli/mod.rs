@@ -19,6 +19,7 @@ mod put;
 mod runtime;
 mod serve;
 mod test;
+mod variables;
 
 use std::process::ExitCode;
 

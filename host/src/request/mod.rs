@@ -73,11 +73,11 @@ async fn attempt<F: Functions>(
         let table = node.registry.table();
         course.cors.clone_from(&table.cors);
         let found = table.routes.find(&head.method, head.uri.path());
-        found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
+        found.map(|((handler, place), parameters)| (Arc::clone(handler), *place, parameters))
     };
     let cors = course.cors.as_deref();
-    let (handler, parameters) = match found {
-        Ok((handler, parameters)) => (&**course.handler.insert(handler), parameters),
+    let (handler, place, parameters) = match found {
+        Ok((handler, place, parameters)) => (&**course.handler.insert(handler), place, parameters),
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
@@ -87,7 +87,7 @@ async fn attempt<F: Functions>(
     let answer = match welcome(handler, head, &body, cors) {
         Ok(()) => {
             let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
-            let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
+            let taken = Taken { method: entry.routes[place].method(), headers, body_bytes_max };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     laps.end(&handler.metrics.read);

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::develop::build::Checkout;
 use crate::manifest;
-use crate::route::{Route, Routes};
+use crate::route::Route;
 use files::Draft;
 
 /// The options of `galo new`.
@@ -122,24 +122,21 @@ fn manifest_with(checkout: &Checkout, draft: &Draft<'_>) -> anyhow::Result<Strin
     let path = checkout.handlers().join(manifest::FILE_NAME);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = format!("{}\n\n{}", text.trim_end(), draft.manifest_table());
-    let entries = manifest::parse(&path, &text)?.handlers;
-    let twin = entries.iter().filter(|entry| entry.name != draft.name);
+    let manifest = manifest::parse(&path, &text)?;
+    let twin = manifest.handlers.iter().filter(|entry| entry.name != draft.name);
     if let Some(twin) = twin.into_iter().find(|entry| crate_name(&entry.name) == crate_name(draft.name)) {
         bail!(
             "there already is a handler `{}`, whose component would be the same file; choose another name",
             twin.name
         );
     }
-    Routes::new(entries.iter().map(|entry| (entry.route.clone(), ()))).map_err(|ambiguous| {
-        let [first, second] = [ambiguous.first, ambiguous.second].map(|index| &entries[index]);
-        anyhow::anyhow!(
-            "the route `{}` of `{}` takes the same requests as `{}` of `{}`; choose another path or method",
-            second.route,
+    if let Some([(first, same), (second, route)]) = manifest.ambiguity() {
+        bail!(
+            "the route `{route}` of `{}` takes the same requests as `{same}` of `{}`; choose another path or method",
             second.name,
-            first.route,
             first.name
-        )
-    })?;
+        );
+    }
     Ok(text)
 }
 
