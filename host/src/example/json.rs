@@ -30,6 +30,14 @@ pub(super) struct File {
 pub(super) struct Request {
     method: Option<String>,
     path: String,
+    /// The route that the host must find, as the manifest writes it.
+    pub(super) route: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) now: Option<Timestamp>,
+    /// Values instead of those of the manifest.
+    #[serde(default)]
+    pub(super) config: BTreeMap<String, Json>,
+    pub(super) claims: Option<BTreeMap<String, Json>>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<Json>,
@@ -102,11 +110,10 @@ impl File {
 }
 
 impl Request {
-    pub(super) fn method(&self, route: &Route) -> Result<Method, String> {
-        match &self.method {
-            None => Ok(route.method().clone()),
-            Some(method) => method.parse().map_err(|_| format!("`{method}` is no method")),
-        }
+    /// Its method, if it names one.
+    pub(super) fn method(&self) -> Result<Option<Method>, String> {
+        let parsed = self.method.as_ref().map(|method| method.parse().map_err(|_| format!("`{method}` is no method")));
+        parsed.transpose()
     }
 
     /// Without the query.
