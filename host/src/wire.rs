@@ -3,10 +3,15 @@
 
 mod body;
 mod content;
+mod lines;
 mod messages;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -17,6 +22,7 @@ use tokio::time::timeout;
 pub use self::body::Body;
 use self::body::Gone;
 pub use self::content::{MediaType, check as check_content};
+pub use self::lines::Lines;
 pub use self::messages::Messages;
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
@@ -50,13 +56,21 @@ const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-li
 pub struct Taken<'a> {
     /// The method of its route. A HEAD request is answered like a GET.
     pub method: &'a Method,
+    /// Its route, as the manifest writes it.
+    pub route: &'a Arc<str>,
     /// The headers it may see.
     pub headers: &'a [HeaderName],
     /// The maximum size of a body, in bytes.
     pub body_bytes_max: usize,
+    /// The values of its `config`.
+    pub config: &'a Arc<[Field]>,
+    /// The name of the request.
+    pub id: String,
+    /// The claims of its token.
+    pub claims: Option<String>,
 }
 
-/// Reads a request to its end.
+/// Reads a request to its end. Its moment is set when it is admitted.
 ///
 /// # Errors
 /// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`] or [`Failure::BodyBroken`].
@@ -69,6 +83,11 @@ pub async fn read(head: &Parts, body: Body, parameters: Vec<Field>, taken: Taken
         query: head.uri.query().map(str::to_owned),
         headers: chosen(&head.headers, taken.headers),
         body,
+        route: Arc::clone(taken.route),
+        id: taken.id,
+        now: 0,
+        config: Arc::clone(taken.config),
+        claims: taken.claims,
     })
 }
 
@@ -163,6 +182,7 @@ pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
             .map_err(|_| Fault::malformed(phase, format!("the value of the header `{}` is malformed", shown(&name))))?;
         outgoing.headers_mut().append(header, value);
     }
+    Lines::attach(response.log, &mut outgoing);
     Ok(outgoing)
 }
 
@@ -192,9 +212,11 @@ fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
 
 /// Turns a failure into the response that a client may see.
 pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
-    let code = failure.code();
-    let mut outgoing = http::Response::new(Full::new(messages.body(code).clone()));
-    *outgoing.status_mut() = code.status();
+    let mut outgoing = http::Response::new(Full::new(match failure {
+        Failure::Raised(raised) if raised.chosen().is_some() => messages::raised(&raised.error.message),
+        _ => messages.body(failure.code()).clone(),
+    }));
+    *outgoing.status_mut() = failure.status();
     let headers = outgoing.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {
@@ -207,13 +229,16 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
         Failure::EncodingUnsupported => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        Failure::Unauthorized { challenge, .. } => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         Failure::TypeUnsupported { expected } => {
             // A media type of the manifest consists of tokens too.
             if let Ok(expected) = HeaderValue::from_str(expected) {
                 headers.insert(ACCEPT, expected);
             }
         }
-        Failure::Shed | Failure::Unavailable { .. } | Failure::Repeatable { .. } => {
+        _ if failure.status() == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
         // Part of the body may be unread, so the connection cannot be used again.

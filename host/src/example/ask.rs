@@ -47,7 +47,9 @@ fn found<'a>(example: &json::Request, entry: &'a Entry) -> Result<(&'a Route, Me
     };
     let methods = match example.method()? {
         Some(method) => vec![method],
-        None => named.map_or_else(|| &entry.routes[..], std::slice::from_ref).iter().map(|r| r.method().clone()).collect(),
+        None => {
+            named.map_or_else(|| &entry.routes[..], std::slice::from_ref).iter().map(|r| r.method().clone()).collect()
+        }
     };
     let found = methods.into_iter().find_map(|method| Some((routes.find(&method, path).ok()?, method)));
     let Some(((route, parameters), method)) = found else {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::contract::{self, Field};
-use crate::route::Route;
 
 /// A file.
 #[derive(Deserialize)]
@@ -92,6 +91,7 @@ enum Cell {
     Text(String),
     Timestamp { timestamp: Timestamp },
     Bytes { base64: String },
+    Json { json: Json },
 }
 
 impl File {
@@ -121,7 +121,8 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would pass it to the handler, with only the headers that the manifest names.
+    /// As the host would pass it to the handler, with only the headers that the manifest names, and without what the host
+    /// adds.
     pub(super) fn to_contract(
         &self,
         method: &Method,
@@ -146,6 +147,11 @@ impl Request {
             query: self.path.split_once('?').map(|(_, query)| query.to_owned()),
             headers: seen.collect(),
             body,
+            route: "".into(),
+            id: String::new(),
+            now: 0,
+            config: [].into(),
+            claims: None,
         })
     }
 }
@@ -233,6 +239,11 @@ impl Cell {
             contract::Value::Integer(value) => Self::Integer(*value),
             contract::Value::Float(value) => Self::Float(*value),
             contract::Value::Text(value) => Self::Text(value.clone()),
+            // A text that is not JSON is shown as it is.
+            contract::Value::Json(text) => match serde_json::from_str(text) {
+                Ok(json) => Self::Json { json },
+                Err(_) => Self::Text(format!("json {text}")),
+            },
             contract::Value::Bytes(value) => Self::Bytes { base64: BASE64.encode(value) },
             // A timestamp outside the calendar is shown as a number.
             contract::Value::Timestamp(micros) => match Timestamp::from_microsecond(*micros) {
@@ -251,6 +262,7 @@ impl Cell {
             Self::Text(value) => contract::Value::Text(value.clone()),
             Self::Timestamp { timestamp } => contract::Value::Timestamp(timestamp.as_microsecond()),
             Self::Bytes { base64 } => contract::Value::Bytes(decode(base64)?),
+            Self::Json { json } => contract::Value::Json(json.to_string()),
         })
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
 
 use super::component::Component;
 use super::store::{self, Allowance, Guest};
-use crate::contract::{Plan, Request, Response, Rows};
+use crate::contract::{Outcome, Plan, Request, Response};
 use crate::failure::{self, Fault, FaultKind, Phase};
 use crate::limits;
 
@@ -29,37 +29,43 @@ impl Component {
         self.run(Phase::Prepare, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.prepare).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "checking the types at every call costs 3 % of its time")]
-            // SAFETY: `Compiled::fit` checked these types of this export, and a component does not change.
+            // SAFETY: `trial` checked these types of this export, and a component does not change.
             let prepare = unsafe { TypedFunc::<(&Request,), (Plan,)>::new_unchecked(function) };
             Ok(prepare.call(store, (request,))?.0)
         })
     }
 
-    /// Runs `respond` on a fresh instance.
+    /// Runs `respond` on a fresh instance. `None` leaves an error of the procedure to the host.
     ///
     /// # Errors
     /// What the guest did wrong.
-    pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        self.respond_within(Allowance::Whole(self.limits.deadline), carry, rows)
+    pub fn respond(&self, carry: &[u8], outcome: &Outcome) -> Result<Option<Response>, Fault> {
+        self.respond_within(Allowance::Whole(self.limits.deadline), carry, outcome)
     }
 
     /// The same with another time than its deadline.
     ///
     /// # Errors
     /// As [`Component::respond`].
-    pub fn respond_within(&self, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+    pub fn respond_within(&self, time: Allowance, carry: &[u8], outcome: &Outcome) -> Result<Option<Response>, Fault> {
         self.run(Phase::Respond, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.respond).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "as in `prepare`")]
             // SAFETY: as in `prepare`.
-            let respond = unsafe { TypedFunc::<(&[u8], &Rows), (Response,)>::new_unchecked(function) };
-            Ok(respond.call(store, (carry, rows))?.0)
+            let respond = unsafe { TypedFunc::<(&[u8], &Outcome), (Option<Response>,)>::new_unchecked(function) };
+            Ok(respond.call(store, (carry, outcome))?.0)
         })
     }
 
-    /// Instantiates once: a component that does not fit its limits is found before it serves.
+    /// Instantiates once: a component that does not fit its limits is found before it serves. Also checks the types
+    /// that both functions are called with, which calls do not.
     pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |store, instance| {
+            let function = |store: &mut Store<Guest>, index| instance.get_func(store, index).ok_or_else(missing);
+            function(store, self.prepare)?.typed::<(&Request,), (Plan,)>(&*store)?;
+            function(store, self.respond)?.typed::<(&[u8], &Outcome), (Option<Response>,)>(&*store)?;
+            Ok(())
+        })
     }
 
     fn run<T>(

@@ -60,7 +60,10 @@ async fn two_routes_that_match_the_same_paths_are_refused_wherever_they_are() {
         guests.put_file("galo.toml", with(routes).as_bytes());
         let refusal = guests.refusal(&database).await;
         assert!(refusal.contains(reported), "{refusal}");
-        guests.put_file("galo.toml", guests.manifest().replace(&format!("routes = [{routes}]"), "route = \"GET /b\"").as_bytes());
+        guests.put_file(
+            "galo.toml",
+            guests.manifest().replace(&format!("routes = [{routes}]"), "route = \"GET /b\"").as_bytes(),
+        );
     }
     guests.put_file("galo.toml", good.as_bytes());
     let node = TestNode::guests(&database, &guests).await;
@@ -104,7 +107,8 @@ async fn a_request_has_the_moment_of_its_admission() {
 async fn a_changed_config_is_a_new_generation_and_a_rollback_restores_it() {
     let database = TestDatabase::create().await;
     let config = |text: &str| format!("config = {{ a = {text} }}");
-    let guests = Guests::new().add("x", &echoing(Part::Config), &config("\"one\"")).add("y", &echoing(Part::Config), "");
+    let guests =
+        Guests::new().add("x", &echoing(Part::Config), &config("\"one\"")).add("y", &echoing(Part::Config), "");
     let node = TestNode::guests(&database, &guests).await;
     assert_eq!((body(&node, "/x").await, body(&node, "/y").await), ("one".to_owned(), String::new()));
     let put = |from: &str, to: &str| {
@@ -181,5 +185,7 @@ async fn a_secret_of_the_manifest_is_shown_nowhere() {
         let answer = node.admin(path).await;
         assert!(!answer.text().contains("hunter"), "{}", answer.text());
     }
-    assert!(!format!("{:?} {:?}", node.handler("x").entry, node.handler("x").lineage().current.config).contains("hunter"));
+    assert!(
+        !format!("{:?} {:?}", node.handler("x").entry, node.handler("x").lineage().current.config).contains("hunter")
+    );
 }

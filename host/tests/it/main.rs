@@ -39,6 +39,7 @@ mod listener;
 mod messages;
 mod metrics;
 mod operator;
+mod outcomes;
 mod overload;
 mod pooler;
 mod postgres;
