@@ -276,6 +276,13 @@ mod tests {
         assert_eq!(text.matches("set $galo_request_id \"\";").count(), 1);
         let read = KEYED.replace("[\"", "[\"x-request-id\", \"");
         assert!(!written(&[("POST /a", &read)]).contains("set $galo_request_id \"\";"));
+        // Of several routes of a handler, those that write.
+        let table = "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroutes = [\"GET /a\", \"POST /a\", \"PUT /b\", \"GET /c\"]\n";
+        let manifest = manifest::parse(Path::new("galo.toml"), &format!("{table}{KEYED}")).unwrap();
+        let several = nginx(&manifest, "nodes");
+        let keyed = [(r#"= "/a""#, true), (r#"= "/b""#, true)].into_iter().chain(rest);
+        assert_eq!(patterns(&several), keyed.map(|(text, is)| (text.to_owned(), is)).collect::<Vec<_>>());
+        assert!(several.contains("if ($request_method != POST) { return 418; }"), "{several}");
         let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
         assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
         assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");

@@ -121,8 +121,8 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would pass it to the handler, with only the headers that the manifest names, and without what the host
-    /// adds.
+    /// As the host would pass it to the handler, with only the headers that the manifest names, and without what the
+    /// host adds.
     pub(super) fn to_contract(
         &self,
         method: &Method,

@@ -122,9 +122,9 @@ impl Handler {
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
-    /// Puts a component and its config live as the next generation, and returns it. The one it replaces is kept for a rollback; if
-    /// that was on probation itself, the one before it is kept: two quick deployments must not lose the last proved
-    /// generation.
+    /// Puts a component and its config live as the next generation, and returns it. The one it replaces is kept for a
+    /// rollback; if that was on probation itself, the one before it is kept: two quick deployments must not lose the
+    /// last proved generation.
     pub fn swap(&self, component: Component, config: Config) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();

@@ -1,5 +1,5 @@
-//! Reads what a manifest only names: the secrets of a handler's `config`, and the keys that tokens are verified with. No
-//! message about them contains a value.
+//! Reads what a manifest only names: the secrets of a handler's `config`, and the keys that tokens are verified with.
+//! No message about them contains a value.
 
 use std::path::{Path, PathBuf};
 

@@ -213,9 +213,8 @@ pub enum Part {
 
 /// A guest that replies 200 with a part of the request.
 ///
-/// A request lies in memory as: method at 0, path at 8, route at 16, parameters at 24, query at 32 (its case, then the
-/// text), headers at 44, body at 52, id at 60, now at 72, config at 80, claims at 88 (as the query). A text or a list is
-/// its address and its length, and a field two texts. The request's address is the only parameter.
+/// A request lies in memory as [`Guest::prepare`] says; its id is at 60, now at 72, config at 80, claims at 88 (whether
+/// there are any, then the text). A text or a list is its address and its length, and a field two texts.
 pub fn echoing(part: Part) -> Vec<u8> {
     let text = |at: u32| format!("(i32.load offset={at} (local.get 0)) (i32.load offset={} (local.get 0))", at + 4);
     // The second text of the first field of a list.

@@ -1,5 +1,5 @@
-//! What a request carries besides what the client sent: its route, its id, its moment and the config of its handler; and
-//! how a config changes while a node serves.
+//! What a request carries besides what the client sent: its route, its id, its moment and the config of its handler;
+//! and how a config changes while a node serves.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use galo::config::Variables;
 use galo::registry::Stage;
 use http::{Method, StatusCode};
 
-use crate::fixture::{Part, echoing};
+use crate::fixture::{Guest, Part, echoing};
 use crate::harness::{Connection, Guests, TestDatabase, TestNode, request, request_with, settings, until};
 
 async fn body(node: &TestNode, path: &str) -> String {
@@ -18,7 +18,7 @@ async fn body(node: &TestNode, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_of_several_routes_learns_which_one_was_taken() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let routes = ["GET /orders", "POST /orders", "GET /orders/{id}", "DELETE /orders/{id}"];
     let guests = Guests::new().add("first", &echoing(Part::Route), "").add("orders", &echoing(Part::Route), "");
     let manifest = guests.manifest().replace("route = \"GET /orders\"", &format!("routes = {routes:?}"));
@@ -49,7 +49,7 @@ async fn a_handler_of_several_routes_learns_which_one_was_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_routes_that_match_the_same_paths_are_refused_wherever_they_are() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = Guests::new().add("a", &echoing(Part::Route), "").add("b", &echoing(Part::Route), "");
     let with = |routes: &str| guests.manifest().replace("route = \"GET /b\"", &format!("routes = [{routes}]"));
     let good = with("\"GET /b\", \"GET /b/{x}\"");
@@ -72,7 +72,7 @@ async fn two_routes_that_match_the_same_paths_are_refused_wherever_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_the_id_that_it_came_with_or_one_of_its_own() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = Guests::new().add("id", &echoing(Part::Id), "");
     let (one, other) = (TestNode::guests(&database, &guests).await, TestNode::guests(&database, &guests).await);
     let mut ids = BTreeSet::new();
@@ -94,7 +94,7 @@ async fn a_request_has_the_id_that_it_came_with_or_one_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_the_moment_of_its_admission() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = Guests::new().add("now", &echoing(Part::Now), "");
     let node = TestNode::guests(&database, &guests).await;
     let clock = || jiff::Timestamp::now().as_microsecond();
@@ -105,7 +105,7 @@ async fn a_request_has_the_moment_of_its_admission() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_config_is_a_new_generation_and_a_rollback_restores_it() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let config = |text: &str| format!("config = {{ a = {text} }}");
     let guests =
         Guests::new().add("x", &echoing(Part::Config), &config("\"one\"")).add("y", &echoing(Part::Config), "");
@@ -133,9 +133,35 @@ async fn a_changed_config_is_a_new_generation_and_a_rollback_restores_it() {
     assert_eq!(body(&node, "/x").await, "true");
 }
 
+/// A guest that replies with its config, and panics when that has three bytes.
+fn panics_at_three_bytes() -> Vec<u8> {
+    let field = |at: u32| format!("(i32.load offset={at} (i32.load offset=80 (local.get 0)))");
+    let (address, length) = (field(8), field(12));
+    let prepare = format!(
+        "(if (i32.eq {length} (i32.const 3)) (then unreachable)) \
+         (i32.store (i32.const 1040) {address}) (i32.store (i32.const 1044) {length}) i32.const 1024"
+    );
+    let items = r#"(data (i32.const 1024) "\00\00\00\00\c8\00")"#;
+    Guest { prepare: &prepare, items: items.into(), ..Guest::default() }.component()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_makes_a_handler_fault_is_rescued_by_the_earlier_one() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &panics_at_three_bytes(), "config = { a = \"good\" }");
+    let node = TestNode::guests(&database, &guests).await;
+    guests.put_file("galo.toml", guests.manifest().replace("\"good\"", "\"bad\"").as_bytes());
+    node.until_generation("x", 2).await;
+    // The same component, with the config that it had: the client notices nothing.
+    assert_eq!(body(&node, "/x").await, "good");
+    assert_eq!(node.generation("x"), 1);
+    let report = node.admin("/handlers").await.json();
+    assert_eq!(report["handlers"][0]["rolled_back"]["generation"], 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_that_an_example_does_not_expect_changes_nothing() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = Guests::new().add("x", &echoing(Part::Config), "config = { a = \"one\" }");
     let example = r#"{"request": {"path": "/x"}, "plan": {"reply": {"status": 200, "body": "one"}}}"#;
     guests.put_file("x/examples/a.json", example.as_bytes());
@@ -155,7 +181,7 @@ async fn a_config_that_an_example_does_not_expect_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_the_manifest_is_shown_nowhere() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let more = "config = { a = { file = \"secret\" }, b = { variable = \"SHOP_KEY\" } }";
     let guests = Guests::new().add("x", &echoing(Part::Config), more);
     // Both missing: both are reported, with their places.

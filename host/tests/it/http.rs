@@ -76,7 +76,7 @@ async fn a_handler_of_get_is_asked_for_a_get_unless_head_has_a_route() {
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "HEAD, OPTIONS"));
     guests.put_file("galo.toml", guests.manifest().replace("HEAD /a", "HEAD /b").as_bytes());
     crate::harness::until("HEAD /a is the GET's", String::new, || {
-        node.running.node.registry.table().routes.find(&Method::HEAD, "/a").unwrap().0.entry.name == "a"
+        node.running.node.registry.table().routes.find(&Method::HEAD, "/a").unwrap().0.0.entry.name == "a"
     })
     .await;
     let answer = request(&node.address(), Method::HEAD, "/a", "").await;

@@ -152,8 +152,15 @@ async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
         return wire::failed(&failure, Messages::plain());
     }
     let (head, body) = incoming.into_parts();
-    let route = "POST /".to_owned();
-    let taken = Taken { method: &Method::POST, route, headers: &[], body_bytes_max: BODY_BYTES_MAX };
+    let taken = Taken {
+        method: &Method::POST,
+        route: &"POST /".into(),
+        headers: &[],
+        body_bytes_max: BODY_BYTES_MAX,
+        config: &[].into(),
+        id: String::new(),
+        claims: None,
+    };
     match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => http::Response::new(Full::new(Bytes::from(request.body))),
         Err(failure) => wire::failed(&failure, Messages::plain()),

@@ -56,7 +56,7 @@ fn with_secret(guests: &Guests) -> Settings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_gets_the_claims_of_a_good_token_and_any_other_is_a_401() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = guests(SHARED);
     let node = TestNode::with(&database, with_secret(&guests)).await;
     let bearer = |claims: &Value| format!("Bearer {}", by_secret(claims));
@@ -126,7 +126,7 @@ async fn until_status(node: &TestNode, seed: u8, status: StatusCode) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_keys_are_used_without_a_restart_and_broken_ones_change_nothing() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let guests = guests("[token]\njwks = \"keys.json\"\nalgorithms = [\"EdDSA\"]\n");
     guests.put_file("keys.json", jwks(&[1]).as_bytes());
     let node = TestNode::guests(&database, &guests).await;
@@ -155,7 +155,7 @@ async fn changed_keys_are_used_without_a_restart_and_broken_ones_change_nothing(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_missing_or_weak_is_refused_with_the_remedy() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::new().await;
     let by_variable = guests(SHARED);
     let refusal = by_variable.refusal(&database).await;
     assert!(
