@@ -428,7 +428,9 @@ mod tests {
     fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
         let found = |values: &[&str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append(AUTHORIZATION, value.parse().unwrap())));
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
             bearer(&headers).map(|token| token.map(str::to_owned))
         };
         for (values, token) in [
