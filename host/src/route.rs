@@ -214,7 +214,7 @@ const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// How similar a word must be to a method to be taken for a typo of it, from 0 to 1: one wrong letter of three is 0.67.
-const SIMILARITY_MIN: f64 = 0.6;
+const SIMILARITY_MIN: f64 = 0.65;
 
 fn known(word: &str) -> Result<Method, String> {
     if let Some(method) = METHODS.iter().find(|method| method.as_str() == word) {

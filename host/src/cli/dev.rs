@@ -32,7 +32,7 @@ impl DevArgs {
         let node = node.parse(folder, AccessLog::All, mistakes);
         let (checkout, (mut settings, workers)) = checkout.zip(node)?;
         // What is served is a copy without the secrets and keys beside the manifest.
-        settings.sources.folder = Some(checkout.handlers());
+        settings.sources.folder = Some(checkout.root.clone());
         Some(Box::new(move || {
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             run_on(workers, dev::dev(Options { checkout, fresh, database, settings }, &galo))
