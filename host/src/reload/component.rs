@@ -20,13 +20,18 @@ pub(super) async fn follow(
     let name = &handler.entry.name;
     match candidate(&node.database, worker, handler).await {
         Ok(Some((Proved { component, times }, config))) => {
+            let before = handler.lineage().current.component.compiled.digest;
             let begun = Instant::now();
             let generation = handler.swap(component, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
             handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
-            tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
+            let line = match before == sha256 {
+                true => "with its new config".to_owned(),
+                false => line(built, times, swap),
+            };
+            tracing::info!(%sha256, "{name}: generation {} live — {line}", generation.number);
             Ok(())
         }
         Ok(None) => {

@@ -2,7 +2,7 @@
 //! request behind a prefix of the process, which is random, so that two nodes and two runs of a node have no id in
 //! common.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,14 @@ impl Id {
     pub(super) fn next() -> Self {
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// Its text, allocated once.
+    pub(super) fn text(self) -> String {
+        let mut text = String::with_capacity("0123456789abcdef-0123456789abcdef".len());
+        // Writing to a `String` does not fail.
+        let _ = write!(text, "{self}");
+        text
+    }
 }
 
 impl fmt::Display for Id {
@@ -35,7 +43,7 @@ mod tests {
 
     #[test]
     fn no_two_ids_are_alike_and_they_share_the_prefix_of_the_process() {
-        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| Id::next().to_string()).collect();
+        let ids: std::collections::BTreeSet<_> = (0..1000).map(|_| Id::next().text()).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| id.starts_with(&format!("{:016x}-", *PREFIX))));
         assert_ne!(RandomState::new().build_hasher().finish(), *PREFIX);

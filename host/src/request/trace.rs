@@ -31,7 +31,7 @@ impl Trace {
 
 /// The id of a request: the one that it came with, or a new one of the node's, which is noted.
 pub(super) fn id(head: &Parts, own: &mut Option<Id>) -> String {
-    given(head).unwrap_or_else(|| own.insert(Id::next()).to_string())
+    given(head).unwrap_or_else(|| own.insert(Id::next()).text())
 }
 
 fn given(head: &Parts) -> Option<String> {
