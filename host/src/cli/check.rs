@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use galo::config::{Address, Mistakes, Settings, Sources};
+use galo::config::{Address, Missing, Mistakes, Settings, Sources};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
@@ -22,6 +22,8 @@ pub(super) struct CheckArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
     pub(super) handlers: PathBuf,
+    #[arg(skip)]
+    pub(super) missing: Missing,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }
@@ -39,7 +41,7 @@ impl CheckArgs {
     pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
-        let sources = Sources { variables: variables::snapshot(), folder: None };
+        let sources = Sources { variables: variables::snapshot(), folder: None, missing: self.missing };
         let settings =
             Settings { pool_connections: 1, sources, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =

@@ -101,7 +101,7 @@ impl NodeArgs {
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
             access_log: access_log?,
-            sources: Sources { variables: variables::snapshot(), folder: None },
+            sources: Sources { variables: variables::snapshot(), ..Sources::default() },
             client_timeouts,
             backlog,
             ..Settings::new(handlers, listen?, access.admin)

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::secret::{Secret, Token};
-pub use self::sources::{Sources, Variables};
+pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.

@@ -14,6 +14,18 @@ pub struct Sources {
     /// What relative files of the manifest are relative to, if that is not the folder of the manifest: `dev` serves a
     /// copy of it.
     pub folder: Option<PathBuf>,
+    /// What becomes of a secret that is not there.
+    pub missing: Missing,
+}
+
+/// What becomes of a secret that is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// The manifest is refused, as a node needs its secrets.
+    #[default]
+    Refused,
+    /// It is logged: the handlers are verified where the secrets of the nodes are not.
+    Logged,
 }
 
 /// The variables of an environment. Any of them may be secret, so none is shown.

@@ -57,7 +57,7 @@ pub(super) async fn build(
         worker.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
     }
     let token = match &manifest.token {
-        Some(entry) => worker.token(priority, entry).await.map_err(|mistake| mistakes.push(mistake)).ok(),
+        Some(entry) => worker.token(priority, entry).await.map_err(|mistake| mistakes.push(mistake)).ok().flatten(),
         None => None,
     };
     let Some(made) = make(orders, worker, priority).await else { return Ok(None) };

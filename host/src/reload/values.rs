@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Secret, Sources};
+use crate::config::{Missing, Secret, Sources};
 use crate::contract::Field;
 use crate::file::{self, Unreadable};
 use crate::limits;
@@ -36,6 +36,10 @@ pub(super) fn config(entry: &Entry, sources: &Sources) -> Result<Config, Refusal
             Text::Plain(text) => values.push((field(text.clone()), false)),
             Text::Secret(place) => match secret(place, sources) {
                 Ok(secret) => values.push((field(secret.expose().to_owned()), true)),
+                Err(cause) if sources.missing == Missing::Logged => {
+                    tracing::warn!("{}: config: `{name}`: {}; a node needs it", entry.name, cause.text);
+                    values.push((field(String::new()), true));
+                }
                 Err(cause) => unread.push((name, cause)),
             },
         }
@@ -53,8 +57,9 @@ pub(super) fn config(entry: &Entry, sources: &Sources) -> Result<Config, Refusal
     Err(Refusal { passing: unread.iter().any(|(_, cause)| cause.passing), ..refusal })
 }
 
-/// What verifies the tokens of clients, if the manifest has a section `[token]`.
-pub(super) fn token(entry: &TokenEntry, sources: &Sources) -> Result<Verifier, Mistake> {
+/// What verifies the tokens of clients, as the section `[token]` has it. `None` without the secret where a missing one
+/// is logged.
+pub(super) fn token(entry: &TokenEntry, sources: &Sources) -> Result<Option<Verifier>, Mistake> {
     let verifier = || {
         let policy = entry.policy.clone();
         let keys = match &entry.keys {
@@ -64,12 +69,18 @@ pub(super) fn token(entry: &TokenEntry, sources: &Sources) -> Result<Verifier, M
                 Keys::public(&text).map_err(|wrong| Unread::new(format!("the file {}: {wrong}", path.display())))?
             }
             KeyPlace::Secret(place) => {
-                let secret = secret(place, sources)?;
+                let secret = match secret(place, sources) {
+                    Err(cause) if sources.missing == Missing::Logged => {
+                        tracing::warn!("[token]: {}; a node needs it", cause.text);
+                        return Ok(None);
+                    }
+                    secret => secret?,
+                };
                 let keys = Keys::shared(&secret, &policy.algorithms);
                 keys.map_err(|wrong| Unread::new(format!("{place}: {wrong}")))?
             }
         };
-        Verifier::new(policy, keys).map_err(Unread::new)
+        Verifier::new(policy, keys).map(Some).map_err(Unread::new)
     };
     verifier().map_err(|cause: Unread| {
         let mistake = Mistake::new(Some(entry.line), format!("[token]: {}", cause.text));

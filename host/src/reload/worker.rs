@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// Reads the keys that tokens are verified with.
-    pub(super) async fn token(&self, priority: Priority, entry: &TokenEntry) -> Result<Verifier, Mistake> {
+    pub(super) async fn token(&self, priority: Priority, entry: &TokenEntry) -> Result<Option<Verifier>, Mistake> {
         let (line, sources) = (Some(entry.line), Arc::clone(&self.sources));
         let entry = entry.clone();
         let read = self.ask(priority, Stage::Manifest, move || values::token(&entry, &sources)).await;

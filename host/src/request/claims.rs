@@ -17,10 +17,9 @@ pub(super) fn of(
     headers: &HeaderMap,
     now: i64,
 ) -> Result<Option<String>, Failure> {
-    // A manifest without a section [token] grants no claims.
-    let Some(verifier) = verifier else { return Ok(None) };
     let claims = match token::bearer(headers) {
-        Ok(Some(token)) => verifier.claims(token, now).map(Some),
+        // Unreachable for a node: its manifest is refused if it grants claims without a section [token].
+        Ok(Some(token)) => verifier.ok_or(Refused::NoKey).and_then(|verifier| verifier.claims(token, now)).map(Some),
         Ok(None) if granted == Claims::Required => Err(Refused::Absent),
         Ok(None) => Ok(None),
         Err(refused) => Err(refused),
