@@ -20,6 +20,7 @@ mod put;
 mod runtime;
 mod serve;
 mod test;
+mod variables;
 
 use std::process::ExitCode;
 
