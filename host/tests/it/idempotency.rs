@@ -4,8 +4,8 @@
 use std::pin::pin;
 
 use futures_util::future::join_all;
-use galo::config::{Address, Proxy, Secret, Settings};
-use galo::database::{self, Target};
+use galo::config::{Address, Proxy, Settings};
+use galo::database;
 use galo::develop::build::Profile;
 use http::Method;
 

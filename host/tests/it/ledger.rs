@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::harness::{Connection, TestDatabase, TestNode, checkout, transacao};
 use futures_util::future::join_all;
+use galo::database;
 use http::Method;
+
+use crate::harness::{Connection, TestDatabase, TestNode, checkout, transacao};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_five_debits_at_once_as_the_very_first_requests_are_all_200() {

@@ -65,7 +65,10 @@ impl Files {
     /// Every file that cannot be read, or whose name is wrong.
     pub(super) fn read(folder: &Path) -> anyhow::Result<Self> {
         let mut mistakes = Vec::new();
-        for path in sql_files(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        for path in sql_files(folder).with_context(|| {
+            let shown = folder.display();
+            format!("cannot read {shown}; give the folder that has {MIGRATIONS}/ and {PROCEDURES}/")
+        })? {
             mistakes.push(format!(
                 "{}: files are not applied from here; make it {MIGRATIONS}/V1__name.sql, which is applied once, or move \
                  it to {PROCEDURES}/, whose files are applied again whenever one changes",

@@ -103,7 +103,8 @@ pub(super) fn refused(error: &Error, files: &Files, folder: &Path) -> anyhow::Er
     match error.kind() {
         Kind::DivergentVersion(applied, found) if applied.name() == found.name() => anyhow!(
             "{}: it was changed after it was applied{}; restore its text (git checkout), and write the change as a new \
-             migration, V{next}__name.sql. Where its data may go, `galo dev --fresh` applies all of them anew",
+             migration, V{next}__name.sql. In development, `galo dev --fresh` discards the data and \
+             applies all of them",
             path(found).display(),
             moment(applied)
         ),

@@ -143,11 +143,9 @@ pub async fn migrate(
     stopped.store(true, Ordering::Relaxed);
     let cancelled = cancel(target, process).await;
     let ended = tokio::time::timeout(limits::MIGRATION_STOP_TIMEOUT, work).await;
-    cancelled.and(ended.unwrap_or_else(|_| bail!("Postgres did not cancel the statement"))).with_context(|| {
-        format!(
-            "stopped by {signal}; the migrations that were applied before stay, and nothing of the one under way does"
-        )
-    })
+    cancelled
+        .and(ended.unwrap_or_else(|_| bail!("Postgres did not cancel the statement")))
+        .with_context(|| format!("stopped by {signal}; the migrations that were applied before stay"))
 }
 
 async fn work(
