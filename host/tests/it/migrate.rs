@@ -354,10 +354,8 @@ async fn a_lock_or_a_statement_that_takes_too_long_ends_the_migration() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(refused.contains("V2__price.sql:2: ERROR: canceling statement due to lock timeout (55P03)"), "{refused}");
     assert!(refused.contains("run it again, or raise --lock-timeout"), "{refused}");
-    assert_eq!(
-        (shop.versions().await, shop.rows("SELECT to_regclass('x')").await.len()),
-        (vec!["1 items".to_owned()], 1)
-    );
+    assert_eq!(shop.versions().await, ["1 items"]);
+    assert_eq!(shop.rows("SELECT coalesce(to_regclass('x')::text, 'none')").await, ["none"]);
     reader.commit().await.unwrap();
     shop.write("migrations/V3__slow.sql", "SELECT pg_sleep(60);");
     let options = Options { statement_timeout: Duration::from_millis(300), ..options() };
