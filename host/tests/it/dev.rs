@@ -126,7 +126,8 @@ async fn dev_uses_the_database_it_is_given() {
     // Given an owner that is not a superuser, as in a hosted database.
     database
         .execute(
-            "CREATE ROLE dono LOGIN CREATEROLE;
+            "DROP SCHEMA galo_migrations CASCADE;
+             CREATE ROLE dono LOGIN CREATEROLE;
              GRANT rinha_owner, galo TO dono WITH ADMIN OPTION;
              ALTER SCHEMA public OWNER TO dono;
              DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO dono', current_database()); END $$",

@@ -427,6 +427,10 @@ async fn the_role_of_the_nodes_is_refused_with_the_remedy() {
     let target = Target::parse(&Secret::new(shop.database.service_url())).unwrap();
     let error = database::apply(&target, shop.folder.path()).await.unwrap_err().to_string();
     assert!(error.contains("migrate as the owner of the database") && error.contains("permission denied"), "{error}");
+    shop.migrate().await.unwrap();
+    let error = database::apply(&target, shop.folder.path()).await.unwrap_err().to_string();
+    assert!(error.starts_with("ERROR: permission denied for schema galo_migrations (42501)"), "{error}");
+    assert!(error.contains("migrate as the owner of the database, always the same role"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

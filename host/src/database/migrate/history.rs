@@ -11,7 +11,7 @@ use refinery_core::{AsyncMigrate, Error, Migration, Runner, Target};
 use tokio_postgres::Client;
 
 use super::files::{Files, MIGRATIONS, SqlFile};
-use super::mishap::{self, Failed};
+use super::mishap::Failed;
 
 const SCHEMA: &str = "galo_migrations";
 const VERSIONS: &str = "galo_migrations.versions";
@@ -32,11 +32,8 @@ pub(super) async fn create(client: &Client) -> anyhow::Result<()> {
          )"
     );
     client.batch_execute(&sql).await.map_err(|error| {
-        let told = error.as_db_error().map(mishap::text).unwrap_or_else(|| error.to_string());
-        anyhow!(
-            "cannot create the history of migrations, the schema {SCHEMA}; migrate as the owner of the database, or as a \
-             role with the privilege CREATE on it\n  {told}"
-        )
+        let Failed(told) = error.into();
+        anyhow!("cannot create the history of migrations, the schema {SCHEMA}: {told}")
     })
 }
 
@@ -127,9 +124,17 @@ pub(super) fn refused(error: &Error, files: &Files, folder: &Path) -> anyhow::Er
             path(found).display(),
             found.name()
         ),
-        Kind::Connection(_, cause) => anyhow!("{cause}"),
+        Kind::Connection(..) => anyhow!("{}", innermost(error)),
         _ => anyhow!("{error}"),
     }
+}
+
+/// The cause of an error that refinery has wrapped, perhaps twice.
+fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
 }
 
 /// When a migration was applied, for a message: ` on 2026-03-01 12:00:00`.

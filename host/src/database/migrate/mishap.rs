@@ -16,7 +16,7 @@ pub(super) struct Failed(pub(super) String);
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self(chain(&error))
+        Self(error.as_db_error().map_or_else(|| chain(&error), text))
     }
 }
 
@@ -35,7 +35,7 @@ pub(super) fn failed(path: &Path, sql: &str, done: usize, error: &Error) -> Fail
 }
 
 /// Postgres's message with its code, its details, and our hint.
-pub(super) fn text(told: &DbError) -> String {
+fn text(told: &DbError) -> String {
     let mut text = format!("{}: {} ({})", told.severity(), told.message(), told.code().code());
     let query = match told.position() {
         Some(ErrorPosition::Internal { query, .. }) => Some(query.as_str()),
@@ -67,7 +67,9 @@ fn hint(told: &DbError) -> Option<String> {
         ));
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return Some("migrate as the role that owns the database, not as the role of the nodes".to_owned());
+        return Some(
+            "migrate as the owner of the database, always the same role, and not as that of the nodes".to_owned(),
+        );
     }
     let exists =
         [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_COLUMN];
