@@ -1,6 +1,6 @@
 //! `galo dev`: its arguments.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -12,6 +12,7 @@ use galo::drain::Outcome;
 use galo::log;
 
 use super::node::NodeArgs;
+use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 
 #[derive(Args)]
@@ -31,17 +32,19 @@ pub(super) struct DevArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["fresh", "branch"])]
     drop_branch: Option<String>,
     #[command(flatten)]
+    project: ProjectArgs,
+    #[command(flatten)]
     node: NodeArgs,
 }
 
 impl DevArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let Self { fresh, branch, branches, drop_branch, node } = self;
+        let Self { fresh, branch, branches, drop_branch, project, node } = self;
         let database = node.database.given(mistakes);
         if fresh && branch.is_none() && node.database.is_given() {
             mistakes.note("--fresh", "cannot discard the data of the database in DATABASE_URL; empty it yourself");
         }
-        let checkout = Checkout::find(Path::new(".")).map_err(|error| mistakes.note("dev", error)).ok();
+        let checkout = project.find().map_err(|error| mistakes.note("dev", error)).ok();
         let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
         let node = node.parse(folder, AccessLog::All, mistakes);
         let (checkout, (settings, workers)) = checkout.zip(node)?;

@@ -19,6 +19,7 @@ mod connect;
 mod connection;
 mod connections;
 mod databases;
+mod error;
 mod exchange;
 mod filling;
 mod health;

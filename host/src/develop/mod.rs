@@ -3,7 +3,7 @@
 //!
 //! | module | command | what it does |
 //! |---|---|---|
-//! | [`build`] | `galo build` | compiles the handlers of a checkout with Cargo |
+//! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`psql`] | `galo psql` | opens psql on the database of `galo dev`, or on another one |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |

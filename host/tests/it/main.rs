@@ -39,6 +39,7 @@ mod messages;
 mod metrics;
 mod migrate;
 mod operator;
+mod outcomes;
 mod overload;
 mod pooler;
 mod postgres;

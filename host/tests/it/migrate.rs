@@ -546,5 +546,5 @@ async fn psql_opens_the_database_that_is_given_and_its_branch() {
     let mut elsewhere = galo();
     elsewhere.arg("psql").current_dir("/");
     let (done, _, stderr) = run(&mut elsewhere);
-    assert!(!done && stderr.contains("neither DATABASE_URL nor --database-url is set"), "{stderr}");
+    assert!(!done && stderr.contains("DATABASE_URL is not set, and there is no project"), "{stderr}");
 }
