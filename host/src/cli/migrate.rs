@@ -93,7 +93,7 @@ fn print(status: &Status) {
     for (files, what) in [(&procedures.changed, "is new or has changed"), (&procedures.gone, "is gone")] {
         files.iter().for_each(|file| log::print(format_args!("procedures: {file} {what}")));
     }
-    if procedures.are_due() || !status.pending.is_empty() {
+    if procedures.files > 0 && (procedures.are_due() || !status.pending.is_empty()) {
         log::print(format_args!("procedures: all of them are applied again"));
     }
 }

@@ -1,4 +1,4 @@
-//! `galo psql`: runs psql on the database that was given, or on that of `galo dev`, whether or not that runs. The user's
+//! `galo psql`: runs psql on the database that was given, or on that of `galo dev`, whether or not that runs. The
 //! password is passed in the environment, where no list of processes shows it.
 
 use std::ffi::OsString;

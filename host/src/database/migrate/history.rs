@@ -1,5 +1,5 @@
-//! What was applied to a database: two tables in the schema `galo_migrations`. The table of versions is refinery's, which
-//! also decides what is pending and refuses what was changed; the other one has the texts of `procedures/`.
+//! What was applied to a database: two tables in the schema `galo_migrations`. The table of versions is refinery's,
+//! which also decides what is pending and refuses what was changed; the other one has the digests of `procedures/`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -161,6 +161,8 @@ pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, ver
 /// How the files of `procedures/` differ from what was applied.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Procedures {
+    /// The number of files.
+    pub files: usize,
     /// New files, and those whose text is another one.
     pub changed: Vec<String>,
     /// Files that are gone. What they created stays.
@@ -178,7 +180,7 @@ impl Procedures {
 
 /// Compares the files with what was applied.
 pub(super) async fn procedures(client: &mut Client, files: &[SqlFile]) -> anyhow::Result<Procedures> {
-    let mut found = Procedures::default();
+    let mut found = Procedures { files: files.len(), ..Procedures::default() };
     let mut applied = BTreeMap::new();
     if exists(client, PROCEDURES).await? {
         let version = version(client).await?;

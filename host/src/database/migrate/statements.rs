@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_that_are_not_inside_of_anything() {
-        let sql = "-- a;\n/* b; /* c; */ */\nSELECT 'x;''y', E'\\';', \";\";\n;\nDO $$ a; $$;\n\n  DO $é$ $$;$$ $é$; SELECT 1";
+        let sql = "-- a;\n/* b; /* c; */ */\nSELECT 'x;''y', E'\\';', \";\";\n;\nDO $$ a; $$;\n\n  DO $ü$ $$;$$ $ü$; SELECT 1";
         let expected =
-            [(3, "SELECT 'x;''y', E'\\';', \";\""), (5, "DO $$ a; $$"), (7, "DO $é$ $$;$$ $é$"), (7, "SELECT 1")];
+            [(3, "SELECT 'x;''y', E'\\';', \";\""), (5, "DO $$ a; $$"), (7, "DO $ü$ $$;$$ $ü$"), (7, "SELECT 1")];
         assert_eq!(texts(sql), expected);
         assert_eq!(texts(" -- nothing\n;;"), []);
     }
