@@ -189,7 +189,8 @@ pub(super) async fn procedures(client: &mut Client, files: &[SqlFile]) -> anyhow
                                                                   WHERE datname = pg_catalog.current_database())
              FROM {PROCEDURES}"
         );
-        for row in (&*client).query(&sql, &[&version]).await? {
+        // Not refinery's `query`.
+        for row in Client::query(client, &sql, &[&version]).await? {
             found.outdated |= row.get::<_, bool>(2);
             applied.insert(row.get::<_, String>(0), row.get::<_, String>(1));
         }

@@ -93,10 +93,8 @@ async fn run(client: &Client, path: &Path, sql: &str) -> Result<(), Failed> {
     let messages = client.simple_query_raw(sql).await.map_err(|error| failed(path, sql, done, &error))?;
     pin_mut!(messages);
     while let Some(message) = messages.next().await {
-        match message.map_err(|error| failed(path, sql, done, &error))? {
-            SimpleQueryMessage::CommandComplete(_) => done += 1,
-            _ => {}
-        }
+        let message = message.map_err(|error| failed(path, sql, done, &error))?;
+        done += usize::from(matches!(message, SimpleQueryMessage::CommandComplete(_)));
     }
     Ok(())
 }
