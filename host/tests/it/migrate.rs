@@ -306,6 +306,28 @@ async fn a_copy_gets_the_privileges_on_the_database_that_a_copy_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_history_that_no_migration_wrote_is_named() {
+    let shop = Shop::new(&[("migrations/V1__items.sql", ITEMS)]).await;
+    shop.migrate().await.unwrap();
+    for (name, moment, checksum) in [
+        ("'x'", "'yesterday'", "'1'"),
+        ("'x'", "'2026-99-01T00:00:00Z'", "'1'"),
+        ("'x'", "'2026-01-01T00:00:00Z'", "'-1'"),
+        ("'x'", "'2026-01-01T00:00:00Z'", "'99999999999999999999'"),
+        ("NULL", "'2026-01-01T00:00:00Z'", "'1'"),
+        ("'x'", "NULL", "NULL"),
+    ] {
+        let row = format!("INSERT INTO galo_migrations.versions VALUES (2, {name}, {moment}, {checksum})");
+        shop.database.execute(&row).await;
+        let refused = shop.refused().await;
+        let names_it = refused.contains("the row of version 2 was not written by a migration; correct it");
+        assert!(names_it || refused.contains("date/time field value out of range"), "{row}: {refused}");
+        shop.database.execute("DELETE FROM galo_migrations.versions WHERE version = 2").await;
+    }
+    assert_eq!(shop.applied().await, "nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_at_once_one_applies_and_the_others_find_nothing() {
     let shop = Shop::new(&[
         ("migrations/V1__items.sql", &format!("{ITEMS}SELECT pg_sleep(0.3);")),
@@ -445,10 +467,12 @@ async fn a_database_from_before_migrations_is_adopted_without_running_them() {
     ])
     .await;
     shop.database.execute(&format!("{ITEMS} ALTER TABLE items ADD price int; INSERT INTO items VALUES (9)")).await;
-    let refused = shop.refused().await;
-    assert!(refused.contains("relation \"items\" already exists") && refused.contains("--adopt VERSION"), "{refused}");
+    let before = shop.contents().await;
     let (done, _, stderr) = run(shop.command().args(["--adopt", "7"]));
     assert!(!done && stderr.contains("--adopt 7: there is no such version"), "{stderr}");
+    assert_eq!(shop.contents().await, before);
+    let refused = shop.refused().await;
+    assert!(refused.contains("relation \"items\" already exists") && refused.contains("--adopt VERSION"), "{refused}");
     let (done, stdout, stderr) = run(shop.command().args(["--adopt", "2"]));
     assert!(done && stdout.contains("applied:    V3__more, the file of procedures/"), "{stdout}{stderr}");
     assert_eq!(shop.versions().await, ["1 items", "2 price", "3 more"]);

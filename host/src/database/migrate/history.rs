@@ -47,11 +47,28 @@ pub(super) fn runner(files: &Files, target: Target) -> Runner {
 
 /// The last migration that was applied.
 pub(super) async fn last(client: &mut Client) -> anyhow::Result<Option<Migration>> {
-    if !exists(client, VERSIONS).await? {
-        return Ok(None);
-    }
     let sql = format!("SELECT version, name, applied_on, checksum FROM {VERSIONS} ORDER BY version DESC LIMIT 1");
-    Ok(<Client as AsyncQuery<Vec<Migration>>>::query(client, &sql).await?.pop())
+    Ok(read(client, &sql).await?.pop())
+}
+
+/// Reads the table of versions for refinery, which would panic at a row that it has not written.
+pub(super) async fn read(client: &mut Client, query: &str) -> Result<Vec<Migration>, Failed> {
+    if !exists(client, VERSIONS).await? {
+        return Ok(Vec::new());
+    }
+    let foreign = format!(
+        "SELECT version FROM {VERSIONS}
+         WHERE (name IS NOT NULL AND checksum ~ '^[0-9]{{1,20}}$' AND checksum::numeric < 18446744073709551616
+                AND applied_on ~ '^[0-9]{{4}}-[0-9-]+T[0-9:]+([.][0-9]+)?(Z|[+-][0-9:]+)$'
+                AND applied_on::timestamptz IS NOT NULL) IS NOT TRUE LIMIT 1"
+    );
+    if let Some(row) = client.query_opt(&foreign, &[]).await? {
+        let version: i64 = row.get(0);
+        return Err(Failed(format!(
+            "{VERSIONS}: the row of version {version} was not written by a migration; correct it, or delete it"
+        )));
+    }
+    Ok(<Client as AsyncQuery<Vec<Migration>>>::query(client, query).await?)
 }
 
 /// The migrations that are pending, in order. Changes nothing.
@@ -78,10 +95,7 @@ impl AsyncTransaction for Plan<'_> {
 
 impl AsyncQuery<Vec<Migration>> for Plan<'_> {
     async fn query(&mut self, query: &str) -> Result<Vec<Migration>, Failed> {
-        match exists(self.client, VERSIONS).await? {
-            true => Ok(<Client as AsyncQuery<Vec<Migration>>>::query(self.client, query).await?),
-            false => Ok(Vec::new()),
-        }
+        read(self.client, query).await
     }
 }
 
@@ -143,17 +157,27 @@ pub(super) fn moment(migration: &Migration) -> String {
     text.get(..19).map(|moment| format!(" on {moment} UTC")).unwrap_or_default()
 }
 
-/// Records the migrations up to a version as applied, without running them.
+/// Whether the migrations up to a version may be recorded without running them.
 ///
 /// # Errors
 /// When the database has a history already, or there is no such version.
-pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, version: i64) -> anyhow::Result<()> {
+pub(super) async fn check_adoption(
+    client: &mut Client,
+    files: &Files,
+    folder: &Path,
+    version: i64,
+) -> anyhow::Result<()> {
     if let Some(last) = last(client).await? {
         bail!("nothing to adopt: the database has a history already, up to {last}; migrate without --adopt");
     }
     if files.migrations.iter().all(|versioned| versioned.migration.version() != version) {
         bail!("--adopt {version}: there is no such version in {}", folder.join(MIGRATIONS).display());
     }
+    Ok(())
+}
+
+/// Records the migrations up to a version as applied, without running them.
+pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, version: i64) -> anyhow::Result<()> {
     let recorded = runner(files, Target::FakeVersion(version)).run_async(client).await;
     recorded.map(drop).map_err(|error| refused(&error, files, folder))
 }

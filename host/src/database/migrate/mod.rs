@@ -163,6 +163,9 @@ async fn work(
     let timeouts = Timeouts { lock: options.lock_timeout, statement: options.statement_timeout };
     // Before anything is created: a folder that is refused changes nothing.
     history::pending(client, files, folder).await?;
+    if let Some(version) = options.adopt {
+        history::check_adoption(client, files, folder, version).await?;
+    }
     history::create(client).await?;
     if let Some(version) = options.adopt {
         history::adopt(client, files, folder, version).await?;

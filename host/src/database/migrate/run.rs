@@ -10,6 +10,7 @@ use refinery_core::{AsyncMigrate, Migration};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::files::SqlFile;
+use super::history;
 use super::mishap::{Failed, failed};
 use super::statements::statements;
 
@@ -64,7 +65,7 @@ impl AsyncTransaction for One<'_> {
 
 impl AsyncQuery<Vec<Migration>> for One<'_> {
     async fn query(&mut self, query: &str) -> Result<Vec<Migration>, Failed> {
-        Ok(<Client as AsyncQuery<Vec<Migration>>>::query(self.client, query).await?)
+        history::read(self.client, query).await
     }
 }
 
