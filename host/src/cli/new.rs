@@ -41,7 +41,7 @@ impl NewArgs {
         log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
             log::print(format_args!(
-                "    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
+                "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
             ));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));

@@ -58,8 +58,8 @@ impl Component {
     }
 
     /// Instantiates once: a component that does not fit its limits is found before it serves. Also checks the types
-    /// that both functions are called with, which calls do not. Returns the most memory that it may have by its own
-    /// declaration.
+    /// that both functions are called with, which calls do not. Returns the most memory that the component may have by
+    /// its own declaration.
     pub(super) fn trial(&self) -> Result<usize, Fault> {
         self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |store, instance| {
             let function = |store: &mut Store<Guest>, index| instance.get_func(store, index).ok_or_else(missing);
