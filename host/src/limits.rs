@@ -643,7 +643,11 @@ const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
-const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
+// The routes of all handlers together are shorter than the manifest.
+const _: () = assert!(
+    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024)) as u64 + MANIFEST_BYTES_MAX
+        <= OPERATOR_ANSWER_BYTES_MAX as u64
+);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
@@ -651,7 +655,10 @@ const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <=
 // request and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the
 // ceiling.
 const _: () = assert!(memory_for_body(BODY_BYTES_DEFAULT) <= MEMORY_BYTES_MIN);
-const _: () = assert!(HEAD_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(
+    // Twice: a token of the head is also there as its claims.
+    2 * HEAD_BYTES_MAX + CONFIG_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT
+);
 const _: () = assert!(ROWS_BYTES_MAX <= REPLY_BYTES_DEFAULT);
 const _: () = assert!(memory_for_reply(BODY_BYTES_DEFAULT, REPLY_BYTES_DEFAULT) <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(memory_for_reply(BODY_BYTES_CEILING, REPLY_BYTES_CEILING) <= MEMORY_BYTES_CEILING);
