@@ -71,7 +71,7 @@ pub(super) fn metadata(root: &Path, cancel: &Cancel) -> anyhow::Result<Metadata>
 pub(super) fn discard(root: &Path, package: &str, arguments: &[&str], cancel: &Cancel) -> anyhow::Result<()> {
     let mut command = cargo(root);
     command.args(["clean", "--quiet", "--package", package]).args(arguments);
-    let (status, _) = piped(command, cancel, |output| io::read_to_string(output))?;
+    let (status, _) = piped(command, cancel, io::read_to_string)?;
     ensure!(status.success(), "`cargo clean --package {package}` failed ({status}); its errors are above");
     Ok(())
 }
