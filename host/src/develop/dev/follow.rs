@@ -157,7 +157,8 @@ impl Follower {
             match self.attempt().await {
                 Ended::Stopped => tracing::info!("sources changed during the build; building again"),
                 Ended::Failed(error) => {
-                    tracing::error!("build failed: {error:#}");
+                    let serving = if self.put.is_empty() { "" } else { "; still serving what was built before" };
+                    tracing::error!("build failed{serving}: {error:#}");
                     self.prepared = None;
                     return None;
                 }
