@@ -29,7 +29,7 @@ pub struct Dev {
     pub program: Program,
     pub copy: Copy,
     /// No other test builds meanwhile.
-    pub turn: MutexGuard<'static, ()>,
+    pub _turn: MutexGuard<'static, ()>,
 }
 
 impl Dev {
@@ -43,7 +43,7 @@ impl Dev {
         let turn = one_build_at_a_time();
         let copy = Copy::new(test);
         change(&copy);
-        Self { program: Program::start(Self::command(&copy)).until_ready(), copy, turn }
+        Self { program: Program::start(Self::command(&copy)).until_ready(), copy, _turn: turn }
     }
 
     /// Its command in a copy.

@@ -152,6 +152,8 @@ impl Database {
 /// The database that was given, or a private one.
 async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
     if let Some(owner) = &options.database {
+        // A database that cannot be reached is not a mistake in the sources, so nothing waits for them to change.
+        database::enter(owner).await?;
         return Ok(Database { owner: owner.clone(), service: owner.of_role(SERVICE_ROLE), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
