@@ -23,6 +23,13 @@ fn project(test: &str) -> Copy {
     copy
 }
 
+/// A source of the handler whose response has the header `x-made`, which no example looks at.
+fn with_header(source: &str, value: &str) -> String {
+    let json = "Response::json(200, &extrato)";
+    let field = format!("galo_kit::Field {{ name: \"x-made\".into(), value: {value} }}");
+    source.replace(json, &format!("{{ let mut response = {json}; response.headers.push({field}); response }}"))
+}
+
 /// Text that Rust refuses, at the end of a source.
 fn broken(text: String) -> String {
     text + "\nfn broken() -> u8 { \"x\" }\n"
@@ -123,12 +130,7 @@ fn a_build_that_writes_beside_its_sources_is_live_and_comes_to_rest() {
         text.replace("fn main() {", write)
     });
     dev.copy.edit(EXTRATO, |text| {
-        let json = "Response::json(200, &extrato)";
-        let made = "Field { name: \"x-made\".into(), value: crate::made::MADE.into() }";
-        text.replace("mod render;", "mod made;\nmod render;").replace(
-            json,
-            &format!("{{ let mut response = {json}; response.headers.push(galo_kit::{made}); response }}"),
-        )
+        with_header(&text, "crate::made::MADE.into()").replace("mod render;", "mod made;\nmod render;")
     });
     dev.program.wait_for("extrato: generation 2 live");
     assert_ne!(dev.get("/clientes/1/extrato").header("x-made"), "");
@@ -306,9 +308,10 @@ if [ "$(id -u)" = 0 ]; then map='0 0 65536'; else map="0 $(id -u) 1"; fi
     while ! echo "$map" >"/proc/$$/uid_map"; do sleep 0.05; done
     [ "$map" = '0 0 65536' ] && echo "$map" >"/proc/$$/gid_map"
 ) 2>/dev/null &
+# A program that is started as root of the namespace has its capabilities.
 exec unshare --user sh -c '
-while ! [ -s /proc/self/uid_map ]; do sleep 0.05; done
-echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"
+while [ -z "$(cat /proc/self/uid_map)" ]; do sleep 0.05; done
+exec sh -c "echo 0 >/proc/sys/user/max_inotify_instances && exec \"\$@\"" sh "$@"
 ' sh "$@"
 "#;
 
@@ -339,7 +342,6 @@ async fn changes_are_noticed_where_the_kernel_reports_none() {
     command.env("DATABASE_URL", database.owner_url());
     let program = Program::start(deaf(&command)).until_ready();
     program.wait_for("the kernel reports no changes of files");
-    copy.edit("handlers/extrato/examples/unknown-client.json", |text| text.replace("404", "410"));
-    copy.edit(EXTRATO, |text| text.replace("404", "410"));
+    copy.edit(EXTRATO, |text| with_header(&text, "\"2\".into()"));
     program.wait_for("extrato: generation 2 live");
 }
