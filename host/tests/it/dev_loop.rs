@@ -1,5 +1,5 @@
-//! `galo dev` while its sources are broken, moved, generated, or built by a command: what builds serves, every change is
-//! noticed, and nothing is built for ever.
+//! `galo dev` while its sources are broken, moved, generated, or built by a command: what builds serves, every change
+//! is noticed, and nothing is built for ever.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;

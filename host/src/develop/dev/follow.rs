@@ -1,6 +1,6 @@
-//! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or applies
-//! `sql/` again. A failure is logged and changes nothing: what was built before keeps serving, and what could not be
-//! built is tried again with the next change.
+//! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or
+//! applies `sql/` again. A failure is logged and changes nothing: what was built before keeps serving, and what could
+//! not be built is tried again with the next change.
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
@@ -33,6 +33,8 @@ pub(super) struct Follower {
     put: BTreeSet<String>,
     /// The handlers that a start has refused.
     refused: BTreeSet<String>,
+    /// A start has failed for a cause that is no handler's.
+    blocked: bool,
     /// Whether `sql/` was applied.
     applied: bool,
 }
@@ -59,6 +61,7 @@ impl Follower {
             built: None,
             put: BTreeSet::new(),
             refused: BTreeSet::new(),
+            blocked: false,
             applied: false,
         }
     }
@@ -76,7 +79,7 @@ impl Follower {
             if self.sources.changed {
                 self.first_build().await;
             }
-            if !self.applied {
+            if !self.applied || self.sources.sql_changed {
                 self.apply_first(database).await;
             }
             if self.applied && self.is_something_to_serve() {
@@ -84,12 +87,15 @@ impl Follower {
             }
             tracing::info!("nothing to serve yet; waiting for a change");
             self.change().await;
+            // What a start has refused is tried again.
+            self.publish(Duration::ZERO, None).await;
         }
     }
 
     fn is_something_to_serve(&self) -> bool {
         let known = self.built.iter().flat_map(|built| built.handlers());
-        known.map(|entry| &entry.name).any(|name| self.put.contains(name) && !self.refused.contains(name))
+        let mut put = known.map(|entry| &entry.name).filter(|name| self.put.contains(*name));
+        !self.blocked && put.any(|name| !self.refused.contains(name))
     }
 
     /// Leaves out the handlers that a start refuses, so that the others serve.
@@ -99,8 +105,7 @@ impl Follower {
         let names: BTreeSet<_> = handlers.filter(|entry| named(entry.line)).map(|entry| entry.name.clone()).collect();
         tracing::error!("{refused}");
         match names.is_subset(&self.refused) {
-            // No handler is the cause.
-            true => self.put.clear(),
+            true => self.blocked = true,
             false => self.refused.extend(names),
         }
         if self.is_something_to_serve() {
@@ -136,9 +141,8 @@ impl Follower {
             let files = self.sources.scan().await;
             self.outputs.changed_between(&files);
         }
-        if self.sources.changed {
-            self.refused.clear();
-        }
+        self.refused.clear();
+        self.blocked = false;
         self.forget_if_stale();
     }
 
@@ -163,9 +167,7 @@ impl Follower {
                     return None;
                 }
                 Ended::Built(built) => {
-                    if built.failures().next().is_some() {
-                        self.prepared = None;
-                    }
+                    self.note(&built);
                     self.built = Some(Arc::new(built));
                     return Some(begun.elapsed());
                 }
@@ -173,16 +175,37 @@ impl Follower {
         }
     }
 
+    /// Logs what could not be built, and notes what could.
+    fn note(&mut self, built: &Built) {
+        let mut failed = BTreeSet::new();
+        for (name, why) in built.failures() {
+            match self.put.contains(name) {
+                true => tracing::error!("{name}: build failed; still serving the previous one: {why}"),
+                false => tracing::error!("{name}: build failed, so it does not serve yet: {why}"),
+            }
+            failed.insert(name);
+        }
+        if !failed.is_empty() {
+            self.prepared = None;
+        }
+        let names = built.handlers().iter().map(|entry| entry.name.clone());
+        self.put.extend(names.filter(|name| !failed.contains(name.as_str())));
+    }
+
     /// Builds once.
     async fn attempt(&mut self) -> Ended {
+        self.sources.scan().await;
         self.sources.changed = false;
         let prepared = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => return Ended::Failed(error),
         };
-        // What has changed up to here is part of this build.
         self.sources.follow(&prepared).await;
-        self.sources.changed = false;
+        if self.sources.changed {
+            self.forget_if_stale();
+            return Ended::Stopped;
+        }
+        // What has changed up to here is part of this build.
         let due = std::mem::take(&mut self.sources.due);
         let mut build = tokio::task::spawn_blocking({
             let (due, cancel) = (due.clone(), self.cancel.clone());
@@ -235,23 +258,15 @@ impl Follower {
         Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
     }
 
-    /// Puts what could be built into the folder, and logs what could not.
+    /// Puts what could be built into the folder.
     async fn publish(&mut self, took: Duration, orders: Option<&Arc<Orders>>) {
         let Some(built) = self.built.clone() else { return };
         if orders.is_some() {
             self.refused.clear();
         }
-        for (name, why) in built.failures() {
-            match self.put.contains(name) {
-                true => tracing::error!("{name}: build failed; still serving the previous one: {why}"),
-                false => tracing::error!("{name}: build failed, so it does not serve yet: {why}"),
-            }
-        }
-        let names = || built.handlers().iter().map(|entry| entry.name.clone());
-        let failed: BTreeSet<_> = built.failures().map(|(name, _)| name).collect();
-        self.put.extend(names().filter(|name| !failed.contains(name.as_str())));
+        let names = built.handlers().iter().map(|entry| entry.name.clone());
         let without: BTreeSet<_> =
-            names().filter(|name| !self.put.contains(name) || self.refused.contains(name)).collect();
+            names.filter(|name| !self.put.contains(name) || self.refused.contains(name)).collect();
         if without.len() == built.handlers().len() {
             return;
         }
@@ -271,9 +286,10 @@ impl Follower {
     /// Applies `sql/` before anything serves.
     async fn apply_first(&mut self, database: &Database) {
         self.sources.sql_changed = false;
-        match database.apply(&self.checkout.sql()).await {
-            Ok(()) => self.applied = true,
-            Err(error) => tracing::error!("{error:#}"),
+        let applied = database.apply(&self.checkout.sql(), self.applied).await;
+        self.applied |= applied.is_ok();
+        if let Err(error) = applied {
+            tracing::error!("{error:#}");
         }
     }
 

@@ -136,8 +136,11 @@ async fn unless_stopped<T>(future: impl Future<Output = T>, signals: &mut Signal
 
 impl Database {
     /// Applies `sql/`, and checks that the service can log in.
-    async fn apply(&self, sql: &Path) -> anyhow::Result<()> {
-        database::apply(&self.owner, sql).await?;
+    async fn apply(&self, sql: &Path, again: bool) -> anyhow::Result<()> {
+        match again {
+            true => database::reapply(&self.owner, sql).await?,
+            false => database::apply(&self.owner, sql).await?,
+        }
         database::enter(&self.service).await.with_context(|| {
             format!(
                 "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \

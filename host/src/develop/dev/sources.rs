@@ -78,11 +78,15 @@ impl Sources {
     /// Looks at everything again. Returns the sources that have changed since the last time, and notes what they make
     /// necessary.
     pub(super) async fn scan(&mut self) -> BTreeSet<PathBuf> {
-        self.scan_with(&BTreeSet::new()).await
+        self.scan_with(|_, _| true).await
     }
 
-    /// As [`Self::scan`]. Files that are followed from now on have not changed.
-    async fn scan_with(&mut self, new: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    /// Looks at everything after more has come to be followed, which has not changed.
+    async fn scan_more(&mut self) {
+        self.scan_with(|file, before| before.has(file)).await;
+    }
+
+    async fn scan_with(&mut self, counts: impl Fn(&Path, &Tree) -> bool) -> BTreeSet<PathBuf> {
         let (roots, before) = (self.roots.clone(), Arc::clone(&self.tree));
         let scanned = tokio::task::spawn_blocking(move || Tree::scan(&roots, &before)).await;
         // A scan that panics has changed nothing.
@@ -93,7 +97,7 @@ impl Sources {
             tracing::warn!("only {most} files are followed; list what is not a source in .gitignore");
         }
         self.watch.set(self.tree.folders()).await;
-        let changed = self.tree.changed_since(&before).into_iter().filter(|file| !new.contains(file));
+        let changed = self.tree.changed_since(&before).into_iter().filter(|file| counts(file, &before));
         let (sql, mut sources): (BTreeSet<_>, BTreeSet<_>) =
             changed.partition(|file| file.starts_with(self.checkout.sql()));
         self.sql_changed |= !sql.is_empty();
@@ -116,6 +120,7 @@ impl Sources {
 
     /// Follows what the handlers are built from: their crates and commands.
     pub(super) async fn follow(&mut self, prepared: &Prepared) {
+        self.scan().await;
         self.roots.folders.extend(prepared.crates());
         let mut commands = BTreeMap::new();
         for entry in &prepared.manifest.handlers {
@@ -130,8 +135,7 @@ impl Sources {
             commands.insert(entry.name.clone(), Command::new(build));
         }
         self.commands = commands;
-        let before: BTreeSet<_> = self.roots.files.clone();
-        self.scan_with(&before).await;
+        self.scan_more().await;
     }
 
     /// A component that nobody builds is a source, also where git ignores it.
@@ -143,10 +147,9 @@ impl Sources {
     /// Follows the files that the handlers were made from. A command that was due and has failed is due again.
     pub(super) async fn built(&mut self, built: &Built, due: &BTreeSet<String>) {
         self.due.extend(built.failures().filter_map(|(name, _)| due.get(name).cloned()));
-        let new: BTreeSet<_> = built.inputs.difference(&self.roots.files).cloned().collect();
-        if !new.is_empty() {
-            self.roots.files.extend(new.iter().cloned());
-            self.scan_with(&new).await;
+        if !built.inputs.is_subset(&self.roots.files) {
+            self.roots.files.extend(built.inputs.iter().cloned());
+            self.scan_more().await;
         }
     }
 }
