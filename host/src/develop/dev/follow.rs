@@ -4,37 +4,28 @@
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Database;
 use super::outputs::Outputs;
+use super::publish::Published;
 use super::sources::Sources;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
-use crate::manifest::Refused;
 use crate::reload::Orders;
 
 /// The sources of a project, followed.
 pub(super) struct Follower {
     checkout: Checkout,
-    /// Where the node looks for components.
-    folder: PathBuf,
     sources: Sources,
     outputs: Outputs,
     /// Ends the build under way.
     cancel: Cancel,
     prepared: Option<Arc<Prepared>>,
-    /// The last build that was not stopped.
-    built: Option<Arc<Built>>,
-    /// The handlers that this run has put into the folder.
-    put: BTreeSet<String>,
-    /// The handlers that a start has refused.
-    refused: BTreeSet<String>,
-    /// A start has failed for a cause that is no handler's.
-    blocked: bool,
+    /// What the node is given.
+    pub(super) published: Published,
     /// Whether `sql/` was applied.
     applied: bool,
 }
@@ -53,15 +44,11 @@ impl Follower {
         let sources = Sources::new(&checkout).await;
         Self {
             checkout,
-            folder,
             sources,
             outputs: Outputs::default(),
             cancel,
             prepared: None,
-            built: None,
-            put: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            blocked: false,
+            published: Published::new(folder),
             applied: false,
         }
     }
@@ -69,7 +56,7 @@ impl Follower {
     /// Builds, and puts what could be built into the folder.
     pub(super) async fn first_build(&mut self) {
         if self.build().await.is_some() {
-            self.publish(Duration::ZERO, None).await;
+            self.published.publish(Duration::ZERO, None).await;
         }
     }
 
@@ -82,49 +69,23 @@ impl Follower {
             if !self.applied || self.sources.sql_changed {
                 self.apply_first(database).await;
             }
-            if self.applied && self.is_something_to_serve() {
+            if self.applied && self.published.is_something_to_serve() {
                 return;
             }
             tracing::info!("nothing to serve yet; waiting for a change");
             self.change().await;
             // What a start has refused is tried again.
-            self.publish(Duration::ZERO, None).await;
-        }
-    }
-
-    fn is_something_to_serve(&self) -> bool {
-        let known = self.built.iter().flat_map(|built| built.handlers());
-        let mut put = known.map(|entry| &entry.name).filter(|name| self.put.contains(*name));
-        !self.blocked && put.any(|name| !self.refused.contains(name))
-    }
-
-    /// Leaves out the handlers that a start refuses, so that the others serve.
-    pub(super) async fn leave_out(&mut self, refused: &Refused) {
-        let handlers = self.built.iter().flat_map(|built| built.handlers());
-        let named = |line: usize| refused.mistakes.iter().any(|mistake| mistake.line == Some(line));
-        let names: BTreeSet<_> = handlers.filter(|entry| named(entry.line)).map(|entry| entry.name.clone()).collect();
-        tracing::error!("{refused}");
-        match names.is_subset(&self.refused) {
-            true => self.blocked = true,
-            false => self.refused.extend(names),
-        }
-        if self.is_something_to_serve() {
-            let names = self.refused.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            tracing::warn!("starting without {names}");
-            self.publish(Duration::ZERO, None).await;
+            self.published.publish(Duration::ZERO, None).await;
         }
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self, owner: Target, orders: Arc<Orders>) {
-        if !self.refused.is_empty() {
-            // From here on the node itself tries them again, whenever a cause may have passed.
-            self.publish(Duration::ZERO, Some(&orders)).await;
-        }
+        self.published.try_again(&orders).await;
         loop {
             if self.sources.changed {
                 if let Some(took) = self.build().await {
-                    self.publish(took, Some(&orders)).await;
+                    self.published.publish(took, Some(&orders)).await;
                 }
             } else if self.sources.sql_changed {
                 self.apply(&owner, &orders).await;
@@ -141,8 +102,7 @@ impl Follower {
             let files = self.sources.scan().await;
             self.outputs.changed_between(&files);
         }
-        self.refused.clear();
-        self.blocked = false;
+        self.published.forget_refusals();
         self.forget_if_stale();
     }
 
@@ -161,35 +121,20 @@ impl Follower {
             match self.attempt().await {
                 Ended::Stopped => tracing::info!("sources changed during the build; building again"),
                 Ended::Failed(error) => {
-                    let serving = if self.put.is_empty() { "" } else { "; still serving what was built before" };
+                    let serving = if self.published.is_empty() { "" } else { "; still serving what was built before" };
                     tracing::error!("build failed{serving}: {error:#}");
                     self.prepared = None;
                     return None;
                 }
                 Ended::Built(built) => {
-                    self.note(&built);
-                    self.built = Some(Arc::new(built));
+                    if built.failures().next().is_some() {
+                        self.prepared = None;
+                    }
+                    self.published.note(built);
                     return Some(begun.elapsed());
                 }
             }
         }
-    }
-
-    /// Logs what could not be built, and notes what could.
-    fn note(&mut self, built: &Built) {
-        let mut failed = BTreeSet::new();
-        for (name, why) in built.failures() {
-            match self.put.contains(name) {
-                true => tracing::error!("{name}: build failed; still serving the previous one: {why}"),
-                false => tracing::error!("{name}: build failed, so it does not serve yet: {why}"),
-            }
-            failed.insert(name);
-        }
-        if !failed.is_empty() {
-            self.prepared = None;
-        }
-        let names = built.handlers().iter().map(|entry| entry.name.clone());
-        self.put.extend(names.filter(|name| !failed.contains(name.as_str())));
     }
 
     /// Builds once.
@@ -256,31 +201,6 @@ impl Follower {
         let (checkout, cancel) = (self.checkout.clone(), self.cancel.clone());
         let prepared = tokio::task::spawn_blocking(move || build::prepare(&checkout, &cancel)).await??;
         Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
-    }
-
-    /// Puts what could be built into the folder.
-    async fn publish(&mut self, took: Duration, orders: Option<&Arc<Orders>>) {
-        let Some(built) = self.built.clone() else { return };
-        if orders.is_some() {
-            self.refused.clear();
-        }
-        let names = built.handlers().iter().map(|entry| entry.name.clone());
-        let without: BTreeSet<_> =
-            names.filter(|name| !self.put.contains(name) || self.refused.contains(name)).collect();
-        if without.len() == built.handlers().len() {
-            return;
-        }
-        let (folder, orders) = (self.folder.clone(), orders.cloned());
-        let put = tokio::task::spawn_blocking(move || {
-            let put = || built.put_some(&folder, &without);
-            match orders {
-                Some(orders) => orders.publish(took, put),
-                None => put(),
-            }
-        });
-        if let Err(error) = put.await.map_err(anyhow::Error::from).flatten() {
-            tracing::error!("cannot put the handlers into {}: {error:#}", self.folder.display());
-        }
     }
 
     /// Applies `sql/` before anything serves.

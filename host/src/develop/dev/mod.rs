@@ -8,6 +8,7 @@
 
 mod follow;
 mod outputs;
+mod publish;
 mod sources;
 mod tree;
 
@@ -113,7 +114,7 @@ async fn serve(
         match (waiting, outcome.map_err(anyhow::Error::downcast::<Refused>)) {
             (Some(back), Err(Ok(refused))) => {
                 follower = back;
-                follower.leave_out(&refused).await;
+                follower.published.leave_out(&refused).await;
             }
             (_, outcome) => {
                 let outcome = outcome.map_err(|error| error.map_or_else(|error| error, anyhow::Error::from));

@@ -184,3 +184,47 @@ fn is_of_cargo(file: &Path) -> bool {
     let names = [FILE_NAME, "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "config.toml"];
     names.iter().any(|name| file.file_name().is_some_and(|file| file == *name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_noticed_without_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
+        let source = checkout.handlers().join("a/src/lib.rs");
+        std::fs::create_dir_all(source.parent().unwrap()).unwrap();
+        std::fs::write(&source, "1").unwrap();
+        let mut sources = Sources::new(&checkout).await;
+        assert!(sources.scan().await.is_empty());
+        // Given a watch that reports nothing,
+        sources.watch = Watch::of_files();
+        std::fs::write(&source, "2").unwrap();
+        sources.stirred().await;
+        assert_eq!(sources.scan().await, [source].into());
+        // A change of sql/ is not one of the handlers' sources.
+        sources.changed = false;
+        sources.sql_changed = false;
+        std::fs::create_dir(checkout.sql()).unwrap();
+        std::fs::write(checkout.sql().join("1.sql"), "").unwrap();
+        assert!(sources.scan().await.is_empty());
+        assert!(sources.sql_changed && !sources.changed);
+    }
+
+    #[test]
+    fn a_command_depends_on_its_globs_or_on_everything_but_the_examples() {
+        let command = |globs: &[&str]| {
+            let watch = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            Command::new(&Build { command: "make".to_owned(), watch })
+        };
+        let some = command(&["src/**", "*.json"]);
+        for (file, needed) in
+            [("src/a/b.js", true), ("package.json", true), ("lib/package.json", false), ("README.md", false)]
+        {
+            assert_eq!(some.needs(Path::new(file)), needed, "{file}");
+        }
+        let all = command(&[]);
+        assert!(all.needs(Path::new("README.md")) && !all.needs(Path::new("examples/a.json")));
+    }
+}
