@@ -35,6 +35,11 @@ const HEAD: &str = r#"# What nginx may send a second time, what it never does, a
 # to a request that was carried out.
 proxy_buffer_size @head@;
 
+# The largest body that a handler takes (body_bytes_max), and some more: the node itself refuses one that is slightly
+# larger. Buffer and limit are equal, so no body is ever written to disk.
+client_max_body_size    @body@;
+client_body_buffer_size @body@;
+
 # A location with a proxy_set_header of its own loses these: add yours here beside, not in a location.
 proxy_http_version 1.1;
 proxy_set_header Connection "";
@@ -96,9 +101,15 @@ const ERRORS: [(&str, Code); 8] = [
 /// The directives for nginx's context `server`. `upstream` is the name of its block with the nodes.
 pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
     let head = format!("{}k", limits::RESPONSE_HEAD_BYTES_MAX / 1024);
+    let body = manifest.handlers.iter().map(|entry| entry.limits.body_bytes_max).max().unwrap_or(0);
+    let body = format!("{}k", (body + limits::PROXY_BODY_BYTES_MORE).div_ceil(1024));
     let once = once(upstream);
     let cors = manifest.cors.as_ref().map(Cors::nginx).unwrap_or_default();
-    let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head).replace("@cors@\n", &cors);
+    let mut text = HEAD
+        .replace("@upstream@", upstream)
+        .replace("@head@", &head)
+        .replace("@body@", &body)
+        .replace("@cors@\n", &cors);
     // Last: a text of the manifest may look like one of the places.
     text = text.replace("@errors@", &errors(&manifest.messages));
     let named = manifest.handlers.iter().any(|entry| entry.headers.iter().any(|name| name == "x-request-id"));
@@ -185,9 +196,12 @@ enum Piece<'a> {
 fn locations(manifest: &Manifest) -> BTreeMap<Shape<'_>, BTreeSet<&str>> {
     let mut methods: BTreeMap<Shape<'_>, BTreeSet<&str>> = BTreeMap::new();
     for entry in &manifest.handlers {
-        let its = methods.entry(shape(&entry.route)).or_default();
-        if entry.retry == Retry::Key {
-            its.insert(entry.route.method().as_str());
+        for route in &entry.routes {
+            let its = methods.entry(shape(route)).or_default();
+            // What only reads is repeated without a key.
+            if entry.retry == Retry::Key && !route.method().is_safe() {
+                its.insert(route.method().as_str());
+            }
         }
     }
     let repeated: Vec<_> = methods.iter().filter(|(_, its)| !its.is_empty()).map(|(shape, _)| shape.clone()).collect();
@@ -273,9 +287,27 @@ mod tests {
         assert_eq!(text.matches("set $galo_request_id \"\";").count(), 1);
         let read = KEYED.replace("[\"", "[\"x-request-id\", \"");
         assert!(!written(&[("POST /a", &read)]).contains("set $galo_request_id \"\";"));
+        // Of several routes of a handler, those that write.
+        let table = "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroutes = [\"GET /a\", \"POST /a\", \"PUT /b\", \"GET /c\"]\n";
+        let manifest = manifest::parse(Path::new("galo.toml"), &format!("{table}{KEYED}")).unwrap();
+        let several = nginx(&manifest, "nodes");
+        let keyed = [(r#"= "/a""#, true), (r#"= "/b""#, true)].into_iter().chain(rest);
+        assert_eq!(patterns(&several), keyed.map(|(text, is)| (text.to_owned(), is)).collect::<Vec<_>>());
+        assert!(several.contains("if ($request_method != POST) { return 418; }"), "{several}");
         let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
         assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
         assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");
+    }
+
+    #[test]
+    fn nginx_takes_the_largest_body_that_a_handler_takes() {
+        for (limits, size) in [("", "16k"), ("limits = { body_bytes_max = 100_001 }\n", "106k")] {
+            let text = written(&[("POST /a", limits), ("POST /b", "limits = { body_bytes_max = 1 }\n")]);
+            assert!(
+                text.contains(&format!("client_max_body_size    {size};\nclient_body_buffer_size {size};\n")),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -355,7 +387,7 @@ mod tests {
                 format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{}\"\n{more}", route(each))
             });
             let manifest = manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap();
-            let entries = manifest.handlers.iter().map(|entry| (entry.route.clone(), entry.retry));
+            let entries = manifest.handlers.iter().map(|entry| (entry.routes[0].clone(), entry.retry));
             // What no node serves, no proxy need know.
             if let Ok(table) = Routes::new(entries) {
                 let found = table.find(&method.parse().unwrap(), &format!("/{}", path.join("/")));

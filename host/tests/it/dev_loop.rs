@@ -60,14 +60,14 @@ fn a_start_waits_for_the_manifest_the_sql_and_the_first_handler_and_names_the_so
     let copy = Copy::new("nothing-yet");
     let root = copy.checkout.root.clone();
     copy.edit("galo.toml", |text| text + "nome = 1\n");
-    copy.edit("sql/2_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
+    copy.edit("sql/procedures/1_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
     copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
     let program = Program::start(Dev::command(&copy));
     program.wait_for(&format!("build failed: {}", root.join("galo.toml").display()));
-    program.wait_for("sql/2_procedures.sql:");
+    program.wait_for("sql/procedures/1_procedures.sql");
     program.wait_for("nothing to serve yet; waiting for a change");
     copy.edit("galo.toml", |text| text.replace("nome = 1\n", ""));
-    copy.edit("sql/2_procedures.sql", |text| text.replace("CREATE FUNKTION x();\n", ""));
+    copy.edit("sql/procedures/1_procedures.sql", |text| text.replace("CREATE FUNKTION x();\n", ""));
     // The handler whose example fails is left out, and named with its line and its sources.
     let program = program.until_ready();
     let manifest = root.join("galo.toml");

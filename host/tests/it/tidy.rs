@@ -147,6 +147,14 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("batch", wait(BATCH_STATEMENT_TIMEOUT), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
+        ("routes of a handler", ROUTES_MAX.to_string(), dash()),
+        ("values of a handler's `config`", format!("{CONFIG_VALUES_MAX}, {}", kib(CONFIG_BYTES_MAX)), dash()),
+        (
+            "keys of a JWKS file",
+            format!("{TOKEN_KEYS_MAX}, {}", kib(usize::try_from(TOKEN_KEYS_BYTES_MAX).unwrap())),
+            dash(),
+        ),
+        ("clocks that differ, for `exp` and `nbf` of a token", wait(TOKEN_LEEWAY), dash()),
         (
             "headers of a request, once begun; of a connection's first, from its accept",
             wait(HEAD_TIMEOUT_DEFAULT),
@@ -154,7 +162,7 @@ fn the_table_of_limits_is_that_of_the_code() {
         ),
         ("body of a request", wait(BODY_TIMEOUT_DEFAULT), dash()),
         ("idle connection", wait(IDLE_TIMEOUT_DEFAULT), dash()),
-        ("client that does not take its response", wait(WRITE_TIMEOUT), dash()),
+        ("client that takes less than 64 KiB of its response", wait(WRITE_TIMEOUT), dash()),
         ("connection of the pool", wait(ACQUIRE_TIMEOUT), dash()),
         ("statement", wait(STATEMENT_TIMEOUT), dash()),
         ("outcome of a call", wait(CALL_TIMEOUT), dash()),

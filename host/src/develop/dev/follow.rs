@@ -1,6 +1,6 @@
 //! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or
-//! applies `sql/` again. A failure is logged and changes nothing: what was built before keeps serving, and what could
-//! not be built is tried again with the next change.
+//! applies what is new in `sql/`. A failure is logged and changes nothing: what was built before keeps serving, and
+//! what could not be built is tried again with the next change.
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Database;
+use super::database::Database;
 use super::outputs::Outputs;
 use super::publish::Published;
 use super::sources::Sources;
+use crate::database::migrate::Options;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
 use crate::reload::Orders;
@@ -206,7 +207,7 @@ impl Follower {
     /// Applies `sql/` before anything serves.
     async fn apply_first(&mut self, database: &Database) {
         self.sources.sql_changed = false;
-        let applied = database.apply(&self.checkout.sql(), self.applied).await;
+        let applied = database.apply(&self.checkout.sql()).await;
         self.applied |= applied.is_ok();
         if let Err(error) = applied {
             tracing::error!("{error:#}");
@@ -216,13 +217,15 @@ impl Follower {
     async fn apply(&mut self, owner: &Target, orders: &Orders) {
         self.sources.sql_changed = false;
         let begun = Instant::now();
-        match database::reapply(owner, &self.checkout.sql()).await {
-            Ok(()) => {
+        let never = std::future::pending();
+        match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {
+            Ok(applied) if applied.is_nothing() => tracing::info!("sql/ has nothing new"),
+            Ok(applied) => {
                 let ms = begun.elapsed().as_millis();
-                tracing::info!("re-applied sql/ in {ms} ms");
+                tracing::info!("applied sql/ in {ms} ms: {applied}");
                 orders.procedures_changed();
             }
-            Err(error) => tracing::error!("cannot apply sql/; the database is unchanged: {error}"),
+            Err(error) => tracing::error!("cannot apply sql/; what failed has changed nothing: {error:#}"),
         }
     }
 }
