@@ -32,7 +32,7 @@ impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let target = self.database.required(mistakes)?;
         Some(Box::new(move || {
-            folder::check(&self.handlers)?;
+            folder::check_built(&self.handlers)?;
             run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
         }))
     }

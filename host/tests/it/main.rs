@@ -19,6 +19,7 @@ mod cors;
 mod data;
 mod database;
 mod dev;
+mod dev_loop;
 mod documents;
 mod doors;
 mod drain;
