@@ -39,8 +39,9 @@ pub const KEY_CALLS_MAX: usize = 128;
 
 /// Linear memory a guest may have. Ours take 64 KiB, one built with std takes 1.1 MiB untuned.
 pub const MEMORY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
-/// The size of a slot of the pool, so no manifest may ask for more.
-pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
+/// The size of a slot of the pool, so no manifest may ask for more. A JavaScript engine begins with 9.5 MiB and Python
+/// with 13; both hold a request several times over, as bytes, as their own text and parsed.
+pub const MEMORY_BYTES_CEILING: usize = 64 * 1024 * 1024;
 /// Bytes of a memory that are wiped by memset instead of given back to the kernel. Above this a call pays page
 /// faults; 256 KiB holds a tuned guest whole, and wiping it takes 5 µs at the most.
 pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
@@ -85,12 +86,15 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SMALL_STACK_BYTES: usize = 64 * 1024;
 /// Stack of a worker thread: the guest's share, and the host's frames above and below it.
 pub const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
-/// Core instances, memories and tables one component may have. wit-component makes 4 instances and 1 memory.
-pub const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
-/// Memories of one component.
-pub const MEMORIES_PER_COMPONENT: u32 = 2;
-/// Tables of one component: its own, and the shims of wit-component for a guest with imports.
-pub const TABLES_PER_COMPONENT: u32 = 4;
+/// Core instances one component may have. wit-component makes 4 of a handler in Rust, and componentize-py 39 of one in
+/// Python: each of its libraries is one. The pool only counts them.
+pub const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+/// Memories of one component: one for each handler that it is composed of, and address space for as many in each slot
+/// of the pool, which takes no memory.
+pub const MEMORIES_PER_COMPONENT: u32 = 8;
+/// Tables of one component: two for each of its memories, its own and the shims of wit-component for a guest with
+/// imports.
+pub const TABLES_PER_COMPONENT: u32 = 16;
 /// Address space reserved for a memory of the pool: 4 GiB and a guard behind it let the machine's own page tables check
 /// every access of a guest. It is reserved, never filled: `RLIMIT_AS` counts it, memory is not taken.
 pub const MEMORY_RESERVATION_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -101,12 +105,16 @@ pub const ADDRESS_SPACE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Live guests of the process: a call holds one while it runs on its thread, and there are no more threads than this.
 /// It is also the number of slots that keep the memory image of a handler ready.
 pub const INSTANCES_MAX: u32 = 128;
+/// Memories that keep the image of the handler that used them last, `MEMORY_KEEP_RESIDENT_BYTES` of it at most: two for
+/// each live guest. A composed handler takes more only while others leave them.
+pub const WARM_MEMORIES_MAX: u32 = 2 * INSTANCES_MAX;
 /// Worker threads a node may be given; a machine with more cores needs more nodes.
 pub const WORKERS_MAX: usize = 64;
 /// Threads that replace workers while a guest with WASI blocks them. When all are taken, such calls wait.
 pub const BLOCKING_THREADS_MAX: usize = 32;
-/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB.
-pub const COMPONENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB, one in JavaScript 12 MB and one in
+/// Python 18 MB.
+pub const COMPONENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes one call of a guest with WASI may print (stdout and stderr together); more is a fault.
 pub const GUEST_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Host resources (streams, pollables) one call of a guest with WASI may hold. std holds three.
@@ -561,6 +569,7 @@ impl Default for HandlerLimits {
 
 const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs() * 4 <= COMPILE_TIMEOUT.as_secs());
 const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
+const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
@@ -569,6 +578,14 @@ const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);
+const _: () = assert!(MEMORY_BYTES_CEILING as u64 <= MEMORY_RESERVATION_BYTES);
+const _: () = assert!(TABLES_PER_COMPONENT >= 2 * MEMORIES_PER_COMPONENT);
+const _: () = assert!(CORE_INSTANCES_PER_COMPONENT >= 4 * MEMORIES_PER_COMPONENT);
+// Half of the 128 TiB of address space that a process of x86-64 or aarch64 has, far from what libraries take.
+const _: () = assert!(
+    (INSTANCES_MAX * MEMORIES_PER_COMPONENT) as u64 * (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES) < 64 << 40
+);
+const _: () = assert!(WARM_MEMORIES_MAX <= INSTANCES_MAX * MEMORIES_PER_COMPONENT);
 const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());

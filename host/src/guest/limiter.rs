@@ -33,9 +33,9 @@ impl Limiter {
     }
 
     /// An error, not a −1 that a guest may misread: growing over the limit is a fault with a name.
-    fn refuse(&mut self, what: &str, wanted: usize, most: usize) -> wasmtime::Result<bool> {
+    fn refuse(&mut self, what: &str, wanted: usize, most: usize, key: &str) -> wasmtime::Result<bool> {
         self.refused = true;
-        Err(wasmtime::Error::msg(format!("{wanted} {what} wanted, {most} allowed")))
+        Err(wasmtime::Error::msg(format!("{wanted} {what} wanted, {most} allowed; `{key}` in its entry raises it")))
     }
 }
 
@@ -43,7 +43,7 @@ impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = (self.memory_bytes - current).saturating_add(desired);
         if wanted > self.memory_bytes_max {
-            return self.refuse("bytes of memory", wanted, self.memory_bytes_max);
+            return self.refuse("bytes of memory", wanted, self.memory_bytes_max, "memory_bytes_max");
         }
         self.memory_bytes = wanted;
         Ok(true)
@@ -52,7 +52,7 @@ impl ResourceLimiter for Limiter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = (self.table_elements - current).saturating_add(desired);
         if wanted > self.table_elements_max {
-            return self.refuse("elements of tables", wanted, self.table_elements_max);
+            return self.refuse("elements of tables", wanted, self.table_elements_max, "table_elements_max");
         }
         self.table_elements = wanted;
         Ok(true)

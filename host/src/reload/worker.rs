@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::compiling::{Asker, Compiling, Form, Progress};
 use super::folder::aside;
 use super::verify::{Examples, read, read_examples};
-use crate::guest::{Compiler, ComponentError, Digest};
+use crate::guest::{Compiler, ComponentError, Declared, Digest, Grants};
 use crate::limits;
 use crate::manifest::Entry;
 use crate::registry::{Refusal, Stage};
@@ -175,8 +175,17 @@ impl Worker {
             None => {}
         }
         let begun = Instant::now();
-        let compiler = self.compiler.clone();
-        if let Some(found) = self.run(priority, move || compiler.find(digest)).await? {
+        let (compiler, grants, allowed) = (self.compiler.clone(), Grants { wasi: entry.wasi }, entry.limits);
+        let (bytes, checked, found) = self
+            .run(priority, move || {
+                let declared = Declared::read(&bytes);
+                let checked = declared.map_or(Ok(()), |declared| declared.check(grants, &allowed));
+                let found = checked.is_ok().then(|| compiler.find(digest)).flatten();
+                (bytes, checked, found)
+            })
+            .await?;
+        checked.map_err(|error| Refusal::new(Stage::Fit, error.to_string()).of(digest))?;
+        if let Some(found) = found {
             // Another component of this handler may still be compiling for the asker.
             self.settle(asker, &entry.name);
             return Ok((found, begun.elapsed()));
