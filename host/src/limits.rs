@@ -179,6 +179,9 @@ pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
 pub const IN_FLIGHT_CEILING: usize = CONNECTIONS_CEILING;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Memory that a node takes for its connections and the requests on them, for `galo check --memory`: measured with 64
+/// busy connections.
+pub const NODE_TRAFFIC_BYTES: u64 = 12 * 1024 * 1024;
 /// Open files of a node beside those of its connections: the runtime, sockets, logs, the watched folders, and what a
 /// verification opens. A node at rest has 25.
 pub const FILES_RESERVED: usize = 64;

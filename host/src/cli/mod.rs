@@ -10,6 +10,7 @@ mod database;
 mod dev;
 mod environment;
 mod folder;
+mod memory;
 mod new;
 mod node;
 mod operator;
@@ -18,6 +19,7 @@ mod proxy;
 mod put;
 mod runtime;
 mod serve;
+mod size;
 mod test;
 
 use std::process::ExitCode;

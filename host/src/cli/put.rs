@@ -51,8 +51,8 @@ impl PutArgs {
 
     fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
         let target = self.database.required(mistakes);
-        let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache }.parse(mistakes);
-        let check = CheckArgs { handlers: self.from, database: self.database };
+        let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
+        let check = CheckArgs { handlers: self.from, memory: None, database: self.database };
         Some(Put { compile: compile?, check, target: target?, to: self.handlers })
     }
 }
@@ -69,7 +69,7 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        self.check.run(&self.target).await?;
+        self.check.run(&self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }
