@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use galo::config::OWN_PROGRAM;
-use galo::develop::build::Checkout;
 use galo::develop::test_runner;
+
+use super::project::ProjectArgs;
 
 #[derive(Args)]
 pub(super) struct TestArgs {
@@ -16,6 +17,8 @@ pub(super) struct TestArgs {
     /// can be Cargo's runner for wasm32-wasip2.
     #[arg(value_name = "HANDLER")]
     what: Option<String>,
+    #[command(flatten)]
+    project: ProjectArgs,
     /// Arguments of the test program, as libtest takes them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -26,7 +29,7 @@ impl TestArgs {
         let galo = Path::new(OWN_PROGRAM);
         let passed = match self.what.as_deref() {
             Some(file) if file.ends_with(".wasm") => test_runner::run_program(Path::new(file), &self.arguments, galo)?,
-            handler => test_runner::run_handlers(&Checkout::find(Path::new("."))?, handler, galo)?,
+            handler => test_runner::run_handlers(&self.project.find()?, handler, galo)?,
         };
         Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -13,7 +13,7 @@ use crate::develop::build::{self, Cancel, Checkout, Profile};
 use crate::guest::command::{Command, Exit};
 use crate::guest::{Compiler, Declared, Engine, Grants};
 use crate::limits::CompileLimits;
-use crate::{example, log, manifest};
+use crate::{example, log};
 
 /// The results of some tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn run_handlers(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> 
 
 /// Builds the components for development, and runs their examples. Returns how many failed.
 fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyhow::Result<usize> {
-    let manifest = manifest::read(&checkout.handlers())?;
+    let manifest = checkout.manifest()?;
     let components = build::components(checkout, &manifest, Profile::Development, &Cancel::default())?;
     let compiler = Compiler::new(&Engine::start()?, galo, CompileLimits::default(), None);
     let mut failed = 0;
