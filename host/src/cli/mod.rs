@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod clients;
 mod compile;
+mod componentize;
 mod database;
 mod dev;
 mod environment;
@@ -82,8 +83,18 @@ enum Command {
     Build(build::BuildArgs),
     /// Create a handler in this project
     ///
-    /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `galo.toml`.
+    /// Writes its source, its build and its examples to `handlers/NAME/`, and adds the handler to `galo.toml`. In Rust it is
+    /// a crate with tests.
     New(new::NewArgs),
+    /// Write the contract and the bindings of a language into a folder
+    ///
+    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its source
+    /// includes. They always fit this version of galo.
+    Bindings(componentize::BindingsArgs),
+    /// Make a component of a core module, as clang links it
+    ///
+    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` has them, and imports nothing.
+    Componentize(componentize::ComponentizeArgs),
     /// Run the handlers' unit tests and examples in the sandbox
     ///
     /// The tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own.
@@ -141,6 +152,8 @@ impl Command {
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Bindings(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Componentize(arguments) => Some(Box::new(|| arguments.run())),
             Self::Test(arguments) => Some(Box::new(|| arguments.run())),
             Self::Proxy(arguments) => Some(Box::new(|| arguments.run())),
             Self::Compiler(arguments) => Some(Box::new(|| arguments.run())),
