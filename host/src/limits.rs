@@ -438,6 +438,27 @@ pub const FINGERPRINT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads that may call the file system at once: one that hangs in the kernel cannot be ended, and must not take all
 /// of them.
 pub const FOLDER_THREADS_MAX: usize = 4;
+/// To build one handler, from nothing: an engine in C++ takes minutes. A command that waits for a terminal never ends.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Between SIGTERM and SIGKILL to the processes of a build that is stopped.
+pub const BUILD_KILL_AFTER: Duration = Duration::from_secs(2);
+/// Between two looks at a build under way.
+pub const BUILD_POLL: Duration = Duration::from_millis(20);
+/// Lines of a build command that are shown as they come; of those after it, only the last ones.
+pub const BUILD_LINES_MAX: usize = 1000;
+/// The last lines: where a compiler's error usually is.
+pub const BUILD_LINES_LAST: usize = 40;
+/// Bytes of one such line; the rest of it is left out.
+pub const BUILD_LINE_BYTES_MAX: usize = 4096;
+/// Globs that a handler's build command may watch.
+pub const BUILD_GLOBS_MAX: usize = 64;
+/// Builds in a row during each of which a file has changed, and never between two of them: the build writes it. A
+/// person who saves that often while it is built is still followed.
+pub const OUTPUT_BUILDS: u32 = 4;
+/// Source files that are followed. A scan of so many takes 0.2 s.
+pub const SOURCES_MAX: usize = 20_000;
+/// Bytes of a source file whose content is compared; a larger one has changed when its size or times have.
+pub const SOURCE_BYTES_MAX: u64 = 1024 * 1024;
 /// Between two scans of a folder without events. A scan costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// To open a connection for the catalogue, and to look up one procedure: six round trips each.
@@ -581,6 +602,9 @@ impl Default for HandlerLimits {
 const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs() * 4 <= COMPILE_TIMEOUT.as_secs());
 const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
 const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
+const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
+const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
+const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);

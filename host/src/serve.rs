@@ -67,7 +67,13 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
     let begun = Begun { supervisor: &supervisor, admin: Some(admin_task) };
-    let Loaded { table, database, worker, state } = load(settings, target, engine, &metrics).await?;
+    let Loaded { table, database, worker, state } = match load(settings, target, engine, &metrics).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            begun.ended().await;
+            return Err(error);
+        }
+    };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
@@ -111,6 +117,15 @@ struct Begun<'a> {
 }
 
 impl Begun<'_> {
+    /// Closes the admin address, so that another start can bind it.
+    async fn ended(mut self) {
+        self.supervisor.expect_ends();
+        if let Some(admin) = self.admin.take() {
+            admin.abort();
+            let _ = admin.await;
+        }
+    }
+
     fn finished(mut self) -> Option<JoinHandle<()>> {
         self.admin.take()
     }

@@ -41,7 +41,7 @@ impl CheckArgs {
             None => None,
         };
         Some(Box::new(move || {
-            folder::check(&self.handlers)?;
+            folder::check_built(&self.handlers)?;
             run_on(None, async { self.run(&target, memory).await.map(|()| Outcome::Graceful) })
         }))
     }

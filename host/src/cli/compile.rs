@@ -65,7 +65,7 @@ impl CompileArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let compile = self.parse(mistakes)?;
         Some(Box::new(|| {
-            folder::check(&compile.handlers)?;
+            folder::check_built(&compile.handlers)?;
             run_on(Some(1), compile.run())
         }))
     }

@@ -44,7 +44,7 @@ impl PutArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let put = self.parse(mistakes)?;
         Some(Box::new(|| {
-            folder::check(&put.check.handlers)?;
+            folder::check_built(&put.check.handlers)?;
             run_on(None, put.run())
         }))
     }

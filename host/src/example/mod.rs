@@ -23,7 +23,7 @@ use crate::route::Routes;
 
 /// One example, read from its file.
 pub struct Example {
-    /// The file.
+    /// The file, as messages name it.
     pub path: PathBuf,
     file: json::File,
 }
@@ -55,7 +55,7 @@ pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     let (count, most) = (files.len(), limits::EXAMPLES_MAX);
-    ensure!(count <= most, "{} holds {count} examples, {most} are allowed", folder.display());
+    ensure!(count <= most, "{} holds {count} examples, {most} are allowed", entry.shown(&folder).display());
     files.sort();
     Ok(files)
 }
@@ -65,14 +65,14 @@ pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
 /// # Errors
 /// The first invalid file, with the line if there is one.
 pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
-    files(entry)?.into_iter().map(Example::read).collect()
+    files(entry)?.into_iter().map(|path| Example::read(&path, entry.shown(&path))).collect()
 }
 
 impl Example {
-    fn read(path: PathBuf) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let text = file::read(&path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.to_string())?;
-        Self::parse(path, &text)
+    /// Reads a file. Messages name it as `shown`.
+    fn read(path: &Path, shown: PathBuf) -> anyhow::Result<Self> {
+        let text = file::read(path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.display().to_string())?;
+        Self::parse(shown, &text)
     }
 
     /// Parses the text of an example that was found at `path`.
@@ -172,7 +172,7 @@ pub fn check_all(
             break;
         }
         if let Err(difference) = example.check(entry, component, procedures) {
-            failed.push(format!("{}: {difference}", shown(&example.path, &entry.folder)));
+            failed.push(format!("{}: {difference}", shown(&example.path, entry)));
         }
     }
     match failed.as_slice() {
@@ -181,6 +181,8 @@ pub fn check_all(
     }
 }
 
-fn shown(path: &Path, folder: &Path) -> String {
-    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+/// The path of an example from the manifest's folder.
+fn shown(path: &Path, entry: &Entry) -> String {
+    let root = entry.sources.as_deref().and_then(|sources| sources.parent()?.parent()).unwrap_or(&entry.folder);
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

@@ -8,6 +8,8 @@ use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::build::BuildTable;
+use super::built::BuiltTable;
 use super::cors::CorsTable;
 use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
@@ -24,6 +26,7 @@ pub(super) struct File {
     pub(super) messages: MessagesTable,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
+    pub(super) built: Option<BuiltTable>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +34,7 @@ pub(super) struct File {
 pub(super) struct HandlerTable {
     name: Spanned<String>,
     component: PathBuf,
+    build: Option<BuildTable>,
     route: Spanned<String>,
     #[serde(default)]
     headers: Vec<Spanned<String>>,
@@ -95,6 +99,8 @@ impl HandlerTable {
             name: name.clone(),
             folder: folder.to_owned(),
             component: folder.join(&self.component),
+            build: self.build.as_ref().map(|build| build.build(mistake)),
+            sources: None,
             route,
             headers,
             content_type,

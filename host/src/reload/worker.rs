@@ -162,7 +162,7 @@ impl Worker {
         let Source { digest, bytes } = source;
         let what = match asker {
             Asker::Kept => "the proved component of the state".to_owned(),
-            Asker::Manifest | Asker::Component => entry.component.display().to_string(),
+            Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
         };
         let refuse = |error: &ComponentError| {
             let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);

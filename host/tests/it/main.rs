@@ -18,6 +18,7 @@ mod compile;
 mod cors;
 mod database;
 mod dev;
+mod dev_loop;
 mod documents;
 mod doors;
 mod drain;
