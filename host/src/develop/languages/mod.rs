@@ -4,6 +4,8 @@
 //!
 //! The compilers belong to the author: clang, componentize-js, componentize-py.
 
+mod system;
+
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
@@ -77,10 +79,11 @@ pub fn write_bindings(language: Language, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a component of the handler's world of a core module that has its functions, as clang links one.
+/// Makes a component of the handler's world of a core module that has its functions, as clang links one. It imports
+/// nothing: functions of the system fail (`system`).
 ///
 /// # Errors
-/// When the module does not have them, or imports something.
+/// When the module does not have them, or imports something else than the system.
 pub fn componentize(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     ensure!(module.starts_with(b"\0asm"), "not a WebAssembly module");
     ensure!(!module.starts_with(b"\0asm\x0d"), "it is a component already");
@@ -89,9 +92,12 @@ pub fn componentize(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let world = resolve.select_world(&[package], Some("handler"))?;
     let mut module = module.to_vec();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    let component = ComponentEncoder::default().module(&module).and_then(|mut encoder| encoder.encode());
-    component.context(
-        "not a handler; it exports `prepare` and `respond` of build/handler.c, and calls no function of the system \
-         (printing, files, clocks, exit)",
-    )
+    let encode = || {
+        let mut encoder = ComponentEncoder::default().module(&module)?;
+        if let Some(system) = system::absent(&module)? {
+            encoder = encoder.adapter(system::NAME, &system)?;
+        }
+        encoder.encode()
+    };
+    encode().context("not a handler: it has to export `prepare` and `respond`, as build/handler.c does")
 }
