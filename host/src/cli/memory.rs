@@ -1,7 +1,7 @@
 //! `galo check --memory`: the memory that a node with these handlers needs, compared with what it would be given.
 //!
 //! An estimate by this process, which has loaded what a node loads: what it holds now, the machine code of the handlers,
-//! what calls that run at once add, and what connections take. A call adds the memory that its component begins with;
+//! what loading a component and calls that run at once add, and what connections take. A call adds the memory that its component begins with;
 //! one that grows takes more, up to the handler's `memory_bytes_max`.
 
 use std::path::Path;
@@ -19,6 +19,8 @@ struct Need<'a> {
     held: u64,
     /// The machine code of all handlers.
     code: u64,
+    /// To read the largest component, when it is loaded or swapped: its bytes, and a copy for the state.
+    reading: u64,
     /// The handler whose calls take most, and what each of them takes.
     largest: (&'a str, u64),
     /// How many of them may run at once.
@@ -33,12 +35,14 @@ struct Need<'a> {
 /// When it does not fit.
 pub(super) fn check(table: &Table, given: Size) -> anyhow::Result<()> {
     let need = need(table, held()?);
-    let Need { held, code, largest: (name, bytes), calls, compiler } = need;
+    let Need { held, code, reading, largest: (name, bytes), calls, compiler } = need;
     let whole = Size(need.whole());
     let parts = format!(
-        "{} after its start, {} of machine code, {} for {calls} calls of `{name}` at once, {} for connections",
+        "{} after its start, {} of machine code, {} to load a component, {} for {calls} calls of `{name}` at once, {} for \
+         connections",
         Size(held),
         Size(code),
+        Size(reading),
         Size(calls * bytes),
         Size(limits::NODE_TRAFFIC_BYTES)
     );
@@ -59,13 +63,13 @@ pub(super) fn check(table: &Table, given: Size) -> anyhow::Result<()> {
 
 impl Need<'_> {
     fn whole(&self) -> u64 {
-        self.held + self.code + self.calls * self.largest.1 + limits::NODE_TRAFFIC_BYTES
+        self.held + self.code + self.reading + self.calls * self.largest.1 + limits::NODE_TRAFFIC_BYTES
     }
 }
 
 fn need(table: &Table, held: u64) -> Need<'_> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(limits::WORKERS_MAX);
-    let mut need = Need { held, code: 0, largest: ("", 0), calls: 0, compiler: ("", 0) };
+    let mut need = Need { held, code: 0, reading: 0, largest: ("", 0), calls: 0, compiler: ("", 0) };
     for handler in &table.handlers {
         let (name, lineage) = (handler.entry.name.as_str(), handler.lineage());
         let component = &lineage.current.component;
@@ -73,6 +77,8 @@ fn need(table: &Table, held: u64) -> Need<'_> {
         let more = if handler.entry.wasi { limits::BLOCKING_THREADS_MAX } else { limits::SLOW_CALLS_PER_GENERATION };
         let (bytes, calls) = (component.compiled.memory_bytes(), (workers + more) as u64);
         need.code += component.compiled.code_bytes();
+        let file = std::fs::metadata(&handler.entry.component).map_or(0, |metadata| metadata.len());
+        need.reading = need.reading.max(2 * file);
         if bytes * calls >= need.calls * need.largest.1 {
             (need.largest, need.calls) = ((name, bytes), calls);
         }

@@ -21,7 +21,7 @@ use crate::limits::{self, HandlerLimits};
 pub struct Declared {
     /// What one instance of it begins with.
     pub size: Size,
-    /// The names of its imports, without types and without the contract's own.
+    /// The names of its imports, without types and without the contract's own: `fit` reports a version that is not there.
     pub imports: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Declared {
                     for import in imports.clone() {
                         let import = import.ok()?;
                         let name = import.name.name;
-                        if !matches!(import.ty, ComponentTypeRef::Type(_)) && !is_contract(name) {
+                        if !matches!(import.ty, ComponentTypeRef::Type(_)) && !name.starts_with(TYPES_INSTANCE) {
                             declared.imports.push(name.to_owned());
                         }
                     }
@@ -145,11 +145,6 @@ impl Declared {
         let remedy = if keys.is_empty() { String::new() } else { format!(": set {} in its entry", keys.join(" and ")) };
         Err(ComponentError::Unfit(reasons.join("; ") + &remedy))
     }
-}
-
-/// Whether an import is the contract's types, of whatever version: `fit` reports one that the host does not have.
-fn is_contract(import: &str) -> bool {
-    import.split('@').next() == TYPES_INSTANCE.split('@').next()
 }
 
 /// Reads a section of the module or component that is being read.

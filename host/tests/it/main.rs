@@ -34,6 +34,7 @@ mod idempotency;
 mod install;
 mod kubernetes;
 mod lanes;
+mod languages;
 mod ledger;
 mod listener;
 mod messages;
