@@ -76,7 +76,14 @@ impl CompileArgs {
             mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
         let memory = match &self.memory {
-            Some(memory) => Some(mistakes.parse("--memory", memory)?),
+            Some(text) => {
+                let Size(bytes) = mistakes.parse("--memory", text)?;
+                let least = limits::COMPILE_MEMORY_BYTES_MIN;
+                if bytes < least {
+                    mistakes.note("--memory", format!("`{text}` is too little: a compiler needs {}", Size(least)));
+                }
+                Some(Size(bytes))
+            }
             None => None,
         };
         Some(Compile { handlers: self.handlers, cache: cache?, memory })

@@ -205,9 +205,9 @@ typedef struct galo_rows_t {
 typedef struct galo_database_error_t {
   // The SQLSTATE, five characters: `23505` is a violation of a unique constraint, `P0001` a plain RAISE.
   handler_string_t   sqlstate;
-  // The primary message. It may quote data.
+  // The primary message, its first 4 KiB. It may quote data.
   handler_string_t   message;
-  // The DETAIL, where there is one. It often quotes data.
+  // The DETAIL, where there is one, its first 4 KiB. It often quotes data.
   handler_option_string_t   detail;
   // The name of the constraint that was violated, where there is one.
   handler_option_string_t   constraint;
