@@ -227,8 +227,8 @@ fn a_handler_in_python_passes_the_examples_and_logs_what_it_raises() {
     assert_thrown_is_logged(&components[0], "app.py\", line ");
 }
 
-/// A handler composed of two: it calls a function of another component, which returns the length of a text. wasmtime's
-/// adapter between the two uses the memory of both.
+/// A handler composed with another component, whose function returns the length of a text. wasmtime's adapter between the
+/// two uses the memory of both.
 fn composed() -> Vec<u8> {
     let wit = std::fs::read_to_string(checkout().root.join("wit/handler.wit")).unwrap();
     let wit = format!("{wit}\nworld caller {{ import length: func(text: string) -> u32; include handler; }}");
@@ -250,9 +250,15 @@ fn composed() -> Vec<u8> {
             (func (export "respond") (param {respond}) (result i32) unreachable))"#
     );
     let handler = wasmprinter::print_bytes(encode_with(&module, &wit, "caller").unwrap()).unwrap();
-    // The import is replaced by an instance of a component inside.
-    let import = handler.lines().find(|line| line.trim_start().starts_with("(import \"length\" ")).unwrap();
-    let inner = r#"(component $other
+    // The imports of the whole are those of the handler, up to the type of `length`.
+    let body = handler.strip_prefix("(component\n").unwrap();
+    let (imports, _) = body.split_at(body.find("  (type (;9;) (func (param \"text\" string)").unwrap());
+    let types = ["#type2 request", "#type4 response", "#type6 plan", "#type8 outcome"];
+    let types = types.map(|ty| format!("(with \"{}\" (type $\"{ty}\"))", ty.split(' ').nth(1).unwrap()));
+    let composed = format!(
+        r#"(component
+        {imports}
+        (component $other
             (core module $m (memory (export "memory") 1)
                 (func (export "length") (param i32 i32) (result i32) local.get 1)
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
@@ -260,8 +266,17 @@ fn composed() -> Vec<u8> {
             (func (export "length") (param "text" string) (result u32)
                 (canon lift (core func $i "length") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
         (instance $others (instantiate $other))
-        (alias export $others "length" (func $length))"#;
-    wat::parse_str(handler.replacen(import, inner, 1)).unwrap()
+        (component $handler
+        {body}
+        (instance $both (instantiate $handler
+            (with "galo:handler/types@2.0.0" (instance $galo:handler/types@2.0.0))
+            {}
+            (with "length" (func $others "length"))))
+        (export "prepare" (func $both "prepare"))
+        (export "respond" (func $both "respond")))"#,
+        types.join("\n")
+    );
+    wat::parse_str(composed).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
