@@ -51,6 +51,8 @@ impl NewArgs {
             log::print(format_args!("    {tools}"));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));
+        let compiled = if language.has_engine() { ", and room to compile it: see `galo compile --memory`" } else { "" };
+        log::print(format_args!("  A node with it needs about {} MB of memory{compiled}\n", language.node_megabytes()));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -33,6 +33,20 @@ const WIT: &str = "handler.wit";
 const CONTRACT: &str = include_str!("../../../../wit/handler.wit");
 
 impl Language {
+    /// Megabytes of memory that a node with one handler takes at 64 connections, as measured for docs/languages.md.
+    pub fn node_megabytes(self) -> u32 {
+        match self {
+            Self::Rust | Self::C => 65,
+            Self::Js => 155,
+            Self::Python => 225,
+        }
+    }
+
+    /// Whether each component brings an engine along, which takes the compiler hundreds of megabytes.
+    pub fn has_engine(self) -> bool {
+        matches!(self, Self::Js | Self::Python)
+    }
+
     /// The files that its build needs, by name.
     fn bindings(self) -> &'static [(&'static str, &'static str)] {
         match self {
