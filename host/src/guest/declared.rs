@@ -303,9 +303,9 @@ mod tests {
         assert_eq!(
             refusal(&declared),
             "imports `shop:stock/count@1.0.0`, which the manifest does not grant; imports `wasi:cli/environment@0.2.3`, \
-             which the manifest does not grant, and 1 more of WASI; 9961472 bytes of memory wanted, 2097152 allowed; \
+             which the manifest does not grant, and 1 more of WASI; 9961472 bytes of memory wanted, 4194304 allowed; \
              7688 elements of tables wanted, 4096 allowed: set `wasi = true` and \
-             `limits = { memory_bytes_max = 12582912, table_elements_max = 8192 }` in its entry"
+             `limits = { memory_bytes_max = 14680064, table_elements_max = 8192 }` in its entry"
         );
     }
 

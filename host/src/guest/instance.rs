@@ -57,9 +57,11 @@ impl Component {
         })
     }
 
-    /// Instantiates once: a component that does not fit its limits is found before it serves.
-    pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
+    /// Instantiates once: a component that does not fit its limits is found before it serves. Returns the most memory
+    /// that it may have by its own declaration.
+    pub(super) fn trial(&self) -> Result<usize, Fault> {
+        let declared = |store: &mut Store<Guest>, _: &Instance| Ok(store.data().memory_bytes_declared());
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), declared)
     }
 
     fn run<T>(

@@ -37,6 +37,7 @@ mod lanes;
 mod languages;
 mod ledger;
 mod listener;
+mod memory;
 mod messages;
 mod metrics;
 mod operator;
