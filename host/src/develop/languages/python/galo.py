@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import traceback
 from datetime import datetime, timedelta, timezone
 
 import wit_world
@@ -22,8 +21,8 @@ def handler(prepare, respond, failed=lambda carry, error: None):
         def prepare(self, request):
             try:
                 plan = prepare(request)
-            except Exception:
-                plan = broken()
+            except Exception as raised:
+                plan = broken(raised)
             return plan if isinstance(plan, types.Plan_Call) else types.Plan_Reply(plan)
 
         def respond(self, carry, outcome):
@@ -32,15 +31,21 @@ def handler(prepare, respond, failed=lambda carry, error: None):
                     return respond(carry, outcome.value)
                 # Without a response the host answers an error by its SQLSTATE.
                 return failed(carry, outcome.value)
-            except Exception:
-                return broken()
+            except Exception as raised:
+                return broken(raised)
 
     return WitWorld
 
 
-def broken():
+def broken(raised):
+    """The answer to an exception. Not by `traceback`, which looks for the lines of the source in files."""
+    lines, frame = [f"{type(raised).__name__}: {raised}"], raised.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        lines.append(f'File "{code.co_filename}", line {frame.tb_lineno}, in {code.co_name}')
+        frame = frame.tb_next
     response = error(500, "internal_error")
-    response.log.append(types.Line(types.Level.ERROR, traceback.format_exc()[-2000:]))
+    response.log.append(types.Line(types.Level.ERROR, "\n".join(lines)[-2000:]))
     return response
 
 
