@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::example;
 use crate::guest::Digest;
-use crate::manifest::{self, Entry, Manifest};
+use crate::manifest::{self, Entry, KeyPlace, Manifest};
 
 /// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
@@ -79,6 +79,7 @@ impl Handlers {
             );
             files.push((source, name));
         }
+        files.extend(public_keys(manifest).map(|(from, name)| (Source::File(from), name)));
         files.push((text, manifest::FILE_NAME.into()));
         Ok(Self { files, examples: folders })
     }
@@ -146,6 +147,14 @@ fn name_of(entry: &Entry, manifest: &Manifest) -> anyhow::Result<PathBuf> {
     let inside = inside.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
     let name = inside.or_else(|| entry.component.file_name().map(Path::new));
     name.map(Path::to_path_buf).context("a component has a file name")
+}
+
+/// The file of public keys that the manifest names, if it lies beside the manifest. Secrets are not put anywhere.
+fn public_keys(manifest: &Manifest) -> Option<(PathBuf, PathBuf)> {
+    let KeyPlace::Jwks(from) = &manifest.token.as_ref()?.keys else { return None };
+    let inside = from.strip_prefix(manifest.path.parent()?).ok()?;
+    let below = inside.components().all(|part| matches!(part, Component::Normal(_)));
+    below.then(|| (from.clone(), inside.to_owned()))
 }
 
 /// Whether the files with this digest are recorded in a folder as put last. Components that were copied there in

@@ -2,6 +2,7 @@
 //!
 //! `serve`, `dev`, `check` and the tests all start here, so the tests run the same code as production.
 
+mod begun;
 mod ending;
 
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use anyhow::bail;
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
 use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
@@ -110,36 +112,6 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
 }
 
-/// The start of a node until it serves. If the start fails or is cancelled, the admin address is closed too.
-struct Begun<'a> {
-    supervisor: &'a Supervisor,
-    admin: Option<JoinHandle<()>>,
-}
-
-impl Begun<'_> {
-    /// Closes the admin address, so that another start can bind it.
-    async fn ended(mut self) {
-        self.supervisor.expect_ends();
-        if let Some(admin) = self.admin.take() {
-            admin.abort();
-            let _ = admin.await;
-        }
-    }
-
-    fn finished(mut self) -> Option<JoinHandle<()>> {
-        self.admin.take()
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(admin) = &self.admin {
-            self.supervisor.expect_ends();
-            admin.abort();
-        }
-    }
-}
-
 /// The maintenance tasks of a node. All their state is in the node, so each can be restarted.
 fn upkeep(
     supervisor: &Supervisor,
@@ -188,7 +160,7 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
-    let manifest = manifest::read(&settings.handlers)?;
+    let manifest = reload::place(manifest::read(&settings.handlers)?, &settings.sources);
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),
@@ -200,7 +172,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
-    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
+    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache), settings.sources.clone())?;
     let table = reload::load(&manifest, &worker, &database, metrics, state.as_ref()).await?;
     Ok(Loaded { table, database, worker, state })
 }

@@ -1,5 +1,5 @@
-//! `[built]`: what `galo dev` adds at the end of its copy of a manifest. A node that serves the copy names the sources in
-//! its messages, and leaves out the handlers that are not built yet.
+//! `[built]`: what `galo dev` adds at the end of its copy of a manifest. A node that serves the copy names the sources
+//! in its messages, and leaves out the handlers that are not built yet.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! Builds a handler with the command of its manifest entry. The command runs in the handler's folder and writes the file
-//! that the entry names as `component`. Its output is shown as it comes, each line with the handler's name, up to a
-//! bound.
+//! Builds a handler with the command of its manifest entry. The command runs in the handler's folder and writes the
+//! file that the entry names as `component`. Its output is shown as it comes, each line with the handler's name, up to
+//! a bound.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read as _};

@@ -94,6 +94,9 @@ pub(super) fn run<T: Send>(
     cancel: &Cancel,
     read: impl FnOnce(PipeReader) -> T + Send,
 ) -> io::Result<(ExitStatus, T)> {
+    if cancel.is_requested() {
+        return Err(io::Error::other("the build was stopped"));
+    }
     let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
     // It holds the other end of the pipe.
     drop(command);
@@ -190,7 +193,8 @@ mod tests {
         while killpg(group, None).is_ok() {
             std::thread::sleep(limits::BUILD_POLL);
         }
-        // What is started afterwards ends at once.
-        assert!(!shell("sleep 3600", &cancel).0);
+        // Nothing is started afterwards.
+        let (output, _) = io::pipe().unwrap();
+        assert!(run(Command::new("true"), output, &cancel, drop).is_err());
     }
 }

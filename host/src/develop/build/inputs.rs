@@ -83,7 +83,7 @@ mod tests {
         assert!(outdated().is_empty());
         tick();
         fs::rename(&old, &source).unwrap();
-        assert_eq!(outdated(), [source.clone()]);
+        assert_eq!(outdated(), std::slice::from_ref(&source));
         // Compiled again, it is up to date; and one that is saved is for Cargo to see.
         tick();
         compiled(&component, SystemTime::now());

@@ -1,5 +1,5 @@
-//! Builds the handlers of a project, with Cargo or with a command of their own, and puts them with their manifest into a
-//! folder that `galo serve` takes.
+//! Builds the handlers of a project, with Cargo or with a command of their own, and puts them with their manifest into
+//! a folder that `galo serve` takes.
 
 mod cargo;
 mod checkout;

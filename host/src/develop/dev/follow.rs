@@ -1,38 +1,32 @@
-//! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or applies
-//! `sql/` again. A failure is logged and changes nothing: what was built before keeps serving, and what could not be
-//! built is tried again with the next change.
+//! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or
+//! applies what is new in `sql/`. A failure is logged and changes nothing: what was built before keeps serving, and
+//! what could not be built is tried again with the next change.
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Database;
+use super::database::Database;
 use super::outputs::Outputs;
+use super::publish::Published;
 use super::sources::Sources;
+use crate::database::migrate::Options;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
-use crate::manifest::Refused;
 use crate::reload::Orders;
 
 /// The sources of a project, followed.
 pub(super) struct Follower {
     checkout: Checkout,
-    /// Where the node looks for components.
-    folder: PathBuf,
     sources: Sources,
     outputs: Outputs,
     /// Ends the build under way.
     cancel: Cancel,
     prepared: Option<Arc<Prepared>>,
-    /// The last build that was not stopped.
-    built: Option<Arc<Built>>,
-    /// The handlers that this run has put into the folder.
-    put: BTreeSet<String>,
-    /// The handlers that a start has refused.
-    refused: BTreeSet<String>,
+    /// What the node is given.
+    pub(super) published: Published,
     /// Whether `sql/` was applied.
     applied: bool,
 }
@@ -51,14 +45,11 @@ impl Follower {
         let sources = Sources::new(&checkout).await;
         Self {
             checkout,
-            folder,
             sources,
             outputs: Outputs::default(),
             cancel,
             prepared: None,
-            built: None,
-            put: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            published: Published::new(folder),
             applied: false,
         }
     }
@@ -66,7 +57,7 @@ impl Follower {
     /// Builds, and puts what could be built into the folder.
     pub(super) async fn first_build(&mut self) {
         if self.build().await.is_some() {
-            self.publish(Duration::ZERO, None).await;
+            self.published.publish(Duration::ZERO, None).await;
         }
     }
 
@@ -76,50 +67,26 @@ impl Follower {
             if self.sources.changed {
                 self.first_build().await;
             }
-            if !self.applied {
+            if !self.applied || self.sources.sql_changed {
                 self.apply_first(database).await;
             }
-            if self.applied && self.is_something_to_serve() {
+            if self.applied && self.published.is_something_to_serve() {
                 return;
             }
             tracing::info!("nothing to serve yet; waiting for a change");
             self.change().await;
-        }
-    }
-
-    fn is_something_to_serve(&self) -> bool {
-        let known = self.built.iter().flat_map(|built| built.handlers());
-        known.map(|entry| &entry.name).any(|name| self.put.contains(name) && !self.refused.contains(name))
-    }
-
-    /// Leaves out the handlers that a start refuses, so that the others serve.
-    pub(super) async fn leave_out(&mut self, refused: &Refused) {
-        let handlers = self.built.iter().flat_map(|built| built.handlers());
-        let named = |line: usize| refused.mistakes.iter().any(|mistake| mistake.line == Some(line));
-        let names: BTreeSet<_> = handlers.filter(|entry| named(entry.line)).map(|entry| entry.name.clone()).collect();
-        tracing::error!("{refused}");
-        match names.is_subset(&self.refused) {
-            // No handler is the cause.
-            true => self.put.clear(),
-            false => self.refused.extend(names),
-        }
-        if self.is_something_to_serve() {
-            let names = self.refused.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            tracing::warn!("starting without {names}");
-            self.publish(Duration::ZERO, None).await;
+            // What a start has refused is tried again.
+            self.published.publish(Duration::ZERO, None).await;
         }
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self, owner: Target, orders: Arc<Orders>) {
-        if !self.refused.is_empty() {
-            // From here on the node itself tries them again, whenever a cause may have passed.
-            self.publish(Duration::ZERO, Some(&orders)).await;
-        }
+        self.published.try_again(&orders).await;
         loop {
             if self.sources.changed {
                 if let Some(took) = self.build().await {
-                    self.publish(took, Some(&orders)).await;
+                    self.published.publish(took, Some(&orders)).await;
                 }
             } else if self.sources.sql_changed {
                 self.apply(&owner, &orders).await;
@@ -136,9 +103,7 @@ impl Follower {
             let files = self.sources.scan().await;
             self.outputs.changed_between(&files);
         }
-        if self.sources.changed {
-            self.refused.clear();
-        }
+        self.published.forget_refusals();
         self.forget_if_stale();
     }
 
@@ -157,7 +122,7 @@ impl Follower {
             match self.attempt().await {
                 Ended::Stopped => tracing::info!("sources changed during the build; building again"),
                 Ended::Failed(error) => {
-                    let serving = if self.put.is_empty() { "" } else { "; still serving what was built before" };
+                    let serving = if self.published.is_empty() { "" } else { "; still serving what was built before" };
                     tracing::error!("build failed{serving}: {error:#}");
                     self.prepared = None;
                     return None;
@@ -166,7 +131,7 @@ impl Follower {
                     if built.failures().next().is_some() {
                         self.prepared = None;
                     }
-                    self.built = Some(Arc::new(built));
+                    self.published.note(built);
                     return Some(begun.elapsed());
                 }
             }
@@ -175,14 +140,18 @@ impl Follower {
 
     /// Builds once.
     async fn attempt(&mut self) -> Ended {
+        self.sources.scan().await;
         self.sources.changed = false;
         let prepared = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => return Ended::Failed(error),
         };
-        // What has changed up to here is part of this build.
         self.sources.follow(&prepared).await;
-        self.sources.changed = false;
+        if self.sources.changed {
+            self.forget_if_stale();
+            return Ended::Stopped;
+        }
+        // What has changed up to here is part of this build.
         let due = std::mem::take(&mut self.sources.due);
         let mut build = tokio::task::spawn_blocking({
             let (due, cancel) = (due.clone(), self.cancel.clone());
@@ -235,58 +204,28 @@ impl Follower {
         Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
     }
 
-    /// Puts what could be built into the folder, and logs what could not.
-    async fn publish(&mut self, took: Duration, orders: Option<&Arc<Orders>>) {
-        let Some(built) = self.built.clone() else { return };
-        if orders.is_some() {
-            self.refused.clear();
-        }
-        for (name, why) in built.failures() {
-            match self.put.contains(name) {
-                true => tracing::error!("{name}: build failed; still serving the previous one: {why}"),
-                false => tracing::error!("{name}: build failed, so it does not serve yet: {why}"),
-            }
-        }
-        let names = || built.handlers().iter().map(|entry| entry.name.clone());
-        let failed: BTreeSet<_> = built.failures().map(|(name, _)| name).collect();
-        self.put.extend(names().filter(|name| !failed.contains(name.as_str())));
-        let without: BTreeSet<_> =
-            names().filter(|name| !self.put.contains(name) || self.refused.contains(name)).collect();
-        if without.len() == built.handlers().len() {
-            return;
-        }
-        let (folder, orders) = (self.folder.clone(), orders.cloned());
-        let put = tokio::task::spawn_blocking(move || {
-            let put = || built.put_some(&folder, &without);
-            match orders {
-                Some(orders) => orders.publish(took, put),
-                None => put(),
-            }
-        });
-        if let Err(error) = put.await.map_err(anyhow::Error::from).flatten() {
-            tracing::error!("cannot put the handlers into {}: {error:#}", self.folder.display());
-        }
-    }
-
     /// Applies `sql/` before anything serves.
     async fn apply_first(&mut self, database: &Database) {
         self.sources.sql_changed = false;
-        match database.apply(&self.checkout.sql()).await {
-            Ok(()) => self.applied = true,
-            Err(error) => tracing::error!("{error:#}"),
+        let applied = database.apply(&self.checkout.sql()).await;
+        self.applied |= applied.is_ok();
+        if let Err(error) = applied {
+            tracing::error!("{error:#}");
         }
     }
 
     async fn apply(&mut self, owner: &Target, orders: &Orders) {
         self.sources.sql_changed = false;
         let begun = Instant::now();
-        match database::reapply(owner, &self.checkout.sql()).await {
-            Ok(()) => {
+        let never = std::future::pending();
+        match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {
+            Ok(applied) if applied.is_nothing() => tracing::info!("sql/ has nothing new"),
+            Ok(applied) => {
                 let ms = begun.elapsed().as_millis();
-                tracing::info!("re-applied sql/ in {ms} ms");
+                tracing::info!("applied sql/ in {ms} ms: {applied}");
                 orders.procedures_changed();
             }
-            Err(error) => tracing::error!("cannot apply sql/; the database is unchanged: {error}"),
+            Err(error) => tracing::error!("cannot apply sql/; what failed has changed nothing: {error:#}"),
         }
     }
 }

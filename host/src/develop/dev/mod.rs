@@ -6,8 +6,10 @@
 //! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
 //! group, Postgres is stopped by its guard.
 
+mod database;
 mod follow;
 mod outputs;
+mod publish;
 mod sources;
 mod tree;
 
@@ -17,11 +19,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::Method;
 
+use self::database::Database;
+pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
-use crate::config::{Secret, Settings};
-use crate::database::{self, Target};
+use crate::config::Settings;
+use crate::database::{Target, apply, enter};
 use crate::develop::build::{Cancel, Checkout};
-use crate::develop::postgres::{Cluster, Data, SUPERUSER};
+use crate::develop::postgres::Cluster;
 use crate::drain::Outcome;
 use crate::guest::Engine;
 use crate::log;
@@ -32,10 +36,12 @@ use crate::serve::{self, Signals};
 pub struct Options {
     /// Where the sources are.
     pub checkout: Checkout,
-    /// Whether data from earlier runs is discarded.
+    /// Whether data from earlier runs is discarded; with a branch, that of the branch.
     pub fresh: bool,
     /// The database to use instead of a private one.
     pub database: Option<Target>,
+    /// The copy of the database to serve on, made now unless there is one.
+    pub branch: Option<String>,
     /// How the node serves.
     pub settings: Settings,
 }
@@ -45,16 +51,6 @@ pub const SERVICE_ROLE: &str = "galo";
 
 /// The database in the private cluster.
 pub const DATABASE: &str = "galo";
-
-/// A database, reached in two ways.
-struct Database {
-    /// As the role that applies `sql/`.
-    owner: Target,
-    /// As [`SERVICE_ROLE`].
-    service: Target,
-    /// The private cluster it is in, if it is in one.
-    cluster: Option<Cluster>,
-}
 
 /// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
 ///
@@ -88,7 +84,7 @@ async fn serve(
     // Followed from here on, so that a change during the first build is built too.
     let folder = options.settings.handlers.clone();
     let mut follower = Follower::new(options.checkout.clone(), folder, cancel.clone()).await;
-    let started = async { tokio::join!(follower.first_build(), database(options, galo)).1 };
+    let started = async { tokio::join!(follower.first_build(), database::open(options, galo)).1 };
     // The guard of a Postgres that is still starting ends with us.
     let Some(database) = unless_stopped(started, signals).await else { return Ok(None) };
     let database = database?;
@@ -113,7 +109,7 @@ async fn serve(
         match (waiting, outcome.map_err(anyhow::Error::downcast::<Refused>)) {
             (Some(back), Err(Ok(refused))) => {
                 follower = back;
-                follower.leave_out(&refused).await;
+                follower.published.leave_out(&refused).await;
             }
             (_, outcome) => {
                 let outcome = outcome.map_err(|error| error.map_or_else(|error| error, anyhow::Error::from));
@@ -137,8 +133,8 @@ async fn unless_stopped<T>(future: impl Future<Output = T>, signals: &mut Signal
 impl Database {
     /// Applies `sql/`, and checks that the service can log in.
     async fn apply(&self, sql: &Path) -> anyhow::Result<()> {
-        database::apply(&self.owner, sql).await?;
-        database::enter(&self.service).await.with_context(|| {
+        apply(&self.owner, sql).await?;
+        enter(&self.service).await.with_context(|| {
             format!(
                 "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
                  the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD \
@@ -149,32 +145,22 @@ impl Database {
     }
 }
 
-/// The database that was given, or a private one.
-async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
-    if let Some(owner) = &options.database {
-        return Ok(Database { owner: owner.clone(), service: owner.of_role(SERVICE_ROLE), cluster: None });
-    }
-    let data = options.checkout.scratch().join("postgres");
-    let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
-    let galo = galo.to_owned();
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
-    let target = |role: &str, database: &str| {
-        Target::parse(&Secret::new(cluster.url(role, database))).map_err(anyhow::Error::msg)
-    };
-    database::create(&target(SUPERUSER, "postgres")?, DATABASE).await?;
-    let (owner, service) = (target(SUPERUSER, DATABASE)?, target(SERVICE_ROLE, DATABASE)?);
-    Ok(Database { owner, service, cluster: Some(cluster) })
-}
-
 /// Prints the addresses, the routes, and a command to try.
 fn banner(running: &serve::Running) {
     log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
     for handler in &table.handlers {
-        log::print(format_args!("    {:<20} {}", handler.entry.name, handler.entry.route));
+        for (route, name) in
+            handler.routes.iter().zip(std::iter::once(&*handler.entry.name).chain(std::iter::repeat("")))
+        {
+            log::print(format_args!("    {name:<20} {route}"));
+        }
     }
     // A GET needs no body: the line works as it stands.
-    let get = table.handlers.iter().find_map(|handler| handler.entry.route.example(&Method::GET));
+    let get = table
+        .handlers
+        .iter()
+        .find_map(|handler| handler.entry.routes.iter().find_map(|route| route.example(&Method::GET)));
     if let Some(path) = get {
         log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }

@@ -78,11 +78,15 @@ impl Sources {
     /// Looks at everything again. Returns the sources that have changed since the last time, and notes what they make
     /// necessary.
     pub(super) async fn scan(&mut self) -> BTreeSet<PathBuf> {
-        self.scan_with(&BTreeSet::new()).await
+        self.scan_with(|_, _| true).await
     }
 
-    /// As [`Self::scan`]. Files that are followed from now on have not changed.
-    async fn scan_with(&mut self, new: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    /// Looks at everything after more has come to be followed, which has not changed.
+    async fn scan_more(&mut self) {
+        self.scan_with(|file, before| before.has(file)).await;
+    }
+
+    async fn scan_with(&mut self, counts: impl Fn(&Path, &Tree) -> bool) -> BTreeSet<PathBuf> {
         let (roots, before) = (self.roots.clone(), Arc::clone(&self.tree));
         let scanned = tokio::task::spawn_blocking(move || Tree::scan(&roots, &before)).await;
         // A scan that panics has changed nothing.
@@ -93,7 +97,7 @@ impl Sources {
             tracing::warn!("only {most} files are followed; list what is not a source in .gitignore");
         }
         self.watch.set(self.tree.folders()).await;
-        let changed = self.tree.changed_since(&before).into_iter().filter(|file| !new.contains(file));
+        let changed = self.tree.changed_since(&before).into_iter().filter(|file| counts(file, &before));
         let (sql, mut sources): (BTreeSet<_>, BTreeSet<_>) =
             changed.partition(|file| file.starts_with(self.checkout.sql()));
         self.sql_changed |= !sql.is_empty();
@@ -116,6 +120,7 @@ impl Sources {
 
     /// Follows what the handlers are built from: their crates and commands.
     pub(super) async fn follow(&mut self, prepared: &Prepared) {
+        self.scan().await;
         self.roots.folders.extend(prepared.crates());
         let mut commands = BTreeMap::new();
         for entry in &prepared.manifest.handlers {
@@ -130,8 +135,7 @@ impl Sources {
             commands.insert(entry.name.clone(), Command::new(build));
         }
         self.commands = commands;
-        let before: BTreeSet<_> = self.roots.files.clone();
-        self.scan_with(&before).await;
+        self.scan_more().await;
     }
 
     /// A component that nobody builds is a source, also where git ignores it.
@@ -143,10 +147,9 @@ impl Sources {
     /// Follows the files that the handlers were made from. A command that was due and has failed is due again.
     pub(super) async fn built(&mut self, built: &Built, due: &BTreeSet<String>) {
         self.due.extend(built.failures().filter_map(|(name, _)| due.get(name).cloned()));
-        let new: BTreeSet<_> = built.inputs.difference(&self.roots.files).cloned().collect();
-        if !new.is_empty() {
-            self.roots.files.extend(new.iter().cloned());
-            self.scan_with(&new).await;
+        if !built.inputs.is_subset(&self.roots.files) {
+            self.roots.files.extend(built.inputs.iter().cloned());
+            self.scan_more().await;
         }
     }
 }
@@ -180,4 +183,48 @@ fn is_of_node(file: &Path) -> bool {
 fn is_of_cargo(file: &Path) -> bool {
     let names = [FILE_NAME, "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "config.toml"];
     names.iter().any(|name| file.file_name().is_some_and(|file| file == *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_noticed_without_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
+        let source = checkout.handlers().join("a/src/lib.rs");
+        std::fs::create_dir_all(source.parent().unwrap()).unwrap();
+        std::fs::write(&source, "1").unwrap();
+        let mut sources = Sources::new(&checkout).await;
+        assert!(sources.scan().await.is_empty());
+        // Given a watch that reports nothing,
+        sources.watch = Watch::of_files();
+        std::fs::write(&source, "2").unwrap();
+        sources.stirred().await;
+        assert_eq!(sources.scan().await, [source].into());
+        // A change of sql/ is not one of the handlers' sources.
+        sources.changed = false;
+        sources.sql_changed = false;
+        std::fs::create_dir(checkout.sql()).unwrap();
+        std::fs::write(checkout.sql().join("1.sql"), "").unwrap();
+        assert!(sources.scan().await.is_empty());
+        assert!(sources.sql_changed && !sources.changed);
+    }
+
+    #[test]
+    fn a_command_depends_on_its_globs_or_on_everything_but_the_examples() {
+        let command = |globs: &[&str]| {
+            let watch = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            Command::new(&Build { command: "make".to_owned(), watch })
+        };
+        let some = command(&["src/**", "*.json"]);
+        for (file, needed) in
+            [("src/a/b.js", true), ("package.json", true), ("lib/package.json", false), ("README.md", false)]
+        {
+            assert_eq!(some.needs(Path::new(file)), needed, "{file}");
+        }
+        let all = command(&[]);
+        assert!(all.needs(Path::new("README.md")) && !all.needs(Path::new("examples/a.json")));
+    }
 }

@@ -1,5 +1,5 @@
-//! The files that handlers are made from, as they are at one moment. Two such moments are compared by content, so a file
-//! that was only touched has not changed, and one that went back in time has.
+//! The files that handlers are made from, as they are at one moment. Two such moments are compared by content, so a
+//! file that was only touched has not changed, and one that went back in time has.
 //!
 //! What git ignores is left out, and so are folders that tools write to. A link to a folder is followed only inside the
 //! project.
