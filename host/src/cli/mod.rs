@@ -86,8 +86,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Create a handler in this project
     ///
-    /// Writes its source, its build and its examples to `handlers/NAME/`, and adds the handler to `galo.toml`. In Rust it is
-    /// a crate with tests.
+    /// Writes its source, its build and its examples to `handlers/NAME/`, and adds the handler to `galo.toml`. In Rust
+    /// it is a crate with tests.
     New(new::NewArgs),
     /// Write the contract and the bindings of a language into a folder
     ///
@@ -96,7 +96,8 @@ enum Command {
     Bindings(componentize::BindingsArgs),
     /// Make a component of a core module, as clang links it
     ///
-    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` has them, and imports nothing.
+    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component imports
+    /// nothing: functions of the system fail.
     Componentize(componentize::ComponentizeArgs),
     /// Apply the migrations and procedures of a folder to a database
     ///

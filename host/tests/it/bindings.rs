@@ -1,6 +1,6 @@
-//! The bindings of the kit and of handlers in C are generated from `wit/` by wit-bindgen and checked in, so that a handler
-//! compiles neither a macro nor a parser, and its author needs no generator. These tests compare them with `wit/`, and
-//! generate them again:
+//! The bindings of the kit and of handlers in C are generated from `wit/` by wit-bindgen and checked in, so that a
+//! handler compiles neither a macro nor a parser, and its author needs no generator. These tests compare them with
+//! `wit/`, and generate them again:
 //!
 //! ```sh
 //! UPDATE_BINDINGS=1 cargo test -p galo --test it bindings

@@ -80,14 +80,14 @@ fn request(parameters: &[(&str, &str)]) -> Request {
     Request {
         method: "GET".to_owned(),
         path: "/".to_owned(),
-        route: "GET /".to_owned(),
+        route: "GET /".into(),
         parameters: parameters.collect(),
         query: None,
         headers: Vec::new(),
         body: Vec::new(),
         id: "1".to_owned(),
         now: 0,
-        config: Vec::new(),
+        config: Vec::new().into(),
         claims: None,
     }
 }
