@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use crate::develop::build::{self, Cancel, Checkout, Profile};
 use crate::guest::command::{Command, Exit};
-use crate::guest::{Compiler, Engine, Grants};
+use crate::guest::{Compiler, Declared, Engine, Grants};
 use crate::limits::CompileLimits;
 use crate::{example, log};
 
@@ -60,8 +60,9 @@ fn run_examples(checkout: &Checkout, handler: Option<&str>, galo: &Path) -> anyh
         }
         let examples = example::read(entry)?;
         log::print(format_args!("\n     Running examples of {}\n\nrunning {} examples", entry.name, examples.len()));
-        let compiled = compiler.compile_here(&std::fs::read(&path)?)?;
-        let component = compiled.fit(Grants { wasi: entry.wasi }, entry.limits)?;
+        let (bytes, grants) = (std::fs::read(&path)?, Grants { wasi: entry.wasi });
+        Declared::read(&bytes).map_or(Ok(()), |declared| declared.check(grants, &entry.limits))?;
+        let component = compiler.compile_here(&bytes)?.fit(grants, entry.limits)?;
         for example in &examples {
             // Without a database: a node compares the procedures as well.
             let checked = example.check(entry, &component, None);

@@ -36,6 +36,7 @@ mod install;
 mod kit;
 mod kubernetes;
 mod lanes;
+mod languages;
 mod ledger;
 mod listener;
 mod memory;
