@@ -91,13 +91,13 @@ enum Command {
     New(new::NewArgs),
     /// Write the contract and the bindings of a language into a folder
     ///
-    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its source
-    /// includes. They always fit this version of galo.
+    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its
+    /// source includes. They always fit this version of galo.
     Bindings(componentize::BindingsArgs),
     /// Make a component of a core module, as clang links it
     ///
-    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component imports
-    /// nothing: functions of the system fail.
+    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component
+    /// imports nothing: functions of the system fail.
     Componentize(componentize::ComponentizeArgs),
     /// Apply the migrations and procedures of a folder to a database
     ///
