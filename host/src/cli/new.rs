@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::scaffold::{self, Options};
 use galo::log;
 
@@ -36,9 +35,8 @@ impl NewArgs {
         log::print(format_args!("\n  Created handlers/{name}/: the handler, its tests and its examples"));
         log::print(format_args!("  Added to galo.toml: {route}\n\n  Next"));
         if let Some(procedure) = procedure {
-            log::print(format_args!(
-                "    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
-            ));
+            let role = checkout.manifest()?.project.role;
+            log::print(format_args!("    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{role}`"));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));
         Ok(ExitCode::SUCCESS)

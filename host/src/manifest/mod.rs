@@ -7,6 +7,7 @@ mod cors;
 mod entry;
 mod limits;
 mod messages;
+mod project;
 mod refused;
 mod table;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 pub use self::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+pub use self::project::{Project, check_name};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
@@ -32,6 +34,8 @@ pub const SOURCES: &str = "handlers";
 pub struct Manifest {
     /// The path of the file.
     pub path: PathBuf,
+    /// What the project is called, and its database and role.
+    pub project: Project,
     /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
@@ -90,6 +94,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     if tables.handler.len() > HANDLERS_MAX {
         mistakes.push(Mistake::new(None, format!("more than {} handlers", HANDLERS_MAX)));
     }
+    let project = tables
+        .project
+        .map(|project| project.project(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     let cors =
         tables.cors.map(|cors| cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     let messages = messages::messages(&tables.messages, &mut |offset, text| {
@@ -108,7 +115,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers.push(entry);
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), cors, messages, handlers })
+        Ok(Manifest { path: path.to_owned(), project: project.unwrap_or_default(), cors, messages, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }

@@ -12,6 +12,7 @@ use super::cors::CorsTable;
 use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
+use super::project::ProjectTable;
 use crate::database::Batch;
 use crate::route::Route;
 use crate::wire::MediaType;
@@ -19,6 +20,7 @@ use crate::wire::MediaType;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    pub(super) project: Option<ProjectTable>,
     pub(super) cors: Option<CorsTable>,
     #[serde(default)]
     pub(super) messages: MessagesTable,

@@ -19,6 +19,7 @@ use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::drain::Outcome;
 use crate::guest::Engine;
 use crate::log;
+use crate::manifest::Project;
 use crate::serve::{self, Signals};
 
 /// The options of `galo dev`.
@@ -33,17 +34,11 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// The role that handlers' calls run as. `sql/` creates it and grants it EXECUTE on the procedures, and nothing else.
-pub const SERVICE_ROLE: &str = "galo";
-
-/// The database in the private cluster.
-pub const DATABASE: &str = "galo";
-
 /// A database, reached in two ways.
 struct Database {
     /// As the role that applies `sql/`.
     owner: Target,
-    /// As [`SERVICE_ROLE`].
+    /// As the role that the manifest names.
     service: Target,
     /// The private cluster it is in, if it is in one.
     cluster: Option<Cluster>,
@@ -99,15 +94,17 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
         let folder = options.settings.handlers.clone();
         move || build::handlers(&checkout, Profile::Development, &cancel)?.put(&folder)
     });
-    let database = database(options, galo);
+    let project = options.checkout.manifest()?.project;
+    let database = database(options, &project, galo);
     let (built, database) = tokio::join!(build, database);
     built??;
     let database = database?;
     database::apply(&database.owner, &options.checkout.sql()).await?;
+    let role = &project.role;
     database::enter(&database.service).await.with_context(|| {
         format!(
-            "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
-             the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...) \
+            "`galo dev` serves as the role `{role}`, with the password of DATABASE_URL if it has one; create \
+             the role in sql/ if it does not exist, and give it that password (ALTER ROLE {role} PASSWORD ...) \
              or allow it in pg_hba.conf"
         )
     })?;
@@ -115,9 +112,9 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
 }
 
 /// The database that was given, or a private one.
-async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
+async fn database(options: &Options, project: &Project, galo: &Path) -> anyhow::Result<Database> {
     if let Some(owner) = &options.database {
-        return Ok(Database { owner: owner.clone(), service: owner.of_role(SERVICE_ROLE), cluster: None });
+        return Ok(Database { owner: owner.clone(), service: owner.of_role(&project.role), cluster: None });
     }
     let data = options.checkout.scratch().join("postgres");
     let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
@@ -126,8 +123,8 @@ async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
     let target = |role: &str, database: &str| {
         Target::parse(&Secret::new(cluster.url(role, database))).map_err(anyhow::Error::msg)
     };
-    database::create(&target(SUPERUSER, "postgres")?, DATABASE).await?;
-    let (owner, service) = (target(SUPERUSER, DATABASE)?, target(SERVICE_ROLE, DATABASE)?);
+    database::create(&target(SUPERUSER, "postgres")?, &project.database).await?;
+    let (owner, service) = (target(SUPERUSER, &project.database)?, target(&project.role, &project.database)?);
     Ok(Database { owner, service, cluster: Some(cluster) })
 }
 
