@@ -10,6 +10,7 @@ mod database;
 mod dev;
 mod environment;
 mod folder;
+mod init;
 mod new;
 mod node;
 mod operator;
@@ -20,6 +21,7 @@ mod put;
 mod runtime;
 mod serve;
 mod test;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,16 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Create a project
+    ///
+    /// Writes a folder with a handler, its tests, its SQL and a stack, all of it from this program. Nothing is
+    /// downloaded.
+    Init(init::InitArgs),
+    /// Move a project to the version of this program
+    ///
+    /// Replaces what `galo init` wrote and nobody has changed since, and prints what changed. A file that was changed
+    /// is kept.
+    Upgrade(upgrade::UpgradeArgs),
     /// Build this project's handlers and serve them on a private Postgres
     ///
     /// Compiles the handlers, starts a private Postgres (an installed one, or one that is downloaded first), applies
@@ -137,6 +149,8 @@ impl Command {
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
+            Self::Init(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Upgrade(arguments) => Some(Box::new(|| arguments.run())),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
             Self::Test(arguments) => Some(Box::new(|| arguments.run())),

@@ -6,11 +6,13 @@
 //! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
+//! | [`project`] | `galo init`, `galo upgrade` | makes a project, and moves it to another version |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
 //! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers in the sandbox |
 
 pub mod build;
 pub mod dev;
 pub mod postgres;
+pub mod project;
 pub mod scaffold;
 pub mod test_runner;

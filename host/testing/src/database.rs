@@ -17,7 +17,10 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use crate::engine::PATIENCE;
 use crate::program::{self, checkout};
 
-/// The role that `sql/` makes for nodes.
+/// The database of this repository's manifest.
+pub const DATABASE: &str = "galo";
+
+/// The role of this repository's manifest, which its `sql/` creates.
 pub const SERVICE_ROLE: &str = "galo";
 
 /// The database every test's database is a copy of.

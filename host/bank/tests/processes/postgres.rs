@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use galo::config::Secret;
 use galo::database::{self, Target};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
-use galo_testing::database::{SERVICE_ROLE, connect};
+use galo_testing::database::{DATABASE, SERVICE_ROLE, connect};
 use galo_testing::program::{self, checkout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -134,7 +134,7 @@ impl Durable {
     pub async fn start() -> (Self, Database) {
         let data = tempfile::tempdir().unwrap();
         let cluster = start(Data::Lasting(data.path().to_owned())).await;
-        let database = Database::create(cluster.socket.clone(), "galo".to_owned()).await;
+        let database = Database::create(cluster.socket.clone(), DATABASE.to_owned()).await;
         (Self { cluster: Some(cluster), data }, database)
     }
 
