@@ -84,6 +84,7 @@ enum Cell {
     Text(String),
     Timestamp { timestamp: Timestamp },
     Bytes { base64: String },
+    Json { json: Json },
 }
 
 impl File {
@@ -118,6 +119,7 @@ impl Request {
     pub(super) fn to_contract(
         &self,
         method: &Method,
+        route: &Route,
         parameters: Vec<Field>,
         headers: &[HeaderName],
     ) -> Result<contract::Request, String> {
@@ -139,6 +141,12 @@ impl Request {
             query: self.path.split_once('?').map(|(_, query)| query.to_owned()),
             headers: seen.collect(),
             body,
+            route: route.to_string(),
+            // placeholder: an example may set these four.
+            id: String::new(),
+            now: 0,
+            config: Vec::new(),
+            claims: None,
         })
     }
 }
@@ -226,6 +234,11 @@ impl Cell {
             contract::Value::Integer(value) => Self::Integer(*value),
             contract::Value::Float(value) => Self::Float(*value),
             contract::Value::Text(value) => Self::Text(value.clone()),
+            // A text that is not JSON is shown as it is.
+            contract::Value::Json(text) => match serde_json::from_str(text) {
+                Ok(json) => Self::Json { json },
+                Err(_) => Self::Text(format!("json {text}")),
+            },
             contract::Value::Bytes(value) => Self::Bytes { base64: BASE64.encode(value) },
             // A timestamp outside the calendar is shown as a number.
             contract::Value::Timestamp(micros) => match Timestamp::from_microsecond(*micros) {
@@ -244,6 +257,7 @@ impl Cell {
             Self::Text(value) => contract::Value::Text(value.clone()),
             Self::Timestamp { timestamp } => contract::Value::Timestamp(timestamp.as_microsecond()),
             Self::Bytes { base64 } => contract::Value::Bytes(decode(base64)?),
+            Self::Json { json } => contract::Value::Json(json.to_string()),
         })
     }
 }

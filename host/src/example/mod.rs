@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
-use crate::contract::{Plan, Rows};
+use crate::contract::{Outcome, Plan};
 use crate::database::Procedure;
 use crate::file;
 use crate::guest::Component;
@@ -104,7 +104,7 @@ impl Example {
             let (_, parameters) = routes
                 .find(&method, path)
                 .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
-            let request = request.to_contract(&method, parameters, &entry.headers)?;
+            let request = request.to_contract(&method, &entry.route, parameters, &entry.headers)?;
             let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
             differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
             if let Plan::Call(call) = plan {
@@ -113,8 +113,9 @@ impl Example {
             }
         }
         if let Some((rows, expected)) = self.file.rows.as_ref().zip(self.file.response.as_ref()) {
-            let rows: Rows = rows.to_contract()?;
-            let response = component.respond(&carry, &rows).map_err(|fault| format!("respond: {fault}"))?;
+            let outcome = Outcome::Rows(rows.to_contract()?);
+            let response = component.respond(&carry, &outcome).map_err(|fault| format!("respond: {fault}"))?;
+            let response = response.ok_or("respond: it left the rows to the host")?;
             differ("response", &expected.as_json(), &json::Response::of(&response, expected).as_json())?;
         }
         Ok(())
