@@ -343,9 +343,29 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a node that starts waits for its database, which may be starting too.
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, but a loop
-/// in one of the files would run for ever.
-pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of one file of `sql/`. A dump of a small table fits; more is a restore, which is not a migration.
+pub const MIGRATION_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A statement of a migration waits this long for a lock (`galo migrate --lock-timeout`). While it waits, every call
+/// that wants the same table waits behind it, and a call gives up after `LOCK_TIMEOUT`.
+pub const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A statement of a migration runs this long (`galo migrate --statement-timeout`): to rewrite a million rows takes
+/// seconds, but a loop would run for ever.
+pub const MIGRATION_STATEMENT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// One migration waits this long for another one of the same database (`galo migrate --wait`), as when several nodes
+/// are deployed at once.
+pub const MIGRATION_TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it looks whether the other one has ended.
+pub const MIGRATION_TURN_POLL: Duration = Duration::from_millis(100);
+/// No timeout of `galo migrate` is longer than a day.
+pub const MIGRATION_SECONDS_MAX: usize = 24 * 60 * 60;
+/// A cancelled statement ends at once, unless it is in a part of Postgres that cannot be interrupted.
+pub const MIGRATION_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A copy of a database waits this long until nothing is connected to it; somebody has to close a psql.
+pub const BRANCH_TIMEOUT: Duration = Duration::from_secs(120);
+/// The pause between two tries; Postgres itself waits 5 s in each.
+pub const BRANCH_POLL: Duration = Duration::from_millis(200);
+/// Bytes of the name of a database, which Postgres would cut silently: NAMEDATALEN - 1.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
 /// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
 /// A connection that has been idle for less than this is not closed for a new one: a request may be on its way.

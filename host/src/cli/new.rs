@@ -36,7 +36,9 @@ impl NewArgs {
         log::print(format_args!("  Added to galo.toml: {route}\n\n  Next"));
         if let Some(procedure) = procedure {
             let role = checkout.manifest()?.project.role;
-            log::print(format_args!("    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{role}`"));
+            log::print(format_args!(
+                "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{role}`"
+            ));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));
         Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
+//! | [`psql`] | `galo psql` | opens psql on the database of `galo dev`, or on another one |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`project`] | `galo init`, `galo upgrade` | makes a project, and moves it to another version |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
@@ -14,5 +15,6 @@ pub mod build;
 pub mod dev;
 pub mod postgres;
 pub mod project;
+pub mod psql;
 pub mod scaffold;
 pub mod test_runner;

@@ -4,6 +4,7 @@
 //! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
 //! group, Postgres is stopped by its guard.
 
+mod database;
 mod follow;
 
 use std::path::Path;
@@ -11,37 +12,29 @@ use std::path::Path;
 use anyhow::Context as _;
 use http::Method;
 
+use self::database::Database;
+pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
-use crate::config::{Secret, Settings};
-use crate::database::{self, Target};
+use crate::config::Settings;
+use crate::database::{Target, apply, enter};
 use crate::develop::build::{self, Cancel, Checkout, Profile};
-use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::drain::Outcome;
 use crate::guest::Engine;
 use crate::log;
-use crate::manifest::Project;
 use crate::serve::{self, Signals};
 
 /// The options of `galo dev`.
 pub struct Options {
     /// Where the sources are.
     pub checkout: Checkout,
-    /// Whether data from earlier runs is discarded.
+    /// Whether data from earlier runs is discarded; with a branch, that of the branch.
     pub fresh: bool,
     /// The database to use instead of a private one.
     pub database: Option<Target>,
+    /// The copy of the database to serve on, made now unless there is one.
+    pub branch: Option<String>,
     /// How the node serves.
     pub settings: Settings,
-}
-
-/// A database, reached in two ways.
-struct Database {
-    /// As the role that applies `sql/`.
-    owner: Target,
-    /// As the role that the manifest names.
-    service: Target,
-    /// The private cluster it is in, if it is in one.
-    cluster: Option<Cluster>,
 }
 
 /// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
@@ -95,13 +88,13 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
         move || build::handlers(&checkout, Profile::Development, &cancel)?.put(&folder)
     });
     let project = options.checkout.manifest()?.project;
-    let database = database(options, &project, galo);
+    let database = database::open(options, &project, galo);
     let (built, database) = tokio::join!(build, database);
     built??;
     let database = database?;
-    database::apply(&database.owner, &options.checkout.sql()).await?;
+    apply(&database.owner, &options.checkout.sql()).await?;
     let role = &project.role;
-    database::enter(&database.service).await.with_context(|| {
+    enter(&database.service).await.with_context(|| {
         format!(
             "`galo dev` serves as the role `{role}`, with the password of DATABASE_URL if it has one; create \
              the role in sql/ if it does not exist, and give it that password (ALTER ROLE {role} PASSWORD ...) \
@@ -109,23 +102,6 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
         )
     })?;
     Ok(database)
-}
-
-/// The database that was given, or a private one.
-async fn database(options: &Options, project: &Project, galo: &Path) -> anyhow::Result<Database> {
-    if let Some(owner) = &options.database {
-        return Ok(Database { owner: owner.clone(), service: owner.of_role(&project.role), cluster: None });
-    }
-    let data = options.checkout.scratch().join("postgres");
-    let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
-    let galo = galo.to_owned();
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
-    let target = |role: &str, database: &str| {
-        Target::parse(&Secret::new(cluster.url(role, database))).map_err(anyhow::Error::msg)
-    };
-    database::create(&target(SUPERUSER, "postgres")?, &project.database).await?;
-    let (owner, service) = (target(SUPERUSER, &project.database)?, target(&project.role, &project.database)?);
-    Ok(Database { owner, service, cluster: Some(cluster) })
 }
 
 /// Prints the addresses, the routes, and a command to try.
