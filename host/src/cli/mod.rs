@@ -73,7 +73,7 @@ enum Command {
     /// stops everything. The data is kept in `.galo/` until `--fresh`.
     ///
     /// If DATABASE_URL is set, that database is used instead. Its role must be able to create and grant what `sql/`
-    /// describes. Calls run as the role `galo`, which `sql/` creates.
+    /// describes. Calls run as the role that `galo.toml` names, which `sql/` creates.
     Dev(dev::DevArgs),
     /// Serve the handlers of a folder
     Serve(serve::ServeArgs),
