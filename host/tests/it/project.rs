@@ -130,7 +130,7 @@ fn fails(command: &mut Command) -> String {
 fn get(address: &str, path: &str) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(request(address, Method::GET, path, ""));
-    (answer.status.as_u16(), answer.text())
+    (answer.status.as_u16(), answer.text().to_owned())
 }
 
 #[test]
@@ -176,6 +176,7 @@ fn develop(project: &Own) {
     project.edit(GREETING, "Some(id) = >", "Some(id) =>");
     project.edit(GREETING, "Response::json(200, &row)", "Response::json(203, &row)");
     project.edit("handlers/greeting/examples/found.json", "\"status\": 200", "\"status\": 203");
+    project.edit("handlers/greeting/src/tests.rs", "(200, ", "(203, ");
     dev.wait_for("greeting: generation 2 live");
     assert_eq!(asked("/greetings/1").0, 203);
     project.edit("sql/procedures/greeting.sql", "SELECT g.text", "SELECT upper(g.text)");
@@ -202,7 +203,7 @@ async fn deploy(project: &Own) {
     assert!(checked.contains("2 handlers verified"), "{checked}");
     let node = Program::serve_with(project.galo(&["serve"]), &database, &project.root.join("dist"));
     let answer = request(&node.listen, Method::GET, "/greetings/1", "").await;
-    assert_eq!((answer.status.as_u16(), answer.text()), (203, r#"{"text":"HELLO, WORLD"}"#.to_owned()));
+    assert_eq!((answer.status.as_u16(), answer.text()), (203, r#"{"text":"HELLO, WORLD"}"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
