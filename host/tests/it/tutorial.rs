@@ -16,9 +16,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use crate::cli::{Program, run, wait_until};
-use crate::harness::checkout;
+use crate::cli::{Program, run};
+use crate::harness::{PATIENCE, checkout};
 use crate::project::{Own, collect};
 
 /// A block between two fences, the line of the document it begins in, and the paragraph before it.
@@ -115,6 +116,16 @@ impl Desk {
         self.printed = Some(printed);
     }
 
+    /// Waits for a line of the log that matches, which may have come before.
+    fn until_logged(&self, line: usize, pattern: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.dev.log().lines().any(|line| matches(line, pattern)) {
+            let log = || self.dev.log();
+            assert!(Instant::now() < deadline, "docs/tutorial.md:{line}: no `{pattern}` in {}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn follow(&mut self, block: &Block) {
         let Block { line, language, text, .. } = block;
         match (language.as_str(), block.named()) {
@@ -147,8 +158,7 @@ impl Desk {
             }
             ("text", _) => {
                 for pattern in text.lines() {
-                    let logged = || self.dev.log().lines().any(|line| matches(line, pattern));
-                    wait_until(&format!("docs/tutorial.md:{line}: `{pattern}`"), logged);
+                    self.until_logged(*line, pattern);
                 }
             }
             (other, _) => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
@@ -170,8 +180,8 @@ fn the_tutorial_holds_and_ends_with_the_example() {
     }
     assert!(desk.printed.is_some(), "nothing was run");
     let project = &desk.project;
-    let (success, _, stderr) = run(project.command(env!("CARGO")).args(["fmt", "--check"]));
-    assert!(success, "{stderr}");
+    let (success, differences, stderr) = run(project.command(env!("CARGO")).args(["fmt", "--check"]));
+    assert!(success, "{differences}{stderr}");
     let mut made = project.files();
     made.retain(|path, _| !path.starts_with("vendor/") && path != "galo.lock");
     let manifest = made.get_mut("Cargo.toml").unwrap();
