@@ -40,6 +40,7 @@ const FILES: &[(Owner, &str, &str)] = files! {
     Author "handlers/greeting/examples/not-found.json"
     Author "handlers/greeting/src/lib.rs"
     Author "handlers/greeting/src/tests.rs"
+    Author "rustfmt.toml"
     Author "sql/migrations/V1__greetings.sql"
     Author "sql/procedures/greeting.sql"
     Galo ".github/workflows/ci.yml"

@@ -17,10 +17,7 @@ impl Handler for Greeting {
     }
 
     fn respond(_carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows> {
-        Ok(rows
-            .iter()
-            .next()
-            .map_or_else(not_found, |row| Response::json(200, &row)))
+        Ok(rows.iter().next().map_or_else(not_found, |row| Response::json(200, &row)))
     }
 }
 

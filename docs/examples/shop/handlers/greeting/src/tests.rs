@@ -6,14 +6,8 @@ use crate::Greeting;
 
 #[test]
 fn a_request_becomes_one_call() {
-    let call = test::call(Greeting::prepare(&test::get(
-        "/greetings/1",
-        &[("id", "1")],
-    )));
-    assert_eq!(
-        (call.procedure.as_str(), call.arguments),
-        ("greeting", vec![1.into()])
-    );
+    let call = test::call(Greeting::prepare(&test::get("/greetings/1", &[("id", "1")])));
+    assert_eq!((call.procedure.as_str(), call.arguments), ("greeting", vec![1.into()]));
 }
 
 #[test]
@@ -28,8 +22,5 @@ fn what_is_not_a_number_is_not_found() {
 fn the_row_is_the_answer() {
     let rows = test::rows(["text"], [["hello".into()]]);
     let response = Greeting::respond(b"", &rows).unwrap();
-    assert_eq!(
-        (response.status, test::text(&response)),
-        (200, r#"{"text":"hello"}"#)
-    );
+    assert_eq!((response.status, test::text(&response)), (200, r#"{"text":"hello"}"#));
 }
