@@ -3,8 +3,8 @@
 //!
 //! The language of a block determines what it means:
 //! - `sql` is the file that the paragraph before it names;
-//! - `rust` is the file that the paragraph before it names, if it begins with `//!`; otherwise an item of that file, and
-//!   replaces the one that begins with its line;
+//! - `rust` is the file that the paragraph before it names, if it begins with `//!`; otherwise an item of that file,
+//!   and replaces the one that begins with its line;
 //! - `toml` is a handler's table, and replaces the one in the manifest;
 //! - `sh` is run, with the program, the addresses and the folder of the test; the first one makes the project;
 //! - `json` is the file that the paragraph before it names, if there is one; otherwise all that the commands before it

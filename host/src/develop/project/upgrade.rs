@@ -1,8 +1,8 @@
 //! `galo upgrade`: moves a project to the version of this program.
 //!
 //! A file that is as galo wrote it is replaced. In one that was changed since, the lines that name a version are
-//! replaced; if the new version would write other lines too, its text is put beside the file as `FILE.new`. The vendored
-//! kit is replaced as a whole or not at all: half of one does not build.
+//! replaced; if the new version would write other lines too, its text is put beside the file as `FILE.new`. The
+//! vendored kit is replaced as a whole or not at all: half of one does not build.
 
 use std::fmt;
 use std::fs;
