@@ -90,7 +90,9 @@ impl Database {
     pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
         match error {
-            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Error::TooManyRows => {
+                failed(format!("it returned more than {} bytes; return fewer rows at once", limits::ROWS_BYTES_MAX))
+            }
             Error::OtherRows { calls } => {
                 failed(format!("its batch form did not return one row for each of {calls} calls"))
             }
@@ -114,10 +116,12 @@ impl Database {
 }
 
 fn raised(procedure: &Procedure, reported: &DbError) -> Failure {
+    // A procedure may raise any text, and it goes into a guest's memory.
+    let cut = |text: &str| text[..text.floor_char_boundary(limits::ERROR_TEXT_BYTES_MAX)].to_owned();
     let error = DatabaseError {
         sqlstate: reported.code().code().to_owned(),
-        message: reported.message().to_owned(),
-        detail: reported.detail().map(str::to_owned),
+        message: cut(reported.message()),
+        detail: reported.detail().map(cut),
         constraint: reported.constraint().map(str::to_owned),
     };
     Failure::Raised(Box::new(Raised { procedure: procedure.name.clone(), error }))

@@ -35,6 +35,7 @@ mod kubernetes;
 mod lanes;
 mod ledger;
 mod listener;
+mod memory;
 mod messages;
 mod metrics;
 mod migrate;

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::fixture::{Guest, calling, calling_then, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode};
 
-/// `um` works, `falha` and `repetido` are rejected; each counts its calls in a sequence, which a rollback does not undo.
+/// `um` works, `falha` and `repetido` are rejected; each counts its calls in a sequence, which no rollback undoes.
 const PROCEDURES: &str = "
     CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
     CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.chamadas'')';
@@ -88,7 +88,7 @@ async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_rolled_bac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_that_fails_at_an_error_is_rolled_back_where_the_proved_one_does_not() {
-    // Given a call that raises what is a 409, when a newcomer traps at the error or answers it with 503, then it is
+    // Given a call that raises what is a 409, when a newcomer traps at it or answers it with 503, then it is
     // rolled back and the client gets the 409. One that answers it with another 4xx stays.
     let traps = Guest { respond: "unreachable", ..calling_then("repetido", 200) }.component();
     let busy = Guest { respond: "i32.const 4096", ..calling_then("repetido", 503) }.component();
