@@ -1,4 +1,4 @@
-//! Where the database is: the options of `serve`, `dev` and `check`. libpq's environment variables supply what the
+//! Where the database is: the options of every command that connects. libpq's environment variables supply what the
 //! connection string leaves out.
 
 use std::path::PathBuf;

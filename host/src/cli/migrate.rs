@@ -6,6 +6,7 @@ use clap::Args;
 use galo::config::Mistakes;
 use galo::database::migrate::{Options, Status};
 use galo::database::{self, Target};
+use galo::develop::build::Checkout;
 use galo::drain::Outcome;
 use galo::serve::Signals;
 use galo::{limits, log};
@@ -15,9 +16,9 @@ use super::runtime::{Task, run_on};
 
 #[derive(Args)]
 pub(super) struct MigrateArgs {
-    /// Folder with migrations/ and procedures/
-    #[arg(env = "GALO_SQL", value_name = "DIR", default_value = "sql")]
-    sql: PathBuf,
+    /// Folder with migrations/ and procedures/ [default: sql, here or in the project]
+    #[arg(env = "GALO_SQL", value_name = "DIR")]
+    sql: Option<PathBuf>,
     /// Print what is pending, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,10 +50,17 @@ impl MigrateArgs {
         let (lock_timeout, statement_timeout, turn_timeout) = (lock?, statement?, turn?);
         let Self { sql, dry_run, adopt, .. } = self;
         let options = Options { lock_timeout, statement_timeout, turn_timeout, adopt };
+        let sql = sql.unwrap_or_else(folder);
         Some(Box::new(move || {
             run_on(Some(1), async { run(&target, &sql, dry_run, &options).await.map(|()| Outcome::Graceful) })
         }))
     }
+}
+
+/// The folder of the project that we are in, unless there is one here, which messages can name by a short path.
+fn folder() -> PathBuf {
+    let here = PathBuf::from("sql");
+    if here.is_dir() { here } else { Checkout::find(Path::new(".")).map_or(here, |checkout| checkout.sql()) }
 }
 
 async fn run(target: &Target, sql: &Path, dry_run: bool, options: &Options) -> anyhow::Result<()> {
@@ -85,7 +93,7 @@ fn print(status: &Status) {
     for (files, what) in [(&procedures.changed, "is new or has changed"), (&procedures.gone, "is gone")] {
         files.iter().for_each(|file| log::print(format_args!("procedures: {file} {what}")));
     }
-    if procedures.are_due() || !status.pending.is_empty() {
+    if procedures.files > 0 && (procedures.are_due() || !status.pending.is_empty()) {
         log::print(format_args!("procedures: all of them are applied again"));
     }
 }

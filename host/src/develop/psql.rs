@@ -1,4 +1,4 @@
-//! `galo psql`: runs psql on the database that was given, or on that of `galo dev`, whether or not that runs. The user's
+//! `galo psql`: runs psql on the database that was given, or on that of `galo dev`, whether or not that runs. The
 //! password is passed in the environment, where no list of processes shows it.
 
 use std::ffi::OsString;
@@ -16,12 +16,20 @@ use crate::signals::Signals;
 
 /// The options of `galo psql`.
 pub struct Options {
-    /// The database that was given, as libpq's variables.
-    pub given: Option<Vec<(&'static str, Secret)>>,
+    /// The database.
+    pub database: Database,
     /// The branch of the database.
     pub branch: Option<String>,
     /// Arguments for psql.
     pub arguments: Vec<OsString>,
+}
+
+/// The database that psql opens.
+pub enum Database {
+    /// The one that was given, as libpq's variables.
+    Given(Vec<(&'static str, Secret)>),
+    /// That of a project.
+    Private(Checkout),
 }
 
 /// Runs psql to its end. `galo` is the path of this program, which guards Postgres. Returns the exit status of psql.
@@ -30,9 +38,9 @@ pub struct Options {
 /// When psql is not installed, or the private Postgres does not start.
 pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
     let program = postgres::psql()?;
-    let (mut variables, cluster) = match options.given {
-        Some(given) => (given, None),
-        None => private(galo).await?,
+    let (mut variables, place) = match options.database {
+        Database::Given(variables) => (variables, None),
+        Database::Private(checkout) => private(&checkout, galo).await?,
     };
     if let Some(branch) = &options.branch {
         let at = variables.iter().position(|(name, _)| *name == "PGDATABASE");
@@ -57,21 +65,18 @@ pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
             },
         }
     };
-    if let Some(place) = cluster {
+    if let Some(place) = place {
         place.close().await?;
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// The database of the checkout that we are in. The cluster lasts as long as the place.
-async fn private(galo: &Path) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
-    let checkout = Checkout::find(Path::new(".")).context(
-        "neither DATABASE_URL nor --database-url is set, and there is no project whose private database could be opened",
-    )?;
-    let place = Place::find(&checkout, None, galo).await?;
+/// The database of a project. The cluster lasts as long as the place.
+async fn private(checkout: &Checkout, galo: &Path) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
+    let place = Place::find(checkout, None, galo).await?;
     let (socket, port) = match &place.cluster {
         Some(cluster) => (cluster.socket.clone(), cluster.port),
-        None => postgres::running(&Place::data(&checkout)).context("`galo dev` has just ended; try again")?,
+        None => postgres::running(&Place::data(checkout)).context("`galo dev` has just ended; try again")?,
     };
     let database = checkout.manifest()?.project.database;
     let url = Secret::new(postgres::url(&socket, port, SUPERUSER, &database));

@@ -210,16 +210,13 @@ async fn a_failure_is_named_with_file_line_and_postgres_text_and_leaves_the_form
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_ends_its_transaction_is_refused() {
-    let shop = Shop::new(&[("migrations/V1__items.sql", "CREATE TABLE a (); COMMIT; CREATE TABLE b ();")]).await;
-    let refused = shop.refused().await;
-    assert!(
-        refused.contains("V1__items.sql: it contains COMMIT or ROLLBACK") && refused.contains("remove"),
-        "{refused}"
-    );
-    assert_eq!(shop.versions().await, Vec::<String>::new());
-    shop.write("migrations/V1__items.sql", ITEMS);
+    let shop = Shop::new(&[("migrations/V1__items.sql", "CREATE TABLE a ();\nCOMMIT;\nCREATE TABLE b ();")]).await;
+    let before = shop.contents().await;
     shop.write("procedures/a.sql", "ROLLBACK;");
-    assert!(shop.refused().await.contains("a.sql: it contains COMMIT or ROLLBACK"));
+    let refused = shop.refused().await;
+    assert!(refused.contains("V1__items.sql:2: the file is one transaction by itself; remove `COMMIT`"), "{refused}");
+    assert!(refused.contains("a.sql:1: the file is one transaction by itself; remove `ROLLBACK`"), "{refused}");
+    assert_eq!(shop.contents().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,6 +306,28 @@ async fn a_copy_gets_the_privileges_on_the_database_that_a_copy_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_history_that_no_migration_wrote_is_named() {
+    let shop = Shop::new(&[("migrations/V1__items.sql", ITEMS)]).await;
+    shop.migrate().await.unwrap();
+    for (name, moment, checksum) in [
+        ("'x'", "'yesterday'", "'1'"),
+        ("'x'", "'2026-99-01T00:00:00Z'", "'1'"),
+        ("'x'", "'2026-01-01T00:00:00Z'", "'-1'"),
+        ("'x'", "'2026-01-01T00:00:00Z'", "'99999999999999999999'"),
+        ("NULL", "'2026-01-01T00:00:00Z'", "'1'"),
+        ("'x'", "NULL", "NULL"),
+    ] {
+        let row = format!("INSERT INTO galo_migrations.versions VALUES (2, {name}, {moment}, {checksum})");
+        shop.database.execute(&row).await;
+        let refused = shop.refused().await;
+        let names_it = refused.contains("the row of version 2 was not written by a migration; correct it");
+        assert!(names_it || refused.contains("date/time field value out of range"), "{row}: {refused}");
+        shop.database.execute("DELETE FROM galo_migrations.versions WHERE version = 2").await;
+    }
+    assert_eq!(shop.applied().await, "nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_at_once_one_applies_and_the_others_find_nothing() {
     let shop = Shop::new(&[
         ("migrations/V1__items.sql", &format!("{ITEMS}SELECT pg_sleep(0.3);")),
@@ -333,6 +352,11 @@ async fn a_migration_waits_for_another_one_and_says_so_but_not_for_ever() {
         format!("another migration is running on this database (process {pid} of Postgres, connected since 2");
     assert!(!done && stderr.contains(&expected) && stderr.contains("did not end within 1 s"), "{stderr}");
     assert!(stderr.contains(&format!("SELECT pg_terminate_backend({pid})")), "{stderr}");
+    let mut waiting = Program::start(shop.command());
+    waiting.wait_for("another migration is running (process ");
+    waiting.signal(Signal::SIGINT);
+    assert!(!waiting.wait().success());
+    waiting.wait_for("stopped by SIGINT; nothing was changed");
     let mut waiting = Program::start(shop.command());
     waiting.wait_for("another migration is running (process ");
     drop(other);
@@ -402,7 +426,7 @@ async fn ctrl_c_cancels_the_statement_and_leaves_the_former_version() {
         ("migrations/V3__never.sql", "CREATE TABLE never ();"),
     ])
     .await;
-    let sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()
+    let sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE TABLE x%' AND state = 'active'
                     AND datname = current_database()";
     let mut program = Program::start(shop.command());
     let begun = Instant::now();
@@ -443,10 +467,12 @@ async fn a_database_from_before_migrations_is_adopted_without_running_them() {
     ])
     .await;
     shop.database.execute(&format!("{ITEMS} ALTER TABLE items ADD price int; INSERT INTO items VALUES (9)")).await;
-    let refused = shop.refused().await;
-    assert!(refused.contains("relation \"items\" already exists") && refused.contains("--adopt VERSION"), "{refused}");
+    let before = shop.contents().await;
     let (done, _, stderr) = run(shop.command().args(["--adopt", "7"]));
     assert!(!done && stderr.contains("--adopt 7: there is no such version"), "{stderr}");
+    assert_eq!(shop.contents().await, before);
+    let refused = shop.refused().await;
+    assert!(refused.contains("relation \"items\" already exists") && refused.contains("--adopt VERSION"), "{refused}");
     let (done, stdout, stderr) = run(shop.command().args(["--adopt", "2"]));
     assert!(done && stdout.contains("applied:    V3__more, the file of procedures/"), "{stdout}{stderr}");
     assert_eq!(shop.versions().await, ["1 items", "2 price", "3 more"]);
@@ -466,8 +492,8 @@ async fn ledger(database: &TestDatabase) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filled_ledger_of_the_former_files_gets_its_history_and_loses_no_row() {
-    // Given a ledger that was made by numbered files, which have left no history, when it is migrated, then every row is
-    // the one that it was, the tables were not even rewritten, and nothing is pending.
+    // Given a ledger that was made by numbered files, which have left no history, when it is migrated, then every row
+    // is the one that it was, the tables were not even rewritten, and nothing is pending.
     let database = TestDatabase::new().await;
     database
         .execute(
@@ -546,5 +572,5 @@ async fn psql_opens_the_database_that_is_given_and_its_branch() {
     let mut elsewhere = galo();
     elsewhere.arg("psql").current_dir("/");
     let (done, _, stderr) = run(&mut elsewhere);
-    assert!(!done && stderr.contains("neither DATABASE_URL nor --database-url is set"), "{stderr}");
+    assert!(!done && stderr.contains("DATABASE_URL is not set, and there is no project"), "{stderr}");
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use refinery_core::Migration;
 use sha2::{Digest as _, Sha256};
 
+use super::statements::statements;
 use crate::{file, limits};
 
 /// The folder of the versioned files.
@@ -45,7 +46,31 @@ impl SqlFile {
         let text = String::from_utf8(bytes).with_context(|| format!("{}: it is not UTF-8", path.display()))?;
         let sql = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { path, name, sql })
+        let file = Self { path, name, sql };
+        file.check()?;
+        Ok(file)
+    }
+
+    /// Refuses a file that would end the transaction it is run in, and so leave a part of it behind.
+    fn check(&self) -> anyhow::Result<()> {
+        let ends = |text: &str| {
+            let mut words = text.split_whitespace().map(str::to_ascii_lowercase);
+            let words = [words.next().unwrap_or_default(), words.next().unwrap_or_default()];
+            match [&*words[0], &*words[1]] {
+                ["begin" | "commit" | "end" | "abort", _] | ["start", "transaction"] => true,
+                ["rollback", second] => second != "to",
+                _ => false,
+            }
+        };
+        let found = statements(&self.sql).into_iter().find(|statement| self.in_transaction() && ends(statement.text));
+        found.map_or(Ok(()), |statement| {
+            bail!(
+                "{}:{}: the file is one transaction by itself; remove `{}`",
+                self.path.display(),
+                statement.line,
+                statement.text
+            )
+        })
     }
 
     pub(super) fn in_transaction(&self) -> bool {
@@ -199,6 +224,26 @@ mod tests {
         ];
         assert_eq!(told.lines().count(), expected.len(), "{told}");
         expected.iter().for_each(|expected| assert!(told.contains(expected), "`{expected}` is missing in:\n{told}"));
+    }
+
+    #[test]
+    fn a_file_that_ends_its_transaction_is_refused_before_it_runs() {
+        let told = |sql: &str| {
+            let read = Files::read(folder(&[("procedures/a.sql", sql)]).path());
+            read.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for statement in ["BEGIN", "COMMIT WORK", "end", "ABORT", "START TRANSACTION", "ROLLBACK"] {
+            let told = told(&format!("SELECT 1;\n{statement};"));
+            assert!(
+                told.contains(&format!("a.sql:2: the file is one transaction by itself; remove `{statement}`")),
+                "{told}"
+            );
+        }
+        for sql in
+            ["SAVEPOINT a; ROLLBACK TO a", "DO $$ BEGIN; END $$", "-- galo: no transaction\nBEGIN; END", "-- COMMIT;"]
+        {
+            assert_eq!(told(sql), "", "{sql}");
+        }
     }
 
     #[test]

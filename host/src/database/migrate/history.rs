@@ -1,5 +1,5 @@
-//! What was applied to a database: two tables in the schema `galo_migrations`. The table of versions is refinery's, which
-//! also decides what is pending and refuses what was changed; the other one has the texts of `procedures/`.
+//! What was applied to a database: two tables in the schema `galo_migrations`. The table of versions is refinery's,
+//! which also decides what is pending and refuses what was changed; the other one has the digests of `procedures/`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,11 +47,28 @@ pub(super) fn runner(files: &Files, target: Target) -> Runner {
 
 /// The last migration that was applied.
 pub(super) async fn last(client: &mut Client) -> anyhow::Result<Option<Migration>> {
-    if !exists(client, VERSIONS).await? {
-        return Ok(None);
-    }
     let sql = format!("SELECT version, name, applied_on, checksum FROM {VERSIONS} ORDER BY version DESC LIMIT 1");
-    Ok(<Client as AsyncQuery<Vec<Migration>>>::query(client, &sql).await?.pop())
+    Ok(read(client, &sql).await?.pop())
+}
+
+/// Reads the table of versions for refinery, which would panic at a row that it has not written.
+pub(super) async fn read(client: &mut Client, query: &str) -> Result<Vec<Migration>, Failed> {
+    if !exists(client, VERSIONS).await? {
+        return Ok(Vec::new());
+    }
+    let foreign = format!(
+        "SELECT version FROM {VERSIONS}
+         WHERE (name IS NOT NULL AND checksum ~ '^[0-9]{{1,20}}$' AND checksum::numeric < 18446744073709551616
+                AND applied_on ~ '^[0-9]{{4}}-[0-9-]+T[0-9:]+([.][0-9]+)?(Z|[+-][0-9:]+)$'
+                AND applied_on::timestamptz IS NOT NULL) IS NOT TRUE LIMIT 1"
+    );
+    if let Some(row) = client.query_opt(&foreign, &[]).await? {
+        let version: i64 = row.get(0);
+        return Err(Failed(format!(
+            "{VERSIONS}: the row of version {version} was not written by a migration; correct it, or delete it"
+        )));
+    }
+    Ok(<Client as AsyncQuery<Vec<Migration>>>::query(client, query).await?)
 }
 
 /// The migrations that are pending, in order. Changes nothing.
@@ -78,10 +95,7 @@ impl AsyncTransaction for Plan<'_> {
 
 impl AsyncQuery<Vec<Migration>> for Plan<'_> {
     async fn query(&mut self, query: &str) -> Result<Vec<Migration>, Failed> {
-        match exists(self.client, VERSIONS).await? {
-            true => Ok(<Client as AsyncQuery<Vec<Migration>>>::query(self.client, query).await?),
-            false => Ok(Vec::new()),
-        }
+        read(self.client, query).await
     }
 }
 
@@ -143,17 +157,27 @@ pub(super) fn moment(migration: &Migration) -> String {
     text.get(..19).map(|moment| format!(" on {moment} UTC")).unwrap_or_default()
 }
 
-/// Records the migrations up to a version as applied, without running them.
+/// Whether the migrations up to a version may be recorded without running them.
 ///
 /// # Errors
 /// When the database has a history already, or there is no such version.
-pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, version: i64) -> anyhow::Result<()> {
+pub(super) async fn check_adoption(
+    client: &mut Client,
+    files: &Files,
+    folder: &Path,
+    version: i64,
+) -> anyhow::Result<()> {
     if let Some(last) = last(client).await? {
         bail!("nothing to adopt: the database has a history already, up to {last}; migrate without --adopt");
     }
     if files.migrations.iter().all(|versioned| versioned.migration.version() != version) {
         bail!("--adopt {version}: there is no such version in {}", folder.join(MIGRATIONS).display());
     }
+    Ok(())
+}
+
+/// Records the migrations up to a version as applied, without running them.
+pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, version: i64) -> anyhow::Result<()> {
     let recorded = runner(files, Target::FakeVersion(version)).run_async(client).await;
     recorded.map(drop).map_err(|error| refused(&error, files, folder))
 }
@@ -161,6 +185,8 @@ pub(super) async fn adopt(client: &mut Client, files: &Files, folder: &Path, ver
 /// How the files of `procedures/` differ from what was applied.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Procedures {
+    /// The number of files.
+    pub files: usize,
     /// New files, and those whose text is another one.
     pub changed: Vec<String>,
     /// Files that are gone. What they created stays.
@@ -178,7 +204,7 @@ impl Procedures {
 
 /// Compares the files with what was applied.
 pub(super) async fn procedures(client: &mut Client, files: &[SqlFile]) -> anyhow::Result<Procedures> {
-    let mut found = Procedures::default();
+    let mut found = Procedures { files: files.len(), ..Procedures::default() };
     let mut applied = BTreeMap::new();
     if exists(client, PROCEDURES).await? {
         let version = version(client).await?;
@@ -187,7 +213,8 @@ pub(super) async fn procedures(client: &mut Client, files: &[SqlFile]) -> anyhow
                                                                   WHERE datname = pg_catalog.current_database())
              FROM {PROCEDURES}"
         );
-        for row in (&*client).query(&sql, &[&version]).await? {
+        // Not refinery's `query`.
+        for row in Client::query(client, &sql, &[&version]).await? {
             found.outdated |= row.get::<_, bool>(2);
             applied.insert(row.get::<_, String>(0), row.get::<_, String>(1));
         }

@@ -2,7 +2,7 @@
 //! `sql/procedures/`, all of them whenever one has changed. A node that serves never changes its database.
 //!
 //! Nothing is guessed: a file that was changed after it was applied is refused, and so is one that is missing. One
-//! migration at a time runs on a database (`turn`), and each is one transaction together with its record in the history.
+//! migration at a time runs on a database (`turn`), and each is one transaction together with its record.
 
 mod files;
 mod history;
@@ -120,8 +120,8 @@ pub async fn apply(target: &Target, folder: &Path) -> anyhow::Result<()> {
     migrate(target, folder, &Options::default(), std::future::pending()).await.map(drop)
 }
 
-/// Applies what is pending of a folder. `stop` ends it early: the statement under way is cancelled, and its migration is
-/// rolled back.
+/// Applies what is pending of a folder. `stop` ends it early: the statement under way is cancelled, and its migration
+/// is rolled back.
 ///
 /// # Errors
 /// The file, the line and Postgres's text; what was applied before stays.
@@ -134,6 +134,11 @@ pub async fn migrate(
     let files = Files::read(folder)?;
     let mut client = connect(target).await?;
     let process: i32 = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+    let mut stop = pin!(stop);
+    tokio::select! {
+        taken = turn::take(&client, options.turn_timeout) => taken?,
+        signal = &mut stop => bail!("stopped by {signal}; nothing was changed"),
+    }
     let stopped = AtomicBool::new(false);
     let mut work = pin!(work(&mut client, &files, folder, options, &stopped));
     let signal = tokio::select! {
@@ -156,9 +161,11 @@ async fn work(
     stopped: &AtomicBool,
 ) -> anyhow::Result<Applied> {
     let timeouts = Timeouts { lock: options.lock_timeout, statement: options.statement_timeout };
-    turn::take(client, options.turn_timeout).await?;
     // Before anything is created: a folder that is refused changes nothing.
     history::pending(client, files, folder).await?;
+    if let Some(version) = options.adopt {
+        history::check_adoption(client, files, folder, version).await?;
+    }
     history::create(client).await?;
     if let Some(version) = options.adopt {
         history::adopt(client, files, folder, version).await?;

@@ -10,6 +10,7 @@ use refinery_core::{AsyncMigrate, Migration};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::files::SqlFile;
+use super::history;
 use super::mishap::{Failed, failed};
 use super::statements::statements;
 
@@ -64,7 +65,7 @@ impl AsyncTransaction for One<'_> {
 
 impl AsyncQuery<Vec<Migration>> for One<'_> {
     async fn query(&mut self, query: &str) -> Result<Vec<Migration>, Failed> {
-        Ok(<Client as AsyncQuery<Vec<Migration>>>::query(self.client, query).await?)
+        history::read(self.client, query).await
     }
 }
 
@@ -93,10 +94,8 @@ async fn run(client: &Client, path: &Path, sql: &str) -> Result<(), Failed> {
     let messages = client.simple_query_raw(sql).await.map_err(|error| failed(path, sql, done, &error))?;
     pin_mut!(messages);
     while let Some(message) = messages.next().await {
-        match message.map_err(|error| failed(path, sql, done, &error))? {
-            SimpleQueryMessage::CommandComplete(_) => done += 1,
-            _ => {}
-        }
+        let message = message.map_err(|error| failed(path, sql, done, &error))?;
+        done += usize::from(matches!(message, SimpleQueryMessage::CommandComplete(_)));
     }
     Ok(())
 }

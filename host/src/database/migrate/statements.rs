@@ -153,6 +153,8 @@ fn dollar_quoted(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn texts(sql: &str) -> Vec<(usize, &str)> {
@@ -161,9 +163,9 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_that_are_not_inside_of_anything() {
-        let sql = "-- a;\n/* b; /* c; */ */\nSELECT 'x;''y', E'\\';', \";\";\n;\nDO $$ a; $$;\n\n  DO $é$ $$;$$ $é$; SELECT 1";
+        let sql = "-- a;\n/* b; /* c; */ */\nSELECT 'x;''y', E'\\';', \";\";\n;\nDO $$ a; $$;\n\n  DO $ü$ $$;$$ $ü$; SELECT 1";
         let expected =
-            [(3, "SELECT 'x;''y', E'\\';', \";\""), (5, "DO $$ a; $$"), (7, "DO $é$ $$;$$ $é$"), (7, "SELECT 1")];
+            [(3, "SELECT 'x;''y', E'\\';', \";\""), (5, "DO $$ a; $$"), (7, "DO $ü$ $$;$$ $ü$"), (7, "SELECT 1")];
         assert_eq!(texts(sql), expected);
         assert_eq!(texts(" -- nothing\n;;"), []);
     }
@@ -183,5 +185,47 @@ mod tests {
         }
         assert_eq!(texts("SELECT 1 /* x;"), [(1, "SELECT 1 /* x;")]);
         assert_eq!(texts("SELECT $1; SELECT a$b$; SELECT 2"), [(1, "SELECT $1"), (1, "SELECT a$b$"), (1, "SELECT 2")]);
+    }
+
+    /// What texts are made of that can be taken apart wrongly.
+    const PIECES: &[&str] = &[
+        "'",
+        "\"",
+        "$$",
+        "$a$",
+        "$",
+        "--",
+        "/*",
+        "*/",
+        "\\",
+        "E'",
+        ";",
+        "\n",
+        "ü",
+        " ",
+        "a",
+        "1",
+        "(",
+        ")",
+        "CREATE FUNCTION ",
+        "BEGIN ",
+        "CASE ",
+        "END",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_statements_follow_each_other(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..24),
+        ) {
+            let sql = pieces.concat();
+            let mut rest = sql.as_str();
+            for statement in statements(&sql) {
+                let at = rest.find(statement.text);
+                prop_assert!(at.is_some() && !statement.text.is_empty(), "{sql:?}: {statement:?}");
+                rest = &rest[at.unwrap() + statement.text.len()..];
+                prop_assert!(statement.line <= sql.matches('\n').count() + 1);
+            }
+        }
     }
 }
