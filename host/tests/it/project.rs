@@ -19,7 +19,8 @@ use crate::harness::{GALO, TestDatabase, galo, one_build_at_a_time, request};
 pub struct Own {
     pub root: PathBuf,
     folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    /// None beside another one, whose test has the turn.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Own {
@@ -31,7 +32,7 @@ impl Own {
             .tempdir()
             .unwrap();
         let root = folder.path().canonicalize().unwrap().join(name);
-        let project = Self { root, folder, _turn: turn };
+        let project = Self { root, folder, _turn: Some(turn) };
         succeeds(project.command(GALO).current_dir(project.folder.path()).args(["init", name]).args(arguments));
         project
     }
@@ -234,7 +235,7 @@ async fn a_project_lives_a_whole_life_outside_of_this_repository() {
 
 /// On another machine there is what is in git, and Cargo.
 fn cloned(project: &Own) {
-    let clone = Own { root: project.folder.path().join("clone"), folder: tempfile::tempdir().unwrap(), _turn: lend() };
+    let clone = Own { root: project.folder.path().join("clone"), folder: tempfile::tempdir().unwrap(), _turn: None };
     for (path, text) in project.files() {
         clone.write(&path, &text);
     }
@@ -247,16 +248,11 @@ fn cloned(project: &Own) {
     assert!(target().join("wasm32-wasip2/handler/greeting.wasm").is_file());
 }
 
-/// A guard for a project beside another one, whose test holds the turn.
-fn lend() -> MutexGuard<'static, ()> {
-    Box::leak(Box::new(std::sync::Mutex::new(()))).lock().unwrap()
-}
-
 #[test]
 fn a_project_builds_with_the_kit_of_a_registry() {
     // Given a registry that has the kit of this version: Cargo is given another project's as that.
     let other = Own::init("other", &[]);
-    let project = Own { root: other.folder.path().join("shop"), folder: tempfile::tempdir().unwrap(), _turn: lend() };
+    let project = Own { root: other.folder.path().join("shop"), folder: tempfile::tempdir().unwrap(), _turn: None };
     succeeds(other.galo(&["init", "shop", "--kit", "registry"]).current_dir(other.folder.path()));
     assert!(!project.root.join("vendor").exists());
     let version = env!("CARGO_PKG_VERSION");
