@@ -37,7 +37,7 @@ fn run(root: &Path, port: u16, command: &str) {
         shell.env_remove(name);
     }
     shell.args(["-e", "-c", command]).current_dir(root).env("PATH", path);
-    shell.env("COMPOSE_PROJECT_NAME", "galo-project").env("GALO_PORT", port.to_string());
+    shell.env("COMPOSE_PROJECT_NAME", "galo-project").env("PORT", port.to_string());
     assert!(shell.status().unwrap().success(), "{command}");
 }
 
