@@ -1,10 +1,12 @@
-//! `galo check DIR`: verifies the handlers of a folder, their manifest and the database, as a starting node does.
+//! `galo check [DIR]`: verifies the handlers of a folder or of the project, their manifest and the database, as a
+//! starting node does.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use galo::config::{Address, Mistakes, Settings};
 use galo::database::Target;
+use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
@@ -14,13 +16,16 @@ use galo::{log, serve};
 
 use super::database::DatabaseArgs;
 use super::folder;
+use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// Folder with galo.toml and the components
+    /// Folder with galo.toml and the components; without it, the project is built for release and checked
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    pub(super) handlers: PathBuf,
+    pub(super) handlers: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) project: ProjectArgs,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }
@@ -29,16 +34,20 @@ impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let target = self.database.required(mistakes)?;
         Some(Box::new(move || {
-            folder::check(&self.handlers)?;
-            run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
+            let folder = match self.handlers {
+                Some(folder) => folder,
+                None => built(&self.project.find()?)?,
+            };
+            folder::check(&folder)?;
+            run_on(None, async { Self::run(folder, &target).await.map(|()| Outcome::Graceful) })
         }))
     }
 
     /// Loads everything a node would serve with, and prints it.
-    pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
+    pub(super) async fn run(handlers: PathBuf, target: &Target) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
-        let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
+        let settings = Settings { pool_connections: 1, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {
@@ -59,6 +68,13 @@ impl CheckArgs {
         }
         Ok(())
     }
+}
+
+/// The folder of a project's components, which are built for this.
+fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
+    let folder = project.scratch().join("check");
+    build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
+    Ok(folder)
 }
 
 /// Why a request that is sent twice may be recorded twice.

@@ -79,7 +79,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Verify handlers, manifest and database without serving
     ///
-    /// Loads the folder as a starting node does: components are compiled and their examples run, and the procedures
+    /// Loads a folder as a starting node does: components are compiled and their examples run, and the procedures
     /// that the manifest grants are looked up in the database. Prints each handler with its route and procedures.
     Check(check::CheckArgs),
     /// List the handlers of a running node

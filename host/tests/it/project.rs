@@ -199,9 +199,12 @@ async fn deploy(project: &Own) {
     database::apply(&owner, &project.root.join("sql")).await.unwrap();
     let url = database.service_url().replace("galo@", "shop@");
     let database = database.by(url);
-    let mut check = project.galo(&["check", "dist"]);
-    let checked = succeeds(check.env("DATABASE_URL", database.service_url()));
-    assert!(checked.contains("2 handlers verified"), "{checked}");
+    // The folder, or the project itself.
+    for arguments in [&["check", "dist"][..], &["check"]] {
+        let mut check = project.galo(arguments);
+        let checked = succeeds(check.env("DATABASE_URL", database.service_url()));
+        assert!(checked.contains("2 handlers verified"), "{checked}");
+    }
     let node = Program::serve_with(project.galo(&["serve"]), &database, &project.root.join("dist"));
     let answer = request(&node.listen, Method::GET, "/greetings/1", "").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (203, r#"{"text":"HELLO, WORLD"}"#));
