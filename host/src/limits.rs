@@ -209,6 +209,22 @@ pub const FILES_PER_HANDLER: usize = 8;
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// It is sent in a header: far below the bytes of a head, and longer than any token in use.
 pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
+/// By how much the clock of whoever issued a client's token may differ from ours: `exp` and `nbf` count with it.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// Keys of a JWKS file. Providers publish two to five; more are as good as none for a token that names none.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// Keys that a token without a key id is tried with: each try costs up to 0.2 ms of the thread that serves.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
+/// A JWKS file: 64 keys of RSA with their certificates.
+pub const TOKEN_KEYS_BYTES_MAX: u64 = 1024 * 1024;
+/// The file or the variable of a secret of the manifest.
+pub const SECRET_BYTES_MAX: u64 = 16 * 1024;
+/// Routes of one handler.
+pub const ROUTES_MAX: usize = 256;
+/// Values of a handler's `config`.
+pub const CONFIG_VALUES_MAX: usize = 64;
+/// The names and values of a handler's `config` together: each request lowers them into the guest's memory.
+pub const CONFIG_BYTES_MAX: usize = 8 * 1024;
 /// Connections the kernel queues until they are accepted. It limits this to `net.core.somaxconn` (4,096).
 pub const BACKLOG_DEFAULT: usize = 1024;
 /// The ceiling: the kernel stores the number in 16 bits.

@@ -24,6 +24,7 @@ mod runtime;
 mod serve;
 mod test;
 mod upgrade;
+mod variables;
 
 use std::process::ExitCode;
 

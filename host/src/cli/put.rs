@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use galo::config::Mistakes;
+use galo::config::{Missing, Mistakes};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::put::{self, Handlers};
@@ -68,7 +68,8 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        CheckArgs::run(self.from.clone(), &self.target).await?;
+        // The secrets are those of the nodes.
+        CheckArgs::run(self.from.clone(), Missing::Logged, &self.target).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::contract::{self, Field};
-use crate::route::Route;
 
 /// A file.
 #[derive(Deserialize)]
@@ -30,6 +29,14 @@ pub(super) struct File {
 pub(super) struct Request {
     method: Option<String>,
     path: String,
+    /// The route that the host must find, as the manifest writes it.
+    pub(super) route: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) now: Option<Timestamp>,
+    /// Values instead of those of the manifest.
+    #[serde(default)]
+    pub(super) config: BTreeMap<String, Json>,
+    pub(super) claims: Option<BTreeMap<String, Json>>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<Json>,
@@ -103,11 +110,10 @@ impl File {
 }
 
 impl Request {
-    pub(super) fn method(&self, route: &Route) -> Result<Method, String> {
-        match &self.method {
-            None => Ok(route.method().clone()),
-            Some(method) => method.parse().map_err(|_| format!("`{method}` is no method")),
-        }
+    /// Its method, if it names one.
+    pub(super) fn method(&self) -> Result<Option<Method>, String> {
+        let parsed = self.method.as_ref().map(|method| method.parse().map_err(|_| format!("`{method}` is no method")));
+        parsed.transpose()
     }
 
     /// Without the query.
@@ -115,11 +121,11 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would pass it to the handler, with only the headers that the manifest names.
+    /// As the host would pass it to the handler, with only the headers that the manifest names, and without what the
+    /// host adds.
     pub(super) fn to_contract(
         &self,
         method: &Method,
-        route: &Route,
         parameters: Vec<Field>,
         headers: &[HeaderName],
     ) -> Result<contract::Request, String> {
@@ -141,11 +147,10 @@ impl Request {
             query: self.path.split_once('?').map(|(_, query)| query.to_owned()),
             headers: seen.collect(),
             body,
-            route: route.to_string(),
-            // placeholder: an example may set these four.
+            route: "".into(),
             id: String::new(),
             now: 0,
-            config: Vec::new(),
+            config: [].into(),
             claims: None,
         })
     }

@@ -3,6 +3,7 @@
 //!
 //! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`.
 
+mod ask;
 mod json;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,6 @@ use crate::file;
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
-use crate::route::Routes;
 
 /// One example, read from its file.
 pub struct Example {
@@ -99,12 +99,7 @@ impl Example {
     ) -> Result<(), String> {
         let mut carry = self.file.carry.clone().unwrap_or_default().into_bytes();
         if let Some((request, expected)) = self.file.request.as_ref().zip(self.file.plan.as_ref()) {
-            let routes = Routes::new([(entry.route.clone(), ())]).map_err(|_| "no route".to_owned())?;
-            let (method, path) = (request.method(&entry.route)?, request.path());
-            let (_, parameters) = routes
-                .find(&method, path)
-                .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
-            let request = request.to_contract(&method, &entry.route, parameters, &entry.headers)?;
+            let request = ask::request(request, entry)?;
             let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
             differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
             if let Plan::Call(call) = plan {

@@ -109,10 +109,17 @@ fn banner(running: &serve::Running) {
     log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
     for handler in &table.handlers {
-        log::print(format_args!("    {:<20} {}", handler.entry.name, handler.entry.route));
+        for (route, name) in
+            handler.routes.iter().zip(std::iter::once(&*handler.entry.name).chain(std::iter::repeat("")))
+        {
+            log::print(format_args!("    {name:<20} {route}"));
+        }
     }
     // A GET needs no body: the line works as it stands.
-    let get = table.handlers.iter().find_map(|handler| handler.entry.route.example(&Method::GET));
+    let get = table
+        .handlers
+        .iter()
+        .find_map(|handler| handler.entry.routes.iter().find_map(|route| route.example(&Method::GET)));
     if let Some(path) = get {
         log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }
