@@ -194,6 +194,8 @@ pub const REPEATS_MAX: usize = 64;
 pub const HANDLERS_MAX: usize = 4096;
 /// Bytes of the manifest: 4,096 handlers of 1 KiB each.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a name that Postgres keeps whole: NAMEDATALEN - 1.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
 /// Open client connections. At the limit the connection that has been idle longest is closed for a new one; while all
 /// are being served, new ones wait in the kernel's backlog, which nginx sees as a slow connect.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;

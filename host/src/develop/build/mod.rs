@@ -210,7 +210,9 @@ pub fn tests(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<Vec<(
             );
             crates.retain(|c| c == name);
         }
-        None => crates.push("galo-kit".to_owned()),
+        // Of the checkout that the kit is developed in.
+        None if checkout.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
+        None => {}
     }
     toolchain::prepare(&checkout.root)?;
     members::exclude(checkout)?;
