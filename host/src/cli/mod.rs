@@ -81,9 +81,11 @@ enum Command {
     ///
     /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `handlers/galo.toml`.
     New(new::NewArgs),
-    /// Run the handlers' unit tests and examples in the sandbox
+    /// Run the handlers' unit tests and examples
     ///
-    /// The tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own.
+    /// Unit tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own. Examples run
+    /// on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch database
+    /// of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
     /// Compile the handlers of a folder into the cache
     ///
@@ -136,9 +138,9 @@ impl Command {
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
+            Self::Test(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
-            Self::Test(arguments) => Some(Box::new(|| arguments.run())),
             Self::Proxy(arguments) => Some(Box::new(|| arguments.run())),
             Self::Compiler(arguments) => Some(Box::new(|| arguments.run())),
             Self::Postgres(arguments) => Some(Box::new(|| arguments.run())),

@@ -70,6 +70,6 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Postgres counts characters from 1.
-fn line_of(sql: &str, position: u32) -> usize {
+pub(super) fn line_of(sql: &str, position: u32) -> usize {
     1 + sql.chars().take(position.saturating_sub(1) as usize).filter(|c| *c == '\n').count()
 }

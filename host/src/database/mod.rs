@@ -7,7 +7,8 @@
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
 //!   Postgres types.
-//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database.
+//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database. `scratch` makes databases
+//!   for tests.
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
@@ -27,6 +28,7 @@ mod lanes;
 mod opener;
 mod pool;
 mod procedure;
+mod scratch;
 mod start;
 mod structure;
 pub mod value;
@@ -41,4 +43,5 @@ pub use connect::parameters::Defaults;
 pub use connect::target::Target;
 pub use pool::Database;
 pub use procedure::{Batch, Procedure};
+pub use scratch::{Scratch, SqlError, run_sql};
 pub use structure::{NotApplied, reapply};

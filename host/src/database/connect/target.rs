@@ -104,6 +104,11 @@ impl Target {
         Self { role: Some(role.to_owned()), ..self.clone() }
     }
 
+    /// The name of the database.
+    pub(in crate::database) fn name(&self) -> &str {
+        &self.dbname
+    }
+
     /// Another database of the same cluster, for the same role.
     pub(in crate::database) fn database(&self, name: &str) -> Self {
         Self { dbname: name.to_owned(), ..self.clone() }
