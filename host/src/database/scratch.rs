@@ -149,7 +149,8 @@ pub async fn run_sql(target: &Target, sql: &str) -> Result<(), SqlError> {
             // In the body of a function.
             Some(ErrorPosition::Internal { .. }) | None => None,
         };
-        SqlError { line, text: chain(&error) }
+        let text = error.as_db_error().map_or_else(|| chain(&error), ToString::to_string);
+        SqlError { line, text }
     })
 }
 

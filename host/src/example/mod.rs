@@ -8,7 +8,7 @@ mod json;
 mod pattern;
 mod response;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,9 +164,9 @@ impl Example {
         differ("response", &expected.as_json(), &response::Response::matched(response, expected).as_json())
     }
 
-    /// Its name: the file's.
-    pub fn name(&self) -> &str {
-        self.path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or("?")
+    /// Its file, as a person finds it beside the manifest.
+    pub fn shown(&self, entry: &Entry) -> String {
+        self.path.strip_prefix(&entry.folder).unwrap_or(&self.path).display().to_string()
     }
 }
 
@@ -211,15 +211,11 @@ pub fn check_all(
             break;
         }
         if let Err(difference) = example.check(entry, component, procedures) {
-            failed.push(format!("{}: {difference}", shown(&example.path, &entry.folder)));
+            failed.push(format!("{}: {difference}", example.shown(entry)));
         }
     }
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(failed.join("\n")),
     }
-}
-
-fn shown(path: &Path, folder: &Path) -> String {
-    path.strip_prefix(folder).unwrap_or(path).display().to_string()
 }

@@ -113,7 +113,7 @@ impl Examples {
         let procedure = procedures.iter().find(|procedure| procedure.name == call.procedure);
         let procedure = procedure.ok_or_else(|| format!("the manifest does not grant `{}`", call.procedure))?;
         let outcome = application.call(example.before().as_deref(), procedure, call.arguments).await;
-        let outcome = outcome.map_err(|mistake| format!("{}: {mistake}", example.path.display()))?;
+        let outcome = outcome.map_err(|mistake| format!("{}: {mistake}", example.shown(&self.entry)))?;
         match outcome {
             Ok(rows) => {
                 let respond = || component.respond(&call.carry, &rows).map_err(|fault| format!("respond: {fault}"));

@@ -119,17 +119,18 @@ impl Report {
     pub(super) fn write_junit(&self, path: &Path, took: Duration) -> anyhow::Result<()> {
         let mut report = quick_junit::Report::new("galo test");
         report.set_time(took);
+        let mut suites: Vec<TestSuite> = Vec::new();
         for case in &self.cases {
             let name = format!("{} {}", case.of, case.kind.plural());
-            if report.test_suites.last().is_none_or(|suite| suite.name.as_str() != name) {
-                report.add_test_suite(TestSuite::new(name.clone()));
-            }
+            let place = suites.iter().position(|suite| suite.name.as_str() == name).unwrap_or_else(|| {
+                suites.push(TestSuite::new(name.clone()));
+                suites.len() - 1
+            });
             let mut shown = TestCase::new(case.name.clone(), status(&case.verdict));
             shown.set_classname(name).set_time(case.took);
-            if let Some(suite) = report.test_suites.last_mut() {
-                suite.add_test_case(shown);
-            }
+            suites[place].add_test_case(shown);
         }
+        report.add_test_suites(suites);
         let text = report.to_string().context("cannot write the report as XML")?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
