@@ -7,11 +7,12 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use galo::contract::{Field, Plan, Request, Rows, Value};
+use galo::contract::{Field, Outcome, Plan, Request, Rows, Value};
 use galo::develop::build::{self, Cancel, Profile};
 use galo::guest::{Compiler, Component, Engine, Grants};
 use galo::limits::{CompileLimits, HandlerLimits};
 use galo_kit::Handler as _;
+use galo_testing::fixture;
 use galo_testing::program::{self, checkout};
 
 /// As in the program.
@@ -22,24 +23,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Case {
     name: &'static str,
     request: Request,
-    rows: Rows,
+    outcome: Outcome,
 }
 
 fn transacoes() -> Case {
     Case {
         name: "transacoes",
         request: Request {
-            method: "POST".to_owned(),
-            path: "/clientes/3/transacoes".to_owned(),
             parameters: vec![Field { name: "id".to_owned(), value: "3".to_owned() }],
-            query: None,
-            headers: Vec::new(),
             body: br#"{"valor": 1000, "tipo": "c", "descricao": "descricao"}"#.to_vec(),
+            ..fixture::request("POST", "/clientes/3/transacoes")
         },
-        rows: Rows {
+        outcome: Outcome::Rows(Rows {
             columns: ["resultado", "limite", "saldo"].map(str::to_owned).to_vec(),
             values: vec![Value::Text("ok".to_owned()), Value::Integer(100_000), Value::Integer(-9098)],
-        },
+        }),
     }
 }
 
@@ -60,14 +58,13 @@ fn extrato() -> Case {
     Case {
         name: "extrato",
         request: Request {
-            method: "GET".to_owned(),
-            path: "/clientes/3/extrato".to_owned(),
             parameters: vec![Field { name: "id".to_owned(), value: "3".to_owned() }],
-            query: None,
-            headers: Vec::new(),
-            body: Vec::new(),
+            ..fixture::request("GET", "/clientes/3/extrato")
         },
-        rows: Rows { columns: columns.map(str::to_owned).to_vec(), values: (1..=10).flat_map(row).collect() },
+        outcome: Outcome::Rows(Rows {
+            columns: columns.map(str::to_owned).to_vec(),
+            values: (1..=10).flat_map(row).collect(),
+        }),
     }
 }
 
@@ -75,7 +72,7 @@ fn extrato() -> Case {
 fn both(component: &Component, case: &Case) {
     let plan = component.prepare(black_box(&case.request)).expect("the guest prepares");
     let Plan::Call(call) = plan else { panic!("the guest plans a call") };
-    black_box(component.respond(&call.carry, black_box(&case.rows)).expect("the guest responds"));
+    black_box(component.respond(&call.carry, black_box(&case.outcome)).expect("the guest responds"));
 }
 
 fn load(engine: &Engine, path: &Path, wasi: bool) -> Component {

@@ -131,6 +131,12 @@ pub const RESPONSE_HEAD_BYTES_MAX: usize = 4 * 1024;
 pub const HOST_HEAD_BYTES_MAX: usize = 1024;
 /// Bytes of a guest's headers: names, values and separators.
 pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEAD_BYTES_MAX;
+/// Lines for the log of a guest's response, and bytes of all of them: a trace of one decision, not a dump.
+pub const RESPONSE_LINES_MAX: usize = 16;
+/// See [`RESPONSE_LINES_MAX`].
+pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the message of a `PTxyz` that a client reads.
+pub const RAISED_BYTES_MAX: usize = 1024;
 /// Bytes of a text of `[messages]`: a sentence or two. nginx takes 4,096 bytes of it as one word, escaped.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 47.

@@ -3,6 +3,7 @@
 
 mod body;
 mod content;
+mod lines;
 mod messages;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 pub use self::body::Body;
 use self::body::Gone;
 pub use self::content::{MediaType, check as check_content};
+pub use self::lines::Lines;
 pub use self::messages::Messages;
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
@@ -50,6 +52,8 @@ const PROXY_HEADERS: [&str; 5] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-li
 pub struct Taken<'a> {
     /// The method of its route. A HEAD request is answered like a GET.
     pub method: &'a Method,
+    /// Its route, as the manifest writes it.
+    pub route: String,
     /// The headers it may see.
     pub headers: &'a [HeaderName],
     /// The maximum size of a body, in bytes.
@@ -69,6 +73,12 @@ pub async fn read(head: &Parts, body: Body, parameters: Vec<Field>, taken: Taken
         query: head.uri.query().map(str::to_owned),
         headers: chosen(&head.headers, taken.headers),
         body,
+        route: taken.route,
+        // placeholder: these four are filled by the host from the manifest, the head and the token.
+        id: String::new(),
+        now: 0,
+        config: Vec::new(),
+        claims: None,
     })
 }
 
@@ -163,6 +173,7 @@ pub fn respond(response: Response, phase: Phase) -> Result<Outgoing, Fault> {
             .map_err(|_| Fault::malformed(phase, format!("the value of the header `{}` is malformed", shown(&name))))?;
         outgoing.headers_mut().append(header, value);
     }
+    Lines::attach(response.log, &mut outgoing);
     Ok(outgoing)
 }
 
@@ -190,11 +201,18 @@ fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The JSON that a client reads when a request failed.
+pub fn failure_body(failure: &Failure, messages: &Messages) -> Bytes {
+    match failure {
+        Failure::Raised(raised) if raised.chosen().is_some() => messages::raised(&raised.error.message),
+        _ => messages.body(failure.code()).clone(),
+    }
+}
+
 /// Turns a failure into the response that a client may see.
 pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
-    let code = failure.code();
-    let mut outgoing = http::Response::new(Full::new(messages.body(code).clone()));
-    *outgoing.status_mut() = code.status();
+    let mut outgoing = http::Response::new(Full::new(failure_body(failure, messages)));
+    *outgoing.status_mut() = failure.status();
     let headers = outgoing.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {
@@ -213,7 +231,7 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
                 headers.insert(ACCEPT, expected);
             }
         }
-        Failure::Shed | Failure::Unavailable { .. } | Failure::Repeatable { .. } => {
+        _ if failure.status() == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
         }
         // Part of the body may be unread, so the connection cannot be used again.

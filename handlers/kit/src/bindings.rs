@@ -11,273 +11,421 @@
 pub type Request = galo::handler::types::Request;
 pub type Response = galo::handler::types::Response;
 pub type Plan = galo::handler::types::Plan;
-pub type Rows = galo::handler::types::Rows;
+pub type Outcome = galo::handler::types::Outcome;
 #[doc(hidden)]
 #[allow(non_snake_case, unused_unsafe)]
-pub unsafe fn _export_prepare_cabi<T_: Guest>(
-    arg0: *mut u8,
-    arg1: usize,
-    arg2: *mut u8,
-    arg3: usize,
-    arg4: *mut u8,
-    arg5: usize,
-    arg6: i32,
-    arg7: *mut u8,
-    arg8: usize,
-    arg9: *mut u8,
-    arg10: usize,
-    arg11: *mut u8,
-    arg12: usize,
-) -> *mut u8 {
+pub unsafe fn _export_prepare_cabi<T_: Guest>(arg0: *mut u8) -> *mut u8 {
     unsafe {
         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-        let result18 = {
-            let len0 = arg1;
-            let bytes0 = _rt::Vec::from_raw_parts(arg0.cast(), len0, len0);
-            let len1 = arg3;
-            let bytes1 = _rt::Vec::from_raw_parts(arg2.cast(), len1, len1);
-            let base8 = arg4;
-            let len8 = arg5;
-            let mut result8 = _rt::Vec::with_capacity(len8);
-            for i in 0..len8 {
-                let base = base8.add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                let e8 = {
-                    let l2 = *base.add(0).cast::<*mut u8>();
-                    let l3 = *base
+        let result51 = {
+            let l0 = *arg0.add(0).cast::<*mut u8>();
+            let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let len2 = l1;
+            let bytes2 = _rt::Vec::from_raw_parts(l0.cast(), len2, len2);
+            let l3 = *arg0
+                .add(2 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l4 = *arg0.add(3 * ::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let len5 = l4;
+            let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+            let l6 = *arg0
+                .add(4 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l7 = *arg0.add(5 * ::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let len8 = l7;
+            let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+            let l9 = *arg0
+                .add(6 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l10 = *arg0.add(7 * ::core::mem::size_of::<*const u8>()).cast::<usize>();
+            let base17 = l9;
+            let len17 = l10;
+            let mut result17 = _rt::Vec::with_capacity(len17);
+            for i in 0..len17 {
+                let base = base17.add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                let e17 = {
+                    let l11 = *base.add(0).cast::<*mut u8>();
+                    let l12 = *base
                         .add(::core::mem::size_of::<*const u8>())
                         .cast::<usize>();
-                    let len4 = l3;
-                    let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
-                    let l5 = *base
-                        .add(2 * ::core::mem::size_of::<*const u8>())
-                        .cast::<*mut u8>();
-                    let l6 = *base
-                        .add(3 * ::core::mem::size_of::<*const u8>())
-                        .cast::<usize>();
-                    let len7 = l6;
-                    let bytes7 = _rt::Vec::from_raw_parts(l5.cast(), len7, len7);
-                    galo::handler::types::Field {
-                        name: _rt::string_lift(bytes4),
-                        value: _rt::string_lift(bytes7),
-                    }
-                };
-                result8.push(e8);
-            }
-            _rt::cabi_dealloc(
-                base8,
-                len8 * (4 * ::core::mem::size_of::<*const u8>()),
-                ::core::mem::size_of::<*const u8>(),
-            );
-            let base16 = arg9;
-            let len16 = arg10;
-            let mut result16 = _rt::Vec::with_capacity(len16);
-            for i in 0..len16 {
-                let base = base16.add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                let e16 = {
-                    let l10 = *base.add(0).cast::<*mut u8>();
-                    let l11 = *base
-                        .add(::core::mem::size_of::<*const u8>())
-                        .cast::<usize>();
-                    let len12 = l11;
-                    let bytes12 = _rt::Vec::from_raw_parts(l10.cast(), len12, len12);
-                    let l13 = *base
-                        .add(2 * ::core::mem::size_of::<*const u8>())
-                        .cast::<*mut u8>();
+                    let len13 = l12;
+                    let bytes13 = _rt::Vec::from_raw_parts(l11.cast(), len13, len13);
                     let l14 = *base
+                        .add(2 * ::core::mem::size_of::<*const u8>())
+                        .cast::<*mut u8>();
+                    let l15 = *base
                         .add(3 * ::core::mem::size_of::<*const u8>())
                         .cast::<usize>();
-                    let len15 = l14;
-                    let bytes15 = _rt::Vec::from_raw_parts(l13.cast(), len15, len15);
+                    let len16 = l15;
+                    let bytes16 = _rt::Vec::from_raw_parts(l14.cast(), len16, len16);
                     galo::handler::types::Field {
-                        name: _rt::string_lift(bytes12),
-                        value: _rt::string_lift(bytes15),
+                        name: _rt::string_lift(bytes13),
+                        value: _rt::string_lift(bytes16),
                     }
                 };
-                result16.push(e16);
+                result17.push(e17);
             }
             _rt::cabi_dealloc(
-                base16,
-                len16 * (4 * ::core::mem::size_of::<*const u8>()),
+                base17,
+                len17 * (4 * ::core::mem::size_of::<*const u8>()),
                 ::core::mem::size_of::<*const u8>(),
             );
-            let len17 = arg12;
+            let l18 = i32::from(
+                *arg0.add(8 * ::core::mem::size_of::<*const u8>()).cast::<u8>(),
+            );
+            let l22 = *arg0
+                .add(11 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l23 = *arg0
+                .add(12 * ::core::mem::size_of::<*const u8>())
+                .cast::<usize>();
+            let base30 = l22;
+            let len30 = l23;
+            let mut result30 = _rt::Vec::with_capacity(len30);
+            for i in 0..len30 {
+                let base = base30.add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                let e30 = {
+                    let l24 = *base.add(0).cast::<*mut u8>();
+                    let l25 = *base
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len26 = l25;
+                    let bytes26 = _rt::Vec::from_raw_parts(l24.cast(), len26, len26);
+                    let l27 = *base
+                        .add(2 * ::core::mem::size_of::<*const u8>())
+                        .cast::<*mut u8>();
+                    let l28 = *base
+                        .add(3 * ::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len29 = l28;
+                    let bytes29 = _rt::Vec::from_raw_parts(l27.cast(), len29, len29);
+                    galo::handler::types::Field {
+                        name: _rt::string_lift(bytes26),
+                        value: _rt::string_lift(bytes29),
+                    }
+                };
+                result30.push(e30);
+            }
+            _rt::cabi_dealloc(
+                base30,
+                len30 * (4 * ::core::mem::size_of::<*const u8>()),
+                ::core::mem::size_of::<*const u8>(),
+            );
+            let l31 = *arg0
+                .add(13 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l32 = *arg0
+                .add(14 * ::core::mem::size_of::<*const u8>())
+                .cast::<usize>();
+            let len33 = l32;
+            let l34 = *arg0
+                .add(15 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l35 = *arg0
+                .add(16 * ::core::mem::size_of::<*const u8>())
+                .cast::<usize>();
+            let len36 = l35;
+            let bytes36 = _rt::Vec::from_raw_parts(l34.cast(), len36, len36);
+            let l37 = *arg0
+                .add(8 + 16 * ::core::mem::size_of::<*const u8>())
+                .cast::<i64>();
+            let l38 = *arg0
+                .add(16 + 16 * ::core::mem::size_of::<*const u8>())
+                .cast::<*mut u8>();
+            let l39 = *arg0
+                .add(16 + 17 * ::core::mem::size_of::<*const u8>())
+                .cast::<usize>();
+            let base46 = l38;
+            let len46 = l39;
+            let mut result46 = _rt::Vec::with_capacity(len46);
+            for i in 0..len46 {
+                let base = base46.add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                let e46 = {
+                    let l40 = *base.add(0).cast::<*mut u8>();
+                    let l41 = *base
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len42 = l41;
+                    let bytes42 = _rt::Vec::from_raw_parts(l40.cast(), len42, len42);
+                    let l43 = *base
+                        .add(2 * ::core::mem::size_of::<*const u8>())
+                        .cast::<*mut u8>();
+                    let l44 = *base
+                        .add(3 * ::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len45 = l44;
+                    let bytes45 = _rt::Vec::from_raw_parts(l43.cast(), len45, len45);
+                    galo::handler::types::Field {
+                        name: _rt::string_lift(bytes42),
+                        value: _rt::string_lift(bytes45),
+                    }
+                };
+                result46.push(e46);
+            }
+            _rt::cabi_dealloc(
+                base46,
+                len46 * (4 * ::core::mem::size_of::<*const u8>()),
+                ::core::mem::size_of::<*const u8>(),
+            );
+            let l47 = i32::from(
+                *arg0.add(16 + 18 * ::core::mem::size_of::<*const u8>()).cast::<u8>(),
+            );
             T_::prepare(galo::handler::types::Request {
-                method: _rt::string_lift(bytes0),
-                path: _rt::string_lift(bytes1),
-                parameters: result8,
-                query: match arg6 {
+                method: _rt::string_lift(bytes2),
+                path: _rt::string_lift(bytes5),
+                route: _rt::string_lift(bytes8),
+                parameters: result17,
+                query: match l18 {
                     0 => None,
                     1 => {
                         let e = {
-                            let len9 = arg8;
-                            let bytes9 = _rt::Vec::from_raw_parts(
-                                arg7.cast(),
-                                len9,
-                                len9,
+                            let l19 = *arg0
+                                .add(9 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l20 = *arg0
+                                .add(10 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len21 = l20;
+                            let bytes21 = _rt::Vec::from_raw_parts(
+                                l19.cast(),
+                                len21,
+                                len21,
                             );
-                            _rt::string_lift(bytes9)
+                            _rt::string_lift(bytes21)
                         };
                         Some(e)
                     }
                     _ => _rt::invalid_enum_discriminant(),
                 },
-                headers: result16,
+                headers: result30,
                 body: <_ as From<
                     _rt::Vec<_>,
-                >>::from(_rt::Vec::from_raw_parts(arg11.cast(), len17, len17)),
+                >>::from(_rt::Vec::from_raw_parts(l31.cast(), len33, len33)),
+                id: _rt::string_lift(bytes36),
+                now: l37,
+                config: result46,
+                claims: match l47 {
+                    0 => None,
+                    1 => {
+                        let e = {
+                            let l48 = *arg0
+                                .add(16 + 19 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l49 = *arg0
+                                .add(16 + 20 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len50 = l49;
+                            let bytes50 = _rt::Vec::from_raw_parts(
+                                l48.cast(),
+                                len50,
+                                len50,
+                            );
+                            _rt::string_lift(bytes50)
+                        };
+                        Some(e)
+                    }
+                    _ => _rt::invalid_enum_discriminant(),
+                },
             })
         };
-        let ptr19 = (&raw mut _RET_AREA.0).cast::<u8>();
-        use galo::handler::types::Plan as V33;
-        match result18 {
-            V33::Reply(e) => {
-                *ptr19.add(0).cast::<u8>() = (0i32) as u8;
+        _rt::cabi_dealloc(arg0, 24 + 20 * ::core::mem::size_of::<*const u8>(), 8);
+        let ptr52 = (&raw mut _RET_AREA.0).cast::<u8>();
+        use galo::handler::types::Plan as V70;
+        match result51 {
+            V70::Reply(e) => {
+                *ptr52.add(0).cast::<u8>() = (0i32) as u8;
                 let galo::handler::types::Response {
-                    status: status20,
-                    headers: headers20,
-                    body: body20,
+                    status: status53,
+                    headers: headers53,
+                    body: body53,
+                    log: log53,
                 } = e;
-                *ptr19.add(::core::mem::size_of::<*const u8>()).cast::<u16>() = (_rt::as_i32(
-                    status20,
+                *ptr52.add(::core::mem::size_of::<*const u8>()).cast::<u16>() = (_rt::as_i32(
+                    status53,
                 )) as u16;
-                let vec24 = headers20;
-                let len24 = vec24.len();
-                let layout24 = _rt::alloc::Layout::from_size_align(
-                        vec24.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                let vec57 = headers53;
+                let len57 = vec57.len();
+                let layout57 = _rt::alloc::Layout::from_size_align(
+                        vec57.len() * (4 * ::core::mem::size_of::<*const u8>()),
                         ::core::mem::size_of::<*const u8>(),
                     )
                     .unwrap();
-                let (result24, _cleanup24) = wit_bindgen::rt::Cleanup::new(layout24);
-                if let Some(cleanup) = _cleanup24 {
+                let (result57, _cleanup57) = wit_bindgen::rt::Cleanup::new(layout57);
+                if let Some(cleanup) = _cleanup57 {
                     cleanup.forget();
                 }
-                for (i, e) in vec24.into_iter().enumerate() {
-                    let base = result24
+                for (i, e) in vec57.into_iter().enumerate() {
+                    let base = result57
                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                     {
                         let galo::handler::types::Field {
-                            name: name21,
-                            value: value21,
+                            name: name54,
+                            value: value54,
                         } = e;
-                        let vec22 = (name21.into_bytes()).into_boxed_slice();
-                        let ptr22 = vec22.as_ptr().cast::<u8>();
-                        let len22 = vec22.len();
-                        ::core::mem::forget(vec22);
-                        *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len22;
-                        *base.add(0).cast::<*mut u8>() = ptr22.cast_mut();
-                        let vec23 = (value21.into_bytes()).into_boxed_slice();
-                        let ptr23 = vec23.as_ptr().cast::<u8>();
-                        let len23 = vec23.len();
-                        ::core::mem::forget(vec23);
+                        let vec55 = (name54.into_bytes()).into_boxed_slice();
+                        let ptr55 = vec55.as_ptr().cast::<u8>();
+                        let len55 = vec55.len();
+                        ::core::mem::forget(vec55);
+                        *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len55;
+                        *base.add(0).cast::<*mut u8>() = ptr55.cast_mut();
+                        let vec56 = (value54.into_bytes()).into_boxed_slice();
+                        let ptr56 = vec56.as_ptr().cast::<u8>();
+                        let len56 = vec56.len();
+                        ::core::mem::forget(vec56);
                         *base
                             .add(3 * ::core::mem::size_of::<*const u8>())
-                            .cast::<usize>() = len23;
+                            .cast::<usize>() = len56;
                         *base
                             .add(2 * ::core::mem::size_of::<*const u8>())
-                            .cast::<*mut u8>() = ptr23.cast_mut();
+                            .cast::<*mut u8>() = ptr56.cast_mut();
                     }
                 }
-                *ptr19.add(3 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len24;
-                *ptr19.add(2 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result24;
-                let vec25 = <_ as Into<_rt::Vec<_>>>::into(body20).into_boxed_slice();
-                let ptr25 = vec25.as_ptr().cast::<u8>();
-                let len25 = vec25.len();
-                ::core::mem::forget(vec25);
-                *ptr19.add(5 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len25;
-                *ptr19.add(4 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr25
+                *ptr52.add(3 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len57;
+                *ptr52.add(2 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result57;
+                let vec58 = <_ as Into<_rt::Vec<_>>>::into(body53).into_boxed_slice();
+                let ptr58 = vec58.as_ptr().cast::<u8>();
+                let len58 = vec58.len();
+                ::core::mem::forget(vec58);
+                *ptr52.add(5 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len58;
+                *ptr52.add(4 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr58
                     .cast_mut();
+                let vec61 = log53;
+                let len61 = vec61.len();
+                let layout61 = _rt::alloc::Layout::from_size_align(
+                        vec61.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                        ::core::mem::size_of::<*const u8>(),
+                    )
+                    .unwrap();
+                let (result61, _cleanup61) = wit_bindgen::rt::Cleanup::new(layout61);
+                if let Some(cleanup) = _cleanup61 {
+                    cleanup.forget();
+                }
+                for (i, e) in vec61.into_iter().enumerate() {
+                    let base = result61
+                        .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let galo::handler::types::Line {
+                            level: level59,
+                            text: text59,
+                        } = e;
+                        *base.add(0).cast::<u8>() = (level59.clone() as i32) as u8;
+                        let vec60 = (text59.into_bytes()).into_boxed_slice();
+                        let ptr60 = vec60.as_ptr().cast::<u8>();
+                        let len60 = vec60.len();
+                        ::core::mem::forget(vec60);
+                        *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>() = len60;
+                        *base
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>() = ptr60.cast_mut();
+                    }
+                }
+                *ptr52.add(7 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len61;
+                *ptr52.add(6 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result61;
             }
-            V33::Call(e) => {
-                *ptr19.add(0).cast::<u8>() = (1i32) as u8;
+            V70::Call(e) => {
+                *ptr52.add(0).cast::<u8>() = (1i32) as u8;
                 let galo::handler::types::Call {
-                    procedure: procedure26,
-                    arguments: arguments26,
-                    carry: carry26,
+                    procedure: procedure62,
+                    arguments: arguments62,
+                    carry: carry62,
                 } = e;
-                let vec27 = (procedure26.into_bytes()).into_boxed_slice();
-                let ptr27 = vec27.as_ptr().cast::<u8>();
-                let len27 = vec27.len();
-                ::core::mem::forget(vec27);
-                *ptr19.add(2 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len27;
-                *ptr19.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr27
+                let vec63 = (procedure62.into_bytes()).into_boxed_slice();
+                let ptr63 = vec63.as_ptr().cast::<u8>();
+                let len63 = vec63.len();
+                ::core::mem::forget(vec63);
+                *ptr52.add(2 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len63;
+                *ptr52.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr63
                     .cast_mut();
-                let vec31 = arguments26;
-                let len31 = vec31.len();
-                let layout31 = _rt::alloc::Layout::from_size_align(
-                        vec31.len() * (8 + 2 * ::core::mem::size_of::<*const u8>()),
+                let vec68 = arguments62;
+                let len68 = vec68.len();
+                let layout68 = _rt::alloc::Layout::from_size_align(
+                        vec68.len() * (8 + 2 * ::core::mem::size_of::<*const u8>()),
                         8,
                     )
                     .unwrap();
-                let (result31, _cleanup31) = wit_bindgen::rt::Cleanup::new(layout31);
-                if let Some(cleanup) = _cleanup31 {
+                let (result68, _cleanup68) = wit_bindgen::rt::Cleanup::new(layout68);
+                if let Some(cleanup) = _cleanup68 {
                     cleanup.forget();
                 }
-                for (i, e) in vec31.into_iter().enumerate() {
-                    let base = result31
+                for (i, e) in vec68.into_iter().enumerate() {
+                    let base = result68
                         .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
                     {
-                        use galo::handler::types::Value as V30;
+                        use galo::handler::types::Value as V67;
                         match e {
-                            V30::Null => {
+                            V67::Null => {
                                 *base.add(0).cast::<u8>() = (0i32) as u8;
                             }
-                            V30::Boolean(e) => {
+                            V67::Boolean(e) => {
                                 *base.add(0).cast::<u8>() = (1i32) as u8;
                                 *base.add(8).cast::<u8>() = (match e {
                                     true => 1,
                                     false => 0,
                                 }) as u8;
                             }
-                            V30::Integer(e) => {
+                            V67::Integer(e) => {
                                 *base.add(0).cast::<u8>() = (2i32) as u8;
                                 *base.add(8).cast::<i64>() = _rt::as_i64(e);
                             }
-                            V30::Float(e) => {
+                            V67::Float(e) => {
                                 *base.add(0).cast::<u8>() = (3i32) as u8;
                                 *base.add(8).cast::<f64>() = _rt::as_f64(e);
                             }
-                            V30::Text(e) => {
+                            V67::Text(e) => {
                                 *base.add(0).cast::<u8>() = (4i32) as u8;
-                                let vec28 = (e.into_bytes()).into_boxed_slice();
-                                let ptr28 = vec28.as_ptr().cast::<u8>();
-                                let len28 = vec28.len();
-                                ::core::mem::forget(vec28);
+                                let vec64 = (e.into_bytes()).into_boxed_slice();
+                                let ptr64 = vec64.as_ptr().cast::<u8>();
+                                let len64 = vec64.len();
+                                ::core::mem::forget(vec64);
                                 *base
                                     .add(8 + 1 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len28;
-                                *base.add(8).cast::<*mut u8>() = ptr28.cast_mut();
+                                    .cast::<usize>() = len64;
+                                *base.add(8).cast::<*mut u8>() = ptr64.cast_mut();
                             }
-                            V30::Bytes(e) => {
+                            V67::Bytes(e) => {
                                 *base.add(0).cast::<u8>() = (5i32) as u8;
-                                let vec29 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                let vec65 = <_ as Into<_rt::Vec<_>>>::into(e)
                                     .into_boxed_slice();
-                                let ptr29 = vec29.as_ptr().cast::<u8>();
-                                let len29 = vec29.len();
-                                ::core::mem::forget(vec29);
+                                let ptr65 = vec65.as_ptr().cast::<u8>();
+                                let len65 = vec65.len();
+                                ::core::mem::forget(vec65);
                                 *base
                                     .add(8 + 1 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len29;
-                                *base.add(8).cast::<*mut u8>() = ptr29.cast_mut();
+                                    .cast::<usize>() = len65;
+                                *base.add(8).cast::<*mut u8>() = ptr65.cast_mut();
                             }
-                            V30::Timestamp(e) => {
+                            V67::Timestamp(e) => {
                                 *base.add(0).cast::<u8>() = (6i32) as u8;
                                 *base.add(8).cast::<i64>() = _rt::as_i64(e);
+                            }
+                            V67::Json(e) => {
+                                *base.add(0).cast::<u8>() = (7i32) as u8;
+                                let vec66 = (e.into_bytes()).into_boxed_slice();
+                                let ptr66 = vec66.as_ptr().cast::<u8>();
+                                let len66 = vec66.len();
+                                ::core::mem::forget(vec66);
+                                *base
+                                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len66;
+                                *base.add(8).cast::<*mut u8>() = ptr66.cast_mut();
                             }
                         }
                     }
                 }
-                *ptr19.add(4 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len31;
-                *ptr19.add(3 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result31;
-                let vec32 = <_ as Into<_rt::Vec<_>>>::into(carry26).into_boxed_slice();
-                let ptr32 = vec32.as_ptr().cast::<u8>();
-                let len32 = vec32.len();
-                ::core::mem::forget(vec32);
-                *ptr19.add(6 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len32;
-                *ptr19.add(5 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr32
+                *ptr52.add(4 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len68;
+                *ptr52.add(3 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result68;
+                let vec69 = <_ as Into<_rt::Vec<_>>>::into(carry62).into_boxed_slice();
+                let ptr69 = vec69.as_ptr().cast::<u8>();
+                let len69 = vec69.len();
+                ::core::mem::forget(vec69);
+                *ptr52.add(6 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len69;
+                *ptr52.add(5 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr69
                     .cast_mut();
             }
         }
-        ptr19
+        ptr52
     }
 }
 #[doc(hidden)]
@@ -326,67 +474,99 @@ pub unsafe fn __post_return_prepare<T_: Guest>(arg0: *mut u8) {
                 let base10 = l8;
                 let len10 = l9;
                 _rt::cabi_dealloc(base10, len10 * 1, 1);
-            }
-            _ => {
                 let l11 = *arg0
-                    .add(::core::mem::size_of::<*const u8>())
+                    .add(6 * ::core::mem::size_of::<*const u8>())
                     .cast::<*mut u8>();
                 let l12 = *arg0
+                    .add(7 * ::core::mem::size_of::<*const u8>())
+                    .cast::<usize>();
+                let base15 = l11;
+                let len15 = l12;
+                for i in 0..len15 {
+                    let base = base15.add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let l13 = *base
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>();
+                        let l14 = *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        _rt::cabi_dealloc(l13, l14, 1);
+                    }
+                }
+                _rt::cabi_dealloc(
+                    base15,
+                    len15 * (3 * ::core::mem::size_of::<*const u8>()),
+                    ::core::mem::size_of::<*const u8>(),
+                );
+            }
+            _ => {
+                let l16 = *arg0
+                    .add(::core::mem::size_of::<*const u8>())
+                    .cast::<*mut u8>();
+                let l17 = *arg0
                     .add(2 * ::core::mem::size_of::<*const u8>())
                     .cast::<usize>();
-                _rt::cabi_dealloc(l11, l12, 1);
-                let l13 = *arg0
+                _rt::cabi_dealloc(l16, l17, 1);
+                let l18 = *arg0
                     .add(3 * ::core::mem::size_of::<*const u8>())
                     .cast::<*mut u8>();
-                let l14 = *arg0
+                let l19 = *arg0
                     .add(4 * ::core::mem::size_of::<*const u8>())
                     .cast::<usize>();
-                let base21 = l13;
-                let len21 = l14;
-                for i in 0..len21 {
-                    let base = base21
+                let base28 = l18;
+                let len28 = l19;
+                for i in 0..len28 {
+                    let base = base28
                         .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
                     {
-                        let l15 = i32::from(*base.add(0).cast::<u8>());
-                        match l15 {
+                        let l20 = i32::from(*base.add(0).cast::<u8>());
+                        match l20 {
                             0 => {}
                             1 => {}
                             2 => {}
                             3 => {}
                             4 => {
-                                let l16 = *base.add(8).cast::<*mut u8>();
-                                let l17 = *base
+                                let l21 = *base.add(8).cast::<*mut u8>();
+                                let l22 = *base
                                     .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                _rt::cabi_dealloc(l16, l17, 1);
+                                _rt::cabi_dealloc(l21, l22, 1);
                             }
                             5 => {
-                                let l18 = *base.add(8).cast::<*mut u8>();
-                                let l19 = *base
+                                let l23 = *base.add(8).cast::<*mut u8>();
+                                let l24 = *base
                                     .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base20 = l18;
-                                let len20 = l19;
-                                _rt::cabi_dealloc(base20, len20 * 1, 1);
+                                let base25 = l23;
+                                let len25 = l24;
+                                _rt::cabi_dealloc(base25, len25 * 1, 1);
                             }
-                            _ => {}
+                            6 => {}
+                            _ => {
+                                let l26 = *base.add(8).cast::<*mut u8>();
+                                let l27 = *base
+                                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l26, l27, 1);
+                            }
                         }
                     }
                 }
                 _rt::cabi_dealloc(
-                    base21,
-                    len21 * (8 + 2 * ::core::mem::size_of::<*const u8>()),
+                    base28,
+                    len28 * (8 + 2 * ::core::mem::size_of::<*const u8>()),
                     8,
                 );
-                let l22 = *arg0
+                let l29 = *arg0
                     .add(5 * ::core::mem::size_of::<*const u8>())
                     .cast::<*mut u8>();
-                let l23 = *arg0
+                let l30 = *arg0
                     .add(6 * ::core::mem::size_of::<*const u8>())
                     .cast::<usize>();
-                let base24 = l22;
-                let len24 = l23;
-                _rt::cabi_dealloc(base24, len24 * 1, 1);
+                let base31 = l29;
+                let len31 = l30;
+                _rt::cabi_dealloc(base31, len31 * 1, 1);
             }
         }
     }
@@ -396,243 +576,431 @@ pub unsafe fn __post_return_prepare<T_: Guest>(arg0: *mut u8) {
 pub unsafe fn _export_respond_cabi<T_: Guest>(
     arg0: *mut u8,
     arg1: usize,
-    arg2: *mut u8,
-    arg3: usize,
-    arg4: *mut u8,
-    arg5: usize,
+    arg2: i32,
+    arg3: *mut u8,
+    arg4: usize,
+    arg5: *mut u8,
+    arg6: usize,
+    arg7: i32,
+    arg8: *mut u8,
+    arg9: usize,
+    arg10: i32,
+    arg11: *mut u8,
+    arg12: usize,
 ) -> *mut u8 {
     unsafe {
         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-        let result18 = {
+        let result26 = {
             let len0 = arg1;
-            let base4 = arg2;
-            let len4 = arg3;
-            let mut result4 = _rt::Vec::with_capacity(len4);
-            for i in 0..len4 {
-                let base = base4.add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                let e4 = {
-                    let l1 = *base.add(0).cast::<*mut u8>();
-                    let l2 = *base
-                        .add(::core::mem::size_of::<*const u8>())
-                        .cast::<usize>();
-                    let len3 = l2;
-                    let bytes3 = _rt::Vec::from_raw_parts(l1.cast(), len3, len3);
-                    _rt::string_lift(bytes3)
-                };
-                result4.push(e4);
-            }
-            _rt::cabi_dealloc(
-                base4,
-                len4 * (2 * ::core::mem::size_of::<*const u8>()),
-                ::core::mem::size_of::<*const u8>(),
-            );
-            let base17 = arg4;
-            let len17 = arg5;
-            let mut result17 = _rt::Vec::with_capacity(len17);
-            for i in 0..len17 {
-                let base = base17.add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
-                let e17 = {
-                    let l5 = i32::from(*base.add(0).cast::<u8>());
-                    use galo::handler::types::Value as V16;
-                    let v16 = match l5 {
-                        0 => V16::Null,
-                        1 => {
-                            let e16 = {
-                                let l6 = i32::from(*base.add(8).cast::<u8>());
-                                _rt::bool_lift(l6 as u8)
-                            };
-                            V16::Boolean(e16)
-                        }
-                        2 => {
-                            let e16 = {
-                                let l7 = *base.add(8).cast::<i64>();
-                                l7
-                            };
-                            V16::Integer(e16)
-                        }
-                        3 => {
-                            let e16 = {
-                                let l8 = *base.add(8).cast::<f64>();
-                                l8
-                            };
-                            V16::Float(e16)
-                        }
-                        4 => {
-                            let e16 = {
-                                let l9 = *base.add(8).cast::<*mut u8>();
-                                let l10 = *base
-                                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+            use galo::handler::types::Outcome as V25;
+            let v25 = match arg2 {
+                0 => {
+                    let e25 = {
+                        let base4 = arg3;
+                        let len4 = arg4;
+                        let mut result4 = _rt::Vec::with_capacity(len4);
+                        for i in 0..len4 {
+                            let base = base4
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e4 = {
+                                let l1 = *base.add(0).cast::<*mut u8>();
+                                let l2 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let len11 = l10;
-                                let bytes11 = _rt::Vec::from_raw_parts(
-                                    l9.cast(),
-                                    len11,
-                                    len11,
+                                let len3 = l2;
+                                let bytes3 = _rt::Vec::from_raw_parts(
+                                    l1.cast(),
+                                    len3,
+                                    len3,
                                 );
-                                _rt::string_lift(bytes11)
+                                _rt::string_lift(bytes3)
                             };
-                            V16::Text(e16)
+                            result4.push(e4);
                         }
-                        5 => {
-                            let e16 = {
-                                let l12 = *base.add(8).cast::<*mut u8>();
-                                let l13 = *base
-                                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                let len14 = l13;
-                                <_ as From<
-                                    _rt::Vec<_>,
-                                >>::from(_rt::Vec::from_raw_parts(l12.cast(), len14, len14))
+                        _rt::cabi_dealloc(
+                            base4,
+                            len4 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let base20 = arg5;
+                        let len20 = arg6;
+                        let mut result20 = _rt::Vec::with_capacity(len20);
+                        for i in 0..len20 {
+                            let base = base20
+                                .add(i * (8 + 2 * ::core::mem::size_of::<*const u8>()));
+                            let e20 = {
+                                let l5 = i32::from(*base.add(0).cast::<u8>());
+                                use galo::handler::types::Value as V19;
+                                let v19 = match l5 {
+                                    0 => V19::Null,
+                                    1 => {
+                                        let e19 = {
+                                            let l6 = i32::from(*base.add(8).cast::<u8>());
+                                            _rt::bool_lift(l6 as u8)
+                                        };
+                                        V19::Boolean(e19)
+                                    }
+                                    2 => {
+                                        let e19 = {
+                                            let l7 = *base.add(8).cast::<i64>();
+                                            l7
+                                        };
+                                        V19::Integer(e19)
+                                    }
+                                    3 => {
+                                        let e19 = {
+                                            let l8 = *base.add(8).cast::<f64>();
+                                            l8
+                                        };
+                                        V19::Float(e19)
+                                    }
+                                    4 => {
+                                        let e19 = {
+                                            let l9 = *base.add(8).cast::<*mut u8>();
+                                            let l10 = *base
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        V19::Text(e19)
+                                    }
+                                    5 => {
+                                        let e19 = {
+                                            let l12 = *base.add(8).cast::<*mut u8>();
+                                            let l13 = *base
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len14 = l13;
+                                            <_ as From<
+                                                _rt::Vec<_>,
+                                            >>::from(_rt::Vec::from_raw_parts(l12.cast(), len14, len14))
+                                        };
+                                        V19::Bytes(e19)
+                                    }
+                                    6 => {
+                                        let e19 = {
+                                            let l15 = *base.add(8).cast::<i64>();
+                                            l15
+                                        };
+                                        V19::Timestamp(e19)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 7, "invalid enum discriminant");
+                                        let e19 = {
+                                            let l16 = *base.add(8).cast::<*mut u8>();
+                                            let l17 = *base
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len18 = l17;
+                                            let bytes18 = _rt::Vec::from_raw_parts(
+                                                l16.cast(),
+                                                len18,
+                                                len18,
+                                            );
+                                            _rt::string_lift(bytes18)
+                                        };
+                                        V19::Json(e19)
+                                    }
+                                };
+                                v19
                             };
-                            V16::Bytes(e16)
+                            result20.push(e20);
                         }
-                        n => {
-                            debug_assert_eq!(n, 6, "invalid enum discriminant");
-                            let e16 = {
-                                let l15 = *base.add(8).cast::<i64>();
-                                l15
-                            };
-                            V16::Timestamp(e16)
+                        _rt::cabi_dealloc(
+                            base20,
+                            len20 * (8 + 2 * ::core::mem::size_of::<*const u8>()),
+                            8,
+                        );
+                        galo::handler::types::Rows {
+                            columns: result4,
+                            values: result20,
                         }
                     };
-                    v16
-                };
-                result17.push(e17);
-            }
-            _rt::cabi_dealloc(
-                base17,
-                len17 * (8 + 2 * ::core::mem::size_of::<*const u8>()),
-                8,
-            );
+                    V25::Rows(e25)
+                }
+                n => {
+                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                    let e25 = {
+                        let len21 = arg4;
+                        let bytes21 = _rt::Vec::from_raw_parts(
+                            arg3.cast(),
+                            len21,
+                            len21,
+                        );
+                        let len22 = arg6;
+                        let bytes22 = _rt::Vec::from_raw_parts(
+                            arg5.cast(),
+                            len22,
+                            len22,
+                        );
+                        galo::handler::types::DatabaseError {
+                            sqlstate: _rt::string_lift(bytes21),
+                            message: _rt::string_lift(bytes22),
+                            detail: match arg7 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let len23 = arg9;
+                                        let bytes23 = _rt::Vec::from_raw_parts(
+                                            arg8.cast(),
+                                            len23,
+                                            len23,
+                                        );
+                                        _rt::string_lift(bytes23)
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            },
+                            constraint: match arg10 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let len24 = arg12;
+                                        let bytes24 = _rt::Vec::from_raw_parts(
+                                            arg11.cast(),
+                                            len24,
+                                            len24,
+                                        );
+                                        _rt::string_lift(bytes24)
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            },
+                        }
+                    };
+                    V25::Error(e25)
+                }
+            };
             T_::respond(
                 <_ as From<
                     _rt::Vec<_>,
                 >>::from(_rt::Vec::from_raw_parts(arg0.cast(), len0, len0)),
-                galo::handler::types::Rows {
-                    columns: result4,
-                    values: result17,
-                },
+                v25,
             )
         };
-        let ptr19 = (&raw mut _RET_AREA.0).cast::<u8>();
-        let galo::handler::types::Response {
-            status: status20,
-            headers: headers20,
-            body: body20,
-        } = result18;
-        *ptr19.add(0).cast::<u16>() = (_rt::as_i32(status20)) as u16;
-        let vec24 = headers20;
-        let len24 = vec24.len();
-        let layout24 = _rt::alloc::Layout::from_size_align(
-                vec24.len() * (4 * ::core::mem::size_of::<*const u8>()),
-                ::core::mem::size_of::<*const u8>(),
-            )
-            .unwrap();
-        let (result24, _cleanup24) = wit_bindgen::rt::Cleanup::new(layout24);
-        if let Some(cleanup) = _cleanup24 {
-            cleanup.forget();
-        }
-        for (i, e) in vec24.into_iter().enumerate() {
-            let base = result24.add(i * (4 * ::core::mem::size_of::<*const u8>()));
-            {
-                let galo::handler::types::Field { name: name21, value: value21 } = e;
-                let vec22 = (name21.into_bytes()).into_boxed_slice();
-                let ptr22 = vec22.as_ptr().cast::<u8>();
-                let len22 = vec22.len();
-                ::core::mem::forget(vec22);
-                *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len22;
-                *base.add(0).cast::<*mut u8>() = ptr22.cast_mut();
-                let vec23 = (value21.into_bytes()).into_boxed_slice();
-                let ptr23 = vec23.as_ptr().cast::<u8>();
-                let len23 = vec23.len();
-                ::core::mem::forget(vec23);
-                *base.add(3 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len23;
-                *base.add(2 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr23
+        let ptr27 = (&raw mut _RET_AREA.0).cast::<u8>();
+        match result26 {
+            Some(e) => {
+                *ptr27.add(0).cast::<u8>() = (1i32) as u8;
+                let galo::handler::types::Response {
+                    status: status28,
+                    headers: headers28,
+                    body: body28,
+                    log: log28,
+                } = e;
+                *ptr27.add(::core::mem::size_of::<*const u8>()).cast::<u16>() = (_rt::as_i32(
+                    status28,
+                )) as u16;
+                let vec32 = headers28;
+                let len32 = vec32.len();
+                let layout32 = _rt::alloc::Layout::from_size_align(
+                        vec32.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                        ::core::mem::size_of::<*const u8>(),
+                    )
+                    .unwrap();
+                let (result32, _cleanup32) = wit_bindgen::rt::Cleanup::new(layout32);
+                if let Some(cleanup) = _cleanup32 {
+                    cleanup.forget();
+                }
+                for (i, e) in vec32.into_iter().enumerate() {
+                    let base = result32
+                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let galo::handler::types::Field {
+                            name: name29,
+                            value: value29,
+                        } = e;
+                        let vec30 = (name29.into_bytes()).into_boxed_slice();
+                        let ptr30 = vec30.as_ptr().cast::<u8>();
+                        let len30 = vec30.len();
+                        ::core::mem::forget(vec30);
+                        *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len30;
+                        *base.add(0).cast::<*mut u8>() = ptr30.cast_mut();
+                        let vec31 = (value29.into_bytes()).into_boxed_slice();
+                        let ptr31 = vec31.as_ptr().cast::<u8>();
+                        let len31 = vec31.len();
+                        ::core::mem::forget(vec31);
+                        *base
+                            .add(3 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>() = len31;
+                        *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>() = ptr31.cast_mut();
+                    }
+                }
+                *ptr27.add(3 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len32;
+                *ptr27.add(2 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result32;
+                let vec33 = <_ as Into<_rt::Vec<_>>>::into(body28).into_boxed_slice();
+                let ptr33 = vec33.as_ptr().cast::<u8>();
+                let len33 = vec33.len();
+                ::core::mem::forget(vec33);
+                *ptr27.add(5 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len33;
+                *ptr27.add(4 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr33
                     .cast_mut();
+                let vec36 = log28;
+                let len36 = vec36.len();
+                let layout36 = _rt::alloc::Layout::from_size_align(
+                        vec36.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                        ::core::mem::size_of::<*const u8>(),
+                    )
+                    .unwrap();
+                let (result36, _cleanup36) = wit_bindgen::rt::Cleanup::new(layout36);
+                if let Some(cleanup) = _cleanup36 {
+                    cleanup.forget();
+                }
+                for (i, e) in vec36.into_iter().enumerate() {
+                    let base = result36
+                        .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let galo::handler::types::Line {
+                            level: level34,
+                            text: text34,
+                        } = e;
+                        *base.add(0).cast::<u8>() = (level34.clone() as i32) as u8;
+                        let vec35 = (text34.into_bytes()).into_boxed_slice();
+                        let ptr35 = vec35.as_ptr().cast::<u8>();
+                        let len35 = vec35.len();
+                        ::core::mem::forget(vec35);
+                        *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>() = len35;
+                        *base
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>() = ptr35.cast_mut();
+                    }
+                }
+                *ptr27.add(7 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len36;
+                *ptr27.add(6 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result36;
             }
-        }
-        *ptr19.add(2 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len24;
-        *ptr19.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = result24;
-        let vec25 = <_ as Into<_rt::Vec<_>>>::into(body20).into_boxed_slice();
-        let ptr25 = vec25.as_ptr().cast::<u8>();
-        let len25 = vec25.len();
-        ::core::mem::forget(vec25);
-        *ptr19.add(4 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len25;
-        *ptr19.add(3 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr25
-            .cast_mut();
-        ptr19
+            None => {
+                *ptr27.add(0).cast::<u8>() = (0i32) as u8;
+            }
+        };
+        ptr27
     }
 }
 #[doc(hidden)]
 #[allow(non_snake_case)]
 pub unsafe fn __post_return_respond<T_: Guest>(arg0: *mut u8) {
     unsafe {
-        let l0 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l1 = *arg0.add(2 * ::core::mem::size_of::<*const u8>()).cast::<usize>();
-        let base6 = l0;
-        let len6 = l1;
-        for i in 0..len6 {
-            let base = base6.add(i * (4 * ::core::mem::size_of::<*const u8>()));
-            {
-                let l2 = *base.add(0).cast::<*mut u8>();
-                let l3 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
-                _rt::cabi_dealloc(l2, l3, 1);
-                let l4 = *base
+        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+        match l0 {
+            0 => {}
+            _ => {
+                let l1 = *arg0
                     .add(2 * ::core::mem::size_of::<*const u8>())
                     .cast::<*mut u8>();
-                let l5 = *base
+                let l2 = *arg0
                     .add(3 * ::core::mem::size_of::<*const u8>())
                     .cast::<usize>();
-                _rt::cabi_dealloc(l4, l5, 1);
+                let base7 = l1;
+                let len7 = l2;
+                for i in 0..len7 {
+                    let base = base7.add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let l3 = *base.add(0).cast::<*mut u8>();
+                        let l4 = *base
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        _rt::cabi_dealloc(l3, l4, 1);
+                        let l5 = *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>();
+                        let l6 = *base
+                            .add(3 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        _rt::cabi_dealloc(l5, l6, 1);
+                    }
+                }
+                _rt::cabi_dealloc(
+                    base7,
+                    len7 * (4 * ::core::mem::size_of::<*const u8>()),
+                    ::core::mem::size_of::<*const u8>(),
+                );
+                let l8 = *arg0
+                    .add(4 * ::core::mem::size_of::<*const u8>())
+                    .cast::<*mut u8>();
+                let l9 = *arg0
+                    .add(5 * ::core::mem::size_of::<*const u8>())
+                    .cast::<usize>();
+                let base10 = l8;
+                let len10 = l9;
+                _rt::cabi_dealloc(base10, len10 * 1, 1);
+                let l11 = *arg0
+                    .add(6 * ::core::mem::size_of::<*const u8>())
+                    .cast::<*mut u8>();
+                let l12 = *arg0
+                    .add(7 * ::core::mem::size_of::<*const u8>())
+                    .cast::<usize>();
+                let base15 = l11;
+                let len15 = l12;
+                for i in 0..len15 {
+                    let base = base15.add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                    {
+                        let l13 = *base
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<*mut u8>();
+                        let l14 = *base
+                            .add(2 * ::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        _rt::cabi_dealloc(l13, l14, 1);
+                    }
+                }
+                _rt::cabi_dealloc(
+                    base15,
+                    len15 * (3 * ::core::mem::size_of::<*const u8>()),
+                    ::core::mem::size_of::<*const u8>(),
+                );
             }
         }
-        _rt::cabi_dealloc(
-            base6,
-            len6 * (4 * ::core::mem::size_of::<*const u8>()),
-            ::core::mem::size_of::<*const u8>(),
-        );
-        let l7 = *arg0.add(3 * ::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
-        let l8 = *arg0.add(4 * ::core::mem::size_of::<*const u8>()).cast::<usize>();
-        let base9 = l7;
-        let len9 = l8;
-        _rt::cabi_dealloc(base9, len9 * 1, 1);
     }
 }
 pub trait Guest {
     /// Validates a request and decides how to answer it.
     #[allow(async_fn_in_trait)]
     fn prepare(request: Request) -> Plan;
-    /// Builds the response from the rows of the call that `prepare` planned.
+    /// Builds the response from the outcome of the call that `prepare` planned.
+    ///
+    /// `none` leaves an error to the host, which answers it by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and 23503 are
+    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599),
+    /// everything else is 500. `none` for rows violates the contract.
     #[allow(async_fn_in_trait)]
-    fn respond(carry: _rt::Vec<u8>, rows: Rows) -> Response;
+    fn respond(carry: _rt::Vec<u8>, outcome: Outcome) -> Option<Response>;
 }
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_world_handler_cabi {
     ($ty:ident with_types_in $($path_to_types:tt)*) => {
         const _ : () = { #[unsafe (export_name = "prepare")] unsafe extern "C" fn
-        export_prepare(arg0 : * mut u8, arg1 : usize, arg2 : * mut u8, arg3 : usize, arg4
-        : * mut u8, arg5 : usize, arg6 : i32, arg7 : * mut u8, arg8 : usize, arg9 : * mut
-        u8, arg10 : usize, arg11 : * mut u8, arg12 : usize,) -> * mut u8 { unsafe {
-        $($path_to_types)*:: _export_prepare_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
-        arg5, arg6, arg7, arg8, arg9, arg10, arg11, arg12) } } #[unsafe (export_name =
+        export_prepare(arg0 : * mut u8,) -> * mut u8 { unsafe { $($path_to_types)*::
+        _export_prepare_cabi::<$ty > (arg0) } } #[unsafe (export_name =
         "cabi_post_prepare")] unsafe extern "C" fn _post_return_prepare(arg0 : * mut u8,)
         { unsafe { $($path_to_types)*:: __post_return_prepare::<$ty > (arg0) } } #[unsafe
         (export_name = "respond")] unsafe extern "C" fn export_respond(arg0 : * mut u8,
-        arg1 : usize, arg2 : * mut u8, arg3 : usize, arg4 : * mut u8, arg5 : usize,) -> *
-        mut u8 { unsafe { $($path_to_types)*:: _export_respond_cabi::<$ty > (arg0, arg1,
-        arg2, arg3, arg4, arg5) } } #[unsafe (export_name = "cabi_post_respond")] unsafe
-        extern "C" fn _post_return_respond(arg0 : * mut u8,) { unsafe {
-        $($path_to_types)*:: __post_return_respond::<$ty > (arg0) } } };
+        arg1 : usize, arg2 : i32, arg3 : * mut u8, arg4 : usize, arg5 : * mut u8, arg6 :
+        usize, arg7 : i32, arg8 : * mut u8, arg9 : usize, arg10 : i32, arg11 : * mut u8,
+        arg12 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
+        _export_respond_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7,
+        arg8, arg9, arg10, arg11, arg12) } } #[unsafe (export_name =
+        "cabi_post_respond")] unsafe extern "C" fn _post_return_respond(arg0 : * mut u8,)
+        { unsafe { $($path_to_types)*:: __post_return_respond::<$ty > (arg0) } } };
     };
 }
 #[doc(hidden)]
 pub use __export_world_handler_cabi;
 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
-struct _RetArea([::core::mem::MaybeUninit<u8>; 7 * ::core::mem::size_of::<*const u8>()]);
+struct _RetArea([::core::mem::MaybeUninit<u8>; 8 * ::core::mem::size_of::<*const u8>()]);
 static mut _RET_AREA: _RetArea = _RetArea(
-    [::core::mem::MaybeUninit::uninit(); 7 * ::core::mem::size_of::<*const u8>()],
+    [::core::mem::MaybeUninit::uninit(); 8 * ::core::mem::size_of::<*const u8>()],
 );
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
@@ -647,15 +1015,15 @@ pub mod galo {
             /// On the way to the procedure the host converts it to the type of the parameter: `integer` fits smallint,
             /// integer and bigint when it is in range, and numeric. On the way back the same types become the same cases.
             ///
-            /// Every other scalar type is a `text`, as Postgres writes it under its default settings: numeric `12.50`,
-            /// date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval `1 year -3 days +04:05:06`, inet,
-            /// cidr, json, jsonb, uuid, the label of an enum. The format of ranges, money and types of extensions depends
-            /// on the settings of the role. A domain is treated as its base type. A text for uuid, numeric, date, time,
-            /// timetz, inet, cidr, json or jsonb is checked before the call is sent: one that is not well formed,
-            /// `today`, or a timetz without an offset is the handler's fault. Of an interval only the characters are
-            /// checked. Postgres checks the rest, such as the labels of an enum or the CHECK of a domain.
+            /// Every scalar type without a case of its own is a `text`, as Postgres writes it under its default settings:
+            /// numeric `12.50`, date `2024-02-29`, time `13:05:09.25`, timetz `13:05:09.25-03`, interval
+            /// `1 year -3 days +04:05:06`, inet, cidr, uuid, the label of an enum. The format of ranges, money and types of
+            /// extensions depends on the settings of the role. A domain is treated as its base type. A text for uuid, numeric,
+            /// date, time, timetz, inet or cidr is checked before the call is sent: one that is not well formed, `today`, or a
+            /// timetz without an offset is the handler's fault. Of an interval only the characters are checked. Postgres
+            /// checks the rest, such as the labels of an enum or the CHECK of a domain.
             ///
-            /// An array of scalars is a `text` with a JSON array, nested where there are more dimensions: numbers for
+            /// An array of scalars is a `json` with a JSON array, nested where there are more dimensions: numbers for
             /// integers, floats and numeric, true and false for boolean, any JSON for json and jsonb (one dimension),
             /// strings for everything else: a timestamp as `2024-02-29T13:05:09.25`, a timestamptz with an offset (returned
             /// in UTC), bytes as `\\x00ff`, and numbers without a JSON form as `"NaN"`, `"Infinity"`, `"-Infinity"`.
@@ -672,12 +1040,14 @@ pub mod galo {
                 Integer(i64),
                 /// real or double precision
                 Float(f64),
-                /// text, varchar, char, name, and every scalar type without a case of its own; an array, as JSON
+                /// text, varchar, char, name, and every scalar type without a case of its own
                 Text(_rt::String),
                 /// bytea
                 Bytes(_rt::Vec<u8>),
                 /// timestamptz or timestamp: microseconds since 1970-01-01T00:00:00 UTC, without leap seconds.
                 Timestamp(i64),
+                /// json, jsonb, or an array, as JSON text. It is checked to be JSON before the call is sent.
+                Json(_rt::String),
             }
             impl ::core::fmt::Debug for Value {
                 fn fmt(
@@ -702,10 +1072,11 @@ pub mod galo {
                         Value::Timestamp(e) => {
                             f.debug_tuple("Value::Timestamp").field(e).finish()
                         }
+                        Value::Json(e) => f.debug_tuple("Value::Json").field(e).finish(),
                     }
                 }
             }
-            /// A name and its value: a path parameter, or a header.
+            /// A name and its value: a path parameter, a header, or a setting.
             #[derive(Clone, PartialEq)]
             pub struct Field {
                 /// The name. Header names are lower case.
@@ -731,6 +1102,8 @@ pub mod galo {
                 pub method: _rt::String,
                 /// The path as it was sent, still percent-encoded, without the query.
                 pub path: _rt::String,
+                /// The route that the request took, as the manifest writes it: `GET /orders/{id}`.
+                pub route: _rt::String,
                 /// The parameters of the route, in the order of the route, percent-decoded: `{id}` of
                 /// `/orders/{id}/items`.
                 pub parameters: _rt::Vec<Field>,
@@ -741,6 +1114,17 @@ pub mod galo {
                 pub headers: _rt::Vec<Field>,
                 /// The body, without any transfer coding; empty when there was none.
                 pub body: _rt::Vec<u8>,
+                /// The name of this request in the log: `X-Request-Id` as the client or the proxy sent it, or one that the host
+                /// made.
+                pub id: _rt::String,
+                /// The moment when the host admitted the request: microseconds since 1970-01-01T00:00:00 UTC.
+                pub now: i64,
+                /// The handler's section `config` of the manifest, in the order of the names: a text as it is, every other value
+                /// as JSON.
+                pub config: _rt::Vec<Field>,
+                /// The claims of the request's token, verified by the host, as a JSON object. Only where the manifest grants
+                /// them; none when the request has no token and the manifest does not require one.
+                pub claims: Option<_rt::String>,
             }
             impl ::core::fmt::Debug for Request {
                 fn fmt(
@@ -750,10 +1134,75 @@ pub mod galo {
                     f.debug_struct("Request")
                         .field("method", &self.method)
                         .field("path", &self.path)
+                        .field("route", &self.route)
                         .field("parameters", &self.parameters)
                         .field("query", &self.query)
                         .field("headers", &self.headers)
                         .field("body", &self.body)
+                        .field("id", &self.id)
+                        .field("now", &self.now)
+                        .field("config", &self.config)
+                        .field("claims", &self.claims)
+                        .finish()
+                }
+            }
+            /// How important a line of the log is.
+            #[repr(u8)]
+            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+            pub enum Level {
+                /// For those who develop the handler; not written unless the node's log level asks for it.
+                Debug,
+                /// An event that is expected.
+                Info,
+                /// An event that somebody should look at.
+                Warning,
+                /// A failure.
+                Error,
+            }
+            impl ::core::fmt::Debug for Level {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Level::Debug => f.debug_tuple("Level::Debug").finish(),
+                        Level::Info => f.debug_tuple("Level::Info").finish(),
+                        Level::Warning => f.debug_tuple("Level::Warning").finish(),
+                        Level::Error => f.debug_tuple("Level::Error").finish(),
+                    }
+                }
+            }
+            impl Level {
+                #[doc(hidden)]
+                pub unsafe fn _lift(val: u8) -> Level {
+                    if !cfg!(debug_assertions) {
+                        return unsafe { ::core::mem::transmute(val) };
+                    }
+                    match val {
+                        0 => Level::Debug,
+                        1 => Level::Info,
+                        2 => Level::Warning,
+                        3 => Level::Error,
+                        _ => panic!("invalid enum discriminant"),
+                    }
+                }
+            }
+            /// A line for the log.
+            #[derive(Clone, PartialEq)]
+            pub struct Line {
+                /// How important it is.
+                pub level: Level,
+                /// The text. Never put a secret or a client's data here.
+                pub text: _rt::String,
+            }
+            impl ::core::fmt::Debug for Line {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Line")
+                        .field("level", &self.level)
+                        .field("text", &self.text)
                         .finish()
                 }
             }
@@ -767,6 +1216,9 @@ pub mod galo {
                 pub headers: _rt::Vec<Field>,
                 /// The body.
                 pub body: _rt::Vec<u8>,
+                /// Lines for the log of the node, which adds the name of the handler and the id of the request. At most 16 lines
+                /// of together 4 KiB are written; the rest is dropped, and the log says so.
+                pub log: _rt::Vec<Line>,
             }
             impl ::core::fmt::Debug for Response {
                 fn fmt(
@@ -777,6 +1229,7 @@ pub mod galo {
                         .field("status", &self.status)
                         .field("headers", &self.headers)
                         .field("body", &self.body)
+                        .field("log", &self.log)
                         .finish()
                 }
             }
@@ -840,6 +1293,55 @@ pub mod galo {
                         .field("columns", &self.columns)
                         .field("values", &self.values)
                         .finish()
+                }
+            }
+            /// The error that a procedure raised. Its statement was rolled back: nothing of the call is recorded.
+            #[derive(Clone, PartialEq)]
+            pub struct DatabaseError {
+                /// The SQLSTATE, five characters: `23505` is a violation of a unique constraint, `P0001` a plain RAISE.
+                pub sqlstate: _rt::String,
+                /// The primary message. It may quote data.
+                pub message: _rt::String,
+                /// The DETAIL, where there is one. It often quotes data.
+                pub detail: Option<_rt::String>,
+                /// The name of the constraint that was violated, where there is one.
+                pub constraint: Option<_rt::String>,
+            }
+            impl ::core::fmt::Debug for DatabaseError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("DatabaseError")
+                        .field("sqlstate", &self.sqlstate)
+                        .field("message", &self.message)
+                        .field("detail", &self.detail)
+                        .field("constraint", &self.constraint)
+                        .finish()
+                }
+            }
+            /// How a call ended. A call whose end is not known, because the database or the connection failed, has no outcome:
+            /// the host answers 503.
+            #[derive(Clone, PartialEq)]
+            pub enum Outcome {
+                /// The procedure returned.
+                Rows(Rows),
+                /// The procedure raised an error.
+                Error(DatabaseError),
+            }
+            impl ::core::fmt::Debug for Outcome {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Outcome::Rows(e) => {
+                            f.debug_tuple("Outcome::Rows").field(e).finish()
+                        }
+                        Outcome::Error(e) => {
+                            f.debug_tuple("Outcome::Error").field(e).finish()
+                        }
+                    }
                 }
             }
         }
@@ -1017,26 +1519,31 @@ macro_rules! __export_handler_impl {
         $($path_to_types_root)*:: __export_world_handler_cabi!($ty with_types_in
         $($path_to_types_root)*); const _ : () = { #[rustfmt::skip] #[cfg(target_arch =
         "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.60.0:galo:handler@1.0.0:handler:imports and exports")]
+        "component-type:wit-bindgen:0.60.0:galo:handler@2.0.0:handler:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 674] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 894] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa4\x04\x01A\x02\x01\
-A\x0f\x01B\x13\x01p}\x01q\x07\x04null\0\0\x07boolean\x01\x7f\0\x07integer\x01x\0\
-\x05float\x01u\0\x04text\x01s\0\x05bytes\x01\0\0\x09timestamp\x01x\0\x04\0\x05va\
-lue\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x05field\x03\0\x03\x01p\x04\x01k\
-s\x01r\x06\x06methods\x04paths\x0aparameters\x05\x05query\x06\x07headers\x05\x04\
-body\0\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x05\x04body\0\x04\
-\0\x08response\x03\0\x09\x01p\x02\x01r\x03\x09procedures\x09arguments\x0b\x05car\
-ry\0\x04\0\x04call\x03\0\x0c\x01q\x02\x05reply\x01\x0a\0\x04call\x01\x0d\0\x04\0\
-\x04plan\x03\0\x0e\x01ps\x01r\x02\x07columns\x10\x06values\x0b\x04\0\x04rows\x03\
-\0\x11\x03\0\x18galo:handler/types@1.0.0\x05\0\x02\x03\0\0\x07request\x03\0\x07r\
-equest\x03\0\x01\x02\x03\0\0\x08response\x03\0\x08response\x03\0\x03\x02\x03\0\0\
-\x04plan\x03\0\x04plan\x03\0\x05\x02\x03\0\0\x04rows\x03\0\x04rows\x03\0\x07\x01\
-@\x01\x07request\x02\0\x06\x04\0\x07prepare\x01\x09\x01p}\x01@\x02\x05carry\x0a\x04\
-rows\x08\0\x04\x04\0\x07respond\x01\x0b\x04\0\x1agalo:handler/handler@1.0.0\x04\0\
-\x0b\x0d\x01\0\x07handler\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.254.2\x10wit-bindgen-rust\x060.60.0";
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x80\x06\x01A\x02\x01\
+A\x10\x01B\x1c\x01p}\x01q\x08\x04null\0\0\x07boolean\x01\x7f\0\x07integer\x01x\0\
+\x05float\x01u\0\x04text\x01s\0\x05bytes\x01\0\0\x09timestamp\x01x\0\x04json\x01\
+s\0\x04\0\x05value\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x05field\x03\0\x03\
+\x01p\x04\x01ks\x01r\x0b\x06methods\x04paths\x05routes\x0aparameters\x05\x05quer\
+y\x06\x07headers\x05\x04body\0\x02ids\x03nowx\x06config\x05\x06claims\x06\x04\0\x07\
+request\x03\0\x07\x01m\x04\x05debug\x04info\x07warning\x05error\x04\0\x05level\x03\
+\0\x09\x01r\x02\x05level\x0a\x04texts\x04\0\x04line\x03\0\x0b\x01p\x0c\x01r\x04\x06\
+status{\x07headers\x05\x04body\0\x03log\x0d\x04\0\x08response\x03\0\x0e\x01p\x02\
+\x01r\x03\x09procedures\x09arguments\x10\x05carry\0\x04\0\x04call\x03\0\x11\x01q\
+\x02\x05reply\x01\x0f\0\x04call\x01\x12\0\x04\0\x04plan\x03\0\x13\x01ps\x01r\x02\
+\x07columns\x15\x06values\x10\x04\0\x04rows\x03\0\x16\x01r\x04\x08sqlstates\x07m\
+essages\x06detail\x06\x0aconstraint\x06\x04\0\x0edatabase-error\x03\0\x18\x01q\x02\
+\x04rows\x01\x17\0\x05error\x01\x19\0\x04\0\x07outcome\x03\0\x1a\x03\0\x18galo:h\
+andler/types@2.0.0\x05\0\x02\x03\0\0\x07request\x03\0\x07request\x03\0\x01\x02\x03\
+\0\0\x08response\x03\0\x08response\x03\0\x03\x02\x03\0\0\x04plan\x03\0\x04plan\x03\
+\0\x05\x02\x03\0\0\x07outcome\x03\0\x07outcome\x03\0\x07\x01@\x01\x07request\x02\
+\0\x06\x04\0\x07prepare\x01\x09\x01p}\x01k\x04\x01@\x02\x05carry\x0a\x07outcome\x08\
+\0\x0b\x04\0\x07respond\x01\x0c\x04\0\x1agalo:handler/handler@2.0.0\x04\0\x0b\x0d\
+\x01\0\x07handler\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compone\
+nt\x070.254.2\x10wit-bindgen-rust\x060.60.0";
         };
     };
 }
@@ -1045,23 +1552,28 @@ pub use __export_handler_impl as export;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.60.0:galo:handler@1.0.0:handler-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.60.0:galo:handler@2.0.0:handler-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 679] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x89\x04\x01A\x02\x01\
-A\x0a\x01B\x13\x01p}\x01q\x07\x04null\0\0\x07boolean\x01\x7f\0\x07integer\x01x\0\
-\x05float\x01u\0\x04text\x01s\0\x05bytes\x01\0\0\x09timestamp\x01x\0\x04\0\x05va\
-lue\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x05field\x03\0\x03\x01p\x04\x01k\
-s\x01r\x06\x06methods\x04paths\x0aparameters\x05\x05query\x06\x07headers\x05\x04\
-body\0\x04\0\x07request\x03\0\x07\x01r\x03\x06status{\x07headers\x05\x04body\0\x04\
-\0\x08response\x03\0\x09\x01p\x02\x01r\x03\x09procedures\x09arguments\x0b\x05car\
-ry\0\x04\0\x04call\x03\0\x0c\x01q\x02\x05reply\x01\x0a\0\x04call\x01\x0d\0\x04\0\
-\x04plan\x03\0\x0e\x01ps\x01r\x02\x07columns\x10\x06values\x0b\x04\0\x04rows\x03\
-\0\x11\x03\0\x18galo:handler/types@1.0.0\x05\0\x02\x03\0\0\x07request\x03\0\x07r\
-equest\x03\0\x01\x02\x03\0\0\x08response\x03\0\x08response\x03\0\x03\x02\x03\0\0\
-\x04plan\x03\0\x04plan\x03\0\x05\x02\x03\0\0\x04rows\x03\0\x04rows\x03\0\x07\x04\
-\0:galo:handler/handler-with-all-of-its-exports-removed@1.0.0\x04\0\x0b-\x01\0'h\
-andler-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-\
-by\x02\x0dwit-component\x070.254.2\x10wit-bindgen-rust\x060.60.0";
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 893] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdf\x05\x01A\x02\x01\
+A\x0a\x01B\x1c\x01p}\x01q\x08\x04null\0\0\x07boolean\x01\x7f\0\x07integer\x01x\0\
+\x05float\x01u\0\x04text\x01s\0\x05bytes\x01\0\0\x09timestamp\x01x\0\x04json\x01\
+s\0\x04\0\x05value\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x05field\x03\0\x03\
+\x01p\x04\x01ks\x01r\x0b\x06methods\x04paths\x05routes\x0aparameters\x05\x05quer\
+y\x06\x07headers\x05\x04body\0\x02ids\x03nowx\x06config\x05\x06claims\x06\x04\0\x07\
+request\x03\0\x07\x01m\x04\x05debug\x04info\x07warning\x05error\x04\0\x05level\x03\
+\0\x09\x01r\x02\x05level\x0a\x04texts\x04\0\x04line\x03\0\x0b\x01p\x0c\x01r\x04\x06\
+status{\x07headers\x05\x04body\0\x03log\x0d\x04\0\x08response\x03\0\x0e\x01p\x02\
+\x01r\x03\x09procedures\x09arguments\x10\x05carry\0\x04\0\x04call\x03\0\x11\x01q\
+\x02\x05reply\x01\x0f\0\x04call\x01\x12\0\x04\0\x04plan\x03\0\x13\x01ps\x01r\x02\
+\x07columns\x15\x06values\x10\x04\0\x04rows\x03\0\x16\x01r\x04\x08sqlstates\x07m\
+essages\x06detail\x06\x0aconstraint\x06\x04\0\x0edatabase-error\x03\0\x18\x01q\x02\
+\x04rows\x01\x17\0\x05error\x01\x19\0\x04\0\x07outcome\x03\0\x1a\x03\0\x18galo:h\
+andler/types@2.0.0\x05\0\x02\x03\0\0\x07request\x03\0\x07request\x03\0\x01\x02\x03\
+\0\0\x08response\x03\0\x08response\x03\0\x03\x02\x03\0\0\x04plan\x03\0\x04plan\x03\
+\0\x05\x02\x03\0\0\x07outcome\x03\0\x07outcome\x03\0\x07\x04\0:galo:handler/hand\
+ler-with-all-of-its-exports-removed@2.0.0\x04\0\x0b-\x01\0'handler-with-all-of-i\
+ts-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compon\
+ent\x070.254.2\x10wit-bindgen-rust\x060.60.0";

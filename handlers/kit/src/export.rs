@@ -62,13 +62,10 @@ macro_rules! export {
 
                 fn respond(
                     carry: $crate::alloc::vec::Vec<u8>,
-                    rows: $crate::Rows,
-                ) -> $crate::Response {
+                    outcome: $crate::Outcome,
+                ) -> ::core::option::Option<$crate::Response> {
                     $before;
-                    match <$handler as $crate::Handler>::respond(&carry, &rows) {
-                        Ok(response) => response,
-                        Err(unexpected) => $crate::panic::refuse(unexpected),
-                    }
+                    $crate::answered::<$handler>(&carry, &outcome)
                 }
             }
 

@@ -58,7 +58,9 @@ mod rows;
 pub mod test;
 mod timestamp;
 
-pub use bindings::galo::handler::types::{Call, Field, Plan, Request, Response, Rows, Value};
+pub use bindings::galo::handler::types::{
+    Call, DatabaseError, Field, Level, Line, Outcome, Plan, Request, Response, Rows, Value,
+};
 pub use key::MalformedKey;
 pub use rows::{Row, UnexpectedRows};
 pub use timestamp::Timestamp;
@@ -76,4 +78,25 @@ pub trait Handler {
     /// When the rows are not those that the handler expects. The component panics with the error, and the host answers
     /// 500.
     fn respond(carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows>;
+
+    /// Answers an error that the procedure raised. Nothing of the call is recorded.
+    ///
+    /// `None`, the default, leaves it to the host, which answers by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and
+    /// 23503 are 409, 23502 and 23514 are 422, `PT404` is 404, everything else is 500.
+    fn failed(carry: &[u8], error: &DatabaseError) -> Option<Response> {
+        let _ = (carry, error);
+        None
+    }
+}
+
+/// What the component's `respond` does; called by what `export!` emits.
+#[doc(hidden)]
+pub fn answered<H: Handler>(carry: &[u8], outcome: &Outcome) -> Option<Response> {
+    match outcome {
+        Outcome::Rows(rows) => match H::respond(carry, rows) {
+            Ok(response) => Some(response),
+            Err(unexpected) => panic::refuse(unexpected),
+        },
+        Outcome::Error(error) => H::failed(carry, error),
+    }
 }

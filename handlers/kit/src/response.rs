@@ -35,7 +35,7 @@ impl Response {
     /// A response with a body of any media type.
     pub fn typed(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let content_type = Field { name: "content-type".into(), value: content_type.into() };
-        Self { status, headers: vec![content_type], body: body.into() }
+        Self { status, headers: vec![content_type], body: body.into(), log: Vec::new() }
     }
 }
 

@@ -77,9 +77,9 @@ impl Rows {
 
 /// One row. Serialised as a JSON object: every column by its name, in the order of the procedure.
 ///
-/// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json and jsonb come as text and
-/// stay text. A value that JSON cannot represent is an error that names the column: an infinite float, NaN, a timestamp
-/// of a year that [`Timestamp`] does not hold.
+/// NULL is `null`, a bytea is base64, a timestamp is RFC 3339 in UTC with microseconds. json, jsonb and arrays are
+/// what they are. A value that JSON cannot represent is an error that names the column: an infinite float, NaN, a
+/// timestamp of a year that [`Timestamp`] does not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     columns: &'a [String],
@@ -141,8 +141,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text, varchar, char or name; a type without a case of its own, such as numeric, date, json or uuid, as
-    /// Postgres writes it; or an array, as JSON.
+    /// A text, varchar, char or name; or a type without a case of its own, such as numeric, date or uuid, as Postgres
+    /// writes it.
     ///
     /// # Errors
     /// When there is no such column, or it is of another type or NULL.
@@ -150,6 +150,17 @@ impl<'a> Row<'a> {
         match self.value(column)? {
             Value::Text(value) => Ok(value),
             other => Err(wrong_type(column, "text", other)),
+        }
+    }
+
+    /// The text of a json or jsonb, or of an array as JSON.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn json(&self, column: &'static str) -> Result<&'a str, UnexpectedRows> {
+        match self.value(column)? {
+            Value::Json(value) => Ok(value),
+            other => Err(wrong_type(column, "json", other)),
         }
     }
 
@@ -185,6 +196,7 @@ fn wrong_type(column: &'static str, wanted: &'static str, found: &Value) -> Unex
         Value::Text(_) => "text",
         Value::Bytes(_) => "bytes",
         Value::Timestamp(_) => "timestamp",
+        Value::Json(_) => "json",
     };
     UnexpectedRows::Type { column, wanted, found }
 }

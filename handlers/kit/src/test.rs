@@ -2,7 +2,7 @@
 //!
 //! It is not part of a component: a handler calls nothing here, so the linker drops it.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{Call, Field, Plan, Request, Response, Rows, Value};
@@ -26,6 +26,11 @@ pub fn request(method: &str, path: &str, parameters: &[(&str, &str)], body: impl
         query: None,
         headers: Vec::new(),
         body: body.into(),
+        route: String::new(),
+        id: String::new(),
+        now: 0,
+        config: Vec::new(),
+        claims: None,
     }
 }
 

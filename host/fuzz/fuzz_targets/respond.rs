@@ -12,7 +12,7 @@ fuzz_target!(|given: (u16, Vec<(&str, &str)>, &[u8])| {
     let field = |(name, value): (&str, &str)| Field { name: name.to_owned(), value: value.to_owned() };
     let headers: Vec<_> = headers.into_iter().map(field).collect();
     let count = headers.len();
-    if let Ok(outgoing) = wire::respond(Response { status, headers, body: body.to_vec() }, Phase::Respond) {
+    if let Ok(outgoing) = wire::respond(Response { status, headers, body: body.to_vec(), log: Vec::new() }, Phase::Respond) {
         assert!((200..=599).contains(&outgoing.status().as_u16()) && outgoing.headers().len() <= count);
         for (name, value) in outgoing.headers() {
             assert!(!["content-length", "connection", "transfer-encoding", "date"].contains(&name.as_str()), "{name}");

@@ -14,6 +14,7 @@ mod new;
 mod node;
 mod operator;
 mod postgres;
+mod project;
 mod proxy;
 mod put;
 mod runtime;
@@ -31,7 +32,7 @@ use self::runtime::Task;
 
 /// Serve WASM component handlers in front of Postgres.
 ///
-/// In a checkout, `galo dev` builds the handlers, starts a private Postgres and serves on 127.0.0.1:9999.
+/// In a project, `galo dev` builds the handlers, starts a private Postgres and serves on 127.0.0.1:9999.
 ///
 /// Every option with an environment variable can be set by it; an argument takes precedence.
 #[derive(Parser)]
@@ -51,11 +52,11 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build this checkout's handlers and serve them on a private Postgres
+    /// Build this project's handlers and serve them on a private Postgres
     ///
     /// Compiles the handlers, starts a private Postgres (an installed one, or one that is downloaded first), applies
-    /// `sql/`, and serves. Changes in `handlers/`, `wit/` and `sql/` go live when saved. Ctrl-C stops everything. The
-    /// data is kept in `.galo/` until `--fresh`.
+    /// `sql/`, and serves. Changes in `galo.toml`, `handlers/` and `sql/` go live when saved. Ctrl-C stops everything.
+    /// The data is kept in `.galo/` until `--fresh`.
     ///
     /// If DATABASE_URL is set, that database is used instead. Its role must be able to create and grant what `sql/`
     /// describes. Calls run as the role `galo`, which `sql/` creates.
@@ -75,11 +76,11 @@ enum Command {
     ///
     /// Acts on a running node. The component that was rolled back is not tried again until its file changes.
     Rollback(operator::RollbackArgs),
-    /// Build this checkout's handlers into a folder for `galo serve`
+    /// Build this project's handlers into a folder for `galo serve`
     Build(build::BuildArgs),
-    /// Create a handler in this checkout
+    /// Create a handler in this project
     ///
-    /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `handlers/galo.toml`.
+    /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `galo.toml`.
     New(new::NewArgs),
     /// Run the handlers' unit tests and examples
     ///

@@ -1,13 +1,13 @@
 //! `galo new`: its arguments, and the next steps that it prints.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use galo::develop::build::Checkout;
 use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::scaffold::{self, Options};
 use galo::log;
+
+use super::project::ProjectArgs;
 
 #[derive(Args)]
 pub(super) struct NewArgs {
@@ -23,16 +23,18 @@ pub(super) struct NewArgs {
     /// option the handler responds without calling the database.
     #[arg(long, value_name = "NAME")]
     procedure: Option<String>,
+    #[command(flatten)]
+    project: ProjectArgs,
 }
 
 impl NewArgs {
     /// Makes the handler and prints the next steps.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { name, route, procedure } = self;
-        let checkout = Checkout::find(Path::new("."))?;
+        let Self { name, route, procedure, project } = self;
+        let checkout = project.find()?;
         scaffold::new(&checkout, &Options { name: name.clone(), route: route.clone(), procedure: procedure.clone() })?;
         log::print(format_args!("\n  Created handlers/{name}/: the handler, its tests and its examples"));
-        log::print(format_args!("  Added to handlers/galo.toml: {route}\n\n  Next"));
+        log::print(format_args!("  Added to galo.toml: {route}\n\n  Next"));
         if let Some(procedure) = procedure {
             log::print(format_args!(
                 "    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use galo::config::{Mistakes, OWN_PROGRAM};
-use galo::develop::build::Checkout;
 use galo::develop::test_runner::{self, Ended, Options, Selection};
 
 use super::database;
+use super::project::ProjectArgs;
 use super::runtime::{Task, block_on};
 
 #[derive(Args)]
@@ -38,6 +38,8 @@ pub(super) struct TestArgs {
     /// scratch databases are made beside it, and dropped at the end. Roles belong to the server, and stay.
     #[arg(long, env = "GALO_TEST_DATABASE", value_name = "URL", hide_env_values = true)]
     database: Option<String>,
+    #[command(flatten)]
+    project: ProjectArgs,
     #[command(flatten)]
     libtest: LibtestArgs,
 }
@@ -104,7 +106,7 @@ impl TestArgs {
         };
         Some(Box::new(move || {
             let selection = Selection::parse(&arguments)?.with_names(self.name);
-            let checkout = Checkout::find(Path::new("."))?;
+            let checkout = self.project.find()?;
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             let (handler, junit, watch) = (self.what, self.junit, self.watch);
             let options = Options { checkout, handler, selection, database, junit, watch };

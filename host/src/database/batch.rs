@@ -15,7 +15,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::exchange::{Error, alone, together};
+use super::error::Error;
+use super::exchange::{alone, together};
 use super::lane::{Lane, Left, Start};
 use super::pool::{Client, Database};
 use super::procedure::Procedure;

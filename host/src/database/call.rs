@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::exchange::{Error, alone};
+use super::error::Error;
+use super::exchange::alone;
 use super::lanes::Way;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
@@ -19,11 +20,11 @@ impl Database {
     /// Calls a procedure with arguments that fit it ([`Procedure::check`]): alone, or with others if its batch form was
     /// granted.
     ///
-    /// # Errors
-    /// [`Failure::Unavailable`] when the database could not be reached or did not answer in time: the call is then
-    /// recorded completely or not at all. [`Failure::Procedure`] when the procedure raised an exception or has changed:
-    /// nothing is recorded; or when it returned a value that the contract cannot carry: then the call is recorded.
-    /// [`Failure::Shed`] when too many calls wait for its batch form or its key.
+    /// # Errors [`Failure::Unavailable`] when the database could not be reached or did not answer in time: the call is
+    /// then recorded completely or not at all. [`Failure::Raised`] when the procedure raised an error: nothing is
+    /// recorded. [`Failure::Procedure`] when the procedure has changed: nothing is recorded; or when it returned a
+    /// value that the contract cannot carry: then the call is recorded. [`Failure::Shed`] when too many calls wait for
+    /// its batch form or its key.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
         match self.way(procedure) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,

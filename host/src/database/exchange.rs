@@ -9,18 +9,15 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Column, RowStream, Statement};
 
 use super::catalogue;
-use super::catalogue::complete::is_outdated;
 use super::catalogue::unusable::Unusable;
 use super::connect::pooler::Way;
-use super::connect::target::chain;
-use super::pool::{Client, Database};
+use super::error::Error;
+use super::pool::Client;
 use super::procedure::{BatchForm, Procedure, Signature};
 use super::value::{Argument, Arguments, Returned, kind};
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
-use crate::failure::Failure;
 use crate::limits;
-use crate::metrics::NO_SQLSTATE;
 
 /// One call through the procedure itself. Its outcome is awaited until the deadline.
 pub(super) async fn alone(
@@ -90,11 +87,15 @@ async fn send<P: ToSql + Sync>(connection: &Client, signature: &Signature, argum
 async fn prepared<P: ToSql + Sync>(connection: &Client, signature: &Signature, arguments: &[P]) -> Result<Rows, Error> {
     match once(connection, signature, arguments).await {
         // The prepared statement may be from before the procedure changed. The call did not run, or was rolled back.
-        Err(Error::Changed) => {}
-        Err(Error::Postgres(error)) if stale(&error) => {}
+        Err(Error::Changed) => connection.statement_cache.clear(),
+        Err(Error::Postgres(error)) if stale(&error) => {
+            connection.statement_cache.clear();
+            if !signature.local {
+                return Err(Error::Postgres(error));
+            }
+        }
         outcome => return outcome,
     }
-    connection.statement_cache.clear();
     once(connection, signature, arguments).await
 }
 
@@ -155,7 +156,7 @@ async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
         for index in 0..columns.len() {
             let Returned(value) = row.try_get(index)?;
             // A numeric of a few bytes may have 131,072 digits.
-            spelled += if let Value::Text(text) = &value { text.len() } else { 0 };
+            spelled += if let Value::Text(text) | Value::Json(text) = &value { text.len() } else { 0 };
             values.push(value);
         }
         if spelled > limits::ROWS_BYTES_MAX {
@@ -165,125 +166,9 @@ async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     Ok(Rows { columns, values })
 }
 
-/// 0A000 «cached plan must not change result type», 26000 «prepared statement does not exist». A procedure that
-/// raises one of them itself is merely called twice: the first was rolled back.
+/// 0A000 «cached plan must not change result type», 26000 «prepared statement does not exist». A local function that
+/// raises one of them itself is merely called twice: the first was rolled back. One that works elsewhere may have
+/// passed on another server's error.
 fn stale(error: &tokio_postgres::Error) -> bool {
     matches!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
-}
-
-/// Why a statement returned no rows.
-pub(super) enum Error {
-    Postgres(tokio_postgres::Error),
-    /// The procedure has changed since it was looked up. The call did not run.
-    Changed,
-    /// It returned more bytes than a call may return.
-    TooManyRows,
-    /// A batch form returned a number of rows other than the number of calls.
-    OtherRows {
-        calls: usize,
-    },
-    NoAnswer,
-}
-
-impl From<tokio_postgres::Error> for Error {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Postgres(error)
-    }
-}
-
-impl Error {
-    /// Returns the connection if it is still usable, and discards it otherwise.
-    pub(super) fn spare(&self, connection: Client) -> Option<Client> {
-        // What still arrives on it belongs to this call; or it now leads to a standby.
-        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
-            connection.discard();
-            return None;
-        }
-        Some(connection)
-    }
-
-    /// Whether the statement was made for a function that has changed, and failed before that function ran.
-    fn is_outdated(&self) -> bool {
-        match self {
-            Self::Changed => true,
-            Self::Postgres(error) => is_outdated(error),
-            _ => false,
-        }
-    }
-
-    fn is_read_only(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
-    }
-
-    /// The class of its SQLSTATE, for the metrics.
-    pub(super) fn class(&self) -> &str {
-        let Self::Postgres(error) = self else { return NO_SQLSTATE };
-        error.code().and_then(|code| code.code().get(..2)).unwrap_or(NO_SQLSTATE)
-    }
-
-    /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
-    /// because of a deadlock or a serialization failure. It was rolled back.
-    pub(super) fn is_of_one_row(&self) -> bool {
-        let codes = [
-            &SqlState::LOCK_NOT_AVAILABLE,
-            &SqlState::QUERY_CANCELED,
-            &SqlState::T_R_DEADLOCK_DETECTED,
-            &SqlState::T_R_SERIALIZATION_FAILURE,
-        ];
-        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
-    }
-
-    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database
-    /// does not point to a single call.
-    pub(super) fn is_of_one_call(&self) -> bool {
-        match self {
-            Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
-            Self::Changed => true,
-            Self::TooManyRows | Self::OtherRows { .. } | Self::NoAnswer => false,
-        }
-    }
-}
-
-impl Database {
-    /// The failure of a call whose statement ended with this error.
-    pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
-        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause, sqlstate: None };
-        match error {
-            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
-            Error::OtherRows { calls } => {
-                failed(format!("its batch form did not return one row for each of {calls} calls"))
-            }
-            Error::Changed => {
-                self.health().note_changed();
-                failed("its parameters or columns are not those it had when it was looked up".to_owned())
-            }
-            Error::NoAnswer => {
-                let (name, seconds) = (&procedure.name, limits::CALL_TIMEOUT.as_secs());
-                self.unavailable(format!("no answer to `{name}` within {seconds} s"))
-            }
-            Error::Postgres(error) => match error.code() {
-                // Without SQLSTATE, the connection broke or the response could not be read.
-                None if error.is_closed() || broken(&error) => self.unavailable(chain(&error)),
-                Some(code) if passing(code) => self.unavailable(format!("{}: {}", code.code(), chain(&error))),
-                Some(code) => Failure::Procedure {
-                    procedure: procedure.name.clone(),
-                    cause: format!("{}: {}", code.code(), chain(&error)),
-                    sqlstate: Some(code.code().to_owned()),
-                },
-                None => failed(chain(&error)),
-            },
-        }
-    }
-}
-
-fn broken(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
-}
-
-/// Whether an SQLSTATE is transient. By class: connection, rollback (serialization, deadlock), resources, operator
-/// intervention (`statement_timeout`, shutdown), system error. By code: a lock that is not available, and a standby
-/// that does not accept writes yet.
-fn passing(code: &SqlState) -> bool {
-    matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
-        || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)
 }

@@ -20,6 +20,7 @@ mod catalogue;
 mod connect;
 mod connection;
 mod connections;
+mod error;
 mod exchange;
 mod filling;
 mod health;

@@ -70,6 +70,9 @@ pub(super) struct Signature {
     pub(super) columns: Vec<(String, Type)>,
     /// Whether it may write: a standby refuses it.
     pub(super) volatile: bool,
+    /// Whether its language is one that Postgres trusts (`pg_language.lanpltrusted`): such a function works in its own
+    /// database, so that what its statement did is rolled back with it.
+    pub(super) local: bool,
     /// Whether it executes many calls, and returns a row for each.
     pub(super) is_batch_form: bool,
 }
@@ -133,6 +136,11 @@ impl Procedure {
     /// The batch form as the manifest grants it, if it grants one.
     pub fn batch(&self) -> Option<&Batch> {
         self.batch.as_ref().map(|batch| &batch.granted)
+    }
+
+    /// Whether an error of it proves that nothing was recorded anywhere.
+    pub(super) fn is_local(&self) -> bool {
+        self.signature.local && self.batch.as_ref().is_none_or(|batch| batch.signature.local)
     }
 
     /// Whether calling it needs a database that accepts writes.

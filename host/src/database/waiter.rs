@@ -102,7 +102,7 @@ impl Waiter {
     /// Bytes of its arguments.
     pub(super) fn bytes(&self) -> usize {
         let bytes = |value: &Value| match value {
-            Value::Text(text) => text.len(),
+            Value::Text(text) | Value::Json(text) => text.len(),
             Value::Bytes(bytes) => bytes.len(),
             _ => size_of::<i64>(),
         };
@@ -151,7 +151,7 @@ impl Hash for Key {
             Value::Boolean(value) => value.hash(state),
             Value::Integer(value) | Value::Timestamp(value) => value.hash(state),
             Value::Float(value) => value.to_bits().hash(state),
-            Value::Text(value) => value.hash(state),
+            Value::Text(value) | Value::Json(value) => value.hash(state),
             Value::Bytes(value) => value.hash(state),
         }
     }

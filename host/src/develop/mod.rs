@@ -3,7 +3,7 @@
 //!
 //! | module | command | what it does |
 //! |---|---|---|
-//! | [`build`] | `galo build` | compiles the handlers of a checkout with Cargo |
+//! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |

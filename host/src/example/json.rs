@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, Method};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::cell::{Cell, decode};
+use super::outcome::{Error, Rows};
 use super::response::{Response, pretty};
 use crate::contract::{self, Field};
 use crate::route::Route;
@@ -23,6 +22,7 @@ pub(super) struct File {
     pub(super) request: Option<Request>,
     pub(super) plan: Option<Plan>,
     pub(super) rows: Option<Rows>,
+    pub(super) error: Option<Error>,
     pub(super) carry: Option<String>,
     pub(super) response: Option<Response>,
 }
@@ -63,37 +63,19 @@ pub(super) struct Call {
     carry: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rows {
-    pub(super) columns: Vec<String>,
-    values: Vec<Vec<Cell>>,
-}
-
-/// One value of the contract.
-#[derive(Serialize, Deserialize, Clone)]
-#[serde(untagged)]
-enum Cell {
-    Null(()),
-    Boolean(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-    Timestamp { timestamp: Timestamp },
-    Bytes { base64: String },
-}
-
 impl File {
     /// What belongs together must be there together.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let is_reply = matches!(self.plan, Some(Plan::Reply(_)));
-        match (self.request.is_some(), self.plan.is_some(), self.rows.is_some(), self.response.is_some()) {
+        let has_outcome = self.rows.is_some() || self.error.is_some();
+        match (self.request.is_some(), self.plan.is_some(), has_outcome, self.response.is_some()) {
             (false, _, false, _) => Err("an example has a `request` with a `plan` or a `response`, or `rows` with a \
                                          `response`"),
             (false, true, ..) => Err("`plan` goes with a `request`"),
             (true, false, false, false) => Err("`request` goes with a `plan`, a `response` or both"),
-            (true, false, true, _) => Err("a `request` with `rows` has the `plan` that leads to them"),
-            (_, _, true, false) => Err("`rows` and `response` go together"),
+            (true, false, true, _) => Err("a `request` with `rows` or `error` has the `plan` that leads to them"),
+            (_, _, true, false) if self.rows.is_some() => Err("`rows` and `response` go together"),
+            _ if self.rows.is_some() && self.error.is_some() => Err("a call ends with `rows` or with an `error`"),
             (true, ..) if self.carry.is_some() => Err("`carry` is what `prepare` gives when there is a `request`"),
             (_, _, true, _) if is_reply => Err("after a reply there are no rows"),
             (_, _, _, true) if is_reply => Err("a reply is the response: write it once, in `plan` or in `response`"),
@@ -106,7 +88,13 @@ impl File {
 
     /// Whether the rows come from the database.
     pub(super) fn is_end_to_end(&self) -> bool {
-        self.request.is_some() && self.rows.is_none() && self.response.is_some()
+        self.request.is_some() && self.rows.is_none() && self.error.is_none() && self.response.is_some()
+    }
+
+    /// How the call ends, if the example says it.
+    pub(super) fn outcome(&self) -> Result<Option<contract::Outcome>, String> {
+        let rows = self.rows.as_ref().map(|rows| rows.to_contract().map(contract::Outcome::Rows)).transpose()?;
+        Ok(rows.or_else(|| self.error.as_ref().map(|error| contract::Outcome::Error(error.to_contract()))))
     }
 }
 
@@ -137,6 +125,7 @@ impl Request {
     pub(super) fn to_contract(
         &self,
         method: &Method,
+        route: &Route,
         parameters: Vec<Field>,
         headers: &[HeaderName],
     ) -> Result<contract::Request, String> {
@@ -158,6 +147,12 @@ impl Request {
             query: self.path.split_once('?').map(|(_, query)| query.to_owned()),
             headers: seen.collect(),
             body,
+            route: route.to_string(),
+            // placeholder: an example may set these four.
+            id: String::new(),
+            now: 0,
+            config: Vec::new(),
+            claims: None,
         })
     }
 }
@@ -187,49 +182,4 @@ impl Plan {
     pub(super) fn as_json(&self) -> String {
         pretty(self)
     }
-}
-
-impl Rows {
-    pub(super) fn to_contract(&self) -> Result<contract::Rows, String> {
-        let columns = self.columns.len();
-        if let Some(row) = self.values.iter().position(|row| row.len() != columns) {
-            return Err(format!("row {} of `values` has {} of {columns} columns", row + 1, self.values[row].len()));
-        }
-        let values = self.values.iter().flatten().map(Cell::to_contract).collect::<Result<_, _>>()?;
-        Ok(contract::Rows { columns: self.columns.clone(), values })
-    }
-}
-
-impl Cell {
-    fn of(value: &contract::Value) -> Self {
-        match value {
-            contract::Value::Null => Self::Null(()),
-            contract::Value::Boolean(value) => Self::Boolean(*value),
-            contract::Value::Integer(value) => Self::Integer(*value),
-            contract::Value::Float(value) => Self::Float(*value),
-            contract::Value::Text(value) => Self::Text(value.clone()),
-            contract::Value::Bytes(value) => Self::Bytes { base64: BASE64.encode(value) },
-            // A timestamp outside the calendar is shown as a number.
-            contract::Value::Timestamp(micros) => match Timestamp::from_microsecond(*micros) {
-                Ok(timestamp) => Self::Timestamp { timestamp },
-                Err(_) => Self::Text(format!("timestamp {micros}")),
-            },
-        }
-    }
-
-    fn to_contract(&self) -> Result<contract::Value, String> {
-        Ok(match self {
-            Self::Null(()) => contract::Value::Null,
-            Self::Boolean(value) => contract::Value::Boolean(*value),
-            Self::Integer(value) => contract::Value::Integer(*value),
-            Self::Float(value) => contract::Value::Float(*value),
-            Self::Text(value) => contract::Value::Text(value.clone()),
-            Self::Timestamp { timestamp } => contract::Value::Timestamp(timestamp.as_microsecond()),
-            Self::Bytes { base64 } => contract::Value::Bytes(decode(base64)?),
-        })
-    }
-}
-
-fn decode(text: &str) -> Result<Vec<u8>, String> {
-    BASE64.decode(text).map_err(|error| format!("`{text}` is no base64: {error}"))
 }

@@ -4,7 +4,9 @@
 //! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`. The rows of an
 //! end-to-end example come from a database, which only `test_runner` has; without one it is run up to its call.
 
+mod cell;
 mod json;
+mod outcome;
 mod pattern;
 mod response;
 
@@ -16,7 +18,7 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
-use crate::contract::{Call, Plan, Response, Rows};
+use crate::contract::{Call, Plan, Response};
 use crate::database::Procedure;
 use crate::file;
 use crate::guest::Component;
@@ -115,14 +117,26 @@ impl Example {
         procedures: Option<&[Arc<Procedure>]>,
     ) -> Result<(), String> {
         let call = self.plan(entry, component, procedures)?;
-        if let Some((rows, expected)) = self.file.rows.as_ref().zip(self.file.response.as_ref()) {
-            let rows: Rows = rows.to_contract()?;
-            let given = || self.file.carry.clone().unwrap_or_default().into_bytes();
-            let carry = call.map_or_else(given, |call| call.carry);
-            let response = component.respond(&carry, &rows).map_err(|fault| format!("respond: {fault}"))?;
-            differ("response", &expected.as_json(), &response::Response::of(&response, expected).as_json())?;
+        let Some(outcome) = self.file.outcome()? else { return Ok(()) };
+        let given = || self.file.carry.clone().unwrap_or_default().into_bytes();
+        let carry = call.map_or_else(given, |call| call.carry);
+        let response = component.respond(&carry, &outcome).map_err(|fault| format!("respond: {fault}"))?;
+        match (&self.file.response, &response) {
+            (Some(expected), Some(response)) => {
+                differ("response", &expected.as_json(), &response::Response::of(response, expected).as_json())
+            }
+            (Some(_), None) => {
+                Err("respond: it left the outcome to the host; for an error, leave `response` out if that \
+                                    is meant"
+                    .to_owned())
+            }
+            (None, Some(_)) => {
+                Err("respond: it answered the error; without `response` it is expected to leave it to the \
+                                    host"
+                    .to_owned())
+            }
+            (None, None) => Ok(()),
         }
-        Ok(())
     }
 
     /// Runs its request, if it has one. Returns the call that the handler planned, if it planned one.
@@ -141,7 +155,7 @@ impl Example {
         let (_, parameters) = routes
             .find(&method, path)
             .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
-        let request = request.to_contract(&method, parameters, &entry.headers)?;
+        let request = request.to_contract(&method, &entry.route, parameters, &entry.headers)?;
         let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
         if let Some(expected) = &self.file.plan {
             differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
@@ -170,7 +184,7 @@ impl Example {
     }
 }
 
-fn fits(call: &Call, procedures: Option<&[Arc<Procedure>]>, rows: Option<&json::Rows>) -> Result<(), String> {
+fn fits(call: &Call, procedures: Option<&[Arc<Procedure>]>, rows: Option<&outcome::Rows>) -> Result<(), String> {
     let Some(procedures) = procedures else { return Ok(()) };
     let granted = procedures.iter().find(|procedure| procedure.name == call.procedure);
     let granted = granted.ok_or_else(|| format!("the manifest does not grant the procedure `{}`", call.procedure))?;

@@ -21,6 +21,26 @@ pub(super) struct Response {
     body: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
+    /// Compared only if it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Vec<Line>>,
+}
+
+/// A line for the log.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    level: Level,
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
 }
 
 impl Response {
@@ -31,7 +51,9 @@ impl Response {
 
     /// The same, where the expectation says what may vary.
     pub(super) fn matched(response: &contract::Response, expected: &Self) -> Self {
-        let Self { status, mut headers, body, body_base64 } = Self::of(response, expected);
+        let Self { status, mut headers, body, body_base64, mut log } = Self::of(response, expected);
+        let lines = log.iter_mut().flatten().zip(expected.log.iter().flatten());
+        lines.for_each(|(line, like)| line.text = pattern::matched_text(&like.text, std::mem::take(&mut line.text)));
         for (name, value) in &mut headers {
             if let Some(like) = expected.headers.get(name) {
                 *value = pattern::matched_text(like, std::mem::take(value));
@@ -47,7 +69,7 @@ impl Response {
             (Some(like), Some(body)) => Some(pattern::matched(like, body)),
             (_, body) => body,
         };
-        Self { status, headers, body, body_base64 }
+        Self { status, headers, body, body_base64, log }
     }
 
     pub(super) fn like(response: &contract::Response, expected: Option<&Self>) -> Self {
@@ -73,11 +95,24 @@ impl Response {
             headers: headers.map(|field| (spelled(&field.name), field.value.clone())).collect(),
             body,
             body_base64: raw.then(|| BASE64.encode(&response.body)),
+            log: expected.and_then(|like| like.log.as_ref()).map(|_| response.log.iter().map(Line::of).collect()),
         }
     }
 
     pub(super) fn as_json(&self) -> String {
         pretty(self)
+    }
+}
+
+impl Line {
+    fn of(line: &contract::Line) -> Self {
+        let level = match line.level {
+            contract::Level::Debug => Level::Debug,
+            contract::Level::Info => Level::Info,
+            contract::Level::Warning => Level::Warning,
+            contract::Level::Error => Level::Error,
+        };
+        Self { level, text: line.text.clone() }
     }
 }
 

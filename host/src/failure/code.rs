@@ -10,20 +10,28 @@ pub enum Code {
     MalformedRequest,
     /// The body broke off or was framed wrongly.
     BodyIncomplete,
+    /// A value that the database does not accept: SQLSTATE 22xxx.
+    InvalidValue,
     /// A page from an origin that is not allowed sent a request that would change something.
     OriginNotAllowed,
+    /// The database does not permit it: SQLSTATE 42501.
+    Forbidden,
     /// No route has this path.
     NotFound,
     /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// Something exists already, or something that is referred to does not: SQLSTATE 23505, 23503.
+    Conflict,
     /// The body has more bytes than the handler accepts.
     BodyTooLarge,
     /// The body has a content coding.
     ContentEncodingUnsupported,
     /// The body is not of the type that the handler accepts.
     ContentTypeUnsupported,
+    /// A value that a constraint of the database forbids: SQLSTATE 23502, 23514.
+    ConstraintViolated,
     /// The request line or the headers have too many bytes. Answered by a proxy; a node's own 431 has no body.
     HeadersTooLarge,
     /// The handler, its procedure or the host failed.
@@ -35,16 +43,20 @@ pub enum Code {
 }
 
 /// Every code, in the order of the enum, which follows the statuses.
-const TABLE: [(Code, &str, StatusCode); 13] = [
+const TABLE: [(Code, &str, StatusCode); 17] = [
     (Code::MalformedRequest, "malformed_request", StatusCode::BAD_REQUEST),
     (Code::BodyIncomplete, "body_incomplete", StatusCode::BAD_REQUEST),
+    (Code::InvalidValue, "invalid_value", StatusCode::BAD_REQUEST),
     (Code::OriginNotAllowed, "origin_not_allowed", StatusCode::FORBIDDEN),
+    (Code::Forbidden, "forbidden", StatusCode::FORBIDDEN),
     (Code::NotFound, "not_found", StatusCode::NOT_FOUND),
     (Code::MethodNotAllowed, "method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
     (Code::BodyTimeout, "body_timeout", StatusCode::REQUEST_TIMEOUT),
+    (Code::Conflict, "conflict", StatusCode::CONFLICT),
     (Code::BodyTooLarge, "body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
     (Code::ContentEncodingUnsupported, "content_encoding_unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE),
     (Code::ContentTypeUnsupported, "content_type_unsupported", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    (Code::ConstraintViolated, "constraint_violated", StatusCode::UNPROCESSABLE_ENTITY),
     (Code::HeadersTooLarge, "headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
     (Code::InternalError, "internal_error", StatusCode::INTERNAL_SERVER_ERROR),
     (Code::TransferCodingUnsupported, "transfer_coding_unsupported", StatusCode::NOT_IMPLEMENTED),

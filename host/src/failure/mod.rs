@@ -4,12 +4,14 @@
 //! `route`, `wire`, `guest` and `database` create failures, `wire` turns them into responses, `request` logs them.
 
 mod code;
+mod raised;
 
 use std::fmt::{self, Write as _};
 
 use http::StatusCode;
 
 pub use self::code::Code;
+pub use self::raised::Raised;
 use crate::limits;
 
 /// Why a request did not get the answer of its handler.
@@ -77,15 +79,16 @@ pub enum Failure {
         /// Host, port and SQLSTATE, as far as they are known.
         cause: String,
     },
-    /// The procedure raised an exception. Procedures do not use exceptions for business answers.
+    /// The procedure raised an error, which rolled the call back, and the handler did not answer it.
+    #[error("{0}")]
+    Raised(Box<Raised>),
+    /// The call failed in a way that its handler cannot know, e.g. because the procedure has changed.
     #[error("procedure {procedure} failed: {cause}")]
     Procedure {
         /// The procedure's name.
         procedure: String,
-        /// SQLSTATE and message.
+        /// What happened.
         cause: String,
-        /// The SQLSTATE of the exception that rolled the call back. `None` when the call failed in another way.
-        sqlstate: Option<String>,
     },
     /// The guest trapped, exceeded a limit or violated the contract.
     #[error("{0}")]
@@ -118,7 +121,7 @@ pub struct Fault {
 pub enum Phase {
     /// `prepare(request) -> plan`
     Prepare,
-    /// `respond(carry, rows) -> response`
+    /// `respond(carry, outcome) -> response`
     Respond,
 }
 
@@ -154,13 +157,17 @@ impl Failure {
             Self::HeadMalformed { .. } => Code::MalformedRequest,
             Self::CodingUnknown => Code::TransferCodingUnsupported,
             Self::Shed | Self::Unavailable { .. } | Self::Repeatable { .. } => Code::Unavailable,
+            Self::Raised(raised) => raised.code(),
             Self::Procedure { .. } | Self::Fault(_) | Self::Panic { .. } => Code::InternalError,
         }
     }
 
     /// The status the client gets.
     pub fn status(&self) -> StatusCode {
-        self.code().status()
+        match self {
+            Self::Raised(raised) => raised.chosen().unwrap_or_else(|| raised.code().status()),
+            _ => self.code().status(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a component is rejected: it is too large, does not compile, or does not fit its world, its grants or its limits.
 
+use crate::contract::{VERSION, Version};
 use crate::failure::{Fault, FaultKind};
 
 /// Why a component is rejected.
@@ -34,8 +35,15 @@ pub enum ComponentError {
     /// It imports something that it was not granted.
     #[error("imports `{0}`, which the manifest does not grant")]
     Import(String),
+    /// It was built for a version of the contract that this host does not have.
+    #[error("built for galo:handler {0}, this host has {VERSION}: {remedy}", remedy = if .0.major < VERSION.major {
+        "build it again with this version's kit (`galo upgrade` in its project)"
+    } else {
+        "update the host, or build it for this host's version"
+    })]
+    Version(Version),
     /// It does not have the two exports of the handler's world, with their types.
-    #[error("not of the world `galo:handler/handler@1.0.0`: {0}")]
+    #[error("not of the world `galo:handler/handler@{VERSION}`: {0}")]
     World(String),
     /// An instance of it cannot be made within its limits.
     #[error("cannot be instantiated: {0}")]

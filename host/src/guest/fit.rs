@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::error::ComponentError;
 use super::store::Guest;
 use super::wasi;
-use crate::contract::{HandlerPre, TYPES_INSTANCE};
+use crate::contract::{HandlerPre, TYPES_INSTANCE, Version};
 use crate::limits::HandlerLimits;
 
 impl Compiled {
@@ -42,12 +42,20 @@ impl Compiled {
     }
 }
 
+/// The version of the contract whose types an import is.
+fn version(import: &str) -> Option<Version> {
+    import.strip_prefix(TYPES_INSTANCE).and_then(Version::parse)
+}
+
 /// Reports the first import that is neither the contract's types nor granted.
 fn check_imports(engine: &Engine, native: &Native, grants: Grants) -> Result<(), ComponentError> {
     for (name, import) in native.component_type().imports(engine.inner()) {
         let granted = grants.wasi && name.starts_with("wasi:");
         match import.ty {
-            ComponentItem::ComponentInstance(instance) if name == TYPES_INSTANCE => {
+            ComponentItem::ComponentInstance(instance) if version(name).is_some() => {
+                if let Some(version) = version(name).filter(|version| !version.is_served()) {
+                    return Err(ComponentError::Version(version));
+                }
                 let mut exports = instance.exports(engine.inner());
                 if let Some((function, _)) = exports.find(|(_, e)| !matches!(e.ty, ComponentItem::Type(_))) {
                     return Err(ComponentError::Import(format!("{name}.{function}")));

@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap, WasmBacktrace, WasmCoreDump};
 
 use super::component::Component;
 use super::store::{self, Allowance, Guest};
-use crate::contract::{Plan, Request, Response, Rows};
+use crate::contract::{Outcome, Plan, Request, Response};
 use crate::failure::{self, Fault, FaultKind, Phase};
 use crate::limits;
 
@@ -35,25 +35,25 @@ impl Component {
         })
     }
 
-    /// Runs `respond` on a fresh instance.
+    /// Runs `respond` on a fresh instance. `None` leaves an error of the procedure to the host.
     ///
     /// # Errors
     /// What the guest did wrong.
-    pub fn respond(&self, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        self.respond_within(Allowance::Whole(self.limits.deadline), carry, rows)
+    pub fn respond(&self, carry: &[u8], outcome: &Outcome) -> Result<Option<Response>, Fault> {
+        self.respond_within(Allowance::Whole(self.limits.deadline), carry, outcome)
     }
 
     /// The same with another time than its deadline.
     ///
     /// # Errors
     /// As [`Component::respond`].
-    pub fn respond_within(&self, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
+    pub fn respond_within(&self, time: Allowance, carry: &[u8], outcome: &Outcome) -> Result<Option<Response>, Fault> {
         self.run(Phase::Respond, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.respond).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "as in `prepare`")]
             // SAFETY: as in `prepare`.
-            let respond = unsafe { TypedFunc::<(&[u8], &Rows), (Response,)>::new_unchecked(function) };
-            Ok(respond.call(store, (carry, rows))?.0)
+            let respond = unsafe { TypedFunc::<(&[u8], &Outcome), (Option<Response>,)>::new_unchecked(function) };
+            Ok(respond.call(store, (carry, outcome))?.0)
         })
     }
 

@@ -20,7 +20,7 @@ pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-ke
 pub struct Entry {
     /// Its name, unique in the manifest: letters, digits, `-` and `_`.
     pub name: String,
-    /// The folder of the manifest: the handler's examples are in `NAME/examples` there.
+    /// The folder that has the handler's `NAME/examples`: that of the manifest, or `handlers/` of a project.
     pub folder: PathBuf,
     /// The component's file.
     pub component: PathBuf,

@@ -21,8 +21,11 @@ use crate::file;
 use crate::limits::{HANDLERS_MAX, MANIFEST_BYTES_MAX};
 use crate::wire::Messages;
 
-/// The file's name in the handlers folder.
+/// The file's name, at the top of a project and in a folder of components.
 pub const FILE_NAME: &str = "galo.toml";
+
+/// The folder of a project that has a folder of sources for each handler.
+pub const SOURCES: &str = "handlers";
 
 /// A parsed manifest.
 #[derive(Debug)]
@@ -37,7 +40,23 @@ pub struct Manifest {
     pub handlers: Vec<Entry>,
 }
 
-/// Reads and parses the manifest of a handlers folder.
+/// Reads and parses the manifest of a project. The component and the examples of each handler are in `handlers/NAME/`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_project(root: &Path) -> Result<Manifest, Refused> {
+    let mut manifest = read(root)?;
+    let sources = root.join(SOURCES);
+    for entry in &mut manifest.handlers {
+        if let Ok(component) = entry.component.strip_prefix(root) {
+            entry.component = sources.join(&entry.name).join(component);
+        }
+        entry.folder.clone_from(&sources);
+    }
+    Ok(manifest)
+}
+
+/// Reads and parses the manifest of a folder of components.
 ///
 /// # Errors
 /// All mistakes of the file, each with its line.

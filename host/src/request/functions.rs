@@ -3,7 +3,7 @@
 //!
 //! The choice is a type, not a value: the path of a request is compiled once for each, without a pointer or a branch.
 
-use crate::contract::{Plan, Request, Response, Rows};
+use crate::contract::{Outcome, Plan, Request, Response};
 use crate::failure::Fault;
 use crate::guest::{Allowance, Component};
 
@@ -19,7 +19,12 @@ pub trait Functions: 'static {
     ///
     /// # Errors
     /// The fault of the guest.
-    fn respond(component: &Component, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault>;
+    fn respond(
+        component: &Component,
+        time: Allowance,
+        carry: &[u8],
+        outcome: &Outcome,
+    ) -> Result<Option<Response>, Fault>;
 }
 
 /// Each call in a fresh instance of the component.
@@ -30,7 +35,12 @@ impl Functions for Sandbox {
         component.prepare_within(time, request)
     }
 
-    fn respond(component: &Component, time: Allowance, carry: &[u8], rows: &Rows) -> Result<Response, Fault> {
-        component.respond_within(time, carry, rows)
+    fn respond(
+        component: &Component,
+        time: Allowance,
+        carry: &[u8],
+        outcome: &Outcome,
+    ) -> Result<Option<Response>, Fault> {
+        component.respond_within(time, carry, outcome)
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::decision::{Decision, Planned};
 use super::functions::Functions;
-use crate::contract::{Call, Plan, Request, Rows};
+use crate::contract::{Call, Outcome, Plan, Request};
 use crate::failure::{self, Failure, Fault, FaultKind, Phase, shown};
 use crate::guest::{Allowance, Room, Slot};
 use crate::limits;
@@ -75,31 +75,36 @@ async fn decided<F: Functions>(
     Ok(guarded(PREPARE, || decide(handler, plan))?)
 }
 
-/// Runs `respond`, and checks what it built. The database has already executed the call, so the request is not shed: it
-/// waits for a thread. Its time begins as that of `prepare` does.
+/// Runs `respond`, and checks what it built: `None` leaves an error of the procedure to the host. The database has
+/// already executed the call, so the request is not shed: it waits for a thread. Its time begins as that of `prepare`
+/// does.
 pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     generation: &Arc<Generation>,
     carry: &[u8],
-    rows: &Rows,
+    outcome: &Outcome,
     mut since: Instant,
-) -> Result<Outgoing, Fault> {
+) -> Result<Option<Outgoing>, Fault> {
     if generation.aside.room() != Room::Open {
         generation.aside.turn().await;
         since = Instant::now();
     }
     let time = Time::begin(handler, since);
-    let response = match time.slice(RESPOND, |time| F::respond(&generation.component, time, carry, rows)) {
+    let response = match time.slice(RESPOND, |time| F::respond(&generation.component, time, carry, outcome)) {
         Some(response) => response?,
         None => {
             let no_thread = || Fault::new(RESPOND, FaultKind::Deadline, "no thread for slow calls was free in time");
             let slot = Box::pin(generation.aside.wait(time.until)).await.ok_or_else(no_thread)?;
-            let (generation, carry, rows) = (Arc::clone(generation), carry.to_owned(), rows.clone());
-            let work = move |time| F::respond(&generation.component, time, &carry, &rows);
+            let (generation, carry, ended) = (Arc::clone(generation), carry.to_owned(), outcome.clone());
+            let work = move |time| F::respond(&generation.component, time, &carry, &ended);
             Box::pin(time.rest(RESPOND, slot, work)).await.ok_or_else(no_thread)??
         }
     };
-    guarded(RESPOND, || wire::respond(response, RESPOND))
+    match (response, outcome) {
+        (Some(response), _) => guarded(RESPOND, || wire::respond(response, RESPOND)).map(Some),
+        (None, Outcome::Error(_)) => Ok(None),
+        (None, Outcome::Rows(_)) => Err(Fault::malformed(RESPOND, "no response to rows: only an error may be left")),
+    }
 }
 
 const PREPARE: Phase = Phase::Prepare;

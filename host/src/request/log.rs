@@ -3,9 +3,11 @@
 use http::request::Parts;
 
 use super::trace::Trace;
-use crate::failure::{self, Failure, Fault};
+use crate::contract::{Level, Line};
+use crate::failure::{self, Failure, Fault, Raised};
 use crate::limits;
 use crate::registry::{Generation, Handler};
+use crate::wire::Lines;
 
 /// Logs a fault of a guest.
 pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fault: &Fault) {
@@ -37,26 +39,14 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
     match failure {
         // Logged by `rescue`, which knows which generation faulted.
         Failure::Fault(_) => {}
-        Failure::Procedure { procedure, cause, sqlstate } => {
-            let sqlstate = sqlstate.as_deref().unwrap_or_default();
-            let handler = handler.entry.name.clone();
-            let again = move |what: &str, times| {
-                tracing::error!(handler, generation = number, what, times, "procedure failed again");
-            };
-            if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
-                // Cut, because it may quote an argument.
-                let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
-                let Trace { request_id, traceparent } = Trace::of(head);
-                tracing::error!(
-                    handler = name,
-                    generation = number,
-                    request_id,
-                    traceparent,
-                    procedure,
-                    cause,
-                    "procedure failed"
-                );
-            }
+        // What a client caused or a procedure chose is not the procedure's failure.
+        Failure::Raised(raised) if failure.status().as_u16() == 500 && raised.chosen().is_none() => {
+            let Raised { procedure, error } = &**raised;
+            let cause = format!("{}: {}", error.sqlstate, error.message);
+            procedure_failed(handler, generation, head, (procedure, &error.sqlstate), &cause);
+        }
+        Failure::Procedure { procedure, cause } => {
+            procedure_failed(handler, generation, head, (procedure, ""), cause);
         }
         Failure::Repeatable { cause } => {
             let handler = handler.entry.name.clone();
@@ -75,6 +65,49 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
             tracing::debug!(handler = name, generation = number, request_id, traceparent, %failure, "request failed");
         }
         _ => {}
+    }
+}
+
+/// Logs that a procedure failed; the name and the SQLSTATE say which failures are the same.
+fn procedure_failed(
+    handler: &Handler,
+    generation: &Generation,
+    head: &Parts,
+    (procedure, sqlstate): (&str, &str),
+    cause: &str,
+) {
+    let (name, number) = (handler.entry.name.as_str(), generation.number);
+    let again = {
+        let handler = name.to_owned();
+        move |what: &str, times| {
+            tracing::error!(handler, generation = number, what, times, "procedure failed again");
+        }
+    };
+    if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
+        // Cut, because it may quote an argument.
+        let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
+        let Trace { request_id, traceparent } = Trace::of(head);
+        let handler = name;
+        tracing::error!(handler, generation = number, request_id, traceparent, procedure, cause, "procedure failed");
+    }
+}
+
+/// Logs what a handler handed back for the log, within bounds.
+pub(super) fn lines(handler: &Handler, generation: &Generation, head: &Parts, lines: &Lines) {
+    let (handler, generation) = (handler.entry.name.as_str(), generation.number);
+    let Trace { request_id, traceparent } = Trace::of(head);
+    for Line { level, text } in &lines.kept {
+        match level {
+            Level::Debug => tracing::debug!(handler, generation, request_id, traceparent, "{text}"),
+            Level::Info => tracing::info!(handler, generation, request_id, traceparent, "{text}"),
+            Level::Warning => tracing::warn!(handler, generation, request_id, traceparent, "{text}"),
+            Level::Error => tracing::error!(handler, generation, request_id, traceparent, "{text}"),
+        }
+    }
+    if lines.dropped > 0 {
+        let (lines, bytes) = (limits::RESPONSE_LINES_MAX, limits::RESPONSE_LINES_BYTES_MAX);
+        let dropped = "lines of the handler dropped: a response may have so many lines and bytes";
+        tracing::warn!(handler, generation, request_id, traceparent, lines, bytes, "{dropped}");
     }
 }
 

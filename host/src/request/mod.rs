@@ -22,12 +22,14 @@ use http::{HeaderValue, Method};
 use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
+use self::rescue::Called;
+use crate::contract::Outcome;
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
 use crate::metrics::Laps;
 use crate::node::Node;
 use crate::registry::{Handler, Lineage};
-use crate::wire::{self, Body, Incoming, Outgoing, Taken};
+use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
 
 /// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
 pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
@@ -87,7 +89,7 @@ async fn attempt<F: Functions>(
     let answer = match welcome(handler, head, &body, cors) {
         Ok(()) => {
             let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
-            let taken = Taken { method: entry.route.method(), headers, body_bytes_max };
+            let taken = Taken { method: entry.route.method(), route: entry.route.to_string(), headers, body_bytes_max };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     laps.end(&handler.metrics.read);
@@ -112,6 +114,12 @@ async fn attempt<F: Functions>(
     }
     handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
+    let answer = answer.map(|mut outgoing| {
+        if let Some(lines) = Lines::take(&mut outgoing) {
+            log::lines(handler, &lineage.current, head, &lines);
+        }
+        outgoing
+    });
     answer.inspect_err(|failure| log::failure(handler, &lineage.current, head, failure))
 }
 
@@ -179,19 +187,15 @@ async fn handled<F: Functions>(
             // `database` counts how long it waits and takes.
             let called = node.database.call(&procedure, arguments).await;
             let since = laps.skip();
-            match called {
-                Ok(rows) => {
-                    let call = (carry.as_slice(), &rows);
-                    let outgoing = rescue::respond::<F>(handler, lineage, generation, asked, call, since).await?;
-                    laps.end(&handler.metrics.respond);
-                    Ok(outgoing)
-                }
-                Err(failure) => {
-                    let answer = Box::pin(rescue::rejected::<F>(handler, lineage, generation, asked, failure)).await;
-                    laps.skip();
-                    answer
-                }
-            }
+            let outcome = match called {
+                Ok(rows) => Outcome::Rows(rows),
+                Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+                Err(failure) => return Err(failure),
+            };
+            let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
+            let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
+            laps.end(&handler.metrics.respond);
+            answer
         }
     }
 }

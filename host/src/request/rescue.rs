@@ -15,8 +15,9 @@ use super::functions::Functions;
 use super::invoke::{self, Halt};
 use super::log;
 use super::trace::Trace;
-use crate::contract::Rows;
-use crate::failure::{Failure, Fault, FaultKind, Phase};
+use crate::contract::Outcome;
+use crate::database::Procedure;
+use crate::failure::{Failure, Fault, FaultKind, Phase, Raised};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::Outgoing;
 
@@ -48,72 +49,87 @@ pub(super) async fn prepare<'a, F: Functions>(
     }
 }
 
-/// Runs `respond` on the generation that planned the call, with its carry and its rows. Its time begins at `since`.
+/// A call that ended.
+#[derive(Clone, Copy)]
+pub(super) struct Called<'a> {
+    pub(super) procedure: &'a Procedure,
+    pub(super) carry: &'a [u8],
+    pub(super) outcome: &'a Outcome,
+}
+
+/// Runs `respond` on the generation that planned the call. Its time begins at `since`.
 pub(super) async fn respond<F: Functions>(
     handler: &Handler,
     lineage: &Lineage,
     generation: &Arc<Generation>,
     asked: &Asked<'_>,
-    (carry, rows): (&[u8], &Rows),
+    called: Called<'_>,
     since: Instant,
-) -> Result<Outgoing, Fault> {
-    let answer = match invoke::respond::<F>(handler, generation, carry, rows, since).await {
-        Ok(outgoing) if !outgoing.status().is_server_error() => return Ok(outgoing),
-        answer => answer.map_err(|fault| count(handler, generation, asked, fault)),
+) -> Result<Outgoing, Failure> {
+    let answer = match invoke::respond::<F>(handler, generation, called.carry, called.outcome, since).await {
+        Ok(Some(outgoing)) if !outgoing.status().is_server_error() => return Ok(outgoing),
+        Ok(Some(outgoing)) => Ok(outgoing),
+        Ok(None) => Err(called.raised()),
+        Err(fault) => Err(Failure::Fault(count(handler, generation, asked, fault))),
     };
+    let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
+    if !status.is_server_error() {
+        return answer;
+    }
     let Some(previous) = proved(handler, lineage, generation) else { return answer };
-    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, rows)).await;
+    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, called.outcome)).await;
+    let number = previous.number;
+    let worse = |phase, detail: &str| {
+        let fault = count(handler, generation, asked, Fault::new(phase, FaultKind::Worse, detail));
+        roll_back(handler, generation, asked, &fault);
+    };
     match (answer, instead) {
-        (Err(fault), Instead::Answer(outgoing)) => {
+        (Err(Failure::Fault(fault)), Instead::Answer(outgoing) | Instead::Reply(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
         // The previous generation planned another call, so it cannot answer this one. The new one faulted all the same.
-        (Err(fault), Instead::OtherPlan) => {
+        (Err(Failure::Fault(fault)), Instead::OtherPlan) => {
             roll_back(handler, generation, asked, &fault);
-            Err(fault)
+            Err(Failure::Fault(fault))
         }
-        (Err(fault), Instead::Nothing) => Err(fault),
-        (Ok(mine), Instead::Answer(outgoing)) if !outgoing.status().is_server_error() => {
-            let (status, number, its) = (mine.status(), previous.number, outgoing.status());
-            let detail = format!("it answered {status}, generation {number} answers {its}");
-            let fault = count(handler, generation, asked, Fault::new(Phase::Respond, FaultKind::Worse, &detail));
-            roll_back(handler, generation, asked, &fault);
+        (_, Instead::Answer(outgoing)) if !outgoing.status().is_server_error() => {
+            let its = outgoing.status();
+            worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {its}"));
             Ok(outgoing)
         }
+        (_, Instead::Reply(outgoing)) if !outgoing.status().is_server_error() => {
+            worse(Phase::Prepare, &called.rejected(number));
+            Ok(outgoing)
+        }
+        (answer, Instead::OtherPlan) if matches!(called.outcome, Outcome::Error(_)) => {
+            worse(Phase::Prepare, &called.rejected(number));
+            answer
+        }
         // The previous generation answers no better, planned something else, or cannot be compared.
-        (Ok(mine), _) => Ok(mine),
+        (answer, _) => answer,
     }
 }
 
-/// Handles a call that failed. When its procedure rejected it, the database recorded nothing; the new generation is at
-/// fault if the previous one plans something else for the same request. A reply of the previous one can be sent. A call
-/// of it is not made, because a request makes only one.
-pub(super) async fn rejected<F: Functions>(
-    handler: &Handler,
-    lineage: &Lineage,
-    generation: &Arc<Generation>,
-    asked: &Asked<'_>,
-    failure: Failure,
-) -> Result<Outgoing, Failure> {
-    let Failure::Procedure { procedure, sqlstate: Some(sqlstate), .. } = &failure else { return Err(failure) };
-    let Some(previous) = proved(handler, lineage, generation) else { return Err(failure) };
-    // The arguments were moved into the call. `prepare` is pure, so running it again plans the same call.
-    let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
-    let its = match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
-        (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => return Err(failure),
-        (Ok(_), Ok(Decision::Reply(its))) if its.status().is_server_error() => return Err(failure),
-        (Ok(_), Ok(its)) => its,
-        // One of them faulted or was shed: there is nothing to compare.
-        _ => return Err(failure),
-    };
-    let number = previous.number;
-    let detail = format!("`{procedure}` rejected its call with {sqlstate}, generation {number} plans something else");
-    let fault = count(handler, generation, asked, Fault::new(Phase::Prepare, FaultKind::Worse, &detail));
-    roll_back(handler, generation, asked, &fault);
-    match its {
-        Decision::Reply(outgoing) => Ok(outgoing),
-        Decision::Call(_) => Err(failure),
+impl Called<'_> {
+    /// The failure of a call whose error the handler leaves to the host.
+    fn raised(&self) -> Failure {
+        match self.outcome {
+            Outcome::Error(error) => {
+                Failure::Raised(Box::new(Raised { procedure: self.procedure.name.clone(), error: error.clone() }))
+            }
+            // Unreachable: `invoke` reports rows without a response as a fault.
+            Outcome::Rows(_) => Failure::Panic { message: "rows without a response".to_owned() },
+        }
+    }
+
+    fn rejected(&self, number: u64) -> String {
+        let sqlstate = match self.outcome {
+            Outcome::Error(error) => error.sqlstate.as_str(),
+            Outcome::Rows(_) => "no error",
+        };
+        let procedure = &self.procedure.name;
+        format!("`{procedure}` rejected its call with {sqlstate}, generation {number} plans something else")
     }
 }
 
@@ -122,9 +138,12 @@ fn proved<'a>(handler: &Handler, lineage: &'a Lineage, generation: &Arc<Generati
     handler.fallback(lineage).filter(|_| Arc::ptr_eq(generation, &lineage.current))
 }
 
-/// What the previous generation does with the rows of a new generation's call.
+/// What the previous generation does with the outcome of a new generation's call.
 enum Instead {
+    /// It plans the same call, and answers its outcome.
     Answer(Outgoing),
+    /// It replies without a call. Only when the call was rolled back: its reply denies what the database then records.
+    Reply(Outgoing),
     /// It planned something else.
     OtherPlan,
     /// It fails too, or it cannot be compared.
@@ -136,16 +155,19 @@ async fn instead<F: Functions>(
     generation: &Arc<Generation>,
     previous: &Arc<Generation>,
     asked: &Asked<'_>,
-    rows: &Rows,
+    outcome: &Outcome,
 ) -> Instead {
-    // Each generation has its own format of the carry, so the previous one prepares again to get its own. The rows
-    // answer its call only if it is the same call.
+    // Each generation has its own format of the carry, so the previous one prepares again to get its own. The outcome
+    // answers its call only if it is the same call.
     let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
     match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            let answer = invoke::respond::<F>(handler, previous, &its.carry, rows, Instant::now()).await;
-            answer.map_or(Instead::Nothing, Instead::Answer)
+            match invoke::respond::<F>(handler, previous, &its.carry, outcome, Instant::now()).await {
+                Ok(Some(outgoing)) => Instead::Answer(outgoing),
+                Ok(None) | Err(_) => Instead::Nothing,
+            }
         }
+        (Ok(_), Ok(Decision::Reply(its))) if matches!(outcome, Outcome::Error(_)) => Instead::Reply(its),
         (Ok(_), Ok(_)) => Instead::OtherPlan,
         // One of them was shed or faulted: there is nothing to compare.
         _ => Instead::Nothing,

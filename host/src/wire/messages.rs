@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use crate::failure::Code;
+use crate::failure::{Code, cut};
+use crate::limits;
 
 /// A body for each code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,12 @@ impl Messages {
     pub fn body(&self, code: Code) -> &Bytes {
         &self.0[code as usize]
     }
+}
+
+/// The body of the answer to a `PTxyz`: the procedure wrote its message for clients.
+pub(super) fn raised(message: &str) -> Bytes {
+    let message = serde_json::Value::from(cut(message, limits::RAISED_BYTES_MAX));
+    Bytes::from(format!("{{\"error\":\"raised\",\"message\":{message}}}"))
 }
 
 /// A text as a JSON string. A `$` is written as `\u0024`, because nginx answers with the same bytes and its

@@ -5,15 +5,19 @@
 
 use std::borrow::Cow;
 
+use galo::contract::Request;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The two functions of a guest, and what stands beside them in its module.
 #[derive(Clone)]
 pub struct Guest<'a> {
-    /// The body of `prepare`; must leave the address of a plan.
+    /// The body of `prepare`; must leave the address of a plan. Its parameter is the address of the request: the method
+    /// (address, length) at 0, path at 8, route at 16, parameters at 24, whether there is a query at 32, headers at 44,
+    /// body at 52.
     pub prepare: &'a str,
-    /// The body of `respond`; must leave the address of a response.
+    /// The body of `respond`; must leave the address of an optional response. It lies as a reply does, but its case is
+    /// 1.
     pub respond: &'a str,
     /// Imports, which come first in a module.
     pub imports: &'a str,
@@ -38,8 +42,9 @@ impl Guest<'_> {
     /// The component, or why it cannot be made.
     pub fn try_component(self) -> anyhow::Result<Vec<u8>> {
         let Self { prepare, respond, imports, items, memory } = self;
-        let prepare_parameters = "i32 ".repeat(13);
-        let respond_parameters = "i32 ".repeat(6);
+        // A request has over 16 fields, so its address is passed; an outcome is its case and ten fields.
+        let prepare_parameters = "i32";
+        let respond_parameters = "i32 ".repeat(13);
         let module = format!(
             r#"(module {imports}
                 (memory (export "memory") {memory})
@@ -58,15 +63,16 @@ impl Guest<'_> {
 /// A guest that replies at once with this status, header and body.
 ///
 /// A plan lies in memory as: the case at 0 (0 reply, 1 call); of a response the status at 4, headers (address, count)
-/// at 8, body (address, length) at 16; of a call procedure at 4, arguments at 12, carry at 20.
+/// at 8, body (address, length) at 16, log (address, count) at 24; of a call procedure at 4, arguments at 12, carry at
+/// 20.
 pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> Guest<'static> {
     let (low, high) = (status & 0xff, status >> 8);
     let (name, value) = header.unwrap_or_default();
     let count = u8::from(header.is_some());
     let (name_bytes, value_bytes) = (name.len(), value.len());
-    let body = word(body_bytes);
+    let (body, none) = (word(body_bytes), word(0).repeat(2));
     let items = format!(
-        r#"(data (i32.const 1024) "\00\00\00\00\{low:02x}\{high:02x}\00\00\00\08\00\00\{count:02x}\00\00\00\00\10\00\00{body}")
+        r#"(data (i32.const 1024) "\00\00\00\00\{low:02x}\{high:02x}\00\00\00\08\00\00\{count:02x}\00\00\00\00\10\00\00{body}{none}")
            (data (i32.const 2048) "\00\0c\00\00{}\00\0d\00\00{}")
            (data (i32.const 3072) "{name}")
            (data (i32.const 3328) "{value}")"#,
@@ -76,10 +82,31 @@ pub fn replying(status: u16, header: Option<(&str, &str)>, body_bytes: u32) -> G
     Guest { prepare: "i32.const 1024", items: items.into(), ..Guest::default() }
 }
 
+/// A request as a guest sees it, without parameters, headers and body.
+pub fn request(method: &str, path: &str) -> Request {
+    Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        route: format!("{method} {path}"),
+        parameters: Vec::new(),
+        query: None,
+        headers: Vec::new(),
+        body: Vec::new(),
+        id: "test".to_owned(),
+        now: 0,
+        config: Vec::new(),
+        claims: None,
+    }
+}
+
 /// The component of a guest that replies with this status and nothing else.
 pub fn answers(status: u16) -> Vec<u8> {
     replying(status, None, 0).component()
 }
+
+/// What a guest of this module does with an outcome: it answers rows with the response at 4096, and leaves an error to
+/// the host, because the memory at 512 is zero: no response.
+const RESPOND: &str = "(select (i32.const 512) (i32.const 4096) (local.get 2))";
 
 /// A guest that calls a procedure without arguments, and answers 200 to whatever it returned.
 pub fn calling(procedure: &str) -> Vec<u8> {
@@ -89,27 +116,28 @@ pub fn calling(procedure: &str) -> Vec<u8> {
 /// The same with another status.
 pub fn calling_then(procedure: &str, status: u16) -> Guest<'static> {
     let (low, high) = (status & 0xff, status >> 8);
-    let length = word(u32::try_from(procedure.len()).unwrap());
+    let (length, rest) = (word(u32::try_from(procedure.len()).unwrap()), "\\00".repeat(26));
     let items = format!(
         r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{length}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 3072) "{procedure}")
-           (data (i32.const 4096) "\{low:02x}\{high:02x}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")"#
+           (data (i32.const 4096) "\01\00\00\00\{low:02x}\{high:02x}{rest}")"#
     );
-    Guest { prepare: "i32.const 1024", respond: "i32.const 4096", items: items.into(), ..Guest::default() }
+    Guest { prepare: "i32.const 1024", respond: RESPOND, items: items.into(), ..Guest::default() }
 }
 
 /// A guest that calls a procedure with one argument, a text.
 pub fn calling_with(procedure: &str, argument: &str) -> Vec<u8> {
     let [name, text] = [procedure, argument].map(|text| word(u32::try_from(text.len()).unwrap()));
+    let rest = "\\00".repeat(26);
     // A value of 16 bytes: its case at 0 (4 is a text), address and length at 8.
     let items = format!(
-        r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{name}\00\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00")
+        r#"(data (i32.const 1024) "\01\00\00\00\00\0c\00\00{name}\00\1c\00\00\01\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 3072) "{procedure}")
-           (data (i32.const 4096) "\04\00\00\00\00\00\00\00\00\18\00\00{text}")
-           (data (i32.const 5120) "\c8\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+           (data (i32.const 7168) "\04\00\00\00\00\00\00\00\00\18\00\00{text}")
+           (data (i32.const 4096) "\01\00\00\00\c8\00{rest}")
            (data (i32.const 6144) "{argument}")"#
     );
-    Guest { prepare: "i32.const 1024", respond: "i32.const 5120", items: items.into(), ..Guest::default() }.component()
+    Guest { prepare: "i32.const 1024", respond: RESPOND, items: items.into(), ..Guest::default() }.component()
 }
 
 /// A guest that replies 200 with this number of headers, all with this name and value.
@@ -117,7 +145,7 @@ pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
     let [name_bytes, value_bytes] = [name, value].map(|text| u32::try_from(text.len()).unwrap());
     // Texts at 1 MiB and 1.5 MiB, the records of address and length after the first page.
     let items = format!(
-        r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\01\00{}\00\00\00\00\00\00\00\00")
+        r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\01\00{}{}")
            (data (i32.const 1048576) "{name}")
            (data (i32.const 1572864) "{value}")
            (func $fill (local $at i32)
@@ -131,6 +159,7 @@ pub fn replying_headers(count: u32, name: &str, value: &str) -> Vec<u8> {
                    (local.set $at (i32.add (local.get $at) (i32.const 16)))
                    (br $next))))"#,
         word(count),
+        word(0).repeat(4),
         end = 65536 + 16 * count,
     );
     let prepare = "call $fill i32.const 1024";

@@ -105,7 +105,7 @@ fn named<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
 fn of_the_application() -> BTreeSet<String> {
     let root = checkout().root;
     let mut found: BTreeSet<_> = WORDS.iter().map(|word| (*word).to_owned()).collect();
-    let manifest = fs::read_to_string(root.join("handlers/galo.toml")).unwrap();
+    let manifest = fs::read_to_string(root.join("galo.toml")).unwrap();
     let of_handlers = manifest.lines().filter(|line| {
         ["name", "route", "procedures", "batch"].iter().any(|key| line.starts_with(&format!("{key} = ")))
     });

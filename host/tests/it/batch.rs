@@ -187,7 +187,7 @@ async fn a_call_that_cannot_be_carried_out_fails_alone() {
     let outcomes = lane.behind_call_0(&[5, 13, 9], async || {}).await;
     assert_eq!(shown(&outcomes[..2]), ["0 um", "10 um"]);
     assert!(
-        matches!(&outcomes[2], Err(Failure::Procedure { cause, .. }) if cause.contains("thirteen")),
+        matches!(&outcomes[2], Err(Failure::Raised(raised)) if raised.error.message.contains("thirteen")),
         "{outcomes:?}"
     );
     assert_eq!(shown(&outcomes[3..]), ["18 um"]);

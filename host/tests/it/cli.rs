@@ -168,7 +168,7 @@ fn all_configuration_mistakes_are_reported_at_once() {
     let mut dev = galo();
     dev.args(["dev", "--fresh", "--listen", "x"]).env("DATABASE_URL", "host=h user=u").current_dir(folder.path());
     let (success, _, stderr) = run(&mut dev);
-    assert!(!success && stderr.contains("has 3 mistakes") && stderr.contains("is not in a checkout"), "{stderr}");
+    assert!(!success && stderr.contains("has 3 mistakes") && stderr.contains("is not in a project"), "{stderr}");
     assert!(stderr.contains("--fresh: cannot discard the data of the database in DATABASE_URL"), "{stderr}");
 }
 

@@ -269,10 +269,10 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
     }
     assert_eq!(dev.get("/clientes/1/extrato").header("x-kit"), "2");
     // A mistake in the manifest is reported with its line.
-    let manifest = std::fs::read_to_string(dev.copy.path("handlers/galo.toml")).unwrap();
-    dev.copy.edit("handlers/galo.toml", |text| text + "nome = 1\n");
+    let manifest = std::fs::read_to_string(dev.copy.path("galo.toml")).unwrap();
+    dev.copy.edit("galo.toml", |text| text + "nome = 1\n");
     let line = manifest.lines().count() + 1;
-    dev.program.wait_for(&format!("handlers/galo.toml:{line}"));
+    dev.program.wait_for(&format!("galo.toml:{line}"));
     assert_eq!(dev.get("/clientes/1/extrato").status, 200);
     // Another route, with its examples.
     for example in std::fs::read_dir(dev.copy.path("handlers/extrato/examples")).unwrap() {
@@ -280,7 +280,7 @@ fn the_kit_is_a_source_and_the_manifest_is_live() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text.replace("/extrato", "/conta")).unwrap();
     }
-    std::fs::write(dev.copy.path("handlers/galo.toml"), manifest.replace("{id}/extrato", "{id}/conta")).unwrap();
+    std::fs::write(dev.copy.path("galo.toml"), manifest.replace("{id}/extrato", "{id}/conta")).unwrap();
     dev.program.wait_for("extrato: reloaded with the current manifest and database");
     assert_eq!(dev.get("/clientes/1/conta").status, 200);
     assert_eq!(dev.get("/clientes/1/extrato").status, 404);

@@ -370,7 +370,7 @@ fn commands_name_existing_programs_and_paths() {
     for (command, mistakes) in [
         ("galo serve --handlers dist --listen unix:/x # comment", 0),
         ("cargo run -p galo -- dev --fresh && .ci/run | deploy/pgo/use cargo bench -p galo --bench swap", 0),
-        ("A=1 galo proxy nginx handlers >deploy/nginx/routes/galo.conf", 0),
+        ("A=1 galo proxy nginx . >deploy/nginx/routes/galo.conf", 0),
         ("docker compose -f deploy/compose.yaml exec node-1 galo handlers --json", 0),
         ("galo serves", 1),
         ("galo serve --handler dist", 1),

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::cli::Program;
-use crate::fixture::{Guest, calling, encode_with, replying};
+use crate::fixture::{self, Guest, calling, encode_with, replying};
 use crate::harness::{Answer, Guests, TestDatabase, TestNode, checkout, handlers, scratch, verify};
 
 async fn get(address: &str, path: &str) -> Answer {
@@ -20,14 +20,7 @@ async fn get(address: &str, path: &str) -> Answer {
 const NO_GRANT: Grants = Grants { wasi: false };
 
 fn request() -> Request {
-    Request {
-        method: "GET".to_owned(),
-        path: "/x".to_owned(),
-        parameters: Vec::new(),
-        query: None,
-        headers: Vec::new(),
-        body: Vec::new(),
-    }
+    fixture::request("GET", "/x")
 }
 
 fn verified(component: &[u8]) -> Component {
@@ -98,7 +91,7 @@ fn an_endless_loop_ends_at_its_deadline() {
 fn nothing_survives_a_call() {
     // Given a guest that counts its calls in a static, when it is called 1,000 times, then each call is its first.
     let counter = Guest {
-        items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00")"#
+        items: r#"(data (i32.const 1024) "\00\00\00\00\c8\00\00\00\00\00\00\00\00\00\00\00\00\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00")"#
             .into(),
         prepare: "(i32.store8 (i32.const 4096) (i32.add (i32.load8_u (i32.const 4096)) (i32.const 1))) i32.const 1024",
         ..Guest::default()
@@ -115,13 +108,13 @@ fn nothing_survives_a_call() {
 #[test]
 fn bytes_that_are_not_a_component_of_the_world_are_refused() {
     let good = verified_bytes();
-    let types = r#"package galo:handler@1.0.0;
+    let types = r#"package galo:handler@2.0.0;
         world handler { export prepare: func(request: string) -> string; export respond: func() -> string; }"#;
     let wrong_types = r#"(module (memory (export "memory") 1)
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
         (func (export "prepare") (param i32 i32) (result i32) unreachable)
         (func (export "respond") (result i32) unreachable))"#;
-    let empty = "package galo:handler@1.0.0; world handler {}";
+    let empty = "package galo:handler@2.0.0; world handler {}";
     let truncated = &good[..good.len() / 2];
     for (component, expected) in [
         (b"garbage".to_vec(), "not a valid component"),
@@ -146,17 +139,44 @@ fn an_import_that_was_not_granted_is_refused_by_name() {
     let wit =
         format!("{wit}\ninterface clock {{ now: func() -> u64; }}\nworld spy {{ import clock; include handler; }}");
     let module = format!(
-        r#"(module (import "galo:handler/clock@1.0.0" "now" (func (result i64))) (memory (export "memory") 1)
+        r#"(module (import "galo:handler/clock@2.0.0" "now" (func (result i64))) (memory (export "memory") 1)
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
             (func (export "prepare") (param {}) (result i32) unreachable)
             (func (export "respond") (param {}) (result i32) unreachable))"#,
-        "i32 ".repeat(13),
-        "i32 ".repeat(6)
+        "i32",
+        "i32 ".repeat(13)
     );
     let spy = encode_with(&module, &wit, "spy").unwrap();
     for grants in [NO_GRANT, Grants { wasi: true }] {
         let refusal = refused(&spy, grants).to_string();
-        assert_eq!(refusal, "imports `galo:handler/clock@1.0.0`, which the manifest does not grant");
+        assert_eq!(refusal, "imports `galo:handler/clock@2.0.0`, which the manifest does not grant");
+    }
+}
+
+#[test]
+fn a_component_of_another_version_is_served_where_it_can_be_and_otherwise_refused_by_name() {
+    let wit = std::fs::read_to_string(checkout().root.join("wit/handler.wit")).unwrap();
+    let module = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "prepare") (param i32) (result i32) unreachable)
+            (func (export "respond") (param {}) (result i32) unreachable))"#,
+        "i32 ".repeat(13)
+    );
+    let built_for = |version: &str| {
+        let wit = wit.replace("package galo:handler@2.0.0;", &format!("package galo:handler@{version};"));
+        encode_with(&module, &wit, "handler").unwrap()
+    };
+    for version in ["2.0.0", "2.0.1", "2.0.12"] {
+        verified(&built_for(version));
+    }
+    for (version, expected) in [
+        ("1.0.0", "built for galo:handler 1.0, this host has 2.0: build it again with this version's kit"),
+        ("2.1.0", "built for galo:handler 2.1, this host has 2.0: update the host"),
+        ("3.0.0", "built for galo:handler 3.0, this host has 2.0: update the host"),
+    ] {
+        let refusal = refused(&built_for(version), NO_GRANT).to_string();
+        assert!(refusal.starts_with(expected), "{refusal}");
     }
 }
 

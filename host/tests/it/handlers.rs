@@ -10,6 +10,7 @@ use galo::guest::{Component, ComponentError, Grants};
 use galo::limits::HandlerLimits;
 use tempfile::TempDir;
 
+use crate::fixture;
 use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, galo, one_build_at_a_time, verify};
 
 /// A copy of the checkout, to be changed. All copies build into one folder, so that no dependency is compiled twice;
@@ -30,6 +31,7 @@ impl Copy {
         for name in [
             "Cargo.toml",
             "Cargo.lock",
+            "galo.toml",
             "rust-toolchain.toml",
             "rustfmt.toml",
             "clippy.toml",
@@ -110,14 +112,8 @@ fn output(command: &mut Command) -> (bool, String) {
 }
 
 fn get(id: &str) -> Request {
-    Request {
-        method: "GET".to_owned(),
-        path: format!("/clientes/{id}/extrato"),
-        parameters: vec![galo::contract::Field { name: "id".to_owned(), value: id.to_owned() }],
-        query: None,
-        headers: Vec::new(),
-        body: Vec::new(),
-    }
+    let parameters = vec![galo::contract::Field { name: "id".to_owned(), value: id.to_owned() }];
+    Request { parameters, ..fixture::request("GET", &format!("/clientes/{id}/extrato")) }
 }
 
 #[test]
@@ -227,11 +223,11 @@ impl Handler for Curious {
         let file = std::fs::read_dir("/").is_ok() || std::fs::read("Cargo.toml").is_ok();
         let network = std::net::TcpStream::connect("127.0.0.1:5432").is_ok();
         let text = format!("{now:?} {:?} {variables} {arguments} {file} {network} {order:?}", Instant::now());
-        Response { status: 200, headers: Vec::new(), body: text.into_bytes() }.into()
+        Response { status: 200, headers: Vec::new(), body: text.into_bytes(), log: Vec::new() }.into()
     }
 
     fn respond(_: &[u8], _: &Rows) -> Result<Response, UnexpectedRows> {
-        Ok(Response { status: 200, headers: Vec::new(), body: Vec::new() })
+        Ok(Response { status: 200, headers: Vec::new(), body: Vec::new(), log: Vec::new() })
     }
 }
 
@@ -245,7 +241,7 @@ fn curious() -> Vec<u8> {
     std::fs::write(copy.path("handlers/curious/Cargo.toml"), extrato.replace("\"extrato\"", "\"curious\"")).unwrap();
     std::fs::copy(copy.path("handlers/extrato/build.rs"), copy.path("handlers/curious/build.rs")).unwrap();
     std::fs::write(copy.path("handlers/curious/src/lib.rs"), CURIOUS).unwrap();
-    copy.edit("handlers/galo.toml", |text| {
+    copy.edit("galo.toml", |text| {
         text + "\n[[handler]]\nname = \"curious\"\ncomponent = \"curious.wasm\"\nroute = \"GET /curious\"\nwasi = true\n"
     });
     copy.component("curious", Profile::Release)

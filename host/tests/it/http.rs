@@ -63,7 +63,7 @@ async fn head_is_answered_wherever_get_is_without_a_body() {
 async fn a_handler_of_get_is_asked_for_a_get_unless_head_has_a_route() {
     // Given a guest that traps when its method does not have three letters.
     let database = TestDatabase::new().await;
-    let prepare = "(if (i32.ne (local.get 1) (i32.const 3)) (then unreachable)) i32.const 1024";
+    let prepare = "(if (i32.ne (i32.load offset=4 (local.get 0)) (i32.const 3)) (then unreachable)) i32.const 1024";
     let of_get = Guest { prepare, ..replying(200, None, 7) }.component();
     let guests = Guests::new().add("a", &of_get, "").add("b", &of_get, "").add("c", &of_get, "");
     guests
@@ -190,7 +190,7 @@ async fn a_failure_is_logged_with_the_names_of_its_request() {
     // Given a guest that traps, and one whose procedure raises, when a request carries identifiers, then the log lines
     // of its failure contain them, truncated and escaped.
     let database = TestDatabase::new().await;
-    database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE data_exception; END'").await;
+    database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'").await;
     let falha = calling("falha");
     let guests = Guests::new()
         .add("trap", &Guest::default().component(), "")

@@ -38,11 +38,11 @@ async fn the_installed_program_works_where_there_is_no_checkout() {
     assert!(success && help.contains("Usage: galo"), "{help}");
     let (success, version, _) = run(alone(&program, &empty).arg("--version"));
     assert!(success && version == concat!("galo ", env!("CARGO_PKG_VERSION"), "\n"), "{version}");
-    // Commands that need a checkout name the remedy.
+    // Commands that need a project name the remedy.
     let new = ["new", "probe", "--route", "GET /probe/{id}", "--procedure", "probe"];
     for command in [&new[..], &["dev"], &["build"], &["test"]] {
         let (success, _, stderr) = run(alone(&program, &empty).args(command));
-        assert!(!success && stderr.contains("change to the folder of your checkout"), "{command:?}: {stderr}");
+        assert!(!success && stderr.contains("change to the folder of your project"), "{command:?}: {stderr}");
     }
     assert_eq!(empty.read_dir().unwrap().count(), 0, "something was left behind");
     // It serves: the program compiles components itself.

@@ -38,6 +38,7 @@ mod listener;
 mod messages;
 mod metrics;
 mod operator;
+mod outcomes;
 mod overload;
 mod pooler;
 mod postgres;

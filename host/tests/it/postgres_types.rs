@@ -19,6 +19,15 @@ use crate::cli::Program;
 use crate::fixture::{calling, calling_with};
 use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, request};
 
+fn json(json: &str) -> Value {
+    Value::Json(json.to_owned())
+}
+
+/// A value of a type that is sent as text: a json, or a text.
+fn of(ty: &str, spelled: &str) -> Value {
+    if ty.ends_with("[]") || ty.starts_with("json") || ty == "etiquetas" { json(spelled) } else { text(spelled) }
+}
+
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
@@ -216,10 +225,10 @@ async fn values_without_a_case_come_back_as_postgres_spells_them() {
         for value in *values {
             let expected = called.spelled(&format!("SELECT {}::{ty}", literal(value))).await.unwrap().unwrap();
             let rows =
-                called.call(&eco, vec![text(value)]).await.unwrap_or_else(|error| panic!("{ty} {value}: {error:?}"));
-            assert_eq!(rows.values, [text(&expected)], "{ty} {value}");
+                called.call(&eco, vec![of(ty, value)]).await.unwrap_or_else(|error| panic!("{ty} {value}: {error:?}"));
+            assert_eq!(rows.values, [of(ty, &expected)], "{ty} {value}");
             // A value that came back may be sent again.
-            let again = called.call(&eco, vec![text(&expected)]).await.unwrap();
+            let again = called.call(&eco, vec![of(ty, &expected)]).await.unwrap();
             assert_eq!(again.values, rows.values, "{ty} {value}");
         }
         if *ty != "curto" {
@@ -261,8 +270,8 @@ async fn the_settings_of_a_session_do_not_change_the_spelling() {
         ("bytea[]", r#"["\\x00ff41"]"#),
         ("interval[]", r#"["-1 days +00:00:01"]"#),
     ] {
-        let rows = called.call_by_name(&echo(ty), vec![text(value)]).await;
-        assert_eq!(rows.values, [text(value)], "{ty}");
+        let rows = called.call_by_name(&echo(ty), vec![of(ty, value)]).await;
+        assert_eq!(rows.values, [of(ty, value)], "{ty}");
     }
 }
 
@@ -312,8 +321,8 @@ async fn arrays_travel_as_json() {
         let eco = called.describe(&echo(ty)).await;
         for (sent, expected) in *values {
             let rows =
-                called.call(&eco, vec![text(sent)]).await.unwrap_or_else(|error| panic!("{ty} {sent}: {error:?}"));
-            assert_eq!(rows.values, [text(expected)], "{ty} {sent}");
+                called.call(&eco, vec![of(ty, sent)]).await.unwrap_or_else(|error| panic!("{ty} {sent}: {error:?}"));
+            assert_eq!(rows.values, [of(ty, expected)], "{ty} {sent}");
         }
         assert_eq!(called.call(&eco, vec![Value::Null]).await.unwrap().values, [Value::Null], "{ty}");
         // Postgres converts an array of the same elements to the same JSON.
@@ -413,7 +422,7 @@ async fn a_text_that_is_not_of_its_type_is_found_before_postgres_is_asked() {
     ] {
         let eco = called.describe(&echo(ty)).await;
         for value in wrong {
-            let message = eco.check(&[text(value)]).expect_err(value);
+            let message = eco.check(&[of(ty, value)]).expect_err(value);
             assert!(message.starts_with(&format!("argument 1 (x) of `{}`: ", echo(ty))), "{message}");
             assert!(value.len() < 4 || !message.contains(value), "a client's text is in the log: {message}");
         }
@@ -431,7 +440,7 @@ async fn a_text_that_is_not_of_its_type_is_found_before_postgres_is_asked() {
     );
     assert!(date.check(&[Value::Integer(1)]).unwrap_err().contains("the integer 1 does not fit date"));
     let array = called.describe(&echo("integer[]")).await;
-    let message = array.check(&[text("[1, \"x\"]")]).unwrap_err();
+    let message = array.check(&[json("[1, \"x\"]")]).unwrap_err();
     assert!(message.ends_with("an array with an element that is not an integer does not fit int4[]"), "{message}");
 }
 
@@ -445,12 +454,12 @@ async fn postgres_checks_what_only_it_can_check() {
         ("curto", text("abcd"), "22001"),
         ("curto", Value::Null, "23502"),
         ("interval", text("1 lightyear"), "22007"),
-        ("jsonb", text("\"\\u0000\""), "22P05"),
+        ("jsonb", json("\"\\u0000\""), "22P05"),
         ("contagem", Value::Integer(0), "23514"),
     ] {
         let eco = called.describe(&echo(ty)).await;
         match called.call(&eco, vec![value]).await {
-            Err(Failure::Procedure { sqlstate: Some(code), .. }) => assert_eq!(code, sqlstate, "{ty}"),
+            Err(Failure::Raised(raised)) => assert_eq!(raised.error.sqlstate, sqlstate, "{ty}"),
             other => panic!("{ty}: {other:?}"),
         }
     }
@@ -529,23 +538,23 @@ async fn any_text_that_fits_is_taken_and_comes_back_as_postgres_spells_it() {
         let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
         let (mut fitted, mut refused) = (0, 0);
         let property = |value: String| {
-            let fits = eco.check(&[text(&value)]).is_ok();
+            let fits = eco.check(&[of(ty, &value)]).is_ok();
             let array = ty.ends_with("[]");
             let (theirs, ours) = here.block_on(async {
                 let sql = match array {
                     true => format!("SELECT {}::jsonb", literal(&value)),
                     false => format!("SELECT {}::{ty}", literal(&value)),
                 };
-                (called.spelled(&sql).await, called.pool.call(&eco, vec![text(&value)]).await)
+                (called.spelled(&sql).await, called.pool.call(&eco, vec![of(ty, &value)]).await)
             });
             match (fits, theirs, ours) {
                 (true, Ok(theirs), Ok(rows)) if array => {
                     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-                    let [Value::Text(ours)] = rows.values.as_slice() else { panic!("{rows:?}") };
+                    let [Value::Json(ours)] = rows.values.as_slice() else { panic!("{rows:?}") };
                     let sent: serde_json::Value = json(&value);
                     prop_assert!(json(ours) == sent, "{} came back as {}; {:?}", value, ours, theirs);
                 }
-                (true, Ok(theirs), Ok(rows)) => prop_assert_eq!(rows.values, [text(&theirs.unwrap())], "{}", value),
+                (true, Ok(theirs), Ok(rows)) => prop_assert_eq!(rows.values, [of(ty, &theirs.unwrap())], "{}", value),
                 // Of an interval only the letters are checked, and it may be too long.
                 (true, Err(_), Err(_)) if ty == "interval" => {}
                 (true, Err(error), _) => prop_assert!(false, "{ty} `{value}` fits, and Postgres refuses it: {error:?}"),
@@ -587,7 +596,7 @@ async fn a_value_that_is_long_only_when_it_is_spelled_is_bounded() {
         let pool = Arc::new(Database::new(&called.database.target(), 1, &Metrics::new()));
         pool.start(Vec::new()).await.unwrap();
         match (pool.call(&called.describe(name).await, Vec::new()).await, expected) {
-            (Err(Failure::Procedure { sqlstate: None, .. }), None) => {}
+            (Err(Failure::Procedure { .. }), None) => {}
             (Ok(rows), Some(length)) => {
                 assert!(matches!(&rows.values[..], [Value::Text(text)] if text.len() == length))
             }
@@ -699,7 +708,7 @@ async fn a_grant_selects_an_overloaded_procedure_by_its_parameter_types() {
         ("f(numeric(12,2))", vec![text("1")], "numeric"),
         ("f(estado)", vec![text("aberto")], "aberto"),
         ("f(contagem)", vec![Value::Integer(1)], "contagem"),
-        ("f(text[])", vec![text("[]")], "text[]"),
+        ("f(text[])", vec![json("[]")], "text[]"),
         ("outro.f(date)", vec![text("2024-01-01")], "2024-01-01"),
         ("outro.f", vec![text("2024-01-01")], "2024-01-01"),
     ] {
@@ -804,7 +813,7 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
             text(&format!("{n}.50")),
             text("2024-02-29"),
             text("pago \"já\""),
-            text(r#"{"a": "\"{x},\\"}"#),
+            json(r#"{"a": "\"{x},\\"}"#),
             text("-1 days +00:00:01"),
             text("10.0.0.1/8"),
             Value::Integer(n),
@@ -816,7 +825,7 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
     let expected = |arguments: Vec<Value>, n: i64| {
         let mut row = arguments;
         let nothing = row[9] == Value::Null;
-        row[9] = text(&if nothing { "[null]".to_owned() } else { format!("[{n}]") });
+        row[9] = json(&if nothing { "[null]".to_owned() } else { format!("[{n}]") });
         if !nothing {
             row[7] = text(&format!("{n}.00"));
         }
@@ -913,8 +922,8 @@ async fn a_schema_as_applications_have_it_is_served() {
             text(id),
             text("1999.90"),
             Value::Integer(3),
-            text(r#"["novo", "à vista"]"#),
-            text(r#"{"obs": "ok"}"#),
+            json(r#"["novo", "à vista"]"#),
+            json(r#"{"obs": "ok"}"#),
             text("2024-02-29"),
             text("30 days"),
             Value::Timestamp(1_705_458_881_217_753),
@@ -930,8 +939,8 @@ async fn a_schema_as_applications_have_it_is_served() {
             text(status),
             text("1999.90"),
             Value::Integer(3),
-            text(r#"["novo","à vista"]"#),
-            text(r#"{"obs": "ok"}"#),
+            json(r#"["novo","à vista"]"#),
+            json(r#"{"obs": "ok"}"#),
             text("2024-02-29"),
             text("30 days"),
             Value::Timestamp(1_705_458_881_217_753),
@@ -943,8 +952,8 @@ async fn a_schema_as_applications_have_it_is_served() {
     let rows = called.call_by_name("pedidos_de(date, date)", between).await;
     assert_eq!(rows.values, [row(id, "aberto"), row(other, "pago")].concat());
     let rows = called.call_by_name("resumo", vec![]).await;
-    let expected = ["6", "3999.80", "3.0000000000000000", "2024-02-29", r#"{"pago": 1, "aberto": 1}"#];
-    assert_eq!(rows.values, expected.map(text));
+    let [sum, total, mean, last] = ["6", "3999.80", "3.0000000000000000", "2024-02-29"].map(text);
+    assert_eq!(rows.values, [sum, total, mean, last, json(r#"{"pago": 1, "aberto": 1}"#)]);
 
     // Through a node as well, as a whole.
     let guests = Guests::new()

@@ -152,7 +152,8 @@ async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
         return wire::failed(&failure, Messages::plain());
     }
     let (head, body) = incoming.into_parts();
-    let taken = Taken { method: &Method::POST, headers: &[], body_bytes_max: BODY_BYTES_MAX };
+    let route = "POST /".to_owned();
+    let taken = Taken { method: &Method::POST, route, headers: &[], body_bytes_max: BODY_BYTES_MAX };
     match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => http::Response::new(Full::new(Bytes::from(request.body))),
         Err(failure) => wire::failed(&failure, Messages::plain()),
@@ -439,7 +440,7 @@ proptest! {
         body in vec(any::<u8>(), 0..32),
     ) {
         let given = headers.clone();
-        let response = Response { status, headers, body };
+        let response = Response { status, headers, body, log: Vec::new() };
         let Ok(outgoing) = wire::respond(response, Phase::Respond) else { return Ok(()) };
         prop_assert!((200..=599).contains(&outgoing.status().as_u16()));
         prop_assert!(outgoing.headers().len() <= given.len());

@@ -18,16 +18,15 @@ const KEYED: &str = "headers = [\"idempotency-key\", \"galo-try\"]\nretry = \"ke
 #[test]
 fn the_deployed_routes_are_those_of_the_manifest() {
     let root = checkout().root;
-    let (success, written, stderr) = run(galo().args(["proxy", "nginx"]).arg(root.join("handlers")));
+    let (success, written, stderr) = run(galo().args(["proxy", "nginx"]).arg(&root));
     assert!(success, "{stderr}");
     let deployed = fs::read_to_string(root.join("deploy/nginx/routes/galo.conf")).unwrap();
-    assert!(written == deployed, "cargo run -p galo -- proxy nginx handlers >deploy/nginx/routes/galo.conf");
+    assert!(written == deployed, "cargo run -p galo -- proxy nginx . >deploy/nginx/routes/galo.conf");
     for name in ["a b", "", "x;y", "{"] {
-        let (success, written, stderr) =
-            run(galo().args(["proxy", "nginx", "--upstream", name]).arg(root.join("handlers")));
+        let (success, written, stderr) = run(galo().args(["proxy", "nginx", "--upstream", name]).arg(&root));
         assert!(!success && written.is_empty() && stderr.contains("--upstream"), "{name}: {stderr}");
     }
-    let (_, written, _) = run(galo().args(["proxy", "nginx", "--upstream", "api"]).arg(root.join("handlers")));
+    let (_, written, _) = run(galo().args(["proxy", "nginx", "--upstream", "api"]).arg(&root));
     assert_eq!(
         written,
         deployed

@@ -99,7 +99,7 @@ async fn a_refused_component_changes_nothing_and_a_repaired_one_goes_live() {
         ("empty", b"", Stage::Compile, "not a valid component"),
         ("truncated", &good[..good.len() / 2], Stage::Compile, "not a valid component"),
         ("core module", &core, Stage::Compile, "a core module, not a component"),
-        ("wrong world", &other_world, Stage::Fit, "not of the world `galo:handler/handler@1.0.0`"),
+        ("wrong world", &other_world, Stage::Fit, "not of the world `galo:handler/handler@2.0`"),
         ("import", &import, Stage::Fit, "imports `wasi:clocks/wall-clock@0.2.0`, which the manifest does not grant"),
         ("memory", &fat, Stage::Fit, "131072 bytes of memory wanted, 65536 allowed"),
         ("start", &bomb, Stage::Fit, "cannot be instantiated"),
@@ -486,7 +486,7 @@ async fn probation_ends() {
     // A guest keeps no state, so none can trap on its fourth call. Other requests prove it, and then it traps.
     let traps_on_query = Guest {
         // The seventh flat parameter (index 6) is whether there is a query.
-        prepare: "(if (local.get 6) (then unreachable)) i32.const 1024",
+        prepare: "(if (i32.load8_u offset=32 (local.get 0)) (then unreachable)) i32.const 1024",
         ..replying(200, None, 0)
     };
     guests.put("x", &traps_on_query.component());

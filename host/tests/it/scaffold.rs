@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use galo::contract::{Field, Plan, Request, Rows, Value};
+use galo::contract::{Field, Outcome, Plan, Request, Rows, Value};
 use galo::develop::build::{self, Cancel, Profile};
 use galo::guest::{Component, Grants};
 use galo::limits::HandlerLimits;
 
+use crate::fixture;
 use crate::handlers::Copy;
 use crate::harness::{galo, one_build_at_a_time, verify};
 
@@ -45,14 +46,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn request(method: &str, parameters: &[(&str, &str)]) -> Request {
     let parameters = parameters.iter().map(|(name, value)| Field { name: (*name).into(), value: (*value).into() });
-    Request {
-        method: method.to_owned(),
-        path: "/".to_owned(),
-        parameters: parameters.collect(),
-        query: None,
-        headers: Vec::new(),
-        body: Vec::new(),
-    }
+    Request { parameters: parameters.collect(), ..fixture::request(method, "/") }
 }
 
 #[test]
@@ -112,9 +106,9 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
         Plan::Reply(response) => panic!("a reply: {}", response.status),
     }
     assert_eq!(reply(asked(["5", "4", "x", "2", "1"])), (404, r#"{"error":"not found"}"#.to_owned()));
-    let rows = |values| Rows { columns: vec!["b".to_owned(), "a".to_owned()], values };
+    let rows = |values| Outcome::Rows(Rows { columns: vec!["b".to_owned(), "a".to_owned()], values });
     let answered = |values| {
-        let response = resumo.respond(b"", &rows(values)).unwrap();
+        let response = resumo.respond(b"", &rows(values)).unwrap().unwrap();
         (response.status, String::from_utf8(response.body).unwrap())
     };
     let answer = answered(vec![Value::Text("x".to_owned()), Value::Timestamp(0)]);
@@ -162,9 +156,9 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
         ("name = \"re-sumo\"\ncomponent = \"x.wasm\"\nroute = \"GET /x\"", "there already is a handler `re-sumo`"),
         ("nome = 1", "unknown field `nome`"),
     ] {
-        let manifest = copy.path("handlers/galo.toml");
+        let manifest = copy.path("galo.toml");
         let text = std::fs::read(&manifest).unwrap();
-        copy.edit("handlers/galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
+        copy.edit("galo.toml", |text| format!("{text}\n[[handler]]\n{table}\n"));
         let before = contents(&copy.checkout.root);
         let name = if expected.contains("re-sumo") { "re_sumo" } else { "resumo" };
         let (success, shown) = new(&copy, &[name, "--route", "GET /r"]);
@@ -174,5 +168,5 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (success, shown) = output(galo().args(["new", "resumo", "--route", "GET /r"]).current_dir(folder.path()));
-    assert!(!success && shown.contains("is not in a checkout"), "{shown}");
+    assert!(!success && shown.contains("is not in a project"), "{shown}");
 }

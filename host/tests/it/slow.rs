@@ -105,7 +105,7 @@ async fn quick_calls_of_a_guest_are_served_beside_its_slow_ones() {
     // Given a guest that loops when there is a query, when two such requests are under way, then others are served; a
     // third is refused at once, and so are others until one of the two has ended.
     let database = TestDatabase::new().await;
-    let prepare = "(if (local.get 6) (then (loop (br 0)))) i32.const 1024";
+    let prepare = "(if (i32.load8_u offset=32 (local.get 0)) (then (loop (br 0)))) i32.const 1024";
     let guest = Guest { prepare, ..replying(200, None, 0) }.component();
     let guests = Guests::new().add("x", &guest, "limits = { deadline_ms = 2000 }");
     let node = TestNode::guests(&database, &guests).await;

@@ -124,7 +124,10 @@ async fn two_nodes_of_one_folder_have_states_of_their_own() {
     let (one, two) = (kept.state.join("one"), kept.state.join("two"));
     let (first, second) = (kept.node_with(&one).await, kept.node_with(&two).await);
     // Given a newcomer that one of two nodes rolled back,
-    let traps = Guest { prepare: "(if (local.get 6) (then unreachable)) i32.const 1024", ..replying(201, None, 0) };
+    let traps = Guest {
+        prepare: "(if (i32.load8_u offset=32 (local.get 0)) (then unreachable)) i32.const 1024",
+        ..replying(201, None, 0)
+    };
     kept.guests.put("x", &traps.component());
     first.until_generation("x", 2).await;
     second.until_generation("x", 2).await;

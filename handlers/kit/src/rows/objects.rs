@@ -7,6 +7,7 @@ use core::fmt::{self, Write as _};
 
 use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::Row;
 use crate::{Rows, Timestamp, Value};
@@ -49,6 +50,10 @@ impl Serialize for Cell<'_> {
             }
             Value::Float(value) => serializer.serialize_f64(*value),
             Value::Text(value) => serializer.serialize_str(value),
+            Value::Json(value) => match serde_json::from_str::<&RawValue>(value) {
+                Ok(json) => json.serialize(serializer),
+                Err(error) => Err(S::Error::custom(format_args!("column {column} is not JSON: {error}"))),
+            },
             Value::Bytes(value) => serializer.collect_str(&Base64(value)),
             Value::Timestamp(micros) => match Timestamp::from_micros(*micros) {
                 Some(timestamp) => timestamp.serialize(serializer),
@@ -93,8 +98,9 @@ mod tests {
     #[test]
     fn a_row_is_an_object_of_its_columns_in_their_order() {
         let rows = test::rows(
-            ["z", "flag", "number", "ratio", "a \"name\"", "raw", "at"],
+            ["list", "z", "flag", "number", "ratio", "a \"name\"", "raw", "at"],
             [[
+                Value::Json(r#"[1, {"a":null}]"#.into()),
                 Value::Null,
                 true.into(),
                 i64::MIN.into(),
@@ -105,7 +111,7 @@ mod tests {
             ]],
         );
         let object = concat!(
-            r#"{"z":null,"flag":true,"number":-9223372036854775808,"ratio":0.5,"a \"name\"":"ga\"lo\n","#,
+            r#"{"list":[1, {"a":null}],"z":null,"flag":true,"number":-9223372036854775808,"ratio":0.5,"a \"name\"":"ga\"lo\n","#,
             r#""raw":"AP8=","at":"2024-01-17T02:34:41.217753Z"}"#,
         );
         test::assert_json(&Response::json(200, &rows.first().unwrap()), 200, object);
@@ -142,6 +148,7 @@ mod tests {
         for (value, error) in [
             (f64::NAN.into(), "column x is NaN, which JSON cannot represent"),
             (f64::NEG_INFINITY.into(), "column x is -inf, which JSON cannot represent"),
+            (Value::Json("{".into()), "column x is not JSON: EOF while parsing an object at line 1 column 1"),
             (Value::Timestamp(i64::MAX), "column x is not within the years 1 to 9999"),
         ] {
             let rows = test::rows(["x"], [[value]]);

@@ -59,15 +59,15 @@ pub fn summing(header: &str, value: &str) -> Vec<u8> {
     let items = format!(
         r#"(data (i32.const 1024) "\01\00\00\00\b0\04\00\00\05\00\00\00\50\04\00\00\01\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 1200) "somar")
-           (data (i32.const 1300) "\c8\00\00\00\78\05\00\00{count}\00\00\00\00\00\00\00\00")
+           (data (i32.const 1300) "\01\00\00\00\c8\00\00\00\78\05\00\00{count}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 1400) "\00\06\00\00{name_bytes}\00\07\00\00{value_bytes}")
            (data (i32.const 1536) "{header}")
            (data (i32.const 1792) "{value}")"#
     );
     let prepare = format!(
         "(i32.store8 (i32.const 1104) (i32.const {TEXT}))
-         (i32.store (i32.const 1112) (local.get 11))
-         (i32.store (i32.const 1116) (local.get 12))
+         (i32.store (i32.const 1112) (i32.load offset=52 (local.get 0)))
+         (i32.store (i32.const 1116) (i32.load offset=56 (local.get 0)))
          (i32.const 1024)"
     );
     Guest { prepare: &prepare, respond: "i32.const 1300", items: items.into(), ..Guest::default() }.component()

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use galo::contract::{Plan, Request, Response, Rows};
+use galo::contract::{Outcome, Plan, Request, Response};
 use galo::failure::{Fault, Phase};
 use galo::guest::{Allowance, Component, Digest};
 use galo::registry::Table;
 use galo::request::Functions;
 use galo_kit::Handler;
 
-use super::records::{plan, request, response, rows};
+use super::records::{outcome, plan, request, response};
 
 /// Runs what is linked. It takes no time limit: nothing could stop it.
 pub enum Linked {}
@@ -17,7 +17,7 @@ pub enum Linked {}
 /// The two functions of a handler.
 struct Pair {
     prepare: fn(&galo_kit::Request) -> galo_kit::Plan,
-    respond: fn(&[u8], &galo_kit::Rows) -> Result<galo_kit::Response, galo_kit::UnexpectedRows>,
+    respond: fn(&[u8], &galo_kit::Outcome) -> Option<galo_kit::Response>,
 }
 
 /// Those of this process, by the digests of their components: two, so that a list is quicker than a map.
@@ -37,7 +37,7 @@ impl Linked {
 }
 
 fn pair<H: Handler>() -> Pair {
-    Pair { prepare: H::prepare, respond: H::respond }
+    Pair { prepare: H::prepare, respond: galo_kit::answered::<H> }
 }
 
 fn of(component: &Component, phase: Phase) -> Result<&'static Pair, Fault> {
@@ -50,8 +50,12 @@ impl Functions for Linked {
         Ok(plan((of(component, Phase::Prepare)?.prepare)(&request(given))))
     }
 
-    fn respond(component: &Component, _time: Allowance, carry: &[u8], given: &Rows) -> Result<Response, Fault> {
-        let built = (of(component, Phase::Respond)?.respond)(carry, &rows(given));
-        built.map(response).map_err(|unexpected| Fault::malformed(Phase::Respond, unexpected.to_string()))
+    fn respond(
+        component: &Component,
+        _time: Allowance,
+        carry: &[u8],
+        ended: &Outcome,
+    ) -> Result<Option<Response>, Fault> {
+        Ok((of(component, Phase::Respond)?.respond)(carry, &outcome(ended)).map(response))
     }
 }

@@ -6,16 +6,26 @@ use galo::contract;
 
 /// A request for a handler.
 pub fn request(request: &contract::Request) -> galo_kit::Request {
-    let contract::Request { method, path, parameters, query, headers, body } = request.clone();
+    let contract::Request { method, path, route, parameters, query, headers, body, id, now, config, claims } =
+        request.clone();
     let field = |contract::Field { name, value }| galo_kit::Field { name, value };
     let parameters = parameters.into_iter().map(field).collect();
     let headers = headers.into_iter().map(field).collect();
-    galo_kit::Request { method, path, parameters, query, headers, body }
+    let config = config.into_iter().map(field).collect();
+    galo_kit::Request { method, path, route, parameters, query, headers, body, id, now, config, claims }
 }
 
-/// Rows for a handler.
-pub fn rows(rows: &contract::Rows) -> galo_kit::Rows {
-    let rows = rows.clone();
+/// The outcome of a call, for a handler.
+pub fn outcome(outcome: &contract::Outcome) -> galo_kit::Outcome {
+    match outcome.clone() {
+        contract::Outcome::Rows(returned) => galo_kit::Outcome::Rows(rows(returned)),
+        contract::Outcome::Error(contract::DatabaseError { sqlstate, message, detail, constraint }) => {
+            galo_kit::Outcome::Error(galo_kit::DatabaseError { sqlstate, message, detail, constraint })
+        }
+    }
+}
+
+fn rows(rows: contract::Rows) -> galo_kit::Rows {
     let values = rows.values.into_iter().map(|value| match value {
         contract::Value::Null => galo_kit::Value::Null,
         contract::Value::Boolean(value) => galo_kit::Value::Boolean(value),
@@ -24,6 +34,7 @@ pub fn rows(rows: &contract::Rows) -> galo_kit::Rows {
         contract::Value::Text(value) => galo_kit::Value::Text(value),
         contract::Value::Bytes(value) => galo_kit::Value::Bytes(value),
         contract::Value::Timestamp(value) => galo_kit::Value::Timestamp(value),
+        contract::Value::Json(value) => galo_kit::Value::Json(value),
     });
     galo_kit::Rows { columns: rows.columns, values: values.collect() }
 }
@@ -41,9 +52,9 @@ pub fn plan(plan: galo_kit::Plan) -> contract::Plan {
 
 /// A response of a handler.
 pub fn response(response: galo_kit::Response) -> contract::Response {
-    let galo_kit::Response { status, headers, body } = response;
+    let galo_kit::Response { status, headers, body, log: _ } = response;
     let field = |galo_kit::Field { name, value }| contract::Field { name, value };
-    contract::Response { status, headers: headers.into_iter().map(field).collect(), body }
+    contract::Response { status, headers: headers.into_iter().map(field).collect(), body, log: Vec::new() }
 }
 
 fn value(value: galo_kit::Value) -> contract::Value {
@@ -55,5 +66,6 @@ fn value(value: galo_kit::Value) -> contract::Value {
         galo_kit::Value::Text(value) => contract::Value::Text(value),
         galo_kit::Value::Bytes(value) => contract::Value::Bytes(value),
         galo_kit::Value::Timestamp(value) => contract::Value::Timestamp(value),
+        galo_kit::Value::Json(value) => contract::Value::Json(value),
     }
 }

@@ -24,6 +24,7 @@ use unusable::{Unsupported, Unusable};
 /// search path; `$2` is the name.
 const LOOKUP: &str = "
     SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
+           l.lanpltrusted AS local,
            p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY (p.proargtypes)
@@ -44,7 +45,7 @@ const LOOKUP: &str = "
            (SELECT count(*) FROM pg_catalog.pg_proc o
             WHERE o.proname = p.proname AND o.pronamespace = p.pronamespace) > 1 AS overloaded
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-         JOIN pg_catalog.pg_type r ON r.oid = p.prorettype
+         JOIN pg_catalog.pg_type r ON r.oid = p.prorettype JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE p.proname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END
     ORDER BY schema, arguments";
 
@@ -124,6 +125,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
         parameters: parameters[..arguments].to_vec(),
         columns: columns.clone(),
         volatile: row.get("volatile"),
+        local: row.get("local"),
         is_batch_form: false,
     };
     let all = call.types.len();

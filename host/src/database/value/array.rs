@@ -134,8 +134,7 @@ impl Literal<'_> {
         if depth == DIMENSIONS_MAX {
             return Err(format!("an array of over {DIMENSIONS_MAX} dimensions"));
         }
-        let items: Vec<&RawValue> =
-            serde_json::from_str(json).map_err(|_| "a text that is not a JSON array".to_owned())?;
+        let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| "a json that is not an array".to_owned())?;
         match self.lengths.get(depth) {
             None => self.lengths.push(items.len()),
             Some(length) if *length == items.len() => {}

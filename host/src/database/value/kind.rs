@@ -19,6 +19,8 @@ pub(in crate::database) enum Sent {
     Timestamp,
     /// As a text that Postgres parses.
     Spelled,
+    /// As a JSON text.
+    Json,
     /// As an array literal, converted from a JSON array.
     Array,
 }
@@ -34,6 +36,7 @@ pub(in crate::database) fn sent(ty: &Type) -> Option<Sent> {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Sent::Text,
         Type::BYTEA => Sent::Bytes,
         Type::TIMESTAMP | Type::TIMESTAMPTZ => Sent::Timestamp,
+        Type::JSON | Type::JSONB => Sent::Json,
         // Arrays by their kind, but their text form is not an array literal.
         Type::INT2_VECTOR | Type::OID_VECTOR => Sent::Spelled,
         _ => match ty.kind() {
@@ -84,7 +87,7 @@ pub(in crate::database) fn has_one_spelling(ty: &Type) -> bool {
     }
     match sent(ty) {
         Some(Sent::Spelled) => matches!(base(ty).kind(), Kind::Enum(_)),
-        Some(Sent::Array) | None => false,
+        Some(Sent::Array | Sent::Json) | None => false,
         Some(_) => true,
     }
 }

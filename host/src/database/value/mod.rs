@@ -1,6 +1,6 @@
 //! Converts the contract's values to and from the wire format of Postgres. A type that has a case in the contract is
-//! sent in binary. Every other type is a text: it is sent as text, which Postgres parses, and is returned in the
-//! spelling that Postgres uses; arrays are JSON.
+//! sent in binary, and json as its text. Every other type is a text: it is sent as text, which Postgres parses, and is
+//! returned in the spelling that Postgres uses; arrays are json.
 //!
 //! A value is checked against its parameter before anything is sent (`check`): what does not fit is the guest's fault.
 
@@ -47,9 +47,16 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
         }
         // Of the types that are sent as text, only a numeric accepts every integer.
         (Value::Integer(_), Some(Sent::Spelled)) => *base(ty) == Type::NUMERIC,
-        (Value::Text(text), Some(Sent::Array)) => {
-            let checked = literal(text, ty);
+        (Value::Json(json), Some(Sent::Json)) => {
+            let checked = wellformed::check(json, base(ty));
+            return checked.map_err(|expected| format!("a json does not fit {}: expected {expected}", named(ty)));
+        }
+        (Value::Json(json), Some(Sent::Array)) => {
+            let checked = literal(json, ty);
             return checked.map(drop).map_err(|wrong| format!("{wrong} does not fit {}", named(ty)));
+        }
+        (Value::Text(_), Some(Sent::Json | Sent::Array)) => {
+            return Err(format!("a text does not fit {}: expected a json", named(ty)));
         }
         _ => false,
     };
@@ -60,7 +67,7 @@ pub fn check(value: &Value, ty: &Type) -> Result<(), String> {
 fn literal(json: &str, ty: &Type) -> Result<String, String> {
     match base(ty).kind() {
         Kind::Array(of) => array::literal(base(of), json),
-        _ => Err("a text".to_owned()),
+        _ => Err("a json".to_owned()),
     }
 }
 
@@ -73,6 +80,7 @@ fn shown(value: &Value) -> String {
         Value::Float(_) => "a float".to_owned(),
         Value::Text(text) if text.contains('\0') => "a text with U+0000".to_owned(),
         Value::Text(_) => "a text".to_owned(),
+        Value::Json(_) => "a json".to_owned(),
         Value::Bytes(_) => "bytes".to_owned(),
         Value::Timestamp(us) => format!("the timestamp {us}"),
     }
@@ -93,9 +101,11 @@ impl ToSql for Argument<'_> {
             #[expect(clippy::cast_possible_truncation, reason = "real is less precise; that is the procedure's choice")]
             (Value::Float(x), Some(Sent::Real)) => out.extend_from_slice(&(*x as f32).to_be_bytes()),
             (Value::Float(x), Some(Sent::Double)) => out.extend_from_slice(&x.to_be_bytes()),
-            (Value::Text(text), Some(Sent::Text | Sent::Spelled)) => out.extend_from_slice(text.as_bytes()),
+            (Value::Text(text), Some(Sent::Text | Sent::Spelled)) | (Value::Json(text), Some(Sent::Json)) => {
+                out.extend_from_slice(text.as_bytes());
+            }
             (Value::Integer(n), Some(Sent::Spelled)) => out.extend_from_slice(n.to_string().as_bytes()),
-            (Value::Text(text), Some(Sent::Array)) => out.extend_from_slice(literal(text, ty)?.as_bytes()),
+            (Value::Json(json), Some(Sent::Array)) => out.extend_from_slice(literal(json, ty)?.as_bytes()),
             (Value::Bytes(bytes), Some(Sent::Bytes)) => out.extend_from_slice(bytes),
             (Value::Timestamp(us), Some(Sent::Timestamp)) => {
                 let us = moment(*us).ok_or("timestamp out of range")?;
@@ -111,7 +121,7 @@ impl ToSql for Argument<'_> {
     }
 
     fn encode_format(&self, ty: &Type) -> Format {
-        if matches!(sent(ty), Some(Sent::Spelled | Sent::Array)) { Format::Text } else { Format::Binary }
+        if matches!(sent(ty), Some(Sent::Spelled | Sent::Json | Sent::Array)) { Format::Text } else { Format::Binary }
     }
 
     tokio_postgres::types::to_sql_checked!();
@@ -124,7 +134,7 @@ pub(super) struct Arguments<'a>(pub(super) Vec<Argument<'a>>);
 /// The element type, if elements are sent as text.
 fn spelled_element(ty: &Type) -> Option<&Type> {
     match ty.kind() {
-        Kind::Array(of) if sent(of) == Some(Sent::Spelled) => Some(of),
+        Kind::Array(of) if matches!(sent(of), Some(Sent::Spelled | Sent::Json)) => Some(of),
         _ => None,
     }
 }
@@ -179,10 +189,11 @@ impl<'a> FromSql<'a> for Returned {
                 let inside = MOMENTS.contains(&us).then_some(us).and_then(|us| us.checked_add(POSTGRES_EPOCH_US));
                 Value::Timestamp(inside.ok_or("the timestamp is infinite, or after the year 294246")?)
             }
-            _ => Value::Text(match element_read(ty) {
-                Some(element) => array::json(element, raw)?,
-                None => spelling::spelled(ty, raw)?,
-            }),
+            Type::JSON | Type::JSONB => Value::Json(spelling::spelled(ty, raw)?),
+            _ => match element_read(ty) {
+                Some(element) => Value::Json(array::json(element, raw)?),
+                None => Value::Text(spelling::spelled(ty, raw)?),
+            },
         }))
     }
 
@@ -211,9 +222,9 @@ mod tests {
             (Value::Integer(i64::from(i32::MAX)), Type::INT4),
             (Value::Integer(i64::MIN), Type::INT8),
             (Value::Text("üß".to_owned()), Type::VARCHAR),
-            (Value::Text("{}".to_owned()), Type::JSONB),
+            (Value::Json("{}".to_owned()), Type::JSONB),
             (Value::Integer(1), Type::NUMERIC),
-            (Value::Text("[1]".to_owned()), Type::INT4_ARRAY),
+            (Value::Json("[1]".to_owned()), Type::INT4_ARRAY),
             (Value::Timestamp(0), Type::TIMESTAMPTZ),
             (Value::Timestamp(MOMENTS.start + POSTGRES_EPOCH_US), Type::TIMESTAMPTZ),
         ] {
@@ -239,6 +250,10 @@ mod tests {
             (Value::Null, Type::RECORD, "null does not fit record"),
             (Value::Null, Type::BOX_ARRAY, "null does not fit box[]"),
             (Value::Integer(1), Type::INT4_ARRAY, "the integer 1 does not fit int4[]"),
+            (Value::Text("[1]".to_owned()), Type::INT4_ARRAY, "a text does not fit int4[]: expected a json"),
+            (Value::Text("{}".to_owned()), Type::JSONB, "a text does not fit jsonb: expected a json"),
+            (Value::Json("{".to_owned()), Type::JSONB, "a json does not fit jsonb: expected JSON"),
+            (Value::Json("\"a\"".to_owned()), Type::TEXT, "a json does not fit text"),
         ] {
             assert_eq!(check(&value, &ty), Err(told.to_owned()));
         }

@@ -1,41 +1,71 @@
-//! A checkout of the project: where its handlers, its SQL and its scratch files are.
+//! The sources of a project: where its manifest, its handlers, its SQL and its scratch files are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Refused};
 
-/// A checkout of the project.
+/// The sources of a project.
 #[derive(Debug, Clone)]
 pub struct Checkout {
-    /// The folder of the workspace's `Cargo.toml`.
+    /// The folder of `galo.toml` and `Cargo.toml`.
     pub root: PathBuf,
 }
 
 impl Checkout {
-    /// Finds the checkout that a folder is in.
+    /// The project that a folder is in: the nearest folder with a manifest, from it upwards.
     ///
     /// # Errors
-    /// When it is in none.
+    /// When there is none, or the manifest is that of a folder of components.
     pub fn find(from: &Path) -> anyhow::Result<Self> {
         let from = fs::canonicalize(from).with_context(|| format!("cannot open {}", from.display()))?;
-        let root = from.ancestors().find(|folder| folder.join("handlers").join(manifest::FILE_NAME).is_file());
-        let root = root.with_context(|| {
+        let root = from.ancestors().find(|folder| folder.join(manifest::FILE_NAME).is_file()).with_context(|| {
             format!(
-                "{} is not in a checkout: neither it nor a folder above it has handlers/{}; change to the folder of \
-                 your checkout",
+                "{} is not in a project: neither it nor a folder above it has a {}; change to the folder of your \
+                 project",
                 from.display(),
                 manifest::FILE_NAME
             )
         })?;
-        Ok(Self { root: root.to_owned() })
+        Self::open(root)
     }
 
-    /// The folder of the handlers' sources and their manifest.
+    /// The project whose manifest is in this folder.
+    ///
+    /// # Errors
+    /// When it has none, or it is that of a folder of components.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        let root = fs::canonicalize(root).with_context(|| format!("cannot open {}", root.display()))?;
+        ensure!(
+            root.join(manifest::FILE_NAME).is_file(),
+            "{} has no {}; name the folder of a project",
+            root.display(),
+            manifest::FILE_NAME
+        );
+        ensure!(
+            root.join(manifest::SOURCES).is_dir(),
+            "{} has a {}, but no folder {}/: it holds components, as `galo build` writes them; change to the folder \
+             of your project",
+            root.display(),
+            manifest::FILE_NAME,
+            manifest::SOURCES
+        );
+        Ok(Self { root })
+    }
+
+    /// The folder of the handlers' sources.
     pub fn handlers(&self) -> PathBuf {
-        self.root.join("handlers")
+        self.root.join(manifest::SOURCES)
+    }
+
+    /// Reads and parses the manifest.
+    ///
+    /// # Errors
+    /// All mistakes of the file, each with its line.
+    pub fn manifest(&self) -> Result<Manifest, Refused> {
+        manifest::read_project(&self.root)
     }
 
     /// The folder of the numbered SQL files.
@@ -43,7 +73,7 @@ impl Checkout {
         self.root.join("sql")
     }
 
-    /// The folder for what `galo dev` keeps in a checkout; git ignores it.
+    /// The folder for what `galo dev` keeps in a project; git ignores it.
     pub fn scratch(&self) -> PathBuf {
         self.root.join(".galo")
     }
@@ -52,5 +82,39 @@ impl Checkout {
     pub(super) fn crates(&self, manifest: &Manifest) -> Vec<String> {
         let names = manifest.handlers.iter().map(|entry| entry.name.clone());
         names.filter(|name| self.handlers().join(name).join("Cargo.toml").is_file()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroute = \"GET /a\"\n";
+
+    #[test]
+    fn a_project_is_found_from_any_of_its_folders_and_its_handlers_files_are_in_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("handlers/a/src")).unwrap();
+        fs::write(root.join("galo.toml"), MANIFEST).unwrap();
+        for from in ["", "handlers", "handlers/a/src"] {
+            assert_eq!(Checkout::find(&root.join(from)).unwrap().root, root, "{from}");
+        }
+        let manifest = Checkout::open(&root).unwrap().manifest().unwrap();
+        assert_eq!(manifest.handlers[0].component, root.join("handlers/a/a.wasm"));
+        assert_eq!(manifest.handlers[0].folder, root.join("handlers"));
+        // An option names the folder itself, not one inside it.
+        let inside = Checkout::open(&root.join("handlers")).unwrap_err().to_string();
+        assert!(inside.contains("has no galo.toml"), "{inside}");
+    }
+
+    #[test]
+    fn a_folder_of_components_is_not_a_project() {
+        let folder = tempfile::tempdir().unwrap();
+        let without = Checkout::find(folder.path()).unwrap_err().to_string();
+        assert!(without.contains("is not in a project"), "{without}");
+        fs::write(folder.path().join("galo.toml"), MANIFEST).unwrap();
+        let built = Checkout::find(folder.path()).unwrap_err().to_string();
+        assert!(built.contains("it holds components, as `galo build` writes them"), "{built}");
     }
 }

@@ -1,4 +1,4 @@
-//! Builds the handlers of a checkout with Cargo, and puts them with their manifest into a folder that `galo serve`
+//! Builds the handlers of a project with Cargo, and puts them with their manifest into a folder that `galo serve`
 //! takes.
 
 mod cargo;
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 pub use self::cargo::Cancel;
 pub use self::checkout::Checkout;
 use self::toolchain::TARGET;
-use crate::manifest::{self, Entry, Manifest};
+use crate::manifest::{Entry, Manifest};
 use crate::put;
 
 /// How handlers are compiled.
@@ -32,13 +32,13 @@ pub struct Built {
     components: Vec<PathBuf>,
 }
 
-/// Builds every handler of the manifest that has a crate in the checkout. A component without a crate is taken from
-/// beside the manifest.
+/// Builds every handler of the manifest that has a crate in the project. A component without a crate is taken from
+/// the handler's folder.
 ///
 /// # Errors
 /// When the manifest is not valid, or Cargo fails.
 pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
-    let manifest = manifest::read(&checkout.handlers())?;
+    let manifest = checkout.manifest()?;
     let components = components(checkout, &manifest, profile, cancel)?;
     Ok(Built { manifest, components })
 }
@@ -58,7 +58,7 @@ impl Built {
 /// # Errors
 /// When it cannot be installed; the error has the command that installs it.
 pub fn prepare(checkout: &Checkout) -> anyhow::Result<()> {
-    let manifest = manifest::read(&checkout.handlers())?;
+    let manifest = checkout.manifest()?;
     if checkout.crates(&manifest).is_empty() { Ok(()) } else { toolchain::prepare(&checkout.root) }
 }
 
@@ -113,7 +113,7 @@ pub fn components(
 /// # Errors
 /// When Cargo fails.
 pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let manifest = manifest::read(&checkout.handlers())?;
+    let manifest = checkout.manifest()?;
     let mut crates = checkout.crates(&manifest);
     match handler {
         Some(name) => crates.retain(|c| c == name),

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use crate::database::{self, Target};
 use crate::develop::build::{self, Cancel, Checkout, Profile};
+use crate::manifest;
 use crate::reload::{Orders, Watch};
 
-/// The sources of a checkout, watched.
+/// The sources of a project, watched.
 pub(super) struct Follower {
     checkout: Checkout,
     folder: PathBuf,
@@ -24,7 +25,8 @@ pub(super) struct Follower {
 impl Follower {
     /// Watches from here on; changes are acted on by `run`. `folder` is where the node looks for components.
     pub(super) async fn new(checkout: Checkout, folder: PathBuf, cancel: Cancel) -> Self {
-        let sources = vec![checkout.handlers(), checkout.root.join("wit"), checkout.root.join("Cargo.toml")];
+        let mut sources = vec![checkout.handlers()];
+        sources.extend(["wit", "Cargo.toml", manifest::FILE_NAME].map(|name| checkout.root.join(name)));
         let (sources, sql) = (Watch::new(sources).await, Watch::new(vec![checkout.sql()]).await);
         Self { checkout, folder, sources, sql, cancel }
     }

@@ -144,6 +144,6 @@ fn banner(running: &serve::Running) {
         log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }
     log::print(format_args!(
-        "  Changes in handlers/, wit/ and sql/ go live when saved. Ctrl-C stops everything; the data is kept.\n"
+        "  Changes in galo.toml, handlers/ and sql/ go live when saved. Ctrl-C stops everything; the data is kept.\n"
     ));
 }

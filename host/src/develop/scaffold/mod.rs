@@ -53,7 +53,7 @@ pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
     write_files(folder.path(), &draft)?;
     let home = checkout.handlers().join(name);
     fs::rename(folder.path(), &home).with_context(|| format!("cannot put {} in place", home.display()))?;
-    replace(&checkout.handlers().join(manifest::FILE_NAME), &manifest, &scratch).inspect_err(|_| {
+    replace(&checkout.root.join(manifest::FILE_NAME), &manifest, &scratch).inspect_err(|_| {
         // A crate that is not in the manifest would block the next try.
         let _ = fs::remove_dir_all(&home);
     })
@@ -119,7 +119,7 @@ fn crate_name(name: &str) -> String {
 
 /// The text of the manifest with the new handler at its end, checked.
 fn manifest_with(checkout: &Checkout, draft: &Draft<'_>) -> anyhow::Result<String> {
-    let path = checkout.handlers().join(manifest::FILE_NAME);
+    let path = checkout.root.join(manifest::FILE_NAME);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = format!("{}\n\n{}", text.trim_end(), draft.manifest_table());
     let entries = manifest::parse(&path, &text)?.handlers;

@@ -9,10 +9,10 @@ use tokio::task::block_in_place;
 use super::application::Application;
 use super::report::{Case, Kind, Verdict};
 use super::selection::Selection;
-use crate::contract::{Field, Response};
+use crate::contract::{Field, Outcome, Response};
 use crate::develop::build::Cancel;
 use crate::example::{self, Example};
-use crate::failure::{Failure, Phase};
+use crate::failure::{Failure, Phase, Raised};
 use crate::guest::{Compiler, Component, Digest, Grants};
 use crate::manifest::Entry;
 use crate::wire::{self, Messages};
@@ -114,27 +114,42 @@ impl Examples {
         let procedure = procedure.ok_or_else(|| format!("the manifest does not grant `{}`", call.procedure))?;
         let outcome = application.call(example.before().as_deref(), procedure, call.arguments).await;
         let outcome = outcome.map_err(|mistake| format!("{}: {mistake}", example.shown(&self.entry)))?;
-        match outcome {
-            Ok(rows) => {
-                let respond = || component.respond(&call.carry, &rows).map_err(|fault| format!("respond: {fault}"));
-                let response = block_in_place(respond)?;
+        let outcome = match outcome {
+            Ok(rows) => Outcome::Rows(rows),
+            Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+            Err(failure) => return failed(example, &failure, messages),
+        };
+        let respond = || component.respond(&call.carry, &outcome).map_err(|fault| format!("respond: {fault}"));
+        match (block_in_place(respond)?, outcome) {
+            (Some(response), outcome) => {
                 // What a node would refuse to send.
                 wire::respond(response.clone(), Phase::Respond).map_err(|fault| format!("respond: {fault}"))?;
-                example.compare(&response)
+                let raised = match outcome {
+                    Outcome::Error(error) => {
+                        format!("\n`{}` raised {}: {}", call.procedure, error.sqlstate, error.message)
+                    }
+                    Outcome::Rows(_) => String::new(),
+                };
+                example.compare(&response).map_err(|difference| difference + &raised)
             }
-            Err(failure) => {
-                let compared = example.compare(&answered(&failure, messages));
-                compared.map_err(|difference| format!("{difference}\n{failure}"))
+            (None, Outcome::Error(error)) => {
+                let raised = Raised { procedure: call.procedure, error };
+                failed(example, &Failure::Raised(Box::new(raised)), messages)
             }
+            (None, Outcome::Rows(_)) => Err("respond: it left the rows to the host".to_owned()),
         }
     }
 }
 
-/// What a node answers when the call fails.
-fn answered(failure: &Failure, messages: &Messages) -> Response {
-    let content_type = Field { name: "content-type".to_owned(), value: "application/json".to_owned() };
-    let code = failure.code();
-    Response { status: code.status().as_u16(), headers: vec![content_type], body: messages.body(code).to_vec() }
+/// Compares what a node answers when a call fails.
+fn failed(example: &Example, failure: &Failure, messages: &Messages) -> Result<(), String> {
+    let answered = Response {
+        status: failure.status().as_u16(),
+        headers: vec![Field { name: "content-type".to_owned(), value: "application/json".to_owned() }],
+        body: wire::failure_body(failure, messages).to_vec(),
+        log: Vec::new(),
+    };
+    example.compare(&answered).map_err(|difference| format!("{difference}\n{failure}"))
 }
 
 /// Compiles a component, and proves that it fits its entry.

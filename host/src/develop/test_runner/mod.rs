@@ -31,7 +31,7 @@ use crate::guest::command::Command;
 use crate::guest::{Compiler, Engine};
 use crate::limits::{self, CompileLimits};
 use crate::log;
-use crate::manifest::{self, Entry, Manifest};
+use crate::manifest::{Entry, FILE_NAME, Manifest};
 use crate::reload::Watch;
 use crate::signals::Signals;
 
@@ -106,9 +106,9 @@ impl Run {
             return Ok(if self.once().await? { Ended::Passed } else { Ended::Failed });
         }
         let checkout = &self.options.checkout;
-        let folders =
-            [checkout.handlers(), checkout.root.join("wit"), checkout.root.join("Cargo.toml"), checkout.sql()];
-        let mut watch = Watch::new(folders.to_vec()).await;
+        let mut sources = vec![checkout.handlers(), checkout.sql()];
+        sources.extend(["wit", "Cargo.toml", FILE_NAME].map(|name| checkout.root.join(name)));
+        let mut watch = Watch::new(sources).await;
         loop {
             let mut once = Box::pin(self.once());
             let mut changed = false;
@@ -130,7 +130,7 @@ impl Run {
             if let Err(error) = outcome {
                 log::line(&format!("galo: {error:#}"));
             }
-            log::print(format_args!("\nWaiting for a change of handlers/, wit/ or sql/; Ctrl-C ends\n"));
+            log::print(format_args!("\nWaiting for a change of galo.toml, handlers/ or sql/; Ctrl-C ends\n"));
             watch.changed().await;
         }
     }
@@ -139,7 +139,7 @@ impl Run {
     async fn once(&self) -> anyhow::Result<bool> {
         let begun = Instant::now();
         let Options { checkout, selection, junit, .. } = &self.options;
-        let manifest = manifest::read(&checkout.handlers())?;
+        let manifest = checkout.manifest()?;
         let wanted = self.wanted(&manifest)?;
         let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
         let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();

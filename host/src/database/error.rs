@@ -1,0 +1,144 @@
+//! Why a statement returned no rows, and what becomes of it: an error that the procedure raised, which its handler may
+//! answer, or a failure.
+
+use tokio_postgres::error::{DbError, SqlState};
+
+use super::catalogue::complete;
+use super::connect::target::chain;
+use super::pool::{Client, Database};
+use super::procedure::Procedure;
+use crate::contract::DatabaseError;
+use crate::failure::{Failure, Raised};
+use crate::limits;
+use crate::metrics::NO_SQLSTATE;
+
+/// Why a statement returned no rows.
+pub(super) enum Error {
+    Postgres(tokio_postgres::Error),
+    /// The procedure has changed since it was looked up. The call did not run.
+    Changed,
+    /// It returned more bytes than a call may return.
+    TooManyRows,
+    /// A batch form returned a number of rows other than the number of calls.
+    OtherRows {
+        calls: usize,
+    },
+    NoAnswer,
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl Error {
+    /// Returns the connection if it is still usable, and discards it otherwise.
+    pub(super) fn spare(&self, connection: Client) -> Option<Client> {
+        // What still arrives on it belongs to this call; or it now leads to a standby.
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
+            connection.discard();
+            return None;
+        }
+        Some(connection)
+    }
+
+    /// Whether the statement was made for a function that has changed, and failed before that function ran.
+    pub(super) fn is_outdated(&self) -> bool {
+        match self {
+            Self::Changed => true,
+            Self::Postgres(error) => complete::is_outdated(error),
+            _ => false,
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
+    }
+
+    /// The class of its SQLSTATE, for the metrics.
+    pub(super) fn class(&self) -> &str {
+        let Self::Postgres(error) = self else { return NO_SQLSTATE };
+        error.code().and_then(|code| code.code().get(..2)).unwrap_or(NO_SQLSTATE)
+    }
+
+    /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
+    /// because of a deadlock or a serialization failure. It was rolled back.
+    pub(super) fn is_of_one_row(&self) -> bool {
+        let codes = [
+            &SqlState::LOCK_NOT_AVAILABLE,
+            &SqlState::QUERY_CANCELED,
+            &SqlState::T_R_DEADLOCK_DETECTED,
+            &SqlState::T_R_SERIALIZATION_FAILURE,
+        ];
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
+    }
+
+    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database
+    /// does not point to a single call.
+    pub(super) fn is_of_one_call(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
+            Self::Changed => true,
+            Self::TooManyRows | Self::OtherRows { .. } | Self::NoAnswer => false,
+        }
+    }
+}
+
+impl Database {
+    /// The failure of a call whose statement ended with this error.
+    pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
+        let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
+        match error {
+            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Error::OtherRows { calls } => {
+                failed(format!("its batch form did not return one row for each of {calls} calls"))
+            }
+            Error::Changed => {
+                self.health().note_changed();
+                failed("its parameters or columns are not those it had when it was looked up".to_owned())
+            }
+            Error::NoAnswer => {
+                let (name, seconds) = (&procedure.name, limits::CALL_TIMEOUT.as_secs());
+                self.unavailable(format!("no answer to `{name}` within {seconds} s"))
+            }
+            Error::Postgres(error) => match error.as_db_error() {
+                // Without an error of the server, the connection broke or the response could not be read.
+                None if error.is_closed() || broken(&error) => self.unavailable(chain(&error)),
+                None => failed(chain(&error)),
+                Some(reported) if is_outcome(reported.code(), procedure) => raised(procedure, reported),
+                Some(reported) => self.unavailable(format!("{}: {}", reported.code().code(), chain(&error))),
+            },
+        }
+    }
+}
+
+fn raised(procedure: &Procedure, reported: &DbError) -> Failure {
+    let error = DatabaseError {
+        sqlstate: reported.code().code().to_owned(),
+        message: reported.message().to_owned(),
+        detail: reported.detail().map(str::to_owned),
+        constraint: reported.constraint().map(str::to_owned),
+    };
+    Failure::Raised(Box::new(Raised { procedure: procedure.name.clone(), error }))
+}
+
+/// Whether an SQLSTATE proves that the procedure was rolled back and that another attempt would fail in the same way. A
+/// function that works elsewhere, such as one of PL/Proxy, may fail here after it was recorded there: of its errors
+/// only those that it raised itself, or that its data or a constraint caused, prove anything.
+fn is_outcome(code: &SqlState, procedure: &Procedure) -> bool {
+    let raised_there = matches!(code.code().get(..2), Some("22" | "23" | "P0" | "PT"));
+    !passing(code) && (procedure.is_local() || raised_there || *code == SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+fn broken(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Whether an SQLSTATE is transient. By class: connection, rollback (serialization, deadlock), resources, operator
+/// intervention (`statement_timeout`, shutdown), system error. By code: a lock that is not available, and a standby
+/// that does not accept writes yet.
+fn passing(code: &SqlState) -> bool {
+    matches!(code.code().get(..2), Some("08" | "40" | "53" | "57" | "58"))
+        || [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::READ_ONLY_SQL_TRANSACTION].contains(&code)
+}

@@ -1,0 +1,163 @@
+//! What becomes of an error that a procedure raised: the handler answers it, or the host does by its SQLSTATE. One that
+//! does not prove that nothing was recorded is a 503 and reaches no handler.
+
+use crate::cli::Program;
+use crate::fixture::{Guest, calling, calling_then, replying};
+use crate::harness::{Guests, TestDatabase, TestNode};
+
+/// A function for each SQLSTATE, which counts its calls in a sequence; and two that violate constraints, one of them at
+/// the end of the transaction. `distante` is a language that Postgres does not trust, as PL/Proxy is.
+const PROCEDURES: &str = "
+    CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
+    CREATE LANGUAGE distante HANDLER plpgsql_call_handler VALIDATOR plpgsql_validator;
+    CREATE TABLE pedidos (id int PRIMARY KEY, de int CONSTRAINT de_um_pedido REFERENCES pedidos DEFERRABLE INITIALLY DEFERRED);
+    INSERT INTO pedidos VALUES (1, 1);
+    CREATE FUNCTION repetido() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO public.pedidos VALUES (1, 1) RETURNING id';
+    CREATE FUNCTION solto() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO public.pedidos VALUES (2, 9) RETURNING id';";
+
+fn raising(name: &str, language: &str, sqlstate: &str) -> String {
+    format!(
+        "CREATE FUNCTION {name}() RETURNS int LANGUAGE {language} AS $$ BEGIN
+             PERFORM nextval('public.chamadas'); RAISE EXCEPTION 'o segredo' USING ERRCODE = '{sqlstate}', DETAIL = 'mais segredo';
+         END $$;"
+    )
+}
+
+async fn calls(database: &TestDatabase) -> i64 {
+    let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.chamadas";
+    database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// A node with a guest for each function, which leaves errors to the host.
+async fn node_with<'a>(sql: &str, functions: impl Iterator<Item = &'a str>) -> (TestDatabase, Guests, TestNode) {
+    let database = TestDatabase::new().await;
+    database.execute(&(PROCEDURES.to_owned() + sql)).await;
+    let add = |guests: Guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]"));
+    let guests = functions.fold(Guests::new(), add);
+    let node = TestNode::guests(&database, &guests).await;
+    (database, guests, node)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_a_handler_leaves_is_answered_by_its_sqlstate() {
+    let raised = [
+        ("22012", 400, r#"{"error":"invalid_value"}"#),
+        ("42501", 403, r#"{"error":"forbidden"}"#),
+        ("23514", 422, r#"{"error":"constraint_violated"}"#),
+        ("23502", 422, r#"{"error":"constraint_violated"}"#),
+        ("23P01", 500, r#"{"error":"internal_error"}"#),
+        ("P0001", 500, r#"{"error":"internal_error"}"#),
+        ("XX000", 500, r#"{"error":"internal_error"}"#),
+        ("PT404", 404, r#"{"error":"raised","message":"o segredo"}"#),
+        ("PT503", 503, r#"{"error":"raised","message":"o segredo"}"#),
+        ("PT204", 500, r#"{"error":"internal_error"}"#),
+        ("40001", 503, r#"{"error":"unavailable"}"#),
+        ("57014", 503, r#"{"error":"unavailable"}"#),
+        ("08006", 503, r#"{"error":"unavailable"}"#),
+    ];
+    let names = raised.map(|(sqlstate, ..)| format!("f_{}", sqlstate.to_lowercase()));
+    let sql: String = raised.iter().zip(&names).map(|((state, ..), name)| raising(name, "plpgsql", state)).collect();
+    let all = names.iter().map(String::as_str).chain(["repetido", "solto"]);
+    let (database, _guests, node) = node_with(&sql, all).await;
+    for ((sqlstate, status, body), name) in raised.into_iter().zip(&names) {
+        let before = calls(&database).await;
+        let answer = node.get(&format!("/{name}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, body), "{sqlstate}");
+        assert_eq!(answer.header("retry-after"), if status == 503 { "1" } else { "" }, "{sqlstate}");
+        assert_eq!(calls(&database).await, before + 1, "{sqlstate}");
+    }
+    for (name, body) in [("repetido", r#"{"error":"conflict"}"#), ("solto", r#"{"error":"conflict"}"#)] {
+        let answer = node.get(&format!("/{name}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (409, body), "{name}");
+    }
+    let rows: i64 = database.owner().await.query_one("SELECT count(*) FROM pedidos", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_answers_an_error_with_what_it_says() {
+    // A guest whose body is a part of the error: its address and length are two parameters of `respond`.
+    let telling = |address: usize| {
+        let respond = format!(
+            "(if (i32.eqz (local.get 2)) (then unreachable))
+             (i32.store (i32.const 4112) (local.get {address})) (i32.store (i32.const 4116) (local.get {}))
+             (i32.const 4096)",
+            address + 1
+        );
+        let guest = calling_then("solto", 418);
+        Guest { respond: &respond, ..guest }.component()
+    };
+    let database = TestDatabase::new().await;
+    database.execute(PROCEDURES).await;
+    let parts = [
+        ("sqlstate", 3, "23503"),
+        ("message", 5, "insert or update on table \"pedidos\" violates foreign key constraint \"de_um_pedido\""),
+        ("detail", 8, "Key is not present in table \"pedidos\"."),
+        ("constraint", 11, "de_um_pedido"),
+    ];
+    let add = |guests: Guests, (name, address, _): &(&str, usize, &str)| {
+        guests.add(name, &telling(*address), "procedures = [\"solto\"]")
+    };
+    let guests = parts.iter().fold(Guests::new(), add);
+    let node = TestNode::guests(&database, &guests).await;
+    for (name, _, text) in parts {
+        let answer = node.get(&format!("/{name}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (418, text), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_handler_does_not_answer_are_its_fault() {
+    let silent = Guest { respond: "i32.const 512", ..calling_then("um", 200) }.component();
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION um() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+    let guests = Guests::new().add("x", &silent, "procedures = [\"um\"]");
+    let program = Program::serve(&database, guests.folder.path());
+    let answer = crate::harness::request(&program.listen, http::Method::GET, "/x", "").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (500, r#"{"error":"internal_error"}"#));
+    let line = program.wait_for("guest faulted");
+    assert!(line.contains("no response to rows"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_what_works_elsewhere_is_not_taken_as_proof() {
+    // Given functions of a language that may work in another database, when one fails in a way that does not prove what
+    // happened there, then the answer is a 503, and the call is not sent again.
+    let raised = [
+        ("0A000", 503),
+        ("26000", 503),
+        ("XX000", 503),
+        ("42P01", 503),
+        ("22012", 400),
+        ("23505", 409),
+        ("PT402", 402),
+    ];
+    let names = raised.map(|(sqlstate, _)| format!("f_{}", sqlstate.to_lowercase()));
+    let sql: String = raised.iter().zip(&names).map(|((state, _), name)| raising(name, "distante", state)).collect();
+    let (database, _guests, node) = node_with(&sql, names.iter().map(String::as_str)).await;
+    for ((sqlstate, status), name) in raised.into_iter().zip(&names) {
+        let before = calls(&database).await;
+        assert_eq!(node.get(&format!("/{name}")).await.status.as_u16(), status, "{sqlstate}");
+        assert_eq!(calls(&database).await, before + 1, "{sqlstate}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_a_response_are_logged_with_its_handler() {
+    let database = TestDatabase::new().await;
+    let reply = replying(200, None, 0);
+    // Three lines: two texts, the second with a control character, and a debug line, which is not written.
+    let items = format!(
+        r#"{} (data (i32.const 1048) "\00\20\00\00\03\00\00\00")
+           (data (i32.const 8192) "\02\00\00\00\00\24\00\00\05\00\00\00\01\00\00\00\10\24\00\00\06\00\00\00\00\00\00\00\20\24\00\00\05\00\00\00")
+           (data (i32.const 9216) "alarm") (data (i32.const 9232) "a\1b[2Jb") (data (i32.const 9248) "quiet")"#,
+        reply.items
+    );
+    let guests = Guests::new().add("fala", &Guest { items: items.into(), ..reply }.component(), "");
+    let program = Program::serve(&database, guests.folder.path());
+    assert_eq!(crate::harness::request(&program.listen, http::Method::GET, "/fala", "").await.status, 200);
+    let line = program.wait_for("alarm");
+    assert!(line.contains("WARN") && line.contains("handler=\"fala\"") && line.contains("generation=1"), "{line}");
+    let line = program.wait_for("a?[2Jb");
+    assert!(line.contains("INFO") && !program.log().contains("quiet"), "{line}");
+}
