@@ -22,6 +22,7 @@ mod documents;
 mod doors;
 mod drain;
 mod encrypted;
+mod end_to_end;
 mod failover;
 mod folder;
 mod guest;

@@ -117,7 +117,8 @@ pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> any
     let mut crates = checkout.crates(&manifest);
     match handler {
         Some(name) => crates.retain(|c| c == name),
-        None => crates.push("galo-kit".to_owned()),
+        None if checkout.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
+        None => {}
     }
     if crates.is_empty() {
         return Ok(Vec::new());
