@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use galo::example::Example;
 use nix::sys::signal::Signal;
 use quick_junit::{NonSuccessKind, Report, TestCaseStatus};
 use serde_json::json;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::cli::{Program, run};
 use crate::fixture::{Guest, calling_then};
-use crate::harness::{PATIENCE, TestDatabase, galo};
+use crate::harness::{PATIENCE, TestDatabase, checkout, galo};
 
 /// A table and a procedure that adds a row to it, with what varies from row to row; and one that raises.
 const SQL: &str = "
@@ -462,4 +463,21 @@ async fn a_node_checks_only_the_plan_and_says_so() {
     std::fs::write(deployed.path().join("notes/examples/wrong.json"), other.to_string()).unwrap();
     let (success, shown) = check();
     assert!(!success && shown.contains("notes/examples/wrong.json: the plan is not the expected one"), "{shown}");
+}
+
+#[test]
+fn the_examples_of_the_documents_are_examples() {
+    let root = checkout().root;
+    let mut found = Vec::new();
+    for name in ["docs/testing.md", "docs/handlers.md"] {
+        let text = std::fs::read_to_string(root.join(name)).unwrap();
+        for block in text.split("\n```json\n").skip(1) {
+            let json = block.split("\n```").next().unwrap();
+            Example::parse(PathBuf::from(name), json.as_bytes()).unwrap();
+            found.push(serde_json::from_str::<serde_json::Value>(json).unwrap());
+        }
+    }
+    assert!(found.len() > 1, "{found:?}");
+    let shown = std::fs::read(root.join("handlers/extrato/examples/after-two-transactions.json")).unwrap();
+    assert_eq!(found[0], serde_json::from_slice::<serde_json::Value>(&shown).unwrap());
 }
