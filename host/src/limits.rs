@@ -135,6 +135,8 @@ pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEA
 pub const RESPONSE_LINES_MAX: usize = 16;
 /// See [`RESPONSE_LINES_MAX`].
 pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
+pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.
 pub const RAISED_BYTES_MAX: usize = 1024;
 /// Bytes of a text of `[messages]`: a sentence or two. nginx takes 4,096 bytes of it as one word, escaped.

@@ -1300,9 +1300,9 @@ pub mod galo {
             pub struct DatabaseError {
                 /// The SQLSTATE, five characters: `23505` is a violation of a unique constraint, `P0001` a plain RAISE.
                 pub sqlstate: _rt::String,
-                /// The primary message. It may quote data.
+                /// The primary message, its first 4 KiB. It may quote data.
                 pub message: _rt::String,
-                /// The DETAIL, where there is one. It often quotes data.
+                /// The DETAIL, where there is one, its first 4 KiB. It often quotes data.
                 pub detail: Option<_rt::String>,
                 /// The name of the constraint that was violated, where there is one.
                 pub constraint: Option<_rt::String>,

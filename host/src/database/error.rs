@@ -114,10 +114,12 @@ impl Database {
 }
 
 fn raised(procedure: &Procedure, reported: &DbError) -> Failure {
+    // A procedure may raise any text, and it goes into a guest's memory.
+    let cut = |text: &str| text[..text.floor_char_boundary(limits::ERROR_TEXT_BYTES_MAX)].to_owned();
     let error = DatabaseError {
         sqlstate: reported.code().code().to_owned(),
-        message: reported.message().to_owned(),
-        detail: reported.detail().map(str::to_owned),
+        message: cut(reported.message()),
+        detail: reported.detail().map(cut),
         constraint: reported.constraint().map(str::to_owned),
     };
     Failure::Raised(Box::new(Raised { procedure: procedure.name.clone(), error }))

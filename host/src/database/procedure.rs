@@ -140,7 +140,7 @@ impl Procedure {
 
     /// Whether an error of it proves that nothing was recorded anywhere.
     pub(super) fn is_local(&self) -> bool {
-        self.signature.local && self.batch.as_ref().is_none_or(|batch| batch.signature.local)
+        self.signature.local
     }
 
     /// Whether calling it needs a database that accepts writes.

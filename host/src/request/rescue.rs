@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::decision::{Asked, Decision};
 use super::functions::Functions;
 use super::invoke::{self, Halt};
@@ -72,19 +74,23 @@ pub(super) async fn respond<F: Functions>(
         Ok(None) => Err(called.raised()),
         Err(fault) => Err(Failure::Fault(count(handler, generation, asked, fault))),
     };
-    let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
+    let status = status_of(&answer);
     if !status.is_server_error() {
         return answer;
     }
     let Some(previous) = proved(handler, lineage, generation) else { return answer };
-    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, called.outcome)).await;
+    let instead = Box::pin(instead::<F>(handler, generation, previous, asked, called)).await;
     let number = previous.number;
     let worse = |phase, detail: &str| {
         let fault = count(handler, generation, asked, Fault::new(phase, FaultKind::Worse, detail));
         roll_back(handler, generation, asked, &fault);
     };
     match (answer, instead) {
-        (Err(Failure::Fault(fault)), Instead::Answer(outgoing) | Instead::Reply(outgoing)) => {
+        (Err(Failure::Fault(fault)), Instead::Answer(its)) => {
+            roll_back(handler, generation, asked, &fault);
+            its
+        }
+        (Err(Failure::Fault(fault)), Instead::Reply(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
             Ok(outgoing)
         }
@@ -93,10 +99,9 @@ pub(super) async fn respond<F: Functions>(
             roll_back(handler, generation, asked, &fault);
             Err(Failure::Fault(fault))
         }
-        (_, Instead::Answer(outgoing)) if !outgoing.status().is_server_error() => {
-            let its = outgoing.status();
-            worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {its}"));
-            Ok(outgoing)
+        (_, Instead::Answer(its)) if !status_of(&its).is_server_error() => {
+            worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {}", status_of(&its)));
+            its
         }
         (_, Instead::Reply(outgoing)) if !outgoing.status().is_server_error() => {
             worse(Phase::Prepare, &called.rejected(number));
@@ -109,6 +114,10 @@ pub(super) async fn respond<F: Functions>(
         // The previous generation answers no better, planned something else, or cannot be compared.
         (answer, _) => answer,
     }
+}
+
+fn status_of(answer: &Result<Outgoing, Failure>) -> StatusCode {
+    answer.as_ref().map_or_else(Failure::status, Outgoing::status)
 }
 
 impl Called<'_> {
@@ -140,8 +149,8 @@ fn proved<'a>(handler: &Handler, lineage: &'a Lineage, generation: &Arc<Generati
 
 /// What the previous generation does with the outcome of a new generation's call.
 enum Instead {
-    /// It plans the same call, and answers its outcome.
-    Answer(Outgoing),
+    /// It plans the same call, and answers its outcome or leaves it to the host.
+    Answer(Result<Outgoing, Failure>),
     /// It replies without a call. Only when the call was rolled back: its reply denies what the database then records.
     Reply(Outgoing),
     /// It planned something else.
@@ -155,19 +164,19 @@ async fn instead<F: Functions>(
     generation: &Arc<Generation>,
     previous: &Arc<Generation>,
     asked: &Asked<'_>,
-    outcome: &Outcome,
+    called: Called<'_>,
 ) -> Instead {
     // Each generation has its own format of the carry, so the previous one prepares again to get its own. The outcome
     // answers its call only if it is the same call.
     let mine = invoke::plan::<F>(handler, generation, &asked.request).await;
     match (mine, invoke::plan::<F>(handler, previous, &asked.request).await) {
         (Ok(Decision::Call(mine)), Ok(Decision::Call(its))) if mine.is_same_call_as(&its) => {
-            match invoke::respond::<F>(handler, previous, &its.carry, outcome, Instant::now()).await {
-                Ok(Some(outgoing)) => Instead::Answer(outgoing),
-                Ok(None) | Err(_) => Instead::Nothing,
+            match invoke::respond::<F>(handler, previous, &its.carry, called.outcome, Instant::now()).await {
+                Ok(answer) => Instead::Answer(answer.ok_or_else(|| called.raised())),
+                Err(_) => Instead::Nothing,
             }
         }
-        (Ok(_), Ok(Decision::Reply(its))) if matches!(outcome, Outcome::Error(_)) => Instead::Reply(its),
+        (Ok(_), Ok(Decision::Reply(its))) if matches!(called.outcome, Outcome::Error(_)) => Instead::Reply(its),
         (Ok(_), Ok(_)) => Instead::OtherPlan,
         // One of them was shed or faulted: there is nothing to compare.
         _ => Instead::Nothing,

@@ -328,6 +328,9 @@ async fn a_procedure_that_is_not_a_batch_form_is_refused() {
         CREATE FUNCTION um_so(x integer[], OUT y integer, OUT por text) LANGUAGE sql AS 'SELECT 1, ''''';
         CREATE FUNCTION de_lista(x uuid[], OUT y integer) LANGUAGE sql AS 'SELECT 1';
         CREATE FUNCTION de_listas(x uuid[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE LANGUAGE distante HANDLER plpgsql_call_handler VALIDATOR plpgsql_validator;
+        CREATE FUNCTION longe(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE distante AS 'BEGIN END';
+        CREATE FUNCTION de_longe(x integer, OUT y integer, OUT por text) LANGUAGE distante AS 'BEGIN END';
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
     let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
     lane.database.execute(&create).await;
@@ -340,6 +343,8 @@ async fn a_procedure_that_is_not_a_batch_form_is_refused() {
         ("um", "um_so", "it does not return a set"),
         ("muitos", "muitos", "what returns a set has no batch form"),
         ("solto", "muitos", "what returns a set has no batch form"),
+        ("um", "longe", "`longe` is not a batch form of `um`: it is in a language that Postgres does not trust"),
+        ("de_longe", "muitos", "the procedure is in a language that Postgres does not trust"),
         ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),
     ] {
         let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();

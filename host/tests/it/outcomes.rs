@@ -107,6 +107,28 @@ async fn a_handler_answers_an_error_with_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_text_of_an_error_is_cut_before_a_guest_gets_it() {
+    let most = galo::limits::ERROR_TEXT_BYTES_MAX;
+    let sql = "CREATE FUNCTION prolixo() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                   RAISE EXCEPTION USING ERRCODE = 'PT400', MESSAGE = 'x' || repeat('ü', 1000000); END $$";
+    let (_database, _guests, node) = node_with(sql, ["prolixo"].into_iter()).await;
+    let answer = node.get("/prolixo").await;
+    assert_eq!(answer.status, 400);
+    let shown = galo::limits::RAISED_BYTES_MAX;
+    assert!((shown / 2..shown * 2).contains(&answer.text().len()), "{}", answer.text().len());
+    let database = TestDatabase::new().await;
+    database.execute(sql).await;
+    let tells = Guest {
+        respond: "(i32.store (i32.const 4112) (local.get 5)) (i32.store (i32.const 4116) (local.get 6)) (i32.const 4096)",
+        ..calling_then("prolixo", 400)
+    };
+    let guests = Guests::new().add("x", &tells.component(), "procedures = [\"prolixo\"]");
+    let node = TestNode::guests(&database, &guests).await;
+    // One byte less, so that no character is cut in two.
+    assert_eq!(node.get("/x").await.text(), format!("x{}", "ü".repeat(most / 2 - 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_a_handler_does_not_answer_are_its_fault() {
     let silent = Guest { respond: "i32.const 512", ..calling_then("um", 200) }.component();
     let database = TestDatabase::new().await;

@@ -8,18 +8,19 @@ use futures_util::future::join_all;
 use crate::fixture::{Guest, calling, calling_then, marked, replying};
 use crate::harness::{Guests, TestDatabase, TestNode};
 
-/// `um` works and `falha` is rejected; each records that it was called, a rejected one in a sequence, which a rollback
-/// does not undo.
+/// `um` works, `falha` and `repetido` are rejected; each counts its calls in a sequence, which no rollback undoes.
 const PROCEDURES: &str = "
     CREATE SEQUENCE chamadas; GRANT USAGE ON SEQUENCE chamadas TO PUBLIC;
     CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''public.chamadas'')';
     CREATE FUNCTION falha() RETURNS bigint LANGUAGE plpgsql AS $$
-        BEGIN PERFORM nextval('public.chamadas'); RAISE EXCEPTION 'no'; END $$";
+        BEGIN PERFORM nextval('public.chamadas'); RAISE EXCEPTION 'no'; END $$;
+    CREATE FUNCTION repetido() RETURNS bigint LANGUAGE plpgsql AS $$
+        BEGIN PERFORM nextval('public.chamadas'); RAISE unique_violation; END $$";
 
 async fn node_with(component: &[u8]) -> (TestDatabase, Guests, TestNode) {
     let database = TestDatabase::new().await;
     database.execute(PROCEDURES).await;
-    let guests = Guests::new().add("x", component, "procedures = [\"um\", \"falha\"]\n");
+    let guests = Guests::new().add("x", component, "procedures = [\"um\", \"falha\", \"repetido\"]\n");
     let node = TestNode::guests(&database, &guests).await;
     (database, guests, node)
 }
@@ -83,6 +84,28 @@ async fn a_newcomer_that_answers_5xx_where_the_proved_one_does_not_is_rolled_bac
     let (generation, cause) = worse(&node);
     assert_eq!((generation, calls(&database).await), (1, 1));
     assert!(cause.starts_with("worse in respond: it answered 503 Service Unavailable, generation 1"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_fails_at_an_error_is_rolled_back_where_the_proved_one_does_not() {
+    // Given a call that raises what is a 409, when a newcomer traps at it or answers it with 503, then it is
+    // rolled back and the client gets the 409. One that answers it with another 4xx stays.
+    let traps = Guest { respond: "unreachable", ..calling_then("repetido", 200) }.component();
+    let busy = Guest { respond: "i32.const 4096", ..calling_then("repetido", 503) }.component();
+    let gone = Guest { respond: "i32.const 4096", ..calling_then("repetido", 410) }.component();
+    for (newcomer, status, stays, cause) in [
+        (traps, 409, false, "trap in respond"),
+        (busy, 409, false, "worse in respond: it answered 503 Service Unavailable, generation 1 answers 409 Conflict"),
+        (gone, 410, true, ""),
+    ] {
+        let (database, guests, node) = node_with(&calling("repetido")).await;
+        guests.put("x", &newcomer);
+        node.until_generation("x", 2).await;
+        assert_eq!(node.get("/x").await.status.as_u16(), status);
+        let (generation, found) = worse(&node);
+        assert_eq!((generation, calls(&database).await), (if stays { 2 } else { 1 }, 1));
+        assert!(found.starts_with(cause), "{found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,9 +23,8 @@ use unusable::{Unsupported, Unusable};
 /// The functions with a name, and the types of their parameters. `$1` is the schema, or empty for the functions on the
 /// search path; `$2` is the name.
 const LOOKUP: &str = "
-    SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set, p.provolatile = 'v' AS volatile,
-           l.lanpltrusted AS local,
-           p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
+    SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set,
+           p.provolatile = 'v' AS volatile, l.lanpltrusted AS local, p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY (p.proargtypes)
                              AND NOT has_schema_privilege(t.typnamespace, 'USAGE')) AS allowed,
@@ -273,6 +272,10 @@ fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     }
     if !many.returns_set {
         return Err("it does not return a set".to_owned());
+    }
+    if !(one.signature.local && many.signature.local) {
+        let what = if many.signature.local { "the procedure" } else { "it" };
+        return Err(format!("{what} is in a language that Postgres does not trust: a batch must be one transaction"));
     }
     let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
     if wanted.len() != given.len() {
