@@ -63,7 +63,8 @@ impl CheckArgs {
     }
 }
 
-/// What was proved by examples. The rows of an end-to-end example are made on a scratch database, which a check has not.
+/// What was proved by examples. The rows of an end-to-end example are made on a scratch database, which a check has
+/// not.
 fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
     let (mut whole, mut end_to_end) = (0, 0);
     for handler in handlers {

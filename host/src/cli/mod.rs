@@ -84,9 +84,9 @@ enum Command {
     New(new::NewArgs),
     /// Run the handlers' unit tests and examples
     ///
-    /// Unit tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own. Examples run
-    /// on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch database
-    /// of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
+    /// Unit tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own. Examples
+    /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
+    /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
     /// Compile the handlers of a folder into the cache
     ///

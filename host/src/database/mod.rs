@@ -7,8 +7,8 @@
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
 //!   Postgres types.
-//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database. `scratch` makes databases
-//!   for tests.
+//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database. `scratch` makes
+//!   databases for tests.
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 

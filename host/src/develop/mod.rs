@@ -7,7 +7,7 @@
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
-//! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, on a scratch database where they need one |
+//! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, some on a scratch database |
 
 pub mod build;
 pub mod dev;

@@ -1,8 +1,8 @@
 //! Examples: files beside a handler, each with a request and its expected plan, or rows and their expected response, or
 //! both in sequence. They are parsed strictly, and differences are reported line by line.
 //!
-//! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`. The rows of an
-//! end-to-end example come from a database, which only `test_runner` has; without one it is run up to its call.
+//! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`. The rows of
+//! an end-to-end example come from a database, which only `test_runner` has; without one it is run up to its call.
 
 mod cell;
 mod json;

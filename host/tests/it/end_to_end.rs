@@ -1,5 +1,5 @@
-//! `galo test` with end-to-end examples: projects outside of the checkout, whose handlers are components without a crate,
-//! as those of another language are.
+//! `galo test` with end-to-end examples: projects outside of the checkout, whose handlers are components without a
+//! crate, as those of another language are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! The database that end-to-end examples ask: a server, one scratch database to which `sql/` is applied, and a copy of it
-//! for each example. So no example sees another, and ids begin at the same number in each.
+//! The database that end-to-end examples ask: a server, one scratch database to which `sql/` is applied, and a copy of
+//! it for each example. So no example sees another, and ids begin at the same number in each.
 //!
 //! Calls are sent as a node sends them: on a pool of the service's role, which may execute what `sql/` grants it.
 

@@ -1,5 +1,5 @@
-//! Runs the examples of a handler: those that need no database as a node does, and the end-to-end ones with the rows that
-//! the procedure returns on a copy of the scratch database.
+//! Runs the examples of a handler: those that need no database as a node does, and the end-to-end ones with the rows
+//! that the procedure returns on a copy of the scratch database.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,8 +1,8 @@
-//! `galo test`: the unit tests of handlers on WebAssembly, and their examples, the end-to-end ones on a scratch database,
-//! with one summary; with `--watch` again after each change.
+//! `galo test`: the unit tests of handlers on WebAssembly, and their examples, the end-to-end ones on a scratch
+//! database, with one summary; with `--watch` again after each change.
 //!
-//! `galo test FILE.wasm [ARGS]` runs one test program with the arguments of libtest, so that it can be Cargo's runner for
-//! the target, also for `cargo nextest`. Nothing is left behind: the build is killed by its process group, scratch
+//! `galo test FILE.wasm [ARGS]` runs one test program with the arguments of libtest, so that it can be Cargo's runner
+//! for the target, also for `cargo nextest`. Nothing is left behind: the build is killed by its process group, scratch
 //! databases are dropped, and a private Postgres is stopped by its guard.
 
 mod application;
