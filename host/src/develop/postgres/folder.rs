@@ -190,11 +190,6 @@ mod tests {
         drop(Folder::take(&path).unwrap());
         Folder::take(&path).unwrap();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_throwaway_cluster_that_was_half_deleted_is_swept() {
