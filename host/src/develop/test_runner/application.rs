@@ -44,10 +44,7 @@ impl Server {
         }
         let galo = galo.to_owned();
         let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, Data::Throwaway)).await?;
-        let cluster = cluster.context(
-            "end-to-end examples need a Postgres server; `--database URL` uses one that runs and on which the user may \
-             create databases",
-        )?;
+        let cluster = cluster.context("end-to-end examples need a Postgres server")?;
         let owner = Target::parse(&Secret::new(cluster.url(SUPERUSER, "postgres"))).map_err(anyhow::Error::msg)?;
         Ok(Self { scratch: Scratch::open(&owner).await?, cluster: Some(Mutex::new(Some(cluster))) })
     }
