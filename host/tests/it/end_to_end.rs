@@ -261,6 +261,43 @@ async fn an_error_that_a_procedure_raises_is_answered_as_a_node_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lines_that_a_handler_logs_are_compared_and_shown() {
+    // A response with one line: its list at 24, and of the line the level at 0, the text at 4.
+    let guest = calling_then("add_note", 200);
+    let items = format!(
+        r#"{} (data (i32.const 4120) "\00\20\00\00\01\00\00\00") (data (i32.const 8192) "\02\00\00\00\00\24\00\00\09\00\00\00")
+           (data (i32.const 9216) "low stock")"#,
+        guest.items
+    );
+    let with_log = |response: serde_json::Value, text: &str| {
+        let mut response = response;
+        response["log"] = json!([{"level": "warning", "text": text}]);
+        response
+    };
+    let pure =
+        |text: &str| json!({"rows": {"columns": [], "values": []}, "response": with_log(json!({"status": 200}), text)});
+    let asked = |status: u16, text: &str| json!({"request": {"path": "/notes"}, "response": with_log(json!({"status": status}), text)});
+    let project = Project::new()
+        .handler("notes", "add_note", &Guest { items: items.into(), ..guest }.component())
+        .example("notes", "same", &pure("low stock"))
+        .example("notes", "other", &pure("{any}"))
+        .example("notes", "asked", &asked(200, "low {text}"))
+        .example("notes", "failed", &asked(404, "low stock"));
+    let (success, shown) = project.test(&TestDatabase::new().await, &[]);
+    assert!(!success);
+    assert_has(
+        &shown,
+        &[
+            "\nexample same ... ok",
+            "\nexample other ... FAILED",
+            "-      \"text\": \"{any}\"\n+      \"text\": \"low stock\"",
+            "end-to-end example asked ... ok",
+            "+  \"status\": 200\n }\nlogged, warning: low stock",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_run_is_not_counted_as_passed() {
     let examples = |project: Project| {
         project.example("notes", "first", &asking(&first_note())).example("notes", "planned", &planned())
