@@ -12,16 +12,23 @@ use std::time::Duration;
 pub const BODY_BYTES_DEFAULT: usize = 8 * 1024;
 /// No manifest may ask for more: the body is copied into the guest whole.
 pub const BODY_BYTES_CEILING: usize = 1024 * 1024;
+/// Bytes by which a body may exceed the largest limit and still reach a node through a proxy (`galo proxy nginx`): the
+/// node answers 413 with the texts and headers of the service.
+pub const PROXY_BODY_BYTES_MORE: usize = 8 * 1024;
 /// Bytes of request line and headers together. hyper needs at least 8 KiB; browsers with many cookies send 8–12 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of one request. nginx adds about five.
 pub const HEADERS_MAX: usize = 64;
 /// Parameters of one route and arguments of one call. Postgres itself stops at 100.
 pub const ARGUMENTS_MAX: usize = 64;
-/// Bytes of all values that one statement may return, as Postgres sends them and as text: a procedure to one call, a
-/// batch form to all calls of its batch, which have 16 KiB each when they are 64. A row of ten numbers and short texts
-/// is about 100.
+/// Bytes of all rows that one statement may return, as Postgres sends them and as the guest receives them: a procedure
+/// to one call, a batch form to all calls of its batch, which have 16 KiB each when they are 64. A row of ten numbers
+/// and short texts is about 100 and 250, so a list of 1,000 such rows takes a quarter.
 pub const ROWS_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one value in the memory of a guest: its case, and a number or the place of a text. The text is extra.
+pub const VALUE_BYTES: usize = 16;
+/// Bytes of the place of a text there: address and length.
+pub const TEXT_BYTES: usize = 8;
 
 /// Calls in one statement of a batch form. Five sixths of what a batch of 64 takes Postgres is the work of its calls;
 /// more of them would only keep the clients' rows locked for longer.
@@ -37,13 +44,24 @@ pub const KEY_CALLS_MAX: usize = 128;
 
 // ---- one guest call ----------------------------------------------------------------------------------------------
 
-/// Linear memory a guest may have. Ours take 64 KiB, one built with std takes 1.1 MiB untuned.
-pub const MEMORY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
+/// Linear memory a guest begins with, unless it is linked otherwise (`handlers/kit/link`), and the least that a
+/// manifest may allow: one page of wasm. An ordinary call needs no more.
+pub const MEMORY_BYTES_MIN: usize = 64 * 1024;
+/// Linear memory a guest may grow to: the largest rows and the largest reply at once. One built with std begins with
+/// 1.1 MiB untuned.
+pub const MEMORY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 /// The size of a slot of the pool, so no manifest may ask for more.
 pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
+/// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 6 KiB of data, one that
+/// reads JSON with serde's derive has 30 KiB.
+pub const GUEST_OWN_BYTES: usize = 48 * 1024;
 /// Bytes of a memory that are wiped by memset instead of given back to the kernel. Above this a call pays page
-/// faults; 256 KiB holds a tuned guest whole, and wiping it takes 5 µs at the most.
-pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// faults; 192 KiB holds a tuned guest with std whole, and one of 64 KiB that has grown by 128 causes none. Such a slot
+/// keeps what it has touched, so this bounds what a node keeps for guests: see `GUESTS_RESIDENT_BYTES_MAX`.
+pub const MEMORY_KEEP_RESIDENT_BYTES: usize = 192 * 1024;
+/// Bytes that all slots of the pool together may keep between calls, two memories for each live guest. Few nodes come
+/// near it: a handler has a slot for each thread that served it, of 64 KiB unless its calls grow.
+pub const GUESTS_RESIDENT_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Time a guest has for one call. Ours take 2 µs; the rest is room for a host that is not scheduled.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_millis(100);
 /// A guest that loops keeps a thread busy, so even the most patient manifest must give it back.
@@ -66,8 +84,9 @@ pub const SLOW_THREADS_MAX: usize = 32;
 pub const SLOW_TURNS_MAX: usize = 16;
 /// Priority of these threads: two of them leave a busy worker four fifths of a core, and it is never behind them.
 pub const SLOW_NICENESS: i32 = 10;
-/// Bytes a guest may return from one call, counted by wasmtime while it copies them out.
-pub const REPLY_BYTES_DEFAULT: usize = 256 * 1024;
+/// Bytes a guest may return from one call, counted by wasmtime while it copies them out. As many as the rows, which a
+/// list returns in whole: a number is shorter as JSON than in memory, by about the name of its column.
+pub const REPLY_BYTES_DEFAULT: usize = ROWS_BYTES_MAX;
 /// As for a body: it is copied whole.
 pub const REPLY_BYTES_CEILING: usize = 4 * 1024 * 1024;
 /// Elements of a table (function pointers). Ours have under 100, a large std guest some 2,000.
@@ -279,8 +298,11 @@ pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// The ceiling for both: a mobile network that stalls for a minute recovers within it. A drain waits no longer than
 /// `DRAIN_GRACE`.
 pub const CLIENT_TIMEOUT_SECONDS_CEILING: usize = 300;
-/// A response that the client does not read within this time is dropped together with the connection.
+/// A client that takes less than `WRITE_BYTES_MIN` of its response within this time is dropped.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// 13 KiB a second, as in a bad mobile network: a list of 1 MiB then arrives in 80 s. A response that fits in the
+/// buffers of kernel and proxy, some 300 KiB, never waits for its client.
+pub const WRITE_BYTES_MIN: usize = 64 * 1024;
 /// For discarding the rest of a body that is not needed: reading it lets the client read the answer before the close.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of such a body that are discarded; beyond it the connection is closed.
@@ -543,6 +565,18 @@ pub struct HandlerLimits {
     pub probation: Duration,
 }
 
+/// Memory that a guest needs for `prepare` with a body of this size and an ordinary head: the body as it is received,
+/// and once more as what was read from it. JSON of many small values takes more than that.
+pub const fn memory_for_body(body_bytes: usize) -> usize {
+    GUEST_OWN_BYTES + 2 * body_bytes
+}
+
+/// Memory that a guest needs for `respond` with a body that it carried over whole, the largest rows as they are
+/// received, and a reply of this size, whose room doubles while it is written.
+pub const fn memory_for_reply(body_bytes: usize, reply_bytes: usize) -> usize {
+    GUEST_OWN_BYTES + body_bytes + ROWS_BYTES_MAX + 2 * reply_bytes
+}
+
 impl HandlerLimits {
     /// Whether every limit that the others set is set here too, perhaps to another value.
     pub fn keeps(&self, others: &Self) -> bool {
@@ -581,7 +615,15 @@ const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOK
 const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
-const _: () = assert!(BODY_BYTES_CEILING + REPLY_BYTES_CEILING < MEMORY_BYTES_CEILING);
+const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
+// The defaults hold together: a body of the default size fits into the memory that a guest begins with, the largest
+// request and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the
+// ceiling.
+const _: () = assert!(memory_for_body(BODY_BYTES_DEFAULT) <= MEMORY_BYTES_MIN);
+const _: () = assert!(HEAD_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(ROWS_BYTES_MAX <= REPLY_BYTES_DEFAULT);
+const _: () = assert!(memory_for_reply(BODY_BYTES_DEFAULT, REPLY_BYTES_DEFAULT) <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(memory_for_reply(BODY_BYTES_CEILING, REPLY_BYTES_CEILING) <= MEMORY_BYTES_CEILING);
 const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());

@@ -35,6 +35,11 @@ const HEAD: &str = r#"# What nginx may send a second time, what it never does, a
 # to a request that was carried out.
 proxy_buffer_size @head@;
 
+# The largest body that a handler takes (body_bytes_max), and some more: the node itself refuses one that is slightly
+# larger. Buffer and limit are equal, so no body is ever written to disk.
+client_max_body_size    @body@;
+client_body_buffer_size @body@;
+
 # A location with a proxy_set_header of its own loses these: add yours here beside, not in a location.
 proxy_http_version 1.1;
 proxy_set_header Connection "";
@@ -96,9 +101,15 @@ const ERRORS: [(&str, Code); 8] = [
 /// The directives for nginx's context `server`. `upstream` is the name of its block with the nodes.
 pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
     let head = format!("{}k", limits::RESPONSE_HEAD_BYTES_MAX / 1024);
+    let body = manifest.handlers.iter().map(|entry| entry.limits.body_bytes_max).max().unwrap_or(0);
+    let body = format!("{}k", (body + limits::PROXY_BODY_BYTES_MORE).div_ceil(1024));
     let once = once(upstream);
     let cors = manifest.cors.as_ref().map(Cors::nginx).unwrap_or_default();
-    let mut text = HEAD.replace("@upstream@", upstream).replace("@head@", &head).replace("@cors@\n", &cors);
+    let mut text = HEAD
+        .replace("@upstream@", upstream)
+        .replace("@head@", &head)
+        .replace("@body@", &body)
+        .replace("@cors@\n", &cors);
     // Last: a text of the manifest may look like one of the places.
     text = text.replace("@errors@", &errors(&manifest.messages));
     let named = manifest.handlers.iter().any(|entry| entry.headers.iter().any(|name| name == "x-request-id"));
@@ -276,6 +287,17 @@ mod tests {
         let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
         assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
         assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");
+    }
+
+    #[test]
+    fn nginx_takes_the_largest_body_that_a_handler_takes() {
+        for (limits, size) in [("", "16k"), ("limits = { body_bytes_max = 100_001 }\n", "106k")] {
+            let text = written(&[("POST /a", limits), ("POST /b", "limits = { body_bytes_max = 1 }\n")]);
+            assert!(
+                text.contains(&format!("client_max_body_size    {size};\nclient_body_buffer_size {size};\n")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -57,6 +57,8 @@ macro_rules! export {
             impl $crate::bindings::Guest for Component {
                 fn prepare(request: $crate::Request) -> $crate::Plan {
                     $before;
+                    // Never dropped: the instance ends with the call.
+                    let request = ::core::mem::ManuallyDrop::new(request);
                     <$handler as $crate::Handler>::prepare(&request)
                 }
 
@@ -65,6 +67,8 @@ macro_rules! export {
                     outcome: $crate::Outcome,
                 ) -> ::core::option::Option<$crate::Response> {
                     $before;
+                    let carry = ::core::mem::ManuallyDrop::new(carry);
+                    let outcome = ::core::mem::ManuallyDrop::new(outcome);
                     $crate::answered::<$handler>(&carry, &outcome)
                 }
             }

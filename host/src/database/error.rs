@@ -90,7 +90,9 @@ impl Database {
     pub(super) fn failure(&self, error: Error, procedure: &Procedure) -> Failure {
         let failed = |cause: String| Failure::Procedure { procedure: procedure.name.clone(), cause };
         match error {
-            Error::TooManyRows => failed(format!("it returned more than {} bytes", limits::ROWS_BYTES_MAX)),
+            Error::TooManyRows => {
+                failed(format!("it returned more than {} bytes; return fewer rows at once", limits::ROWS_BYTES_MAX))
+            }
             Error::OtherRows { calls } => {
                 failed(format!("its batch form did not return one row for each of {calls} calls"))
             }

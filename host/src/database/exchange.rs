@@ -147,7 +147,10 @@ async fn complete<P: ToSql + Sync>(
 async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     tokio::pin!(stream);
     let mut values = Vec::with_capacity(columns.len());
-    let (mut bytes, mut spelled) = (0, 0);
+    let mut bytes = 0;
+    // As the guest receives them. A NULL of four bytes takes 16 there, a numeric of a few bytes may have 131,072
+    // digits.
+    let mut lifted: usize = columns.iter().map(|name| limits::TEXT_BYTES + name.len()).sum();
     while let Some(row) = stream.try_next().await? {
         bytes += row.raw_size_bytes();
         if bytes > limits::ROWS_BYTES_MAX {
@@ -155,11 +158,15 @@ async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
         }
         for index in 0..columns.len() {
             let Returned(value) = row.try_get(index)?;
-            // A numeric of a few bytes may have 131,072 digits.
-            spelled += if let Value::Text(text) | Value::Json(text) = &value { text.len() } else { 0 };
+            lifted += limits::VALUE_BYTES
+                + match &value {
+                    Value::Text(text) | Value::Json(text) => text.len(),
+                    Value::Bytes(bytes) => bytes.len(),
+                    _ => 0,
+                };
             values.push(value);
         }
-        if spelled > limits::ROWS_BYTES_MAX {
+        if lifted > limits::ROWS_BYTES_MAX {
             return Err(Error::TooManyRows);
         }
     }

@@ -45,6 +45,9 @@ pub enum ComponentError {
     /// It does not have the two exports of the handler's world, with their types.
     #[error("not of the world `galo:handler/handler@{VERSION}`: {0}")]
     World(String),
+    /// It can never have the memory that the manifest asks for.
+    #[error("{0}")]
+    Memory(String),
     /// An instance of it cannot be made within its limits.
     #[error("cannot be instantiated: {0}")]
     Trial(Fault),

@@ -1,5 +1,5 @@
-//! Proves that a compiled component fits: it is of the handler's world, imports what it was granted and no more, and an
-//! instance of it fits its limits. Only such a component can be called.
+//! Proves that a compiled component fits: it is of the handler's world, imports what it was granted and no more, an
+//! instance of it fits its limits, and it can use the memory that they allow it. Only such a component can be called.
 //!
 //! A component that was compiled once can be fitted again, under other grants and limits.
 
@@ -9,10 +9,11 @@ use wasmtime::component::{Component as Native, Linker};
 use super::component::{Compiled, Component, Grants};
 use super::engine::Engine;
 use super::error::ComponentError;
+use super::limiter::RELINK;
 use super::store::Guest;
 use super::wasi;
 use crate::contract::{HandlerPre, TYPES_INSTANCE, Version};
-use crate::limits::HandlerLimits;
+use crate::limits::{self, HandlerLimits};
 
 impl Compiled {
     /// Proves that the component is of the handler's world, imports what it is granted, and that an instance of it can
@@ -37,9 +38,27 @@ impl Compiled {
         let (prepare, respond) = (export("prepare")?, export("respond")?);
         let (engine, compiled) = (self.engine.clone(), self.clone());
         let component = Component { engine, pre, prepare, respond, limits, grants, compiled };
-        component.trial().map_err(ComponentError::Trial)?;
+        let declared = component.trial().map_err(ComponentError::Trial)?;
+        check_memory(declared, &limits)?;
         Ok(component)
     }
+}
+
+/// Holds what the manifest asks for against the memory that the component may have by its own declaration. A default is
+/// not asked for: a component with less memory may be able to do with it.
+fn check_memory(declared: usize, limits: &HandlerLimits) -> Result<(), ComponentError> {
+    let default = HandlerLimits::default();
+    let HandlerLimits { body_bytes_max, memory_bytes_max, .. } = *limits;
+    let wanted = limits::memory_for_body(body_bytes_max);
+    let asked = if memory_bytes_max > declared && memory_bytes_max != default.memory_bytes_max {
+        format!("`memory_bytes_max = {memory_bytes_max}`")
+    } else if wanted > declared && body_bytes_max != default.body_bytes_max {
+        format!("`body_bytes_max = {body_bytes_max}` (which takes {wanted} bytes of memory)")
+    } else {
+        return Ok(());
+    };
+    let text = format!("the manifest asks for {asked}, the component declares at most {declared} bytes: {RELINK}");
+    Err(ComponentError::Memory(text))
 }
 
 /// The version of the contract whose types an import is.

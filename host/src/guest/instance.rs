@@ -10,7 +10,7 @@ use super::component::Component;
 use super::store::{self, Allowance, Guest};
 use crate::contract::{Outcome, Plan, Request, Response};
 use crate::failure::{self, Fault, FaultKind, Phase};
-use crate::limits;
+use crate::limits::{self, HandlerLimits};
 
 impl Component {
     /// Runs `prepare` on a fresh instance.
@@ -57,9 +57,11 @@ impl Component {
         })
     }
 
-    /// Instantiates once: a component that does not fit its limits is found before it serves.
-    pub(super) fn trial(&self) -> Result<(), Fault> {
-        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |_, _| Ok(()))
+    /// Instantiates once: a component that does not fit its limits is found before it serves. Returns the most memory
+    /// that it may have by its own declaration.
+    pub(super) fn trial(&self) -> Result<usize, Fault> {
+        let declared = |store: &mut Store<Guest>, _: &Instance| Ok(store.data().memory_bytes_declared());
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), declared)
     }
 
     fn run<T>(
@@ -85,7 +87,7 @@ impl Component {
         // Opened right before the instantiation: a guest's start functions count against its time as well.
         let mut store = store::open(&self.engine, &self.limits, self.grants.wasi, time);
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
-        outcome.map_err(|error| fault(phase, &error, &store))
+        outcome.map_err(|error| fault(phase, &error, &store, &self.limits))
     }
 }
 
@@ -95,7 +97,7 @@ fn missing() -> wasmtime::Error {
 }
 
 /// Classifies what went wrong.
-fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
+fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>, allowed: &HandlerLimits) -> Fault {
     let trap = error.downcast_ref::<Trap>();
     // Only a panic ends in `unreachable`. Other traps have no message, and searching a whole memory takes long.
     let panicked = matches!(trap, Some(Trap::UnreachableCodeReached));
@@ -109,7 +111,20 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>) -> Fault {
         None if cause.contains(FUEL_EXHAUSTED) => FaultKind::Oversized,
         None => FaultKind::Malformed,
     };
-    Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &message.unwrap_or(cause)) }
+    let detail = match kind {
+        FaultKind::Deadline => {
+            let ms = allowed.deadline.as_millis();
+            format!("{}; it may take {ms} ms, and `deadline_ms` in its entry raises it", message.unwrap_or(cause))
+        }
+        FaultKind::Oversized => {
+            let most = allowed.reply_bytes_max;
+            format!("over {most} bytes handed back; `reply_bytes_max` in its entry raises it")
+        }
+        // The limiter's text has the key; what the guest printed follows it.
+        FaultKind::Memory => cause + &message.map(|message| format!(": {message}")).unwrap_or_default(),
+        _ => message.unwrap_or(cause),
+    };
+    Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &detail) }
 }
 
 /// `core::panicking::panic < items::render::total < respond`: the call stack, as far as functions have names.

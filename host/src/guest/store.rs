@@ -47,6 +47,11 @@ impl Guest {
         self.limiter.refused()
     }
 
+    /// The most memory that the guest may have by its own declaration.
+    pub(super) fn memory_bytes_declared(&self) -> usize {
+        self.limiter.memory_bytes_declared()
+    }
+
     /// The end of what a guest with WASI printed, if it printed anything.
     pub(super) fn output(&self) -> Option<String> {
         self.wasi.as_ref().and_then(|wasi| wasi.output())

@@ -22,12 +22,14 @@ pub struct Patience<S> {
     write: Clock,
     /// Whether the client has taken bytes since a write last had to wait.
     progress: bool,
+    /// Bytes that the client has taken since the clock of its response was started.
+    taken: usize,
 }
 
 impl<S> Patience<S> {
     /// Watches a stream.
     pub fn new(stream: S, place: Arc<Place>) -> Self {
-        Self { stream, place, seen: 0, head: Clock::default(), write: Clock::default(), progress: false }
+        Self { stream, place, seen: 0, head: Clock::default(), write: Clock::default(), progress: false, taken: 0 }
     }
 }
 
@@ -58,8 +60,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Patience<S> {
-    /// The timeout runs from the first write that had to wait to the end of the response. A client that takes a byte
-    /// now and then does not restart it.
+    /// The timeout runs from the first write that had to wait to the end of the response. It begins again when the
+    /// client took a fair share of the response within it, but not for a byte now and then.
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_pending() {
             self.write.start(limits::WRITE_TIMEOUT);
@@ -70,10 +72,23 @@ impl<S: AsyncWrite + Unpin> Patience<S> {
         } else {
             self.progress = true;
         }
-        match self.write.check(cx) {
+        let mut late = self.write.check(cx);
+        if late.is_ready() && std::mem::take(&mut self.taken) >= limits::WRITE_BYTES_MIN {
+            self.write.stop();
+            self.write.start(limits::WRITE_TIMEOUT);
+            late = self.write.check(cx);
+        }
+        match late {
             Poll::Ready(error) => Poll::Ready(Err(error)),
             Poll::Pending => written,
         }
+    }
+
+    fn took(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.taken += bytes;
+        }
+        self.written(cx, written)
     }
 }
 
@@ -81,7 +96,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.written(cx, written)
+        this.took(cx, written)
     }
 
     fn poll_write_vectored(
@@ -91,7 +106,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.written(cx, written)
+        this.took(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -104,6 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         // hyper flushes the stream when it has written everything.
         if flushed.is_ready() {
             this.write.stop();
+            this.taken = 0;
             this.place.flushed();
         }
         this.written(cx, flushed)

@@ -1,5 +1,7 @@
-//! The limits of a handler, as a manifest sets them: each from 1 to its ceiling.
+//! The limits of a handler, as a manifest sets them: each from 1 to its ceiling, and no body larger than its memory
+//! holds.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -24,11 +26,9 @@ impl LimitsTable {
     pub(super) fn limits(&self, mistake: &mut dyn FnMut(usize, String)) -> HandlerLimits {
         let default = HandlerLimits::default();
         let mut limit = |name: &str, given: &Given, default: usize, ceiling: usize| {
-            within(name, given, ceiling, mistake).unwrap_or(default)
+            within(name, given, 1..=ceiling, mistake).unwrap_or(default)
         };
         let body = limit("body_bytes_max", &self.body_bytes_max, default.body_bytes_max, limits::BODY_BYTES_CEILING);
-        let memory =
-            limit("memory_bytes_max", &self.memory_bytes_max, default.memory_bytes_max, limits::MEMORY_BYTES_CEILING);
         let deadline = limit("deadline_ms", &self.deadline_ms, ms(default.deadline), ms(limits::DEADLINE_CEILING));
         let reply =
             limit("reply_bytes_max", &self.reply_bytes_max, default.reply_bytes_max, limits::REPLY_BYTES_CEILING);
@@ -42,6 +42,16 @@ impl LimitsTable {
         let calls = limit("probation_calls", &self.probation_calls, calls, limits::PROBATION_CALLS_CEILING);
         let seconds = ms(default.probation) / 1000;
         let seconds = limit("probation_seconds", &self.probation_seconds, seconds, limits::PROBATION_SECONDS_CEILING);
+        let range = limits::MEMORY_BYTES_MIN..=limits::MEMORY_BYTES_CEILING;
+        let memory = within("memory_bytes_max", &self.memory_bytes_max, range, mistake);
+        let memory = memory.unwrap_or(default.memory_bytes_max);
+        let wanted = limits::memory_for_body(body);
+        if let Some(given) = self.body_bytes_max.as_ref().filter(|_| memory < wanted) {
+            let text = format!(
+                "body_bytes_max = {body}: a memory of {memory} bytes cannot hold it; set memory_bytes_max to {wanted} or more"
+            );
+            mistake(given.span().start, text);
+        }
         HandlerLimits {
             body_bytes_max: body,
             memory_bytes_max: memory,
@@ -57,12 +67,18 @@ impl LimitsTable {
 /// A limit as a manifest sets it, or not.
 type Given = Option<Spanned<usize>>;
 
-/// A limit that is set, from 1 to its ceiling; a mistake when it is outside.
-fn within(name: &str, given: &Given, ceiling: usize, mistake: &mut dyn FnMut(usize, String)) -> Option<usize> {
+/// A limit that is set; a mistake when it is outside of what is allowed.
+fn within(
+    name: &str,
+    given: &Given,
+    allowed: RangeInclusive<usize>,
+    mistake: &mut dyn FnMut(usize, String),
+) -> Option<usize> {
     let given = given.as_ref()?;
     let value = *given.get_ref();
-    if !(1..=ceiling).contains(&value) {
-        mistake(given.span().start, format!("{name} = {value}: 1 to {ceiling} are allowed"));
+    if !allowed.contains(&value) {
+        let (least, most) = allowed.into_inner();
+        mistake(given.span().start, format!("{name} = {value}: {least} to {most} are allowed"));
         return None;
     }
     Some(value)

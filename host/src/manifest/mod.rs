@@ -159,6 +159,10 @@ limits = { deadline_ms = 20 }
 
     #[test]
     fn each_mistake_is_told_with_its_line() {
+        let memory = format!(
+            "h/galo.toml:10: memory_bytes_max = 65535: 65536 to {} are allowed",
+            crate::limits::MEMORY_BYTES_CEILING
+        );
         for (from, to, told) in [
             ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
             ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
@@ -174,6 +178,12 @@ limits = { deadline_ms = 20 }
                 "h/galo.toml:9: invalid type: string \"place_orders\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
             ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("deadline_ms = 20", "memory_bytes_max = 65535", &memory),
+            (
+                "deadline_ms = 20",
+                "memory_bytes_max = 65536, body_bytes_max = 8193",
+                "h/galo.toml:10: body_bytes_max = 8193: a memory of 65536 bytes cannot hold it; set memory_bytes_max to 65538",
+            ),
             ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
             ("20 }", "20", "h/galo.toml:10:"),
             ("component = \"orders.wasm\"", "", "h/galo.toml:2: missing field `component`"),

@@ -201,7 +201,10 @@ async fn a_call_that_cannot_be_carried_out_fails_alone() {
 async fn a_call_that_costs_its_connection_costs_no_other_call() {
     let lane = Lane::new(PROCEDURES).await;
     let outcomes = lane.behind_call_0(&[13, 99, 5], async || {}).await;
-    let expected = format!("procedure um failed: it returned more than {} bytes", limits::ROWS_BYTES_MAX);
+    let expected = format!(
+        "procedure um failed: it returned more than {} bytes; return fewer rows at once",
+        limits::ROWS_BYTES_MAX
+    );
     assert_eq!(shown(&outcomes[2..]), [expected.as_str(), "10 um"]);
 }
 

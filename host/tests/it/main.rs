@@ -36,6 +36,7 @@ mod kubernetes;
 mod lanes;
 mod ledger;
 mod listener;
+mod memory;
 mod messages;
 mod metrics;
 mod operator;

@@ -154,7 +154,7 @@ fn the_table_of_limits_is_that_of_the_code() {
         ),
         ("body of a request", wait(BODY_TIMEOUT_DEFAULT), dash()),
         ("idle connection", wait(IDLE_TIMEOUT_DEFAULT), dash()),
-        ("client that does not take its response", wait(WRITE_TIMEOUT), dash()),
+        ("client that takes less than 64 KiB of its response", wait(WRITE_TIMEOUT), dash()),
         ("connection of the pool", wait(ACQUIRE_TIMEOUT), dash()),
         ("statement", wait(STATEMENT_TIMEOUT), dash()),
         ("outcome of a call", wait(CALL_TIMEOUT), dash()),
