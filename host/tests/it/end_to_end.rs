@@ -371,6 +371,7 @@ async fn tests_are_chosen_by_handler_and_name() {
         (&["bare"], "nothing to test: `bare` has neither unit tests nor examples"),
         (&["notes", "nothing-like-it"], "no test and no example has `nothing-like-it` in its name"),
         (&["--shuffle"], "unexpected argument '--shuffle'"),
+        (&["--watch", "--junit", "sql/report.xml"], "--junit must be outside of handlers/ and sql/"),
     ] {
         let (success, shown) = project.test(&database, arguments);
         assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
@@ -469,6 +470,17 @@ async fn a_watch_tests_again_after_a_change_of_an_example_and_of_sql() {
     crate::cli::wait_until("it waits again", || waits(program.log()) == 2);
     project.write("handlers/notes/examples/broken.json", "{");
     program.wait_for("example broken ... FAILED");
+    crate::cli::wait_until("it waits again", || waits(program.log()) == 3);
+    // A change during a run starts it over, also while a call does not end.
+    let mut endless = asking(&json!({"text": "bread", "...": "{any}"}));
+    endless["before"] = json!("SELECT pg_sleep(600)");
+    project.write("handlers/notes/examples/first.json", &endless.to_string());
+    crate::cli::wait_until("the example runs", || program.log().matches("example broken ... FAILED").count() == 2);
+    endless["before"] = json!("SELECT 1");
+    project.write("handlers/notes/examples/first.json", &endless.to_string());
+    program.wait_for("Sources have changed; starting over");
+    crate::cli::wait_until("it waits again", || waits(program.log()) == 4);
+    assert_eq!(program.log().matches("end-to-end example first ... ok").count(), 3, "{}", program.log());
     program.signal(Signal::SIGINT);
     assert!(program.wait().success(), "{}", program.log());
     assert_eq!(left(&database).await, 0);

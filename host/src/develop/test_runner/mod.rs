@@ -106,27 +106,34 @@ impl Run {
             return Ok(if self.once().await? { Ended::Passed } else { Ended::Failed });
         }
         let checkout = &self.options.checkout;
+        if let Some(junit) = &self.options.junit {
+            let report = std::path::absolute(junit)?;
+            let inside = [checkout.handlers(), checkout.sql()].iter().any(|folder| report.starts_with(folder));
+            ensure!(
+                !inside,
+                "with --watch, --junit must be outside of handlers/ and sql/: each report would be a change"
+            );
+        }
         let mut sources = vec![checkout.handlers(), checkout.sql()];
         sources.extend(["wit", "Cargo.toml", FILE_NAME].map(|name| checkout.root.join(name)));
         let mut watch = Watch::new(sources).await;
         loop {
             let mut once = Box::pin(self.once());
-            let mut changed = false;
             let outcome = tokio::select! {
-                outcome = &mut once => outcome,
+                outcome = &mut once => Some(outcome),
                 () = watch.changed() => {
-                    changed = true;
                     self.cancel.cancel();
-                    // Two builds would wait for each other's lock.
-                    let outcome = once.await;
+                    // Two builds would wait for each other's lock. A call that does not end is given up.
+                    let _ = timeout(limits::TESTS_STOP_MAX, &mut once).await;
                     self.cancel.rearm();
-                    outcome
+                    None
                 }
             };
-            if changed {
+            drop(once);
+            let Some(outcome) = outcome else {
                 log::print(format_args!("\nSources have changed; starting over\n"));
                 continue;
-            }
+            };
             if let Err(error) = outcome {
                 log::line(&format!("galo: {error:#}"));
             }
