@@ -1,8 +1,13 @@
-//! The contract of `wit/handler.wit` as Rust types. Generated: the WIT file is where it is documented and changed.
+//! The contract of `wit/handler.wit` as Rust types. Generated, except for the request: the WIT file is where it is
+//! documented and changed.
 //!
 //! The types are owned, and the functions take them by reference, so one request can be handed to a guest twice.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentType, Lower};
 
 #[expect(missing_docs, reason = "generated; the WIT file documents every item")]
 mod generated {
@@ -15,8 +20,36 @@ mod generated {
 
 pub use generated::HandlerPre;
 pub use generated::galo::handler::types::{
-    Call, DatabaseError, Field, Level, Line, Outcome, Plan, Request, Response, Rows, Value,
+    Call, DatabaseError, Field, Level, Line, Outcome, Plan, Response, Rows, Value,
 };
+
+/// One HTTP request. It is not the generated type: what many requests have in common is shared, not copied.
+#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[component(record)]
+#[expect(missing_docs, reason = "the WIT file documents every field")]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub route: Arc<str>,
+    pub parameters: Vec<Field>,
+    pub query: Option<String>,
+    pub headers: Vec<Field>,
+    pub body: Vec<u8>,
+    pub id: String,
+    pub now: i64,
+    pub config: Arc<[Field]>,
+    pub claims: Option<String>,
+}
+
+impl Request {
+    /// The same request with another config: that of the generation that is called.
+    pub fn under(&self, config: &Arc<[Field]>) -> Cow<'_, Self> {
+        match Arc::ptr_eq(&self.config, config) {
+            true => Cow::Borrowed(self),
+            false => Cow::Owned(Self { config: Arc::clone(config), ..self.clone() }),
+        }
+    }
+}
 
 /// The one instance a handler may import without a grant, before its version: it holds types, no function.
 pub const TYPES_INSTANCE: &str = "galo:handler/types@";

@@ -31,6 +31,7 @@ pub mod database;
 pub mod guest;
 pub mod route;
 pub mod state;
+pub mod token;
 pub mod wire;
 
 // The spine.

@@ -207,6 +207,22 @@ pub const FILES_PER_HANDLER: usize = 8;
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// It is sent in a header: far below the bytes of a head, and longer than any token in use.
 pub const ADMIN_TOKEN_BYTES_MAX: usize = 1024;
+/// By how much the clock of whoever issued a client's token may differ from ours: `exp` and `nbf` count with it.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// Keys of a JWKS file. Providers publish two to five; more are as good as none for a token that names none.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// Keys that a token without a key id is tried with: each try costs up to 0.2 ms of the thread that serves.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
+/// A JWKS file: 64 keys of RSA with their certificates.
+pub const TOKEN_KEYS_BYTES_MAX: u64 = 1024 * 1024;
+/// The file or the variable of a secret of the manifest.
+pub const SECRET_BYTES_MAX: u64 = 16 * 1024;
+/// Routes of one handler.
+pub const ROUTES_MAX: usize = 256;
+/// Values of a handler's `config`.
+pub const CONFIG_VALUES_MAX: usize = 64;
+/// The names and values of a handler's `config` together: each request lowers them into the guest's memory.
+pub const CONFIG_BYTES_MAX: usize = 8 * 1024;
 /// Connections the kernel queues until they are accepted. It limits this to `net.core.somaxconn` (4,096).
 pub const BACKLOG_DEFAULT: usize = 1024;
 /// The ceiling: the kernel stores the number in 16 bits.
@@ -365,9 +381,29 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a node that starts waits for its database, which may be starting too.
 pub const DATABASE_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// For trying a changed `sql/` on a scratch database, and again for applying it: each takes under a second, but a loop
-/// in one of the files would run for ever.
-pub const REAPPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of one file of `sql/`. A dump of a small table fits; more is a restore, which is not a migration.
+pub const MIGRATION_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A statement of a migration waits this long for a lock (`galo migrate --lock-timeout`). While it waits, every call
+/// that wants the same table waits behind it, and a call gives up after `LOCK_TIMEOUT`.
+pub const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A statement of a migration runs this long (`galo migrate --statement-timeout`): to rewrite a million rows takes
+/// seconds, but a loop would run for ever.
+pub const MIGRATION_STATEMENT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// One migration waits this long for another one of the same database (`galo migrate --wait`), as when several nodes
+/// are deployed at once.
+pub const MIGRATION_TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it looks whether the other one has ended.
+pub const MIGRATION_TURN_POLL: Duration = Duration::from_millis(100);
+/// No timeout of `galo migrate` is longer than a day.
+pub const MIGRATION_SECONDS_MAX: usize = 24 * 60 * 60;
+/// A cancelled statement ends at once, unless it is in a part of Postgres that cannot be interrupted.
+pub const MIGRATION_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A copy of a database waits this long until nothing is connected to it; somebody has to close a psql.
+pub const BRANCH_TIMEOUT: Duration = Duration::from_secs(120);
+/// The pause between two tries; Postgres itself waits 5 s in each.
+pub const BRANCH_POLL: Duration = Duration::from_millis(200);
+/// Bytes of the name of a database, which Postgres would cut silently: NAMEDATALEN - 1.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
 /// Between two tries of a start.
 pub const DATABASE_START_PAUSE: Duration = Duration::from_millis(200);
 /// A connection that has been idle for less than this is not closed for a new one: a request may be on its way.

@@ -196,9 +196,12 @@ enum Piece<'a> {
 fn locations(manifest: &Manifest) -> BTreeMap<Shape<'_>, BTreeSet<&str>> {
     let mut methods: BTreeMap<Shape<'_>, BTreeSet<&str>> = BTreeMap::new();
     for entry in &manifest.handlers {
-        let its = methods.entry(shape(&entry.route)).or_default();
-        if entry.retry == Retry::Key {
-            its.insert(entry.route.method().as_str());
+        for route in &entry.routes {
+            let its = methods.entry(shape(route)).or_default();
+            // What only reads is repeated without a key.
+            if entry.retry == Retry::Key && !route.method().is_safe() {
+                its.insert(route.method().as_str());
+            }
         }
     }
     let repeated: Vec<_> = methods.iter().filter(|(_, its)| !its.is_empty()).map(|(shape, _)| shape.clone()).collect();
@@ -284,6 +287,13 @@ mod tests {
         assert_eq!(text.matches("set $galo_request_id \"\";").count(), 1);
         let read = KEYED.replace("[\"", "[\"x-request-id\", \"");
         assert!(!written(&[("POST /a", &read)]).contains("set $galo_request_id \"\";"));
+        // Of several routes of a handler, those that write.
+        let table = "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroutes = [\"GET /a\", \"POST /a\", \"PUT /b\", \"GET /c\"]\n";
+        let manifest = manifest::parse(Path::new("galo.toml"), &format!("{table}{KEYED}")).unwrap();
+        let several = nginx(&manifest, "nodes");
+        let keyed = [(r#"= "/a""#, true), (r#"= "/b""#, true)].into_iter().chain(rest);
+        assert_eq!(patterns(&several), keyed.map(|(text, is)| (text.to_owned(), is)).collect::<Vec<_>>());
+        assert!(several.contains("if ($request_method != POST) { return 418; }"), "{several}");
         let none = written(&[("POST /x", ""), ("PUT /y/{id}", "")]);
         assert_eq!(patterns(&none), rest.map(|(text, is)| (text.to_owned(), is)));
         assert!(!none.contains("non_idempotent") && !none.contains("$msec"), "{none}");
@@ -377,7 +387,7 @@ mod tests {
                 format!("[[handler]]\nname = \"h{number}\"\ncomponent = \"a.wasm\"\nroute = \"{}\"\n{more}", route(each))
             });
             let manifest = manifest::parse(Path::new("galo.toml"), &tables.collect::<String>()).unwrap();
-            let entries = manifest.handlers.iter().map(|entry| (entry.route.clone(), entry.retry));
+            let entries = manifest.handlers.iter().map(|entry| (entry.routes[0].clone(), entry.retry));
             // What no node serves, no proxy need know.
             if let Ok(table) = Routes::new(entries) {
                 let found = table.find(&method.parse().unwrap(), &format!("/{}", path.join("/")));

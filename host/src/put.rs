@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::example;
 use crate::guest::Digest;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, KeyPlace, Manifest};
 
 /// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
@@ -41,6 +41,7 @@ impl Handlers {
             let name = entry.component.file_name().context("a component has a file name")?;
             files.push((component.clone(), name.into()));
         }
+        files.extend(public_keys(manifest));
         files.push((manifest.path.clone(), manifest::FILE_NAME.into()));
         Ok(Self { files, examples: folders })
     }
@@ -87,6 +88,14 @@ impl Handlers {
         }
         Ok(())
     }
+}
+
+/// The file of public keys that the manifest names, if it lies beside the manifest. Secrets are not put anywhere.
+fn public_keys(manifest: &Manifest) -> Option<(PathBuf, PathBuf)> {
+    let KeyPlace::Jwks(from) = &manifest.token.as_ref()?.keys else { return None };
+    let inside = from.strip_prefix(manifest.path.parent()?).ok()?;
+    let below = inside.components().all(|part| matches!(part, Component::Normal(_)));
+    below.then(|| (from.clone(), inside.to_owned()))
 }
 
 /// Whether the files with this digest are recorded in a folder as put last. Components that were copied there in

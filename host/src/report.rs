@@ -30,8 +30,8 @@ pub struct ManifestReport {
 pub struct HandlerReport {
     /// Its name in the manifest.
     pub name: String,
-    /// Method and path.
-    pub route: String,
+    /// Method and path of each of its routes.
+    pub routes: Vec<String>,
     /// The number of the generation that serves.
     pub generation: u64,
     /// Its digest.
@@ -121,7 +121,7 @@ mod tests {
             "manifest": {"loaded": "2026-01-01T00:00:00.000000Z", "refused": {
                 "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
             "handlers": [{
-                "name": "orders", "route": "POST /customers/{id}/orders", "generation": 4, "sha256": "ab",
+                "name": "orders", "routes": ["POST /customers/{id}/orders", "GET /orders"], "generation": 4, "sha256": "ab",
                 "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},

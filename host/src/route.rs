@@ -135,11 +135,6 @@ pub struct Ambiguous {
 }
 
 impl Route {
-    /// A route that matches no request. It allows parsing to continue after a mistake.
-    pub fn unmatchable() -> Self {
-        Self { method: Method::CONNECT, segments: Vec::new() }
-    }
-
     /// A path that this route matches, with `1` for each parameter, if its method is the given one.
     pub fn example(&self, method: &Method) -> Option<String> {
         let segments = self.segments.iter().map(|segment| match segment {
@@ -190,10 +185,7 @@ impl FromStr for Route {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (method, path) = text.split_once(' ').ok_or("a route is a method, a space and a path")?;
-        let method = match method.parse::<Method>() {
-            Ok(method) if method.as_str().bytes().all(|b| b.is_ascii_uppercase()) => method,
-            _ => return Err(format!("`{method}` is no method in capital letters")),
-        };
+        let method = known(method)?;
         let segments = path.strip_prefix('/').ok_or("a path begins with `/`")?.split('/').map(segment);
         let route = Self { method, segments: segments.collect::<Result<_, _>>()? };
         let names: Vec<_> = route.parameters().collect();
@@ -217,13 +209,57 @@ impl std::fmt::Display for Route {
     }
 }
 
+/// The methods that a route may have. CONNECT and TRACE are for proxies, and no other method is in use with an API.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// How similar a word must be to a method to be taken for a typo of it, from 0 to 1: one wrong letter of three is 0.67.
+const SIMILARITY_MIN: f64 = 0.65;
+
+fn known(word: &str) -> Result<Method, String> {
+    if let Some(method) = METHODS.iter().find(|method| method.as_str() == word) {
+        return Ok(method.clone());
+    }
+    let capital = word.to_ascii_uppercase();
+    let alike = METHODS.map(|method| (strsim::normalized_damerau_levenshtein(&capital, method.as_str()), method));
+    let closest = alike.iter().max_by(|(one, _), (other, _)| one.total_cmp(other));
+    let names = METHODS.each_ref().map(Method::as_str).join(", ");
+    Err(match closest.filter(|(similarity, _)| *similarity >= SIMILARITY_MIN) {
+        Some((_, method)) => format!("unknown method `{word}`; did you mean {method}?"),
+        None => format!("unknown method `{word}`, expected one of {names}"),
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The name of a parameter in the notation of another router: `:id`, `<id>`, `[id]`, `*id`, `{id...}`, `{*id}`,
+/// `{id:int}` or `<int:id>`.
+fn foreign(text: &str) -> Option<&str> {
+    let inside = |open, close| text.strip_prefix(open)?.strip_suffix(close);
+    let typed = |text| -> &str { <str>::split_once(text, ':').map_or(text, |(name, _)| name) };
+    let name = None
+        .or_else(|| text.strip_prefix(':'))
+        .or_else(|| text.strip_prefix('*'))
+        .or_else(|| inside('{', '}').map(typed))
+        .or_else(|| inside('<', '>').map(|text: &str| text.split_once(':').map_or(text, |(_, name)| name)))
+        .or_else(|| inside('[', ']'))?;
+    let name = name.trim_start_matches('*').trim_end_matches("...").trim_end_matches('?');
+    is_name(name).then_some(name)
+}
+
 fn segment(text: &str) -> Result<Segment, String> {
+    if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+        && is_name(name)
+    {
+        return Ok(Segment::Parameter(name.to_owned()));
+    }
+    if let Some(name) = foreign(text) {
+        return Err(format!("the segment `{text}`: a parameter is written `{{{name}}}`, and is one whole segment"));
+    }
     if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        return match !name.is_empty() && name.bytes().all(letter) {
-            true => Ok(Segment::Parameter(name.to_owned())),
-            false => Err(format!("`{name}` is no parameter name: letters, digits and `_` make one")),
-        };
+        return Err(format!("invalid parameter name `{name}`: use letters, digits and `_`"));
     }
     // The characters of a path segment that need no percent-encoding (RFC 3986, pchar), without `*`, which the tree
     // would take for a catch-all.
@@ -292,6 +328,26 @@ mod tests {
     fn routes_that_no_request_can_tell_apart_are_ambiguous() {
         assert_eq!(routes(&["GET /a", "GET /a/{x}", "GET /a/{y}"]).unwrap_err(), Ambiguous { first: 1, second: 2 });
         assert!(routes(&["GET /a/{x}", "POST /a/{y}"]).is_ok());
+    }
+
+    #[test]
+    fn a_route_in_the_notation_of_another_router_is_refused_with_ours() {
+        for text in [":id", "<id>", "<int:id>", "[id]", "*id", "{id...}", "{*id}", "{id:int}", ":id?"] {
+            let told = format!("GET /a/{text}").parse::<Route>().unwrap_err();
+            assert!(told.ends_with("a parameter is written `{id}`, and is one whole segment"), "{text}: {told}");
+        }
+        for (text, reported) in [
+            ("get /a", "unknown method `get`; did you mean GET?"),
+            ("DELTE /a", "unknown method `DELTE`; did you mean DELETE?"),
+            ("ALL /a", "unknown method `ALL`, expected one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            ("TRACE /a", "unknown method `TRACE`, expected one of GET,"),
+            ("GET /{a-b}", "invalid parameter name `a-b`: use letters, digits and `_`"),
+        ] {
+            let told = text.parse::<Route>().unwrap_err();
+            assert!(told.starts_with(reported), "{text}: {told}");
+        }
+        // A colon inside of a segment is text (RFC 3986), as in the custom methods of some APIs.
+        assert_eq!("POST /orders/{id}/a:cancel".parse::<Route>().unwrap().to_string(), "POST /orders/{id}/a:cancel");
     }
 
     #[test]

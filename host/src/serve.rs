@@ -173,7 +173,7 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
-    let manifest = manifest::read(&settings.handlers)?;
+    let manifest = reload::place(manifest::read(&settings.handlers)?, &settings.sources);
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),
@@ -185,7 +185,7 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
-    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache))?;
+    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache), settings.sources.clone())?;
     let table = reload::load(&manifest, &worker, &database, metrics, state.as_ref()).await?;
     Ok(Loaded { table, database, worker, state })
 }

@@ -6,8 +6,12 @@ mod content;
 mod lines;
 mod messages;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -53,14 +57,20 @@ pub struct Taken<'a> {
     /// The method of its route. A HEAD request is answered like a GET.
     pub method: &'a Method,
     /// Its route, as the manifest writes it.
-    pub route: String,
+    pub route: &'a Arc<str>,
     /// The headers it may see.
     pub headers: &'a [HeaderName],
     /// The maximum size of a body, in bytes.
     pub body_bytes_max: usize,
+    /// The values of its `config`.
+    pub config: &'a Arc<[Field]>,
+    /// The name of the request.
+    pub id: String,
+    /// The claims of its token.
+    pub claims: Option<String>,
 }
 
-/// Reads a request to its end.
+/// Reads a request to its end. Its moment is set when it is admitted.
 ///
 /// # Errors
 /// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`] or [`Failure::BodyBroken`].
@@ -73,12 +83,11 @@ pub async fn read(head: &Parts, body: Body, parameters: Vec<Field>, taken: Taken
         query: head.uri.query().map(str::to_owned),
         headers: chosen(&head.headers, taken.headers),
         body,
-        route: taken.route,
-        // placeholder: these four are filled by the host from the manifest, the head and the token.
-        id: String::new(),
+        route: Arc::clone(taken.route),
+        id: taken.id,
         now: 0,
-        config: Vec::new(),
-        claims: None,
+        config: Arc::clone(taken.config),
+        claims: taken.claims,
     })
 }
 
@@ -224,6 +233,9 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
         }
         Failure::EncodingUnsupported => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        Failure::Unauthorized { challenge, .. } => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Failure::TypeUnsupported { expected } => {
             // A media type of the manifest consists of tokens too.

@@ -46,24 +46,44 @@ pub mod arena;
 #[doc(hidden)]
 #[rustfmt::skip]
 pub mod bindings;
+mod bearer;
+mod carry;
+mod cookie;
+mod date;
+mod decimal;
+mod decode;
+mod error;
+mod etag;
 mod export;
+pub mod guide;
 pub mod json;
 mod key;
+mod page;
 #[doc(hidden)]
 pub mod panic;
 mod plan;
+mod rejection;
 mod request;
 mod response;
 mod rows;
 pub mod test;
 mod timestamp;
+mod typed;
 
 pub use bindings::galo::handler::types::{
     Call, DatabaseError, Field, Level, Line, Outcome, Plan, Request, Response, Rows, Value,
 };
+pub use carry::{from_carry, to_carry};
+pub use cookie::{Cookie, SameSite};
+pub use date::{Date, NotADate};
+pub use decimal::{Decimal, NotADecimal};
 pub use key::MalformedKey;
+pub use page::{Keyset, Page};
+pub use rejection::{Part, Rejection};
 pub use rows::{Row, UnexpectedRows};
-pub use timestamp::Timestamp;
+pub use serde_json::value::RawValue;
+pub use timestamp::{NotATimestamp, Timestamp};
+pub use uuid::Uuid;
 
 /// A handler: two pure functions.
 ///

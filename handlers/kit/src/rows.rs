@@ -3,12 +3,15 @@
 //! It refuses to guess: a column that is missing, of another type or NULL is an error that names the column, because
 //! the procedure and the handler do not fit each other. Names are compared one by one: a procedure has few columns.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
+use core::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Rows, Timestamp, Value};
+use crate::decode::json;
+use crate::{Date, Decimal, Rows, Timestamp, Uuid, Value};
 
 /// The procedure returned something other than the handler expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,24 @@ pub enum UnexpectedRows {
         wanted: &'static str,
         /// What was there.
         found: &'static str,
+    },
+    /// The column is a text that is not written as this type is.
+    Text {
+        /// Its name.
+        column: &'static str,
+        /// What the handler asked for.
+        wanted: &'static str,
+        /// What was there.
+        found: String,
+    },
+    /// The column is JSON of another type.
+    Json {
+        /// Its name.
+        column: &'static str,
+        /// Where in it.
+        path: String,
+        /// What the handler asked for.
+        expected: Cow<'static, str>,
     },
     /// The column is a timestamp before the year 1 or after 9999.
     Year(&'static str),
@@ -44,6 +65,13 @@ impl fmt::Display for UnexpectedRows {
             Self::NoColumn(column) => write!(formatter, "the procedure returned no column {column}"),
             Self::Type { column, wanted, found } => {
                 write!(formatter, "column {column} should be {wanted} and is {found}")
+            }
+            Self::Text { column, wanted, found } => {
+                write!(formatter, "column {column} should be {wanted} and is {found}")
+            }
+            Self::Json { column, path, expected } => {
+                let path = if path.is_empty() { "the whole" } else { path };
+                write!(formatter, "column {column} should be JSON in which {path} is {expected}")
             }
             Self::Year(column) => write!(formatter, "column {column} is not within the years 1 to 9999"),
             Self::Value { column, found } => write!(formatter, "column {column} has the unexpected value {found}"),
@@ -164,6 +192,27 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// A json or jsonb, or an array, as a type.
+    ///
+    /// ```
+    /// use galo_kit::{Decimal, Value, test};
+    ///
+    /// let rows = test::rows(["tags", "prices"], [[Value::json(&["red"]), Value::Json("[0.10]".into())]]);
+    /// let row = rows.first()?;
+    /// assert_eq!(row.json_as::<Vec<String>>("tags")?, ["red"]);
+    /// assert_eq!(row.json_as::<Vec<Decimal>>("prices")?[0].as_str(), "0.10");
+    /// # Ok::<(), galo_kit::UnexpectedRows>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL, or its JSON is not of this type.
+    pub fn json_as<T: Deserialize<'a>>(&self, column: &'static str) -> Result<T, UnexpectedRows> {
+        json::read(self.json(column)?.as_bytes()).map_err(|problem| {
+            let (path, expected) = problem.into_parts();
+            UnexpectedRows::Json { column, path, expected }
+        })
+    }
+
     /// A bytea.
     ///
     /// # Errors
@@ -173,6 +222,35 @@ impl<'a> Row<'a> {
             Value::Bytes(value) => Ok(value),
             other => Err(wrong_type(column, "bytes", other)),
         }
+    }
+
+    /// A uuid.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type or NULL.
+    pub fn uuid(&self, column: &'static str) -> Result<Uuid, UnexpectedRows> {
+        self.parsed(column, "a uuid")
+    }
+
+    /// A date of the years 1 to 9999.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type, NULL or outside those years.
+    pub fn date(&self, column: &'static str) -> Result<Date, UnexpectedRows> {
+        self.parsed(column, "a date")
+    }
+
+    /// A numeric, with the digits of Postgres.
+    ///
+    /// # Errors
+    /// When there is no such column, or it is of another type, NULL, NaN or infinite.
+    pub fn decimal(&self, column: &'static str) -> Result<Decimal, UnexpectedRows> {
+        self.parsed(column, "a numeric")
+    }
+
+    fn parsed<T: FromStr>(&self, column: &'static str, wanted: &'static str) -> Result<T, UnexpectedRows> {
+        let text = self.text(column)?;
+        text.parse().map_err(|_| UnexpectedRows::Text { column, wanted, found: text.into() })
     }
 
     /// A timestamptz or timestamp of the years 1 to 9999.

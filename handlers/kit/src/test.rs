@@ -1,11 +1,11 @@
-//! For the tests of a handler: requests and rows in one line, and assertions that show the actual value.
+//! For the tests of a handler: requests, rows and errors in one line, and assertions that show the actual value.
 //!
 //! It is not part of a component: a handler calls nothing here, so the linker drops it.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::{Call, Field, Plan, Request, Response, Rows, Value};
+use crate::{Call, DatabaseError, Field, Plan, Request, Response, Rows, Timestamp, Value};
 
 /// A GET of this path with these parameters of the route.
 pub fn get(path: &str, parameters: &[(&str, &str)]) -> Request {
@@ -31,6 +31,82 @@ pub fn request(method: &str, path: &str, parameters: &[(&str, &str)], body: impl
         now: 0,
         config: Vec::new(),
         claims: None,
+    }
+}
+
+impl Request {
+    /// The same request with this query string.
+    pub fn with_query(mut self, query: &str) -> Self {
+        self.query = Some(query.to_string());
+        self
+    }
+
+    /// The same request with this header, whose name is lower case, added.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.extend(fields(&[(name, value)]));
+        self
+    }
+
+    /// The same request with this config of the manifest: texts as they are, everything else as JSON.
+    pub fn with_config(mut self, config: &[(&str, &str)]) -> Self {
+        self.config = fields(config);
+        self
+    }
+
+    /// The same request with a verified token of these claims, a JSON object.
+    pub fn with_claims(mut self, claims: &str) -> Self {
+        self.claims = Some(claims.to_string());
+        self
+    }
+
+    /// The same request by this route of the manifest, `GET /orders/{id}`.
+    pub fn with_route(mut self, route: &str) -> Self {
+        self.route = route.to_string();
+        self
+    }
+
+    /// The same request, admitted at this moment of RFC 3339.
+    #[track_caller]
+    pub fn at(mut self, now: &str) -> Self {
+        match now.parse::<Timestamp>() {
+            Ok(now) => self.now = now.micros(),
+            Err(error) => panic!("{now}: {error}"),
+        }
+        self
+    }
+}
+
+/// An error that a procedure raised: `23505` with the constraint `items_name_key`, `P0001` with none.
+///
+/// ```
+/// use galo_kit::{DatabaseError, Handler, Plan, Request, Response, Rows, UnexpectedRows, test};
+///
+/// struct SignUp;
+///
+/// impl Handler for SignUp {
+///     fn prepare(_request: &Request) -> Plan {
+///         Plan::call("sign_up", [], "")
+///     }
+///
+///     fn respond(_carry: &[u8], _rows: &Rows) -> Result<Response, UnexpectedRows> {
+///         Ok(Response::empty(204))
+///     }
+///
+///     fn failed(_carry: &[u8], error: &DatabaseError) -> Option<Response> {
+///         error.violates("users_name_key").then(|| Response::error(409, "this name is taken"))
+///     }
+/// }
+///
+/// let response = SignUp::failed(b"", &test::error("23505", Some("users_name_key"))).unwrap();
+/// test::assert_error(&response, 409, "this name is taken");
+/// assert!(SignUp::failed(b"", &test::error("P0001", None)).is_none());
+/// ```
+pub fn error(sqlstate: &str, constraint: Option<&str>) -> DatabaseError {
+    DatabaseError {
+        sqlstate: sqlstate.to_string(),
+        message: "an error of a test".to_string(),
+        detail: None,
+        constraint: constraint.map(str::to_string),
     }
 }
 

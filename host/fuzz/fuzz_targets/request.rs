@@ -34,7 +34,15 @@ async fn answer(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
         return wire::failed(&failure, Messages::plain());
     }
     let headers = &[HeaderName::from_static("x")];
-    let taken = Taken { method: &head.method, headers, body_bytes_max: BODY_BYTES_MAX };
+    let taken = Taken {
+        method: &head.method,
+        route: &"GET /".into(),
+        headers,
+        body_bytes_max: BODY_BYTES_MAX,
+        config: &[].into(),
+        id: String::new(),
+        claims: None,
+    };
     match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => {
             assert!(request.body.len() <= BODY_BYTES_MAX);

@@ -23,7 +23,7 @@ pub(super) fn handler(handler: &Handler) -> HandlerReport {
     let current = &lineage.current;
     HandlerReport {
         name: handler.entry.name.clone(),
-        route: handler.entry.route.to_string(),
+        routes: handler.routes.iter().map(|route| route.to_string()).collect(),
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
         state: match (&lineage.rolled_back, handler.fallback(&lineage)) {

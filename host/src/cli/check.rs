@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use galo::config::{Address, Mistakes, Settings};
+use galo::config::{Address, Missing, Mistakes, Settings, Sources};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::guest::Engine;
@@ -16,12 +16,15 @@ use galo::{example, log, serve};
 use super::database::DatabaseArgs;
 use super::folder;
 use super::runtime::{Task, run_on};
+use super::variables;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
     pub(super) handlers: PathBuf,
+    #[arg(skip)]
+    pub(super) missing: Missing,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }
@@ -39,13 +42,18 @@ impl CheckArgs {
     pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
-        let settings = Settings { pool_connections: 1, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
+        let sources = Sources { variables: variables::snapshot(), folder: None, missing: self.missing };
+        let settings =
+            Settings { pool_connections: 1, sources, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {
             let procedures: Vec<_> = handler.procedures.iter().map(|procedure| procedure.to_string()).collect();
-            let (name, route) = (&handler.entry.name, handler.entry.route.to_string());
-            log::print(format_args!("{name:<20} {route:<40} {}", procedures.join(", ")));
+            let (name, first) = (&handler.entry.name, handler.routes.first().map_or("", |route| &**route));
+            log::print(format_args!("{name:<20} {first:<40} {}", procedures.join(", ")));
+            for route in handler.routes.iter().skip(1) {
+                log::print(format_args!("{:<20} {route}", ""));
+            }
         }
         for warning in table.handlers.iter().filter_map(|handler| warning(handler)) {
             log::print(format_args!("warning: {warning}"));
@@ -82,12 +90,14 @@ fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
 
 /// Why a request that is sent twice may be recorded twice.
 fn warning(handler: &Handler) -> Option<String> {
-    let Entry { name, route, retry, headers, .. } = &handler.entry;
+    let Entry { name, routes, retry, headers, .. } = &handler.entry;
     let writer = &handler.procedures.iter().find(|procedure| procedure.writes())?.name;
-    let method = route.method();
+    let method = routes.first()?.method();
+    // Which of several routes call it is known to the handler only.
+    let only_reads = routes.iter().all(|route| route.method().is_safe());
     let why = match retry {
         Retry::Key => return None,
-        Retry::Never if method.is_safe() => format!("browsers and proxies repeat a {method} request; use POST"),
+        Retry::Never if only_reads => format!("browsers and proxies repeat a {method} request; use POST"),
         Retry::Never if headers.contains(&IDEMPOTENCY_KEY) => return None,
         Retry::Never => "a request that a client sends again is carried out again; grant the header \
                          idempotency-key, and record each key once"

@@ -1,4 +1,4 @@
-//! Where the database is: the options of `serve`, `dev` and `check`. libpq's environment variables supply what the
+//! Where the database is: the options of every command that connects. libpq's environment variables supply what the
 //! connection string leaves out.
 
 use std::path::PathBuf;
@@ -24,16 +24,27 @@ pub(super) struct DatabaseArgs {
 impl DatabaseArgs {
     /// The database that was given, if one was; mistakes are noted.
     pub(super) fn given(&self, mistakes: &mut Mistakes) -> Option<Target> {
-        let source = match (&self.database_url, &self.database_url_file) {
+        let source = self.source(mistakes)?;
+        self.read(&source, &defaults(mistakes), mistakes)
+    }
+
+    /// The same as the variables that libpq's own programs read.
+    pub(super) fn variables(&self, mistakes: &mut Mistakes) -> Option<Vec<(&'static str, Secret)>> {
+        let source = self.source(mistakes)?;
+        let variables = galo::database::variables(&source, &defaults(mistakes));
+        variables.map_err(|error| mistakes.note(self.option(), error)).ok()
+    }
+
+    fn source(&self, mistakes: &mut Mistakes) -> Option<Source> {
+        match (&self.database_url, &self.database_url_file) {
             (Some(_), Some(_)) => {
                 mistakes.note("DATABASE_URL", "DATABASE_URL_FILE is set too; use only one of them");
-                return None;
+                None
             }
-            (Some(url), None) => Source::Text(Secret::new(url)),
-            (None, Some(file)) => Source::File(file.clone()),
-            (None, None) => return None,
-        };
-        self.read(&source, &defaults(mistakes), mistakes)
+            (Some(url), None) => Some(Source::Text(Secret::new(url))),
+            (None, Some(file)) => Some(Source::File(file.clone())),
+            (None, None) => None,
+        }
     }
 
     /// The same, also if only libpq's variables are set.
@@ -57,8 +68,11 @@ impl DatabaseArgs {
     }
 
     fn read(&self, source: &Source, defaults: &Defaults, mistakes: &mut Mistakes) -> Option<Target> {
-        let option = if self.database_url_file.is_some() { "DATABASE_URL_FILE" } else { "DATABASE_URL" };
-        Target::read(source, defaults).map_err(|error| mistakes.note(option, error)).ok()
+        Target::read(source, defaults).map_err(|error| mistakes.note(self.option(), error)).ok()
+    }
+
+    fn option(&self) -> &'static str {
+        if self.database_url_file.is_some() { "DATABASE_URL_FILE" } else { "DATABASE_URL" }
     }
 }
 

@@ -10,16 +10,19 @@ mod database;
 mod dev;
 mod environment;
 mod folder;
+mod migrate;
 mod new;
 mod node;
 mod operator;
 mod postgres;
 mod project;
 mod proxy;
+mod psql;
 mod put;
 mod runtime;
 mod serve;
 mod test;
+mod variables;
 
 use std::process::ExitCode;
 
@@ -55,8 +58,8 @@ enum Command {
     /// Build this project's handlers and serve them on a private Postgres
     ///
     /// Compiles the handlers, starts a private Postgres (an installed one, or one that is downloaded first), applies
-    /// `sql/`, and serves. Changes in `galo.toml`, `handlers/` and `sql/` go live when saved. Ctrl-C stops everything.
-    /// The data is kept in `.galo/` until `--fresh`.
+    /// what is pending in `sql/`, and serves. Changes in `galo.toml`, `handlers/` and `sql/` go live when saved. Ctrl-C
+    /// stops everything. The data is kept in `.galo/` until `--fresh`.
     ///
     /// If DATABASE_URL is set, that database is used instead. Its role must be able to create and grant what `sql/`
     /// describes. Calls run as the role `galo`, which `sql/` creates.
@@ -82,6 +85,14 @@ enum Command {
     ///
     /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `galo.toml`.
     New(new::NewArgs),
+    /// Apply the migrations and procedures of a folder to a database
+    ///
+    /// Prints the version that the database has and what is pending. Each file of migrations/ is applied once, in the
+    /// order of the versions, in a transaction of its own; the files of procedures/ are applied again whenever one of
+    /// them has changed. One migration at a time runs on a database, others wait. The role must own the database.
+    Migrate(migrate::MigrateArgs),
+    /// Open psql on the database of `galo dev`, or on the one in DATABASE_URL
+    Psql(psql::PsqlArgs),
     /// Run the handlers' unit tests and examples
     ///
     /// Unit tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own. Examples
@@ -140,6 +151,8 @@ impl Command {
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Test(arguments) => arguments.task(mistakes),
+            Self::Migrate(arguments) => arguments.task(mistakes),
+            Self::Psql(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
             Self::Proxy(arguments) => Some(Box::new(|| arguments.run())),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::scaffold::{self, Options};
@@ -14,9 +15,9 @@ pub(super) struct NewArgs {
     /// Name of the handler and its crate: lower-case letters, digits, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Method and path of its requests, such as "GET /items/{id}"
-    #[arg(long, value_name = "ROUTE")]
-    route: String,
+    /// Method and path of its requests, such as "GET /items/{id}"; several times for several routes
+    #[arg(long, value_name = "ROUTE", required = true)]
+    route: Vec<String>,
     /// Stored procedure that it calls
     ///
     /// It is called with the parameters of the path, each an integer, and its first row is the response. Without this
@@ -32,12 +33,15 @@ impl NewArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { name, route, procedure, project } = self;
         let checkout = project.find()?;
-        scaffold::new(&checkout, &Options { name: name.clone(), route: route.clone(), procedure: procedure.clone() })?;
+        let (first, further) = route.split_first().context("a route is required")?;
+        let (first, further) = (first.clone(), further.to_vec());
+        let options = Options { name: name.clone(), route: first, further, procedure: procedure.clone() };
+        scaffold::new(&checkout, &options)?;
         log::print(format_args!("\n  Created handlers/{name}/: the handler, its tests and its examples"));
-        log::print(format_args!("  Added to galo.toml: {route}\n\n  Next"));
+        log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
             log::print(format_args!(
-                "    create `{procedure}` in sql/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
+                "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
             ));
         }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Settings, StateFolder};
+use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Settings, Sources, StateFolder};
 use galo::guest::Digest;
 use galo::limits;
 
 use super::access::AccessArgs;
 use super::clients::ClientArgs;
 use super::database::DatabaseArgs;
+use super::variables;
 
 #[derive(Args)]
 pub(super) struct NodeArgs {
@@ -100,6 +101,7 @@ impl NodeArgs {
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
             access_log: access_log?,
+            sources: Sources { variables: variables::snapshot(), ..Sources::default() },
             client_timeouts,
             backlog,
             ..Settings::new(handlers, listen?, access.admin)

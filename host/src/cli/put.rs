@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use galo::config::Mistakes;
+use galo::config::{Missing, Mistakes};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::put::{self, Handlers};
@@ -52,7 +52,8 @@ impl PutArgs {
     fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache }.parse(mistakes);
-        let check = CheckArgs { handlers: self.from, database: self.database };
+        // The secrets are those of the nodes.
+        let check = CheckArgs { handlers: self.from, missing: Missing::Logged, database: self.database };
         Some(Put { compile: compile?, check, target: target?, to: self.handlers })
     }
 }

@@ -4,6 +4,7 @@
 //! `cli` creates the settings. `database` parses the address of the database.
 
 mod secret;
+mod sources;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::secret::{Secret, Token};
+pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
+    /// Where the secrets of the manifest come from.
+    pub sources: Sources,
     /// How long to wait for a client.
     pub client_timeouts: ClientTimeouts,
     /// The time from the signal to end until the drain. The node is not ready, but serves as before.
@@ -72,6 +76,7 @@ impl Settings {
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
             backlog: limits::BACKLOG_DEFAULT,
+            sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),
             linger: Duration::ZERO,
         }

@@ -7,12 +7,11 @@
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
 //!   Postgres types.
-//! - `apply` runs the files of `sql/`; `structure` compares a changed `sql/` with the database. `scratch` makes
-//!   databases for tests.
+//! - `migrate/` applies the files of `sql/`; `databases` creates whole databases, and copies of them; `scratch`
+//!   makes those of tests.
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
-mod apply;
 mod batch;
 mod call;
 mod caretaker;
@@ -20,29 +19,30 @@ mod catalogue;
 mod connect;
 mod connection;
 mod connections;
+mod databases;
 mod error;
 mod exchange;
 mod filling;
 mod health;
 mod lane;
 mod lanes;
+pub mod migrate;
 mod opener;
 mod pool;
 mod procedure;
 mod scratch;
 mod start;
-mod structure;
 pub mod value;
 mod waiter;
 mod waiting;
 
-pub use apply::{apply, create, enter};
 pub use catalogue::unusable::{Unsupported, Unusable};
-pub use connect::credentials::Source;
+pub use connect::credentials::{Source, variables};
 pub use connect::keyword::VARIABLES;
 pub use connect::parameters::Defaults;
 pub use connect::target::Target;
+pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, enter};
+pub use migrate::{apply, migrate};
 pub use pool::Database;
 pub use procedure::{Batch, Procedure};
 pub use scratch::{Scratch, SqlError, run_sql};
-pub use structure::{NotApplied, reapply};

@@ -13,9 +13,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::{ErrorPosition, SqlState};
 use tokio_util::task::TaskTracker;
 
-use super::apply::line_of;
 use super::catalogue::statement::quoted;
 use super::connect::target::{Target, chain};
+use super::migrate::line_of;
 use crate::limits;
 
 /// The scratch databases of one run.

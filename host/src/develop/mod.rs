@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
+//! | [`psql`] | `galo psql` | opens psql on the database of `galo dev`, or on another one |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
 //! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, some on a scratch database |
@@ -12,5 +13,6 @@
 pub mod build;
 pub mod dev;
 pub mod postgres;
+pub mod psql;
 pub mod scaffold;
 pub mod test_runner;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -10,7 +11,6 @@ use super::cell::{Cell, decode};
 use super::outcome::{Error, Rows};
 use super::response::{Response, pretty};
 use crate::contract::{self, Field};
-use crate::route::Route;
 
 /// A file.
 #[derive(Deserialize)]
@@ -40,6 +40,14 @@ pub(super) enum Before {
 pub(super) struct Request {
     method: Option<String>,
     path: String,
+    /// The route that the host must find, as the manifest writes it.
+    pub(super) route: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) now: Option<Timestamp>,
+    /// Values instead of those of the manifest.
+    #[serde(default)]
+    pub(super) config: BTreeMap<String, Json>,
+    pub(super) claims: Option<BTreeMap<String, Json>>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<Json>,
@@ -109,11 +117,10 @@ impl Before {
 }
 
 impl Request {
-    pub(super) fn method(&self, route: &Route) -> Result<Method, String> {
-        match &self.method {
-            None => Ok(route.method().clone()),
-            Some(method) => method.parse().map_err(|_| format!("`{method}` is no method")),
-        }
+    /// Its method, if it names one.
+    pub(super) fn method(&self) -> Result<Option<Method>, String> {
+        let parsed = self.method.as_ref().map(|method| method.parse().map_err(|_| format!("`{method}` is no method")));
+        parsed.transpose()
     }
 
     /// Without the query.
@@ -121,11 +128,11 @@ impl Request {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
-    /// As the host would pass it to the handler, with only the headers that the manifest names.
+    /// As the host would pass it to the handler, with only the headers that the manifest names, and without what the
+    /// host adds.
     pub(super) fn to_contract(
         &self,
         method: &Method,
-        route: &Route,
         parameters: Vec<Field>,
         headers: &[HeaderName],
     ) -> Result<contract::Request, String> {
@@ -147,11 +154,10 @@ impl Request {
             query: self.path.split_once('?').map(|(_, query)| query.to_owned()),
             headers: seen.collect(),
             body,
-            route: route.to_string(),
-            // placeholder: an example may set these four.
+            route: "".into(),
             id: String::new(),
             now: 0,
-            config: Vec::new(),
+            config: [].into(),
             claims: None,
         })
     }

@@ -4,6 +4,7 @@
 //! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`. The rows of
 //! an end-to-end example come from a database, which only `test_runner` has; without one it is run up to its call.
 
+mod ask;
 mod cell;
 mod json;
 mod outcome;
@@ -24,7 +25,6 @@ use crate::file;
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
-use crate::route::Routes;
 
 /// One example, read from its file.
 pub struct Example {
@@ -150,12 +150,7 @@ impl Example {
         procedures: Option<&[Arc<Procedure>]>,
     ) -> Result<Option<Call>, String> {
         let Some(request) = &self.file.request else { return Ok(None) };
-        let routes = Routes::new([(entry.route.clone(), ())]).map_err(|_| "no route".to_owned())?;
-        let (method, path) = (request.method(&entry.route)?, request.path());
-        let (_, parameters) = routes
-            .find(&method, path)
-            .map_err(|_| format!("the request `{method} {path}` is not for the route `{}`", entry.route))?;
-        let request = request.to_contract(&method, &entry.route, parameters, &entry.headers)?;
+        let request = ask::request(request, entry)?;
         let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
         if let Some(expected) = &self.file.plan {
             differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;

@@ -12,6 +12,8 @@ pub enum Code {
     BodyIncomplete,
     /// A value that the database does not accept: SQLSTATE 22xxx.
     InvalidValue,
+    /// The route requires a token, or the token is not accepted.
+    Unauthorized,
     /// A page from an origin that is not allowed sent a request that would change something.
     OriginNotAllowed,
     /// The database does not permit it: SQLSTATE 42501.
@@ -43,10 +45,11 @@ pub enum Code {
 }
 
 /// Every code, in the order of the enum, which follows the statuses.
-const TABLE: [(Code, &str, StatusCode); 17] = [
+const TABLE: [(Code, &str, StatusCode); 18] = [
     (Code::MalformedRequest, "malformed_request", StatusCode::BAD_REQUEST),
     (Code::BodyIncomplete, "body_incomplete", StatusCode::BAD_REQUEST),
     (Code::InvalidValue, "invalid_value", StatusCode::BAD_REQUEST),
+    (Code::Unauthorized, "unauthorized", StatusCode::UNAUTHORIZED),
     (Code::OriginNotAllowed, "origin_not_allowed", StatusCode::FORBIDDEN),
     (Code::Forbidden, "forbidden", StatusCode::FORBIDDEN),
     (Code::NotFound, "not_found", StatusCode::NOT_FOUND),

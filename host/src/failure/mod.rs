@@ -29,6 +29,16 @@ pub enum Failure {
     /// A page from an origin that is not allowed sent a request that would change something.
     #[error("sent by a page of another origin; `[cors]` of the manifest can allow it")]
     Uninvited,
+    /// The route requires a token, or the token is not accepted.
+    #[error("no valid token: {cause}")]
+    Unauthorized {
+        /// The value of `WWW-Authenticate`.
+        challenge: &'static str,
+        /// Why it is not accepted, without anything of the token.
+        cause: &'static str,
+        /// The operator may have to do something about it.
+        is_notable: bool,
+    },
     /// The head of the request is not valid HTTP.
     #[error("malformed head: {cause}")]
     HeadMalformed {
@@ -148,6 +158,7 @@ impl Failure {
         match self {
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::Unauthorized { .. } => Code::Unauthorized,
             Self::Uninvited => Code::OriginNotAllowed,
             Self::EncodingUnsupported => Code::ContentEncodingUnsupported,
             Self::TypeUnsupported { .. } => Code::ContentTypeUnsupported,

@@ -29,7 +29,7 @@ impl Component {
         self.run(Phase::Prepare, time, |store, instance| {
             let function = instance.get_func(&mut *store, self.prepare).ok_or_else(missing)?;
             #[expect(unsafe_code, reason = "checking the types at every call costs 3 % of its time")]
-            // SAFETY: `Compiled::fit` checked these types of this export, and a component does not change.
+            // SAFETY: `trial` checked these types of this export, and a component does not change.
             let prepare = unsafe { TypedFunc::<(&Request,), (Plan,)>::new_unchecked(function) };
             Ok(prepare.call(store, (request,))?.0)
         })
@@ -57,11 +57,16 @@ impl Component {
         })
     }
 
-    /// Instantiates once: a component that does not fit its limits is found before it serves. Returns the most memory
-    /// that it may have by its own declaration.
+    /// Instantiates once: a component that does not fit its limits is found before it serves. Also checks the types
+    /// that both functions are called with, which calls do not. Returns the most memory that the component may have by
+    /// its own declaration.
     pub(super) fn trial(&self) -> Result<usize, Fault> {
-        let declared = |store: &mut Store<Guest>, _: &Instance| Ok(store.data().memory_bytes_declared());
-        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), declared)
+        self.run(Phase::Prepare, Allowance::Whole(self.limits.deadline), |store, instance| {
+            let function = |store: &mut Store<Guest>, index| instance.get_func(store, index).ok_or_else(missing);
+            function(store, self.prepare)?.typed::<(&Request,), (Plan,)>(&*store)?;
+            function(store, self.respond)?.typed::<(&[u8], &Outcome), (Option<Response>,)>(&*store)?;
+            Ok(store.data().memory_bytes_declared())
+        })
     }
 
     fn run<T>(

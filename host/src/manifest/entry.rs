@@ -1,5 +1,6 @@
 //! The entry of one handler in a manifest, as `registry` and `reload` use it. It is plain data, created by `table`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use http::HeaderName;
@@ -7,6 +8,7 @@ use http::HeaderName;
 use crate::database::Batch;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
+use crate::token::Policy;
 use crate::wire::MediaType;
 
 /// The header by which a proxy marks a request that it may send again. Its value is the same on both tries.
@@ -24,12 +26,16 @@ pub struct Entry {
     pub folder: PathBuf,
     /// The component's file.
     pub component: PathBuf,
-    /// Its route.
-    pub route: Route,
+    /// Its routes, at least one.
+    pub routes: Vec<Route>,
     /// The request headers it may see.
     pub headers: Vec<HeaderName>,
     /// The required `Content-Type` of a request's body. `None` accepts any.
     pub content_type: Option<MediaType>,
+    /// Whether it gets the claims of the client's token.
+    pub claims: Claims,
+    /// The values that it gets with every request, sorted by their names.
+    pub config: Vec<ConfigValue>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
     /// Whether a proxy may send its requests a second time.
@@ -40,6 +46,80 @@ pub struct Entry {
     pub limits: HandlerLimits,
     /// The line of its `[[handler]]`, from 1.
     pub line: usize,
+}
+
+/// Whether a handler gets the claims of the client's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// No; nothing is verified.
+    Never,
+    /// Yes, if a request has a token.
+    Optional,
+    /// Yes; a request without a token is refused.
+    Required,
+}
+
+/// One value of a handler's `config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigValue {
+    /// Its name.
+    pub name: String,
+    /// What it is, or where it is.
+    pub value: Text,
+}
+
+/// A text of the manifest, or the place of one that is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// The text itself.
+    Plain(String),
+    /// A secret. Only its place is in the manifest.
+    Secret(Place),
+}
+
+/// Where a secret is. It is read when the handlers are loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In this file, which is relative to the manifest. A line feed at its end does not count.
+    File(PathBuf),
+    /// In this variable of the node's environment.
+    Variable(String),
+}
+
+/// The section `[token]`: where the keys are that tokens are verified with, and which tokens are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// Where the keys are.
+    pub keys: KeyPlace,
+    /// Which tokens are accepted.
+    pub policy: Policy,
+    /// The line of the section, from 1.
+    pub line: usize,
+}
+
+/// Where the keys for tokens are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// A JWKS file, relative to the manifest.
+    Jwks(PathBuf),
+    /// A shared secret.
+    Secret(Place),
+}
+
+impl Entry {
+    /// Its routes as the manifest writes them, in one line.
+    pub fn routes_shown(&self) -> String {
+        self.routes.iter().map(Route::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Variable(name) => write!(f, "the variable {name}"),
+        }
+    }
 }
 
 /// Whether a proxy may send a request a second time, to another node, when the first try got no answer.

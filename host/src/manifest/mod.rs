@@ -3,22 +3,27 @@
 //!
 //! It reads neither the files it names nor the database. `reload` does that when it loads a handler.
 
+mod config;
 mod cors;
 mod entry;
 mod limits;
 mod messages;
 mod refused;
 mod table;
+mod token;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-pub use self::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+pub use self::entry::{
+    Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
+};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
 use crate::file;
 use crate::limits::{HANDLERS_MAX, MANIFEST_BYTES_MAX};
+use crate::route::{Ambiguous, Route, Routes};
 use crate::wire::Messages;
 
 /// The file's name, at the top of a project and in a folder of components.
@@ -36,8 +41,20 @@ pub struct Manifest {
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
     pub messages: Messages,
+    /// How tokens of clients are verified, if configured.
+    pub token: Option<TokenEntry>,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Two routes that match the same paths, each with its handler.
+    pub fn ambiguity(&self) -> Option<[(&Entry, &Route); 2]> {
+        let routes: Vec<_> =
+            self.handlers.iter().flat_map(|entry| entry.routes.iter().map(move |route| (entry, route))).collect();
+        let Ambiguous { first, second } = Routes::new(routes.iter().map(|(_, route)| ((*route).clone(), ()))).err()?;
+        Some([routes[first], routes[second]])
+    }
 }
 
 /// Reads and parses the manifest of a project. The component and the examples of each handler are in `handlers/NAME/`.
@@ -95,11 +112,21 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     let messages = messages::messages(&tables.messages, &mut |offset, text| {
         mistakes.push(Mistake::new(Some(line_of(offset)), text));
     });
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let token = tables.token.as_ref().and_then(|token| {
+        let start = token.span().start;
+        token.get_ref().entry(folder, (start, line_of(start)), &mut |offset, text| {
+            mistakes.push(Mistake::new(Some(line_of(offset)), text));
+        })
+    });
     for table in &tables.handler {
-        let mut entry_mistakes = Vec::new();
-        let entry = table.get_ref().entry(path, line_of(table.span().start), &mut |offset, text| {
-            entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));
-        });
+        let (mut entry_mistakes, start) = (Vec::new(), table.span().start);
+        let mut mistake = |offset, text| entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));
+        let entry = table.get_ref().entry(path, (start, line_of(start)), &mut mistake);
+        if let Some(claims) = table.get_ref().claims.as_ref().filter(|_| tables.token.is_none()) {
+            let text = "claims: the manifest has no section [token], which says how tokens are verified; add one";
+            mistake(claims.span().start, text.to_owned());
+        }
         if let Some(first) = lines.insert(entry.name.clone(), entry.line) {
             let text = format!("the handler `{}` is already defined in line {first}", entry.name);
             entry_mistakes.push(Mistake::new(Some(entry.line), text));
@@ -108,7 +135,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers.push(entry);
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), cors, messages, handlers })
+        Ok(Manifest { path: path.to_owned(), cors, messages, token, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }
@@ -166,6 +193,18 @@ limits = { deadline_ms = 20 }
         for (from, to, told) in [
             ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
             ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("route = \"POST /customers/{id}/orders\"", "", "h/galo.toml:2: missing field `route`: write `route ="),
+            ("route = \"POST /customers/{id}/orders\"", "routes = []", "h/galo.toml:5: 0 routes: 1 to 256 are allowed"),
+            (
+                "route =",
+                "routes = [\"GET /a\"]\nroute =",
+                "h/galo.toml:6: `route` and `routes`: write all of them into",
+            ),
+            (
+                "{id}",
+                ":id",
+                "h/galo.toml:5: route `POST /customers/:id/orders`: the segment `:id`: a parameter is written",
+            ),
             ("POST /", "POST ", "h/galo.toml:5: route `POST customers/{id}/orders`: a path begins with `/`"),
             ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
             ("{ place_order", "{ other", "h/galo.toml:9: `other` has a batch form, and is not among the"),
@@ -198,6 +237,30 @@ limits = { deadline_ms = 20 }
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
         assert!(told.contains("h/galo.toml:12: the handler `orders` is already defined in line 2"), "{told}");
+    }
+
+    #[test]
+    fn a_handler_has_several_routes_and_no_two_are_alike() {
+        let text =
+            GOOD.replace("route = \"POST /customers/{id}/orders\"", "routes = [\n\"GET /a/{x}\", \"POST /a\"\n]");
+        let manifest = parse(Path::new("h/galo.toml"), &text).unwrap();
+        assert_eq!(manifest.handlers[0].routes_shown(), "GET /a/{x}, POST /a");
+        assert!(manifest.ambiguity().is_none());
+        for (to, twins) in [
+            ("\"GET /a/{y}\"", ("orders", "orders")),
+            ("\"POST /b\"]\n[[handler]]\nname = \"b\"\ncomponent = \"b.wasm\"\nroutes = [\"POST /b\"", ("orders", "b")),
+        ] {
+            let manifest =
+                parse(Path::new("h/galo.toml"), &text.replace("\"POST /a\"", to).replace("headers", "#")).unwrap();
+            let [first, second] = manifest.ambiguity().unwrap();
+            assert_eq!((first.0.name.as_str(), second.0.name.as_str()), twins, "{to}");
+        }
+        // One of several routes may be misspelled.
+        let told = refusal(&text.replace("POST /a", "POTS /a"));
+        assert!(
+            told.starts_with("h/galo.toml:6: route `POTS /a`: unknown method `POTS`; did you mean POST?"),
+            "{told}"
+        );
     }
 
     #[test]

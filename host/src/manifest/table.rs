@@ -8,11 +8,14 @@ use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
+use super::token::TokenTable;
 use crate::database::Batch;
+use crate::limits::ROUTES_MAX;
 use crate::route::Route;
 use crate::wire::MediaType;
 
@@ -22,6 +25,7 @@ pub(super) struct File {
     pub(super) cors: Option<CorsTable>,
     #[serde(default)]
     pub(super) messages: MessagesTable,
+    pub(super) token: Option<Spanned<TokenTable>>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
 }
@@ -31,10 +35,14 @@ pub(super) struct File {
 pub(super) struct HandlerTable {
     name: Spanned<String>,
     component: PathBuf,
-    route: Spanned<String>,
+    route: Option<Spanned<String>>,
+    routes: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     headers: Vec<Spanned<String>>,
     content_type: Option<Spanned<String>>,
+    pub(super) claims: Option<Spanned<ClaimsWord>>,
+    #[serde(default)]
+    config: ConfigTable,
     #[serde(default)]
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
@@ -52,18 +60,28 @@ enum RetryWord {
     Key,
 }
 
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ClaimsWord {
+    Optional,
+    Required,
+}
+
 impl HandlerTable {
-    pub(super) fn entry(&self, manifest: &Path, line: usize, mistake: &mut dyn FnMut(usize, String)) -> Entry {
+    /// The entry of the table, which begins at `start`.
+    pub(super) fn entry(
+        &self,
+        manifest: &Path,
+        (start, line): (usize, usize),
+        mistake: &mut dyn FnMut(usize, String),
+    ) -> Entry {
         let name = self.name.get_ref();
         let folder = manifest.parent().unwrap_or(Path::new(""));
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(well_formed) {
             mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
         }
-        let route = self.route.get_ref().parse::<Route>().unwrap_or_else(|error| {
-            mistake(self.route.span().start, format!("route `{}`: {error}", self.route.get_ref()));
-            Route::unmatchable()
-        });
+        let routes = self.routes(start, mistake);
         let headers = self.headers.iter().filter_map(|header| {
             let parsed = header.get_ref().parse::<HeaderName>();
             if parsed.is_err() {
@@ -77,7 +95,61 @@ impl HandlerTable {
             let told = |error| format!("content_type = \"{}\": {error}", text.get_ref());
             parsed.map_err(|error| mistake(text.span().start, told(error))).ok()
         });
-        let retry = self.retry(&route, &headers, mistake);
+        let retry = self.retry(&routes, &headers, mistake);
+        self.check_procedures(mistake);
+        let granted = |name: &Spanned<String>| GrantedProcedure {
+            name: name.get_ref().clone(),
+            batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
+        };
+        Entry {
+            name: name.clone(),
+            folder: folder.to_owned(),
+            component: folder.join(&self.component),
+            routes,
+            headers,
+            content_type,
+            claims: match self.claims.as_ref().map(Spanned::get_ref) {
+                None => Claims::Never,
+                Some(ClaimsWord::Optional) => Claims::Optional,
+                Some(ClaimsWord::Required) => Claims::Required,
+            },
+            config: config::config(&self.config, folder, mistake),
+            procedures: self.procedures.iter().map(granted).collect(),
+            retry,
+            wasi: self.wasi,
+            limits: self.limits.limits(mistake),
+            line,
+        }
+    }
+
+    /// The routes, of `route` or of `routes`.
+    fn routes(&self, start: usize, mistake: &mut dyn FnMut(usize, String)) -> Vec<Route> {
+        let given: Vec<_> = match (&self.route, &self.routes) {
+            (Some(route), None) => vec![route],
+            (None, Some(routes)) => {
+                let count = routes.get_ref().len();
+                if count == 0 || count > ROUTES_MAX {
+                    mistake(routes.span().start, format!("{count} routes: 1 to {ROUTES_MAX} are allowed"));
+                }
+                routes.get_ref().iter().collect()
+            }
+            (None, None) => {
+                mistake(start, "missing field `route`: write `route = \"GET /path\"`, or `routes = [...]`".to_owned());
+                Vec::new()
+            }
+            (Some(route), Some(_)) => {
+                mistake(route.span().start, "`route` and `routes`: write all of them into `routes`".to_owned());
+                Vec::new()
+            }
+        };
+        let parsed = given.into_iter().filter_map(|text| {
+            let parsed = text.get_ref().parse::<Route>();
+            parsed.map_err(|error| mistake(text.span().start, format!("route `{}`: {error}", text.get_ref()))).ok()
+        });
+        parsed.collect()
+    }
+
+    fn check_procedures(&self, mistake: &mut dyn FnMut(usize, String)) {
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
         for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
@@ -87,28 +159,11 @@ impl HandlerTable {
             let text = format!("`{}` has a batch form, and is not among the procedures", batched.get_ref());
             mistake(batched.span().start, text);
         }
-        let granted = |name: &Spanned<String>| GrantedProcedure {
-            name: name.get_ref().clone(),
-            batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
-        };
-        Entry {
-            name: name.clone(),
-            folder: folder.to_owned(),
-            component: folder.join(&self.component),
-            route,
-            headers,
-            content_type,
-            procedures: self.procedures.iter().map(granted).collect(),
-            retry,
-            wasi: self.wasi,
-            limits: self.limits.limits(mistake),
-            line,
-        }
     }
 
     /// Whether a proxy may repeat the route's requests. Both keys are granted then, so that neither a client's second
     /// try nor the proxy's is recorded again.
-    fn retry(&self, route: &Route, headers: &[HeaderName], mistake: &mut dyn FnMut(usize, String)) -> Retry {
+    fn retry(&self, routes: &[Route], headers: &[HeaderName], mistake: &mut dyn FnMut(usize, String)) -> Retry {
         let Some(word) = &self.retry else {
             let place = self.headers.iter().find(|header| header.get_ref().eq_ignore_ascii_case(GALO_TRY.as_str()));
             if let Some(place) = place {
@@ -118,7 +173,7 @@ impl HandlerTable {
             return Retry::Never;
         };
         let (RetryWord::Key, place) = (word.get_ref(), word.span().start);
-        if route.method().is_safe() {
+        if let Some(route) = routes.first().filter(|_| routes.iter().all(|route| route.method().is_safe())) {
             mistake(place, format!("retry = \"key\": a {} is repeated without it", route.method()));
         }
         for key in [&IDEMPOTENCY_KEY, &GALO_TRY].into_iter().filter(|key| !headers.contains(key)) {

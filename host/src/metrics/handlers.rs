@@ -35,7 +35,7 @@ pub struct HandlerMetrics {
     /// Candidates that were rejected.
     pub refusals: Counter,
     /// Where it is asked, as the manifest has it.
-    route: Mutex<String>,
+    routes: Mutex<Vec<String>>,
 }
 
 const FAULT_KINDS: [FaultKind; 6] = [
@@ -60,7 +60,7 @@ impl Default for HandlerMetrics {
             swaps: Counter::default(),
             rollbacks: Counter::default(),
             refusals: Counter::default(),
-            route: Mutex::default(),
+            routes: Mutex::default(),
         }
     }
 }
@@ -78,9 +78,9 @@ impl HandlerMetrics {
         });
     }
 
-    /// Notes the route on which it serves.
-    pub(super) fn is_on(&self, route: String) {
-        *self.route.lock().unwrap_or_else(PoisonError::into_inner) = route;
+    /// Notes the routes on which it serves.
+    pub(super) fn is_on(&self, routes: Vec<String>) {
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
     }
 }
 
@@ -112,11 +112,13 @@ const COUNTS: [Count; 3] = [
 impl Collector for Handlers {
     fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
         let all = self.0.shown();
-        let help = "The route of a handler";
+        let help = "The routes of a handler";
         let mut info = encoder.encode_descriptor("handler_info", help, None, MetricType::Gauge)?;
         for (name, of) in &all {
-            let route = of.route.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            ConstGauge::new(1_i64).encode(info.encode_family(&[("handler", name.clone()), ("route", route)])?)?;
+            let routes = of.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            for route in routes {
+                ConstGauge::new(1_i64).encode(info.encode_family(&[("handler", name.clone()), ("route", route)])?)?;
+            }
         }
         let help = "Requests answered for a handler, by their status";
         let mut requests = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;

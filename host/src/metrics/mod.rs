@@ -194,11 +194,11 @@ impl Metrics {
         self.handlers.of(name)
     }
 
-    /// Shows the counters of the handlers that serve, each with its name and its route. Those of other handlers are
+    /// Shows the counters of the handlers that serve, each with its name and its routes. Those of other handlers are
     /// shown a while longer, so that their last counts are read.
-    pub fn serve(&self, handlers: impl Iterator<Item = (String, String, Arc<HandlerMetrics>)>) {
-        self.handlers.serve(handlers.map(|(name, route, metrics)| {
-            metrics.is_on(route);
+    pub fn serve(&self, handlers: impl Iterator<Item = (String, Vec<String>, Arc<HandlerMetrics>)>) {
+        self.handlers.serve(handlers.map(|(name, routes, metrics)| {
+            metrics.is_on(routes);
             (name, metrics)
         }));
     }

@@ -12,7 +12,8 @@ const TITLES: [&str; 8] = ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SI
 
 /// An aligned row for each handler, then what was refused and what was rolled back.
 pub(super) fn table(report: &NodeReport) -> String {
-    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(report.handlers.iter().map(row)).collect();
+    let rows: Vec<_> =
+        std::iter::once(TITLES.map(str::to_owned)).chain(report.handlers.iter().flat_map(rows)).collect();
     let widths: [usize; 8] = std::array::from_fn(|column| {
         let widths = rows.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or_default()
@@ -71,11 +72,22 @@ fn controls_a_terminal(c: char) -> bool {
     c.is_control() || directs
 }
 
+/// A handler's row has its first route; each further one has a row of its own.
+fn rows(handler: &HandlerReport) -> impl Iterator<Item = [String; 8]> {
+    let further = handler.routes.iter().skip(1).map(|route| {
+        let mut row = [const { String::new() }; 8];
+        row[1] = escaped(route);
+        row
+    });
+    std::iter::once(row(handler)).chain(further)
+}
+
 fn row(handler: &HandlerReport) -> [String; 8] {
+    let first = handler.routes.first().map_or("-", String::as_str);
     let digest: String = handler.sha256.chars().take(DIGEST_SHOWN).collect();
     [
         escaped(&handler.name),
-        escaped(&handler.route),
+        escaped(first),
         handler.generation.to_string(),
         escaped(&digest),
         handler.state.to_string(),
@@ -119,7 +131,7 @@ mod tests {
         };
         let orders = HandlerReport {
             name: "orders".to_owned(),
-            route: "GET /customers/{id}/orders".to_owned(),
+            routes: vec!["GET /customers/{id}/orders".to_owned(), "DELETE /orders".to_owned()],
             generation: 1,
             sha256: "ab".repeat(32),
             state: State::Live,
@@ -132,7 +144,7 @@ mod tests {
         };
         let items = HandlerReport {
             name: "items".to_owned(),
-            route: "POST /x".to_owned(),
+            routes: vec!["POST /x".to_owned()],
             generation: 3,
             state: State::RolledBack,
             since: Some(at()),
@@ -159,6 +171,7 @@ mod tests {
     fn a_table_is_aligned_and_has_refusals_and_rollbacks_below() {
         let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
 orders  GET /customers/{id}/orders  1           abababababab  live         -                            0      0
+        DELETE /orders
 items   POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
 
 manifest: refused at manifest, 2026-01-02T03:04:05.000006Z

@@ -10,16 +10,19 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::Refusal;
+use super::config::Config;
 use crate::database::Procedure;
 use crate::guest::{Aside, Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
 use crate::repeats::Repeats;
 
-/// A named unit of guest code with its route.
+/// A named unit of guest code with its routes.
 pub struct Handler {
-    /// Its entry in the manifest: name, route, limits, grants.
+    /// Its entry in the manifest: name, routes, limits, grants.
     pub entry: Entry,
+    /// Its routes as the manifest writes them, which requests share.
+    pub routes: Vec<Arc<str>>,
     /// The procedures it may call, as the database describes them.
     pub procedures: Vec<Arc<Procedure>>,
     /// Its counters.
@@ -52,6 +55,8 @@ pub struct Generation {
     pub number: u64,
     /// The component.
     pub component: Component,
+    /// The values that it gets with every request.
+    pub config: Config,
     /// Where its slow calls run.
     pub aside: Arc<Aside>,
     /// The failures of it that were logged.
@@ -71,8 +76,10 @@ struct Tally {
 pub struct RolledBack {
     /// Its number.
     pub number: u64,
-    /// Its digest: it is not loaded again while the file has it.
+    /// Its digest: it is not loaded again while the file has it and its config is the same.
     pub digest: Digest,
+    /// Its config.
+    pub config: Config,
     /// Its fault, or the operator's request.
     pub cause: String,
     /// When it was rolled back.
@@ -82,8 +89,10 @@ pub struct RolledBack {
 impl Handler {
     /// A handler that serves with this lineage.
     pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: Arc<HandlerMetrics>, lineage: Lineage) -> Self {
+        let routes = entry.routes.iter().map(|route| route.to_string().into()).collect();
         Self {
             entry,
+            routes,
             procedures,
             metrics,
             lineage: ArcSwap::from_pointee(lineage),
@@ -113,13 +122,13 @@ impl Handler {
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
-    /// Puts a component live as the next generation, and returns it. The one it replaces is kept for a rollback; if
-    /// that was on probation itself, the one before it is kept: two quick deployments must not lose the last proved
-    /// generation.
-    pub fn swap(&self, component: Component) -> Arc<Generation> {
+    /// Puts a component and its config live as the next generation, and returns it. The one it replaces is kept for a
+    /// rollback; if that was on probation itself, the one before it is kept: two quick deployments must not lose the
+    /// last proved generation.
+    pub fn swap(&self, component: Component, config: Config) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let next = Arc::new(Generation::new(old.last_number() + 1, component));
+        let next = Arc::new(Generation::new(old.last_number() + 1, component, config));
         let previous = Some(Arc::clone(self.proved(&old)));
         let (current, since) = (Arc::clone(&next), Timestamp::now());
         // Cleared first: a reader that sees the new generation must not see the refusal of an earlier candidate.
@@ -137,7 +146,7 @@ impl Handler {
         let serves = std::ptr::eq(&raw const *old.current, from) && !self.retired.load(Ordering::Relaxed);
         let current = old.previous.clone().filter(|_| serves)?;
         let (number, digest, at) = (from.number, from.component.compiled.digest, Timestamp::now());
-        let rolled_back = Some(RolledBack { number, digest, cause, at });
+        let rolled_back = Some(RolledBack { number, digest, config: from.config.clone(), cause, at });
         let serving = Arc::clone(&current);
         self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
         self.report();
@@ -187,19 +196,20 @@ impl Handler {
 
 impl Lineage {
     /// The lineage of a new handler.
-    pub fn first(component: Component) -> Self {
-        let current = Arc::new(Generation::new(1, component));
+    pub fn first(component: Component, config: Config) -> Self {
+        let current = Arc::new(Generation::new(1, component, config));
         Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
     }
 
     /// The lineage of a handler that an earlier run of the node served: its component and the one kept for a rollback,
-    /// with the numbers they had.
+    /// with the numbers they had. Both get the config of the current manifest: an earlier one is not kept.
     pub fn resumed(
         current: (u64, Component),
         previous: Option<(u64, Component)>,
         rolled_back: Option<RolledBack>,
+        config: &Config,
     ) -> Self {
-        let generation = |(number, component)| Arc::new(Generation::new(number, component));
+        let generation = |(number, component)| Arc::new(Generation::new(number, component, config.clone()));
         Self { current: generation(current), previous: previous.map(generation), rolled_back, since: Timestamp::now() }
     }
 
@@ -209,7 +219,17 @@ impl Lineage {
         back.max(self.current.number)
     }
 
-    /// The same generations under other limits and grants. Their counts are kept.
+    /// Whether this component with this config was rolled back.
+    pub fn is_barred(&self, digest: Digest, config: &Config) -> bool {
+        self.rolled_back.as_ref().is_some_and(|back| back.digest == digest && back.config == *config)
+    }
+
+    /// Whether this component with this config serves.
+    pub fn serves(&self, digest: Digest, config: &Config) -> bool {
+        self.current.component.compiled.digest == digest && self.current.config == *config
+    }
+
+    /// The same generations under other limits and grants. Their counts and configs are kept.
     pub fn refitted(&self, current: Component, previous: Option<Component>) -> Self {
         let previous = self.previous.as_ref().zip(previous);
         Self {
@@ -220,24 +240,30 @@ impl Lineage {
         }
     }
 
-    /// A new generation with other limits and grants. They apply to the previous one as well, if it fits them.
-    pub fn succeeded_by(&self, component: Component, previous: Option<(&Generation, Component)>) -> Self {
-        let current = Arc::new(Generation::new(self.last_number() + 1, component));
+    /// A new generation with other limits and grants. They apply to the previous one as well, if it fits them; its
+    /// config stays.
+    pub fn succeeded_by(
+        &self,
+        component: Component,
+        config: Config,
+        previous: Option<(&Generation, Component)>,
+    ) -> Self {
+        let current = Arc::new(Generation::new(self.last_number() + 1, component, config));
         let previous = previous.map(|(old, component)| Arc::new(old.refitted(component)));
         Self { current, previous, rolled_back: None, since: Timestamp::now() }
     }
 }
 
 impl Generation {
-    fn new(number: u64, component: Component) -> Self {
+    fn new(number: u64, component: Component, config: Config) -> Self {
         let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
-        Self { number, component, aside: Arc::default(), repeats: Arc::default(), tally: Arc::new(tally) }
+        Self { number, component, config, aside: Arc::default(), repeats: Arc::default(), tally: Arc::new(tally) }
     }
 
     /// The same generation, its component under other limits and grants.
     fn refitted(&self, component: Component) -> Self {
         let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
-        Self { number: self.number, component, aside, repeats, tally }
+        Self { number: self.number, component, config: self.config.clone(), aside, repeats, tally }
     }
 
     /// Counts a request that begins on it.

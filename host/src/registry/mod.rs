@@ -3,6 +3,7 @@
 //!
 //! It verifies nothing: `reload` has verified everything that is stored here. `admin` shows it.
 
+mod config;
 mod handler;
 
 use std::collections::HashSet;
@@ -13,11 +14,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+pub use self::config::Config;
 pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::cors::Cors;
 use crate::guest::Digest;
 use crate::limits;
 use crate::route::Routes;
+use crate::token::Verifier;
 use crate::wire::Messages;
 
 /// All handlers of a node, and why the last manifest was rejected, if it was.
@@ -35,8 +38,10 @@ pub struct Table {
     pub cors: Option<Arc<Cors>>,
     /// The texts that clients get for failures.
     pub messages: Messages,
-    /// Finds the handler for a request.
-    pub routes: Routes<Arc<Handler>>,
+    /// Verifies the tokens of clients, if configured.
+    pub token: Option<Arc<Verifier>>,
+    /// Finds the handler for a request, and the place of the route among those of the handler.
+    pub routes: Routes<(Arc<Handler>, usize)>,
     /// In the order of the manifest.
     pub handlers: Vec<Arc<Handler>>,
     /// When it came into service.
@@ -69,6 +74,8 @@ pub enum Stage {
     Compile,
     /// It is of another world, imports what it was not granted, or does not fit its limits.
     Fit,
+    /// A value of its `config` cannot be read.
+    Config,
     /// A granted procedure cannot be called.
     Procedures,
     /// It does not behave as its examples require.
@@ -145,6 +152,7 @@ impl Table {
         Self {
             cors: None,
             messages: Messages::plain().clone(),
+            token: None,
             routes: Routes::default(),
             handlers: Vec::new(),
             loaded: Timestamp::now(),
@@ -193,6 +201,7 @@ impl Stage {
             Self::Read => "read",
             Self::Compile => "compile",
             Self::Fit => "fit",
+            Self::Config => "config",
             Self::Procedures => "procedures",
             Self::Examples => "examples",
         }

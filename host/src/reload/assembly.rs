@@ -56,13 +56,19 @@ pub(super) async fn build(
     for asker in [Asker::Manifest, Asker::Kept] {
         worker.retain(asker, |name| orders.iter().any(|order| order.entry.name == name));
     }
+    let token = match &manifest.token {
+        Some(entry) => worker.token(priority, entry).await.map_err(|mistake| mistakes.push(mistake)).ok().flatten(),
+        None => None,
+    };
     let Some(made) = make(orders, worker, priority).await else { return Ok(None) };
     let made = succeeded(made, &mut mistakes);
     ambiguity(manifest, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(Refused { path: manifest.path.clone(), mistakes });
     }
-    assemble(manifest, kept, made, metrics).map(Some)
+    let NewTable { mut table, made_of } = assemble(manifest, kept, made, metrics)?;
+    table.token = token.map(Arc::new);
+    Ok(Some(NewTable { table, made_of }))
 }
 
 /// Handlers by their place in the manifest.
@@ -128,12 +134,14 @@ fn assemble(
         }
     }
     let handlers: Vec<_> = (0..manifest.handlers.len()).filter_map(|index| kept.remove(&index)).collect();
-    let routes = handlers.iter().map(|handler| (handler.entry.route.clone(), Arc::clone(handler)));
+    let routes = handlers.iter().flat_map(|handler| {
+        handler.entry.routes.iter().zip(0..).map(|(route, place)| (route.clone(), (Arc::clone(handler), place)))
+    });
     let refused = |_| Refused { path: manifest.path.clone(), mistakes: Vec::new() };
     let routes = Routes::new(routes).map_err(refused)?;
     let cors = manifest.cors.clone().map(Arc::new);
     let messages = manifest.messages.clone();
-    Ok(NewTable { table: Table { cors, messages, routes, handlers, loaded: Timestamp::now() }, made_of })
+    Ok(NewTable { table: Table { cors, messages, token: None, routes, handlers, loaded: Timestamp::now() }, made_of })
 }
 
 /// Logs that a start uses the component of the state folder, because the one in the handlers folder was rejected.
@@ -164,12 +172,14 @@ async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option
     let mut compiled: Vec<_> = stream::iter(orders).map(compile).buffer_unordered(at_once).collect().await;
     // Mistakes are reported in the order of the manifest, not in the order in which compilers ended.
     compiled.sort_by_key(|(order, _)| order.index);
-    let compiled: Option<Vec<_>> = compiled.into_iter().map(|(order, candidate)| Some((order, candidate?))).collect();
+    let done = |(order, candidate): (Order, Result<Option<Candidate>, Refusal>)| Some((order, candidate.transpose()?));
+    let compiled: Option<Vec<_>> = compiled.into_iter().map(done).collect();
     let compiled = compiled?;
     // Only after all of them have ended: otherwise one that was rejected would be compiled again.
     [Asker::Manifest, Asker::Kept].into_iter().for_each(|asker| worker.retain(asker, |_| false));
-    let verify = async |(order, candidate): (Order, Candidate)| {
+    let verify = async |(order, candidate): (Order, Result<Candidate, Refusal>)| {
         let (line, name) = (Some(order.entry.line), order.entry.name.clone());
+        let candidate = candidate.map_err(|refusal| mistake(line, &name, refusal))?;
         let made = worker.run(priority, move || order.carry_out(candidate)).await;
         made.map_err(|refusal| mistake(line, &name, refusal))
     };
@@ -210,12 +220,10 @@ async fn describe(
 
 /// Reports two routes that match the same paths, also if the component of one of them was rejected.
 fn ambiguity(manifest: &Manifest, mistakes: &mut Vec<Mistake>) {
-    let all = manifest.handlers.iter().map(|entry| (entry.route.clone(), ()));
-    if let Err(ambiguous) = Routes::new(all) {
-        let (first, second) = (&manifest.handlers[ambiguous.first], &manifest.handlers[ambiguous.second]);
+    if let Some([(first, same), (second, route)]) = manifest.ambiguity() {
         let text = format!(
-            "{}: the route `{}` is ambiguous: `{}` of line {} matches the same paths",
-            second.name, second.route, first.route, first.line
+            "{}: the route `{route}` is ambiguous: `{same}` of line {} matches the same paths",
+            second.name, first.line
         );
         mistakes.push(Mistake::new(Some(second.line), text));
     }

@@ -8,7 +8,7 @@ use crate::registry::{Handler, Table};
 
 /// How a new manifest changed a handler.
 pub(super) enum Change {
-    /// With its route and the number of its generation, which is not 1 if the handler existed before.
+    /// With its routes and the number of its generation, which is not 1 if the handler existed before.
     Added(String, String, u64),
     /// With the number of its generation when that is a new one.
     Changed(String, Option<u64>),
@@ -26,7 +26,7 @@ pub(super) fn changes(old: &Table, new: &Table) -> Vec<Change> {
         match before.get(&name) {
             None => {
                 let number = handler.lineage().current.number;
-                Some(Change::Added(name, handler.entry.route.to_string(), number))
+                Some(Change::Added(name, handler.entry.routes_shown(), number))
             }
             Some(old) if !Arc::ptr_eq(old, handler) => {
                 let (was, is) = (old.lineage().current.number, handler.lineage().current.number);

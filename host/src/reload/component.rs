@@ -8,7 +8,7 @@ use super::verify::{self, Proved, Times};
 use super::worker::{Priority, Without, Worker};
 use crate::database::Database;
 use crate::node::Node;
-use crate::registry::{Handler, Refusal, Stage};
+use crate::registry::{Config, Handler, Refusal, Stage};
 
 /// Brings a handler up to date with its file. A refusal is returned, for `refuse`.
 pub(super) async fn follow(
@@ -19,14 +19,19 @@ pub(super) async fn follow(
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
     match candidate(&node.database, worker, handler).await {
-        Ok(Some(Proved { component, times })) => {
+        Ok(Some((Proved { component, times }, config))) => {
+            let before = handler.lineage().current.component.compiled.digest;
             let begun = Instant::now();
-            let generation = handler.swap(component);
+            let generation = handler.swap(component, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
             handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
-            tracing::info!(%sha256, "{name}: generation {} live — {}", generation.number, line(built, times, swap));
+            let line = match before == sha256 {
+                true => "with its new config".to_owned(),
+                false => line(built, times, swap),
+            };
+            tracing::info!(%sha256, "{name}: generation {} live — {line}", generation.number);
             Ok(())
         }
         Ok(None) => {
@@ -56,18 +61,23 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// The component that the folder holds for a handler, verified; `None` when it serves already or was rolled back.
-async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Proved>, Without> {
+/// A component that was verified, and the config that it is to serve with.
+type Candidate = (Proved, Config);
+
+/// The component that the folder holds for a handler, verified; `None` when it serves already with the config that
+/// holds now, or was rolled back with it.
+async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Candidate>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
+    let config = worker.config(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
     let lineage = handler.lineage();
-    if lineage.rolled_back.as_ref().is_some_and(|back| back.digest == digest) {
+    if lineage.is_barred(digest, &config) {
         return Ok(None);
     }
-    let current = Arc::clone(&lineage.current);
+    let (current, serves) = (Arc::clone(&lineage.current), lineage.serves(digest, &config));
     drop(lineage);
     let asked = Arc::clone(handler);
-    if current.component.compiled.digest == digest {
+    if serves {
         // The examples may have changed: the component goes on serving, but a failure is reported.
         let examples = worker.examples(Priority::Background, &handler.entry).await;
         let run = move || {
@@ -87,10 +97,16 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }
-    let form = worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?;
+    let compiled = &current.component.compiled;
+    let form = match compiled.digest == digest {
+        // Only the config is another one.
+        true => (compiled.clone(), Duration::ZERO),
+        false => worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?,
+    };
     let examples = worker.examples(Priority::Background, &handler.entry).await;
     let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
-    Ok(worker.run(Priority::Background, prove).await?.map(Some)?)
+    let proved = worker.run(Priority::Background, prove).await??;
+    Ok(Some((proved, config)))
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

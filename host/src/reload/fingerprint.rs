@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::example;
-use crate::manifest::Entry;
+use crate::manifest::{ConfigValue, Entry, Place, Text};
 
 /// The fingerprint of some files, in order. If two are equal, no file was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,10 +31,15 @@ impl Fingerprint {
         Self(self.0.iter().take(1).copied().collect())
     }
 
-    /// The fingerprint of a handler's component and its examples.
+    /// The fingerprint of a handler's component, its examples and the files of its secrets.
     pub(super) fn of_handler(entry: &Entry) -> Self {
         let mut stats = vec![stat(&entry.component), stat(&example::folder(entry))];
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));
+        let secrets = entry.config.iter().filter_map(|ConfigValue { value, .. }| match value {
+            Text::Secret(Place::File(path)) => Some(path),
+            Text::Secret(Place::Variable(_)) | Text::Plain(_) => None,
+        });
+        stats.extend(secrets.map(|path| stat(path)));
         Self(stats)
     }
 }

@@ -18,6 +18,7 @@ mod record;
 mod removal;
 mod retry;
 mod table;
+mod values;
 mod verify;
 mod watch;
 mod worker;
@@ -44,6 +45,7 @@ use crate::state::State;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
 pub use self::table::load;
+pub use self::values::place;
 pub use self::verify::read;
 pub use self::watch::Watch;
 pub use self::worker::Worker;
@@ -57,6 +59,8 @@ pub struct Reloader {
     fingerprints: Fingerprints,
     orders: Arc<Orders>,
     manifest: Seen,
+    /// The file of the keys for tokens that the manifest names, and its fingerprint when it was last read.
+    keys: (Option<PathBuf>, Fingerprint),
     /// The entries of a manifest that was not applied: their files are watched too, because one may be the cause.
     refused: Vec<Entry>,
     /// The manifest was not applied because components of it are still being compiled, not because it was rejected.
@@ -99,6 +103,7 @@ impl Reloader {
             orders,
             // Empty, so that the first scan finds what has changed since the load.
             manifest: Seen::default(),
+            keys: (None, Fingerprint::default()),
             refused: Vec::new(),
             compiling: false,
             database: false,
@@ -135,7 +140,13 @@ impl Reloader {
         // The fingerprint is taken before anything is read: a later write makes a different one.
         let path = self.folder.join(manifest::FILE_NAME);
         let Some(manifest) = self.scan_manifest(&path).await else { return };
-        if ordered || self.manifest.fingerprint != manifest || self.manifest.retry.is_due() || self.removal.is_due() {
+        let rotated = self.keys.1 != self.scan_keys().await;
+        if ordered
+            || rotated
+            || self.manifest.fingerprint != manifest
+            || self.manifest.retry.is_due()
+            || self.removal.is_due()
+        {
             self.manifest.fingerprint = manifest.first();
             self.follow_manifest().await;
         }
@@ -192,6 +203,12 @@ impl Reloader {
         Some(fingerprint.with(self.fingerprints.of(&self.refused).await))
     }
 
+    /// The fingerprint of the file of the keys; the one before if it does not answer.
+    async fn scan_keys(&self) -> Fingerprint {
+        let Some(path) = self.keys.0.clone() else { return Fingerprint::default() };
+        aside(move || Fingerprint::of(&path)).await.unwrap_or_else(|_| self.keys.1.clone())
+    }
+
     /// Whether the manifest has changed since this scan began.
     async fn is_manifest_new(&mut self, path: &Path) -> bool {
         self.scan_manifest(path).await.is_some_and(|now| now != self.manifest.fingerprint)
@@ -208,7 +225,7 @@ impl Reloader {
     async fn follow_manifest(&mut self) {
         let folder = self.folder.clone();
         let manifest = match aside(move || manifest::read(&folder)).await {
-            Ok(Ok(manifest)) => manifest,
+            Ok(Ok(manifest)) => values::place(manifest, &self.worker.sources),
             Ok(Err(refused)) => {
                 let refusal = Refusal::new(Stage::Manifest, refused.to_string());
                 return self.refuse(Refusal { passing: refused.may_pass(), ..refusal }, Vec::new());
@@ -222,6 +239,9 @@ impl Reloader {
         // one of them may fix it.
         let handlers = self.fingerprints.of(&manifest.handlers).await;
         self.manifest.fingerprint = self.manifest.fingerprint.first().with(handlers);
+        // So is that of the keys.
+        self.keys.0 = values::keys_file(&manifest);
+        self.keys.1 = self.scan_keys().await;
         let entries = manifest.handlers.clone();
         match table::replace(&self.node, &self.worker, &manifest, self.database, self.state.as_ref()).await {
             Ok(changes) => {

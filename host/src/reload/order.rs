@@ -2,14 +2,15 @@
 //! has its component compiled first, and then runs this on the worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::compiling::{Asker, Form};
 use super::verify::{Examples, prove, refit, refit_previous};
 use super::worker::{Priority, Source, Without, Worker};
 use crate::database::Procedure;
-use crate::guest::{Component, Digest};
+use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
-use crate::registry::{Handler, Lineage, Refusal, RolledBack, Stage};
+use crate::registry::{Config, Handler, Lineage, Refusal, RolledBack, Stage};
 use crate::state::{Barred, Mark, Record, State};
 
 /// A handler to be made.
@@ -35,6 +36,8 @@ pub(super) struct Candidate {
     newcomer: Result<Option<Form>, Refusal>,
     /// The last proved component of the state, with its number.
     kept: Option<(u64, Component)>,
+    /// The config that it is to serve with.
+    config: Config,
     examples: Examples,
 }
 
@@ -43,20 +46,25 @@ pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
 
 impl Order {
     /// The components to make it from, compiled; `None` while that is under way.
-    pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Option<Candidate> {
+    ///
+    /// # Errors
+    /// That a value of its config cannot be read: nothing can be proved without it.
+    pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Result<Option<Candidate>, Refusal> {
+        let config = worker.config(priority, &self.entry).await?;
         let kept = match &self.before {
             Before::State(state, past) => self.kept(worker, priority, state, past).await,
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
         let examples = worker.examples(priority, &self.entry).await;
-        match kept {
-            Ok(kept) => {
-                let newcomer = self.newcomer(worker, priority, kept.is_some()).await?;
-                Some(Candidate { newcomer, kept, examples })
-            }
-            Err(Without::Refused(refusal)) => Some(Candidate { newcomer: Err(refusal), kept: None, examples }),
-            Err(Without::Compiling) => None,
-        }
+        let (newcomer, kept) = match kept {
+            Ok(kept) => match self.newcomer(worker, priority, &config, kept.is_some()).await {
+                Some(newcomer) => (newcomer, kept),
+                None => return Ok(None),
+            },
+            Err(Without::Refused(refusal)) => (Err(refusal), None),
+            Err(Without::Compiling) => return Ok(None),
+        };
+        Ok(Some(Candidate { newcomer, kept, config, examples }))
     }
 
     /// The component in its file, compiled; `None` while that is under way.
@@ -64,13 +72,17 @@ impl Order {
         &self,
         worker: &Worker,
         priority: Priority,
+        config: &Config,
         has_kept: bool,
     ) -> Option<Result<Option<Form>, Refusal>> {
         let source = match worker.read(priority, &self.entry).await {
-            Ok(source) if self.is_known(source.digest, has_kept) => return Some(Ok(None)),
+            Ok(source) if self.is_known(source.digest, config, has_kept) => return Some(Ok(None)),
             Ok(source) => source,
             Err(refusal) => return Some(Err(refusal)),
         };
+        if let Some(compiled) = self.compiled(source.digest) {
+            return Some(Ok(Some((compiled, Duration::ZERO))));
+        }
         match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
             Ok(form) => Some(Ok(Some(form))),
             Err(Without::Refused(refusal)) => Some(Err(refusal)),
@@ -78,14 +90,18 @@ impl Order {
         }
     }
 
-    /// Whether a component serves already, or was rolled back.
-    fn is_known(&self, digest: Digest, has_kept: bool) -> bool {
+    /// The compiled form of a component that serves already, with another config.
+    fn compiled(&self, digest: Digest) -> Option<Compiled> {
+        let Before::Lineage(_, lineage) = &self.before else { return None };
+        let compiled = &lineage.current.component.compiled;
+        (compiled.digest == digest).then(|| compiled.clone())
+    }
+
+    /// Whether a component serves already with this config, or was rolled back with it.
+    fn is_known(&self, digest: Digest, config: &Config, has_kept: bool) -> bool {
         match &self.before {
             Before::Nothing => false,
-            Before::Lineage(_, lineage) => {
-                let back = lineage.rolled_back.as_ref().map(|back| back.digest);
-                digest == lineage.current.component.compiled.digest || back == Some(digest)
-            }
+            Before::Lineage(_, lineage) => lineage.serves(digest, config) || lineage.is_barred(digest, config),
             Before::State(_, past) => {
                 let barred = past.barred.as_ref().is_some_and(|barred| barred.sha256 == digest.to_string());
                 if barred && !has_kept {
@@ -127,15 +143,15 @@ impl Order {
 
     /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept, examples } = candidate;
+        let Candidate { newcomer, kept, config, examples } = candidate;
         let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
         let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
-            (Before::State(_, past), proved) => resumed(past, proved, kept),
+            (Before::State(_, past), proved) => resumed(past, proved, kept, &config),
             (Before::Lineage(before, lineage), proved) => {
-                self.again(before, lineage, proved, &examples).map(|lineage| (lineage, None))
+                self.again(before, lineage, proved, config, &examples).map(|lineage| (lineage, None))
             }
-            (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component), None)),
+            (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component, config), None)),
             (Before::Nothing, Err(refusal)) => Err(refusal),
             (Before::Nothing, Ok(None)) => unreachable!("nothing is known of a handler that was not there"),
         };
@@ -148,20 +164,26 @@ impl Order {
         before: &Handler,
         lineage: &Lineage,
         proved: Result<Option<Component>, Refusal>,
+        config: Config,
         examples: &Examples,
     ) -> Result<Lineage, Refusal> {
+        let succeeded = |component| {
+            let previous = before.proved(lineage);
+            let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
+            Ok(lineage.succeeded_by(component, config.clone(), refitted.map(|component| (&**previous, component))))
+        };
+        let is_known = matches!(proved, Ok(None));
         match proved {
-            Ok(Some(component)) => {
-                let previous = before.proved(lineage);
-                let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
-                return Ok(lineage.succeeded_by(component, refitted.map(|component| (&**previous, component))));
-            }
+            Ok(Some(component)) => return succeeded(component),
             // The manifest names a different file: fail instead of falling back.
             Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
             // Otherwise the component that serves must fit the new entry.
             _ => {}
         }
         let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures, examples)?;
+        if !is_known && lineage.current.config != config {
+            return succeeded(current);
+        }
         let previous = lineage.previous.as_ref();
         let previous = previous.map(|previous| refit_previous(&previous.component.compiled, &self.entry));
         Ok(lineage.refitted(current, previous.transpose()?.flatten()))
@@ -170,8 +192,13 @@ impl Order {
 
 /// A handler that an earlier run served. A component that was rolled back then does not serve now, and a broken one
 /// does not keep the node from starting if the last proved component is there.
-fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<(u64, Component)>) -> Made {
-    let barred = past.barred.as_ref().and_then(rolled_back);
+fn resumed(
+    past: &Record,
+    proved: Result<Option<Component>, Refusal>,
+    kept: Option<(u64, Component)>,
+    config: &Config,
+) -> Made {
+    let barred = past.barred.as_ref().and_then(|barred| rolled_back(barred, config));
     match (proved, kept) {
         (Ok(Some(component)), kept) => {
             let digest = component.compiled.digest;
@@ -179,19 +206,19 @@ fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Opti
             let previous = kept.filter(|(_, kept)| kept.compiled.digest != digest);
             // Kept only if the component is the one that served already; a new one starts without it.
             let barred = barred.filter(|barred| previous.is_none() && barred.digest != digest);
-            Ok((Lineage::resumed((number, component), previous, barred), None))
+            Ok((Lineage::resumed((number, component), previous, barred, config), None))
         }
-        (Ok(None), Some(kept)) => Ok((Lineage::resumed(kept, None, barred), None)),
-        (Err(refusal), Some(kept)) => Ok((Lineage::resumed(kept, None, barred), Some(refusal))),
+        (Ok(None), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), None)),
+        (Err(refusal), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), Some(refusal))),
         (Ok(None), None) => unreachable!("only what was kept makes a component known"),
         (Err(refusal), None) => Err(refusal),
     }
 }
 
-fn rolled_back(barred: &Barred) -> Option<RolledBack> {
+fn rolled_back(barred: &Barred, config: &Config) -> Option<RolledBack> {
     let Barred { sha256, generation, cause, at } = barred;
     let (digest, at) = (Digest::parse(sha256)?, at.parse().ok()?);
-    Some(RolledBack { number: *generation, digest, cause: cause.clone(), at })
+    Some(RolledBack { number: *generation, digest, config: config.clone(), cause: cause.clone(), at })
 }
 
 /// Whether two entries are equal apart from their lines in the file.

@@ -79,12 +79,14 @@ fn recorded(handler: &Handler, state: &State) -> Record {
         generation: generation.number,
     };
     let proved = Some(mark(handler.proved(&lineage))).filter(|proved| state.has(&proved.sha256));
+    let current = &lineage.current.component.compiled;
     let before = || state.past(&handler.entry.name).and_then(|past| past.proved);
     Record {
         last: lineage.last_number(),
         current: Some(mark(&lineage.current)),
         proved: proved.or_else(before),
-        barred: lineage.rolled_back.as_ref().map(|back| Barred {
+        // A component that serves again with an earlier config is not barred: configs are not kept across restarts.
+        barred: lineage.rolled_back.as_ref().filter(|back| back.digest != current.digest).map(|back| Barred {
             sha256: back.digest.to_string(),
             generation: back.number,
             cause: back.cause.clone(),

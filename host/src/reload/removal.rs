@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fingerprint::Fingerprint;
 use crate::limits;
-use crate::manifest::{Entry, Manifest, Retry};
+use crate::manifest::{Claims, Entry, Manifest, Retry};
 use crate::registry::Table;
 
 /// A manifest that removes something, if one is waiting.
@@ -23,7 +23,9 @@ impl Removal {
     /// Whether this manifest may be applied now.
     pub(super) fn may(&mut self, table: &Table, manifest: &Manifest, fingerprint: &Fingerprint) -> bool {
         let cors = manifest.cors.is_some() || table.cors.is_none();
+        let token = manifest.token.is_some() || table.token.is_none();
         let kept = cors
+            && token
             && table.handlers.iter().all(|handler| {
                 let old = &handler.entry;
                 manifest.handlers.iter().any(|entry| entry.name == old.name && keeps(entry, old))
@@ -53,7 +55,11 @@ impl Removal {
 /// Whether an entry still has the grants and limits that the handler's old entry had, perhaps with other values. A file
 /// that is read while it is written may lack its last lines.
 fn keeps(new: &Entry, old: &Entry) -> bool {
-    old.procedures.iter().all(|granted| new.procedures.contains(granted))
+    let named = |name: &str| new.config.iter().any(|value| value.name == name);
+    old.routes.len() <= new.routes.len()
+        && old.config.iter().all(|value| named(&value.name))
+        && (new.claims != Claims::Never || old.claims == Claims::Never)
+        && old.procedures.iter().all(|granted| new.procedures.contains(granted))
         && old.headers.iter().all(|header| new.headers.contains(header))
         && (new.retry == Retry::Key || old.retry == Retry::Never)
         && (new.content_type.is_some() || old.content_type.is_none())

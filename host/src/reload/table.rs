@@ -15,7 +15,7 @@ use crate::limits;
 use crate::manifest::{Manifest, Refused};
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::registry::{Refusal, Stage, Table};
+use crate::registry::{Handler, Refusal, Stage, Table};
 use crate::state::State;
 
 /// Loads everything a manifest names, and prepares its procedures on every connection of the database. `state` has what
@@ -65,7 +65,8 @@ pub(super) async fn replace(
     let same_order = old.handlers.iter().zip(&table.handlers).all(|(old, new)| Arc::ptr_eq(old, new));
     let same_cors = old.cors == table.cors;
     let same_messages = old.messages == table.messages;
-    if changes.is_empty() && same_order && same_cors && same_messages {
+    let same_token = old.token == table.token;
+    if changes.is_empty() && same_order && same_cors && same_messages && same_token {
         return Ok(changes);
     }
     // A generation that was rolled back during the verification must not serve again with the new table.
@@ -80,6 +81,9 @@ pub(super) async fn replace(
     if !same_messages {
         tracing::info!("[messages]: failures are answered with the new section");
     }
+    if !same_token {
+        tracing::info!("[token]: tokens are verified with the new section and keys");
+    }
     show(&node.metrics, &table);
     node.registry.replace(table);
     node.database.keep(&granted);
@@ -93,11 +97,12 @@ pub(super) async fn replace(
 
 /// Exposes the metrics of the handlers that serve. Those of a rejected manifest are never exposed.
 fn show(metrics: &Metrics, table: &Table) {
+    let routes = |handler: &Handler| handler.routes.iter().map(|route| route.to_string()).collect();
     metrics.serve(
         table
             .handlers
             .iter()
-            .map(|handler| (handler.entry.name.clone(), handler.entry.route.to_string(), Arc::clone(&handler.metrics))),
+            .map(|handler| (handler.entry.name.clone(), routes(handler), Arc::clone(&handler.metrics))),
     );
 }
 

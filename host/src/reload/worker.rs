@@ -11,17 +11,21 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::compiling::{Asker, Compiling, Form, Progress};
 use super::folder::aside;
+use super::values;
 use super::verify::{Examples, read, read_examples};
+use crate::config::Sources;
 use crate::guest::{Compiler, ComponentError, Digest};
 use crate::limits;
-use crate::manifest::Entry;
-use crate::registry::{Refusal, Stage};
+use crate::manifest::{Entry, Mistake, TokenEntry};
+use crate::registry::{Config, Refusal, Stage};
+use crate::token::Verifier;
 
 /// Compiles and verifies components. Cheap to clone.
 #[derive(Clone)]
 pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
+    pub(super) sources: Arc<Sources>,
     /// Sends work to one thread of low priority: verifying must not take the cores from requests.
     aside: mpsc::Sender<Work>,
 }
@@ -67,7 +71,7 @@ impl From<Refusal> for Without {
 impl Worker {
     /// # Errors
     /// When the thread cannot be started.
-    pub fn new(compiler: Compiler) -> anyhow::Result<Self> {
+    pub fn new(compiler: Compiler, sources: Sources) -> anyhow::Result<Self> {
         let (aside, mut queue) = mpsc::channel::<Work>(1);
         let work = move || {
             // On Linux this applies to the calling thread alone. If it fails, verifying competes with requests for the
@@ -79,7 +83,7 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("reload".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
         thread.spawn(work).context("cannot start the thread that verifies")?;
-        Ok(Self { compiler, compiling: Arc::default(), aside })
+        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), aside })
     }
 
     /// Sets the handle that is notified when something was compiled.
@@ -129,6 +133,22 @@ impl Worker {
     pub(super) async fn read(&self, priority: Priority, entry: &Entry) -> Result<Source, Refusal> {
         let entry = entry.clone();
         self.ask(priority, Stage::Read, move || read(&entry).map(Source::of)).await?
+    }
+
+    /// Reads the config of a handler.
+    pub(super) async fn config(&self, priority: Priority, entry: &Entry) -> Result<Config, Refusal> {
+        let (entry, sources) = (entry.clone(), Arc::clone(&self.sources));
+        self.ask(priority, Stage::Config, move || values::config(&entry, &sources)).await?
+    }
+
+    /// Reads the keys that tokens are verified with.
+    pub(super) async fn token(&self, priority: Priority, entry: &TokenEntry) -> Result<Option<Verifier>, Mistake> {
+        let (line, sources) = (Some(entry.line), Arc::clone(&self.sources));
+        let entry = entry.clone();
+        let read = self.ask(priority, Stage::Manifest, move || values::token(&entry, &sources)).await;
+        read.unwrap_or_else(|refusal| {
+            Err(Mistake { outside: true, ..Mistake::new(line, format!("[token]: {}", refusal.message)) })
+        })
     }
 
     /// Reads the examples of a handler.

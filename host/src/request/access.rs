@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::Method;
 use http::request::Parts;
 
+use super::id::Id;
 use super::trace::Trace;
 use crate::config::AccessLog;
 use crate::cors::Cors;
@@ -25,6 +26,8 @@ pub(super) struct Course {
     pub(super) handler: Option<Arc<Handler>>,
     /// The generation that was current when the request began.
     pub(super) generation: Option<u64>,
+    /// The id that the node gave it, if it came without one.
+    pub(super) own: Option<Id>,
 }
 
 /// A request that is being answered. It is logged also when its client disconnects first, because the request is
@@ -81,7 +84,7 @@ impl Line {
         let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let handler = course.handler.as_ref().map(|handler| handler.entry.name.as_str());
         let generation = course.generation;
-        let Trace { request_id, traceparent } = Trace::of(head);
+        let Trace { request_id, traceparent } = Trace::of(head, course.own);
         // `log` lets this target pass whatever the filter is: the access log has its own switch.
         tracing::info!(
             target: "access",

@@ -63,6 +63,8 @@ async fn decided<F: Functions>(
     since: Instant,
 ) -> Result<Decision, Halt> {
     let time = Time::begin(handler, since);
+    // Copied only for a previous generation that had another config.
+    let request = &*request.under(generation.config.fields());
     let plan = match time.slice(PREPARE, |time| F::prepare(&generation.component, time, request)) {
         Some(plan) => plan?,
         None => {

@@ -2,6 +2,8 @@
 
 use http::request::Parts;
 
+use super::decision::Asked;
+use super::id::Id;
 use super::trace::Trace;
 use crate::contract::{Level, Line};
 use crate::failure::{self, Failure, Fault, Raised};
@@ -10,7 +12,7 @@ use crate::registry::{Generation, Handler};
 use crate::wire::Lines;
 
 /// Logs a fault of a guest.
-pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fault: &Fault) {
+pub(super) fn fault(handler: &Handler, generation: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let (name, number) = (handler.entry.name.clone(), generation.number);
     let Fault { phase, kind, detail, backtrace } = fault;
     let again = move |what: &str, times| {
@@ -18,7 +20,7 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fa
     };
     if generation.repeats.is_first(&format!("{kind} in {phase}"), again) {
         let (name, backtrace) = (handler.entry.name.as_str(), backtrace.as_deref());
-        let Trace { request_id, traceparent } = Trace::of(head);
+        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
         tracing::error!(
             handler = name,
             generation = number,
@@ -33,8 +35,11 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, head: &Parts, fa
     }
 }
 
+/// The head of a request, and the id that the node gave it.
+pub(super) type Named<'a> = (&'a Parts, Option<Id>);
+
 /// Logs any other failure. An outage is logged by `database`, once, not by every request.
-pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, failure: &Failure) {
+pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): Named<'_>, failure: &Failure) {
     let (name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
         // Logged by `rescue`, which knows which generation faulted.
@@ -43,10 +48,18 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
         Failure::Raised(raised) if failure.status().as_u16() == 500 && raised.chosen().is_none() => {
             let Raised { procedure, error } = &**raised;
             let cause = format!("{}: {}", error.sqlstate, error.message);
-            procedure_failed(handler, generation, head, (procedure, &error.sqlstate), &cause);
+            procedure_failed(handler, generation, (head, own), (procedure, &error.sqlstate), &cause);
         }
         Failure::Procedure { procedure, cause } => {
-            procedure_failed(handler, generation, head, (procedure, ""), cause);
+            procedure_failed(handler, generation, (head, own), (procedure, ""), cause);
+        }
+        Failure::Unauthorized { cause, is_notable: true, .. } => {
+            let handler = handler.entry.name.clone();
+            let again = move |what: &str, times| tracing::warn!(handler, what, times, "tokens refused again");
+            if generation.repeats.is_first(cause, again) {
+                let Trace { request_id, traceparent } = Trace::of(head, own);
+                tracing::warn!(handler = name, request_id, traceparent, cause, "token refused");
+            }
         }
         Failure::Repeatable { cause } => {
             let handler = handler.entry.name.clone();
@@ -55,13 +68,13 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
             };
             if generation.repeats.is_first(cause, again) {
                 let remedy = "write the proxy's configuration again, from this manifest: galo proxy nginx";
-                let Trace { request_id, traceparent } = Trace::of(head);
+                let Trace { request_id, traceparent } = Trace::of(head, own);
                 let what = "request of a proxy that may repeat it refused";
                 tracing::error!(handler = name, request_id, traceparent, cause, remedy, "{what}");
             }
         }
         _ if tracing::enabled!(tracing::Level::DEBUG) => {
-            let Trace { request_id, traceparent } = Trace::of(head);
+            let Trace { request_id, traceparent } = Trace::of(head, own);
             tracing::debug!(handler = name, generation = number, request_id, traceparent, %failure, "request failed");
         }
         _ => {}
@@ -72,7 +85,7 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, head: &Parts, 
 fn procedure_failed(
     handler: &Handler,
     generation: &Generation,
-    head: &Parts,
+    (head, own): Named<'_>,
     (procedure, sqlstate): (&str, &str),
     cause: &str,
 ) {
@@ -86,17 +99,18 @@ fn procedure_failed(
     if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
         // Cut, because it may quote an argument.
         let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
-        let Trace { request_id, traceparent } = Trace::of(head);
+        let Trace { request_id, traceparent } = Trace::of(head, own);
         let handler = name;
         tracing::error!(handler, generation = number, request_id, traceparent, procedure, cause, "procedure failed");
     }
 }
 
 /// Logs what a handler handed back for the log, within bounds.
-pub(super) fn lines(handler: &Handler, generation: &Generation, head: &Parts, lines: &Lines) {
-    let (handler, generation) = (handler.entry.name.as_str(), generation.number);
-    let Trace { request_id, traceparent } = Trace::of(head);
+pub(super) fn lines(handler: &Handler, generation: &Generation, (head, own): Named<'_>, lines: &Lines) {
+    let (handler, config, generation) = (handler.entry.name.as_str(), &generation.config, generation.number);
+    let Trace { request_id, traceparent } = Trace::of(head, own);
     for Line { level, text } in &lines.kept {
+        let text = config.redacted(text);
         match level {
             Level::Debug => tracing::debug!(handler, generation, request_id, traceparent, "{text}"),
             Level::Info => tracing::info!(handler, generation, request_id, traceparent, "{text}"),
@@ -114,13 +128,13 @@ pub(super) fn lines(handler: &Handler, generation: &Generation, head: &Parts, li
 /// Logs a request that was refused because of its head.
 pub(super) fn refused(head: &Parts, failure: &Failure) {
     if tracing::enabled!(tracing::Level::DEBUG) {
-        let Trace { request_id, traceparent } = Trace::of(head);
+        let Trace { request_id, traceparent } = Trace::of(head, None);
         tracing::debug!(request_id, traceparent, %failure, "request refused");
     }
 }
 
 /// Logs a panic of the host itself.
-pub(super) fn panic(head: &Parts, message: &str) {
-    let Trace { request_id, traceparent } = Trace::of(head);
+pub(super) fn panic((head, own): Named<'_>, message: &str) {
+    let Trace { request_id, traceparent } = Trace::of(head, own);
     tracing::error!(message, request_id, traceparent, "panic in the host");
 }

@@ -4,8 +4,10 @@
 //! A guest call takes microseconds and is synchronous; one that needs milliseconds is moved to a separate thread.
 
 mod access;
+mod claims;
 mod decision;
 mod functions;
+mod id;
 mod invoke;
 mod log;
 mod rescue;
@@ -14,6 +16,7 @@ pub mod tries;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -26,6 +29,7 @@ use self::rescue::Called;
 use crate::contract::Outcome;
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
+use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
 use crate::registry::{Handler, Lineage};
@@ -56,7 +60,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
     });
     let outgoing = answer.unwrap_or_else(|failure| {
         if let Failure::Panic { message } = &failure {
-            log::panic(head, message);
+            log::panic((head, course.own), message);
         }
         failed(&node, &failure)
     });
@@ -75,31 +79,38 @@ async fn attempt<F: Functions>(
         let table = node.registry.table();
         course.cors.clone_from(&table.cors);
         let found = table.routes.find(&head.method, head.uri.path());
-        found.map(|(handler, parameters)| (Arc::clone(handler), parameters))
+        found.map(|((handler, place), parameters)| (Arc::clone(handler), *place, parameters))
     };
     let cors = course.cors.as_deref();
-    let (handler, parameters) = match found {
-        Ok((handler, parameters)) => (&**course.handler.insert(handler), parameters),
+    let (handler, place, parameters) = match found {
+        Ok((handler, place, parameters)) => (&**course.handler.insert(handler), place, parameters),
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
     let entry = &handler.entry;
-    let answer = match welcome(handler, head, &body, cors) {
-        Ok(()) => {
-            let (headers, body_bytes_max) = (&entry.headers, entry.limits.body_bytes_max);
-            let taken = Taken { method: entry.route.method(), route: entry.route.to_string(), headers, body_bytes_max };
+    let answer = match welcome(node, handler, head, &body, cors) {
+        Ok(claims) => {
+            let taken = Taken {
+                method: entry.routes[place].method(),
+                route: &handler.routes[place],
+                headers: &entry.headers,
+                body_bytes_max: entry.limits.body_bytes_max,
+                config: lineage.current.config.fields(),
+                id: trace::id(head, &mut course.own),
+                claims,
+            };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     laps.end(&handler.metrics.read);
-                    handled::<F>(node, handler, &lineage, &Asked { head, request }, laps).await
+                    handled::<F>(node, handler, &lineage, Asked { head, request }, laps).await
                 }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
-            log::failure(handler, &lineage.current, head, &failure);
+            log::failure(handler, &lineage.current, (head, None), &failure);
             let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -114,22 +125,40 @@ async fn attempt<F: Functions>(
     }
     handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
+    let named = (head, course.own);
     let answer = answer.map(|mut outgoing| {
         if let Some(lines) = Lines::take(&mut outgoing) {
-            log::lines(handler, &lineage.current, head, &lines);
+            log::lines(handler, &lineage.current, named, &lines);
         }
         outgoing
     });
-    answer.inspect_err(|failure| log::failure(handler, &lineage.current, head, failure))
+    answer.inspect_err(|failure| log::failure(handler, &lineage.current, named, failure))
 }
 
-/// Checks whether a handler accepts a request with this head.
-fn welcome(handler: &Handler, head: &Parts, body: &Body, cors: Option<&Cors>) -> Result<(), Failure> {
+/// Checks whether a handler accepts a request with this head. Returns the claims of its token, if they are granted.
+fn welcome(
+    node: &Node,
+    handler: &Handler,
+    head: &Parts,
+    body: &Body,
+    cors: Option<&Cors>,
+) -> Result<Option<String>, Failure> {
     if cors::is_uninvited(head, cors) {
         return Err(Failure::Uninvited);
     }
     tries::check(&handler.entry, &head.headers)?;
-    wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())
+    let claims = match handler.entry.claims {
+        Claims::Never => None,
+        granted => claims::of(granted, node.registry.table().token.as_deref(), &head.headers, now())?,
+    };
+    wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())?;
+    Ok(claims)
+}
+
+/// The moment, in microseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Answers a request that no handler serves: OPTIONS with the allowed methods, anything else with the failure.
@@ -173,11 +202,13 @@ async fn handled<F: Functions>(
     node: &Node,
     handler: &Handler,
     lineage: &Lineage,
-    asked: &Asked<'_>,
+    mut asked: Asked<'_>,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
     // Admitted only after the body was read: a client that sends its body slowly must not hold a place.
     let _permit = node.admission.admit()?;
+    asked.request.now = now();
+    let asked = &asked;
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     laps.end(&handler.metrics.prepare);

@@ -7,6 +7,7 @@
 //! is never made twice. A failure that the previous generation shares is caused by the request, not by the new
 //! generation, and rolls nothing back. Otherwise a client could undo a deployment.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -183,11 +184,14 @@ async fn instead<F: Functions>(
     }
 }
 
-/// Counts a fault, and logs it.
-fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, fault: Fault) -> Fault {
+/// Counts a fault, and logs it without the secrets of the handler, which the message of a panic may quote.
+fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut fault: Fault) -> Fault {
+    if let Cow::Owned(detail) = generation.config.redacted(&fault.detail) {
+        fault.detail = detail;
+    }
     generation.faulted();
     handler.metrics.faulted(fault.kind);
-    log::fault(handler, generation, asked.head, &fault);
+    log::fault(handler, generation, asked, &fault);
     fault
 }
 
@@ -197,7 +201,7 @@ fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fa
     let (name, number) = (handler.entry.name.as_str(), from.number);
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
-        let Trace { request_id, traceparent } = Trace::of(asked.head);
+        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
         tracing::error!(
             request_id,
             traceparent,

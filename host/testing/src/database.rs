@@ -66,6 +66,11 @@ impl TestDatabase {
         Target::parse(&Secret::new(self.service_url())).unwrap()
     }
 
+    /// The superuser's URL as a [`Target`].
+    pub fn owner_target(&self) -> Target {
+        Target::parse(&Secret::new(self.owner_url())).unwrap()
+    }
+
     /// The same database, which the service reaches by another URL.
     pub fn by(self, service_url: String) -> Self {
         Self { service_url, ..self }

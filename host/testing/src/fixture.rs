@@ -87,14 +87,14 @@ pub fn request(method: &str, path: &str) -> Request {
     Request {
         method: method.to_owned(),
         path: path.to_owned(),
-        route: format!("{method} {path}"),
+        route: format!("{method} {path}").into(),
         parameters: Vec::new(),
         query: None,
         headers: Vec::new(),
         body: Vec::new(),
         id: "test".to_owned(),
         now: 0,
-        config: Vec::new(),
+        config: [].into(),
         claims: None,
     }
 }
@@ -192,4 +192,57 @@ pub fn encode_with(module: &str, wit: &str, world: &str) -> anyhow::Result<Vec<u
     let mut module = wat::parse_str(module)?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
+}
+
+/// A part of a request that a guest can echo.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// The route.
+    Route,
+    /// The id.
+    Id,
+    /// The moment, as eight bytes.
+    Now,
+    /// The value of the first `config`.
+    Config,
+    /// The claims; nothing when there are none.
+    Claims,
+    /// The value of the first header; nothing when there is none.
+    Header,
+}
+
+/// A guest that replies 200 with a part of the request.
+///
+/// A request lies in memory as [`Guest::prepare`] says; its id is at 60, now at 72, config at 80, claims at 88 (whether
+/// there are any, then the text). A text or a list is its address and its length, and a field two texts.
+pub fn echoing(part: Part) -> Vec<u8> {
+    let text = |at: u32| format!("(i32.load offset={at} (local.get 0)) (i32.load offset={} (local.get 0))", at + 4);
+    // The second text of the first field of a list.
+    let first = |at: u32| {
+        let field = format!("(i32.load offset={at} (local.get 0))");
+        format!(
+            "(if (result i32 i32) (i32.load offset={} (local.get 0)) \
+             (then (i32.load offset=8 {field}) (i32.load offset=12 {field})) (else (i32.const 0) (i32.const 0)))",
+            at + 4
+        )
+    };
+    let slice = match part {
+        Part::Route => text(16),
+        Part::Id => text(60),
+        Part::Now => "(i32.add (local.get 0) (i32.const 72)) (i32.const 8)".to_owned(),
+        Part::Config => first(80),
+        Part::Header => first(44),
+        Part::Claims => format!(
+            "(if (result i32 i32) (i32.load8_u offset=88 (local.get 0)) (then {}) \
+             (else (i32.const 0) (i32.const 0)))",
+            text(92)
+        ),
+    };
+    // A plan as in `replying`, whose body is filled in: its address at 16, its length at 20.
+    let prepare = format!(
+        "(local $length i32) (local $at i32) {slice} local.set $length local.set $at \
+         (i32.store (i32.const 1040) (local.get $at)) (i32.store (i32.const 1044) (local.get $length)) i32.const 1024"
+    );
+    let items = r#"(data (i32.const 1024) "\00\00\00\00\c8\00")"#;
+    Guest { prepare: &prepare, items: items.into(), ..Guest::default() }.component()
 }

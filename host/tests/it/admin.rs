@@ -48,7 +48,10 @@ async fn a_node_reports_that_it_is_live_and_ready_and_what_it_serves() {
     assert_eq!(shown.handlers.len(), 2);
     let component = std::fs::read(handlers(Profile::Release).join("transacoes.wasm")).unwrap();
     let transacoes = &shown.handlers[0];
-    assert_eq!((transacoes.name.as_str(), transacoes.route.as_str()), ("transacoes", "POST /clientes/{id}/transacoes"));
+    assert_eq!(
+        (transacoes.name.as_str(), transacoes.routes.as_slice()),
+        ("transacoes", ["POST /clientes/{id}/transacoes".to_owned()].as_slice())
+    );
     assert_eq!((transacoes.generation, transacoes.state, transacoes.calls), (1, State::Live, 0));
     assert_eq!(transacoes.sha256, Digest::of(&component).to_string());
     node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await;

@@ -169,7 +169,9 @@ fn words_of_the_application_are_found() {
         assert_eq!(found, expected, "{text}");
     }
     // The application's own files have many of them.
-    for file in ["sql/2_procedures.sql", "handlers/transacoes/src/rules.rs", "handlers/extrato/src/render.rs"] {
+    for file in
+        ["sql/procedures/1_procedures.sql", "handlers/transacoes/src/rules.rs", "handlers/extrato/src/render.rs"]
+    {
         let text = fs::read_to_string(checkout().root.join(file)).unwrap();
         assert!(foreign(&text, &application).len() > 5, "{file}");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use nix::sys::signal::Signal;
 
-use crate::cli::{Program, wait_until};
+use crate::cli::{Program, run, wait_until};
 use crate::handlers::Copy;
 use crate::harness::{Answer, TestDatabase, compile, one_build_at_a_time, request, transacao};
 
@@ -126,7 +126,8 @@ async fn dev_uses_the_database_it_is_given() {
     // Given an owner that is not a superuser, as in a hosted database.
     database
         .execute(
-            "CREATE ROLE dono LOGIN CREATEROLE;
+            "DROP SCHEMA galo_migrations CASCADE;
+             CREATE ROLE dono LOGIN CREATEROLE;
              GRANT rinha_owner, galo TO dono WITH ADMIN OPTION;
              ALTER SCHEMA public OWNER TO dono;
              DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO dono', current_database()); END $$",
@@ -336,31 +337,105 @@ fn ctrl_c_while_a_source_is_built_again_leaves_nothing_running() {
     dev.interrupt();
 }
 
+const PROCEDURES: &str = "sql/procedures/1_procedures.sql";
+
 #[test]
-fn a_changed_sql_is_live_unless_it_is_wrong_or_wants_other_tables() {
+fn a_changed_sql_is_live_unless_it_is_wrong_and_a_migration_keeps_the_data() {
     let dev = Dev::start("sql");
     let limite = || dev.get("/clientes/1/extrato").json()["saldo"]["limite"].clone();
     assert_eq!((dev.credit().status.as_u16(), limite()), (200, 100_000.into()));
-    let procedures = std::fs::read_to_string(dev.copy.path("sql/2_procedures.sql")).unwrap();
+    let procedures = std::fs::read_to_string(dev.copy.path(PROCEDURES)).unwrap();
     let one_more = procedures
         .replace("cliente.saldo::bigint, cliente.limite::bigint,", "cliente.saldo::bigint, cliente.limite + 1,");
-    dev.copy.edit("sql/2_procedures.sql", |_| one_more.clone());
-    dev.program.wait_for("re-applied sql/ in ");
+    dev.copy.edit(PROCEDURES, |_| one_more.clone());
+    dev.program.wait_for("ms: the 2 files of procedures/");
     assert_eq!(limite(), 100_001);
     // An error is reported with its line.
-    dev.copy.edit("sql/2_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
+    dev.copy.edit(PROCEDURES, |text| text + "CREATE FUNKTION x();\n");
     let line = one_more.lines().count() + 1;
-    dev.program.wait_for(&format!("sql/2_procedures.sql:{line}: db error: ERROR: syntax error"));
+    dev.program.wait_for(&format!("{PROCEDURES}:{line}: ERROR: syntax error"));
     assert_eq!(limite(), 100_001);
-    // A change of tables is refused: existing tables are not altered.
-    dev.copy.edit("sql/2_procedures.sql", |_| one_more);
-    dev.copy.edit("sql/1_schema.sql", |text| {
-        text.replace("    descricao    rinha.descricao NOT NULL,", "    descricao    varchar(10) NOT NULL,")
-    });
-    dev.program.wait_for("cannot apply sql/; the database is unchanged: sql/ describes other tables");
-    dev.program.wait_for("start with `--fresh`");
-    dev.program.wait_for("- rinha.transacoes column descricao rinha.descricao");
-    dev.program.wait_for("+ rinha.transacoes column descricao character varying(10)");
+    dev.copy.edit(PROCEDURES, |_| one_more);
+    // A new migration is applied, and the data stays; a wrong one is reported and may be corrected.
+    let migration = dev.copy.path("sql/migrations/V3__nome.sql");
+    let write = |column: &str| {
+        let sql = format!("SET ROLE rinha_owner;\nALTER TABLE rinha.clientes\n    ADD {column};\n");
+        std::fs::write(&migration, sql).unwrap();
+    };
+    write("nome text NOT NULL");
+    dev.program.wait_for("V3__nome.sql:2: ERROR: column \"nome\" of relation \"clientes\" contains null values");
     assert_eq!(dev.credit().json()["saldo"], 20);
+    write("nome text");
+    dev.program.wait_for("ms: V3__nome, the 2 files of procedures/");
+    assert_eq!(dev.credit().json()["saldo"], 30);
+    // One that was applied is refused when it changes.
+    write("nome integer");
+    dev.program.wait_for("V3__nome.sql: it was changed after it was applied");
+    assert_eq!(dev.credit().json()["saldo"], 40);
+    // psql joins the database that dev serves.
+    let mut psql = dev.copy.galo_beside();
+    psql.args(["psql", "--", "-XAtc", "SELECT saldo FROM rinha.clientes WHERE id = 1"]);
+    assert_eq!(run(&mut psql), (true, "40\n".to_owned(), String::new()));
     dev.interrupt();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_is_a_copy_that_is_kept_listed_and_dropped() {
+    let copy = Copy::new("branch");
+    let stop = |mut program: Program| {
+        program.signal(Signal::SIGINT);
+        assert!(program.wait().success(), "{}", program.log());
+    };
+    let galo = |arguments: &[&str]| run(copy.galo_beside().args(arguments));
+    let program = dev(&copy, &[], None);
+    assert_eq!(credit(&program).await.json()["saldo"], 10);
+    stop(program);
+    // A branch begins with the data of the original, and goes its own way.
+    for saldo in [20, 30] {
+        let program = dev(&copy, &["--branch", "feature/x"], None);
+        assert_eq!(credit(&program).await.json()["saldo"], saldo);
+        stop(program);
+    }
+    let program = dev(&copy, &[], None);
+    assert_eq!(credit(&program).await.json()["saldo"], 20);
+    // Listed also while dev runs.
+    let (done, stdout, stderr) = galo(&["dev", "--branches"]);
+    assert!(done && stdout.starts_with("feature/x  ") && stdout.lines().count() == 1, "{stdout}{stderr}");
+    stop(program);
+    // `--fresh` copies again.
+    let program = dev(&copy, &["--branch", "feature/x", "--fresh"], None);
+    assert_eq!(credit(&program).await.json()["saldo"], 30);
+    let (done, _, stderr) = galo(&["dev", "--drop-branch", "feature/x"]);
+    assert!(!done && stderr.contains("cannot drop galo@feature/x while it is in use"), "{stderr}");
+    stop(program);
+    let psql = galo(&["psql", "--branch", "feature/x", "--", "-XAtc", "SELECT saldo FROM rinha.clientes WHERE id = 1"]);
+    assert_eq!(psql.1, "30\n", "{}", psql.2);
+    assert_eq!(galo(&["dev", "--drop-branch", "feature/x"]).1, "dropped feature/x\n");
+    let (done, _, stderr) = galo(&["dev", "--drop-branch", "feature/x"]);
+    assert!(!done && stderr.contains("there is no branch feature/x; `galo dev --branches` lists them"), "{stderr}");
+    assert_eq!(galo(&["dev", "--branches"]).1, "no branches; `galo dev --branch NAME` makes one\n");
+    let (done, _, stderr) = galo(&["dev", "--branch", "a b"]);
+    assert!(!done && stderr.contains("invalid name of a branch `a b`"), "{stderr}");
+    wait_until("nothing is left", || processes_of(&copy.checkout.root).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_waits_until_nothing_is_connected_to_the_original_and_says_so() {
+    let copy = Copy::new("branch-waits");
+    let database = TestDatabase::new().await;
+    let connected = database.owner().await;
+    let mut program = {
+        let _turn = one_build_at_a_time();
+        let mut command = copy.galo();
+        command.args(["dev", "--branch", "x", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.env("DATABASE_URL", database.owner_url());
+        let program = Program::start(command);
+        program.wait_for("waiting for connections to the database test_");
+        drop(connected);
+        program.until_ready()
+    };
+    assert_eq!(credit(&program).await.status, 200);
+    assert_eq!(database.ledger_rows(1).await, 0);
+    program.signal(Signal::SIGTERM);
+    assert!(program.wait().success());
 }

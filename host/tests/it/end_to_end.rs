@@ -15,16 +15,20 @@ use crate::cli::{Program, run};
 use crate::fixture::{Guest, calling_then};
 use crate::harness::{PATIENCE, TestDatabase, checkout, galo};
 
-/// A table and a procedure that adds a row to it, with what varies from row to row; and one that raises.
-const SQL: &str = "
+/// A table.
+const MIGRATION: &str = "
     DO $$ BEGIN CREATE ROLE galo LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
     CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text text NOT NULL UNIQUE,
-                        at timestamptz NOT NULL DEFAULT clock_timestamp(), tag uuid NOT NULL DEFAULT gen_random_uuid());
-    CREATE FUNCTION add_note() RETURNS json LANGUAGE sql SECURITY DEFINER
+                        at timestamptz NOT NULL DEFAULT clock_timestamp(), tag uuid NOT NULL DEFAULT gen_random_uuid());";
+
+/// A procedure that adds a row to it, with what varies from row to row; and one that only reads.
+const PROCEDURES: &str = "
+    CREATE OR REPLACE FUNCTION add_note() RETURNS json LANGUAGE sql SECURITY DEFINER
         AS $$ INSERT INTO public.notes (text) VALUES ('milk')
               RETURNING json_build_object('id', id, 'text', text, 'at', at, 'tag', tag,
                                           'notes', (SELECT count(*) + 1 FROM public.notes)) $$;
-    CREATE FUNCTION reads_nothing() RETURNS json LANGUAGE sql AS $$ SELECT json_agg(text) FROM public.notes $$;";
+    CREATE OR REPLACE FUNCTION reads_nothing() RETURNS json LANGUAGE sql
+        AS $$ SELECT json_agg(text) FROM public.notes $$;";
 
 /// A guest that calls a procedure, and answers with the text or JSON that it returns. It leaves errors to the host.
 fn showing(procedure: &str) -> Vec<u8> {
@@ -53,10 +57,12 @@ impl Project {
     fn new() -> Self {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("sql")).unwrap();
-        std::fs::create_dir(folder.path().join("handlers")).unwrap();
+        for name in ["sql/migrations", "sql/procedures", "handlers"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
         let project = Self { folder, manifest: String::new() };
-        project.write("sql/1_notes.sql", SQL);
+        project.write("sql/migrations/V1__notes.sql", MIGRATION);
+        project.write("sql/procedures/notes.sql", PROCEDURES);
         project
     }
 
@@ -327,12 +333,12 @@ async fn what_cannot_be_run_is_not_counted_as_passed() {
     assert!(!success);
     not_run(&(stdout + &stderr), "  not run: the role may not create databases: run `ALTER ROLE ... CREATEDB`");
     // sql/ has a mistake.
-    project.write("sql/2_more.sql", "SELECT 1;\nSELEC 2;");
+    project.write("sql/procedures/more.sql", "SELECT 1;\nSELEC 2;");
     let (success, shown) = project.test(&database, &[]);
     assert!(!success);
-    not_run(&shown, "2_more.sql:2: ");
+    not_run(&shown, "procedures/more.sql:2: ");
     assert_eq!(left(&database).await, 0);
-    std::fs::remove_file(project.path("sql/2_more.sql")).unwrap();
+    std::fs::remove_file(project.path("sql/procedures/more.sql")).unwrap();
     // The manifest grants what sql/ does not make: that is the handler's mistake.
     let project = examples(Project::new().handler("notes", "add_notes", &showing("add_note")));
     let (success, shown) = project.test(&database, &[]);
@@ -464,7 +470,7 @@ async fn a_watch_tests_again_after_a_change_of_an_example_and_of_sql() {
     let mut program = Program::start(command);
     program.wait_for("result: FAILED");
     program.wait_for("Waiting for a change");
-    project.write("sql/1_notes.sql", &SQL.replace("'milk'", "'bread'"));
+    project.write("sql/procedures/notes.sql", &PROCEDURES.replace("'milk'", "'bread'"));
     program.wait_for("result: ok");
     let waits = |log: String| log.matches("Waiting for a change").count();
     crate::cli::wait_until("it waits again", || waits(program.log()) == 2);
@@ -491,7 +497,7 @@ async fn a_node_checks_only_the_plan_and_says_so() {
     // Given an end-to-end example whose response is wrong, when a node loads it, then it is not refused for that.
     let project = Project::notes().example("notes", "wrong", &asking(&json!("nothing like it")));
     let database = TestDatabase::new().await;
-    database.execute(SQL).await;
+    database.execute(&(MIGRATION.to_owned() + PROCEDURES)).await;
     let deployed = tempfile::tempdir().unwrap();
     let put = |from: &str, to: &str| {
         let to: PathBuf = deployed.path().join(to);

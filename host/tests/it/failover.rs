@@ -371,9 +371,11 @@ async fn a_session_has_the_timeouts_of_the_node_not_of_its_role() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_postgres_admits_galo_to_its_own_database_only() {
+async fn a_private_postgres_admits_galo_to_no_database_of_the_cluster_itself() {
     let own = OwnPostgres::start().await;
     connect(&own.url(SERVICE_ROLE, DATABASE)).await;
-    let error = tokio_postgres::connect(&own.url(SERVICE_ROLE, "postgres"), NoTls).await.err().unwrap();
-    assert!(error.as_db_error().unwrap().message().contains("no pg_hba.conf entry"), "{error:?}");
+    for database in ["postgres", "template1"] {
+        let error = tokio_postgres::connect(&own.url(SERVICE_ROLE, database), NoTls).await.err().unwrap();
+        assert!(error.as_db_error().unwrap().message().contains("pg_hba.conf rejects"), "{error:?}");
+    }
 }

@@ -4,8 +4,8 @@
 use std::pin::pin;
 
 use futures_util::future::join_all;
-use galo::config::{Address, Proxy, Secret, Settings};
-use galo::database::{self, Target};
+use galo::config::{Address, Proxy, Settings};
+use galo::database;
 use galo::develop::build::Profile;
 use http::Method;
 
@@ -398,7 +398,8 @@ async fn a_ledger_from_before_there_were_keys_gets_them() {
     let database = TestDatabase::new().await;
     database
         .execute(
-            "SELECT realizar_transacao(1, 5, 'c', 'x');
+            "DROP SCHEMA galo_migrations CASCADE;
+             SELECT realizar_transacao(1, 5, 'c', 'x');
              DROP FUNCTION realizar_transacao(integer, bigint, text, text, text);
              ALTER TABLE rinha.transacoes DROP COLUMN chave;
              CREATE FUNCTION realizar_transacao(cliente_id integer, valor bigint, tipo text, descricao text,
@@ -412,9 +413,9 @@ async fn a_ledger_from_before_there_were_keys_gets_them() {
     let resultado = async || connected.query_one(&known, &[&1i64]).await.unwrap().get::<_, String>(0);
     assert_eq!(resultado().await, "antiga");
 
-    let target = Target::parse(&Secret::new(database.owner_url())).unwrap();
+    let target = database.owner_target();
     for _ in 0..2 {
-        database::apply(&target, &checkout().root.join("sql")).await.unwrap();
+        database::apply(&target, &checkout().sql()).await.unwrap();
     }
     assert_eq!(resultado().await, "ok");
     assert_eq!(ledger_table(&database).await, ledger_table(&TestDatabase::new().await).await);
@@ -433,7 +434,8 @@ async fn a_ledger_from_before_there_were_domains_gets_them() {
     let database = TestDatabase::new().await;
     database
         .execute(
-            "SELECT realizar_transacao(1, 5, 'c', 'x', 'k:1');
+            "DROP SCHEMA galo_migrations CASCADE;
+             SELECT realizar_transacao(1, 5, 'c', 'x', 'k:1');
              ALTER TABLE rinha.clientes DROP CONSTRAINT saldo_dentro_do_limite,
                  ALTER COLUMN limite TYPE bigint, ALTER COLUMN saldo TYPE bigint, ALTER COLUMN seq TYPE bigint,
                  ADD CONSTRAINT limite_na_faixa CHECK (limite BETWEEN 0 AND 9007199254740991),
@@ -460,9 +462,9 @@ async fn a_ledger_from_before_there_were_domains_gets_them() {
     let saldo = async || connected.query_one(&known, &[&1i64]).await.unwrap().get::<_, i64>(0);
     assert_eq!(saldo().await, 6);
 
-    let target = Target::parse(&Secret::new(database.owner_url())).unwrap();
+    let target = database.owner_target();
     for expected in [7, 8] {
-        database::apply(&target, &checkout().root.join("sql")).await.unwrap();
+        database::apply(&target, &checkout().sql()).await.unwrap();
         assert_eq!(saldo().await, expected);
     }
     assert_eq!(ledger_table(&database).await, ledger_table(&new).await);

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::harness::{Connection, TestDatabase, TestNode, checkout, transacao};
 use futures_util::future::join_all;
+use galo::database;
 use http::Method;
+
+use crate::harness::{Connection, TestDatabase, TestNode, checkout, transacao};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_five_debits_at_once_as_the_very_first_requests_are_all_200() {
@@ -95,8 +97,8 @@ async fn the_check_of_the_ledger_reports_a_key_that_is_there_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_role_may_execute_the_procedures_and_nothing_else() {
     let database = TestDatabase::new().await;
-    // Rights on the database itself are not copied from a template.
-    database.execute(&std::fs::read_to_string(checkout().root.join("sql/3_grants.sql")).unwrap()).await;
+    // Rights on the database itself are not copied from a template: `sql/procedures/` is applied to a copy again.
+    database::apply(&database.owner_target(), &checkout().sql()).await.unwrap();
     let service = database.service().await;
     service.query("SELECT * FROM realizar_transacao(1, 10, 'c', 'x')", &[]).await.unwrap();
     service.query("SELECT * FROM extrato(1)", &[]).await.unwrap();

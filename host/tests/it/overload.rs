@@ -54,7 +54,7 @@ async fn a_request_behind_too_many_for_its_row_is_shed_and_counted() {
     let inner = &node.running.node;
     let handler = {
         let table = inner.registry.table();
-        let (handler, _) = table.routes.find(&Method::POST, "/clientes/1/transacoes").unwrap();
+        let ((handler, _), _) = table.routes.find(&Method::POST, "/clientes/1/transacoes").unwrap();
         Arc::clone(handler)
     };
     let procedure = handler.procedure("realizar_transacao").unwrap();

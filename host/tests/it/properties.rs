@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use galo::admin::Gate;
 use galo::config::{Secret, Token};
@@ -18,6 +20,7 @@ use galo::failure::{Failure, Phase};
 use galo::limits::ClientTimeouts;
 use galo::place::Place;
 use galo::route::{Route, Routes};
+use galo::token::{Algorithm, Keys, Policy, Verifier};
 use galo::wire::{Incoming, Messages, Outgoing, Taken};
 use galo::{limits, listen, manifest, wire};
 use http::Method;
@@ -152,8 +155,15 @@ async fn echo(incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
         return wire::failed(&failure, Messages::plain());
     }
     let (head, body) = incoming.into_parts();
-    let route = "POST /".to_owned();
-    let taken = Taken { method: &Method::POST, route, headers: &[], body_bytes_max: BODY_BYTES_MAX };
+    let taken = Taken {
+        method: &Method::POST,
+        route: &"POST /".into(),
+        headers: &[],
+        body_bytes_max: BODY_BYTES_MAX,
+        config: &[].into(),
+        id: String::new(),
+        claims: None,
+    };
     match wire::read(&head, body, Vec::new(), taken).await {
         Ok(request) => http::Response::new(Full::new(Bytes::from(request.body))),
         Err(failure) => wire::failed(&failure, Messages::plain()),
@@ -276,6 +286,47 @@ proptest! {
     fn a_damaged_example_is_refused_with_its_file(bytes in damaged(EXAMPLE)) {
         if let Err(refused) = Example::parse(PathBuf::from("h/x/examples/a.json"), &bytes) {
             prop_assert!(format!("{refused:#}").starts_with("h/x/examples/a.json: "), "{refused:#}");
+        }
+    }
+}
+
+// ---- tokens ------------------------------------------------------------------------------------------------------
+
+/// RFC 7515, A.2: a set of keys, and a token that one of them signed.
+const KEYS: &str = r#"{ "keys": [{ "kty": "RSA", "e": "AQAB", "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ" }] }"#;
+const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+/// A moment before it expires.
+const BEFORE: i64 = 1_300_819_379_000_000;
+
+fn verifier(keys: Keys) -> Result<Verifier, String> {
+    let policy = Policy { algorithms: vec![Algorithm::RS256], audiences: Vec::new(), issuer: Some("joe".to_owned()) };
+    Verifier::new(policy, keys)
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn only_the_token_that_was_signed_is_accepted(bytes in damaged(TOKEN)) {
+        let text = String::from_utf8_lossy(&bytes);
+        let verifier = verifier(Keys::public(KEYS.as_bytes()).unwrap()).unwrap();
+        prop_assert_eq!(verifier.claims(&text, BEFORE).is_ok(), text == TOKEN, "{}", text);
+    }
+
+    #[test]
+    fn no_text_makes_the_token_panic(header in "\\PC{0,30}", claims in "\\PC{0,30}", signature in "[A-Za-z0-9_-]{0,40}") {
+        let verifier = verifier(Keys::public(KEYS.as_bytes()).unwrap()).unwrap();
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        for header in [header.as_str(), r#"{"alg":"RS256"}"#, r#"{"alg":"none"}"#] {
+            let token = format!("{}.{}.{signature}", part(header), part(&claims));
+            prop_assert!(verifier.claims(&token, BEFORE).is_err(), "{}", token);
+        }
+    }
+
+    #[test]
+    fn damaged_keys_never_make_the_host_panic(bytes in damaged(KEYS)) {
+        if let Ok(verifier) = Keys::public(&bytes).and_then(verifier) {
+            let _ = verifier.claims(TOKEN, BEFORE);
         }
     }
 }

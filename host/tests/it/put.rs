@@ -68,6 +68,34 @@ async fn handlers_that_do_not_fit_are_not_put() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn public_keys_are_put_and_secrets_are_not() {
+    let database = TestDatabase::new().await;
+    let (_folder, to) = scratch("handlers");
+    let more = "claims = \"optional\"\nconfig = { a = { file = \"a.key\" }, b = { variable = \"SHOP_KEY\" } }\n\
+                [token]\njwks = \"keys/jwks.json\"\nalgorithms = [\"EdDSA\"]\n";
+    let from = Guests::new().add("a", &answers(204), more);
+    let keys = format!("{{\"keys\":[{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{}\"}}]}}", "A".repeat(43));
+    from.put_file("keys/jwks.json", keys.as_bytes());
+    from.put_file("a.key", b"hunter2");
+    let (success, shown, logged) = put(&from, &to, &database);
+    assert!(success && shown.ends_with("a.wasm\nkeys/jwks.json\ngalo.toml\n"), "{shown}{logged}");
+    assert_eq!(read(&to, "keys/jwks.json"), keys.as_bytes());
+    assert!(!to.join("a.key").exists());
+    // A secret of the nodes need not be here; a node and `galo check` need it.
+    assert!(logged.contains("a: config: `b`: the variable SHOP_KEY is not set"), "{logged}");
+    let check = || {
+        let mut command = galo();
+        command.arg("check").arg(from.folder.path()).env("DATABASE_URL", database.service_url());
+        command
+    };
+    let (success, shown, logged) = run(&mut check());
+    assert!(!success && logged.contains("config: `b`: the variable SHOP_KEY is not set; set it in"), "{shown}{logged}");
+    let (success, shown, logged) = run(check().env("SHOP_KEY", "hunter3"));
+    assert!(success && shown.contains("1 handlers verified"), "{shown}{logged}");
+    assert!(!(shown + &logged).contains("hunter"));
+}
+
 #[test]
 fn all_its_mistakes_are_reported_at_once() {
     let (success, _, logged) = run(galo().args(["put", "from", "--handlers", "to"]).env("GALO_LISTN", "x"));

@@ -309,7 +309,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     assert_eq!((node.generation("y"), node.generation("x")), (1, 2));
     // Changed: another route, but the same generation.
     write(&format!("{manifest}{}", second.replace("GET /y", "GET /z")));
-    until("z is there", String::new, || node.handler("y").entry.route.to_string() == "GET /z").await;
+    until("z is there", String::new, || node.handler("y").entry.routes_shown() == "GET /z").await;
     assert_eq!((node.get("/z").await.status.as_u16(), node.get("/y").await.status.as_u16()), (202, 404));
     assert_eq!(node.generation("y"), 1);
     // A limit and the component that needs it arrive in either order.

@@ -57,12 +57,14 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
     let long = "GET /clientes/{id}/resumo/{Ano}/{type}/{um_parametro_bastante_longo}/{outro_parametro_bastante_longo}";
     for arguments in [
         ["resumo-anual", "--route", long, "--procedure", "rinha.resumo_anual"].as_slice(),
-        &["total", "--route", "GET /total", "--procedure", "total()"],
+        &["total", "--route", "GET /total", "--route", "POST /total", "--procedure", "total()"],
         &["plan", "--route", "PUT /eco/{z}/{a}"],
     ] {
         let (success, shown) = new(&copy, arguments);
         assert!(success && shown.contains(&format!("galo test {}", arguments[0])), "{shown}");
     }
+    let manifest = std::fs::read_to_string(copy.path("galo.toml")).unwrap();
+    assert!(manifest.contains("routes = [\"GET /total\", \"POST /total\"]"), "{manifest}");
     // When they are checked like the rest of the checkout, then there are no findings.
     let cargo = |arguments: &[&str]| {
         let mut cargo = Command::new(env!("CARGO"));
@@ -149,6 +151,15 @@ fn a_refused_command_leaves_the_checkout_unchanged() {
         let (success, shown) = new(&copy, &[name, "--route", route, "--procedure", procedure]);
         assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
         assert!(contents(&copy.checkout.root) == before, "`{name}` `{route}` `{procedure}` left something behind");
+    }
+    for (further, expected) in [
+        ("GET /r/{id}", "`GET /r/{id}` has other parameters than `GET /r`; add it to `routes` in galo.toml"),
+        ("GET /r", "the route `GET /r` of `resumo` takes the same requests as `GET /r` of `resumo`"),
+        ("GET /:id", "route `GET /:id`: the segment `:id`: a parameter is written `{id}`"),
+    ] {
+        let (success, shown) = new(&copy, &["resumo", "--route", "GET /r", "--route", further]);
+        assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
+        assert!(contents(&copy.checkout.root) == before, "`{further}`");
     }
     // Names in the manifest count, with or without a crate.
     for (table, expected) in [

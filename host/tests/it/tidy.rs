@@ -147,6 +147,14 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("batch", wait(BATCH_STATEMENT_TIMEOUT), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
+        ("routes of a handler", ROUTES_MAX.to_string(), dash()),
+        ("values of a handler's `config`", format!("{CONFIG_VALUES_MAX}, {}", kib(CONFIG_BYTES_MAX)), dash()),
+        (
+            "keys of a JWKS file",
+            format!("{TOKEN_KEYS_MAX}, {}", kib(usize::try_from(TOKEN_KEYS_BYTES_MAX).unwrap())),
+            dash(),
+        ),
+        ("clocks that differ, for `exp` and `nbf` of a token", wait(TOKEN_LEEWAY), dash()),
         (
             "headers of a request, once begun; of a connection's first, from its accept",
             wait(HEAD_TIMEOUT_DEFAULT),

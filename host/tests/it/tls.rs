@@ -340,10 +340,6 @@ async fn migrations_and_check_are_encrypted_too() {
     let verified = format!("sslmode=verify-full {}", server.trusting());
     let owner = Target::parse(&Secret::new(server.url("owner", "bank", &verified))).unwrap();
     database::apply(&owner, &checkout().sql()).await.unwrap();
-    // Only the rule for all databases admits connections to the scratch database.
-    server.admit("local all all trust\nhostssl all all all scram-sha-256\n");
-    server.turn_tls("on").await;
-    database::reapply(&owner, &checkout().sql()).await.unwrap();
     database::enter(&owner.of_role("galo")).await.unwrap();
 
     // The system's authorities, which here are only ours.

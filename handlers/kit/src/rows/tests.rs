@@ -71,3 +71,21 @@ fn without_rows_or_columns_there_is_no_first_row() {
         assert_eq!(rows.first().unwrap_err().to_string(), "the procedure returned no row");
     }
 }
+
+#[test]
+fn texts_are_read_as_what_postgres_wrote() {
+    let id = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+    let rows =
+        test::rows(["id", "day", "price", "text"], [[id.into(), "2024-02-29".into(), "12.50".into(), "NaN".into()]]);
+    let row = rows.first().unwrap();
+    assert_eq!(row.uuid("id").map(|id| id.to_string()), Ok(id.into()));
+    assert_eq!(row.date("day").map(|day| day.to_string()), Ok("2024-02-29".into()));
+    assert_eq!(row.decimal("price").map(|price| price.to_string()), Ok("12.50".into()));
+    for (error, message) in [
+        (row.uuid("text").map(drop), "column text should be a uuid and is NaN"),
+        (row.date("text").map(drop), "column text should be a date and is NaN"),
+        (row.decimal("text").map(drop), "column text should be a numeric and is NaN"),
+    ] {
+        assert_eq!(error.unwrap_err().to_string(), message);
+    }
+}

@@ -80,7 +80,9 @@ pub fn a_dump_is_restored(stack: &Stack) {
     let postgres = |command: &str| stack.exec("postgres", &["sh", "-ec", command]).unwrap();
     postgres("pg_dump -U postgres -Fc rinha >/tmp/dump && createdb -U postgres restored");
     postgres("pg_restore -U postgres --exit-on-error -d restored </tmp/dump && rm /tmp/dump");
-    postgres("psql -U postgres -qX -v ON_ERROR_STOP=1 -d restored </docker-entrypoint-initdb.d/3_grants.sql");
+    let url = "DATABASE_URL=host=/run/postgresql dbname=restored user=postgres";
+    let migrated = stack.compose.run(&["run", "--rm", "-T", "-e", url, "migrate"]).unwrap();
+    assert!(migrated.contains("applied:    the 2 files of procedures/"), "{migrated}");
     let restored = |sql: &str| postgres(&format!("psql -U postgres -qAtX -d restored -c \"{sql}\""));
     let sum = "SELECT count(*), sum(saldo_apos) FROM rinha.transacoes";
     assert_eq!(restored(sum), stack.sql(sum));

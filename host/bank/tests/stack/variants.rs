@@ -61,8 +61,7 @@ pub fn four_nodes_serve_without_a_restart(compose: &Compose) {
 
 pub fn nodes_and_postgres_speak_tcp(compose: &Compose) {
     let stack = Stack::prepare(&compose.with(&["compose.tcp.yaml"]));
-    stack.compose.run(&["up", "-d", "postgres"]).unwrap();
-    until("Postgres is healthy", || stack.inspect("postgres")["State"]["Health"]["Status"] == "healthy");
+    stack.compose.run(&["run", "--rm", "-T", "migrate"]).unwrap();
     stack.sql(&format!("ALTER ROLE galo PASSWORD '{PASSWORD}'"));
     stack.start();
     assert_confined(&stack);

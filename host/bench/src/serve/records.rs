@@ -11,7 +11,8 @@ pub fn request(request: &contract::Request) -> galo_kit::Request {
     let field = |contract::Field { name, value }| galo_kit::Field { name, value };
     let parameters = parameters.into_iter().map(field).collect();
     let headers = headers.into_iter().map(field).collect();
-    let config = config.into_iter().map(field).collect();
+    let config = config.iter().cloned().map(field).collect();
+    let route = route.to_string();
     galo_kit::Request { method, path, route, parameters, query, headers, body, id, now, config, claims }
 }
 

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::keyword::VARIABLES;
 use super::parameters::{Defaults, Parameters};
 use super::passfile::{self, Entry};
 use crate::config::Secret;
@@ -39,6 +40,16 @@ fn read(path: &Path) -> Result<Secret, String> {
         "" => Err(failed(&"it is empty")),
         text => Ok(Secret::new(text)),
     }
+}
+
+/// A connection string as the variables that libpq's own programs read. What has no variable is left out.
+///
+/// # Errors
+/// A description of the mistake, without any value.
+pub fn variables(source: &Source, defaults: &Defaults) -> Result<Vec<(&'static str, Secret)>, String> {
+    let parameters = Parameters::new(source.read()?.expose(), defaults)?;
+    let set = VARIABLES.iter().filter_map(|(variable, name)| Some((*variable, Secret::new(parameters.get(name)?))));
+    Ok(set.collect())
 }
 
 /// The credentials in a connection string.

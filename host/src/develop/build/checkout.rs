@@ -68,7 +68,7 @@ impl Checkout {
         manifest::read_project(&self.root)
     }
 
-    /// The folder of the numbered SQL files.
+    /// The folder of migrations and procedures.
     pub fn sql(&self) -> PathBuf {
         self.root.join("sql")
     }

@@ -1,5 +1,5 @@
 //! Follows the sources while `galo dev` serves: on a change it builds the handlers again and puts them where the node
-//! looks for them, or applies `sql/` again. A failure is logged and changes nothing.
+//! looks for them, or applies what is new in `sql/`. A failure is logged and changes nothing.
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::database::migrate::Options;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Cancel, Checkout, Profile};
 use crate::manifest;
@@ -73,13 +74,15 @@ impl Follower {
 
     async fn apply(&self, owner: &Target, orders: &Orders) {
         let begun = Instant::now();
-        match database::reapply(owner, &self.checkout.sql()).await {
-            Ok(()) => {
+        let never = std::future::pending();
+        match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {
+            Ok(applied) if applied.is_nothing() => tracing::info!("sql/ has nothing new"),
+            Ok(applied) => {
                 let ms = begun.elapsed().as_millis();
-                tracing::info!("re-applied sql/ in {ms} ms");
+                tracing::info!("applied sql/ in {ms} ms: {applied}");
                 orders.procedures_changed();
             }
-            Err(error) => tracing::error!("cannot apply sql/; the database is unchanged: {error}"),
+            Err(error) => tracing::error!("cannot apply sql/; what failed has changed nothing: {error:#}"),
         }
     }
 }

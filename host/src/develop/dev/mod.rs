@@ -4,6 +4,7 @@
 //! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
 //! group, Postgres is stopped by its guard.
 
+mod database;
 mod follow;
 
 use std::path::Path;
@@ -11,11 +12,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use http::Method;
 
+use self::database::Database;
+pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
-use crate::config::{Secret, Settings};
-use crate::database::{self, Target};
+use crate::config::Settings;
+use crate::database::{Target, apply, enter};
 use crate::develop::build::{self, Cancel, Checkout, Profile};
-use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::drain::Outcome;
 use crate::guest::Engine;
 use crate::log;
@@ -25,10 +27,12 @@ use crate::serve::{self, Signals};
 pub struct Options {
     /// Where the sources are.
     pub checkout: Checkout,
-    /// Whether data from earlier runs is discarded.
+    /// Whether data from earlier runs is discarded; with a branch, that of the branch.
     pub fresh: bool,
     /// The database to use instead of a private one.
     pub database: Option<Target>,
+    /// The copy of the database to serve on, made now unless there is one.
+    pub branch: Option<String>,
     /// How the node serves.
     pub settings: Settings,
 }
@@ -38,16 +42,6 @@ pub const SERVICE_ROLE: &str = "galo";
 
 /// The database in the private cluster.
 pub const DATABASE: &str = "galo";
-
-/// A database, reached in two ways.
-struct Database {
-    /// As the role that applies `sql/`.
-    owner: Target,
-    /// As [`SERVICE_ROLE`].
-    service: Target,
-    /// The private cluster it is in, if it is in one.
-    cluster: Option<Cluster>,
-}
 
 /// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
 ///
@@ -99,12 +93,12 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
         let folder = options.settings.handlers.clone();
         move || build::handlers(&checkout, Profile::Development, &cancel)?.put(&folder)
     });
-    let database = database(options, galo);
+    let database = database::open(options, galo);
     let (built, database) = tokio::join!(build, database);
     built??;
     let database = database?;
-    database::apply(&database.owner, &options.checkout.sql()).await?;
-    database::enter(&database.service).await.with_context(|| {
+    apply(&database.owner, &options.checkout.sql()).await?;
+    enter(&database.service).await.with_context(|| {
         format!(
             "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
              the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...) \
@@ -114,32 +108,22 @@ async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Res
     Ok(database)
 }
 
-/// The database that was given, or a private one.
-async fn database(options: &Options, galo: &Path) -> anyhow::Result<Database> {
-    if let Some(owner) = &options.database {
-        return Ok(Database { owner: owner.clone(), service: owner.of_role(SERVICE_ROLE), cluster: None });
-    }
-    let data = options.checkout.scratch().join("postgres");
-    let data = if options.fresh { Data::Fresh(data) } else { Data::Lasting(data) };
-    let galo = galo.to_owned();
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
-    let target = |role: &str, database: &str| {
-        Target::parse(&Secret::new(cluster.url(role, database))).map_err(anyhow::Error::msg)
-    };
-    database::create(&target(SUPERUSER, "postgres")?, DATABASE).await?;
-    let (owner, service) = (target(SUPERUSER, DATABASE)?, target(SERVICE_ROLE, DATABASE)?);
-    Ok(Database { owner, service, cluster: Some(cluster) })
-}
-
 /// Prints the addresses, the routes, and a command to try.
 fn banner(running: &serve::Running) {
     log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
     for handler in &table.handlers {
-        log::print(format_args!("    {:<20} {}", handler.entry.name, handler.entry.route));
+        for (route, name) in
+            handler.routes.iter().zip(std::iter::once(&*handler.entry.name).chain(std::iter::repeat("")))
+        {
+            log::print(format_args!("    {name:<20} {route}"));
+        }
     }
     // A GET needs no body: the line works as it stands.
-    let get = table.handlers.iter().find_map(|handler| handler.entry.route.example(&Method::GET));
+    let get = table
+        .handlers
+        .iter()
+        .find_map(|handler| handler.entry.routes.iter().find_map(|route| route.example(&Method::GET)));
     if let Some(path) = get {
         log::print(format_args!("\n  Try\n    curl -i http://{}{path}\n", running.listen));
     }

@@ -182,7 +182,9 @@ fn parse_line(line: &str) -> anyhow::Result<(PathBuf, u16)> {
         .with_context(|| format!("unexpected line of its guard: {line:?}"))
 }
 
-fn url(socket: &Path, port: u16, user: &str, database: &str) -> String {
+/// The connection string for a user and a database of a cluster whose socket is in this folder.
+#[must_use]
+pub fn url(socket: &Path, port: u16, user: &str, database: &str) -> String {
     let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let host = socket.to_string_lossy();
     format!("postgresql://{}@{}:{port}/{}", encode(user), encode(&host), encode(database))

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::Instant;
@@ -77,6 +77,15 @@ impl Lock {
     }
 }
 
+/// The folder of the socket of whoever holds the lock of a folder, if somebody does and has one.
+pub(super) fn socket_of_holder(folder: &Path) -> Option<PathBuf> {
+    let mut file = File::open(folder.join(FILE_NAME)).ok()?;
+    // Shared, so that two that look at the same moment do not take each other for a holder.
+    let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    let (_, noted) = read(&mut file).ok()?;
+    (is_held && noted.starts_with('/')).then(|| PathBuf::from(noted))
+}
+
 /// The two lines.
 fn read(file: &mut File) -> anyhow::Result<(String, String)> {
     let mut text = String::new();
@@ -96,10 +105,12 @@ mod tests {
         let mut held = Lock::take(folder.path()).unwrap();
         held.note_socket("/nowhere").unwrap();
         assert!(Lock::take_abandoned(folder.path()).is_none());
+        assert_eq!(socket_of_holder(folder.path()), Some(PathBuf::from("/nowhere")));
         let refusal = format!("{:#}", Lock::take(folder.path()).unwrap_err());
         let holder = format!("another galo is using {} (pid {})", folder.path().display(), process::id());
         assert!(refusal.contains(&holder), "{refusal}");
         drop(held);
+        assert_eq!(socket_of_holder(folder.path()), None);
         assert_eq!(Lock::take_abandoned(folder.path()).unwrap().noted().unwrap(), "/nowhere");
     }
 }

@@ -32,9 +32,13 @@ mod initdb;
 mod leftover;
 mod lock;
 mod place;
+mod psql;
+mod running;
 mod server;
 mod stop;
 
-pub use cluster::{Cluster, Data};
+pub use cluster::{Cluster, Data, url};
 pub use guard::{GuardOptions, guard};
 pub use initdb::SUPERUSER;
+pub use psql::psql;
+pub use running::running;

@@ -24,9 +24,7 @@ pub(super) fn place(intended: &Path) -> anyhow::Result<(PathBuf, Account)> {
     if account.enters(intended) {
         return Ok((intended.to_path_buf(), account));
     }
-    let digest = Sha256::digest(intended.as_os_str().as_encoded_bytes());
-    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let elsewhere = PathBuf::from(format!("/var/tmp/galo-{}-{hash}", Uid::effective()));
+    let elsewhere = elsewhere(intended);
     make_private(&elsewhere)?;
     tracing::info!(
         intended = %intended.display(),
@@ -37,6 +35,13 @@ pub(super) fn place(intended: &Path) -> anyhow::Result<(PathBuf, Account)> {
     let _ = fs::remove_dir(intended);
     let account = Account::for_data(&elsewhere.join("data"))?;
     Ok((elsewhere, account))
+}
+
+/// The folder that is used instead of one that the user that runs Postgres cannot enter.
+pub(super) fn elsewhere(intended: &Path) -> PathBuf {
+    let digest = Sha256::digest(intended.as_os_str().as_encoded_bytes());
+    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    PathBuf::from(format!("/var/tmp/galo-{}-{hash}", Uid::effective()))
 }
 
 /// Makes a folder under a name that anybody can guess, or accepts the one that we made earlier.

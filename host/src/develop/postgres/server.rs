@@ -18,11 +18,12 @@ use crate::limits;
 pub(super) const PORT: u16 = 5432;
 
 /// Who may connect to data that lasts. The folder of the socket is closed to other users, so no password is asked for;
-/// but a role reaches only the database of its own name: `galo` the database `galo`.
+/// but only the superuser reaches the databases of the cluster itself.
 const RULES: &str = "\
 local  all          postgres  trust
 local  replication  postgres  trust
-local  sameuser     all       trust
+local  postgres,template1  all  reject
+local  all          all       trust
 ";
 
 /// Whether the data is meant to outlive the server.

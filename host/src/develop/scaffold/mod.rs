@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::develop::build::Checkout;
 use crate::manifest;
-use crate::route::{Route, Routes};
+use crate::route::Route;
 use files::Draft;
 
 /// The options of `galo new`.
@@ -26,6 +26,8 @@ pub struct Options {
     pub name: String,
     /// Its route, as the manifest has it: `GET /items/{id}`.
     pub route: String,
+    /// Further routes of it, with the same parameters.
+    pub further: Vec<String>,
     /// The procedure it calls.
     pub procedure: Option<String>,
 }
@@ -38,13 +40,15 @@ pub struct Options {
 pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
     let Options { name, procedure, .. } = options;
     check_name(name)?;
-    let route: Route = options.route.parse().map_err(|error| anyhow::anyhow!("route `{}`: {error}", options.route))?;
+    let route = parsed(&options.route)?;
+    let further = options.further.iter().map(|text| parsed(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    check_parameters(&route, &further)?;
     if let Some(procedure) = procedure {
         check_procedure(procedure)?;
     }
     check_free(checkout, name)?;
     let draft = Draft { name, route: &route, procedure: procedure.as_deref() };
-    let manifest = manifest_with(checkout, &draft)?;
+    let manifest = manifest_with(checkout, &draft, &further)?;
 
     let scratch = checkout.scratch();
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
@@ -57,6 +61,21 @@ pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
         // A crate that is not in the manifest would block the next try.
         let _ = fs::remove_dir_all(&home);
     })
+}
+
+fn parsed(route: &str) -> anyhow::Result<Route> {
+    route.parse().map_err(|error| anyhow::anyhow!("route `{route}`: {error}"))
+}
+
+/// The handler is made for the parameters of its first route.
+fn check_parameters(route: &Route, further: &[Route]) -> anyhow::Result<()> {
+    let names = |route: &Route| route.parameters().map(str::to_owned).collect::<Vec<_>>();
+    match further.iter().find(|other| names(other) != names(route)) {
+        Some(other) => bail!(
+            "`{other}` has other parameters than `{route}`; add it to `routes` in galo.toml when the handler is made"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Names that a crate cannot have: keywords, and the crates that come with the compiler.
@@ -118,29 +137,35 @@ fn crate_name(name: &str) -> String {
 }
 
 /// The text of the manifest with the new handler at its end, checked.
-fn manifest_with(checkout: &Checkout, draft: &Draft<'_>) -> anyhow::Result<String> {
+fn manifest_with(checkout: &Checkout, draft: &Draft<'_>, further: &[Route]) -> anyhow::Result<String> {
     let path = checkout.root.join(manifest::FILE_NAME);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = format!("{}\n\n{}", text.trim_end(), draft.manifest_table());
-    let entries = manifest::parse(&path, &text)?.handlers;
-    let twin = entries.iter().filter(|entry| entry.name != draft.name);
+    let text = format!("{}\n\n{}", text.trim_end(), with_routes(&draft.manifest_table(), draft.route, further));
+    let manifest = manifest::parse(&path, &text)?;
+    let twin = manifest.handlers.iter().filter(|entry| entry.name != draft.name);
     if let Some(twin) = twin.into_iter().find(|entry| crate_name(&entry.name) == crate_name(draft.name)) {
         bail!(
             "there already is a handler `{}`, whose component would be the same file; choose another name",
             twin.name
         );
     }
-    Routes::new(entries.iter().map(|entry| (entry.route.clone(), ()))).map_err(|ambiguous| {
-        let [first, second] = [ambiguous.first, ambiguous.second].map(|index| &entries[index]);
-        anyhow::anyhow!(
-            "the route `{}` of `{}` takes the same requests as `{}` of `{}`; choose another path or method",
-            second.route,
+    if let Some([(first, same), (second, route)]) = manifest.ambiguity() {
+        bail!(
+            "the route `{route}` of `{}` takes the same requests as `{same}` of `{}`; choose another path or method",
             second.name,
-            first.route,
             first.name
-        )
-    })?;
+        );
+    }
     Ok(text)
+}
+
+/// A table of the manifest with all routes instead of the first one.
+fn with_routes(table: &str, first: &Route, further: &[Route]) -> String {
+    if further.is_empty() {
+        return table.to_owned();
+    }
+    let routes: Vec<_> = std::iter::once(first).chain(further).map(|route| format!("\"{route}\"")).collect();
+    table.replacen(&format!("route = \"{first}\""), &format!("routes = [{}]", routes.join(", ")), 1)
 }
 
 fn write_files(folder: &Path, draft: &Draft<'_>) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
 -- What the service may do: execute the procedures, and nothing else. Privileges on the database itself are not copied
--- from a template: after CREATE DATABASE ... TEMPLATE, this file is run again.
+-- from a template or by a dump: in another database, this file is applied again.
 
 -- The service may not create tables, neither permanent nor temporary ones.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

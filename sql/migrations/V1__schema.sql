@@ -1,8 +1,11 @@
--- The roles, the domains and the tables. Nothing in this folder holds a password, and every file may be run again at
--- any time, inside one transaction or statement by statement, by a superuser or by the database's owner with
--- CREATEROLE.
+-- The roles, the domains and the tables. Nothing in this folder holds a password. A superuser may migrate, or the
+-- database's owner with CREATEROLE.
+--
+-- This file was run again and again before there were migrations. So it also adopts a ledger from that time: it creates
+-- what is missing, and every row stays.
 
--- rinha_owner owns everything and cannot log in; galo is the service, and may only execute what 3_grants.sql lists.
+-- rinha_owner owns everything and cannot log in; galo is the service, and may only execute what procedures/2_grants.sql
+-- lists.
 -- Roles belong to the cluster, and several databases of it may be set up at once: a session that loses the race to
 -- create a role finds it there, and one that loses the race to alter a role ("tuple concurrently updated") tries again.
 DO $$
@@ -132,7 +135,7 @@ CREATE TABLE IF NOT EXISTS rinha.transacoes (
     autovacuum_vacuum_insert_threshold = 100000
 );
 
--- Migrates tables of earlier versions. Skipped when not needed, because ALTER TABLE waits for all calls under way and
+-- Adopts tables of earlier versions. Skipped when not needed, because ALTER TABLE waits for all calls under way and
 -- blocks new ones.
 DO $$
 BEGIN
