@@ -100,7 +100,8 @@ fn transacoes_with_std(folder: &Path) -> PathBuf {
         std::fs::read_to_string(root.join("handlers/transacoes/src").join(name)).expect("the sources are there")
     };
     write("Cargo.toml", &manifest);
-    let memory = "fn main() { galo_link::component_with(galo_link::Memory { initial_kib: 192, stack_kib: 32 }); }";
+    let memory =
+        "fn main() { galo_link::component_with(galo_link::Memory { initial_kib: Some(192), stack_kib: 32 }); }";
     write("build.rs", memory);
     let library = read("lib.rs").replace("#![cfg_attr(all(target_family = \"wasm\", not(test)), no_std)]", "");
     let library = library.replace("export!(Transacoes)", "export!(Transacoes, std)");

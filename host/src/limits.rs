@@ -50,8 +50,9 @@ pub const MEMORY_BYTES_MIN: usize = 64 * 1024;
 /// Linear memory a guest may grow to: the largest rows and the largest reply at once. One built with std begins with
 /// 1.1 MiB untuned.
 pub const MEMORY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
-/// The size of a slot of the pool, so no manifest may ask for more.
-pub const MEMORY_BYTES_CEILING: usize = 16 * 1024 * 1024;
+/// The size of a slot of the pool, so no manifest may ask for more. A JavaScript engine begins with 9.1 MiB and Python
+/// with 12.4; both hold a request several times over, as bytes, as their own text and parsed.
+pub const MEMORY_BYTES_CEILING: usize = 64 * 1024 * 1024;
 /// Bytes of a guest's memory that are its own: 16 KiB of stack, and static data. Ours have 6 KiB of data, one that
 /// reads JSON with serde's derive has 30 KiB.
 pub const GUEST_OWN_BYTES: usize = 48 * 1024;
@@ -104,12 +105,15 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SMALL_STACK_BYTES: usize = 64 * 1024;
 /// Stack of a worker thread: the guest's share, and the host's frames above and below it.
 pub const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
-/// Core instances, memories and tables one component may have. wit-component makes 4 instances and 1 memory.
-pub const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
-/// Memories of one component.
-pub const MEMORIES_PER_COMPONENT: u32 = 2;
-/// Tables of one component: its own, and the shims of wit-component for a guest with imports.
-pub const TABLES_PER_COMPONENT: u32 = 4;
+/// Core instances one component may have. wit-component makes 4 of a handler in Rust, and componentize-py 39 of one in
+/// Python: each of its libraries is one. The pool only counts them.
+pub const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+/// Memories of one component: one for each handler that it is composed of, and address space for as many in each slot
+/// of the pool, which takes no memory.
+pub const MEMORIES_PER_COMPONENT: u32 = 8;
+/// Tables of one component: two for each of its memories, its own and the shims of wit-component for a guest with
+/// imports.
+pub const TABLES_PER_COMPONENT: u32 = 16;
 /// Address space reserved for a memory of the pool: 4 GiB and a guard behind it let the machine's own page tables check
 /// every access of a guest. It is reserved, never filled: `RLIMIT_AS` counts it, memory is not taken.
 pub const MEMORY_RESERVATION_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -120,12 +124,16 @@ pub const ADDRESS_SPACE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Live guests of the process: a call holds one while it runs on its thread, and there are no more threads than this.
 /// It is also the number of slots that keep the memory image of a handler ready.
 pub const INSTANCES_MAX: u32 = 128;
+/// Memories that keep the image of the handler that used them last, `MEMORY_KEEP_RESIDENT_BYTES` of it at most: two for
+/// each live guest. A composed handler takes more only while others leave them.
+pub const WARM_MEMORIES_MAX: u32 = 2 * INSTANCES_MAX;
 /// Worker threads a node may be given; a machine with more cores needs more nodes.
 pub const WORKERS_MAX: usize = 64;
 /// Threads that replace workers while a guest with WASI blocks them. When all are taken, such calls wait.
 pub const BLOCKING_THREADS_MAX: usize = 32;
-/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB.
-pub const COMPONENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB, one in JavaScript 12 MB and one in
+/// Python 18 MB.
+pub const COMPONENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes one call of a guest with WASI may print (stdout and stderr together); more is a fault.
 pub const GUEST_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Host resources (streams, pollables) one call of a guest with WASI may hold. std holds three.
@@ -198,6 +206,9 @@ pub const IN_FLIGHT_MAX_DEFAULT: usize = 512;
 pub const IN_FLIGHT_CEILING: usize = CONNECTIONS_CEILING;
 /// Open connections of the admin address: people and probes.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Memory that a node takes for its connections and the requests on them, for `galo check --memory`: measured with 64
+/// busy connections.
+pub const NODE_TRAFFIC_BYTES: u64 = 12 * 1024 * 1024;
 /// Open files of a node beside those of its connections: the runtime, sockets, logs, the watched folders, and what a
 /// verification opens. A node at rest has 25.
 pub const FILES_RESERVED: usize = 64;
@@ -490,6 +501,27 @@ pub const FINGERPRINT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads that may call the file system at once: one that hangs in the kernel cannot be ended, and must not take all
 /// of them.
 pub const FOLDER_THREADS_MAX: usize = 4;
+/// To build one handler, from nothing: an engine in C++ takes minutes. A command that waits for a terminal never ends.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Between SIGTERM and SIGKILL to the processes of a build that is stopped.
+pub const BUILD_KILL_AFTER: Duration = Duration::from_secs(2);
+/// Between two looks at a build under way.
+pub const BUILD_POLL: Duration = Duration::from_millis(20);
+/// Lines of a build command that are shown as they come; of those after it, only the last ones.
+pub const BUILD_LINES_MAX: usize = 1000;
+/// The last lines: where a compiler's error usually is.
+pub const BUILD_LINES_LAST: usize = 40;
+/// Bytes of one such line; the rest of it is left out.
+pub const BUILD_LINE_BYTES_MAX: usize = 4096;
+/// Globs that a handler's build command may watch.
+pub const BUILD_GLOBS_MAX: usize = 64;
+/// Builds in a row during each of which a file has changed, and never between two of them: the build writes it. A
+/// person who saves that often while it is built is still followed.
+pub const OUTPUT_BUILDS: u32 = 4;
+/// Source files that are followed. A scan of so many takes 0.2 s.
+pub const SOURCES_MAX: usize = 20_000;
+/// Bytes of a source file whose content is compared; a larger one has changed when its size or times have.
+pub const SOURCE_BYTES_MAX: u64 = 1024 * 1024;
 /// Between two scans of a folder without events. A scan costs a few `stat` per handler.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// To open a connection for the catalogue, and to look up one procedure: six round trips each.
@@ -644,19 +676,38 @@ impl Default for HandlerLimits {
 
 const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs() * 4 <= COMPILE_TIMEOUT.as_secs());
 const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
+const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
+const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
+const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
+const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
 const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
-const _: () = assert!(HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024) <= OPERATOR_ANSWER_BYTES_MAX);
+// The routes of all handlers together are shorter than the manifest.
+const _: () = assert!(
+    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024)) as u64 + MANIFEST_BYTES_MAX
+        <= OPERATOR_ANSWER_BYTES_MAX as u64
+);
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
-const _: () = assert!(2 * INSTANCES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
+const _: () = assert!(MEMORY_BYTES_CEILING as u64 <= MEMORY_RESERVATION_BYTES);
+const _: () = assert!(TABLES_PER_COMPONENT >= 2 * MEMORIES_PER_COMPONENT);
+const _: () = assert!(CORE_INSTANCES_PER_COMPONENT >= 4 * MEMORIES_PER_COMPONENT);
+// Half of the 128 TiB of address space that a process of x86-64 or aarch64 has, far from what libraries take.
+const _: () = assert!(
+    (INSTANCES_MAX * MEMORIES_PER_COMPONENT) as u64 * (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES) < 64 << 40
+);
+const _: () = assert!(WARM_MEMORIES_MAX <= INSTANCES_MAX * MEMORIES_PER_COMPONENT);
+const _: () = assert!(WARM_MEMORIES_MAX as usize * MEMORY_KEEP_RESIDENT_BYTES <= GUESTS_RESIDENT_BYTES_MAX);
 // The defaults hold together: a body of the default size fits into the memory that a guest begins with, the largest
 // request and the largest rows with the largest reply fit into the default memory, and the ceilings fit into the
 // ceiling.
 const _: () = assert!(memory_for_body(BODY_BYTES_DEFAULT) <= MEMORY_BYTES_MIN);
-const _: () = assert!(HEAD_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(
+    // Twice: a token of the head is also there as its claims.
+    2 * HEAD_BYTES_MAX + CONFIG_BYTES_MAX + memory_for_body(BODY_BYTES_CEILING) <= MEMORY_BYTES_DEFAULT
+);
 const _: () = assert!(ROWS_BYTES_MAX <= REPLY_BYTES_DEFAULT);
 const _: () = assert!(memory_for_reply(BODY_BYTES_DEFAULT, REPLY_BYTES_DEFAULT) <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(memory_for_reply(BODY_BYTES_CEILING, REPLY_BYTES_CEILING) <= MEMORY_BYTES_CEILING);

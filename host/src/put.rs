@@ -1,15 +1,16 @@
 //! Puts handlers into a folder that nodes watch: components, their examples and the manifest. Each file is renamed into
 //! place, so a reader sees either the old or the new file, never a part. The files are not verified here.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::example;
 use crate::guest::Digest;
-use crate::manifest::{self, KeyPlace, Manifest};
+use crate::manifest::{self, Entry, KeyPlace, Manifest};
 
 /// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
@@ -18,9 +19,16 @@ const RECORD: &str = ".put";
 #[derive(Debug)]
 pub struct Handlers {
     /// The source of each file, and its path relative to the target folder.
-    files: Vec<(PathBuf, PathBuf)>,
+    files: Vec<(Source, PathBuf)>,
     /// The folders of examples, relative to the target folder.
     examples: Vec<PathBuf>,
+}
+
+/// Where the bytes of a file come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    File(PathBuf),
+    Text(String),
 }
 
 impl Handlers {
@@ -29,20 +37,50 @@ impl Handlers {
     /// # Errors
     /// When examples cannot be listed.
     pub fn list(manifest: &Manifest, components: &[PathBuf]) -> anyhow::Result<Self> {
+        let built = manifest.handlers.iter().zip(components.iter().map(PathBuf::as_path));
+        Self::of(manifest, built, Source::File(manifest.path.clone()))
+    }
+
+    /// As [`Self::list`], for some of the handlers and with another text of the manifest. Files of other handlers that
+    /// are there already stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn some<'a>(
+        manifest: &Manifest,
+        built: impl Iterator<Item = (&'a Entry, &'a Path)>,
+        text: String,
+    ) -> anyhow::Result<Self> {
+        Self::of(manifest, built, Source::Text(text))
+    }
+
+    fn of<'a>(
+        manifest: &Manifest,
+        built: impl Iterator<Item = (&'a Entry, &'a Path)>,
+        text: Source,
+    ) -> anyhow::Result<Self> {
         let (mut files, mut folders) = (Vec::new(), Vec::new());
-        for (entry, component) in manifest.handlers.iter().zip(components) {
+        for (entry, component) in built {
             // The examples come first, so that a node that sees the component finds its examples.
             let folder = Path::new(&entry.name).join(example::FOLDER_NAME);
             for file in example::files(entry)? {
                 let name = folder.join(file.file_name().context("an example has a file name")?);
-                files.push((file, name));
+                files.push((Source::File(file), name));
             }
             folders.push(folder);
-            let name = entry.component.file_name().context("a component has a file name")?;
-            files.push((component.clone(), name.into()));
+            let (source, name) = (Source::File(component.to_owned()), name_of(entry, manifest)?);
+            let twin = files.iter().find(|(other, taken)| *taken == name && *other != source);
+            ensure!(
+                twin.is_none(),
+                "the component of `{}` would replace that of another handler, {}: each needs a path of its own in {}",
+                entry.name,
+                name.display(),
+                manifest.path.display()
+            );
+            files.push((source, name));
         }
-        files.extend(public_keys(manifest));
-        files.push((manifest.path.clone(), manifest::FILE_NAME.into()));
+        files.extend(public_keys(manifest).map(|(from, name)| (Source::File(from), name)));
+        files.push((text, manifest::FILE_NAME.into()));
         Ok(Self { files, examples: folders })
     }
 
@@ -57,7 +95,7 @@ impl Handlers {
         }
         let mut changed = Vec::new();
         for (from, name) in &self.files {
-            let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+            let bytes = from.bytes()?;
             if replace(&folder.join(name), &bytes)? {
                 changed.push(name.as_path());
             }
@@ -72,7 +110,7 @@ impl Handlers {
     pub fn digest(&self) -> anyhow::Result<Digest> {
         let mut list = String::new();
         for (from, name) in &self.files {
-            let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+            let bytes = from.bytes()?;
             list += &format!("{}  {}\n", Digest::of(&bytes), name.display());
         }
         Ok(Digest::of(list.as_bytes()))
@@ -88,6 +126,27 @@ impl Handlers {
         }
         Ok(())
     }
+}
+
+impl Source {
+    fn bytes(&self) -> anyhow::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::File(path) => {
+                fs::read(path).map(Cow::Owned).with_context(|| format!("cannot read {}", path.display()))
+            }
+            Self::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
+        }
+    }
+}
+
+/// The path of a component in a folder of components: the one that the manifest has.
+fn name_of(entry: &Entry, manifest: &Manifest) -> anyhow::Result<PathBuf> {
+    // In a project it is relative to the folder of the handler's sources.
+    let home = if manifest.path.parent() == Some(&entry.folder) { "" } else { &entry.name };
+    let inside = entry.component.strip_prefix(entry.folder.join(home)).ok();
+    let inside = inside.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
+    let name = inside.or_else(|| entry.component.file_name().map(Path::new));
+    name.map(Path::to_path_buf).context("a component has a file name")
 }
 
 /// The file of public keys that the manifest names, if it lies beside the manifest. Secrets are not put anywhere.

@@ -2,6 +2,7 @@
 //!
 //! `serve`, `dev`, `check` and the tests all start here, so the tests run the same code as production.
 
+mod begun;
 mod ending;
 
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use anyhow::bail;
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
 use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
@@ -67,7 +69,13 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
     let begun = Begun { supervisor: &supervisor, admin: Some(admin_task) };
-    let Loaded { table, database, worker, state } = load(settings, target, engine, &metrics).await?;
+    let Loaded { table, database, worker, state } = match load(settings, target, engine, &metrics).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            begun.ended().await;
+            return Err(error);
+        }
+    };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
@@ -102,27 +110,6 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
-}
-
-/// The start of a node until it serves. If the start fails or is cancelled, the admin address is closed too.
-struct Begun<'a> {
-    supervisor: &'a Supervisor,
-    admin: Option<JoinHandle<()>>,
-}
-
-impl Begun<'_> {
-    fn finished(mut self) -> Option<JoinHandle<()>> {
-        self.admin.take()
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(admin) = &self.admin {
-            self.supervisor.expect_ends();
-            admin.abort();
-        }
-    }
 }
 
 /// The maintenance tasks of a node. All their state is in the node, so each can be restarted.

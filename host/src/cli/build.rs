@@ -1,13 +1,17 @@
 //! `galo build`: its arguments.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use galo::develop::build::{self, Cancel, Profile};
+use galo::drain::Outcome;
 use galo::log;
+use galo::serve::Signals;
+use tokio::task::spawn_blocking;
 
 use super::project::ProjectArgs;
+use super::runtime::run_on;
 
 #[derive(Args)]
 pub(super) struct BuildArgs {
@@ -19,10 +23,28 @@ pub(super) struct BuildArgs {
 }
 
 impl BuildArgs {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let checkout = self.project.find()?;
-        build::handlers(&checkout, Profile::Release, &Cancel::default())?.put(&self.out)?;
-        log::print(format_args!("{}", self.out.display()));
-        Ok(ExitCode::SUCCESS)
+    pub(super) fn run(self) -> anyhow::Result<std::process::ExitCode> {
+        run_on(Some(1), self.build())
+    }
+
+    /// Builds until a signal, which ends the compilers and the handlers' own commands too.
+    async fn build(self) -> anyhow::Result<Outcome> {
+        let Self { out, project } = self;
+        let mut signals = Signals::new()?;
+        let cancel = Cancel::default();
+        let building = spawn_blocking({
+            let (out, cancel) = (out.clone(), cancel.clone());
+            move || build::handlers(&project.find()?, Profile::Release, &cancel)?.put(&out)
+        });
+        tokio::select! {
+            built = building => built??,
+            name = signals.next() => {
+                cancel.cancel();
+                spawn_blocking(move || cancel.wait()).await?;
+                bail!("stopped by {name}");
+            }
+        }
+        log::print(format_args!("{}", out.display()));
+        Ok(Outcome::Graceful)
     }
 }

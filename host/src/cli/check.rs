@@ -14,15 +14,21 @@ use galo::registry::Handler;
 use galo::{example, log, serve};
 
 use super::database::DatabaseArgs;
-use super::folder;
 use super::runtime::{Task, run_on};
-use super::variables;
+use super::size::Size;
+use super::{folder, memory, variables};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// Folder with galo.toml and the components
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
     pub(super) handlers: PathBuf,
+    /// Memory that a node would have, such as 80M; handlers that need more are refused
+    ///
+    /// The need is estimated from what this process holds after it has loaded them as a node does, with as many workers
+    /// as this machine has cores.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
     #[arg(skip)]
     pub(super) missing: Missing,
     #[command(flatten)]
@@ -31,15 +37,20 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let memory = self.memory.as_ref().map(|memory| mistakes.parse::<Size>("--memory", memory));
         let target = self.database.required(mistakes)?;
+        let memory = match memory {
+            Some(parsed) => Some(parsed?),
+            None => None,
+        };
         Some(Box::new(move || {
-            folder::check(&self.handlers)?;
-            run_on(None, async { self.run(&target).await.map(|()| Outcome::Graceful) })
+            folder::check_built(&self.handlers)?;
+            run_on(None, async { self.run(&target, memory).await.map(|()| Outcome::Graceful) })
         }))
     }
 
     /// Loads everything a node would serve with, and prints it.
-    pub(super) async fn run(self, target: &Target) -> anyhow::Result<()> {
+    pub(super) async fn run(self, target: &Target, memory: Option<Size>) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let sources = Sources { variables: variables::snapshot(), folder: None, missing: self.missing };
@@ -67,7 +78,7 @@ impl CheckArgs {
                 missing.replace("; ", ";\n    ")
             ));
         }
-        Ok(())
+        memory.map_or(Ok(()), |given| memory::check(&table, given))
     }
 }
 

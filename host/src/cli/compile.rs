@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use galo::config::{Mistakes, OWN_PROGRAM};
 use galo::drain::Outcome;
 use galo::guest::compile::{self, Bounds};
-use galo::guest::{Cache, Compiler, Digest, Engine};
+use galo::guest::{Cache, Compiler, Declared, Digest, Engine, Grants};
 use galo::limits::{self, CompileLimits};
 use galo::manifest::{self, Entry};
 use galo::reload;
@@ -21,6 +21,7 @@ use galo::reload;
 use super::folder;
 use super::node::default_cache;
 use super::runtime::{Task, run_on};
+use super::size::Size;
 
 #[derive(Args)]
 pub(super) struct CompileArgs {
@@ -30,6 +31,10 @@ pub(super) struct CompileArgs {
     /// Folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
     pub(super) cache: Option<PathBuf>,
+    /// Memory that compiling may take, such as 600M: one component after the other, each within it [default: 1G for
+    /// each, and one for each core at once]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
 }
 
 #[derive(Args)]
@@ -53,13 +58,14 @@ impl CompilerArgs {
 pub(super) struct Compile {
     handlers: PathBuf,
     cache: PathBuf,
+    memory: Option<Size>,
 }
 
 impl CompileArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let compile = self.parse(mistakes)?;
         Some(Box::new(|| {
-            folder::check(&compile.handlers)?;
+            folder::check_built(&compile.handlers)?;
             run_on(Some(1), compile.run())
         }))
     }
@@ -69,7 +75,18 @@ impl CompileArgs {
         if cache.is_none() {
             mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
-        Some(Compile { handlers: self.handlers, cache: cache? })
+        let memory = match &self.memory {
+            Some(text) => {
+                let Size(bytes) = mistakes.parse("--memory", text)?;
+                let least = limits::COMPILE_MEMORY_BYTES_MIN;
+                if bytes < least {
+                    mistakes.note("--memory", format!("`{text}` is too little: a compiler needs {}", Size(least)));
+                }
+                Some(Size(bytes))
+            }
+            None => None,
+        };
+        Some(Compile { handlers: self.handlers, cache: cache?, memory })
     }
 }
 
@@ -78,8 +95,12 @@ impl Compile {
         let manifest = manifest::read(&self.handlers)?;
         let engine = Engine::start_unpooled()?;
         let cache = Cache::open(&self.cache)?;
-        let compiler = Compiler::new(&engine, Path::new(OWN_PROGRAM), CompileLimits::default(), Some(cache));
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut allowed = CompileLimits::default();
+        let mut at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(Size(bytes)) = self.memory {
+            (allowed.memory_bytes_max, at_once) = (bytes, 1);
+        }
+        let compiler = Compiler::new(&engine, Path::new(OWN_PROGRAM), allowed, Some(cache));
         let (all, begun) = (manifest.handlers.len(), Instant::now());
         let mut refused = 0;
         let compile = async |entry: &Entry| (entry.name.clone(), compile_one(&compiler, entry).await);
@@ -107,15 +128,18 @@ impl Compile {
 async fn compile_one(compiler: &Compiler, entry: &Entry) -> anyhow::Result<String> {
     let bytes = reload::read(entry).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
     let digest = Digest::of(&bytes);
+    let declared = Declared::read(&bytes);
+    declared.map_or(Ok(()), |declared| declared.check(Grants { wasi: entry.wasi }, &entry.limits))?;
     let begun = Instant::now();
     if compiler.find(digest).is_some() {
         return Ok("already compiled".to_owned());
     }
     let compiled = compiler.compile(digest, &bytes, limits::RELOAD_NICENESS).await;
-    compiled.with_context(|| entry.component.display().to_string())?;
+    let compiled = compiled.with_context(|| entry.component.display().to_string())?;
     anyhow::ensure!(
         compiler.find(digest).is_some(),
         "it compiles, but cannot be written to the cache; is the disk full?"
     );
-    Ok(format!("compiled in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3))
+    let (ms, memory) = (begun.elapsed().as_secs_f64() * 1e3, Size(compiled.compiler_bytes));
+    Ok(format!("compiled in {ms:.0} ms with {memory} of memory"))
 }

@@ -6,10 +6,12 @@ mod build;
 mod check;
 mod clients;
 mod compile;
+mod componentize;
 mod database;
 mod dev;
 mod environment;
 mod folder;
+mod memory;
 mod migrate;
 mod new;
 mod node;
@@ -21,6 +23,7 @@ mod psql;
 mod put;
 mod runtime;
 mod serve;
+mod size;
 mod test;
 mod variables;
 
@@ -83,8 +86,19 @@ enum Command {
     Build(build::BuildArgs),
     /// Create a handler in this project
     ///
-    /// Writes a crate with tests and examples to `handlers/NAME/`, and adds the handler to `galo.toml`.
+    /// Writes its source, its build and its examples to `handlers/NAME/`, and adds the handler to `galo.toml`. In Rust
+    /// it is a crate with tests.
     New(new::NewArgs),
+    /// Write the contract and the bindings of a language into a folder
+    ///
+    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its source
+    /// includes. They always fit this version of galo.
+    Bindings(componentize::BindingsArgs),
+    /// Make a component of a core module, as clang links it
+    ///
+    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component imports
+    /// nothing: functions of the system fail.
+    Componentize(componentize::ComponentizeArgs),
     /// Apply the migrations and procedures of a folder to a database
     ///
     /// Prints the version that the database has and what is pending. Each file of migrations/ is applied once, in the
@@ -155,6 +169,8 @@ impl Command {
             Self::Psql(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Bindings(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Componentize(arguments) => Some(Box::new(|| arguments.run())),
             Self::Proxy(arguments) => Some(Box::new(|| arguments.run())),
             Self::Compiler(arguments) => Some(Box::new(|| arguments.run())),
             Self::Postgres(arguments) => Some(Box::new(|| arguments.run())),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use galo::develop::dev::SERVICE_ROLE;
+use galo::develop::languages::Language;
 use galo::develop::scaffold::{self, Options};
 use galo::log;
 
@@ -12,7 +13,7 @@ use super::project::ProjectArgs;
 
 #[derive(Args)]
 pub(super) struct NewArgs {
-    /// Name of the handler and its crate: lower-case letters, digits, `-` and `_`
+    /// Name of the handler, and of its crate: lower-case letters, digits, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
     /// Method and path of its requests, such as "GET /items/{id}"; several times for several routes
@@ -24,6 +25,9 @@ pub(super) struct NewArgs {
     /// option the handler responds without calling the database.
     #[arg(long, value_name = "NAME")]
     procedure: Option<String>,
+    /// Language of the handler: `rust`, `c`, `js` or `python`
+    #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
+    lang: String,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -31,20 +35,43 @@ pub(super) struct NewArgs {
 impl NewArgs {
     /// Makes the handler and prints the next steps.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { name, route, procedure, project } = self;
+        let Self { name, route, procedure, lang, project } = self;
+        let language: Language = lang.parse().map_err(anyhow::Error::msg)?;
         let checkout = project.find()?;
         let (first, further) = route.split_first().context("a route is required")?;
         let (first, further) = (first.clone(), further.to_vec());
-        let options = Options { name: name.clone(), route: first, further, procedure: procedure.clone() };
+        let options = Options { name: name.clone(), route: first, further, procedure: procedure.clone(), language };
         scaffold::new(&checkout, &options)?;
-        log::print(format_args!("\n  Created handlers/{name}/: the handler, its tests and its examples"));
+        let tests = if language == Language::Rust { "its tests" } else { "its build" };
+        log::print(format_args!("\n  Created handlers/{name}/: the handler, {tests} and its examples"));
         log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
             log::print(format_args!(
                 "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
             ));
         }
+        if let Some(tools) = tools(language, &name) {
+            log::print(format_args!("    {tools}"));
+        }
         log::print(format_args!("    galo test {name}\n    galo dev\n"));
+        let compiled = if language.has_engine() { ", and room to compile it: see `galo compile --memory`" } else { "" };
+        log::print(format_args!("  A node with it needs about {} MB of memory{compiled}\n", language.node_megabytes()));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How the compiler of a language is installed, if it is not that of the project.
+fn tools(language: Language, name: &str) -> Option<String> {
+    match language {
+        Language::Rust => None,
+        Language::C => Some(
+            "install clang for wasm32; on Debian: apt install clang lld wasi-libc \
+                             libclang-rt-dev-wasm32"
+                .to_owned(),
+        ),
+        Language::Js => Some(format!("(cd handlers/{name} && npm install)")),
+        Language::Python => {
+            Some(format!("(cd handlers/{name} && python3 -m venv .venv && .venv/bin/pip install -r requirements.txt)"))
+        }
     }
 }

@@ -44,16 +44,17 @@ impl PutArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let put = self.parse(mistakes)?;
         Some(Box::new(|| {
-            folder::check(&put.check.handlers)?;
+            folder::check_built(&put.check.handlers)?;
             run_on(None, put.run())
         }))
     }
 
     fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
         let target = self.database.required(mistakes);
-        let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache }.parse(mistakes);
+        let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
         // The secrets are those of the nodes.
-        let check = CheckArgs { handlers: self.from, missing: Missing::Logged, database: self.database };
+        let (missing, database) = (Missing::Logged, self.database);
+        let check = CheckArgs { handlers: self.from, memory: None, missing, database };
         Some(Put { compile: compile?, check, target: target?, to: self.handlers })
     }
 }
@@ -70,7 +71,7 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        self.check.run(&self.target).await?;
+        self.check.run(&self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

@@ -39,7 +39,7 @@ impl ServeArgs {
         let node = self.parse(mistakes);
         let (target, (settings, workers)) = target.zip(node)?;
         Some(Box::new(move || {
-            folder::check(&settings.handlers)?;
+            folder::check_built(&settings.handlers)?;
             run_on(workers, async {
                 serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })

@@ -4,6 +4,7 @@
 //! | module | command | what it does |
 //! |---|---|---|
 //! | [`build`] | `galo build` | compiles the handlers of a project with Cargo |
+//! | [`languages`] | `galo bindings`, `galo componentize` | what the build of a handler in another language needs |
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`psql`] | `galo psql` | opens psql on the database of `galo dev`, or on another one |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
@@ -12,6 +13,7 @@
 
 pub mod build;
 pub mod dev;
+pub mod languages;
 pub mod postgres;
 pub mod psql;
 pub mod scaffold;

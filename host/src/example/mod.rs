@@ -11,7 +11,7 @@ mod outcome;
 mod pattern;
 mod response;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::manifest::Entry;
 
 /// One example, read from its file.
 pub struct Example {
-    /// The file.
+    /// The file, as messages name it.
     pub path: PathBuf,
     file: json::File,
 }
@@ -60,7 +60,7 @@ pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     let (count, most) = (files.len(), limits::EXAMPLES_MAX);
-    ensure!(count <= most, "{} holds {count} examples, {most} are allowed", folder.display());
+    ensure!(count <= most, "{} holds {count} examples, {most} are allowed", entry.shown(&folder).display());
     files.sort();
     Ok(files)
 }
@@ -70,18 +70,17 @@ pub fn files(entry: &Entry) -> anyhow::Result<Vec<PathBuf>> {
 /// # Errors
 /// The first invalid file, with the line if there is one.
 pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
-    files(entry)?.into_iter().map(Example::read).collect()
+    files(entry)?.into_iter().map(|path| Example::read(&path, entry.shown(&path))).collect()
 }
 
 impl Example {
-    /// Reads one example.
+    /// Reads a file. Messages name it as `shown`.
     ///
     /// # Errors
-    /// What is wrong with the file, with the line if there is one.
-    pub fn read(path: PathBuf) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let text = file::read(&path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.to_string())?;
-        Self::parse(path, &text)
+    /// What is wrong with it, with the line if there is one.
+    pub fn read(path: &Path, shown: PathBuf) -> anyhow::Result<Self> {
+        let text = file::read(path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.display().to_string())?;
+        Self::parse(shown, &text)
     }
 
     /// Parses the text of an example that was found at `path`.
@@ -175,7 +174,7 @@ impl Example {
 
     /// Its file, as a person finds it beside the manifest.
     pub fn shown(&self, entry: &Entry) -> String {
-        self.path.strip_prefix(&entry.folder).unwrap_or(&self.path).display().to_string()
+        shown(&self.path, entry)
     }
 }
 
@@ -220,11 +219,17 @@ pub fn check_all(
             break;
         }
         if let Err(difference) = example.check(entry, component, procedures) {
-            failed.push(format!("{}: {difference}", example.shown(entry)));
+            failed.push(format!("{}: {difference}", shown(&example.path, entry)));
         }
     }
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(failed.join("\n")),
     }
+}
+
+/// The path of an example from the manifest's folder.
+fn shown(path: &Path, entry: &Entry) -> String {
+    let root = entry.sources.as_deref().and_then(|sources| sources.parent()?.parent()).unwrap_or(&entry.folder);
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

@@ -1,5 +1,5 @@
 //! The compiler's process, `galo compiler` (a hidden subcommand): reads a component from stdin, writes its compiled
-//! form to stdout, and prints on stderr why it cannot. Cranelift runs only in this process, under limits that the
+//! form to stdout, and prints on stderr why it cannot, or else the bytes of memory that it took. Cranelift runs only in this process, under limits that the
 //! process sets for itself before it reads a byte. The node keeps stdin open while it waits for the form; when stdin is
 //! closed, the process kills itself. `PR_SET_PDEATHSIG` would not do: it sends its signal when the *thread* that
 //! started the process ends, and the threads that start compilers end while the node goes on.
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::{Signal, raise};
 
 use super::engine::Engine;
@@ -52,7 +52,11 @@ pub fn compile(bounds: Bounds) -> anyhow::Result<ExitCode> {
             drop(component);
             let mut stdout = io::stdout().lock();
             match stdout.write_all(&form).and_then(|()| stdout.flush()) {
-                Ok(()) => Ok(ExitCode::SUCCESS),
+                Ok(()) => {
+                    let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
+                    let _ = write!(io::stderr(), "{}", kib.saturating_mul(1024));
+                    Ok(ExitCode::SUCCESS)
+                }
                 Err(error) => {
                     let _ = write!(io::stderr(), "{error}");
                     Ok(ExitCode::from(STATUS_OUTPUT))

@@ -50,7 +50,7 @@ impl Compiler {
     /// The compiled form of the component with this digest, if the cache has it. Takes under 1 ms.
     pub fn find(&self, digest: Digest) -> Option<Compiled> {
         let native = self.cache.as_ref()?.find(&self.engine, &digest)?;
-        Some(Compiled { engine: self.engine.clone(), native, digest, cached: true })
+        Some(Compiled { engine: self.engine.clone(), native, digest, cached: true, compiler_bytes: 0 })
     }
 
     /// Compiles a component, and stores its form in the cache. Takes 0.1 s for a component made with the kit, and at
@@ -95,18 +95,19 @@ impl Compiler {
         let begun = tokio::task::spawn_blocking(begin).await.map_err(|panic| failed(&panic))?;
         let ((child, output), memory) = begun.map_err(|error| failed(&error))?;
         let time = self.limits.timeout;
-        match tokio::time::timeout(time, attend(child, component)).await {
+        let compiler_bytes = match tokio::time::timeout(time, attend(child, component)).await {
             Ok(ended) => {
                 let (status, printed) = ended.map_err(|error| failed(&error))?;
                 judge(status, &printed, &CompileLimits { memory_bytes_max: memory, ..self.limits })?;
+                printed.parse().unwrap_or(0)
             }
             Err(_) => {
                 let text = format!("compiling it is not done within {} s; {SMALLER}", time.as_secs());
                 return Err(ComponentError::passing(text));
             }
-        }
+        };
         let compiler = self.clone();
-        let finish = move || compiler.finish(digest, output);
+        let finish = move || compiler.finish(digest, output, compiler_bytes);
         tokio::task::spawn_blocking(finish).await.map_err(|panic| failed(&panic))?
     }
 
@@ -149,7 +150,7 @@ impl Compiler {
         Ok((command.spawn()?, output))
     }
 
-    fn finish(&self, digest: Digest, mut output: Output) -> Result<Compiled, ComponentError> {
+    fn finish(&self, digest: Digest, mut output: Output, compiler_bytes: u64) -> Result<Compiled, ComponentError> {
         let name = cache::name(&self.engine, &digest);
         form::seal(output.file(), &name).map_err(|error| ComponentError::Unkept(error.to_string()))?;
         let native = form::load(&self.engine, output.file())
@@ -157,7 +158,7 @@ impl Compiler {
         if let Output::Kept(cache, file) = output {
             cache.keep(file, &name);
         }
-        Ok(Compiled { engine: self.engine.clone(), native, digest, cached: false })
+        Ok(Compiled { engine: self.engine.clone(), native, digest, cached: false, compiler_bytes })
     }
 }
 

@@ -16,6 +16,25 @@ pub struct Compiled {
     pub digest: Digest,
     /// Whether its compiled form was found in the cache.
     pub cached: bool,
+    /// Bytes of memory that its compiler took at most; 0 if the form was found.
+    pub compiler_bytes: u64,
+}
+
+impl Compiled {
+    /// Bytes of its machine code, which is mapped and becomes resident as it runs.
+    pub fn code_bytes(&self) -> u64 {
+        let code = self.native.image_range();
+        (code.end.addr() - code.start.addr()) as u64
+    }
+
+    /// Bytes of linear memory that an instance of it begins with.
+    pub fn memory_bytes(&self) -> u64 {
+        let required = self.native.resources_required();
+        required.map_or(0, |required| {
+            let pages = required.max_initial_memory_size.unwrap_or(0);
+            pages.saturating_mul(u64::from(required.num_memories)).saturating_mul(64 * 1024)
+        })
+    }
 }
 
 /// A component that was proved to fit.

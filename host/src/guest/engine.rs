@@ -146,8 +146,8 @@ fn pool() -> PoolingAllocationConfig {
         .table_elements(limits::TABLE_ELEMENTS_CEILING)
         .linear_memory_keep_resident(limits::MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(limits::TABLE_ELEMENTS_DEFAULT * size_of::<usize>())
-        // All slots stay warm: a slot keeps the memory image of the handler that used it last.
-        .max_unused_warm_slots(limits::INSTANCES_MAX * limits::MEMORIES_PER_COMPONENT)
+        // A warm slot keeps the memory image of the handler that used it last.
+        .max_unused_warm_slots(limits::WARM_MEMORIES_MAX)
         // Off: it has an open isolation bug (pages it skips are not wiped), and saves nothing for guests of 64 KiB.
         .pagemap_scan(Enabled::No);
     pool

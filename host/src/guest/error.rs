@@ -32,6 +32,9 @@ pub enum ComponentError {
     /// It does not parse, validate or compile.
     #[error("not a valid component: {0}")]
     Invalid(String),
+    /// It declares more than its entry in the manifest allows.
+    #[error("{0}")]
+    Unfit(String),
     /// It imports something that it was not granted.
     #[error("imports `{0}`, which the manifest does not grant")]
     Import(String),

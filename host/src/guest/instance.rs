@@ -132,13 +132,16 @@ fn fault(phase: Phase, error: &wasmtime::Error, store: &Store<Guest>, allowed: &
     Fault { backtrace: backtrace(error), ..Fault::new(phase, kind, &detail) }
 }
 
-/// `core::panicking::panic < items::render::total < respond`: the call stack, as far as functions have names.
+/// `core::panicking::panic < items::render::total < respond`: the call stack. A function without a name, as in a
+/// component that was stripped, is shown by its index: `function 217`.
 fn backtrace(error: &wasmtime::Error) -> Option<String> {
     let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
-    let names = frames.iter().take(limits::BACKTRACE_FRAMES_MAX).filter_map(|frame| frame.func_name());
-    // Cut while it is written: a short mangled name may expand to a megabyte.
-    let names: Vec<_> =
-        names.map(|name| failure::shown(format_args!("{:#}", rustc_demangle::demangle(name)))).collect();
+    let names = frames.iter().take(limits::BACKTRACE_FRAMES_MAX).map(|frame| match frame.func_name() {
+        // Cut while it is written: a short mangled name may expand to a megabyte.
+        Some(name) => failure::shown(format_args!("{:#}", rustc_demangle::demangle(name))),
+        None => format!("function {}", frame.func_index()),
+    });
+    let names: Vec<_> = names.collect();
     (!names.is_empty()).then(|| names.join(" < "))
 }
 

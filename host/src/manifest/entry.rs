@@ -1,10 +1,11 @@
 //! The entry of one handler in a manifest, as `registry` and `reload` use it. It is plain data, created by `table`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
+use super::build::Build;
 use crate::database::Batch;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
@@ -26,6 +27,10 @@ pub struct Entry {
     pub folder: PathBuf,
     /// The component's file.
     pub component: PathBuf,
+    /// How `galo build` and `galo dev` build it, unless Cargo does.
+    pub build: Option<Build>,
+    /// The folder of the sources that it was made from, if `galo dev` has made it.
+    pub sources: Option<PathBuf>,
     /// Its routes, at least one.
     pub routes: Vec<Route>,
     /// The request headers it may see.
@@ -107,6 +112,13 @@ pub enum KeyPlace {
 }
 
 impl Entry {
+    /// A file of it as messages name it: the source, or the folder of the sources, if `galo dev` has made it.
+    pub fn shown(&self, file: &Path) -> PathBuf {
+        let Some(sources) = &self.sources else { return file.to_owned() };
+        let inside = file.strip_prefix(self.folder.join(&self.name));
+        inside.map_or_else(|_| sources.clone(), |inside| sources.join(inside))
+    }
+
     /// Its routes as the manifest writes them, in one line.
     pub fn routes_shown(&self) -> String {
         self.routes.iter().map(Route::to_string).collect::<Vec<_>>().join(", ")

@@ -3,6 +3,8 @@
 //!
 //! It reads neither the files it names nor the database. `reload` does that when it loads a handler.
 
+mod build;
+mod built;
 mod config;
 mod cors;
 mod entry;
@@ -15,6 +17,8 @@ mod token;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub use self::build::Build;
+pub use self::built::built;
 pub use self::entry::{
     Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
@@ -98,6 +102,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
+    // A copy that `galo dev` made: its mistakes, and the files that it names, are those of the project's manifest.
+    let copy = path;
+    let path = tables.built.as_ref().map_or(path, |built| &built.manifest);
     let mut mistakes = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut handlers = Vec::new();
@@ -133,6 +140,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         }
         mistakes.append(&mut entry_mistakes);
         handlers.push(entry);
+    }
+    if let Some(built) = &tables.built {
+        handlers = built.entries(handlers, copy.parent().unwrap_or(Path::new("")));
     }
     if mistakes.is_empty() {
         Ok(Manifest { path: path.to_owned(), cors, messages, token, handlers })
@@ -211,6 +221,18 @@ limits = { deadline_ms = 20 }
             ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
             ("place_orders", "", "h/galo.toml:9: a procedure has a name"),
             (", by = \"customer_id\"", "", "h/galo.toml:9: missing field `by`"),
+            ("limits", "build = { command = \" \" }\nlimits", "h/galo.toml:10: build: the command is empty"),
+            ("limits", "build = { watch = [] }\nlimits", "h/galo.toml:10: missing field `command`"),
+            (
+                "limits",
+                "build = { command = \"make\", watch = [\"src/[\"] }\nlimits",
+                "h/galo.toml:10: build: invalid glob in `watch`: error parsing glob 'src/['",
+            ),
+            (
+                "limits",
+                "build = { command = \"make\", watch = [\"../x/**\"] }\nlimits",
+                "h/galo.toml:10: build: the glob `../x/**` in `watch` leaves the handler's folder",
+            ),
             (
                 "{ form = \"place_orders\", by = \"customer_id\" }",
                 "\"place_orders\"",
@@ -237,6 +259,34 @@ limits = { deadline_ms = 20 }
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
         assert!(told.contains("h/galo.toml:12: the handler `orders` is already defined in line 2"), "{told}");
+    }
+
+    #[test]
+    fn a_handler_says_how_it_is_built() {
+        let build = "build = { command = \"npm run build\", watch = [\"src/**\"] }\nlimits";
+        let manifest = parse(Path::new("h/galo.toml"), &GOOD.replace("limits", build)).unwrap();
+        let build = Build { command: "npm run build".to_owned(), watch: vec!["src/**".to_owned()] };
+        assert_eq!(manifest.handlers[0].build, Some(build));
+        assert_eq!(parse(Path::new("h/galo.toml"), GOOD).unwrap().handlers[0].build, None);
+    }
+
+    #[test]
+    fn a_copy_that_dev_made_names_the_sources_and_leaves_out_what_is_not_built() {
+        let two = format!("{GOOD}{}", GOOD.replace("orders", "others"));
+        let copy = |without: &'static str, text: &str| {
+            let section = built(Path::new("/shop/galo.toml"), without.split_terminator(','));
+            parse(Path::new("/copies/galo.toml"), &(text.to_owned() + &section))
+        };
+        let manifest = copy("others", &two).unwrap();
+        let [entry] = manifest.handlers.as_slice() else { panic!("{:?}", manifest.handlers) };
+        assert_eq!((entry.name.as_str(), manifest.path.as_path()), ("orders", Path::new("/shop/galo.toml")));
+        assert_eq!(entry.component, Path::new("/copies/orders.wasm"));
+        assert_eq!(entry.shown(&entry.component), Path::new("/shop/handlers/orders"));
+        let example = Path::new("/copies/orders/examples/a.json");
+        assert_eq!(entry.shown(example), Path::new("/shop/handlers/orders/examples/a.json"));
+        assert_eq!(copy("", &two).unwrap().handlers.len(), 2);
+        let told = copy("", &GOOD.replace("POST /", "POST ")).unwrap_err().to_string();
+        assert!(told.starts_with("/shop/galo.toml:5: "), "{told}");
     }
 
     #[test]

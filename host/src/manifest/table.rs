@@ -8,6 +8,8 @@ use http::HeaderName;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::build::BuildTable;
+use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
 use super::entry::{Claims, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
@@ -28,6 +30,7 @@ pub(super) struct File {
     pub(super) token: Option<Spanned<TokenTable>>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
+    pub(super) built: Option<BuiltTable>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +38,7 @@ pub(super) struct File {
 pub(super) struct HandlerTable {
     name: Spanned<String>,
     component: PathBuf,
+    build: Option<BuildTable>,
     route: Option<Spanned<String>>,
     routes: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
@@ -105,6 +109,8 @@ impl HandlerTable {
             name: name.clone(),
             folder: folder.to_owned(),
             component: folder.join(&self.component),
+            build: self.build.as_ref().map(|build| build.build(mistake)),
+            sources: None,
             routes,
             headers,
             content_type,

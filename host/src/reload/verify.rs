@@ -104,7 +104,7 @@ pub(super) fn refit_previous(compiled: &Compiled, entry: &Entry) -> Result<Optio
 pub fn read(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     let path = &entry.component;
     file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| {
-        let refusal = Refusal::new(Stage::Read, format!("{}: {error}", path.display()));
+        let refusal = Refusal::new(Stage::Read, format!("{}: {error}", entry.shown(path).display()));
         // A file that exists but cannot be read now may be readable later.
         Refusal { passing: error.may_pass(), ..refusal }
     })

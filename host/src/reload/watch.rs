@@ -20,12 +20,22 @@ type Identity = Option<(u64, u64)>;
 /// Watches some folders.
 pub struct Watch {
     folders: Vec<PathBuf>,
+    depth: Depth,
     news: Arc<Notify>,
     /// An event came that `changed` has not reported yet.
     stirred: bool,
     watching: Option<Watching>,
     /// Whether it was logged that the folder cannot be watched.
     deaf: bool,
+}
+
+/// What is watched of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// Everything in it, and whether it is replaced.
+    Whole,
+    /// Its files. The owner lists the folders in it too, or leaves them out.
+    Files,
 }
 
 /// A watcher, and the identities of the folders when it was created.
@@ -42,11 +52,24 @@ impl Watch {
         watch
     }
 
+    /// Watches the files of folders that [`Self::set`] names, and no folder in them.
+    pub fn of_files() -> Self {
+        Self { depth: Depth::Files, ..Self::with_news(Vec::new(), Arc::default()) }
+    }
+
+    /// Watches these folders from here on.
+    pub async fn set(&mut self, folders: Vec<PathBuf>) {
+        if folders != self.folders {
+            self.folders = folders;
+            self.reopen().await;
+        }
+    }
+
     /// With a handle that others notify too. It does not watch before [`Self::renew`].
     pub(super) fn with_news(folders: Vec<PathBuf>, news: Arc<Notify>) -> Self {
         // Events begin with the path that was watched, and only an absolute path has a parent folder to watch.
         let folders = folders.into_iter().map(|folder| std::path::absolute(&folder).unwrap_or(folder)).collect();
-        Self { folders, news, stirred: false, watching: None, deaf: false }
+        Self { folders, depth: Depth::Whole, news, stirred: false, watching: None, deaf: false }
     }
 
     /// Waits until something may have changed and has come to rest: a burst is one change. A change while nobody waits
@@ -71,13 +94,13 @@ impl Watch {
 
     /// Creates the watcher again if a folder is a different one now: replaced, or a symlink with another target.
     pub async fn renew(&mut self) {
-        let (folders, news) = (self.folders.clone(), Arc::clone(&self.news));
+        let (folders, depth, news) = (self.folders.clone(), self.depth, Arc::clone(&self.news));
         let then = self.watching.as_ref().map(|watching| watching.then.clone());
         // Off the threads that serve: each folder below takes one more call to the file system.
         let renewed = aside(move || {
             let now: Vec<_> = folders.iter().map(|folder| identity(folder)).collect();
             (then.as_ref() != Some(&now))
-                .then(|| start(&folders, news).map(|watcher| Watching { _watcher: watcher, then: now }))
+                .then(|| start(&folders, depth, news).map(|watcher| Watching { _watcher: watcher, then: now }))
         });
         match renewed.await {
             Ok(None) => {}
@@ -94,12 +117,16 @@ impl Watch {
     fn without(&mut self, cause: impl std::fmt::Display) {
         self.watching = None;
         if !std::mem::replace(&mut self.deaf, true) {
-            tracing::warn!("cannot watch the folder, so changes are noticed with a delay: {cause}");
+            let seconds = limits::WATCH_INTERVAL.as_secs();
+            tracing::warn!(
+                "the kernel reports no changes of files ({cause}); they are looked for every {seconds} s instead. Usually \
+                 too many files are watched: raise fs.inotify.max_user_watches or fs.inotify.max_user_instances"
+            );
         }
     }
 }
 
-fn start(folders: &[PathBuf], news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn start(folders: &[PathBuf], depth: Depth, news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let ours = folders.to_vec();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
         Ok(event) if is_change(event.kind) && concerns(&event, &ours) => news.notify_one(),
@@ -108,6 +135,13 @@ fn start(folders: &[PathBuf], news: Arc<Notify>) -> notify::Result<RecommendedWa
         Err(_) => news.notify_one(),
     })?;
     for folder in folders {
+        if depth == Depth::Files {
+            // One that was just removed is not in the next list.
+            if folder.exists() {
+                watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            }
+            continue;
+        }
         if folder.exists() {
             watcher.watch(folder, RecursiveMode::Recursive)?;
         }

@@ -14,7 +14,7 @@ use super::folder::aside;
 use super::values;
 use super::verify::{Examples, read, read_examples};
 use crate::config::Sources;
-use crate::guest::{Compiler, ComponentError, Digest};
+use crate::guest::{Compiler, ComponentError, Declared, Digest, Grants};
 use crate::limits;
 use crate::manifest::{Entry, Mistake, TokenEntry};
 use crate::registry::{Config, Refusal, Stage};
@@ -182,7 +182,7 @@ impl Worker {
         let Source { digest, bytes } = source;
         let what = match asker {
             Asker::Kept => "the proved component of the state".to_owned(),
-            Asker::Manifest | Asker::Component => entry.component.display().to_string(),
+            Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
         };
         let refuse = |error: &ComponentError| {
             let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);
@@ -195,8 +195,17 @@ impl Worker {
             None => {}
         }
         let begun = Instant::now();
-        let compiler = self.compiler.clone();
-        if let Some(found) = self.run(priority, move || compiler.find(digest)).await? {
+        let (compiler, grants, allowed) = (self.compiler.clone(), Grants { wasi: entry.wasi }, entry.limits);
+        let (bytes, checked, found) = self
+            .run(priority, move || {
+                let declared = Declared::read(&bytes);
+                let checked = declared.map_or(Ok(()), |declared| declared.check(grants, &allowed));
+                let found = checked.is_ok().then(|| compiler.find(digest)).flatten();
+                (bytes, checked, found)
+            })
+            .await?;
+        checked.map_err(|error| Refusal::new(Stage::Fit, error.to_string()).of(digest))?;
+        if let Some(found) = found {
             // Another component of this handler may still be compiling for the asker.
             self.settle(asker, &entry.name);
             return Ok((found, begun.elapsed()));

@@ -1,5 +1,6 @@
-//! The kit's bindings are generated from `wit/` by wit-bindgen and checked in, so that a handler compiles neither a
-//! macro nor a parser. This test compares them with `wit/`, and generates them again:
+//! The bindings of the kit and of handlers in C are generated from `wit/` by wit-bindgen and checked in, so that a
+//! handler compiles neither a macro nor a parser, and its author needs no generator. These tests compare them with
+//! `wit/`, and generate them again:
 //!
 //! ```sh
 //! UPDATE_BINDINGS=1 cargo test -p galo --test it bindings
@@ -9,7 +10,7 @@ use std::fs;
 
 use wit_bindgen_core::{Files, WorldGenerator as _};
 use wit_bindgen_rust::Opts;
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 use crate::harness::checkout;
 
@@ -23,10 +24,31 @@ const HEAD: &str = r#"//! The contract in Rust, generated from `wit/` by wit-bin
 
 #[test]
 fn the_bindings_of_the_kit_are_those_of_wit() {
-    let path = checkout().root.join("handlers/kit/src/bindings.rs");
-    let generated = generate();
+    compare("handlers/kit/src/bindings.rs", &generate());
+}
+
+#[test]
+fn the_bindings_of_handlers_in_c_are_those_of_wit() {
+    let (mut resolve, world) = contract();
+    let options = wit_bindgen_c::Opts {
+        // `galo componentize` adds the description of the world.
+        no_object_file: true,
+        rename: vec![("galo:handler/types@2.0.0".to_owned(), "galo".to_owned())],
+        ..wit_bindgen_c::Opts::default()
+    };
+    let mut files = Files::default();
+    options.build().generate(&mut resolve, world, &mut files).unwrap();
+    for name in ["handler.h", "handler.c"] {
+        let (_, source) = files.iter().find(|(file, _)| *file == name).unwrap();
+        compare(&format!("host/src/develop/languages/c/{name}"), std::str::from_utf8(source).unwrap());
+    }
+}
+
+#[track_caller]
+fn compare(file: &str, generated: &str) {
+    let path = checkout().root.join(file);
     if std::env::var_os("UPDATE_BINDINGS").is_some() {
-        fs::write(&path, &generated).unwrap();
+        fs::write(&path, generated).unwrap();
     }
     let checked_in = fs::read_to_string(&path).unwrap_or_default();
     assert!(
@@ -37,10 +59,15 @@ fn the_bindings_of_the_kit_are_those_of_wit() {
     );
 }
 
-fn generate() -> String {
+fn contract() -> (Resolve, WorldId) {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(checkout().root.join("wit")).unwrap();
     let world = resolve.select_world(&[package], Some("handler")).unwrap();
+    (resolve, world)
+}
+
+fn generate() -> String {
+    let (mut resolve, world) = contract();
     let options = Opts {
         format: true,
         pub_export_macro: true,

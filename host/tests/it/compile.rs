@@ -339,31 +339,6 @@ async fn a_component_compiled_before_a_deployment_is_found_at_the_start() {
 }
 
 #[test]
-fn a_component_composed_of_others_is_compiled() {
-    // wasmtime's adapter between the two uses both memories.
-    let composed = r#"(component
-        (component $inner
-            (core module $m (memory (export "memory") 1) (func (export "f") (param i32 i32))
-                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
-            (core instance $i (instantiate $m))
-            (func (export "f") (param "s" string)
-                (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
-        (component $outer
-            (import "f" (func $f (param "s" string)))
-            (core module $l (memory (export "memory") 1))
-            (core instance $l (instantiate $l))
-            (core func $low (canon lower (func $f) (memory (core memory $l "memory"))))
-            (core module $m (import "a" "f" (func $f (param i32 i32)))
-                (func (export "go") (call $f (i32.const 0) (i32.const 1))))
-            (core instance $i (instantiate $m (with "a" (instance (export "f" (func $low))))))
-            (func (export "go") (canon lift (core func $i "go"))))
-        (instance $in (instantiate $inner))
-        (instance $out (instantiate $outer (with "f" (func $in "f"))))
-        (export "go" (func $out "go")))"#;
-    compile(&wat::parse_str(composed).unwrap(), None).unwrap();
-}
-
-#[test]
 fn a_cache_folder_is_private_also_while_it_is_written_to() {
     let (_folder, path) = scratch("cache");
     let cache = Cache::open(&path).unwrap();

@@ -2,6 +2,7 @@
 //! behind.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
@@ -27,18 +28,30 @@ fn dev(copy: &Copy, arguments: &[&str], database_url: Option<&str>) -> Program {
 pub struct Dev {
     pub program: Program,
     pub copy: Copy,
-    _turn: MutexGuard<'static, ()>,
+    /// No other test builds meanwhile.
+    pub _turn: MutexGuard<'static, ()>,
 }
 
 impl Dev {
     /// Starts it on free ports with its own cache, and waits until it is ready.
     pub fn start(test: &str) -> Self {
+        Self::of(test, |_| {})
+    }
+
+    /// The same in a copy that was changed before.
+    pub fn of(test: &str, change: impl FnOnce(&Copy)) -> Self {
         let turn = one_build_at_a_time();
         let copy = Copy::new(test);
+        change(&copy);
+        Self { program: Program::start(Self::command(&copy)).until_ready(), copy, _turn: turn }
+    }
+
+    /// Its command in a copy.
+    pub fn command(copy: &Copy) -> Command {
         let mut command = copy.galo();
         command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cache"]);
         command.arg(copy.path(".galo/cache"));
-        Self { program: Program::start(command).until_ready(), copy, _turn: turn }
+        command
     }
 
     fn ask(&self, method: Method, path: &str, body: String) -> Answer {
@@ -46,16 +59,16 @@ impl Dev {
         runtime.block_on(request(&self.program.listen, method, path, body))
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, String::new())
     }
 
-    fn credit(&self) -> Answer {
+    pub fn credit(&self) -> Answer {
         self.ask(Method::POST, "/clientes/1/transacoes", transacao(10, "c", "x"))
     }
 
     /// Ends it as Ctrl-C does: soon, and without a process left.
-    fn interrupt(mut self) {
+    pub fn interrupt(mut self) {
         self.program.signal(Signal::SIGINT);
         let begun = std::time::Instant::now();
         assert!(self.program.wait().success(), "{}", self.program.log());
@@ -69,7 +82,7 @@ async fn credit(program: &Program) -> Answer {
 }
 
 /// Processes whose command line names something in a folder: Postgres and its guard.
-fn processes_of(folder: &Path) -> Vec<String> {
+pub fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
@@ -181,9 +194,11 @@ fn a_failed_build_has_the_errors_of_cargo() {
     let mut command = copy.galo();
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let mut program = Program::start(command);
-    assert!(!program.wait().success());
+    program.wait_for("extrato: build failed, so it does not serve yet");
     assert!(program.log().contains("error[E0308]: mismatched types"), "{}", program.log());
     assert!(program.log().contains("handlers/extrato/src/lib.rs"), "{}", program.log());
+    program.signal(Signal::SIGTERM);
+    assert!(program.wait().success(), "{}", program.log());
     wait_until("nothing is left", || processes_of(&copy.checkout.root).is_empty());
 }
 
@@ -247,8 +262,7 @@ fn a_saved_source_is_live_unless_it_does_not_compile_or_breaks_an_example() {
     assert_eq!(dev.credit().header("x-edition"), "4");
     // When it breaks an example, then it is refused with the difference, and the previous generation keeps serving.
     dev.copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
-    let refused =
-        "extrato: candidate rejected; still serving generation 1: extrato/examples/id-over-the-integers.json: ";
+    let refused = "extrato: candidate rejected; still serving generation 1: handlers/extrato/examples/id-over-the-integers.json: ";
     dev.program.wait_for(refused);
     dev.program.wait_for("-      \"error\": \"cliente não encontrado\"");
     dev.program.wait_for("+      \"error\": \"quem?\"");

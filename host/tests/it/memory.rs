@@ -74,6 +74,23 @@ fn large() -> &'static [u8] {
     })
 }
 
+#[test]
+fn a_handler_with_more_static_data_than_a_page_begins_with_two() {
+    let copy = Copy::new("data");
+    copy.edit("handlers/extrato/src/lib.rs", |text| {
+        text + "\n/// More than a page holds beside the stack.\n#[used]\nstatic TABLE: [u8; 60_000] = [7; 60_000];\n"
+    });
+    let bytes = copy.component("extrato", Profile::Release);
+    let fit = |memory_bytes_max| {
+        let limits = HandlerLimits { memory_bytes_max, ..HandlerLimits::default() };
+        verify(&bytes, Grants { wasi: false }, limits, None)
+    };
+    let component = fit(2 * MEMORY_BYTES_MIN).unwrap();
+    assert!(component.prepare(&fixture::request("GET", "/clientes/x/extrato")).is_err(), "it has no parameter");
+    let Err(ComponentError::Trial(fault)) = fit(MEMORY_BYTES_MIN) else { panic!("it began with one page") };
+    assert_eq!(fault.kind, FaultKind::Memory);
+}
+
 fn component(memory_bytes_max: usize) -> Component {
     let limits = HandlerLimits { memory_bytes_max, ..HandlerLimits::default() };
     verify(large(), Grants { wasi: false }, limits, None).unwrap()

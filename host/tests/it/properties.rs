@@ -35,12 +35,12 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql as _, IsNull, ToSql as _, Type};
 
 /// No file is written beside the sources: a failure prints the case, which then becomes a test of its own.
-fn cases(cases: u32) -> ProptestConfig {
+pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// A valid text with some of its bytes changed, removed or inserted.
-fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+pub fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<Index>(), 0..3_u8, any::<u8>());
     vec(edit, 0..8).prop_map(move |edits| {
         let mut bytes = text.as_bytes().to_vec();

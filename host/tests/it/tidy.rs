@@ -146,6 +146,11 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("lock that a batch waits for", wait(BATCH_LOCK_TIMEOUT), dash()),
         ("batch", wait(BATCH_STATEMENT_TIMEOUT), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
+        (
+            "core instances, memories and tables of a component",
+            format!("{CORE_INSTANCES_PER_COMPONENT}, {MEMORIES_PER_COMPONENT}, {TABLES_PER_COMPONENT}"),
+            dash(),
+        ),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
         ("routes of a handler", ROUTES_MAX.to_string(), dash()),
         ("values of a handler's `config`", format!("{CONFIG_VALUES_MAX}, {}", kib(CONFIG_BYTES_MAX)), dash()),

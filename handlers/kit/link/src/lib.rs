@@ -18,14 +18,16 @@ const PAGE_KIB: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The memory at the start in KiB, a multiple of 64: the stack, the static data, and room for an ordinary call.
-    pub initial_kib: u32,
+    /// `None` is the least that holds stack and static data: 64 KiB for most handlers, with the rest as room.
+    pub initial_kib: Option<u32>,
     /// The stack in KiB. It lies below everything else, so an overflow traps and overwrites nothing. It does not grow.
     pub stack_kib: u32,
 }
 
 impl Memory {
-    /// One page, of which a quarter is stack: enough for a `no_std` handler and a request of 8 KiB.
-    pub const DEFAULT: Self = Self { initial_kib: 64, stack_kib: 16 };
+    /// One page, of which a quarter is stack: enough for a `no_std` handler and a request of 8 KiB. A handler with more
+    /// than 48 KiB of static data has two.
+    pub const DEFAULT: Self = Self { initial_kib: None, stack_kib: 16 };
 }
 
 /// Links the component with [`Memory::DEFAULT`].
@@ -47,20 +49,21 @@ pub fn component_with(memory: Memory) {
     }
 }
 
+/// No argument sets a maximum: the host bounds the memory, and can name the limit when a call exceeds it.
 fn link_arguments(Memory { initial_kib, stack_kib }: Memory) -> [String; 2] {
+    assert!(stack_kib > 0 && stack_kib / 1024 < 4096, "a stack of {stack_kib} KiB is not between 1 KiB and 4 GiB");
+    let bytes = |kib: u32| u64::from(kib) * 1024;
+    let stack = format!("-zstack-size={}", bytes(stack_kib));
+    let Some(initial_kib) = initial_kib else {
+        // Without it the linker adds a page.
+        return [stack, "--initial-heap=0".to_owned()];
+    };
     assert!(
         initial_kib > 0 && initial_kib.is_multiple_of(PAGE_KIB) && initial_kib / 1024 < 4096,
         "the memory of a component is a multiple of {PAGE_KIB} KiB below 4 GiB, not {initial_kib} KiB"
     );
-    assert!(
-        stack_kib > 0 && stack_kib < initial_kib,
-        "a stack of {stack_kib} KiB leaves no room in a memory of {initial_kib} KiB"
-    );
-    // No maximum: the host bounds the memory, and can name the limit when a call exceeds it.
-    [
-        format!("-zstack-size={}", u64::from(stack_kib) * 1024),
-        format!("--initial-memory={}", u64::from(initial_kib) * 1024),
-    ]
+    assert!(stack_kib < initial_kib, "a stack of {stack_kib} KiB leaves no room in a memory of {initial_kib} KiB");
+    [stack, format!("--initial-memory={}", bytes(initial_kib))]
 }
 
 #[cfg(test)]
@@ -69,19 +72,24 @@ mod tests {
 
     #[test]
     fn the_memory_has_a_size_to_begin_with_and_no_maximum() {
-        assert_eq!(link_arguments(Memory::DEFAULT), ["-zstack-size=16384", "--initial-memory=65536"]);
+        assert_eq!(link_arguments(Memory::DEFAULT), ["-zstack-size=16384", "--initial-heap=0"]);
         assert_eq!(
-            link_arguments(Memory { initial_kib: 192, stack_kib: 32 }),
+            link_arguments(Memory { initial_kib: Some(192), stack_kib: 32 }),
             ["-zstack-size=32768", "--initial-memory=196608"]
         );
     }
 
     #[test]
     fn an_impossible_memory_is_refused() {
-        for (initial_kib, stack_kib) in [(0, 0), (0, 16), (100, 16), (64, 0), (64, 64), (64, 65), (4 * 1024 * 1024, 16)]
-        {
-            let refused = std::panic::catch_unwind(|| link_arguments(Memory { initial_kib, stack_kib }));
+        let gib = 1024 * 1024;
+        for (initial_kib, stack_kib) in [(0, 0), (0, 16), (100, 16), (64, 0), (64, 64), (64, 65), (4 * gib, 16)] {
+            let memory = Memory { initial_kib: Some(initial_kib), stack_kib };
+            let refused = std::panic::catch_unwind(|| link_arguments(memory));
             assert!(refused.is_err(), "{initial_kib} KiB with {stack_kib} KiB of stack");
+        }
+        for stack_kib in [0, 4 * gib] {
+            let memory = Memory { initial_kib: None, stack_kib };
+            assert!(std::panic::catch_unwind(|| link_arguments(memory)).is_err(), "{stack_kib} KiB of stack");
         }
     }
 }

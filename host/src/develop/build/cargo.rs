@@ -1,101 +1,97 @@
-//! Runs Cargo in a process group of its own, so that it and its compilers can be killed. Its progress and its errors go
-//! to the terminal as they come.
+//! Runs Cargo. Its progress and its errors go to the terminal as they come.
 
-use std::os::unix::process::CommandExt as _;
+use std::io::{self, BufReader, PipeReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
 
-use anyhow::{Context as _, bail};
-use cargo_metadata::{Artifact, Message};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use anyhow::{Context as _, bail, ensure};
+use cargo_metadata::{Artifact, Message, Metadata, MetadataCommand};
 
+use super::group::{self, Cancel};
 use crate::log;
 
-/// Ends a build early, from another thread: Cargo and its compilers are killed.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    requested: AtomicBool,
-    /// The process group of the build under way.
-    group: Mutex<Option<Pid>>,
+/// What Cargo made, fresh or not, and why it did not make the rest.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) artifacts: Vec<Artifact>,
+    pub(super) failed: Option<String>,
 }
 
-impl Cancel {
-    /// Ends the build under way, and any that would follow.
-    pub fn cancel(&self) {
-        self.0.requested.store(true, Ordering::Relaxed);
-        self.kill();
-    }
-
-    /// Whether builds are to end.
-    pub fn is_requested(&self) -> bool {
-        self.0.requested.load(Ordering::Relaxed)
-    }
-
-    /// Allows builds again.
-    pub fn rearm(&self) {
-        self.0.requested.store(false, Ordering::Relaxed);
-    }
-
-    fn kill(&self) {
-        let group = self.0.group.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(group) = *group {
-            // It may just have ended by itself.
-            let _ = killpg(group, Signal::SIGTERM);
-        }
-    }
-
-    fn watch(&self, child: &Child) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(child.id())?);
-        *self.0.group.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
-        if self.is_requested() {
-            self.kill();
-        }
-        Ok(())
-    }
-
-    fn unwatch(&self) {
-        *self.0.group.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// Runs `cargo ARGUMENTS` for some crates of a workspace. Returns what it built, fresh or not.
-pub(super) fn run(
-    root: &Path,
-    arguments: &[&str],
-    crates: &[String],
-    cancel: &Cancel,
-) -> anyhow::Result<Vec<Artifact>> {
-    // The Cargo that runs us knows its toolchain.
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut cargo = Command::new(&program);
-    cargo.current_dir(root).args(arguments).args(["--message-format", "json-render-diagnostics"]);
-    cargo.args(crates.iter().flat_map(|name| ["--package", name]));
-    let mut child =
-        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().with_context(|| {
-            format!("cannot run {}; install Rust with rustup (https://rustup.rs)", program.display())
-        })?;
-    cancel.watch(&child)?;
-    let mut artifacts = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        for message in Message::parse_stream(std::io::BufReader::new(stdout)) {
+/// Runs `cargo ARGUMENTS` for some crates of a workspace.
+///
+/// # Errors
+/// When Cargo cannot be run, or the build was stopped.
+pub(super) fn run(root: &Path, arguments: &[&str], crates: &[String], cancel: &Cancel) -> anyhow::Result<Outcome> {
+    let mut command = cargo(root);
+    command.args(arguments).args(["--message-format", "json-render-diagnostics"]);
+    command.args(crates.iter().flat_map(|name| ["--package", name]));
+    let read = |output: PipeReader| -> io::Result<Vec<Artifact>> {
+        let mut artifacts = Vec::new();
+        for message in Message::parse_stream(BufReader::new(output)) {
             match message? {
                 Message::CompilerArtifact(artifact) => artifacts.push(artifact),
                 Message::TextLine(line) => log::line(&line),
                 _ => {}
             }
         }
+        Ok(artifacts)
+    };
+    let (status, artifacts) = piped(command, cancel, read)?;
+    if cancel.is_requested() {
+        bail!("the build was stopped");
     }
-    let status = child.wait()?;
-    cancel.unwatch();
-    match status.success() {
-        true => Ok(artifacts),
-        false if cancel.is_requested() => bail!("the build was stopped"),
-        false => bail!("the build failed ({status})"),
+    let failed = (!status.success()).then(|| format!("the build failed ({status}); Cargo's errors are above"));
+    Ok(Outcome { artifacts: artifacts?, failed })
+}
+
+/// The packages of a workspace and everything that they depend on.
+///
+/// # Errors
+/// When Cargo cannot read the workspace.
+pub(super) fn metadata(root: &Path, cancel: &Cancel) -> anyhow::Result<Metadata> {
+    let mut command = cargo(root);
+    command.args(["metadata", "--format-version", "1"]);
+    let read = |mut output: PipeReader| -> io::Result<String> {
+        let mut text = String::new();
+        output.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let (status, text) = piped(command, cancel, read)?;
+    if cancel.is_requested() {
+        bail!("the build was stopped");
     }
+    ensure!(status.success(), "Cargo cannot read the workspace ({status}); its errors are above");
+    Ok(MetadataCommand::parse(text?)?)
+}
+
+/// Discards what Cargo has made of one package, so that it is compiled again.
+///
+/// # Errors
+/// When Cargo cannot do so.
+pub(super) fn discard(root: &Path, package: &str, arguments: &[&str], cancel: &Cancel) -> anyhow::Result<()> {
+    let mut command = cargo(root);
+    command.args(["clean", "--quiet", "--package", package]).args(arguments);
+    let (status, _) = piped(command, cancel, io::read_to_string)?;
+    ensure!(status.success(), "`cargo clean --package {package}` failed ({status}); its errors are above");
+    Ok(())
+}
+
+fn cargo(root: &Path) -> Command {
+    // The Cargo that runs us knows its toolchain.
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// Runs a command whose stdout is read.
+fn piped<T: Send>(
+    mut command: Command,
+    cancel: &Cancel,
+    read: impl FnOnce(PipeReader) -> T + Send,
+) -> anyhow::Result<(std::process::ExitStatus, T)> {
+    let (output, writer) = io::pipe()?;
+    let program = command.get_program().to_owned();
+    command.stdout(writer);
+    group::run(command, output, cancel, read)
+        .with_context(|| format!("cannot run {}; install Rust with rustup (https://rustup.rs)", program.display()))
 }

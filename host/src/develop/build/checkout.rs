@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::manifest::{self, Manifest, Refused};
+use crate::manifest::{self, Entry, Manifest, Refused};
 
 /// The sources of a project.
 #[derive(Debug, Clone)]
@@ -80,8 +80,12 @@ impl Checkout {
 
     /// The names of the manifest's handlers that have a crate here.
     pub(super) fn crates(&self, manifest: &Manifest) -> Vec<String> {
-        let names = manifest.handlers.iter().map(|entry| entry.name.clone());
-        names.filter(|name| self.handlers().join(name).join("Cargo.toml").is_file()).collect()
+        manifest.handlers.iter().filter(|entry| self.has_crate(entry)).map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Whether Cargo builds a handler: it has a crate, and no command of its own.
+    pub(super) fn has_crate(&self, entry: &Entry) -> bool {
+        entry.build.is_none() && self.handlers().join(&entry.name).join("Cargo.toml").is_file()
     }
 }
 

@@ -1,20 +1,29 @@
-//! Builds the handlers of a project with Cargo, and puts them with their manifest into a folder that `galo serve`
-//! takes.
+//! Builds the handlers of a project, with Cargo or with a command of their own, and puts them with their manifest into
+//! a folder that `galo serve` takes.
 
 mod cargo;
 mod checkout;
+mod command;
+mod crates;
+mod group;
+mod inputs;
+mod members;
+mod missing;
+mod packages;
 mod toolchain;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 
-pub use self::cargo::Cancel;
 pub use self::checkout::Checkout;
+pub use self::group::Cancel;
+use self::packages::Packages;
 use self::toolchain::TARGET;
-use crate::manifest::{Entry, Manifest};
-use crate::put;
+use crate::manifest::{self, Build, Entry, Manifest};
+use crate::put::Handlers;
 
 /// How handlers are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,86 +34,166 @@ pub enum Profile {
     Development,
 }
 
-/// The result of a build: the manifest, and where the component of each of its handlers is.
+/// A project whose handlers can be built.
 #[derive(Debug)]
-pub struct Built {
-    manifest: Manifest,
-    components: Vec<PathBuf>,
+pub struct Prepared {
+    checkout: Checkout,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// What Cargo reports about the crates, if there are any; or why it does not.
+    packages: Option<Result<Packages, String>>,
 }
 
-/// Builds every handler of the manifest that has a crate in the project. A component without a crate is taken from
-/// the handler's folder.
+/// The result of a build: the manifest, and the component of each of its handlers, or why there is none.
+#[derive(Debug)]
+pub struct Built {
+    manifest: Arc<Manifest>,
+    components: Vec<Result<PathBuf, String>>,
+    /// The files that the components were made from, as far as Cargo knows them.
+    pub inputs: BTreeSet<PathBuf>,
+}
+
+/// What makes the component of a handler.
+enum Maker<'a> {
+    Cargo,
+    Command(&'a Build),
+    /// Nothing: the file is there.
+    Nobody,
+}
+
+/// Reads the manifest, and has Cargo read the workspace if a handler is a crate.
 ///
 /// # Errors
-/// When the manifest is not valid, or Cargo fails.
-pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
+/// When the manifest is not valid, the compiler's target cannot be installed, or it was stopped.
+pub fn prepare(checkout: &Checkout, cancel: &Cancel) -> anyhow::Result<Prepared> {
     let manifest = checkout.manifest()?;
-    let components = components(checkout, &manifest, profile, cancel)?;
-    Ok(Built { manifest, components })
+    let mut packages = None;
+    if !checkout.crates(&manifest).is_empty() {
+        toolchain::prepare(&checkout.root)?;
+        members::exclude(checkout)?;
+        packages = Some(Packages::read(checkout, cancel).map_err(|error| format!("{error:#}")));
+        ensure!(!cancel.is_requested(), "the build was stopped");
+    }
+    Ok(Prepared { checkout: checkout.clone(), manifest: Arc::new(manifest), packages })
+}
+
+/// Builds every handler of the manifest: with its command, or with Cargo if it is a crate. Any other component is taken
+/// from the handler's folder.
+///
+/// # Errors
+/// When the manifest is not valid, or a handler cannot be built.
+pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
+    let built = prepare(checkout, cancel)?.build(profile, |_| true, cancel)?;
+    match built.failures().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().as_slice() {
+        [] => Ok(built),
+        failures => bail!("{}", failures.join("\n")),
+    }
+}
+
+impl Prepared {
+    /// Builds the handlers, each as far as it can be. A command is run only if the handler is `due`; otherwise the
+    /// component that it has made before is taken.
+    ///
+    /// # Errors
+    /// When the build was stopped, or Cargo cannot be run.
+    pub fn build(&self, profile: Profile, due: impl Fn(&str) -> bool, cancel: &Cancel) -> anyhow::Result<Built> {
+        let Self { checkout, manifest, packages } = self;
+        let mut crates = match packages {
+            Some(Ok(packages)) => crates::build(checkout, manifest, packages, profile, cancel)?,
+            Some(Err(why)) => crates::none(checkout, manifest, why),
+            None => crates::Crates::default(),
+        };
+        let mut components = Vec::new();
+        for entry in &manifest.handlers {
+            let component = match maker(checkout, entry) {
+                Maker::Cargo => {
+                    let gone = || Err(format!("{} has no Cargo.toml any more", entry.name));
+                    crates.components.remove(&entry.name).unwrap_or_else(gone)
+                }
+                Maker::Command(build) if due(&entry.name) || !entry.component.is_file() => {
+                    let ran = command::run(checkout, entry, build, cancel);
+                    ensure!(!cancel.is_requested(), "the build was stopped");
+                    ran.map_err(|error| format!("{error:#}"))
+                }
+                Maker::Command(_) => Ok(entry.component.clone()),
+                Maker::Nobody => missing::check(checkout, manifest, entry).map(|()| entry.component.clone()),
+            };
+            components.push(component);
+        }
+        Ok(Built { manifest: Arc::clone(manifest), components, inputs: crates.inputs })
+    }
+
+    /// The folders of the local crates that the handlers are built from.
+    pub fn crates(&self) -> BTreeSet<PathBuf> {
+        let handlers = self.checkout.crates(&self.manifest).into_iter().map(|name| self.checkout.handlers().join(name));
+        match &self.packages {
+            Some(Ok(packages)) => packages.folders(handlers),
+            _ => handlers.collect(),
+        }
+    }
 }
 
 impl Built {
     /// Puts the components, their examples and the manifest into a folder that `galo serve` takes.
     ///
     /// # Errors
-    /// When a file cannot be read or written.
+    /// When a handler could not be built, or a file cannot be read or written.
     pub fn put(&self, folder: &Path) -> anyhow::Result<()> {
-        put::Handlers::list(&self.manifest, &self.components)?.put(folder).map(drop)
+        let components: Result<Vec<_>, _> = self.components.iter().cloned().collect();
+        Handlers::list(&self.manifest, &components.map_err(anyhow::Error::msg)?)?.put(folder).map(drop)
+    }
+
+    /// Puts what could be built into a folder of `galo dev`. What could not be built stays there as it is, and handlers
+    /// that are in `without` are left out of the manifest.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_some(&self, folder: &Path, without: &BTreeSet<String>) -> anyhow::Result<()> {
+        let path = &self.manifest.path;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = text + &manifest::built(path, without.iter().map(String::as_str));
+        let built = self.manifest.handlers.iter().zip(&self.components);
+        let built = built.filter_map(|(entry, component)| Some((entry, component.as_deref().ok()?)));
+        let built = built.filter(|(entry, _)| !without.contains(&entry.name));
+        Handlers::some(&self.manifest, built, text)?.put(folder).map(drop)
+    }
+
+    /// The handlers of the manifest.
+    pub fn handlers(&self) -> &[Entry] {
+        &self.manifest.handlers
+    }
+
+    /// The handlers that could not be built, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.manifest.handlers.iter().zip(&self.components);
+        all.filter_map(|(entry, component)| Some((entry.name.as_str(), component.as_ref().err()?.as_str())))
     }
 }
 
-/// Installs the compiler's target if it is missing and a handler needs it.
-///
-/// # Errors
-/// When it cannot be installed; the error has the command that installs it.
-pub fn prepare(checkout: &Checkout) -> anyhow::Result<()> {
-    let manifest = checkout.manifest()?;
-    if checkout.crates(&manifest).is_empty() { Ok(()) } else { toolchain::prepare(&checkout.root) }
+fn maker<'a>(checkout: &Checkout, entry: &'a Entry) -> Maker<'a> {
+    match &entry.build {
+        Some(build) => Maker::Command(build),
+        None if checkout.has_crate(entry) => Maker::Cargo,
+        None => Maker::Nobody,
+    }
 }
 
-/// Builds the handlers of a manifest. Returns the component of each, in the order of the manifest.
+/// Builds some handlers, each as far as it can be. Returns the component of each, in the order of the manifest, or why
+/// there is none.
 ///
 /// # Errors
-/// When Cargo fails, or a handler's crate makes no component.
+/// When the manifest is not valid, the build was stopped, or Cargo cannot be run.
 pub fn components(
     checkout: &Checkout,
-    manifest: &Manifest,
+    wanted: impl Fn(&str) -> bool,
     profile: Profile,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<PathBuf>> {
-    let crates = checkout.crates(manifest);
-    let profile = match profile {
-        Profile::Release => "handler",
-        // The host's own, so that macros and build scripts that were compiled with the host are used again.
-        Profile::Development => "dev",
-    };
-    let mut artifacts = Vec::new();
-    if !crates.is_empty() {
-        toolchain::prepare(&checkout.root)?;
-        let arguments = ["build", "--target", TARGET, "--profile", profile];
-        artifacts = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
+) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
+    let mut prepared = prepare(checkout, cancel)?;
+    if let Some(manifest) = Arc::get_mut(&mut prepared.manifest) {
+        manifest.handlers.retain(|entry| wanted(&entry.name));
     }
-    let mut built: HashMap<&str, &Path> = HashMap::new();
-    for artifact in &artifacts {
-        let wasm = artifact.filenames.iter().find(|file| file.extension() == Some("wasm"));
-        if let Some(wasm) = wasm.filter(|_| artifact.target.is_cdylib()) {
-            built.insert(&artifact.target.name, wasm.as_std_path());
-        }
-    }
-    let component = |entry: &Entry| match crates.contains(&entry.name) {
-        true => {
-            let component = built.get(entry.name.replace('-', "_").as_str());
-            component.map(|path| path.to_path_buf()).with_context(|| {
-                format!(
-                    "the crate `{0}` makes no component: add `crate-type = [\"cdylib\"]` to `[lib]` of \
-                     handlers/{0}/Cargo.toml",
-                    entry.name
-                )
-            })
-        }
-        false => Ok(entry.component.clone()),
-    };
-    manifest.handlers.iter().map(component).collect()
+    Ok(prepared.build(profile, |_| true, cancel)?.components)
 }
 
 /// Compiles the unit tests of one handler, or of all and the kit, for wasm32-wasip2. Returns the name of each crate and
@@ -124,8 +213,12 @@ pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> any
         return Ok(Vec::new());
     }
     toolchain::prepare(&checkout.root)?;
+    members::exclude(checkout)?;
     let arguments = ["test", "--no-run", "--lib", "--target", TARGET];
-    let artifacts = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
+    let cargo::Outcome { artifacts, failed } = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
+    if let Some(failed) = failed {
+        bail!(failed);
+    }
     let programs = artifacts.into_iter().filter(|artifact| artifact.profile.test);
     Ok(programs.filter_map(|artifact| Some((artifact.target.name.clone(), artifact.executable?.into()))).collect())
 }

@@ -23,7 +23,11 @@ pub(super) async fn open(options: &Options, galo: &Path) -> anyhow::Result<Datab
     // Only the branch is discarded, if there is one.
     let fresh = options.fresh && options.branch.is_none();
     let Place { mut owner, cluster } = match &options.database {
-        Some(owner) => Place { owner: owner.clone(), cluster: None },
+        Some(owner) => {
+            // A database that cannot be reached is not a mistake in the sources, so nothing waits for them to change.
+            database::enter(owner).await?;
+            Place { owner: owner.clone(), cluster: None }
+        }
         None => start(&options.checkout, fresh, galo).await?,
     };
     if let Some(branch) = &options.branch {

@@ -1,78 +1,221 @@
-//! Follows the sources while `galo dev` serves: on a change it builds the handlers again and puts them where the node
-//! looks for them, or applies what is new in `sql/`. A failure is logged and changes nothing.
+//! Follows the sources: on a change it builds the handlers again and puts them where the node looks for them, or
+//! applies what is new in `sql/`. A failure is logged and changes nothing: what was built before keeps serving, and
+//! what could not be built is tried again with the next change.
 //!
 //! One build at a time, and the latest change wins: a build whose sources have changed is killed and starts over.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::database::Database;
+use super::outputs::Outputs;
+use super::publish::Published;
+use super::sources::Sources;
 use crate::database::migrate::Options;
 use crate::database::{self, Target};
-use crate::develop::build::{self, Cancel, Checkout, Profile};
-use crate::manifest;
-use crate::reload::{Orders, Watch};
+use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
+use crate::reload::Orders;
 
-/// The sources of a project, watched.
+/// The sources of a project, followed.
 pub(super) struct Follower {
     checkout: Checkout,
-    folder: PathBuf,
-    sources: Watch,
-    sql: Watch,
+    sources: Sources,
+    outputs: Outputs,
     /// Ends the build under way.
     cancel: Cancel,
+    prepared: Option<Arc<Prepared>>,
+    /// What the node is given.
+    pub(super) published: Published,
+    /// Whether `sql/` was applied.
+    applied: bool,
+}
+
+/// How a build ended.
+enum Ended {
+    Built(Built),
+    /// Sources have changed; it has to start over.
+    Stopped,
+    Failed(anyhow::Error),
 }
 
 impl Follower {
-    /// Watches from here on; changes are acted on by `run`. `folder` is where the node looks for components.
+    /// Follows from here on; changes are acted on by `run`.
     pub(super) async fn new(checkout: Checkout, folder: PathBuf, cancel: Cancel) -> Self {
-        let mut sources = vec![checkout.handlers()];
-        sources.extend(["wit", "Cargo.toml", manifest::FILE_NAME].map(|name| checkout.root.join(name)));
-        let (sources, sql) = (Watch::new(sources).await, Watch::new(vec![checkout.sql()]).await);
-        Self { checkout, folder, sources, sql, cancel }
+        let sources = Sources::new(&checkout).await;
+        Self {
+            checkout,
+            sources,
+            outputs: Outputs::default(),
+            cancel,
+            prepared: None,
+            published: Published::new(folder),
+            applied: false,
+        }
+    }
+
+    /// Builds, and puts what could be built into the folder.
+    pub(super) async fn first_build(&mut self) {
+        if self.build().await.is_some() {
+            self.published.publish(Duration::ZERO, None).await;
+        }
+    }
+
+    /// Builds and applies `sql/`, with every change again, until there is something to serve.
+    pub(super) async fn until_servable(&mut self, database: &Database) {
+        loop {
+            if self.sources.changed {
+                self.first_build().await;
+            }
+            if !self.applied || self.sources.sql_changed {
+                self.apply_first(database).await;
+            }
+            if self.applied && self.published.is_something_to_serve() {
+                return;
+            }
+            tracing::info!("nothing to serve yet; waiting for a change");
+            self.change().await;
+            // What a start has refused is tried again.
+            self.published.publish(Duration::ZERO, None).await;
+        }
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self, owner: Target, orders: Arc<Orders>) {
+        self.published.try_again(&orders).await;
         loop {
-            tokio::select! {
-                () = self.sources.changed() => self.build(&orders).await,
-                () = self.sql.changed() => self.apply(&owner, &orders).await,
+            if self.sources.changed {
+                if let Some(took) = self.build().await {
+                    self.published.publish(took, Some(&orders)).await;
+                }
+            } else if self.sources.sql_changed {
+                self.apply(&owner, &orders).await;
+            } else {
+                self.change().await;
             }
         }
     }
 
-    /// Builds until no source has changed during the build.
-    async fn build(&mut self, orders: &Arc<Orders>) {
+    /// Waits until something has changed.
+    async fn change(&mut self) {
+        while !self.sources.changed && !self.sources.sql_changed {
+            self.sources.stirred().await;
+            let files = self.sources.scan().await;
+            self.outputs.changed_between(&files);
+        }
+        self.published.forget_refusals();
+        self.forget_if_stale();
+    }
+
+    /// What Cargo reported about the crates is asked again when it may be another now.
+    fn forget_if_stale(&mut self) {
+        if std::mem::take(&mut self.sources.layout_changed) {
+            self.prepared = None;
+        }
+    }
+
+    /// Builds until no source has changed during the build that makes another one necessary. Returns how long the last
+    /// one took, or `None` if it failed.
+    async fn build(&mut self) -> Option<Duration> {
         loop {
             let begun = Instant::now();
-            let mut build = tokio::task::spawn_blocking({
-                let (checkout, folder, cancel) = (self.checkout.clone(), self.folder.clone(), self.cancel.clone());
-                let orders = Arc::clone(orders);
-                move || {
-                    let built = build::handlers(&checkout, Profile::Development, &cancel)?;
-                    orders.publish(begun.elapsed(), || built.put(&folder))
+            match self.attempt().await {
+                Ended::Stopped => tracing::info!("sources changed during the build; building again"),
+                Ended::Failed(error) => {
+                    let serving = if self.published.is_empty() { "" } else { "; still serving what was built before" };
+                    tracing::error!("build failed{serving}: {error:#}");
+                    self.prepared = None;
+                    return None;
                 }
-            });
-            tokio::select! {
-                built = &mut build => {
-                    if let Err(error) = built.map_err(anyhow::Error::from).and_then(|built| built) {
-                        tracing::error!("build failed; still serving the previous one: {error:#}");
+                Ended::Built(built) => {
+                    if built.failures().next().is_some() {
+                        self.prepared = None;
                     }
-                    return;
-                }
-                () = self.sources.changed() => {
-                    tracing::info!("sources changed during the build; building again");
-                    self.cancel.cancel();
-                    // Two builds would wait for each other's lock.
-                    let _ = build.await;
-                    self.cancel.rearm();
+                    self.published.note(built);
+                    return Some(begun.elapsed());
                 }
             }
         }
     }
 
-    async fn apply(&self, owner: &Target, orders: &Orders) {
+    /// Builds once.
+    async fn attempt(&mut self) -> Ended {
+        self.sources.scan().await;
+        self.sources.changed = false;
+        let prepared = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(error) => return Ended::Failed(error),
+        };
+        self.sources.follow(&prepared).await;
+        if self.sources.changed {
+            self.forget_if_stale();
+            return Ended::Stopped;
+        }
+        // What has changed up to here is part of this build.
+        let due = std::mem::take(&mut self.sources.due);
+        let mut build = tokio::task::spawn_blocking({
+            let (due, cancel) = (due.clone(), self.cancel.clone());
+            move || prepared.build(Profile::Development, |name| due.contains(name), &cancel)
+        });
+        let mut stopped = false;
+        let built = loop {
+            tokio::select! {
+                built = &mut build => break built,
+                () = self.sources.stirred(), if !stopped => {
+                    let files = self.sources.scan().await;
+                    if self.outputs.changed(&files) {
+                        stopped = true;
+                        self.cancel.cancel();
+                    }
+                }
+            }
+        };
+        if stopped {
+            self.cancel.rearm();
+        } else {
+            // A file that was written last; it may make another build necessary.
+            let files = self.sources.scan().await;
+            self.outputs.changed(&files);
+        }
+        let (again, written) = self.outputs.ended();
+        for file in written {
+            tracing::warn!("{} changes with every build, so it does not cause another one", file.display());
+        }
+        self.sources.changed = !again.is_empty();
+        self.forget_if_stale();
+        match built.map_err(anyhow::Error::from).flatten() {
+            Ok(built) if !stopped => {
+                self.sources.built(&built, &due).await;
+                Ended::Built(built)
+            }
+            ended => {
+                self.sources.due.extend(due);
+                ended.err().filter(|_| !stopped).map_or(Ended::Stopped, Ended::Failed)
+            }
+        }
+    }
+
+    async fn prepare(&mut self) -> anyhow::Result<Arc<Prepared>> {
+        if let Some(prepared) = &self.prepared {
+            return Ok(Arc::clone(prepared));
+        }
+        let (checkout, cancel) = (self.checkout.clone(), self.cancel.clone());
+        let prepared = tokio::task::spawn_blocking(move || build::prepare(&checkout, &cancel)).await??;
+        Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
+    }
+
+    /// Applies `sql/` before anything serves.
+    async fn apply_first(&mut self, database: &Database) {
+        self.sources.sql_changed = false;
+        let applied = database.apply(&self.checkout.sql()).await;
+        self.applied |= applied.is_ok();
+        if let Err(error) = applied {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    async fn apply(&mut self, owner: &Target, orders: &Orders) {
+        self.sources.sql_changed = false;
         let begun = Instant::now();
         let never = std::future::pending();
         match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {

@@ -1,13 +1,20 @@
 //! `galo dev`: builds the handlers, starts a private Postgres, applies `sql/`, and serves until a signal. Changed
 //! sources are built again and swapped in.
 //!
+//! A mistake in the sources ends nothing: what can be built serves, and the rest is tried again with every change.
+//!
 //! The build and the start of Postgres run side by side. Nothing is left running: the build is killed by its process
 //! group, Postgres is stopped by its guard.
 
 mod database;
 mod follow;
+mod outputs;
+mod publish;
+mod sources;
+mod tree;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::Method;
@@ -17,10 +24,12 @@ pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
 use crate::config::Settings;
 use crate::database::{Target, apply, enter};
-use crate::develop::build::{self, Cancel, Checkout, Profile};
+use crate::develop::build::{Cancel, Checkout};
+use crate::develop::postgres::Cluster;
 use crate::drain::Outcome;
 use crate::guest::Engine;
 use crate::log;
+use crate::manifest::Refused;
 use crate::serve::{self, Signals};
 
 /// The options of `galo dev`.
@@ -46,36 +55,15 @@ pub const DATABASE: &str = "galo";
 /// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
 ///
 /// # Errors
-/// When the build, the database or the node fails to start.
+/// When the database or the node cannot start. A mistake in the sources is logged, and waits to be corrected.
 pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     let mut signals = Signals::new()?;
     let cancel = Cancel::default();
-    // Watched from here on, so that a change during the first build is built too.
-    let follower = Follower::new(options.checkout.clone(), options.settings.handlers.clone(), cancel.clone()).await;
-    let database = tokio::select! {
-        database = prepare(&options, galo, &cancel) => database?,
-        name = signals.next() => {
-            tracing::info!(signal = name, "stopped while starting");
-            // The guard of a Postgres that is still starting ends with us.
-            cancel.cancel();
-            return Ok(Outcome::Graceful);
-        }
-    };
-    let Database { owner, service, cluster } = database;
-    let engine = Engine::start()?;
-    let mut following = None;
-    let outcome = serve::serve(&options.settings, &service, &engine, &mut signals, |running| {
-        banner(running);
-        let orders = std::sync::Arc::clone(&running.orders);
-        following = Some(running.supervisor.vital("follower", follower.run(owner, orders)));
-    })
-    .await;
-    if let Some(following) = following {
-        following.abort();
-        // Only now: it may have been about to start a build.
-        let _ = following.await;
-        cancel.cancel();
-    }
+    let served = serve(&options, galo, &cancel, &mut signals).await;
+    // Nothing that a build has started is left behind.
+    cancel.cancel();
+    tokio::task::spawn_blocking(move || cancel.wait()).await?;
+    let Some((outcome, cluster)) = served? else { return Ok(Outcome::Graceful) };
     // After the drain: calls in flight need their database.
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || drop(cluster)).await?;
@@ -83,29 +71,78 @@ pub async fn dev(options: Options, galo: &Path) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Builds the handlers, starts the database and applies `sql/`.
-async fn prepare(options: &Options, galo: &Path, cancel: &Cancel) -> anyhow::Result<Database> {
-    // Before anything slow: Postgres may have to be downloaded.
-    let checkout = options.checkout.clone();
-    tokio::task::spawn_blocking(move || build::prepare(&checkout)).await??;
-    let build = tokio::task::spawn_blocking({
-        let (checkout, cancel) = (options.checkout.clone(), cancel.clone());
-        let folder = options.settings.handlers.clone();
-        move || build::handlers(&checkout, Profile::Development, &cancel)?.put(&folder)
-    });
-    let database = database::open(options, galo);
-    let (built, database) = tokio::join!(build, database);
-    built??;
+/// How the serving ended, and the database that is not needed any more.
+type Served = (anyhow::Result<Outcome>, Option<Cluster>);
+
+/// Starts the database, and serves as soon as there is something to serve. `None` when a signal came before.
+async fn serve(
+    options: &Options,
+    galo: &Path,
+    cancel: &Cancel,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Served>> {
+    // Followed from here on, so that a change during the first build is built too.
+    let folder = options.settings.handlers.clone();
+    let mut follower = Follower::new(options.checkout.clone(), folder, cancel.clone()).await;
+    let started = async { tokio::join!(follower.first_build(), database::open(options, galo)).1 };
+    // The guard of a Postgres that is still starting ends with us.
+    let Some(database) = unless_stopped(started, signals).await else { return Ok(None) };
     let database = database?;
-    apply(&database.owner, &options.checkout.sql()).await?;
-    enter(&database.service).await.with_context(|| {
-        format!(
-            "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
-             the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD ...) \
-             or allow it in pg_hba.conf"
-        )
-    })?;
-    Ok(database)
+    let engine = Engine::start()?;
+    loop {
+        if unless_stopped(follower.until_servable(&database), signals).await.is_none() {
+            return Ok(None);
+        }
+        let (mut waiting, mut following) = (Some(follower), None);
+        let outcome = serve::serve(&options.settings, &database.service, &engine, signals, |running| {
+            banner(running);
+            let (orders, owner) = (Arc::clone(&running.orders), database.owner.clone());
+            let run = waiting.take().map(|follower| follower.run(owner, orders));
+            following = run.map(|run| running.supervisor.vital("follower", run));
+        })
+        .await;
+        if let Some(following) = following {
+            following.abort();
+            // Only now: it may have been about to start a build.
+            let _ = following.await;
+        }
+        match (waiting, outcome.map_err(anyhow::Error::downcast::<Refused>)) {
+            (Some(back), Err(Ok(refused))) => {
+                follower = back;
+                follower.published.leave_out(&refused).await;
+            }
+            (_, outcome) => {
+                let outcome = outcome.map_err(|error| error.map_or_else(|error| error, anyhow::Error::from));
+                return Ok(Some((outcome, database.cluster)));
+            }
+        }
+    }
+}
+
+/// Waits for something; `None` when a signal comes first.
+async fn unless_stopped<T>(future: impl Future<Output = T>, signals: &mut Signals) -> Option<T> {
+    tokio::select! {
+        done = future => Some(done),
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped while starting");
+            None
+        }
+    }
+}
+
+impl Database {
+    /// Applies `sql/`, and checks that the service can log in.
+    async fn apply(&self, sql: &Path) -> anyhow::Result<()> {
+        apply(&self.owner, sql).await?;
+        enter(&self.service).await.with_context(|| {
+            format!(
+                "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
+                 the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD \
+                 ...) or allow it in pg_hba.conf"
+            )
+        })?;
+        Ok(())
+    }
 }
 
 /// Prints the addresses, the routes, and a command to try.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::develop::languages::Language;
 use crate::route::Route;
 
 /// A handler that is about to be made.
@@ -13,6 +14,8 @@ pub(super) struct Draft<'a> {
     pub(super) route: &'a Route,
     /// The procedure it calls.
     pub(super) procedure: Option<&'a str>,
+    /// The language it is written in.
+    pub(super) language: Language,
 }
 
 macro_rules! template {
@@ -43,29 +46,84 @@ impl Draft<'_> {
     /// Its table in the manifest.
     pub(super) fn manifest_table(&self) -> String {
         let procedures = self.procedure.map(|name| format!("procedures = [\"{name}\"]\n")).unwrap_or_default();
-        let (name, route) = (self.name, self.route);
-        format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"{route}\"\n{procedures}")
+        let (name, route, build) = (self.name, self.route, self.build());
+        format!("[[handler]]\nname = \"{name}\"\ncomponent = \"{name}.wasm\"\nroute = \"{route}\"\n{procedures}{build}")
+    }
+
+    /// The keys that a language needs: how it is built, and the limits that its engine is over by default.
+    fn build(&self) -> &'static str {
+        match self.language {
+            Language::Rust => "",
+            Language::C => "build = { command = \"sh build.sh\", watch = [\"src/**\", \"build.sh\"] }\n",
+            Language::Js => {
+                "build = { command = \"npm run build\", watch = [\"*.js\", \"build.mjs\", \"package.json\"] }\n\
+                 limits = { memory_bytes_max = 16777216, table_elements_max = 8192 }\n"
+            }
+            Language::Python => {
+                "build = { command = \"sh build.sh\", watch = [\"*.py\", \"build.sh\", \"requirements.txt\"] }\n\
+                 limits = { memory_bytes_max = 33554432, table_elements_max = 8192 }\n"
+            }
+        }
     }
 
     /// Its files, each with its path inside the handler's folder.
     pub(super) fn files(&self) -> Vec<(&'static str, String)> {
         let words = self.words();
-        let mut files = vec![("Cargo.toml", template!("Cargo.toml")), ("build.rs", template!("build.rs"))];
+        let mut files = match self.language {
+            Language::Rust => self.rust(),
+            Language::C => vec![
+                (
+                    "src/handler.c",
+                    self.source(template!("calls.c"), template!("calls_alone.c"), template!("replies.c")),
+                ),
+                ("build.sh", template!("build.c.sh")),
+                (".gitignore", template!("gitignore.c")),
+            ],
+            Language::Js => vec![
+                ("index.js", self.source(template!("calls.js"), template!("calls.js"), template!("replies.js"))),
+                ("build.mjs", template!("build.mjs")),
+                ("package.json", template!("package.json")),
+                (".gitignore", template!("gitignore.js")),
+            ],
+            Language::Python => vec![
+                ("app.py", self.source(template!("calls.py"), template!("calls.py"), template!("replies.py"))),
+                ("build.sh", template!("build.py.sh")),
+                ("requirements.txt", template!("requirements.txt")),
+                (".gitignore", template!("gitignore.py")),
+            ],
+        };
+        // The same for each language.
         files.extend(match self.procedure {
             Some(_) => vec![
-                ("src/lib.rs", if self.has_parameters() { template!("calls.rs") } else { template!("calls_alone.rs") }),
-                ("src/tests.rs", template!("calls_tests.rs")),
                 ("examples/call.json", template!("calls_example.json")),
                 ("examples/first-row.json", template!("calls_first_row.json")),
                 ("examples/no-row.json", template!("calls_no_row.json")),
             ],
-            None => vec![
-                ("src/lib.rs", template!("replies.rs")),
-                ("src/tests.rs", template!("replies_tests.rs")),
-                ("examples/parameters.json", template!("replies_example.json")),
-            ],
+            None => vec![("examples/parameters.json", template!("replies_example.json"))],
         });
         files.into_iter().map(|(path, template)| (path, fill(template, &words))).collect()
+    }
+
+    fn rust(&self) -> Vec<(&'static str, &'static str)> {
+        let source = self.source(template!("calls.rs"), template!("calls_alone.rs"), template!("replies.rs"));
+        let tests =
+            self.source(template!("calls_tests.rs"), template!("calls_tests.rs"), template!("replies_tests.rs"));
+        vec![
+            ("Cargo.toml", template!("Cargo.toml")),
+            ("build.rs", template!("build.rs")),
+            ("src/lib.rs", source),
+            ("src/tests.rs", tests),
+        ]
+    }
+
+    /// The template for a handler that calls a procedure with the parameters of its route, that calls one without any, or
+    /// that calls none.
+    fn source(&self, calls: &'static str, calls_alone: &'static str, replies: &'static str) -> &'static str {
+        match self.procedure {
+            Some(_) if self.has_parameters() => calls,
+            Some(_) => calls_alone,
+            None => replies,
+        }
     }
 
     fn has_parameters(&self) -> bool {
@@ -91,7 +149,10 @@ impl Draft<'_> {
             ("procedure", self.procedure.unwrap_or_default().to_owned()),
             ("method", method.to_owned()),
             ("path", path),
+            // What separates words in a template, for one that is part of its text.
+            ("at", "@".to_owned()),
             ("count", numbered.len().to_string()),
+            ("names", each(|name, _| format!("\"{name}\""))),
             ("arguments", each(|name, _| format!("integer(\"{name}\")?.into()"))),
             ("fields", each(|name, number| format!("(\"{name}\", \"{number}\")"))),
             ("bad_fields", each(|name, _| format!("(\"{name}\", parameter)"))),
@@ -129,14 +190,14 @@ mod tests {
 
     fn files(route: &str, procedure: Option<&str>) -> Vec<(&'static str, String)> {
         let route = route.parse().unwrap();
-        Draft { name: "daily-total", route: &route, procedure }.files()
+        Draft { name: "daily-total", route: &route, procedure, language: Language::Rust }.files()
     }
 
     #[test]
     fn every_word_of_a_template_is_known() {
         for (route, procedure) in [("GET /a/{b}/{c}", Some("p")), ("GET /a", Some("p")), ("PUT /{a}", None)] {
             let route: Route = route.parse().unwrap();
-            let draft = Draft { name: "x", route: &route, procedure };
+            let draft = Draft { name: "x", route: &route, procedure, language: Language::Rust };
             let words = draft.words();
             for template in [
                 template!("Cargo.toml"),
@@ -150,6 +211,20 @@ mod tests {
                 template!("replies.rs"),
                 template!("replies_tests.rs"),
                 template!("replies_example.json"),
+                template!("calls.c"),
+                template!("calls_alone.c"),
+                template!("replies.c"),
+                template!("build.c.sh"),
+                template!("gitignore.c"),
+                template!("calls.js"),
+                template!("replies.js"),
+                template!("build.mjs"),
+                template!("package.json"),
+                template!("gitignore.js"),
+                template!("calls.py"),
+                template!("replies.py"),
+                template!("build.py.sh"),
+                template!("gitignore.py"),
             ] {
                 for word in template.split('@').skip(1).step_by(2) {
                     assert!(words.contains_key(word), "{word}");

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::develop::build::Checkout;
+use crate::develop::languages::Language;
 use crate::manifest;
 use crate::route::Route;
 use files::Draft;
@@ -30,6 +31,8 @@ pub struct Options {
     pub further: Vec<String>,
     /// The procedure it calls.
     pub procedure: Option<String>,
+    /// The language it is written in.
+    pub language: Language,
 }
 
 /// Makes a handler.
@@ -47,7 +50,7 @@ pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
         check_procedure(procedure)?;
     }
     check_free(checkout, name)?;
-    let draft = Draft { name, route: &route, procedure: procedure.as_deref() };
+    let draft = Draft { name, route: &route, procedure: procedure.as_deref(), language: options.language };
     let manifest = manifest_with(checkout, &draft, &further)?;
 
     let scratch = checkout.scratch();
@@ -179,6 +182,9 @@ fn write_files(folder: &Path, draft: &Draft<'_>) -> anyhow::Result<()> {
         if name.ends_with(".rs") {
             sources.push(file);
         }
+    }
+    if sources.is_empty() {
+        return Ok(());
     }
     // Where lines break depends on the names in them.
     let mut rustfmt = Command::new("rustfmt");

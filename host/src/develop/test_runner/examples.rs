@@ -13,7 +13,7 @@ use crate::contract::{DatabaseError, Field, Level, Line, Outcome, Response};
 use crate::develop::build::Cancel;
 use crate::example::{self, Example};
 use crate::failure::{Failure, Phase, Raised};
-use crate::guest::{Compiler, Component, Digest, Grants};
+use crate::guest::{Compiler, Component, Declared, Digest, Grants};
 use crate::manifest::Entry;
 use crate::wire::{self, Messages};
 use crate::{file, limits, log};
@@ -37,7 +37,7 @@ impl Examples {
             |path: &PathBuf| path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let files = example::files(entry)?.into_iter().map(|path| (name(&path), path));
         let files = files.filter(|(name, _)| selection.takes_example(name));
-        let read = |path| Example::read(path).map_err(|error| format!("{error:#}"));
+        let read = |path: PathBuf| Example::read(&path, entry.shown(&path)).map_err(|error| format!("{error:#}"));
         Ok(Self { entry: entry.clone(), examples: files.map(|(name, path)| (name, read(path))).collect() })
     }
 
@@ -172,7 +172,11 @@ fn failed(example: &Example, failure: &Failure, messages: &Messages) -> Result<(
 pub(super) async fn component(entry: &Entry, path: &std::path::Path, compiler: &Compiler) -> Result<Component, String> {
     let bytes =
         file::read(path, limits::COMPONENT_BYTES_MAX).map_err(|error| format!("{}: {error}", path.display()))?;
+    let grants = Grants { wasi: entry.wasi };
+    Declared::read(&bytes)
+        .map_or(Ok(()), |declared| declared.check(grants, &entry.limits))
+        .map_err(|e| e.to_string())?;
     let compiled = compiler.compile(Digest::of(&bytes), &bytes, 0).await.map_err(|error| error.to_string())?;
-    let fit = || compiled.fit(Grants { wasi: entry.wasi }, entry.limits);
+    let fit = || compiled.fit(grants, entry.limits);
     block_in_place(fit).map_err(|error| error.to_string())
 }

@@ -171,8 +171,12 @@ impl Run {
         let (units, components) = built?;
         let mut report = Report { cases: units };
         let compiler = Compiler::new(&Engine::start()?, &self.galo, CompileLimits::default(), None);
-        for (examples, path) in examples.iter().zip(components) {
-            match examples::component(&examples.entry, &path, &compiler).await {
+        for (examples, built) in examples.iter().zip(components) {
+            let component = match built {
+                Ok(path) => examples::component(&examples.entry, &path, &compiler).await,
+                Err(why) => Err(why),
+            };
+            match component {
                 Ok(component) => {
                     let cases = examples.run(&component, &manifest.messages, application.as_ref(), &self.cancel).await;
                     report.cases.extend(cases);
@@ -221,12 +225,13 @@ impl Run {
     }
 
     /// Builds the components that have examples, for development.
-    async fn components(&self, manifest: &Arc<Manifest>) -> anyhow::Result<Vec<PathBuf>> {
+    async fn components(&self, manifest: &Arc<Manifest>) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
         if manifest.handlers.is_empty() {
             return Ok(Vec::new());
         }
         let (checkout, manifest, cancel) = (self.options.checkout.clone(), Arc::clone(manifest), self.cancel.clone());
-        spawn_blocking(move || build::components(&checkout, &manifest, Profile::Development, &cancel)).await?
+        let wanted = move |name: &str| manifest.handlers.iter().any(|entry| entry.name == name);
+        spawn_blocking(move || build::components(&checkout, wanted, Profile::Development, &cancel)).await?
     }
 
     /// A run of nothing is a mistake, and not a success.
