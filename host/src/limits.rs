@@ -451,6 +451,11 @@ pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Time that one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// For making, filling and dropping a scratch database, and for the SQL of an example: each takes a tenth of a second,
+/// but a loop in it would run for ever.
+pub const SCRATCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the end of tests after a signal: the build is killed, and an example takes its deadline at most.
+pub const TESTS_STOP_MAX: Duration = Duration::from_secs(5);
 /// Memory one unit test of a handler may take: the test harness is a std program.
 pub const HANDLER_TEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 

@@ -210,12 +210,17 @@ fn check_owner(name: &str, phase: Phase) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Turns a failure into the response that a client may see.
-pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
-    let mut outgoing = http::Response::new(Full::new(match failure {
+/// The JSON that a client reads when a request failed.
+pub fn failure_body(failure: &Failure, messages: &Messages) -> Bytes {
+    match failure {
         Failure::Raised(raised) if raised.chosen().is_some() => messages::raised(&raised.error.message),
         _ => messages.body(failure.code()).clone(),
-    }));
+    }
+}
+
+/// Turns a failure into the response that a client may see.
+pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
+    let mut outgoing = http::Response::new(Full::new(failure_body(failure, messages)));
     *outgoing.status_mut() = failure.status();
     let headers = outgoing.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

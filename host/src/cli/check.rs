@@ -2,6 +2,7 @@
 //! starting node does.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use galo::config::{Address, Missing, Mistakes, Settings, Sources};
@@ -12,7 +13,7 @@ use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
 use galo::registry::Handler;
-use galo::{log, serve};
+use galo::{example, log, serve};
 
 use super::database::DatabaseArgs;
 use super::project::ProjectArgs;
@@ -80,6 +81,7 @@ impl CheckArgs {
         for warning in table.handlers.iter().filter_map(|handler| warning(handler)) {
             log::print(format_args!("warning: {warning}"));
         }
+        log::print(format_args!("{}", examples(&table.handlers)?));
         log::print(format_args!("{} handlers verified", table.handlers.len()));
         if let Some(missing) = database.missing_timeouts() {
             log::print(format_args!(
@@ -97,6 +99,23 @@ fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
     let folder = project.scratch().join("check");
     build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
     Ok(folder)
+}
+
+/// What was proved by examples. The rows of an end-to-end example are made on a scratch database, which a check has
+/// not.
+fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
+    let (mut whole, mut end_to_end) = (0, 0);
+    for handler in handlers {
+        for example in example::read(&handler.entry)? {
+            *if example.is_end_to_end() { &mut end_to_end } else { &mut whole } += 1;
+        }
+    }
+    Ok(match end_to_end {
+        0 => format!("{whole} examples passed"),
+        _ => format!(
+            "{whole} examples passed; of {end_to_end} end-to-end ones only the plan was checked (`galo test` runs them)"
+        ),
+    })
 }
 
 /// Why a request that is sent twice may be recorded twice.

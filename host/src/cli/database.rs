@@ -76,6 +76,12 @@ impl DatabaseArgs {
     }
 }
 
+/// A database that another option gives; mistakes are noted with its name.
+pub(super) fn read(option: &str, url: &str, mistakes: &mut Mistakes) -> Option<Target> {
+    let defaults = defaults(mistakes);
+    Target::read(&Source::Text(Secret::new(url)), &defaults).map_err(|error| mistakes.note(option, error)).ok()
+}
+
 /// libpq's variables, as they are set.
 fn defaults(mistakes: &mut Mistakes) -> Defaults {
     let mut variables = Vec::new();

@@ -119,9 +119,11 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Open psql on the database of `galo dev`, or on the one in DATABASE_URL
     Psql(psql::PsqlArgs),
-    /// Run the handlers' unit tests and examples in the sandbox
+    /// Run the handlers' unit tests and examples
     ///
-    /// The tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own.
+    /// Unit tests are compiled to wasm32-wasip2 and run as the handlers do, each on an instance of its own. Examples
+    /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
+    /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
     /// Compile the handlers of a folder into the cache
     ///
@@ -176,13 +178,13 @@ impl Command {
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Init(arguments) => Some(Box::new(|| arguments.run())),
             Self::Upgrade(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Test(arguments) => arguments.task(mistakes),
             Self::Migrate(arguments) => arguments.task(mistakes),
             Self::Psql(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
             Self::Bindings(arguments) => Some(Box::new(|| arguments.run())),
             Self::Componentize(arguments) => Some(Box::new(|| arguments.run())),
-            Self::Test(arguments) => Some(Box::new(|| arguments.run())),
             Self::Proxy(arguments) => Some(Box::new(|| arguments.run())),
             Self::Compiler(arguments) => Some(Box::new(|| arguments.run())),
             Self::Postgres(arguments) => Some(Box::new(|| arguments.run())),

@@ -15,6 +15,14 @@ pub(super) fn run_on(
     workers: Option<usize>,
     task: impl Future<Output = anyhow::Result<Outcome>>,
 ) -> anyhow::Result<ExitCode> {
+    Ok(match block_on(workers, task)? {
+        Outcome::Graceful => ExitCode::SUCCESS,
+        Outcome::Cut { .. } | Outcome::Unrecorded => ExitCode::FAILURE,
+    })
+}
+
+/// The same for one with another result.
+pub(super) fn block_on<T>(workers: Option<usize>, task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     // Every compiled component holds a file, and so does every connection; a shell often allows only 1,024.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
@@ -31,8 +39,5 @@ pub(super) fn run_on(
     let outcome = runtime.block_on(task);
     // A thread that still blocks (a download that was stopped) must not delay the end.
     runtime.shutdown_background();
-    Ok(match outcome? {
-        Outcome::Graceful => ExitCode::SUCCESS,
-        Outcome::Cut { .. } | Outcome::Unrecorded => ExitCode::FAILURE,
-    })
+    outcome
 }

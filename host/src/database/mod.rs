@@ -7,7 +7,8 @@
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
 //!   Postgres types.
-//! - `migrate/` applies the files of `sql/`; `databases` creates whole databases, and copies of them.
+//! - `migrate/` applies the files of `sql/`; `databases` creates whole databases, and copies of them; `scratch`
+//!   makes those of tests.
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
@@ -29,6 +30,7 @@ pub mod migrate;
 mod opener;
 mod pool;
 mod procedure;
+mod scratch;
 mod start;
 pub mod value;
 mod waiter;
@@ -43,3 +45,4 @@ pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, 
 pub use migrate::{apply, migrate};
 pub use pool::Database;
 pub use procedure::{Batch, Procedure};
+pub use scratch::{Scratch, SqlError, run_sql};

@@ -10,7 +10,7 @@
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`project`] | `galo init`, `galo upgrade` | makes a project, and moves it to another version |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
-//! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers in the sandbox |
+//! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, some on a scratch database |
 
 pub mod build;
 pub mod dev;

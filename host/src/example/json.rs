@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, Method};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::cell::{Cell, decode};
+use super::outcome::{Error, Rows};
+use super::response::{Response, pretty};
 use crate::contract::{self, Field};
 
 /// A file.
@@ -17,11 +18,21 @@ use crate::contract::{self, Field};
 pub(super) struct File {
     #[serde(rename = "about")]
     _about: Option<String>,
+    pub(super) before: Option<Before>,
     pub(super) request: Option<Request>,
     pub(super) plan: Option<Plan>,
     pub(super) rows: Option<Rows>,
+    pub(super) error: Option<Error>,
     pub(super) carry: Option<String>,
     pub(super) response: Option<Response>,
+}
+
+/// SQL that runs before the request.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`before` is SQL: a text, or a list of its lines")]
+pub(super) enum Before {
+    Text(String),
+    Lines(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -60,51 +71,47 @@ pub(super) struct Call {
     carry: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Response {
-    status: u16,
-    /// Only those that are named are compared.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_base64: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rows {
-    pub(super) columns: Vec<String>,
-    values: Vec<Vec<Cell>>,
-}
-
-/// One value of the contract.
-#[derive(Serialize, Deserialize, Clone)]
-#[serde(untagged)]
-enum Cell {
-    Null(()),
-    Boolean(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-    Timestamp { timestamp: Timestamp },
-    Bytes { base64: String },
-    Json { json: Json },
-}
-
 impl File {
     /// What belongs together must be there together.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        match (self.request.is_some(), self.plan.is_some(), self.rows.is_some(), self.response.is_some()) {
-            (false, _, false, _) => Err("an example has a `request` with a `plan`, or `rows` with a `response`"),
-            (request, plan, _, _) if request != plan => Err("`request` and `plan` go together"),
-            (_, _, rows, response) if rows != response => Err("`rows` and `response` go together"),
+        let is_reply = matches!(self.plan, Some(Plan::Reply(_)));
+        let has_outcome = self.rows.is_some() || self.error.is_some();
+        match (self.request.is_some(), self.plan.is_some(), has_outcome, self.response.is_some()) {
+            (false, _, false, _) => Err("an example has a `request` with a `plan` or a `response`, or `rows` with a \
+                                         `response`"),
+            (false, true, ..) => Err("`plan` goes with a `request`"),
+            (true, false, false, false) => Err("`request` goes with a `plan`, a `response` or both"),
+            (true, false, true, _) => Err("a `request` with `rows` or `error` has the `plan` that leads to them"),
+            (_, _, true, false) if self.rows.is_some() => Err("`rows` and `response` go together"),
+            _ if self.rows.is_some() && self.error.is_some() => Err("a call ends with `rows` or with an `error`"),
             (true, ..) if self.carry.is_some() => Err("`carry` is what `prepare` gives when there is a `request`"),
-            (_, _, true, _) if matches!(self.plan, Some(Plan::Reply(_))) => Err("after a reply there are no rows"),
-            (_, _, false, _) if self.carry.is_some() => Err("`carry` goes with `rows`"),
+            (_, _, true, _) if is_reply => Err("after a reply there are no rows"),
+            (_, _, _, true) if is_reply => Err("a reply is the response: write it once, in `plan` or in `response`"),
+            _ if self.before.is_some() && !self.is_end_to_end() => {
+                Err("`before` goes with a `request` and a `response` without `rows`: only then is the database asked")
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the rows come from the database.
+    pub(super) fn is_end_to_end(&self) -> bool {
+        self.request.is_some() && self.rows.is_none() && self.error.is_none() && self.response.is_some()
+    }
+
+    /// How the call ends, if the example says it.
+    pub(super) fn outcome(&self) -> Result<Option<contract::Outcome>, String> {
+        let rows = self.rows.as_ref().map(|rows| rows.to_contract().map(contract::Outcome::Rows)).transpose()?;
+        Ok(rows.or_else(|| self.error.as_ref().map(|error| contract::Outcome::Error(error.to_contract()))))
+    }
+}
+
+impl Before {
+    /// The SQL, with one line for each text.
+    pub(super) fn sql(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Lines(lines) => lines.join("\n"),
         }
     }
 }
@@ -181,98 +188,4 @@ impl Plan {
     pub(super) fn as_json(&self) -> String {
         pretty(self)
     }
-}
-
-impl Response {
-    /// What came, written as the expectation is.
-    pub(super) fn of(response: &contract::Response, expected: &Self) -> Self {
-        Self::like(response, Some(expected))
-    }
-
-    fn like(response: &contract::Response, expected: Option<&Self>) -> Self {
-        let named = |field: &&Field| {
-            expected.is_none_or(|like| like.headers.keys().any(|name| name.eq_ignore_ascii_case(&field.name)))
-        };
-        let headers = response.headers.iter().filter(named);
-        let spelled = |name: &str| {
-            let names = expected.into_iter().flat_map(|like| like.headers.keys());
-            names.into_iter().find(|like| like.eq_ignore_ascii_case(name)).map_or(name, String::as_str).to_owned()
-        };
-        let base64 = expected.is_some_and(|like| like.body_base64.is_some());
-        let text = expected.is_some_and(|like| matches!(like.body, Some(Json::String(_))));
-        let body = match std::str::from_utf8(&response.body) {
-            _ if base64 || response.body.is_empty() => None,
-            Ok(body) if text => Some(Json::String(body.to_owned())),
-            Ok(body) => Some(serde_json::from_str(body).unwrap_or_else(|_| Json::String(body.to_owned()))),
-            Err(_) => None,
-        };
-        let raw = body.is_none() && !response.body.is_empty();
-        Self {
-            status: response.status,
-            headers: headers.map(|field| (spelled(&field.name), field.value.clone())).collect(),
-            body,
-            body_base64: raw.then(|| BASE64.encode(&response.body)),
-        }
-    }
-
-    pub(super) fn as_json(&self) -> String {
-        pretty(self)
-    }
-}
-
-impl Rows {
-    pub(super) fn to_contract(&self) -> Result<contract::Rows, String> {
-        let columns = self.columns.len();
-        if let Some(row) = self.values.iter().position(|row| row.len() != columns) {
-            return Err(format!("row {} of `values` has {} of {columns} columns", row + 1, self.values[row].len()));
-        }
-        let values = self.values.iter().flatten().map(Cell::to_contract).collect::<Result<_, _>>()?;
-        Ok(contract::Rows { columns: self.columns.clone(), values })
-    }
-}
-
-impl Cell {
-    fn of(value: &contract::Value) -> Self {
-        match value {
-            contract::Value::Null => Self::Null(()),
-            contract::Value::Boolean(value) => Self::Boolean(*value),
-            contract::Value::Integer(value) => Self::Integer(*value),
-            contract::Value::Float(value) => Self::Float(*value),
-            contract::Value::Text(value) => Self::Text(value.clone()),
-            // A text that is not JSON is shown as it is.
-            contract::Value::Json(text) => match serde_json::from_str(text) {
-                Ok(json) => Self::Json { json },
-                Err(_) => Self::Text(format!("json {text}")),
-            },
-            contract::Value::Bytes(value) => Self::Bytes { base64: BASE64.encode(value) },
-            // A timestamp outside the calendar is shown as a number.
-            contract::Value::Timestamp(micros) => match Timestamp::from_microsecond(*micros) {
-                Ok(timestamp) => Self::Timestamp { timestamp },
-                Err(_) => Self::Text(format!("timestamp {micros}")),
-            },
-        }
-    }
-
-    fn to_contract(&self) -> Result<contract::Value, String> {
-        Ok(match self {
-            Self::Null(()) => contract::Value::Null,
-            Self::Boolean(value) => contract::Value::Boolean(*value),
-            Self::Integer(value) => contract::Value::Integer(*value),
-            Self::Float(value) => contract::Value::Float(*value),
-            Self::Text(value) => contract::Value::Text(value.clone()),
-            Self::Timestamp { timestamp } => contract::Value::Timestamp(timestamp.as_microsecond()),
-            Self::Bytes { base64 } => contract::Value::Bytes(decode(base64)?),
-            Self::Json { json } => contract::Value::Json(json.to_string()),
-        })
-    }
-}
-
-fn decode(text: &str) -> Result<Vec<u8>, String> {
-    BASE64.decode(text).map_err(|error| format!("`{text}` is no base64: {error}"))
-}
-
-/// Sorted by key, with one item per line, so that two texts can be compared line by line.
-fn pretty(value: &impl Serialize) -> String {
-    let json = serde_json::to_value(value).and_then(|value| serde_json::to_string_pretty(&value));
-    json.unwrap_or_else(|error| error.to_string()) + "\n"
 }

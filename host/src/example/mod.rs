@@ -1,10 +1,15 @@
 //! Examples: files beside a handler, each with a request and its expected plan, or rows and their expected response, or
 //! both in sequence. They are parsed strictly, and differences are reported line by line.
 //!
-//! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`.
+//! They document a handler, and prove a candidate before it serves: run by `reload` and by `test_runner`. The rows of
+//! an end-to-end example come from a database, which only `test_runner` has; without one it is run up to its call.
 
 mod ask;
+mod cell;
 mod json;
+mod outcome;
+mod pattern;
+mod response;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
-use crate::contract::{Outcome, Plan};
+use crate::contract::{Call, Plan, Response};
 use crate::database::Procedure;
 use crate::file;
 use crate::guest::Component;
@@ -70,7 +75,10 @@ pub fn read(entry: &Entry) -> anyhow::Result<Vec<Example>> {
 
 impl Example {
     /// Reads a file. Messages name it as `shown`.
-    fn read(path: &Path, shown: PathBuf) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with it, with the line if there is one.
+    pub fn read(path: &Path, shown: PathBuf) -> anyhow::Result<Self> {
         let text = file::read(path, limits::EXAMPLE_BYTES_MAX).with_context(|| shown.display().to_string())?;
         Self::parse(shown, &text)
     }
@@ -86,8 +94,18 @@ impl Example {
         Ok(Self { path, file })
     }
 
-    /// Runs it. `procedures` are those the handler may call, where the database is there to tell: the planned call must
-    /// fit one of them, and the rows must have its columns.
+    /// Whether its rows come from a database.
+    pub fn is_end_to_end(&self) -> bool {
+        self.file.is_end_to_end()
+    }
+
+    /// The SQL that runs before the request of an end-to-end example.
+    pub fn before(&self) -> Option<String> {
+        self.file.before.as_ref().map(json::Before::sql)
+    }
+
+    /// Runs it, an end-to-end example only up to its call. `procedures` are those the handler may call, where the
+    /// database is there to tell: the planned call must fit one of them, and the rows must have its columns.
     ///
     /// # Errors
     /// The differences from the expectation, as a text of several lines.
@@ -97,36 +115,70 @@ impl Example {
         component: &Component,
         procedures: Option<&[Arc<Procedure>]>,
     ) -> Result<(), String> {
-        let mut carry = self.file.carry.clone().unwrap_or_default().into_bytes();
-        if let Some((request, expected)) = self.file.request.as_ref().zip(self.file.plan.as_ref()) {
-            let request = ask::request(request, entry)?;
-            let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
-            differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
-            if let Plan::Call(call) = plan {
-                fits(&call, procedures, self.file.rows.as_ref())?;
-                carry = call.carry;
+        let call = self.plan(entry, component, procedures)?;
+        let Some(outcome) = self.file.outcome()? else { return Ok(()) };
+        let given = || self.file.carry.clone().unwrap_or_default().into_bytes();
+        let carry = call.map_or_else(given, |call| call.carry);
+        let response = component.respond(&carry, &outcome).map_err(|fault| format!("respond: {fault}"))?;
+        match (&self.file.response, &response) {
+            (Some(expected), Some(response)) => {
+                differ("response", &expected.as_json(), &response::Response::of(response, expected).as_json())
             }
+            (Some(_), None) => {
+                Err("respond: it left the outcome to the host; for an error, leave `response` out if that \
+                                    is meant"
+                    .to_owned())
+            }
+            (None, Some(_)) => {
+                Err("respond: it answered the error; without `response` it is expected to leave it to the \
+                                    host"
+                    .to_owned())
+            }
+            (None, None) => Ok(()),
         }
-        if let Some((rows, expected)) = self.file.rows.as_ref().zip(self.file.response.as_ref()) {
-            let outcome = Outcome::Rows(rows.to_contract()?);
-            let response = component.respond(&carry, &outcome).map_err(|fault| format!("respond: {fault}"))?;
-            let response = response.ok_or("respond: it left the rows to the host")?;
-            differ("response", &expected.as_json(), &json::Response::of(&response, expected).as_json())?;
-        }
-        Ok(())
     }
 
-    /// Its name: the file's.
-    pub fn name(&self) -> &str {
-        self.path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or("?")
+    /// Runs its request, if it has one. Returns the call that the handler planned, if it planned one.
+    ///
+    /// # Errors
+    /// As [`Example::check`].
+    pub fn plan(
+        &self,
+        entry: &Entry,
+        component: &Component,
+        procedures: Option<&[Arc<Procedure>]>,
+    ) -> Result<Option<Call>, String> {
+        let Some(request) = &self.file.request else { return Ok(None) };
+        let request = ask::request(request, entry)?;
+        let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
+        if let Some(expected) = &self.file.plan {
+            differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
+        }
+        match plan {
+            Plan::Reply(reply) => self.compare(&reply).map(|()| None),
+            Plan::Call(call) => {
+                fits(&call, procedures, self.file.rows.as_ref())?;
+                Ok(Some(call))
+            }
+        }
+    }
+
+    /// Compares the response to an end-to-end example with the expected one, except for what may vary.
+    ///
+    /// # Errors
+    /// As [`Example::check`].
+    pub fn compare(&self, response: &Response) -> Result<(), String> {
+        let Some(expected) = self.file.response.as_ref().filter(|_| self.is_end_to_end()) else { return Ok(()) };
+        differ("response", &expected.as_json(), &response::Response::matched(response, expected).as_json())
+    }
+
+    /// Its file, as a person finds it beside the manifest.
+    pub fn shown(&self, entry: &Entry) -> String {
+        shown(&self.path, entry)
     }
 }
 
-fn fits(
-    call: &crate::contract::Call,
-    procedures: Option<&[Arc<Procedure>]>,
-    rows: Option<&json::Rows>,
-) -> Result<(), String> {
+fn fits(call: &Call, procedures: Option<&[Arc<Procedure>]>, rows: Option<&outcome::Rows>) -> Result<(), String> {
     let Some(procedures) = procedures else { return Ok(()) };
     let granted = procedures.iter().find(|procedure| procedure.name == call.procedure);
     let granted = granted.ok_or_else(|| format!("the manifest does not grant the procedure `{}`", call.procedure))?;

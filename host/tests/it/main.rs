@@ -24,6 +24,7 @@ mod documents;
 mod doors;
 mod drain;
 mod encrypted;
+mod end_to_end;
 mod failover;
 mod folder;
 mod guest;

@@ -25,6 +25,7 @@ use self::files::Files;
 pub use self::history::Procedures;
 use self::mishap::Failed;
 use self::run::{One, Timeouts};
+pub(super) use self::statements::line_of;
 use super::connect::target::Target;
 use crate::limits;
 

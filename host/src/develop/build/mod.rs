@@ -178,46 +178,44 @@ fn maker<'a>(checkout: &Checkout, entry: &'a Entry) -> Maker<'a> {
     }
 }
 
-/// Builds the handlers of a manifest. Returns the component of each, in the order of the manifest.
+/// Builds some handlers, each as far as it can be. Returns the component of each, in the order of the manifest, or why
+/// there is none.
 ///
 /// # Errors
-/// When one of them cannot be built.
+/// When the manifest is not valid, the build was stopped, or Cargo cannot be run.
 pub fn components(
     checkout: &Checkout,
-    manifest: &Manifest,
+    wanted: impl Fn(&str) -> bool,
     profile: Profile,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<PathBuf>> {
-    let built = handlers(checkout, profile, cancel)?;
-    ensure!(built.manifest.handlers == manifest.handlers, "the manifest was changed during the build");
-    built.components.into_iter().map(|component| component.map_err(anyhow::Error::msg)).collect()
+) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
+    let mut prepared = prepare(checkout, cancel)?;
+    if let Some(manifest) = Arc::get_mut(&mut prepared.manifest) {
+        manifest.handlers.retain(|entry| wanted(&entry.name));
+    }
+    Ok(prepared.build(profile, |_| true, cancel)?.components)
 }
 
 /// Compiles the unit tests of one handler, or of all and the kit, for wasm32-wasip2. Returns the name of each crate and
-/// its test program.
+/// its test program; a handler without a crate has none.
 ///
 /// # Errors
-/// When there is no such handler, or Cargo fails.
-pub fn tests(checkout: &Checkout, handler: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// When Cargo fails.
+pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let manifest = checkout.manifest()?;
     let mut crates = checkout.crates(&manifest);
     match handler {
-        Some(name) => {
-            ensure!(
-                crates.iter().any(|c| c == name),
-                "no handler `{name}` with a crate; there are: {}",
-                crates.join(", ")
-            );
-            crates.retain(|c| c == name);
-        }
-        // Of the checkout that the kit is developed in.
+        Some(name) => crates.retain(|c| c == name),
         None if checkout.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
         None => {}
+    }
+    if crates.is_empty() {
+        return Ok(Vec::new());
     }
     toolchain::prepare(&checkout.root)?;
     members::exclude(checkout)?;
     let arguments = ["test", "--no-run", "--lib", "--target", TARGET];
-    let cargo::Outcome { artifacts, failed } = cargo::run(&checkout.root, &arguments, &crates, &Cancel::default())?;
+    let cargo::Outcome { artifacts, failed } = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
     if let Some(failed) = failed {
         bail!(failed);
     }

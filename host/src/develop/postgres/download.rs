@@ -66,7 +66,8 @@ pub(super) fn how_to_install(cause: &anyhow::Error) -> anyhow::Error {
          Debian, Ubuntu:  sudo apt-get install postgresql\n  \
          Fedora:          sudo dnf install postgresql-server\n  \
          macOS:           brew install postgresql@17\n\
-         or set DATABASE_URL to a running database: postgresql://user:password@host:5432/database"
+         or use a running one, postgresql://user:password@host:5432/database: in DATABASE_URL for `galo dev`, with \
+         --database for `galo test`"
     )
 }
 

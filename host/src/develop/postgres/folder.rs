@@ -124,6 +124,10 @@ impl Folder {
             if let Some(lock) = Lock::take_abandoned(&entry.path()) {
                 let account = Account::for_data(&entry.path().join("data"))?;
                 let mut left = Self { path: entry.path(), account, lock };
+                if !left.data().join("PG_VERSION").exists() {
+                    // Its guard was killed while it deleted the data.
+                    left.empty()?;
+                }
                 left.clear_leftovers().and_then(|()| left.delete())?;
             }
         }
@@ -185,5 +189,19 @@ mod tests {
         let path = parent.path().join("cluster");
         drop(Folder::take(&path).unwrap());
         Folder::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_throwaway_cluster_that_was_half_deleted_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        // The user that runs Postgres must be able to enter it.
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = |name: &str| parent.path().join(format!("{THROWAWAY_PREFIX}{name}"));
+        fs::create_dir_all(path("old").join("data/base")).unwrap();
+        let lock = fs::File::create(path("old").join(lock::FILE_NAME)).unwrap();
+        lock.set_modified(std::time::SystemTime::now() - limits::POSTGRES_SWEEP_AFTER * 2).unwrap();
+        drop(lock);
+        Folder::take(&path("new")).unwrap().sweep_siblings().unwrap();
+        assert!(!path("old").exists() && path("new").exists());
     }
 }

@@ -1,0 +1,256 @@
+//! `galo test`: the unit tests of handlers on WebAssembly, and their examples, the end-to-end ones on a scratch
+//! database, with one summary; with `--watch` again after each change.
+//!
+//! `galo test FILE.wasm [ARGS]` runs one test program with the arguments of libtest, so that it can be Cargo's runner
+//! for the target, also for `cargo nextest`. Nothing is left behind: the build is killed by its process group, scratch
+//! databases are dropped, and a private Postgres is stopped by its guard.
+
+mod application;
+mod examples;
+mod report;
+mod selection;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use self::application::Server;
+use self::examples::Examples;
+use self::report::{Case, Kind, Report, Verdict};
+pub use self::selection::Selection;
+pub use self::units::run_program;
+use crate::database::Target;
+use crate::develop::build::{self, Cancel, Checkout, Profile};
+use crate::guest::command::Command;
+use crate::guest::{Compiler, Engine};
+use crate::limits::{self, CompileLimits};
+use crate::log;
+use crate::manifest::{Entry, FILE_NAME, Manifest};
+use crate::reload::Watch;
+use crate::signals::Signals;
+
+/// What is tested, and how.
+pub struct Options {
+    /// Where the sources are.
+    pub checkout: Checkout,
+    /// The handler to test. `None` for all of them and the kit.
+    pub handler: Option<String>,
+    /// Which of its tests and examples.
+    pub selection: Selection,
+    /// The database beside which scratch databases are made. `None` for a private server.
+    pub database: Option<Target>,
+    /// Where a report in the format of JUnit is written to.
+    pub junit: Option<PathBuf>,
+    /// Whether to test again after each change.
+    pub watch: bool,
+}
+
+/// How `galo test` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything passed; or the watch was ended.
+    Passed,
+    /// Something failed, or could not be run.
+    Failed,
+    /// By a signal, before its end.
+    Interrupted,
+}
+
+/// Builds and tests until the end, or until a signal. `galo` is the path of this program, which compiles and guards
+/// Postgres.
+///
+/// # Errors
+/// When the build fails, or there is nothing to test.
+pub async fn test(options: Options, galo: &Path) -> anyhow::Result<Ended> {
+    let mut signals = Signals::new()?;
+    let run = Arc::new(Run { options, galo: galo.to_owned(), cancel: Cancel::default(), server: OnceCell::new() });
+    // A task of its own, so that a signal is heard while an example runs.
+    let mut task = tokio::spawn(Arc::clone(&run).run());
+    let ended = tokio::select! {
+        ended = &mut task => ended?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped");
+            run.cancel.cancel();
+            task.abort();
+            // It ends with the build or the example under way.
+            let _ = timeout(limits::TESTS_STOP_MAX, task).await;
+            Ok(if run.options.watch { Ended::Passed } else { Ended::Interrupted })
+        }
+    };
+    if let Some(server) = run.server.get()
+        && let Err(error) = server.end().await
+    {
+        tracing::warn!("a scratch database may be left; the next `galo test` drops it: {error:#}");
+    }
+    ended
+}
+
+struct Run {
+    options: Options,
+    galo: PathBuf,
+    /// Ends the build and the tests under way.
+    cancel: Cancel,
+    /// Started when it is needed.
+    server: OnceCell<Server>,
+}
+
+impl Run {
+    async fn run(self: Arc<Self>) -> anyhow::Result<Ended> {
+        if !self.options.watch {
+            return Ok(if self.once().await? { Ended::Passed } else { Ended::Failed });
+        }
+        let checkout = &self.options.checkout;
+        if let Some(junit) = &self.options.junit {
+            let report = std::path::absolute(junit)?;
+            let inside = [checkout.handlers(), checkout.sql()].iter().any(|folder| report.starts_with(folder));
+            ensure!(
+                !inside,
+                "with --watch, --junit must be outside of handlers/ and sql/: each report would be a change"
+            );
+        }
+        let mut sources = vec![checkout.handlers(), checkout.sql()];
+        sources.extend(["wit", "Cargo.toml", FILE_NAME].map(|name| checkout.root.join(name)));
+        let mut watch = Watch::new(sources).await;
+        loop {
+            let mut once = Box::pin(self.once());
+            let outcome = tokio::select! {
+                outcome = &mut once => Some(outcome),
+                () = watch.changed() => {
+                    self.cancel.cancel();
+                    // Two builds would wait for each other's lock. A call that does not end is given up.
+                    let _ = timeout(limits::TESTS_STOP_MAX, &mut once).await;
+                    self.cancel.rearm();
+                    None
+                }
+            };
+            drop(once);
+            let Some(outcome) = outcome else {
+                log::print(format_args!("\nSources have changed; starting over\n"));
+                continue;
+            };
+            if let Err(error) = outcome {
+                log::line(&format!("galo: {error:#}"));
+            }
+            log::print(format_args!("\nWaiting for a change of galo.toml, handlers/ or sql/; Ctrl-C ends\n"));
+            watch.changed().await;
+        }
+    }
+
+    /// Tests once. Returns whether everything passed.
+    async fn once(&self) -> anyhow::Result<bool> {
+        let begun = Instant::now();
+        let Options { checkout, selection, junit, .. } = &self.options;
+        let manifest = checkout.manifest()?;
+        let wanted = self.wanted(&manifest)?;
+        let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
+        let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();
+        let handlers = examples.iter().map(|examples| examples.entry.clone()).collect();
+        let manifest = Arc::new(Manifest { handlers, ..manifest });
+        let application = async {
+            if !examples.iter().any(Examples::need_a_database) {
+                return None;
+            }
+            let start = || Server::start(self.options.database.as_ref(), &self.galo);
+            let prepared = async {
+                let server = self.server.get_or_try_init(start).await?;
+                server.application(&checkout.sql(), &manifest).await
+            };
+            Some(prepared.await.map_err(|error: anyhow::Error| format!("{error:#}")))
+        };
+        let built = async {
+            let units = self.unit_tests().await?;
+            Ok::<_, anyhow::Error>((units, self.components(&manifest).await?))
+        };
+        let (built, application) = tokio::join!(built, application);
+        let (units, components) = built?;
+        let mut report = Report { cases: units };
+        let compiler = Compiler::new(&Engine::start()?, &self.galo, CompileLimits::default(), None);
+        for (examples, built) in examples.iter().zip(components) {
+            let component = match built {
+                Ok(path) => examples::component(&examples.entry, &path, &compiler).await,
+                Err(why) => Err(why),
+            };
+            match component {
+                Ok(component) => {
+                    let cases = examples.run(&component, &manifest.messages, application.as_ref(), &self.cancel).await;
+                    report.cases.extend(cases);
+                }
+                Err(refusal) => report.cases.push(rejected(&examples.entry, refusal)),
+            }
+        }
+        if let Some(Ok(application)) = application {
+            application.end();
+        }
+        ensure!(!self.cancel.is_requested(), "the tests were stopped");
+        self.check_some(&report)?;
+        log::print(format_args!("\n{}", report.summary(begun.elapsed())));
+        if let Some(path) = junit {
+            report.write_junit(path, begun.elapsed())?;
+        }
+        Ok(report.passed())
+    }
+
+    /// The handlers to test.
+    fn wanted(&self, manifest: &Manifest) -> anyhow::Result<Vec<Entry>> {
+        let Some(name) = &self.options.handler else { return Ok(manifest.handlers.clone()) };
+        let found = manifest.handlers.iter().find(|entry| entry.name == *name);
+        let Some(found) = found else {
+            let names: Vec<_> = manifest.handlers.iter().map(|entry| entry.name.as_str()).collect();
+            bail!("no handler `{name}`; there are: {}", names.join(", "));
+        };
+        Ok(vec![found.clone()])
+    }
+
+    /// Compiles and runs the unit tests.
+    async fn unit_tests(&self) -> anyhow::Result<Vec<Case>> {
+        let programs = spawn_blocking({
+            let (checkout, handler) = (self.options.checkout.clone(), self.options.handler.clone());
+            let cancel = self.cancel.clone();
+            move || build::tests(&checkout, handler.as_deref(), &cancel)
+        });
+        let mut cases = Vec::new();
+        for (name, program) in programs.await?? {
+            log::print(format_args!("\n     Running tests of {name} on wasm32-wasip2"));
+            let (galo, selection, cancel) = (self.galo.clone(), self.options.selection.clone(), self.cancel.clone());
+            let run = move || units::run(&Command::load(&program, &galo)?, &name, &selection, &cancel);
+            cases.extend(spawn_blocking(run).await??);
+        }
+        Ok(cases)
+    }
+
+    /// Builds the components that have examples, for development.
+    async fn components(&self, manifest: &Arc<Manifest>) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
+        if manifest.handlers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (checkout, manifest, cancel) = (self.options.checkout.clone(), Arc::clone(manifest), self.cancel.clone());
+        let wanted = move |name: &str| manifest.handlers.iter().any(|entry| entry.name == name);
+        spawn_blocking(move || build::components(&checkout, wanted, Profile::Development, &cancel)).await?
+    }
+
+    /// A run of nothing is a mistake, and not a success.
+    fn check_some(&self, report: &Report) -> anyhow::Result<()> {
+        let Options { handler, selection, .. } = &self.options;
+        match (selection.filters(), handler) {
+            _ if !report.cases.is_empty() => Ok(()),
+            ([], Some(name)) => bail!(
+                "nothing to test: `{name}` has neither unit tests nor examples; add `#[test]` functions to its crate, or \
+                 files to handlers/{name}/examples"
+            ),
+            ([], None) => bail!("nothing to test: there are neither unit tests nor examples"),
+            (filters, _) => bail!("no test and no example has `{}` in its name", filters.join("` or `")),
+        }
+    }
+}
+
+fn rejected(entry: &Entry, refusal: String) -> Case {
+    log::print(format_args!("\n     The component of {} is rejected: {refusal}", entry.name));
+    let (name, took) = ("component".to_owned(), Duration::ZERO);
+    Case { kind: Kind::Example, of: entry.name.clone(), name, verdict: Verdict::Failed(refusal), took }
+}
