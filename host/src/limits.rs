@@ -131,8 +131,8 @@ pub const WARM_MEMORIES_MAX: u32 = 2 * INSTANCES_MAX;
 pub const WORKERS_MAX: usize = 64;
 /// Threads that replace workers while a guest with WASI blocks them. When all are taken, such calls wait.
 pub const BLOCKING_THREADS_MAX: usize = 32;
-/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB, one in JavaScript 12 MB and one in
-/// Python 18 MB.
+/// Bytes of a component file. Ours have about 60 KiB, one with std and serde 200 KiB, one in JavaScript 12 MB and one
+/// in Python 18 MB.
 pub const COMPONENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes one call of a guest with WASI may print (stdout and stderr together); more is a fault.
 pub const GUEST_OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -194,6 +194,8 @@ pub const REPEATS_MAX: usize = 64;
 pub const HANDLERS_MAX: usize = 4096;
 /// Bytes of the manifest: 4,096 handlers of 1 KiB each.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a name that Postgres keeps whole: NAMEDATALEN - 1.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
 /// Open client connections. At the limit the connection that has been idle longest is closed for a new one; while all
 /// are being served, new ones wait in the kernel's backlog, which nginx sees as a slow connect.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1024;

@@ -16,6 +16,8 @@ pub struct Compose {
     program: &'static [&'static str],
     /// Containers and volumes are named after it. Not that of a user's own stack, which may run beside this one.
     project: &'static str,
+    /// The folder of compose.yaml.
+    folder: PathBuf,
     /// The files on top of compose.yaml.
     variant: Vec<PathBuf>,
     /// The published port: a free one.
@@ -38,13 +40,19 @@ impl Compose {
         // The old one heeds the limits of `deploy` only with this option.
         let program: &[_] = if v2 { &["docker", "compose"] } else { &["docker-compose", "--compatibility"] };
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Self { program, project, variant: Vec::new(), port })
+        Ok(Self { program, project, folder: folder().to_owned(), variant: Vec::new(), port })
     }
 
     /// The same with these files on top of compose.yaml, relative to its folder.
     #[must_use]
     pub fn with<P: AsRef<Path>>(&self, files: &[P]) -> Self {
         Self { variant: files.iter().map(|file| file.as_ref().to_owned()).collect(), ..self.clone() }
+    }
+
+    /// The same on the stack of another folder, under a name of its own.
+    #[must_use]
+    pub fn elsewhere(&self, folder: &Path, project: &'static str) -> Self {
+        Self { folder: folder.to_owned(), project, variant: Vec::new(), ..self.clone() }
     }
 
     /// Runs one of its commands, and returns what it prints.
@@ -57,7 +65,7 @@ impl Compose {
         for file in &self.variant {
             command.arg("-f").arg(file);
         }
-        command.args(arguments).current_dir(folder());
+        command.args(arguments).current_dir(&self.folder);
         finish(command.env("GALO_PORT", self.port.to_string()).env("GALO_PASSWORD", PASSWORD))
     }
 

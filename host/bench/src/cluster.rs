@@ -6,8 +6,8 @@ use anyhow::{Context as _, anyhow, ensure};
 use galo::config::Secret;
 use galo::database::{self, Target};
 use galo::develop::build::Checkout;
-use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::postgres::{self, Data, SUPERUSER};
+use galo_testing::database::SERVICE_ROLE;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio_postgres::{Client, NoTls};
 

@@ -1,4 +1,5 @@
-//! `galo check DIR`: verifies the handlers of a folder, their manifest and the database, as a starting node does.
+//! `galo check [DIR]`: verifies the handlers of a folder or of the project, their manifest and the database, as a
+//! starting node does.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use galo::config::{Address, Missing, Mistakes, Settings, Sources};
 use galo::database::Target;
+use galo::develop::build::{self, Cancel, Checkout, Profile};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
@@ -14,23 +16,24 @@ use galo::registry::Handler;
 use galo::{example, log, serve};
 
 use super::database::DatabaseArgs;
+use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 use super::size::Size;
 use super::{folder, memory, variables};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// Folder with galo.toml and the components
+    /// Folder with galo.toml and the components; without it, the project is built for release and checked
     #[arg(env = "GALO_HANDLERS", value_name = "DIR")]
-    pub(super) handlers: PathBuf,
+    pub(super) handlers: Option<PathBuf>,
     /// Memory that a node would have, such as 80M; handlers that need more are refused
     ///
     /// The need is estimated from what this process holds after it has loaded them as a node does, with as many workers
     /// as this machine has cores.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
-    #[arg(skip)]
-    pub(super) missing: Missing,
+    #[command(flatten)]
+    pub(super) project: ProjectArgs,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
 }
@@ -44,18 +47,27 @@ impl CheckArgs {
             None => None,
         };
         Some(Box::new(move || {
-            folder::check_built(&self.handlers)?;
-            run_on(None, async { self.run(&target, memory).await.map(|()| Outcome::Graceful) })
+            let folder = match self.handlers {
+                Some(folder) => folder,
+                None => built(&self.project.find()?)?,
+            };
+            folder::check_built(&folder)?;
+            let checked = Self::run(folder, Missing::Refused, &target, memory);
+            run_on(None, async { checked.await.map(|()| Outcome::Graceful) })
         }))
     }
 
     /// Loads everything a node would serve with, and prints it.
-    pub(super) async fn run(self, target: &Target, memory: Option<Size>) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        handlers: PathBuf,
+        missing: Missing,
+        target: &Target,
+        memory: Option<Size>,
+    ) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
-        let sources = Sources { variables: variables::snapshot(), folder: None, missing: self.missing };
-        let settings =
-            Settings { pool_connections: 1, sources, ..Settings::new(self.handlers, nowhere.clone(), nowhere) };
+        let sources = Sources { variables: variables::snapshot(), folder: None, missing };
+        let settings = Settings { pool_connections: 1, sources, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {
@@ -97,6 +109,13 @@ fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
             "{whole} examples passed; of {end_to_end} end-to-end ones only the plan was checked (`galo test` runs them)"
         ),
     })
+}
+
+/// The folder of a project's components, which are built for this.
+fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
+    let folder = project.scratch().join("check");
+    build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
+    Ok(folder)
 }
 
 /// Why a request that is sent twice may be recorded twice.

@@ -1,8 +1,8 @@
 //! `galo check --memory`: the memory that a node with these handlers needs, compared with what it would be given.
 //!
-//! An estimate by this process, which has loaded what a node loads: what it holds now, the machine code of the handlers,
-//! what loading a component and calls that run at once add, and what connections take. A call adds the memory that its
-//! component begins with; one that grows takes more, up to the handler's `memory_bytes_max`.
+//! An estimate by this process, which has loaded what a node loads: what it holds now, the machine code of the
+//! handlers, what loading a component and calls that run at once add, and what connections take. A call adds the
+//! memory that its component begins with; one that grows takes more, up to the handler's `memory_bytes_max`.
 
 use std::path::Path;
 

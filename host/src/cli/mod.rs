@@ -11,6 +11,7 @@ mod database;
 mod dev;
 mod environment;
 mod folder;
+mod init;
 mod memory;
 mod migrate;
 mod new;
@@ -25,6 +26,7 @@ mod runtime;
 mod serve;
 mod size;
 mod test;
+mod upgrade;
 mod variables;
 
 use std::process::ExitCode;
@@ -58,6 +60,16 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Create a project
+    ///
+    /// Writes a folder with a handler, its tests, its SQL and a stack, all of it from this program. Nothing is
+    /// downloaded.
+    Init(init::InitArgs),
+    /// Move a project to the version of this program
+    ///
+    /// Replaces what `galo init` wrote and nobody has changed since, and prints what changed. A file that was changed
+    /// is kept.
+    Upgrade(upgrade::UpgradeArgs),
     /// Build this project's handlers and serve them on a private Postgres
     ///
     /// Compiles the handlers, starts a private Postgres (an installed one, or one that is downloaded first), applies
@@ -65,13 +77,13 @@ enum Command {
     /// stops everything. The data is kept in `.galo/` until `--fresh`.
     ///
     /// If DATABASE_URL is set, that database is used instead. Its role must be able to create and grant what `sql/`
-    /// describes. Calls run as the role `galo`, which `sql/` creates.
+    /// describes. Calls run as the role that `galo.toml` names, which `sql/` creates.
     Dev(dev::DevArgs),
     /// Serve the handlers of a folder
     Serve(serve::ServeArgs),
     /// Verify handlers, manifest and database without serving
     ///
-    /// Loads the folder as a starting node does: components are compiled and their examples run, and the procedures
+    /// Loads a folder as a starting node does: components are compiled and their examples run, and the procedures
     /// that the manifest grants are looked up in the database. Prints each handler with its route and procedures.
     Check(check::CheckArgs),
     /// List the handlers of a running node
@@ -91,13 +103,13 @@ enum Command {
     New(new::NewArgs),
     /// Write the contract and the bindings of a language into a folder
     ///
-    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its source
-    /// includes. They always fit this version of galo.
+    /// For the build of a handler in C, JavaScript or Python: `handler.wit`, and the bindings and helpers that its
+    /// source includes. They always fit this version of galo.
     Bindings(componentize::BindingsArgs),
     /// Make a component of a core module, as clang links it
     ///
-    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component imports
-    /// nothing: functions of the system fail.
+    /// The module exports the functions of the contract, as `handler.c` of `galo bindings c` does. The component
+    /// imports nothing: functions of the system fail.
     Componentize(componentize::ComponentizeArgs),
     /// Apply the migrations and procedures of a folder to a database
     ///
@@ -165,6 +177,8 @@ impl Command {
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Test(arguments) => arguments.task(mistakes),
+            Self::Init(arguments) => Some(Box::new(|| arguments.run())),
+            Self::Upgrade(arguments) => Some(Box::new(|| arguments.run())),
             Self::Migrate(arguments) => arguments.task(mistakes),
             Self::Psql(arguments) => arguments.task(mistakes),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::languages::Language;
 use galo::develop::scaffold::{self, Options};
 use galo::log;
@@ -46,8 +45,9 @@ impl NewArgs {
         log::print(format_args!("\n  Created handlers/{name}/: the handler, {tests} and its examples"));
         log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
+            let role = checkout.manifest()?.project.role;
             log::print(format_args!(
-                "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{SERVICE_ROLE}`"
+                "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{role}`"
             ));
         }
         if let Some(tools) = tools(language, &name) {

@@ -1,9 +1,10 @@
-//! The project of `dev`, `build`, `new` and `test`.
+//! The project of `dev`, `build`, `new`, `test` and `upgrade`.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use galo::develop::build::Checkout;
+use galo::develop::project::other_version;
 
 #[derive(Args)]
 pub(super) struct ProjectArgs {
@@ -15,6 +16,15 @@ pub(super) struct ProjectArgs {
 impl ProjectArgs {
     /// The project that was named, or the one that the current folder is in.
     pub(super) fn find(&self) -> anyhow::Result<Checkout> {
+        let checkout = self.locate()?;
+        if let Some(version) = other_version(&checkout.root) {
+            tracing::warn!("the project is of galo {version}, and this program is another version: run `galo upgrade`");
+        }
+        Ok(checkout)
+    }
+
+    /// The same, whatever version of galo it is of.
+    pub(super) fn locate(&self) -> anyhow::Result<Checkout> {
         match &self.folder {
             Some(folder) => Checkout::open(folder),
             None => Checkout::find(Path::new(".")),

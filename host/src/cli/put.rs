@@ -34,8 +34,8 @@ pub(super) struct PutArgs {
 
 /// What is put, where to, and what it is verified with.
 struct Put {
+    from: PathBuf,
     compile: Compile,
-    check: CheckArgs,
     target: Target,
     to: PathBuf,
 }
@@ -44,7 +44,7 @@ impl PutArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let put = self.parse(mistakes)?;
         Some(Box::new(|| {
-            folder::check_built(&put.check.handlers)?;
+            folder::check_built(&put.from)?;
             run_on(None, put.run())
         }))
     }
@@ -52,10 +52,7 @@ impl PutArgs {
     fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
-        // The secrets are those of the nodes.
-        let (missing, database) = (Missing::Logged, self.database);
-        let check = CheckArgs { handlers: self.from, memory: None, missing, database };
-        Some(Put { compile: compile?, check, target: target?, to: self.handlers })
+        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers })
     }
 }
 
@@ -63,7 +60,7 @@ impl Put {
     async fn run(self) -> anyhow::Result<Outcome> {
         // Always: the nodes' cache may be new when nothing else is.
         self.compile.run().await?;
-        let manifest = manifest::read(&self.check.handlers)?;
+        let manifest = manifest::read(&self.from)?;
         let components: Vec<_> = manifest.handlers.iter().map(|entry| entry.component.clone()).collect();
         let handlers = Handlers::list(&manifest, &components)?;
         let digest = handlers.digest()?;
@@ -71,7 +68,8 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        self.check.run(&self.target, None).await?;
+        // The secrets are those of the nodes.
+        CheckArgs::run(self.from.clone(), Missing::Logged, &self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

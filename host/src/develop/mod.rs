@@ -8,6 +8,7 @@
 //! | [`dev`] | `galo dev` | builds, starts a private Postgres, serves, and follows the sources |
 //! | [`psql`] | `galo psql` | opens psql on the database of `galo dev`, or on another one |
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
+//! | [`project`] | `galo init`, `galo upgrade` | makes a project, and moves it to another version |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
 //! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, some on a scratch database |
 
@@ -15,6 +16,7 @@ pub mod build;
 pub mod dev;
 pub mod languages;
 pub mod postgres;
+pub mod project;
 pub mod psql;
 pub mod scaffold;
 pub mod test_runner;

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::config::Secret;
 use crate::database::{self, Defaults, Source, VARIABLES};
 use crate::develop::build::Checkout;
-use crate::develop::dev::{DATABASE, Place};
+use crate::develop::dev::Place;
 use crate::develop::postgres::{self, SUPERUSER};
 use crate::signals::Signals;
 
@@ -78,7 +78,8 @@ async fn private(checkout: &Checkout, galo: &Path) -> anyhow::Result<(Vec<(&'sta
         Some(cluster) => (cluster.socket.clone(), cluster.port),
         None => postgres::running(&Place::data(checkout)).context("`galo dev` has just ended; try again")?,
     };
-    let url = Secret::new(postgres::url(&socket, port, SUPERUSER, DATABASE));
+    let database = checkout.manifest()?.project.database;
+    let url = Secret::new(postgres::url(&socket, port, SUPERUSER, &database));
     let variables = database::variables(&Source::Text(url), &Defaults::default()).map_err(anyhow::Error::msg)?;
     Ok((variables, Some(place)))
 }

@@ -1,8 +1,9 @@
 //! The compiler's process, `galo compiler` (a hidden subcommand): reads a component from stdin, writes its compiled
-//! form to stdout, and prints on stderr why it cannot, or else the bytes of memory that it took. Cranelift runs only in this process, under limits that the
-//! process sets for itself before it reads a byte. The node keeps stdin open while it waits for the form; when stdin is
-//! closed, the process kills itself. `PR_SET_PDEATHSIG` would not do: it sends its signal when the *thread* that
-//! started the process ends, and the threads that start compilers end while the node goes on.
+//! form to stdout, and prints on stderr why it cannot, or else the bytes of memory that it took. Cranelift runs only
+//! in this process, under limits that the process sets for itself before it reads a byte. The node keeps stdin open
+//! while it waits for the form; when stdin is closed, the process kills itself. `PR_SET_PDEATHSIG` would not do: it
+//! sends its signal when the *thread* that started the process ends, and the threads that start compilers end while
+//! the node goes on.
 //!
 //! `compiler` starts it.
 

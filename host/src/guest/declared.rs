@@ -21,7 +21,8 @@ use crate::limits::{self, HandlerLimits};
 pub struct Declared {
     /// What one instance of it begins with.
     pub size: Size,
-    /// The names of its imports, without types and without the contract's own: `fit` reports a version that is not there.
+    /// The names of its imports, without types and without the contract's own: `fit` reports a version that is not
+    /// there.
     pub imports: Vec<String>,
 }
 

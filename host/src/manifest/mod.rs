@@ -10,6 +10,7 @@ mod cors;
 mod entry;
 mod limits;
 mod messages;
+mod project;
 mod refused;
 mod table;
 mod token;
@@ -22,6 +23,7 @@ pub use self::built::built;
 pub use self::entry::{
     Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
+pub use self::project::{Project, check_name};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
@@ -41,6 +43,8 @@ pub const SOURCES: &str = "handlers";
 pub struct Manifest {
     /// The path of the file.
     pub path: PathBuf,
+    /// What the project is called, and its database and role.
+    pub project: Project,
     /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
@@ -114,6 +118,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
     if tables.handler.len() > HANDLERS_MAX {
         mistakes.push(Mistake::new(None, format!("more than {} handlers", HANDLERS_MAX)));
     }
+    let project = tables
+        .project
+        .map(|project| project.project(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     let cors =
         tables.cors.map(|cors| cors.cors(&mut |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text))));
     let messages = messages::messages(&tables.messages, &mut |offset, text| {
@@ -145,7 +152,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         handlers = built.entries(handlers, copy.parent().unwrap_or(Path::new("")));
     }
     if mistakes.is_empty() {
-        Ok(Manifest { path: path.to_owned(), cors, messages, token, handlers })
+        let project = project.unwrap_or_default();
+        Ok(Manifest { path: path.to_owned(), project, cors, messages, token, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }

@@ -15,6 +15,7 @@ use super::cors::CorsTable;
 use super::entry::{Claims, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
+use super::project::ProjectTable;
 use super::token::TokenTable;
 use crate::database::Batch;
 use crate::limits::ROUTES_MAX;
@@ -24,6 +25,7 @@ use crate::wire::MediaType;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    pub(super) project: Option<ProjectTable>,
     pub(super) cors: Option<CorsTable>,
     #[serde(default)]
     pub(super) messages: MessagesTable,

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::develop::dev::SERVICE_ROLE;
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,6 +16,12 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::engine::PATIENCE;
 use crate::program::{self, checkout};
+
+/// The database of this repository's manifest.
+pub const DATABASE: &str = "galo";
+
+/// The role of this repository's manifest, which its `sql/` creates.
+pub const SERVICE_ROLE: &str = "galo";
 
 /// The database every test's database is a copy of.
 const TEMPLATE: &str = "galo_template";

@@ -8,9 +8,9 @@ use std::time::Instant;
 use galo::config::Secret;
 use galo::database::{self, Target};
 use galo::develop::build::Profile;
-use galo::develop::dev::{DATABASE, SERVICE_ROLE};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use galo::serve;
+use galo_testing::database::{DATABASE, SERVICE_ROLE};
 
 use crate::harness::{GALO, PATIENCE, TestNode, checkout, connect, engine, handlers, settings, transacao};
 

@@ -8,10 +8,10 @@ use galo::config::Settings;
 use galo::contract::Value;
 use galo::database::Database;
 use galo::develop::build::Profile;
-use galo::develop::dev::DATABASE;
 use galo::develop::postgres::SUPERUSER;
 use galo::limits;
 use galo::metrics::Metrics;
+use galo_testing::database::DATABASE;
 use nix::sys::signal::Signal;
 
 use crate::fixture::calling;

@@ -119,7 +119,7 @@ async fn headers_that_steer_the_proxy_or_frame_the_message_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_failures_are_logged_once_and_then_counted() {
     let database = TestDatabase::new().await;
-    database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE data_exception; END'").await;
+    database.execute("CREATE FUNCTION falha() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'").await;
     let guests = Guests::new().add("trap", &Guest::default().component(), "").add(
         "falha",
         &calling("falha"),

@@ -227,8 +227,8 @@ fn a_handler_in_python_passes_the_examples_and_logs_what_it_raises() {
     assert_thrown_is_logged(&components[0], "app.py\", line ");
 }
 
-/// A handler composed with another component, whose function returns the length of a text. wasmtime's adapter between the
-/// two uses the memory of both.
+/// A handler composed with another component, whose function returns the length of a text. wasmtime's adapter between
+/// the two uses the memory of both.
 fn composed() -> Vec<u8> {
     let wit = std::fs::read_to_string(checkout().root.join("wit/handler.wit")).unwrap();
     let wit = format!("{wit}\nworld caller {{ import length: func(text: string) -> u32; include handler; }}");

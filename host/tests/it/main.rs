@@ -51,6 +51,7 @@ mod pooler;
 mod postgres;
 mod postgres_types;
 mod probation;
+mod project;
 mod properties;
 mod proxy;
 mod put;

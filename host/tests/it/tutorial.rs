@@ -1,20 +1,26 @@
-//! The tutorial of docs/tutorial.md, followed as it is written: its blocks in order, beside a running `galo dev`.
+//! The tutorial of docs/tutorial.md, followed as it is written: its blocks in order, beside a running `galo dev`. The
+//! project that it ends with is docs/examples/shop.
 //!
 //! The language of a block determines what it means:
 //! - `sql` is the file that the paragraph before it names;
-//! - `rust` is an item of the file that the paragraph before it names, and replaces the one that begins with its line;
-//! - `sh` is run, with the program, the addresses and the folder of the test;
-//! - `json` is all that the commands before it printed;
+//! - `rust` is the file that the paragraph before it names, if it begins with `//!`; otherwise an item of that file,
+//!   and replaces the one that begins with its line;
+//! - `toml` is a handler's table, and replaces the one in the manifest;
+//! - `sh` is run, with the program, the addresses and the folder of the test; the first one makes the project;
+//! - `json` is the file that the paragraph before it names, if there is one; otherwise all that the commands before it
+//!   printed;
 //! - `console` is lines that they printed, in this order, `…` standing for anything;
 //! - `text` is lines that `dev` logs.
 //!
 //! Anything else fails.
 
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use crate::cli::run;
-use crate::dev::Dev;
-use crate::harness::{GALO, checkout};
+use crate::cli::{Program, run};
+use crate::harness::{PATIENCE, checkout};
+use crate::project::{Own, collect};
 
 /// A block between two fences, the line of the document it begins in, and the paragraph before it.
 struct Block {
@@ -26,9 +32,14 @@ struct Block {
 
 impl Block {
     /// The file that the paragraph before it names last.
+    fn named(&self) -> Option<&str> {
+        let names = self.before.split('`').skip(1).step_by(2);
+        let extensions = [".sql", ".rs", ".json"];
+        names.filter(|name| name.contains('/') && extensions.iter().any(|end| name.ends_with(end))).last()
+    }
+
     fn file(&self) -> &str {
-        let names = self.before.split('`').skip(1).step_by(2).filter(|name| name.contains('/'));
-        names.last().unwrap_or_else(|| panic!("docs/tutorial.md:{}: no file is named before the block", self.line))
+        self.named().unwrap_or_else(|| panic!("docs/tutorial.md:{}: no file is named before the block", self.line))
     }
 }
 
@@ -71,42 +82,72 @@ fn replaced(source: &str, item: &str) -> Option<String> {
     Some(format!("{}{item}{}", &source[..begin], &source[end..]))
 }
 
-/// Runs the lines of a block as a person would type them, and returns what they printed.
-fn typed(dev: &Dev, Block { line, text, .. }: &Block) -> String {
-    let text = text.replace("target/debug/galo", GALO);
-    let text = text.replace("127.0.0.1:9999", &dev.program.listen).replace("127.0.0.1:9998", &dev.program.admin);
-    let galo = dev.copy.galo_beside();
-    let mut shell = Command::new("sh");
-    shell.args(["-e", "-c", &text]).current_dir(&dev.copy.checkout.root);
-    for (name, value) in galo.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let (success, printed, stderr) = run(shell.env("GALO_ADMIN", &dev.program.admin));
-    assert!(success, "docs/tutorial.md:{line}: {text}{printed}{stderr}");
-    printed
+/// A manifest in which a table replaces that of the handler of the same name.
+fn with_table(manifest: &str, table: &str) -> Option<String> {
+    let name = table.lines().nth(1)?;
+    let begin = manifest.find(&format!("[[handler]]\n{name}\n"))?;
+    let end = manifest[begin + 1..].find("[[handler]]").map_or(manifest.len(), |at| begin + 1 + at);
+    let gap = if end == manifest.len() { "" } else { "\n" };
+    Some(format!("{}{table}{gap}{}", &manifest[..begin], &manifest[end..]))
 }
 
-#[test]
-fn the_tutorial_of_the_readme_holds() {
-    let dev = Dev::start("tutorial");
-    let mut printed = None;
-    for block in blocks() {
-        let Block { line, language, text, .. } = &block;
-        match language.as_str() {
-            "sql" => std::fs::write(dev.copy.path(block.file()), text).unwrap(),
-            "rust" => dev.copy.edit(block.file(), |source| {
-                replaced(&source, text).unwrap_or_else(|| panic!("docs/tutorial.md:{line}: {source} has no such item"))
-            }),
-            "sh" => printed = Some(typed(&dev, &block)),
-            "json" => {
-                let (got, want) = (printed.as_deref().map(str::trim_end), Some(text.trim_end()));
-                assert_eq!(got, want, "docs/tutorial.md:{line}, and the log is\n{}", dev.program.log());
+/// What a person has in front of them.
+struct Desk {
+    project: Own,
+    dev: Program,
+    /// What the last commands printed.
+    printed: Option<String>,
+}
+
+impl Desk {
+    fn begin(first: &Block) -> Self {
+        assert_eq!((first.language.as_str(), first.text.as_str()), ("sh", "galo init shop\ncd shop\ngalo dev\n"));
+        let project = Own::init("shop", &[]);
+        let dev = project.dev();
+        Self { project, dev, printed: None }
+    }
+
+    /// Runs the lines of a block as a person would type them.
+    fn typed(&mut self, Block { line, text, .. }: &Block) {
+        let text = text.replace("127.0.0.1:9999", &self.dev.listen).replace("127.0.0.1:9998", &self.dev.admin);
+        let mut shell = self.project.command("sh");
+        let (success, printed, stderr) = run(shell.args(["-e", "-c", &text]).env("GALO_ADMIN", &self.dev.admin));
+        assert!(success, "docs/tutorial.md:{line}: {text}{printed}{stderr}");
+        self.printed = Some(printed);
+    }
+
+    /// Waits for a line of the log that matches, which may have come before.
+    fn until_logged(&self, line: usize, pattern: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.dev.log().lines().any(|line| matches(line, pattern)) {
+            let log = || self.dev.log();
+            assert!(Instant::now() < deadline, "docs/tutorial.md:{line}: no `{pattern}` in {}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn follow(&mut self, block: &Block) {
+        let Block { line, language, text, .. } = block;
+        match (language.as_str(), block.named()) {
+            ("sql", _) | ("json", Some(_)) => self.project.write(block.file(), text),
+            ("rust", _) if text.starts_with("//!") => self.project.write(block.file(), text),
+            ("rust", _) => {
+                let source = self.project.read(block.file());
+                let changed = replaced(&source, text);
+                let changed = changed.unwrap_or_else(|| panic!("docs/tutorial.md:{line}: {source} has no such item"));
+                self.project.write(block.file(), &changed);
             }
-            "console" => {
-                let printed = printed.as_deref().unwrap_or_default();
+            ("toml", _) => {
+                let manifest = self.project.read("galo.toml");
+                self.project.write("galo.toml", &with_table(&manifest, text).unwrap());
+            }
+            ("sh", _) => self.typed(block),
+            ("json", None) => {
+                let (got, want) = (self.printed.as_deref().map(str::trim_end), Some(text.trim_end()));
+                assert_eq!(got, want, "docs/tutorial.md:{line}, and the log is\n{}", self.dev.log());
+            }
+            ("console", _) => {
+                let printed = self.printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
                 for pattern in text.lines() {
                     assert!(
@@ -115,16 +156,54 @@ fn the_tutorial_of_the_readme_holds() {
                     );
                 }
             }
-            "text" => {
+            ("text", _) => {
                 for pattern in text.lines() {
-                    let said = dev.program.wait_for(pattern.split('…').next().unwrap_or_default());
-                    assert!(matches(&said, pattern), "docs/tutorial.md:{line}: `{pattern}` is not {said}");
+                    self.until_logged(*line, pattern);
                 }
             }
-            other => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
+            (other, _) => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
         }
     }
-    assert!(printed.is_some(), "nothing was run");
+}
+
+/// The example in `docs/`, which takes its kit from this repository.
+fn example() -> PathBuf {
+    checkout().root.join("docs/examples/shop")
+}
+
+#[test]
+fn the_tutorial_holds_and_ends_with_the_example() {
+    let blocks = blocks();
+    let mut desk = Desk::begin(&blocks[0]);
+    for block in &blocks[1..] {
+        desk.follow(block);
+    }
+    assert!(desk.printed.is_some(), "nothing was run");
+    let project = &desk.project;
+    let (success, differences, stderr) = run(project.command(env!("CARGO")).args(["fmt", "--check"]));
+    assert!(success, "{differences}{stderr}");
+    let mut made = project.files();
+    made.retain(|path, _| !path.starts_with("vendor/") && path != "galo.lock");
+    let manifest = made.get_mut("Cargo.toml").unwrap();
+    *manifest = manifest.replace("\"vendor/galo-kit", "\"../../../handlers/kit");
+    if std::env::var_os("UPDATE_EXAMPLE").is_some() {
+        made.iter().for_each(|(path, text)| {
+            std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
+            std::fs::write(example().join(path), text).unwrap();
+        });
+        run(project.galo(&["upgrade"]).current_dir(example()));
+    }
+    let mut kept = BTreeMap::new();
+    collect(&example(), &example(), &mut kept);
+    kept.remove("galo.lock");
+    let differ: Vec<_> = made.keys().chain(kept.keys()).filter(|path| made.get(*path) != kept.get(*path)).collect();
+    let remedy = "UPDATE_EXAMPLE=1 cargo test -p galo --test it tutorial";
+    assert!(differ.is_empty(), "docs/examples/shop is not what the tutorial makes ({remedy}): {differ:?}");
+    let (success, printed, stderr) = run(project.galo(&["upgrade", "--dry-run"]).current_dir(example()));
+    assert!(success, "{remedy}: {printed}{stderr}");
+    // With the kit of this repository it passes its tests where it lies.
+    let (success, tested, stderr) = run(project.galo(&["test"]).current_dir(example()));
+    assert!(success && tested.contains("example placed ... ok"), "{tested}{stderr}");
 }
 
 #[test]
@@ -133,5 +212,8 @@ fn an_item_is_replaced_and_the_rest_stays() {
     let changed = replaced(source, "    fn a() {\n        c\n    }\n").unwrap();
     assert_eq!(changed, "use x;\n\nimpl X {\n    fn a() {\n        c\n    }\n\n    fn b() {\n    }\n}\n");
     assert_eq!(replaced(source, "fn a() {\n}\n"), None);
+    let manifest = "[[handler]]\nname = \"a\"\nx = 1\n\n[[handler]]\nname = \"b\"\n";
+    let changed = with_table(manifest, "[[handler]]\nname = \"a\"\ny = 2\n").unwrap();
+    assert_eq!(changed, "[[handler]]\nname = \"a\"\ny = 2\n\n[[handler]]\nname = \"b\"\n");
     assert!(matches("a 1 b 2", "a … b …") && !matches("b 2 a 1", "a … b …"));
 }

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::develop::dev::{DATABASE, SERVICE_ROLE};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
-use galo_testing::database::connect;
+use galo_testing::database::{DATABASE, SERVICE_ROLE, connect};
 use galo_testing::program::{self, checkout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -10,6 +10,7 @@
 )]
 
 mod durable;
+mod project;
 mod stack;
 mod variants;
 
@@ -45,6 +46,7 @@ const TESTS: &[(&str, Test)] = &[
     ("variants::the_contests_does_not_wait_for_the_disk", Variant(variants::the_contests_does_not_wait_for_the_disk)),
     ("variants::placed_keeps_each_process_on_its_core", Variant(variants::placed_keeps_each_process_on_its_core)),
     ("variants::four_nodes_serve_without_a_restart", Variant(variants::four_nodes_serve_without_a_restart)),
+    ("project::a_project_of_its_own_comes_up_and_swaps", Variant(project::a_project_of_its_own_comes_up_and_swaps)),
     ("variants::nodes_and_postgres_speak_tcp", Variant(variants::nodes_and_postgres_speak_tcp)),
 ];
 

@@ -2,24 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DATABASE, Options, SERVICE_ROLE};
+use super::Options;
 use crate::config::Secret;
 use crate::database::{self, Branch, Target};
 use crate::develop::build::Checkout;
 use crate::develop::postgres::{self, Cluster, Data, SUPERUSER};
+use crate::manifest::Project;
 
 /// A database, reached in two ways.
 pub(super) struct Database {
     /// As the role that applies `sql/`.
     pub(super) owner: Target,
-    /// As [`SERVICE_ROLE`].
+    /// As the role that the manifest names.
     pub(super) service: Target,
+    /// The name of that role.
+    pub(super) role: String,
     /// The private cluster it is in, if it is in one.
     pub(super) cluster: Option<Cluster>,
 }
 
 /// The database to serve on, or the branch of it that is asked for.
-pub(super) async fn open(options: &Options, galo: &Path) -> anyhow::Result<Database> {
+pub(super) async fn open(options: &Options, project: &Project, galo: &Path) -> anyhow::Result<Database> {
     // Only the branch is discarded, if there is one.
     let fresh = options.fresh && options.branch.is_none();
     let Place { mut owner, cluster } = match &options.database {
@@ -28,7 +31,7 @@ pub(super) async fn open(options: &Options, galo: &Path) -> anyhow::Result<Datab
             database::enter(owner).await?;
             Place { owner: owner.clone(), cluster: None }
         }
-        None => start(&options.checkout, fresh, galo).await?,
+        None => start(&options.checkout, &project.database, fresh, galo).await?,
     };
     if let Some(branch) = &options.branch {
         if options.fresh {
@@ -36,7 +39,7 @@ pub(super) async fn open(options: &Options, galo: &Path) -> anyhow::Result<Datab
         }
         owner = database::branch(&owner, branch).await?;
     }
-    Ok(Database { service: owner.of_role(SERVICE_ROLE), owner, cluster })
+    Ok(Database { service: owner.of_role(&project.role), role: project.role.clone(), owner, cluster })
 }
 
 /// Where the database of a checkout is, as its owner reaches it.
@@ -51,16 +54,17 @@ impl Place {
     /// The database that was given, or that of the private cluster, which is started unless a `galo dev` runs it.
     ///
     /// # Errors
-    /// When the cluster does not start.
+    /// When the manifest is not valid, or the cluster does not start.
     pub async fn find(checkout: &Checkout, given: Option<Target>, galo: &Path) -> anyhow::Result<Self> {
         if let Some(owner) = given {
             return Ok(Self { owner, cluster: None });
         }
+        let name = checkout.manifest()?.project.database;
         match postgres::running(&Self::data(checkout)) {
             Some((socket, port)) => {
-                Ok(Self { owner: target(&postgres::url(&socket, port, SUPERUSER, DATABASE))?, cluster: None })
+                Ok(Self { owner: target(&postgres::url(&socket, port, SUPERUSER, &name))?, cluster: None })
             }
-            None => start(checkout, false, galo).await,
+            None => start(checkout, &name, false, galo).await,
         }
     }
 
@@ -94,13 +98,13 @@ pub async fn drop_branch(place: &Place, name: &str) -> anyhow::Result<bool> {
     database::drop_branch(&place.owner, name).await
 }
 
-async fn start(checkout: &Checkout, fresh: bool, galo: &Path) -> anyhow::Result<Place> {
+async fn start(checkout: &Checkout, name: &str, fresh: bool, galo: &Path) -> anyhow::Result<Place> {
     let data = Place::data(checkout);
     let data = if fresh { Data::Fresh(data) } else { Data::Lasting(data) };
     let galo = galo.to_owned();
     let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;
-    database::create(&target(&cluster.url(SUPERUSER, "postgres"))?, DATABASE).await?;
-    Ok(Place { owner: target(&cluster.url(SUPERUSER, DATABASE))?, cluster: Some(cluster) })
+    database::create(&target(&cluster.url(SUPERUSER, "postgres"))?, name).await?;
+    Ok(Place { owner: target(&cluster.url(SUPERUSER, name))?, cluster: Some(cluster) })
 }
 
 fn target(url: &str) -> anyhow::Result<Target> {

@@ -15,6 +15,7 @@ use super::sources::Sources;
 use crate::database::migrate::Options;
 use crate::database::{self, Target};
 use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
+use crate::manifest::Project;
 use crate::reload::Orders;
 
 /// The sources of a project, followed.
@@ -58,6 +59,18 @@ impl Follower {
     pub(super) async fn first_build(&mut self) {
         if self.build().await.is_some() {
             self.published.publish(Duration::ZERO, None).await;
+        }
+    }
+
+    /// What the manifest says about the project, as soon as it can be read.
+    pub(super) async fn project(&mut self) -> Project {
+        loop {
+            match self.checkout.manifest() {
+                Ok(manifest) => return manifest.project,
+                Err(error) => tracing::error!("{error:#}"),
+            }
+            tracing::info!("nothing to serve yet; waiting for a change");
+            self.change().await;
         }
     }
 

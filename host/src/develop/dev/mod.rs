@@ -46,12 +46,6 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// The role that handlers' calls run as. `sql/` creates it and grants it EXECUTE on the procedures, and nothing else.
-pub const SERVICE_ROLE: &str = "galo";
-
-/// The database in the private cluster.
-pub const DATABASE: &str = "galo";
-
 /// Runs everything until a signal. `galo` is the path of this program, which also guards Postgres.
 ///
 /// # Errors
@@ -84,7 +78,10 @@ async fn serve(
     // Followed from here on, so that a change during the first build is built too.
     let folder = options.settings.handlers.clone();
     let mut follower = Follower::new(options.checkout.clone(), folder, cancel.clone()).await;
-    let started = async { tokio::join!(follower.first_build(), database::open(options, galo)).1 };
+    let started = async {
+        let project = follower.project().await;
+        tokio::join!(follower.first_build(), database::open(options, &project, galo)).1
+    };
     // The guard of a Postgres that is still starting ends with us.
     let Some(database) = unless_stopped(started, signals).await else { return Ok(None) };
     let database = database?;
@@ -136,9 +133,10 @@ impl Database {
         apply(&self.owner, sql).await?;
         enter(&self.service).await.with_context(|| {
             format!(
-                "`galo dev` serves as the role `{SERVICE_ROLE}`, with the password of DATABASE_URL if it has one; create \
-                 the role in sql/ if it does not exist, and give it that password (ALTER ROLE {SERVICE_ROLE} PASSWORD \
-                 ...) or allow it in pg_hba.conf"
+                "`galo dev` serves as the role `{role}`, with the password of DATABASE_URL if it has one; create the role \
+                 in sql/ if it does not exist, and give it that password (ALTER ROLE {role} PASSWORD ...) or allow it in \
+                 pg_hba.conf",
+                role = self.role
             )
         })?;
         Ok(())

@@ -1,6 +1,6 @@
 //! Languages that a handler can be written in, and what its build needs from this program: the contract, the bindings
-//! and helpers of the language, and a component made of a core module. All of it is part of the program, so that a build
-//! never uses the contract of another version.
+//! and helpers of the language, and a component made of a core module. All of it is part of the program, so that a
+//! build never uses the contract of another version.
 //!
 //! The compilers belong to the author: clang, componentize-js, componentize-py.
 

@@ -1,6 +1,6 @@
-//! The system of a handler in C: there is none. A C library calls functions of WASI's first preview as soon as something
-//! is formatted, and a handler imports nothing. This makes a module that has the functions which another one imports:
-//! each returns an error, and `exit` traps. Nothing is written, read or waited for.
+//! The system of a handler in C: there is none. A C library calls functions of WASI's first preview as soon as
+//! something is formatted, and a handler imports nothing. This makes a module that has the functions which another
+//! one imports: each returns an error, and `exit` traps. Nothing is written, read or waited for.
 
 use wasm_encoder::{
     CodeSection, ExportKind, ExportSection, Function, FunctionSection, Module, TypeSection, ValType as Encoded,

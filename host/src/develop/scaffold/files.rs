@@ -116,8 +116,8 @@ impl Draft<'_> {
         ]
     }
 
-    /// The template for a handler that calls a procedure with the parameters of its route, that calls one without any, or
-    /// that calls none.
+    /// The template for a handler that calls a procedure with the parameters of its route, that calls one without
+    /// any, or that calls none.
     fn source(&self, calls: &'static str, calls_alone: &'static str, replies: &'static str) -> &'static str {
         match self.procedure {
             Some(_) if self.has_parameters() => calls,

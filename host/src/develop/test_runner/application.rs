@@ -12,7 +12,6 @@ use anyhow::Context as _;
 use crate::config::Secret;
 use crate::contract::{Rows, Value};
 use crate::database::{self, Database, Procedure, Scratch, Target};
-use crate::develop::dev::SERVICE_ROLE;
 use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::failure::Failure;
 use crate::manifest::{Entry, GrantedProcedure};
@@ -29,6 +28,8 @@ pub(super) struct Server {
 pub(super) struct Application<'a> {
     scratch: &'a Scratch,
     template: Target,
+    /// The role that nodes serve as.
+    role: String,
     /// What the manifest grants, as the database describes it.
     procedures: HashMap<GrantedProcedure, Result<Arc<Procedure>, String>>,
 }
@@ -53,16 +54,21 @@ impl Server {
     ///
     /// # Errors
     /// A mistake in `sql/`, with file and line; or that the service's role cannot connect.
-    pub(super) async fn application(&self, sql: &Path, entries: &[Entry]) -> anyhow::Result<Application<'_>> {
+    pub(super) async fn application(
+        &self,
+        sql: &Path,
+        role: &str,
+        entries: &[Entry],
+    ) -> anyhow::Result<Application<'_>> {
         let scratch = &self.scratch;
         let template = scratch.create(None).await?;
         database::apply(&template, sql).await?;
         let copy = scratch.create(Some(&template)).await?;
-        let service = copy.of_role(SERVICE_ROLE);
+        let service = copy.of_role(role);
         database::enter(&service).await.with_context(|| {
             format!(
-                "end-to-end examples call as the role `{SERVICE_ROLE}`, with the password of the URL if it has one; \
-                 create the role in sql/, and allow it to log in (ALTER ROLE {SERVICE_ROLE} PASSWORD ..., pg_hba.conf)"
+                "end-to-end examples call as the role `{role}`, with the password of the URL if it has one; \
+                 create the role in sql/, and allow it to log in (ALTER ROLE {role} PASSWORD ..., pg_hba.conf)"
             )
         })?;
         let database = Database::new(&service, 1, &Metrics::new());
@@ -75,7 +81,7 @@ impl Server {
         }
         drop(database);
         scratch.remove(&copy);
-        Ok(Application { scratch, template, procedures })
+        Ok(Application { scratch, template, role: role.to_owned(), procedures })
     }
 
     /// Drops every scratch database, and stops the private server.
@@ -110,7 +116,7 @@ impl Application<'_> {
         arguments: Vec<Value>,
     ) -> Result<Result<Rows, Failure>, String> {
         let copy = self.scratch.create(Some(&self.template)).await.map_err(|error| format!("{error:#}"))?;
-        let outcome = call_on(&copy, before, procedure, arguments).await;
+        let outcome = call_on(&copy, &copy.of_role(&self.role), before, procedure, arguments).await;
         self.scratch.remove(&copy);
         outcome
     }
@@ -123,6 +129,7 @@ impl Application<'_> {
 
 async fn call_on(
     copy: &Target,
+    service: &Target,
     before: Option<&str>,
     procedure: &Arc<Procedure>,
     arguments: Vec<Value>,
@@ -134,7 +141,7 @@ async fn call_on(
         })?;
     }
     // No task looks after it: it lives for one call.
-    let database = Arc::new(Database::new(&copy.of_role(SERVICE_ROLE), 1, &Metrics::new()));
+    let database = Arc::new(Database::new(service, 1, &Metrics::new()));
     database.start(vec![Arc::clone(procedure)]).await.map_err(|error| format!("{error:#}"))?;
     let outcome = database.call(procedure, arguments).await;
     database.drain().await;
