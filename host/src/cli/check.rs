@@ -94,13 +94,6 @@ impl CheckArgs {
     }
 }
 
-/// The folder of a project's components, which are built for this.
-fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
-    let folder = project.scratch().join("check");
-    build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
-    Ok(folder)
-}
-
 /// What was proved by examples. The rows of an end-to-end example are made on a scratch database, which a check has
 /// not.
 fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
@@ -116,6 +109,13 @@ fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
             "{whole} examples passed; of {end_to_end} end-to-end ones only the plan was checked (`galo test` runs them)"
         ),
     })
+}
+
+/// The folder of a project's components, which are built for this.
+fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
+    let folder = project.scratch().join("check");
+    build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
+    Ok(folder)
 }
 
 /// Why a request that is sent twice may be recorded twice.

@@ -25,6 +25,9 @@ pub(super) fn run(checkout: &Checkout, entry: &Entry, build: &Build, cancel: &Ca
     let mut command = Command::new("sh");
     command.args(["-c", text]).current_dir(checkout.handlers().join(name));
     command.stdout(writer.try_clone()?).stderr(writer);
+    if let Some(galo) = galo() {
+        command.env("GALO", galo);
+    }
     log::line(&format!("{name} | building with `{text}`"));
     let begun = Instant::now();
     let (status, ()) = group::run(command, output, cancel, |output| relay(output, |line| log::line(&line), name))
@@ -42,6 +45,13 @@ pub(super) fn run(checkout: &Checkout, entry: &Entry, build: &Build, cancel: &Ca
     );
     log::line(&format!("{name} | built in {:.1} s", begun.elapsed().as_secs_f64()));
     Ok(entry.component.clone())
+}
+
+/// The path of this program, for a command that calls it, as `galo componentize`: it need not be on the PATH. `None`
+/// where the caller's variable decides, and in a program that is not Galo.
+fn galo() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok().filter(|path| path.file_stem().is_some_and(|stem| stem == "galo"));
+    program.filter(|_| std::env::var_os("GALO").is_none())
 }
 
 /// Shows the output of a command line by line: the first lines as they come, and after them the last ones.

@@ -206,6 +206,7 @@ pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> any
     let mut crates = checkout.crates(&manifest);
     match handler {
         Some(name) => crates.retain(|c| c == name),
+        // Of the checkout that the kit is developed in.
         None if checkout.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
         None => {}
     }

@@ -14,7 +14,7 @@ use crate::contract::{Rows, Value};
 use crate::database::{self, Database, Procedure, Scratch, Target};
 use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::failure::Failure;
-use crate::manifest::{Entry, GrantedProcedure, Manifest};
+use crate::manifest::{Entry, GrantedProcedure};
 use crate::metrics::Metrics;
 
 /// A server on which scratch databases can be made.
@@ -28,7 +28,7 @@ pub(super) struct Server {
 pub(super) struct Application<'a> {
     scratch: &'a Scratch,
     template: Target,
-    /// The role that calls.
+    /// The role that nodes serve as.
     role: String,
     /// What the manifest grants, as the database describes it.
     procedures: HashMap<GrantedProcedure, Result<Arc<Procedure>, String>>,
@@ -54,13 +54,17 @@ impl Server {
     ///
     /// # Errors
     /// A mistake in `sql/`, with file and line; or that the service's role cannot connect.
-    pub(super) async fn application(&self, sql: &Path, manifest: &Manifest) -> anyhow::Result<Application<'_>> {
+    pub(super) async fn application(
+        &self,
+        sql: &Path,
+        role: &str,
+        entries: &[Entry],
+    ) -> anyhow::Result<Application<'_>> {
         let scratch = &self.scratch;
         let template = scratch.create(None).await?;
         database::apply(&template, sql).await?;
         let copy = scratch.create(Some(&template)).await?;
-        let role = manifest.project.role.clone();
-        let service = copy.of_role(&role);
+        let service = copy.of_role(role);
         database::enter(&service).await.with_context(|| {
             format!(
                 "end-to-end examples call as the role `{role}`, with the password of the URL if it has one; \
@@ -69,7 +73,7 @@ impl Server {
         })?;
         let database = Database::new(&service, 1, &Metrics::new());
         let mut procedures = HashMap::new();
-        for granted in manifest.handlers.iter().flat_map(|entry| &entry.procedures) {
+        for granted in entries.iter().flat_map(|entry| &entry.procedures) {
             if !procedures.contains_key(granted) {
                 let described = database.describe(&granted.name, granted.batch.as_ref()).await;
                 procedures.insert(granted.clone(), described.map(Arc::new).map_err(|unusable| unusable.to_string()));
@@ -77,7 +81,7 @@ impl Server {
         }
         drop(database);
         scratch.remove(&copy);
-        Ok(Application { scratch, template, role, procedures })
+        Ok(Application { scratch, template, role: role.to_owned(), procedures })
     }
 
     /// Drops every scratch database, and stops the private server.
@@ -112,7 +116,7 @@ impl Application<'_> {
         arguments: Vec<Value>,
     ) -> Result<Result<Rows, Failure>, String> {
         let copy = self.scratch.create(Some(&self.template)).await.map_err(|error| format!("{error:#}"))?;
-        let outcome = call_on(&copy, &self.role, before, procedure, arguments).await;
+        let outcome = call_on(&copy, &copy.of_role(&self.role), before, procedure, arguments).await;
         self.scratch.remove(&copy);
         outcome
     }
@@ -125,7 +129,7 @@ impl Application<'_> {
 
 async fn call_on(
     copy: &Target,
-    role: &str,
+    service: &Target,
     before: Option<&str>,
     procedure: &Arc<Procedure>,
     arguments: Vec<Value>,
@@ -137,7 +141,7 @@ async fn call_on(
         })?;
     }
     // No task looks after it: it lives for one call.
-    let database = Arc::new(Database::new(&copy.of_role(role), 1, &Metrics::new()));
+    let database = Arc::new(Database::new(service, 1, &Metrics::new()));
     database.start(vec![Arc::clone(procedure)]).await.map_err(|error| format!("{error:#}"))?;
     let outcome = database.call(procedure, arguments).await;
     database.drain().await;

@@ -159,7 +159,7 @@ impl Run {
             let start = || Server::start(self.options.database.as_ref(), &self.galo);
             let prepared = async {
                 let server = self.server.get_or_try_init(start).await?;
-                server.application(&checkout.sql(), &manifest).await
+                server.application(&checkout.sql(), &manifest.project.role, &manifest.handlers).await
             };
             Some(prepared.await.map_err(|error: anyhow::Error| format!("{error:#}")))
         };
