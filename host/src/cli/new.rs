@@ -45,7 +45,7 @@ impl NewArgs {
         log::print(format_args!("\n  Created handlers/{name}/: the handler, {tests} and its examples"));
         log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
-            let role = checkout.manifest()?.project.role;
+            let role = checkout.project()?.role;
             log::print(format_args!(
                 "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{role}`"
             ));

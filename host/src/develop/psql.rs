@@ -78,7 +78,7 @@ async fn private(checkout: &Checkout, galo: &Path) -> anyhow::Result<(Vec<(&'sta
         Some(cluster) => (cluster.socket.clone(), cluster.port),
         None => postgres::running(&Place::data(checkout)).context("`galo dev` has just ended; try again")?,
     };
-    let database = checkout.manifest()?.project.database;
+    let database = checkout.project()?.database;
     let url = Secret::new(postgres::url(&socket, port, SUPERUSER, &database));
     let variables = database::variables(&Source::Text(url), &Defaults::default()).map_err(anyhow::Error::msg)?;
     Ok((variables, Some(place)))

@@ -87,13 +87,27 @@ pub fn read_project(root: &Path) -> Result<Manifest, Refused> {
 /// All mistakes of the file, each with its line.
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
-    let refuse = |text: String| Refused { path: path.clone(), mistakes: vec![Mistake::new(None, text)] };
-    let bytes = file::read(&path, MANIFEST_BYTES_MAX).map_err(|error| {
-        let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
-        Refused { path: path.clone(), mistakes: vec![mistake] }
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
+    let text = text(&path)?;
     parse(&path, &text)
+}
+
+/// Reads the section `[project]` of a project's manifest, also if other sections have mistakes.
+///
+/// # Errors
+/// The first mistake of the section, or that the file is not TOML.
+pub fn read_section(root: &Path) -> Result<Project, Refused> {
+    let path = root.join(FILE_NAME);
+    let text = text(&path)?;
+    project::section(&text).map_err(|mistake| Refused { path, mistakes: vec![Mistake::new(None, mistake)] })
+}
+
+fn text(path: &Path) -> Result<String, Refused> {
+    let refuse = |text: String| Refused { path: path.to_owned(), mistakes: vec![Mistake::new(None, text)] };
+    let bytes = file::read(path, MANIFEST_BYTES_MAX).map_err(|error| {
+        let mistake = Mistake { outside: error.may_pass(), ..Mistake::new(None, error.to_string()) };
+        Refused { path: path.to_owned(), mistakes: vec![mistake] }
+    })?;
+    String::from_utf8(bytes).map_err(|error| refuse(error.to_string()))
 }
 
 /// Parses the text of a manifest that was found at `path`.

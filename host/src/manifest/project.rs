@@ -31,6 +31,24 @@ impl Default for Project {
     }
 }
 
+/// A manifest, of which only this section counts.
+#[derive(Deserialize)]
+struct Section {
+    project: Option<ProjectTable>,
+}
+
+/// The section of a manifest, also of one whose other sections have mistakes.
+///
+/// # Errors
+/// The first mistake in the section, or that the text is not TOML.
+pub(super) fn section(text: &str) -> Result<Project, String> {
+    let section: Section = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let Some(table) = section.project else { return Ok(Project::default()) };
+    let mut first = None;
+    let project = table.project(&mut |_, mistake| first = first.take().or(Some(mistake)));
+    first.map_or(Ok(project), Err)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProjectTable {
@@ -105,6 +123,15 @@ mod tests {
         assert_eq!(read("[project]\nname = \"my-shop\""), shop);
         let other = Project { database: "orders".into(), role: "service".into(), ..shop };
         assert_eq!(read("[project]\nname = \"my-shop\"\ndatabase = \"orders\"\nrole = \"service\""), other);
+    }
+
+    #[test]
+    fn the_section_is_read_whatever_the_rest_of_the_manifest_is() {
+        let text = "[project]\nname = \"shop\"\n[[handler]]\nnome = 1\n";
+        assert_eq!(section(text), Ok(Project::named("shop")));
+        assert_eq!(section(HANDLER), Ok(Project::default()));
+        assert!(section("[project]\nname = \"My Shop\"\nrole = \"b-c\"").unwrap_err().contains("`My Shop`"));
+        assert!(section("[project").is_err());
     }
 
     #[test]

@@ -295,7 +295,7 @@ async fn values_come_back_as_they_went_out() {
             Value::Timestamp(1_705_458_881_217_753),
             Value::Timestamp(-1),
             text("0190163d-8694-739b-aea5-966c26f8ad91"),
-            text("{\"a\": 1}"),
+            Value::Json("{\"a\": 1}".to_owned()),
         ]
     };
     let shown = |values: &[Value]| format!("{values:?}");

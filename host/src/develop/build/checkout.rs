@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::manifest::{self, Entry, Manifest, Refused};
+use crate::manifest::{self, Entry, Manifest, Project, Refused};
 
 /// The sources of a project.
 #[derive(Debug, Clone)]
@@ -66,6 +66,14 @@ impl Checkout {
     /// All mistakes of the file, each with its line.
     pub fn manifest(&self) -> Result<Manifest, Refused> {
         manifest::read_project(&self.root)
+    }
+
+    /// Reads the section `[project]` of the manifest, whatever the rest of it is.
+    ///
+    /// # Errors
+    /// The first mistake of the section.
+    pub fn project(&self) -> Result<Project, Refused> {
+        manifest::read_section(&self.root)
     }
 
     /// The folder of migrations and procedures.

@@ -59,7 +59,7 @@ impl Place {
         if let Some(owner) = given {
             return Ok(Self { owner, cluster: None });
         }
-        let name = checkout.manifest()?.project.database;
+        let name = checkout.project()?.database;
         match postgres::running(&Self::data(checkout)) {
             Some((socket, port)) => {
                 Ok(Self { owner: target(&postgres::url(&socket, port, SUPERUSER, &name))?, cluster: None })

@@ -65,12 +65,18 @@ impl Follower {
     /// What the manifest says about the project, as soon as it can be read.
     pub(super) async fn project(&mut self) -> Project {
         loop {
-            match self.checkout.manifest() {
-                Ok(manifest) => return manifest.project,
-                Err(error) => tracing::error!("{error:#}"),
+            match self.checkout.project() {
+                Ok(project) => return project,
+                // The build reports what is wrong with it.
+                Err(_) if self.sources.changed => {
+                    self.first_build().await;
+                    tracing::info!("nothing to serve yet; waiting for a change");
+                }
+                Err(_) => {
+                    self.sources.stirred().await;
+                    self.sources.scan().await;
+                }
             }
-            tracing::info!("nothing to serve yet; waiting for a change");
-            self.change().await;
         }
     }
 
