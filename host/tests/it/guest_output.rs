@@ -134,7 +134,7 @@ async fn repeated_failures_are_logged_once_and_then_counted() {
     let (faulted, failed) =
         tokio::task::block_in_place(|| (node.wait_for("guest faulted again"), node.wait_for("procedure failed again")));
     assert!(faulted.contains("handler=\"trap\" generation=1 what=\"trap in prepare\" times=49"), "{faulted}");
-    assert!(failed.contains("handler=\"falha\" generation=1 what=\"falha 22000\" times=49"), "{failed}");
+    assert!(failed.contains("handler=\"falha\" generation=1 what=\"falha P0001\" times=49"), "{failed}");
     assert_eq!((count("guest faulted handler"), count("procedure failed handler")), (1, 1), "{}", node.log());
     let metrics = request(&node.admin, Method::GET, "/metrics", "").await;
     let counted = r#"galo_faults_total{handler="trap",kind="trap"} 50"#;

@@ -411,7 +411,7 @@ async fn a_procedure_returns_the_same_with_and_without_a_pooler() {
     let url = pooler.url(SERVICE_ROLE, config.get_dbname().unwrap());
     let through = Target::parse(&Secret::new(url)).unwrap();
     let (number, text) = (|| Value::Integer(3), || Value::Text("x".to_owned()));
-    let json = || Value::Text("{}".to_owned());
+    let json = || Value::Json("{}".to_owned());
     let calls = [
         ("escalar", vec![]),
         ("Aspas\"E'", vec![]),

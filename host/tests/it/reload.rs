@@ -286,7 +286,7 @@ async fn the_manifest_is_live_and_all_or_nothing() {
         ),
         (format!("{manifest}nome = 1\n"), Stage::Manifest, "unknown field `nome`"),
         (format!("{manifest}procedures = [\"nenhuma\"]\n"), Stage::Procedures, "no procedure `nenhuma`"),
-        (format!("{manifest}limits = {{ memory_bytes_max = 1 }}\n"), Stage::Manifest, "65536 bytes of memory wanted"),
+        (format!("{manifest}limits = {{ memory_bytes_max = 1 }}\n"), Stage::Manifest, "65536 to 67108864 are allowed"),
     ] {
         write(&text);
         let refused = node.until_manifest_refused().await;
@@ -313,10 +313,10 @@ async fn the_manifest_is_live_and_all_or_nothing() {
     assert_eq!((node.get("/z").await.status.as_u16(), node.get("/y").await.status.as_u16()), (202, 404));
     assert_eq!(node.generation("y"), 1);
     // A limit and the component that needs it arrive in either order.
-    let fat = Guest { memory: "40", ..replying(203, None, 0) }.component();
+    let fat = Guest { memory: "100", ..replying(203, None, 0) }.component();
     guests.put("x", &fat);
     node.until_refused("x").await;
-    write(&format!("{manifest}limits = {{ memory_bytes_max = 4194304 }}\n"));
+    write(&format!("{manifest}limits = {{ memory_bytes_max = 8388608 }}\n"));
     node.until_generation("x", 3).await;
     assert_eq!(node.get("/x").await.status, 203);
     // Removed.
@@ -416,16 +416,16 @@ async fn two_quick_deployments_do_not_cost_the_one_that_was_proved() {
 async fn a_newcomer_that_comes_with_another_entry_is_on_probation_too() {
     let (_database, guests, node) = node_with(&answers(200), "").await;
     // Given a component that needs more memory than the manifest allows, when the manifest allows it, it goes live
-    let fat = Guest { memory: "40", ..Guest::default() }.component();
+    let fat = Guest { memory: "100", ..Guest::default() }.component();
     guests.put("x", &fat);
     node.until_refused("x").await;
     let manifest = guests.manifest();
-    guests.put_file("galo.toml", format!("{manifest}limits = {{ memory_bytes_max = 4194304 }}\n").as_bytes());
+    guests.put_file("galo.toml", format!("{manifest}limits = {{ memory_bytes_max = 8388608 }}\n").as_bytes());
     node.until_generation("x", 2).await;
     // and when it faults, the generation before it serves again, under the current manifest.
     assert_eq!(node.get("/x").await.status, 200);
     assert_eq!(node.generation("x"), 1);
-    assert_eq!(node.handler("x").entry.limits.memory_bytes_max, 4_194_304);
+    assert_eq!(node.handler("x").entry.limits.memory_bytes_max, 8_388_608);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,18 @@ enum Maker<'a> {
     Nobody,
 }
 
+/// Checks that the compiler can compile handlers, if a handler is a crate; it then has its target.
+///
+/// # Errors
+/// When the target cannot be installed.
+pub fn check_toolchain(checkout: &Checkout) -> anyhow::Result<()> {
+    match checkout.manifest() {
+        Ok(manifest) if !checkout.crates(&manifest).is_empty() => toolchain::prepare(&checkout.root),
+        // A mistake in the manifest is reported by the build.
+        _ => Ok(()),
+    }
+}
+
 /// Reads the manifest, and has Cargo read the workspace if a handler is a crate.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
 use crate::config::Settings;
 use crate::database::{Target, apply, enter};
-use crate::develop::build::{Cancel, Checkout};
+use crate::develop::build::{self, Cancel, Checkout};
 use crate::develop::postgres::Cluster;
 use crate::drain::Outcome;
 use crate::guest::Engine;
@@ -80,6 +80,9 @@ async fn serve(
     let mut follower = Follower::new(options.checkout.clone(), folder, cancel.clone()).await;
     let started = async {
         let project = follower.project().await;
+        // A compiler that cannot compile handlers is not a mistake in the sources, so nothing waits for them to change.
+        let checkout = options.checkout.clone();
+        tokio::task::spawn_blocking(move || build::check_toolchain(&checkout)).await??;
         tokio::join!(follower.first_build(), database::open(options, &project, galo)).1
     };
     // The guard of a Postgres that is still starting ends with us.
