@@ -118,6 +118,13 @@ pub(super) fn write(root: &Path, path: &str, text: &str) -> anyhow::Result<()> {
     use anyhow::Context as _;
 
     let file = root.join(path);
+    let link = Path::new(path).ancestors().map(|part| root.join(part)).find(|part| part != root && part.is_symlink());
+    if let Some(link) = link {
+        anyhow::bail!(
+            "{} is a link, which could lead out of the project: replace it by what it points to",
+            link.display()
+        );
+    }
     let written = (|| {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder)?;
@@ -134,6 +141,20 @@ pub(super) fn write(root: &Path, path: &str, text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let (project, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("file"), "kept").unwrap();
+        std::os::unix::fs::symlink(outside.path(), project.path().join("vendor")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("file"), project.path().join(".gitignore")).unwrap();
+        for path in ["vendor/file", ".gitignore"] {
+            let refused = write(project.path(), path, "lost").unwrap_err().to_string();
+            assert!(refused.contains("is a link, which could lead out of the project"), "{refused}");
+        }
+        assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "kept");
+        write(project.path(), "sql/a.sql", "x").unwrap();
+    }
 
     #[test]
     fn every_file_of_the_template_is_listed_and_every_word_is_filled_in() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
 
@@ -49,7 +49,9 @@ impl Record {
                 ["galo", version] => galo = Some((*version).to_owned()),
                 ["rust", version] => rust = Some((*version).to_owned()),
                 ["kit", ..] => kit = Some(line[4..].parse::<Kit>().map_err(anyhow::Error::msg)?),
-                ["file", digest, path] => drop(files.insert((*path).to_owned(), (*digest).to_owned())),
+                ["file", digest, path] if is_inside(path) => {
+                    files.insert((*path).to_owned(), (*digest).to_owned());
+                }
                 _ => bail!("line {number} is not one that galo writes; restore the file from git"),
             }
         }
@@ -62,6 +64,11 @@ impl Record {
     pub(super) fn has(&self, path: &str, text: &str) -> bool {
         self.files.get(path).is_some_and(|digest| *digest == digest_of(text))
     }
+}
+
+/// Whether a path stays in the project: a record comes with a clone, and what it names may be removed.
+fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// The digest of a file's text, as the record has it.
@@ -90,6 +97,14 @@ mod tests {
         };
         assert_eq!(Record::parse(&record.to_string()).unwrap(), record);
         assert!(record.has("a b", "x") && !record.has("a b", "y") && !record.has("c", "x"));
+    }
+
+    #[test]
+    fn a_record_that_names_a_file_outside_of_the_project_is_refused() {
+        for path in ["../other/file", "/etc/hosts", "a/../../b"] {
+            let text = format!("galo 0.1.0\nrust 1.95.0\nkit vendored\nfile 00 {path}\n");
+            assert!(Record::parse(&text).unwrap_err().to_string().contains("line 4"), "{path}");
+        }
     }
 
     #[test]
