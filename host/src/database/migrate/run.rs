@@ -118,7 +118,8 @@ async fn one_by_one(client: &Client, file: &SqlFile, timeouts: Timeouts) -> Resu
             break;
         }
     }
-    // The connection may be gone; then the failure has said so.
+    // The connection may be gone, or in a transaction that failed; then the statement's own failure says more.
     let reset = client.batch_execute(RESET).await;
-    outcome.and(Ok(reset?))
+    outcome?;
+    Ok(reset?)
 }
