@@ -166,6 +166,18 @@ pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.
 pub const RAISED_BYTES_MAX: usize = 1024;
+/// Entries of an index space of a component that is read before it is compiled, and components within each other:
+/// Python's, the largest that was seen, has a few hundred entries.
+pub const DECLARED_ENTRIES_MAX: usize = 10_000;
+/// See [`DECLARED_ENTRIES_MAX`].
+pub const DECLARED_DEPTH_MAX: usize = 80;
+/// Imports that a refusal may name.
+pub const DECLARED_IMPORTS_MAX: usize = 64;
+/// Bytes of a line of a secret from which on it is taken out of texts by itself. A shorter one is a word like any
+/// other, such as `}` of a JSON.
+pub const SECRET_LINE_BYTES_MIN: usize = 8;
+/// Characters at the end of a text that was cut which may be the beginning of a secret by chance.
+pub const SECRET_SHOWN_CHARS_MAX: usize = 3;
 /// Bytes of a text of `[messages]`: a sentence or two. nginx takes 4,096 bytes of it as one word, escaped.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Bytes of the id of a try, `Galo-Try`; as many as an `Idempotency-Key` has in most services. nginx sends 47.

@@ -14,6 +14,7 @@ use wasmparser::{
 use super::component::Grants;
 use super::error::ComponentError;
 use crate::contract::TYPES_INSTANCE;
+use crate::failure::cut;
 use crate::limits::{self, HandlerLimits};
 
 /// What a component declares.
@@ -57,17 +58,35 @@ impl Size {
 struct Frame {
     is_module: bool,
     size: Size,
-    modules: Vec<Option<Size>>,
-    components: Vec<Option<Size>>,
+    modules: Space,
+    components: Space,
+}
+
+/// An index space. A few bytes declare an entry that takes many, so the number is bounded: what has more is left to the
+/// compiler's own process, whose memory is limited.
+#[derive(Default)]
+struct Space(Vec<Option<Size>>);
+
+impl Space {
+    fn push(&mut self, size: Option<Size>) -> Option<()> {
+        (self.0.len() < limits::DECLARED_ENTRIES_MAX).then(|| self.0.push(size))
+    }
+
+    fn get(&self, index: usize) -> Option<&Option<Size>> {
+        self.0.get(index)
+    }
 }
 
 impl Declared {
-    /// Reads a component; `None` when it is not well formed.
+    /// Reads a component; `None` when it is not well formed, or has more parts than any handler needs.
     pub fn read(component: &[u8]) -> Option<Self> {
         let mut declared = Self::default();
         // The outermost component first.
         let mut frames = vec![Frame::default()];
         for payload in Parser::new(0).parse_all(component) {
+            if frames.len() > limits::DECLARED_DEPTH_MAX {
+                return None;
+            }
             match payload.ok()? {
                 Payload::ModuleSection { .. } => frames.push(Frame { is_module: true, ..Frame::default() }),
                 Payload::ComponentSection { .. } => frames.push(Frame::default()),
@@ -75,8 +94,8 @@ impl Declared {
                     let Frame { is_module, size, .. } = frames.pop()?;
                     match frames.last_mut() {
                         None => declared.size = size,
-                        Some(outer) if is_module => outer.modules.push(Some(Size { core_instances: 1, ..size })),
-                        Some(outer) => outer.components.push(Some(size)),
+                        Some(outer) if is_module => outer.modules.push(Some(Size { core_instances: 1, ..size }))?,
+                        Some(outer) => outer.components.push(Some(size))?,
                     }
                 }
                 Payload::ComponentImportSection(imports) if frames.len() == 1 => {
@@ -84,7 +103,10 @@ impl Declared {
                         let import = import.ok()?;
                         let name = import.name.name;
                         if !matches!(import.ty, ComponentTypeRef::Type(_)) && !name.starts_with(TYPES_INSTANCE) {
-                            declared.imports.push(name.to_owned());
+                            if declared.imports.len() == limits::DECLARED_IMPORTS_MAX {
+                                break;
+                            }
+                            declared.imports.push(cut(name, limits::NAME_SHOWN_BYTES_MAX));
                         }
                     }
                     read_section(&mut frames, Payload::ComponentImportSection(imports))?;
@@ -191,8 +213,8 @@ fn read_section(frames: &mut [Frame], payload: Payload<'_>) -> Option<()> {
             let frame = frames.last_mut()?;
             for import in imports {
                 match import.ok()?.ty {
-                    ComponentTypeRef::Module(_) => frame.modules.push(None),
-                    ComponentTypeRef::Component(_) => frame.components.push(None),
+                    ComponentTypeRef::Module(_) => frame.modules.push(None)?,
+                    ComponentTypeRef::Component(_) => frame.components.push(None)?,
                     _ => {}
                 }
             }
@@ -204,8 +226,14 @@ fn read_section(frames: &mut [Frame], payload: Payload<'_>) -> Option<()> {
                 let export = export.ok()?;
                 let index = export.index as usize;
                 match export.kind {
-                    ComponentExternalKind::Module => frame.modules.push(*frame.modules.get(index)?),
-                    ComponentExternalKind::Component => frame.components.push(*frame.components.get(index)?),
+                    ComponentExternalKind::Module => {
+                        let module = *frame.modules.get(index)?;
+                        frame.modules.push(module)?;
+                    }
+                    ComponentExternalKind::Component => {
+                        let component = *frame.components.get(index)?;
+                        frame.components.push(component)?;
+                    }
                     _ => {}
                 }
             }
@@ -224,20 +252,20 @@ fn read_alias(frames: &mut [Frame], alias: &ComponentAlias<'_>) -> Option<()> {
             match kind {
                 ComponentOuterAliasKind::CoreModule => {
                     let module = *frames[outer].modules.get(index)?;
-                    frames.last_mut()?.modules.push(module);
+                    frames.last_mut()?.modules.push(module)?;
                 }
                 ComponentOuterAliasKind::Component => {
                     let component = *frames[outer].components.get(index)?;
-                    frames.last_mut()?.components.push(component);
+                    frames.last_mut()?.components.push(component)?;
                 }
                 ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
             }
         }
         ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
-            frames.last_mut()?.modules.push(None);
+            frames.last_mut()?.modules.push(None)?;
         }
         ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-            frames.last_mut()?.components.push(None);
+            frames.last_mut()?.components.push(None)?;
         }
         ComponentAlias::InstanceExport { .. } | ComponentAlias::CoreInstanceExport { .. } => {}
     }
@@ -250,6 +278,19 @@ mod tests {
 
     fn read(text: &str) -> Declared {
         Declared::read(&wat::parse_str(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_a_few_bytes_declare_takes_no_memory_without_bound() {
+        let aliases = "(alias outer 0 0 (core module))".repeat(limits::DECLARED_ENTRIES_MAX);
+        let many = wat::parse_str(format!("(component (core module) {aliases})")).unwrap();
+        assert!(Declared::read(&many).is_none());
+        let depth = limits::DECLARED_DEPTH_MAX + 1;
+        let deep = wat::parse_str(format!("{}{}", "(component".repeat(depth), ")".repeat(depth))).unwrap();
+        assert!(Declared::read(&deep).is_none());
+        let imports: String =
+            (0..limits::DECLARED_IMPORTS_MAX * 2).map(|n| format!("(import \"a{n}\" (func))")).collect();
+        assert_eq!(read(&format!("(component {imports})")).imports.len(), limits::DECLARED_IMPORTS_MAX);
     }
 
     fn refusal(declared: &Declared) -> String {

@@ -8,7 +8,7 @@ use super::trace::Trace;
 use crate::contract::{Level, Line};
 use crate::failure::{self, Failure, Fault, Raised};
 use crate::limits;
-use crate::registry::{Generation, Handler};
+use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::Lines;
 
 /// Logs a fault of a guest.
@@ -98,19 +98,26 @@ fn procedure_failed(
     };
     if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
         // Cut, because it may quote an argument.
-        let cause = failure::cut(cause, limits::FAULT_BYTES_MAX);
+        let cause = failure::cut(generation.config.redacted(cause), limits::FAULT_BYTES_MAX);
         let Trace { request_id, traceparent } = Trace::of(head, own);
         let handler = name;
         tracing::error!(handler, generation = number, request_id, traceparent, procedure, cause, "procedure failed");
     }
 }
 
+/// A text without the secrets of the generations that may have answered.
+fn redacted(lineage: &Lineage, text: &str) -> String {
+    let own = lineage.current.config.redacted(text);
+    lineage.previous.as_ref().map_or_else(|| own.to_string(), |previous| previous.config.redacted(&own).into_owned())
+}
+
 /// Logs what a handler handed back for the log, within bounds.
-pub(super) fn lines(handler: &Handler, generation: &Generation, (head, own): Named<'_>, lines: &Lines) {
-    let (handler, config, generation) = (handler.entry.name.as_str(), &generation.config, generation.number);
+/// When the previous generation answered, its lines have its secrets.
+pub(super) fn lines(handler: &Handler, lineage: &Lineage, (head, own): Named<'_>, lines: &Lines) {
+    let (handler, generation) = (handler.entry.name.as_str(), lineage.current.number);
     let Trace { request_id, traceparent } = Trace::of(head, own);
     for Line { level, text } in &lines.kept {
-        let text = config.redacted(text);
+        let text = redacted(lineage, text);
         match level {
             Level::Debug => tracing::debug!(handler, generation, request_id, traceparent, "{text}"),
             Level::Info => tracing::info!(handler, generation, request_id, traceparent, "{text}"),

@@ -178,10 +178,17 @@ async fn instead<F: Functions>(
             }
         }
         (Ok(_), Ok(Decision::Reply(its))) if matches!(called.outcome, Outcome::Error(_)) => Instead::Reply(its),
+        // With another config the same component plans another call. That is no evidence, and an error of the call may
+        // be the client's doing, which must not undo the change.
+        (Ok(_), Ok(_)) if is_same_component(generation, previous) => Instead::Nothing,
         (Ok(_), Ok(_)) => Instead::OtherPlan,
         // One of them was shed or faulted: there is nothing to compare.
         _ => Instead::Nothing,
     }
+}
+
+fn is_same_component(one: &Generation, other: &Generation) -> bool {
+    one.component.compiled.digest == other.component.compiled.digest
 }
 
 /// Counts a fault, and logs it without the secrets of the handler, which the message of a panic may quote.
