@@ -162,6 +162,14 @@ pub const RESPONSE_HEADERS_BYTES_MAX: usize = RESPONSE_HEAD_BYTES_MAX - HOST_HEA
 pub const RESPONSE_LINES_MAX: usize = 16;
 /// See [`RESPONSE_LINES_MAX`].
 pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
+/// Requests that wait to be written by the recorder. What does not fit is dropped and counted.
+pub const RECORD_QUEUE_MAX: usize = 1024;
+/// The rarest sample of requests that is recorded: one in a million.
+pub const RECORD_EVERY_MAX: usize = 1_000_000;
+/// Records that are kept of a handler unless another number is asked for.
+pub const RECORDS_DEFAULT: usize = 256;
+/// Bytes of the records that are kept of a handler: 256 of 4 KiB.
+pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.

@@ -23,6 +23,7 @@ use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::record::Recorder;
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Worker};
 use crate::request::{self, Sandbox};
@@ -78,8 +79,10 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
-    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), access_log };
+    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let (registry, proxy, access_log) =
+        (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
+    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
     let node = Arc::new(node);
     let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();

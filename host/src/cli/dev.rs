@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use galo::config::{AccessLog, Mistakes};
+use galo::config::{AccessLog, Mistakes, Recording};
 use galo::database::Target;
 use galo::develop::build::Checkout;
 use galo::develop::dev::{self, Options, Place};
 use galo::drain::Outcome;
 use galo::log;
 
-use super::node::NodeArgs;
+use super::node::{Defaults, NodeArgs};
 use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 
@@ -46,7 +46,8 @@ impl DevArgs {
         }
         let checkout = project.find().map_err(|error| mistakes.note("dev", error)).ok();
         let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
-        let node = node.parse(folder, AccessLog::All, mistakes);
+        let node =
+            node.parse(folder, Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) }, mistakes);
         let (checkout, (mut settings, workers)) = checkout.zip(node)?;
         // What is served is a copy without the secrets and keys beside the manifest.
         settings.sources.folder = Some(checkout.root.clone());

@@ -3,6 +3,7 @@
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
+mod recording;
 mod secret;
 mod sources;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::recording::Recording;
 pub use self::secret::{Secret, Token};
 pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
@@ -47,6 +49,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Which requests have a line of the log.
     pub access_log: AccessLog,
+    /// What is recorded of requests.
+    pub recording: Recording,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
     /// Where the secrets of the manifest come from.
@@ -75,6 +79,7 @@ impl Settings {
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
+            recording: Recording::OFF,
             backlog: limits::BACKLOG_DEFAULT,
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),

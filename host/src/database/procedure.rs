@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::Type;
 
 use super::value;
@@ -20,6 +21,8 @@ pub struct Procedure {
     pub(super) shorter: Vec<Signature>,
     /// The names of its parameters; an empty string for a parameter without a name.
     pub(super) names: Vec<String>,
+    /// Identifies the signature.
+    pub(super) digest: String,
     /// The form that takes many calls at once, if the manifest grants one.
     pub(super) batch: Option<BatchForm>,
 }
@@ -94,6 +97,20 @@ impl Procedure {
                 .map_err(|mismatch| format!("{} of `{}`: {mismatch}", self.argument(index), self.name))?;
         }
         Ok(())
+    }
+
+    /// Identifies its signature: what it takes and what it returns, whatever the database.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The digest of a signature, as hexadecimal digits.
+    pub(super) fn digest_of(signature: &Signature) -> String {
+        let mut text = format!("{}(", signature.name);
+        signature.parameters.iter().for_each(|parameter| text.extend([parameter.name(), ","]));
+        signature.columns.iter().for_each(|(name, column)| text.extend([")", name, " ", column.name()]));
+        let digest = Sha256::digest(text.as_bytes());
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The signature for a call with this many arguments.

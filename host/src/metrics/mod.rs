@@ -61,6 +61,8 @@ pub struct Metrics {
     pub pool: PoolMetrics,
     /// Log lines that could not be written; `log` counts.
     pub log_lines_dropped: Counter,
+    /// Records that were dropped because the recorder's queue was full.
+    pub records_dropped: Counter,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
 }
@@ -154,6 +156,7 @@ impl Metrics {
             },
             pool: PoolMetrics::default(),
             log_lines_dropped: Counter::default(),
+            records_dropped: Counter::default(),
             task_restarts: Counter::default(),
         };
         metrics.register();
@@ -185,6 +188,8 @@ impl Metrics {
         galo.register("pool_calls_waiting", "Calls that wait for a database connection", pool.waiting.clone());
         let dropped = "Log lines dropped because stderr was full, closed or too slow";
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
+        let records = "Records dropped because the queue of the recorder was full";
+        galo.register("records_dropped", records, self.records_dropped.clone());
         let restarts = "Tasks that ended unasked and were restarted";
         galo.register("task_restarts", restarts, self.task_restarts.clone());
     }

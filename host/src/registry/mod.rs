@@ -19,6 +19,7 @@ pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::cors::Cors;
 use crate::guest::Digest;
 use crate::limits;
+use crate::record::Recorder;
 use crate::route::Routes;
 use crate::token::Verifier;
 use crate::wire::Messages;
@@ -30,6 +31,7 @@ pub struct Registry {
     /// Handlers that have left the manifest: one that is added again continues where it was.
     gone: Mutex<Vec<(Instant, Arc<Handler>)>>,
     news: Arc<Notify>,
+    recorder: Arc<Recorder>,
 }
 
 /// The handlers of one manifest. A table is immutable: another manifest makes another table.
@@ -84,12 +86,13 @@ pub enum Stage {
 
 impl Registry {
     /// A registry with its first table.
-    pub fn new(table: Table) -> Self {
+    pub fn new(table: Table, recorder: Arc<Recorder>) -> Self {
         let registry = Self {
             table: ArcSwap::from_pointee(Table::empty()),
             refusal: ArcSwapOption::empty(),
             gone: Mutex::default(),
             news: Arc::default(),
+            recorder,
         };
         registry.replace(table);
         registry
@@ -104,6 +107,7 @@ impl Registry {
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
             handler.news.get_or_init(|| Arc::clone(&self.news));
+            handler.ring.get_or_init(|| self.recorder.ring(&handler.entry.name));
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));

@@ -1,10 +1,12 @@
 //! The request that a guest is called with, and the checked decision of its `prepare`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 
-use crate::contract::{Request, Value};
+use super::trail::{Noted, Trail};
+use crate::contract::{Outcome, Request, Value};
 use crate::database::Procedure;
 use crate::wire::Outgoing;
 
@@ -12,12 +14,40 @@ use crate::wire::Outgoing;
 pub(super) struct Asked<'a> {
     pub(super) head: &'a Parts,
     pub(super) request: Request,
+    /// What is noted for its record, if its handler is recorded.
+    pub(super) trail: Option<Box<Trail>>,
+}
+
+impl Asked<'_> {
+    /// Notes something for the record of the request.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Noted)) {
+        if let Some(trail) = &self.trail {
+            trail.note(note);
+        }
+    }
+
+    /// Notes how its call ended.
+    pub(super) fn ended(&self, outcome: Option<&Outcome>, took: Duration) {
+        if let Some(trail) = &self.trail {
+            trail.ended(outcome, took);
+        }
+    }
 }
 
 /// What `prepare` decided, checked: a response that can be sent, or a call that can be made.
 pub(super) enum Decision {
     Reply(Outgoing),
     Call(Planned),
+}
+
+impl Decision {
+    /// The call, if it decided on one.
+    pub(super) fn call(&self) -> Option<&Planned> {
+        match self {
+            Self::Reply(_) => None,
+            Self::Call(planned) => Some(planned),
+        }
+    }
 }
 
 /// A call of a granted procedure with arguments that fit it.

@@ -12,6 +12,7 @@ mod invoke;
 mod log;
 mod rescue;
 mod trace;
+mod trail;
 pub mod tries;
 
 use std::panic::AssertUnwindSafe;
@@ -26,12 +27,14 @@ use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
 use self::rescue::Called;
+use self::trail::Trail;
 use crate::contract::Outcome;
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
+use crate::record::Times;
 use crate::registry::{Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
 
@@ -103,8 +106,12 @@ async fn attempt<F: Functions>(
             };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
-                    laps.end(&handler.metrics.read);
-                    handled::<F>(node, handler, &lineage, Asked { head, request }, laps).await
+                    let read = laps.end(&handler.metrics.read);
+                    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
+                    asked.note(|noted| noted.times.read = Times::micros(read));
+                    let answer = handled::<F>(node, handler, &lineage, &mut asked, laps).await;
+                    trail::keep(&node.recorder, handler, &lineage, asked, &answer, laps);
+                    answer
                 }
                 Err(failure) => Err(failure),
             }
@@ -202,30 +209,40 @@ async fn handled<F: Functions>(
     node: &Node,
     handler: &Handler,
     lineage: &Lineage,
-    mut asked: Asked<'_>,
+    asked: &mut Asked<'_>,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
     // Admitted only after the body was read: a client that sends its body slowly must not hold a place.
     let _permit = node.admission.admit()?;
     asked.request.now = now();
-    let asked = &asked;
+    let asked = &*asked;
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
-    laps.end(&handler.metrics.prepare);
+    let prepared = laps.end(&handler.metrics.prepare);
+    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
+    if let Some(trail) = &asked.trail {
+        trail.planned(generation, decision.call());
+    }
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
+            let sent = laps.last();
             let called = node.database.call(&procedure, arguments).await;
             let since = laps.skip();
             let outcome = match called {
                 Ok(rows) => Outcome::Rows(rows),
                 Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    asked.ended(None, since - sent);
+                    return Err(failure);
+                }
             };
+            asked.ended(Some(&outcome), since - sent);
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
             let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
-            laps.end(&handler.metrics.respond);
+            let responded = laps.end(&handler.metrics.respond);
+            asked.note(|noted| noted.times.respond = Times::micros(responded));
             answer
         }
     }

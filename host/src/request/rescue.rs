@@ -197,6 +197,9 @@ fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut faul
         fault.detail = detail;
     }
     generation.faulted();
+    if let Some(trail) = &asked.trail {
+        trail.fault(&fault);
+    }
     handler.metrics.faulted(fault.kind);
     log::fault(handler, generation, asked, &fault);
     fault

@@ -55,6 +55,7 @@ mod project;
 mod properties;
 mod proxy;
 mod put;
+mod record;
 mod release;
 mod reload;
 mod rolling;

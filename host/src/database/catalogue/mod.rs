@@ -74,7 +74,8 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
-    Ok(Procedure { name: name.to_owned(), signature: one.signature, shorter, names: one.names, batch })
+    let digest = Procedure::digest_of(&one.signature);
+    Ok(Procedure { name: name.to_owned(), digest, signature: one.signature, shorter, names: one.names, batch })
 }
 
 /// A function as the catalogue has it.

@@ -1,0 +1,148 @@
+//! What `request` hands over when a request has been answered: everything that a record needs, as it was used, not yet
+//! written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
+use super::redaction::Redaction;
+use crate::contract::{self, Value};
+use crate::guest::Digest;
+
+/// Why a record was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Its turn had come.
+    Sampled,
+    /// It was among the slowest hundredth.
+    Slow,
+    /// The answer was a 5xx.
+    Error,
+    /// A guest faulted, also if another generation finished the request.
+    Fault,
+}
+
+/// A request that was answered.
+pub struct Draft {
+    /// The handler.
+    pub handler: Arc<str>,
+    /// The number of the generation that decided.
+    pub generation: u64,
+    /// Its component.
+    pub digest: Digest,
+    /// Why it is kept.
+    pub why: Why,
+    /// What must not be kept.
+    pub redaction: Arc<Redaction>,
+    /// The trace that it belongs to.
+    pub trace: Option<String>,
+    /// The request, as the guest saw it.
+    pub request: contract::Request,
+    /// What `prepare` decided.
+    pub planned: Option<Planned>,
+    /// How the call ended.
+    pub ended: Option<Ended>,
+    /// The first fault of a guest.
+    pub fault: Option<String>,
+    /// What was answered.
+    pub answer: Answer,
+    /// How long the phases took.
+    pub times: Times,
+}
+
+/// What `prepare` decided.
+pub enum Planned {
+    /// To reply.
+    Reply,
+    /// To call a procedure.
+    Call {
+        /// The procedure.
+        procedure: String,
+        /// The digest of its signature.
+        signature: String,
+        /// Its arguments.
+        arguments: Vec<Value>,
+        /// What `respond` gets.
+        carry: Vec<u8>,
+    },
+}
+
+/// How a call ended.
+pub struct Ended {
+    /// The outcome that `respond` got; `None` when there was none to give.
+    pub outcome: Option<contract::Outcome>,
+    /// How many calls went in the statement.
+    pub batch: Option<u32>,
+}
+
+/// What was answered.
+pub struct Answer {
+    /// The response as it was sent.
+    pub response: contract::Response,
+    /// The stable code of the failure, when the host answered.
+    pub failure: Option<&'static str>,
+}
+
+/// How long the phases of a request took, in microseconds. A phase that was not reached took none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// To read the body.
+    pub read: u32,
+    /// To wait for admission and to run `prepare`.
+    pub prepare: u32,
+    /// To wait for a connection or for the lane.
+    pub wait: u32,
+    /// The call, without the wait.
+    pub database: u32,
+    /// To run `respond`.
+    pub respond: u32,
+    /// From the head to the answer.
+    pub whole: u32,
+}
+
+impl Times {
+    /// A duration as it is kept.
+    pub fn micros(duration: Duration) -> u32 {
+        u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Draft {
+    /// The record, with what must not be kept taken out.
+    pub(super) fn record(self) -> Record {
+        let (mut signature, mut plan) = (None, None);
+        match self.planned {
+            Some(Planned::Reply) => plan = Some(Plan::Reply),
+            Some(Planned::Call { procedure, signature: its, arguments, carry }) => {
+                signature = Some(its);
+                plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
+            }
+            None => {}
+        }
+        let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
+        let mut record = Record {
+            format: FORMAT,
+            contract: contract::VERSION.to_string(),
+            handler: self.handler.to_string(),
+            generation: self.generation,
+            sha256: self.digest.to_string(),
+            signature,
+            why: self.why,
+            trace: self.trace,
+            redacted: Vec::new(),
+            request: Request::of(self.request),
+            plan,
+            outcome,
+            fault: self.fault,
+            response: Response::of(self.answer.response),
+            failure: self.answer.failure.map(str::to_owned),
+            times: self.times,
+            batch,
+        };
+        self.redaction.apply(&mut record);
+        record
+    }
+}
