@@ -234,8 +234,9 @@ pub const NODE_TRAFFIC_BYTES: u64 = 12 * 1024 * 1024;
 /// Open files of a node beside those of its connections: the runtime, sockets, logs, the watched folders, and what a
 /// verification opens. A node at rest has 25.
 pub const FILES_RESERVED: usize = 64;
-/// Open files of one handler: the memory image and the file of each generation that is kept, and of a candidate.
-pub const FILES_PER_HANDLER: usize = 8;
+/// Open files of one handler: the memory image and the file of each generation that is kept, of a canary with the old
+/// generation beside it, and of a candidate.
+pub const FILES_PER_HANDLER: usize = 12;
 /// Bytes of the admin address's token: 16 of base64 are 96 bits, which nobody guesses over a network.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// It is sent in a header: far below the bytes of a head, and longer than any token in use.
@@ -481,6 +482,44 @@ pub const HANDLER_TEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 
 // ---- reload ------------------------------------------------------------------------------------------------------
 
+/// How much longer than the old generation's the guest calls of a canary may take: below it, machines differ from one
+/// hour to the next.
+pub const CANARY_TOLERANCE: f64 = 1.2;
+/// At most one clean deployment in so many is taken back for being slow.
+pub const CANARY_FALSE_ALARM_ONE_IN: f64 = 1000.0;
+/// Paths that are named when a canary answers otherwise: the first ones tell what it is about.
+pub const CANARY_PATHS_MAX: usize = 3;
+/// Steps of a deployment.
+pub const CANARY_STEPS_MAX: usize = 32;
+/// How long a step may be held: a day.
+pub const CANARY_HOLD_SECONDS_CEILING: usize = 24 * 3600;
+/// How long a step is held unless another time is asked for.
+pub const CANARY_HOLD_SECONDS_DEFAULT: usize = 60;
+/// How often `galo deploy` asks the nodes while it holds a step: when one has rolled back, the others follow this soon.
+pub const CANARY_ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// Nodes of one deployment.
+pub const DEPLOY_NODES_MAX: usize = 256;
+/// Deployments that wait for the one that is being verified.
+pub const DEPLOYMENTS_MAX: usize = 4;
+/// How often it is looked whether the component of a deployment was compiled.
+pub const DEPLOY_COMPILING_PAUSE: Duration = Duration::from_millis(50);
+/// One deployment, from the first byte to the verdict: to compile and to verify.
+pub const DEPLOY_TIMEOUT: Duration = Duration::from_secs(180);
+/// Bytes of a deployment's request: a component in base64, its signature and the options.
+pub const DEPLOY_BYTES_MAX: usize = COMPONENT_BYTES_MAX as usize / 3 * 4 + 64 * 1024;
+/// Generations of a handler that are kept for `galo rollback --to`.
+pub const HISTORY_MAX: usize = 10;
+/// Entries of the audit log that are kept in memory for the admin address: some weeks of a busy team.
+pub const AUDIT_ENTRIES_MAX: usize = 1000;
+/// Bytes of the file of the audit log. When it is full it becomes the one before, which is replaced.
+pub const AUDIT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of the name of who did something.
+pub const WHO_BYTES_MAX: usize = 256;
+/// Bytes of a file of public keys: hundreds of them.
+pub const TRUST_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of a signature: minisign's have four lines, one of them a comment.
+pub const SIGNATURE_BYTES_MAX: u64 = 8 * 1024;
+
 /// Calls that a new generation serves on probation: a fault that one request in 200 meets occurs among them in 99 of
 /// 100 cases.
 pub const PROBATION_CALLS_DEFAULT: u64 = 1000;
@@ -699,6 +738,7 @@ impl Default for HandlerLimits {
 const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs() * 4 <= COMPILE_TIMEOUT.as_secs());
 const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
 const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
+const _: () = assert!(COMPILE_TIMEOUT.as_secs() < DEPLOY_TIMEOUT.as_secs());
 const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
 const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
 const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);

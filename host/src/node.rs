@@ -26,4 +26,6 @@ pub struct Node {
     pub recorder: Arc<Recorder>,
     /// Which requests are logged.
     pub access_log: AccessLog,
+    /// Whether responses have the header that names the generation that answered.
+    pub generation_header: bool,
 }

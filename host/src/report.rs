@@ -46,6 +46,9 @@ pub struct HandlerReport {
     pub faults: u64,
     /// The generation that a rollback would restore.
     pub previous: Option<Previous>,
+    /// The generation that answers a share of the requests, while one is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryReport>,
     /// The generation that was last rolled back.
     pub rolled_back: Option<RolledBack>,
     /// Why a newer component does not serve.
@@ -73,6 +76,103 @@ pub struct Previous {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
+}
+
+/// A generation that answers a share of the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryReport {
+    /// Its number.
+    pub generation: u64,
+    /// Its digest.
+    pub sha256: String,
+    /// How many requests it answers: `10%`.
+    pub percent: String,
+    /// By what they are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
+    pub by: String,
+    /// What an answer that differs means: `refuse` or `report`.
+    pub differences: String,
+    /// When it began.
+    pub since: String,
+    /// Requests answered.
+    pub calls: u64,
+    /// Its faults.
+    pub faults: u64,
+    /// Requests on which it was compared with the old generation.
+    pub compared: u64,
+    /// Those of them that it decided otherwise.
+    pub differed: u64,
+    /// How many times as long as the old generation's its guest calls take, in this step: `1.02`.
+    pub time: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: String,
+    /// The handler.
+    pub handler: String,
+    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `refused`.
+    pub event: String,
+    /// The number of the generation, if it has one.
+    pub generation: Option<u64>,
+    /// Its digest.
+    pub sha256: String,
+    /// Who: a person as the command names them, `node`, or `handlers folder`.
+    pub who: String,
+    /// Why. It may contain text from a guest: escape it before printing it to a terminal.
+    pub why: String,
+}
+
+/// What `POST /handlers/NAME/deploy` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployOrder {
+    /// The component, in base64.
+    pub component: String,
+    /// Its signature in the format of minisign.
+    #[serde(default)]
+    pub signature: Option<String>,
+    /// The share: `1%`.
+    pub percent: String,
+    /// By what requests are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
+    pub by: String,
+    /// What an answer that differs means: `refuse` or `report`.
+    pub differences: String,
+    /// Who deploys.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What `POST /handlers/NAME/canary` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepOrder {
+    /// The digest of the canary.
+    pub sha256: String,
+    /// Its next share; none promotes it: it serves from then on.
+    pub percent: Option<String>,
+    /// Who asks.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What `POST /handlers/NAME/rollback` takes. A request without a body rolls back as well.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackOrder {
+    /// How the digest of the kept generation begins that is to serve; none is the one before.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Only if this is the digest of the canary, or of what serves.
+    #[serde(default)]
+    pub only: Option<String>,
+    /// Who asks.
+    pub who: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A generation that was rolled back.

@@ -4,6 +4,7 @@
 
 mod begun;
 mod ending;
+mod trusted;
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
+use self::trusted::trusted;
 use crate::admin::{Admin, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
@@ -80,10 +82,20 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
-    let (registry, proxy, access_log) =
-        (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
-    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
-    let node = Arc::new(node);
+    let registry = Registry::new(table, Arc::clone(&recorder));
+    if let Some(state) = &state {
+        registry.audit.resume(state.audited(limits::AUDIT_ENTRIES_MAX));
+    }
+    let node = Arc::new(Node {
+        registry,
+        database,
+        proxy: settings.proxy_in_front(),
+        admission,
+        metrics: Arc::clone(&metrics),
+        recorder,
+        access_log: settings.access_log,
+        generation_header: settings.generation_header,
+    });
     let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();
     let doors = Doors {
@@ -131,6 +143,10 @@ fn upkeep(
             async move { node.database.look_after().await }
         }
     });
+    let deployer = supervisor.renewed("deployer", {
+        let (node, worker, state) = (Arc::clone(node), worker.clone(), state.cloned());
+        move || reload::deploy(Arc::clone(&node), worker.clone(), state.clone())
+    });
     let reloader = supervisor.renewed("reloader", {
         let (node, folder, orders) = (Arc::clone(node), settings.handlers.clone(), Arc::clone(orders));
         let state = state.cloned();
@@ -143,7 +159,7 @@ fn upkeep(
         let (node, state) = (Arc::clone(node), Arc::clone(state));
         supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
     });
-    [caretaker, reloader].into_iter().chain(keeper).collect()
+    [caretaker, deployer, reloader].into_iter().chain(keeper).collect()
 }
 
 /// Everything a node serves with, verified.
@@ -163,7 +179,9 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
-    let manifest = reload::place(manifest::read(&settings.handlers)?, &settings.sources);
+    let trust = trusted(settings)?;
+    let manifest = manifest::read_trusted(&settings.handlers, trust.as_deref())?;
+    let manifest = reload::place(manifest, &settings.sources);
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),
@@ -175,7 +193,8 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
-    let worker = Worker::new(Compiler::new(engine, &settings.galo, settings.compile, cache), settings.sources.clone())?;
+    let compiler = Compiler::new(engine, &settings.galo, settings.compile, cache);
+    let worker = Worker::new(compiler, settings.sources.clone(), trust)?;
     let table = reload::load(&manifest, &worker, &database, metrics, state.as_ref()).await?;
     Ok(Loaded { table, database, worker, state })
 }
@@ -189,8 +208,8 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
         drain: Drain::default(),
     };
     listen::run(listener, doors, move |incoming, checked| {
-        let answer = admin.answer(&incoming, checked);
-        async move { answer }
+        let admin = Arc::clone(&admin);
+        async move { admin.answer(incoming, checked).await }
     })
     .await;
 }

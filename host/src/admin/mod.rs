@@ -1,6 +1,7 @@
-//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the one command it accepts, rollback.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the commands it accepts (`deploy`).
 //! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
 
+mod deploy;
 mod gate;
 mod show;
 
@@ -38,20 +39,22 @@ pub struct Admin {
 
 impl Admin {
     /// Answers a request. `checked` is the listener's verdict on its head.
-    pub fn answer(&self, incoming: &Incoming, checked: Result<(), Failure>) -> Outgoing {
+    pub async fn answer(&self, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+        let is_head = incoming.method() == Method::HEAD;
         let mut outgoing = match checked {
-            Ok(()) => self.gated(incoming),
+            Ok(()) => self.gated(incoming).await,
             Err(failure) => wire::failed(&failure, Messages::plain()),
         };
-        if incoming.method() == Method::HEAD {
+        if is_head {
             wire::headed(&mut outgoing);
         }
         outgoing
     }
 
-    fn gated(&self, incoming: &Incoming) -> Outgoing {
-        match self.gate.pass(incoming) {
-            Ok(()) => self.routed(incoming),
+    async fn gated(&self, incoming: Incoming) -> Outgoing {
+        match self.gate.pass(&incoming) {
+            Ok(()) if deploy::is_command(incoming.uri().path()) => self.commanded(incoming).await,
+            Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
                 let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
@@ -62,32 +65,30 @@ impl Admin {
 
     fn routed(&self, incoming: &Incoming) -> Outgoing {
         let (method, path) = (incoming.method(), incoming.uri().path());
-        let rollback = path.strip_prefix("/handlers/").and_then(|rest| rest.strip_suffix("/rollback"));
         let reads = matches!(*method, Method::GET | Method::HEAD);
-        match (path, rollback) {
-            (_, Some(_)) if method != Method::POST => only(method, "POST, OPTIONS"),
-            (_, Some(name)) => self.rollback(name),
-            ("/live" | "/ready" | "/handlers" | "/metrics" | "/api/records", None) if !reads => {
+        match path {
+            "/live" | "/ready" | "/handlers" | "/metrics" | "/api/records" | "/api/audit" if !reads => {
                 only(method, "GET, HEAD, OPTIONS")
             }
-            ("*", None) if method == Method::OPTIONS => only(method, "GET, HEAD, POST, OPTIONS"),
-            ("/live", None) => match self.supervisor.death() {
+            "*" if method == Method::OPTIONS => only(method, "GET, HEAD, POST, OPTIONS"),
+            "/live" => match self.supervisor.death() {
                 None => text(StatusCode::OK, "live\n"),
                 Some(death) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{death}\n")),
             },
-            ("/ready", None) => match self.unready() {
+            "/ready" => match self.unready() {
                 None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            ("/handlers", None) => self.handlers(),
-            ("/api/records", None) => self.records(incoming.uri().query().unwrap_or_default()),
-            ("/metrics", None) => {
+            "/handlers" => self.handlers(),
+            "/api/records" => self.records(incoming.uri().query().unwrap_or_default()),
+            "/api/audit" => self.audit(incoming.uri().query().unwrap_or_default()),
+            "/metrics" => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
                 let format = wanted(incoming);
                 typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
-            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
+            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics /api/audit, and POST /handlers/NAME/rollback\n"),
         }
     }
 
@@ -131,23 +132,29 @@ impl Admin {
         typed(StatusCode::OK, "application/jsonl", lines)
     }
 
-    /// Rolls a handler back to its previous generation.
-    fn rollback(&self, name: &str) -> Outgoing {
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let table = node.registry.table();
-        let Some(handler) = table.handler(name) else {
-            return text(StatusCode::NOT_FOUND, format!("no handler {name}\n"));
-        };
-        let from = Arc::clone(&handler.lineage().current);
-        match handler.roll_back(&from, "requested at the admin address".to_owned()) {
-            Some(serving) => {
-                handler.metrics.rollbacks.inc();
-                let (back, number) = (serving.number, from.number);
-                tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
-                json(&show::handler(handler))
-            }
-            None => text(StatusCode::CONFLICT, format!("{name} has no previous generation\n")),
+    /// Carries out a command, which has a body.
+    async fn commanded(&self, incoming: Incoming) -> Outgoing {
+        if incoming.method() != Method::POST {
+            return only(incoming.method(), "POST, OPTIONS");
         }
+        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+        match deploy::command(node, incoming).await {
+            Ok(report) => json(&report),
+            Err((status, message)) => text(status, message + "\n"),
+        }
+    }
+
+    /// The last entries of the audit log, as lines of JSON: `last=N`.
+    fn audit(&self, query: &str) -> Outgoing {
+        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+        let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")?.parse().ok());
+        let mut lines = String::new();
+        for entry in node.registry.audit.last(last.unwrap_or(limits::AUDIT_ENTRIES_MAX)) {
+            if let Ok(line) = serde_json::to_string(&entry) {
+                lines.extend([&line, "\n"]);
+            }
+        }
+        typed(StatusCode::OK, "application/jsonl", lines)
     }
 }
 

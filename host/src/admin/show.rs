@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::registry::{self, Handler, Registry};
-use crate::report::{HandlerReport, ManifestReport, NodeReport, Previous, Refusal, RolledBack, State};
+use crate::report::{CanaryReport, HandlerReport, ManifestReport, NodeReport, Previous, Refusal, RolledBack, State};
 
 /// All handlers of a node.
 pub(super) fn node(registry: &Registry) -> NodeReport {
@@ -38,6 +38,7 @@ pub(super) fn handler(handler: &Handler) -> HandlerReport {
             generation: previous.number,
             sha256: previous.component.compiled.digest.to_string(),
         }),
+        canary: lineage.canary.as_deref().map(canary),
         rolled_back: lineage.rolled_back.as_ref().map(|back| RolledBack {
             generation: back.number,
             sha256: back.digest.to_string(),
@@ -45,6 +46,23 @@ pub(super) fn handler(handler: &Handler) -> HandlerReport {
             at: moment(back.at),
         }),
         refused: handler.refusal().as_deref().map(refusal),
+    }
+}
+
+fn canary(canary: &registry::Canary) -> CanaryReport {
+    let (generation, (compared, differed)) = (&canary.generation, canary.counts());
+    CanaryReport {
+        generation: generation.number,
+        sha256: generation.component.compiled.digest.to_string(),
+        percent: canary.share.percent.to_string(),
+        by: canary.share.by.to_string(),
+        differences: canary.differences.to_string(),
+        since: moment(canary.since),
+        calls: generation.calls(),
+        faults: generation.faults(),
+        compared,
+        differed,
+        time: canary.ratio().map(|ratio| format!("{ratio:.2}")),
     }
 }
 

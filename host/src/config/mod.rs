@@ -59,6 +59,10 @@ pub struct Settings {
     pub client_timeouts: ClientTimeouts,
     /// The time from the signal to end until the drain. The node is not ready, but serves as before.
     pub linger: Duration,
+    /// The file of the public keys of which one must have signed what serves.
+    pub trust: Option<PathBuf>,
+    /// Whether responses name the generation that answered.
+    pub generation_header: bool,
 }
 
 impl Settings {
@@ -84,6 +88,8 @@ impl Settings {
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),
             linger: Duration::ZERO,
+            trust: None,
+            generation_header: false,
         }
     }
 

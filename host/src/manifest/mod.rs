@@ -12,6 +12,7 @@ mod limits;
 mod messages;
 mod project;
 mod refused;
+mod statement;
 mod table;
 mod token;
 
@@ -30,6 +31,7 @@ use crate::cors::Cors;
 use crate::file;
 use crate::limits::{HANDLERS_MAX, MANIFEST_BYTES_MAX};
 use crate::route::{Ambiguous, Route, Routes};
+use crate::trust::{self, Trust};
 use crate::wire::Messages;
 
 /// The file's name, at the top of a project and in a folder of components.
@@ -86,8 +88,26 @@ pub fn read_project(root: &Path) -> Result<Manifest, Refused> {
 /// # Errors
 /// All mistakes of the file, each with its line.
 pub fn read(folder: &Path) -> Result<Manifest, Refused> {
+    read_trusted(folder, None)
+}
+
+/// As [`read`], for a node that serves only what one of its keys has signed.
+///
+/// # Errors
+/// As [`read`]; also when the manifest is not signed by one of the keys.
+pub fn read_trusted(folder: &Path, trust: Option<&Trust>) -> Result<Manifest, Refused> {
     let path = folder.join(FILE_NAME);
+    // Before the text: who replaces both in this order is not refused for having a newer text than signature.
+    let signature = trust.map(|_| trust::beside(&path));
     let text = text(&path)?;
+    if let Some((trust, signature)) = trust.zip(signature) {
+        let refuse = |text: String, outside| {
+            let mistake = Mistake { outside, ..Mistake::new(None, text) };
+            Refused { path: path.clone(), mistakes: vec![mistake] }
+        };
+        let signature = signature.map_err(|error| refuse(format!("its signature: {error}"), error.may_pass()))?;
+        trust.check(text.as_bytes(), signature.as_deref()).map_err(|error| refuse(error.to_string(), false))?;
+    }
     parse(&path, &text)
 }
 

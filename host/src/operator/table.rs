@@ -139,6 +139,7 @@ mod tests {
             calls: 0,
             faults: 0,
             previous: None,
+            canary: None,
             rolled_back: None,
             refused: None,
         };

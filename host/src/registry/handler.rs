@@ -1,22 +1,22 @@
 //! One handler: its entry in the manifest, the generation that serves, the one before it, and how they are swapped. A
 //! request loads the lineage once; `reload` and a rollback store a new one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
-use super::Refusal;
+use super::audit::{Audit, Event, Who};
+use super::canary::Canary;
 use super::config::Config;
+use super::generation::{Generation, RolledBack};
+use super::refusal::Refusal;
 use crate::database::Procedure;
-use crate::guest::{Aside, Component, Digest};
+use crate::guest::{Component, Digest};
 use crate::manifest::{ConfigValue, Entry, Text};
 use crate::metrics::HandlerMetrics;
 use crate::record::{Redaction, Ring};
-use crate::repeats::Repeats;
 
 /// A named unit of guest code with its routes.
 pub struct Handler {
@@ -32,14 +32,14 @@ pub struct Handler {
     pub redaction: Arc<Redaction>,
     /// Its records; set when the handler is put into a registry.
     pub ring: OnceLock<Arc<Ring>>,
-    lineage: ArcSwap<Lineage>,
+    pub(super) lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
     /// Held while a new lineage is derived from the old one; requests do not wait for it.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     /// Another handler serves in its place.
-    retired: AtomicBool,
-    /// Notified when another generation serves; set when the handler is put into a registry.
-    pub(super) news: OnceLock<Arc<Notify>>,
+    pub(super) retired: AtomicBool,
+    /// Where it is noted that another generation serves; set when the handler is put into a registry.
+    pub(super) audit: OnceLock<Arc<Audit>>,
 }
 
 /// The generation of a handler that serves, and where it came from.
@@ -48,47 +48,22 @@ pub struct Lineage {
     pub current: Arc<Generation>,
     /// The one before it, kept for a rollback.
     pub previous: Option<Arc<Generation>>,
+    /// The one that answers a share of the requests, while it is deployed.
+    pub canary: Option<Arc<Canary>>,
     /// Set when the current one serves again because the one after it was rolled back.
     pub rolled_back: Option<RolledBack>,
     /// When the current one came into service.
     pub since: Timestamp,
 }
 
-/// One verified component of a handler.
-pub struct Generation {
-    /// From 1, counted per handler and node.
+/// A component that an earlier run of the node kept.
+pub struct Kept {
+    /// The number it had.
     pub number: u64,
     /// The component.
     pub component: Component,
-    /// The values that it gets with every request.
-    pub config: Config,
-    /// Where its slow calls run.
-    pub aside: Arc<Aside>,
-    /// The failures of it that were logged.
-    pub repeats: Arc<Repeats>,
-    /// Shared with the same generation under another manifest.
-    tally: Arc<Tally>,
-}
-
-struct Tally {
-    began: Instant,
-    calls: AtomicU64,
-    faults: AtomicU64,
-}
-
-/// A generation that was rolled back.
-#[derive(Debug, Clone)]
-pub struct RolledBack {
-    /// Its number.
-    pub number: u64,
-    /// Its digest: it is not loaded again while the file has it and its config is the same.
-    pub digest: Digest,
-    /// Its config.
-    pub config: Config,
-    /// Its fault, or the operator's request.
-    pub cause: String,
-    /// When it was rolled back.
-    pub at: Timestamp,
+    /// See [`Generation::over`].
+    pub over: Option<Digest>,
 }
 
 impl Handler {
@@ -109,7 +84,7 @@ impl Handler {
             refusal: ArcSwapOption::empty(),
             changing: Mutex::new(()),
             retired: AtomicBool::new(false),
-            news: OnceLock::new(),
+            audit: OnceLock::new(),
         }
     }
 
@@ -126,46 +101,58 @@ impl Handler {
     /// The generation before the current one, while that is on probation: until it has served for
     /// `probation_calls` calls and `probation` time.
     pub fn fallback<'a>(&self, lineage: &'a Lineage) -> Option<&'a Arc<Generation>> {
-        let (limits, tally) = (&self.entry.limits, &lineage.current.tally);
-        let proved =
-            tally.calls.load(Ordering::Relaxed) >= limits.probation_calls && tally.began.elapsed() >= limits.probation;
+        let (limits, current) = (&self.entry.limits, &lineage.current);
+        let proved = current.calls() >= limits.probation_calls && current.age() >= limits.probation;
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
     /// Puts a component and its config live as the next generation, and returns it. The one it replaces is kept for a
     /// rollback; if that was on probation itself, the one before it is kept: two quick deployments must not lose the
-    /// last proved generation.
+    /// last proved generation. A canary ends: what the folder holds was changed after it was deployed.
     pub fn swap(&self, component: Component, config: Config) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let next = Arc::new(Generation::new(old.last_number() + 1, component, config));
+        let over = old.over_of(&component);
+        let next = Arc::new(Generation::new(old.last_number() + 1, component, config).deployed(over));
         let previous = Some(Arc::clone(self.proved(&old)));
         let (current, since) = (Arc::clone(&next), Timestamp::now());
         // Cleared first: a reader that sees the new generation must not see the refusal of an earlier candidate.
         self.refusal.store(None);
-        self.lineage.store(Arc::new(Lineage { current, previous, rolled_back: None, since }));
-        self.report();
+        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back: None, since }));
+        if let Some(canary) = &old.canary {
+            self.note(Event::Ended, &canary.generation, &Who::folder(), "the handlers folder was changed");
+        }
+        self.note(Event::Live, &next, &Who::folder(), "the handlers folder was changed");
         next
     }
 
-    /// Goes back to the previous generation, if `from` still serves and there is one. Returns the one that serves now.
-    /// A retired handler never rolls back; its replacement decides what serves.
-    pub fn roll_back(&self, from: &Generation, cause: String) -> Option<Arc<Generation>> {
+    /// Goes back to the previous generation, if `from` still serves and there is one, or ends the canary if `from` is
+    /// one. Returns the generation that serves now. A retired handler never rolls back; its replacement decides what
+    /// serves.
+    pub fn roll_back(&self, from: &Generation, who: &Who, cause: String) -> Option<Arc<Generation>> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let serves = std::ptr::eq(&raw const *old.current, from) && !self.retired.load(Ordering::Relaxed);
-        let current = old.previous.clone().filter(|_| serves)?;
-        let (number, digest, at) = (from.number, from.component.compiled.digest, Timestamp::now());
-        let rolled_back = Some(RolledBack { number, digest, config: from.config.clone(), cause, at });
+        let is_from = |generation: &Arc<Generation>| std::ptr::eq(&raw const **generation, from);
+        if self.retired.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (current, previous, since) = match &old.canary {
+            Some(canary) if is_from(&canary.generation) => {
+                (Arc::clone(&old.current), old.previous.clone(), old.since)
+            }
+            _ => (old.previous.clone().filter(|_| is_from(&old.current))?, None, Timestamp::now()),
+        };
         let serving = Arc::clone(&current);
-        self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
-        self.report();
+        let rolled_back = Some(from.rolled_back(cause.clone()));
+        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back, since }));
+        self.note(Event::RolledBack, from, who, &cause);
         Some(serving)
     }
 
-    fn report(&self) {
-        if let Some(news) = self.news.get() {
-            news.notify_one();
+    /// Notes a change of what serves.
+    pub(super) fn note(&self, event: Event, generation: &Generation, who: &Who, why: &str) {
+        if let Some(audit) = self.audit.get() {
+            audit.note(&self.entry.name, event, generation, who, why);
         }
     }
 
@@ -208,30 +195,46 @@ impl Lineage {
     /// The lineage of a new handler.
     pub fn first(component: Component, config: Config) -> Self {
         let current = Arc::new(Generation::new(1, component, config));
-        Self { current, previous: None, rolled_back: None, since: Timestamp::now() }
+        Self { current, previous: None, canary: None, rolled_back: None, since: Timestamp::now() }
     }
 
     /// The lineage of a handler that an earlier run of the node served: its component and the one kept for a rollback,
     /// with the numbers they had. Both get the config of the current manifest: an earlier one is not kept.
     pub fn resumed(
-        current: (u64, Component),
-        previous: Option<(u64, Component)>,
+        current: Kept,
+        previous: Option<Kept>,
         rolled_back: Option<RolledBack>,
         config: &Config,
     ) -> Self {
-        let generation = |(number, component)| Arc::new(Generation::new(number, component, config.clone()));
-        Self { current: generation(current), previous: previous.map(generation), rolled_back, since: Timestamp::now() }
+        let generation = |Kept { number, component, over }| {
+            Arc::new(Generation::new(number, component, config.clone()).deployed(over))
+        };
+        let (current, previous) = (generation(current), previous.map(generation));
+        Self { current, previous, canary: None, rolled_back, since: Timestamp::now() }
     }
 
     /// The highest number that was assigned.
     pub fn last_number(&self) -> u64 {
         let back = self.rolled_back.as_ref().map_or(0, |back| back.number);
-        back.max(self.current.number)
+        let canary = self.canary.as_ref().map_or(0, |canary| canary.generation.number);
+        back.max(self.current.number).max(canary)
     }
 
     /// Whether this component with this config was rolled back.
     pub fn is_barred(&self, digest: Digest, config: &Config) -> bool {
         self.rolled_back.as_ref().is_some_and(|back| back.digest == digest && back.config == *config)
+    }
+
+    /// The digest that counts for the component that the handlers folder holds: its own, or that of the one that was
+    /// deployed over it and serves in its place.
+    pub fn effective(&self, found: Digest) -> Digest {
+        if self.current.over == Some(found) { self.current.component.compiled.digest } else { found }
+    }
+
+    /// Over which component of the folder a component counts as deployed: the one that serves stays what it is.
+    fn over_of(&self, component: &Component) -> Option<Digest> {
+        let same = component.compiled.digest == self.current.component.compiled.digest;
+        self.current.over.filter(|_| same)
     }
 
     /// Whether this component with this config serves.
@@ -245,9 +248,15 @@ impl Lineage {
         Self {
             current: Arc::new(self.current.refitted(current)),
             previous: previous.map(|(old, component)| Arc::new(old.refitted(component))),
+            canary: None,
             rolled_back: self.rolled_back.clone(),
             since: self.since,
         }
+    }
+
+    /// The same without a generation to go back to.
+    pub fn without_previous(self) -> Self {
+        Self { previous: None, ..self }
     }
 
     /// A new generation with other limits and grants. They apply to the previous one as well, if it fits them; its
@@ -258,41 +267,9 @@ impl Lineage {
         config: Config,
         previous: Option<(&Generation, Component)>,
     ) -> Self {
-        let current = Arc::new(Generation::new(self.last_number() + 1, component, config));
+        let over = self.over_of(&component);
+        let current = Arc::new(Generation::new(self.last_number() + 1, component, config).deployed(over));
         let previous = previous.map(|(old, component)| Arc::new(old.refitted(component)));
-        Self { current, previous, rolled_back: None, since: Timestamp::now() }
-    }
-}
-
-impl Generation {
-    fn new(number: u64, component: Component, config: Config) -> Self {
-        let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
-        Self { number, component, config, aside: Arc::default(), repeats: Arc::default(), tally: Arc::new(tally) }
-    }
-
-    /// The same generation, its component under other limits and grants.
-    fn refitted(&self, component: Component) -> Self {
-        let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
-        Self { number: self.number, component, config: self.config.clone(), aside, repeats, tally }
-    }
-
-    /// Counts a request that begins on it.
-    pub fn called(&self) {
-        self.tally.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a fault of it.
-    pub fn faulted(&self) {
-        self.tally.faults.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Requests that began on it.
-    pub fn calls(&self) -> u64 {
-        self.tally.calls.load(Ordering::Relaxed)
-    }
-
-    /// Faults of it.
-    pub fn faults(&self) -> u64 {
-        self.tally.faults.load(Ordering::Relaxed)
+        Self { current, previous, canary: None, rolled_back: None, since: Timestamp::now() }
     }
 }

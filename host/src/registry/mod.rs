@@ -3,8 +3,15 @@
 //!
 //! It verifies nothing: `reload` has verified everything that is stored here. `admin` shows it.
 
+mod audit;
+mod canary;
 mod config;
+mod deploy;
+mod deployments;
+mod generation;
 mod handler;
+mod refusal;
+mod sequential;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +21,15 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+pub use self::audit::{Audit, Event, Who};
+pub use self::canary::{By, Canary, Differences, Percent, Share};
 pub use self::config::Config;
-pub use self::handler::{Generation, Handler, Lineage, RolledBack};
+pub use self::deploy::{Deployed, Restored};
+pub use self::deployments::{Denied, Deployments, Order, What};
+pub use self::generation::{Generation, RolledBack};
+pub use self::handler::{Handler, Kept, Lineage};
+pub use self::refusal::{Refusal, Stage};
 use crate::cors::Cors;
-use crate::guest::Digest;
 use crate::limits;
 use crate::record::Recorder;
 use crate::route::Routes;
@@ -30,6 +42,10 @@ pub struct Registry {
     refusal: ArcSwapOption<Refusal>,
     /// Handlers that have left the manifest: one that is added again continues where it was.
     gone: Mutex<Vec<(Instant, Arc<Handler>)>>,
+    /// Who did what, when and why.
+    pub audit: Arc<Audit>,
+    /// What operators ask for.
+    pub deployments: Deployments,
     news: Arc<Notify>,
     recorder: Arc<Recorder>,
 }
@@ -50,48 +66,17 @@ pub struct Table {
     pub loaded: Timestamp,
 }
 
-/// Why a manifest or a component was rejected.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    /// The step that failed.
-    pub stage: Stage,
-    /// What is wrong; several lines if it shows a difference.
-    pub message: String,
-    /// The component, once it could be read.
-    pub digest: Option<Digest>,
-    /// When it was first refused.
-    pub at: Timestamp,
-    /// The cause may pass without a file being changed: it is tried again.
-    pub passing: bool,
-}
-
-/// The steps from a file to a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The manifest is invalid as a whole.
-    Manifest,
-    /// The file cannot be read.
-    Read,
-    /// It is not a component, or takes too much to compile.
-    Compile,
-    /// It is of another world, imports what it was not granted, or does not fit its limits.
-    Fit,
-    /// A value of its `config` cannot be read.
-    Config,
-    /// A granted procedure cannot be called.
-    Procedures,
-    /// It does not behave as its examples require.
-    Examples,
-}
-
 impl Registry {
     /// A registry with its first table.
     pub fn new(table: Table, recorder: Arc<Recorder>) -> Self {
+        let news = Arc::<Notify>::default();
         let registry = Self {
             table: ArcSwap::from_pointee(Table::empty()),
             refusal: ArcSwapOption::empty(),
             gone: Mutex::default(),
-            news: Arc::default(),
+            audit: Arc::new(Audit::new(Arc::clone(&news))),
+            deployments: Deployments::default(),
+            news,
             recorder,
         };
         registry.replace(table);
@@ -106,11 +91,16 @@ impl Registry {
     /// Replaces the table, atomically.
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
-            handler.news.get_or_init(|| Arc::clone(&self.news));
+            handler.audit.get_or_init(|| Arc::clone(&self.audit));
             handler.ring.get_or_init(|| self.recorder.ring(&handler.entry.name));
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));
+        for handler in &old.handlers {
+            if !table.handlers.iter().any(|kept| Arc::ptr_eq(kept, handler)) {
+                handler.replaced();
+            }
+        }
         let names: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let left = old.handlers.iter().map(|handler| (Instant::now(), Arc::clone(handler)));
@@ -166,54 +156,5 @@ impl Table {
     /// The handler of this name.
     pub fn handler(&self, name: &str) -> Option<&Arc<Handler>> {
         self.handlers.iter().find(|handler| handler.entry.name == name)
-    }
-}
-
-impl Refusal {
-    /// A refusal at this moment.
-    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if message.len() > limits::REFUSAL_BYTES_MAX {
-            message.truncate(message.floor_char_boundary(limits::REFUSAL_BYTES_MAX));
-            message.push_str(" …");
-        }
-        Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures }
-    }
-
-    /// The same refusal, with a cause that may pass.
-    pub fn passing(self) -> Self {
-        Self { passing: true, ..self }
-    }
-
-    /// Whether it differs from the one before: a mere retry is not worth logging.
-    pub fn is_news_after(&self, old: Option<&Self>) -> bool {
-        let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
-        !old.is_some_and(same)
-    }
-
-    /// The same refusal, of this component.
-    pub fn of(self, digest: Digest) -> Self {
-        Self { digest: Some(digest), ..self }
-    }
-}
-
-impl Stage {
-    /// Its name in the log and in `/handlers`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Read => "read",
-            Self::Compile => "compile",
-            Self::Fit => "fit",
-            Self::Config => "config",
-            Self::Procedures => "procedures",
-            Self::Examples => "examples",
-        }
-    }
-}
-
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }

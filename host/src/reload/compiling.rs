@@ -40,6 +40,8 @@ pub(super) enum Asker {
     Component,
     /// The same manifest, for the proved component of the state.
     Kept,
+    /// An operator, who deploys it.
+    Deployment,
 }
 
 struct Job {

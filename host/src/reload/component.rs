@@ -7,6 +7,7 @@ use super::compiling::Asker;
 use super::verify::{self, Proved, Times};
 use super::worker::{Priority, Without, Worker};
 use crate::database::Database;
+use crate::guest::Digest;
 use crate::node::Node;
 use crate::registry::{Config, Handler, Refusal, Stage};
 
@@ -69,8 +70,9 @@ type Candidate = (Proved, Config);
 async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Candidate>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
     let config = worker.config(Priority::Background, &handler.entry).await?;
-    let digest = source.digest;
     let lineage = handler.lineage();
+    // What was deployed over this component serves in its place.
+    let digest = lineage.effective(source.digest);
     if lineage.is_barred(digest, &config) {
         return Ok(None);
     }
@@ -87,16 +89,7 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
         worker.run(Priority::Background, run).await?.map_err(|refusal| refusal.of(digest))?;
         return Ok(None);
     }
-    for procedure in &handler.procedures {
-        let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
-        let now = database
-            .describe(&procedure.name, procedure.batch())
-            .await
-            .map_err(|unusable| refuse(unusable.to_string()))?;
-        if now != **procedure {
-            return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
-        }
-    }
+    described(database, handler, digest).await?;
     let compiled = &current.component.compiled;
     let form = match compiled.digest == digest {
         // Only the config is another one.
@@ -107,6 +100,21 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
     let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
     let proved = worker.run(Priority::Background, prove).await??;
     Ok(Some((proved, config)))
+}
+
+/// Checks that the procedures of a handler are still what they were when it was loaded.
+pub(super) async fn described(database: &Database, handler: &Handler, digest: Digest) -> Result<(), Refusal> {
+    for procedure in &handler.procedures {
+        let refuse = |message: String| Refusal::new(Stage::Procedures, message).of(digest);
+        let now = database
+            .describe(&procedure.name, procedure.batch())
+            .await
+            .map_err(|unusable| refuse(unusable.to_string()))?;
+        if now != **procedure {
+            return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)));
+        }
+    }
+    Ok(())
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

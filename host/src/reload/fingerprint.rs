@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::example;
 use crate::manifest::{ConfigValue, Entry, Place, Text};
+use crate::trust;
 
 /// The fingerprint of some files, in order. If two are equal, no file was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +16,11 @@ pub(super) struct Fingerprint(Vec<Option<Stat>>);
 type Stat = (u64, u64, u64, i64, i64, i64, i64);
 
 impl Fingerprint {
+    /// The fingerprint of a manifest and its signature.
+    pub(super) fn of_manifest(path: &Path) -> Self {
+        Self(vec![stat(path), stat(&trust::path_of(path))])
+    }
+
     /// The fingerprint of one file.
     pub(super) fn of(path: &Path) -> Self {
         Self(vec![stat(path)])
@@ -26,14 +32,15 @@ impl Fingerprint {
         self
     }
 
-    /// The fingerprint of the first file alone.
+    /// The fingerprint of the manifest alone, of one to which others were appended.
     pub(super) fn first(&self) -> Self {
-        Self(self.0.iter().take(1).copied().collect())
+        Self(self.0.iter().take(2).copied().collect())
     }
 
-    /// The fingerprint of a handler's component, its examples and the files of its secrets.
+    /// The fingerprint of a handler's component, its signature, its examples and the files of its secrets.
     pub(super) fn of_handler(entry: &Entry) -> Self {
-        let mut stats = vec![stat(&entry.component), stat(&example::folder(entry))];
+        let signature = trust::path_of(&entry.component);
+        let mut stats = vec![stat(&entry.component), stat(&signature), stat(&example::folder(entry))];
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));
         let secrets = entry.config.iter().filter_map(|ConfigValue { value, .. }| match value {
             Text::Secret(Place::File(path)) => Some(path),

@@ -9,6 +9,7 @@ mod assembly;
 mod change;
 mod compiling;
 mod component;
+mod deploy;
 mod fingerprint;
 mod fingerprints;
 mod folder;
@@ -42,6 +43,7 @@ use crate::node::Node;
 use crate::registry::{Refusal, Stage};
 use crate::state::State;
 
+pub use self::deploy::deploy;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
 pub use self::table::load;
@@ -197,7 +199,7 @@ impl Reloader {
     /// does not answer.
     async fn scan_manifest(&mut self, path: &Path) -> Option<Fingerprint> {
         let manifest = path.to_owned();
-        let fingerprint = aside(move || Fingerprint::of(&manifest)).await;
+        let fingerprint = aside(move || Fingerprint::of_manifest(&manifest)).await;
         let fingerprint =
             fingerprint.inspect_err(|cause| tracing::error!(cause, "cannot scan the handlers folder")).ok()?;
         Some(fingerprint.with(self.fingerprints.of(&self.refused).await))
@@ -223,8 +225,8 @@ impl Reloader {
 
     /// Applies the manifest, all or nothing.
     async fn follow_manifest(&mut self) {
-        let folder = self.folder.clone();
-        let manifest = match aside(move || manifest::read(&folder)).await {
+        let (folder, trust) = (self.folder.clone(), self.worker.trust.clone());
+        let manifest = match aside(move || manifest::read_trusted(&folder, trust.as_deref())).await {
             Ok(Ok(manifest)) => values::place(manifest, &self.worker.sources),
             Ok(Err(refused)) => {
                 let refusal = Refusal::new(Stage::Manifest, refused.to_string());

@@ -10,8 +10,8 @@ use super::worker::{Priority, Source, Without, Worker};
 use crate::database::Procedure;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
-use crate::registry::{Config, Handler, Lineage, Refusal, RolledBack, Stage};
-use crate::state::{Barred, Mark, Record, State};
+use crate::registry::{Config, Handler, Kept, Lineage, Refusal, RolledBack, Stage};
+use crate::state::{Barred, Record, State};
 
 /// A handler to be made.
 pub(super) struct Order {
@@ -34,11 +34,13 @@ pub(super) enum Before {
 pub(super) struct Candidate {
     /// The component in its file, if that is a new one.
     newcomer: Result<Option<Form>, Refusal>,
-    /// The last proved component of the state, with its number.
-    kept: Option<(u64, Component)>,
+    /// The last proved component of the state.
+    kept: Option<Kept>,
     /// The config that it is to serve with.
     config: Config,
     examples: Examples,
+    /// Only what is signed may serve.
+    signed_only: bool,
 }
 
 /// The result of an order: the lineage that is to serve, and why it differs from the folder, if it does.
@@ -64,7 +66,8 @@ impl Order {
             Err(Without::Refused(refusal)) => (Err(refusal), None),
             Err(Without::Compiling) => return Ok(None),
         };
-        Ok(Some(Candidate { newcomer, kept, config, examples }))
+        let signed_only = worker.trust.is_some();
+        Ok(Some(Candidate { newcomer, kept, config, examples, signed_only }))
     }
 
     /// The component in its file, compiled; `None` while that is under way.
@@ -75,7 +78,7 @@ impl Order {
         config: &Config,
         has_kept: bool,
     ) -> Option<Result<Option<Form>, Refusal>> {
-        let source = match worker.read(priority, &self.entry).await {
+        let source = match self.source(worker, priority).await {
             Ok(source) if self.is_known(source.digest, config, has_kept) => return Some(Ok(None)),
             Ok(source) => source,
             Err(refusal) => return Some(Err(refusal)),
@@ -87,6 +90,22 @@ impl Order {
             Ok(form) => Some(Ok(Some(form))),
             Err(Without::Refused(refusal)) => Some(Err(refusal)),
             Err(Without::Compiling) => None,
+        }
+    }
+
+    /// The component in its file, or the one that was deployed over it and served in its place.
+    async fn source(&self, worker: &Worker, priority: Priority) -> Result<Source, Refusal> {
+        let found = worker.read(priority, &self.entry).await?;
+        match &self.before {
+            Before::State(state, past) => {
+                let Some(mark) = past.deployed_over(&found.digest.to_string()) else { return Ok(found) };
+                Ok(worker.kept(priority, &self.entry, state, &mark.sha256).await?.unwrap_or(found))
+            }
+            Before::Lineage(_, lineage) => {
+                let digest = lineage.effective(found.digest);
+                Ok(found.instead(digest))
+            }
+            Before::Nothing => Ok(found),
         }
     }
 
@@ -123,33 +142,40 @@ impl Order {
         priority: Priority,
         state: &Arc<State>,
         past: &Record,
-    ) -> Result<Option<(u64, Component)>, Without> {
-        let Some(Mark { sha256, generation }) = past.proved.clone() else { return Ok(None) };
-        let state = Arc::clone(state);
-        let read = move || state.component(&sha256, |bytes| Digest::of(bytes).to_string());
-        let bytes = worker.ask(priority, Stage::Read, read).await?.map_err(|error| {
-            Refusal::new(Stage::Read, format!("the proved component of the state cannot be read: {error}")).passing()
-        })?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let compiled = match worker.compile(priority, Asker::Kept, &self.entry, Source::of(bytes)).await {
+    ) -> Result<Option<Kept>, Without> {
+        let Some(mark) = &past.proved else { return Ok(None) };
+        let source = match worker.kept(priority, &self.entry, state, &mark.sha256).await {
+            Ok(Some(source)) => source,
+            Ok(None) => return Ok(None),
+            Err(refusal) if refusal.stage == Stage::Signature && !refusal.passing => {
+                tracing::error!("{}: the proved component of the state does not serve: {}", self.entry.name, refusal.message);
+                return Ok(None);
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let compiled = match worker.compile(priority, Asker::Kept, &self.entry, source).await {
             Ok((compiled, _)) => compiled,
             Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
             Err(without) => return Err(without),
         };
         let entry = self.entry.clone();
         let component = worker.run(priority, move || refit_previous(&compiled, &entry)).await??;
-        Ok(component.map(|component| (generation, component)))
+        let over = mark.over.as_deref().and_then(Digest::parse);
+        Ok(component.map(|component| Kept { number: mark.generation, component, over }))
     }
 
     /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept, config, examples } = candidate;
+        let Candidate { newcomer, kept, config, examples, signed_only } = candidate;
         let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
         let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
             (Before::State(_, past), proved) => resumed(past, proved, kept, &config),
             (Before::Lineage(before, lineage), proved) => {
-                self.again(before, lineage, proved, config, &examples).map(|lineage| (lineage, None))
+                // The one before was signed for other grants.
+                let drops = signed_only && before.entry.statement("") != self.entry.statement("");
+                let again = self.again(before, lineage, proved, config, &examples);
+                again.map(|lineage| (if drops { lineage.without_previous() } else { lineage }, None))
             }
             (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component, config), None)),
             (Before::Nothing, Err(refusal)) => Err(refusal),
@@ -175,6 +201,8 @@ impl Order {
         let is_known = matches!(proved, Ok(None));
         match proved {
             Ok(Some(component)) => return succeeded(component),
+            // Nobody has signed it under this entry.
+            Err(refusal) if refusal.stage == Stage::Signature => return Err(refusal),
             // The manifest names a different file: fail instead of falling back.
             Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
             // Otherwise the component that serves must fit the new entry.
@@ -195,7 +223,7 @@ impl Order {
 fn resumed(
     past: &Record,
     proved: Result<Option<Component>, Refusal>,
-    kept: Option<(u64, Component)>,
+    kept: Option<Kept>,
     config: &Config,
 ) -> Made {
     let barred = past.barred.as_ref().and_then(|barred| rolled_back(barred, config));
@@ -203,10 +231,11 @@ fn resumed(
         (Ok(Some(component)), kept) => {
             let digest = component.compiled.digest;
             let number = past.number_of(&digest.to_string());
-            let previous = kept.filter(|(_, kept)| kept.compiled.digest != digest);
+            let over = past.over_of(&digest.to_string()).and_then(Digest::parse);
+            let previous = kept.filter(|kept| kept.component.compiled.digest != digest);
             // Kept only if the component is the one that served already; a new one starts without it.
             let barred = barred.filter(|barred| previous.is_none() && barred.digest != digest);
-            Ok((Lineage::resumed((number, component), previous, barred, config), None))
+            Ok((Lineage::resumed(Kept { number, component, over }, previous, barred, config), None))
         }
         (Ok(None), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), None)),
         (Err(refusal), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), Some(refusal))),

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{Generation, Handler, Registry};
 use crate::state::{Barred, Mark, Record, State};
+use crate::trust;
 
 /// Records whenever something changed. The end of a probation sends no event, so it also checks from time to time. Runs
 /// until it is dropped.
@@ -42,6 +45,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 /// # Errors
 /// When it cannot be written.
 pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
+    write_audit(registry, state)?;
     let table = registry.table();
     let mut records = BTreeMap::new();
     let mut failed = Ok(());
@@ -58,6 +62,14 @@ pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
     failed
 }
 
+/// Appends what is new in the audit log. An entry that was written twice after a failure is better than one that is lost.
+fn write_audit(registry: &Registry, state: &State) -> anyhow::Result<()> {
+    let entries = registry.audit.unwritten();
+    state.append(&entries).context("the audit log cannot be written")?;
+    registry.audit.written(entries.len());
+    Ok(())
+}
+
 /// Stores the bytes of the component that serves, if its file still holds them.
 fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
     let digest = handler.lineage().current.component.compiled.digest;
@@ -65,8 +77,9 @@ fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
     if state.has(&sha256) {
         return Ok(());
     }
+    let signature = trust::beside(&handler.entry.component).unwrap_or_default();
     match read(&handler.entry) {
-        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes),
+        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes, signature.as_deref()),
         // The file is newer than the component that serves: the one stored before stays.
         Ok(_) | Err(_) => Ok(()),
     }
@@ -77,14 +90,17 @@ fn recorded(handler: &Handler, state: &State) -> Record {
     let mark = |generation: &Generation| Mark {
         sha256: generation.component.compiled.digest.to_string(),
         generation: generation.number,
+        over: generation.over.map(|over| over.to_string()),
     };
     let proved = Some(mark(handler.proved(&lineage))).filter(|proved| state.has(&proved.sha256));
     let current = &lineage.current.component.compiled;
-    let before = || state.past(&handler.entry.name).and_then(|past| past.proved);
+    let past = state.past(&handler.entry.name).unwrap_or_default();
+    let history = history(mark(&lineage.current), past.history, state);
     Record {
+        history,
         last: lineage.last_number(),
         current: Some(mark(&lineage.current)),
-        proved: proved.or_else(before),
+        proved: proved.or(past.proved),
         // A component that serves again with an earlier config is not barred: configs are not kept across restarts.
         barred: lineage.rolled_back.as_ref().filter(|back| back.digest != current.digest).map(|back| Barred {
             sha256: back.digest.to_string(),
@@ -94,4 +110,13 @@ fn recorded(handler: &Handler, state: &State) -> Record {
         }),
         left: None,
     }
+}
+
+/// The generations that have served, with the current one first. One whose component is lost is left out.
+fn history(current: Mark, before: Vec<Mark>, state: &State) -> Vec<Mark> {
+    let others = before.into_iter().filter(|mark| mark.sha256 != current.sha256);
+    let marks = std::iter::once(current.clone()).chain(others);
+    // Over what it was deployed matters only while it serves.
+    let marks = marks.map(|mark| Mark { over: None, ..mark });
+    marks.filter(|mark| state.has(&mark.sha256)).take(limits::HISTORY_MAX).collect()
 }

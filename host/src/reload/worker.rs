@@ -14,11 +14,13 @@ use super::folder::aside;
 use super::values;
 use super::verify::{Examples, read, read_examples};
 use crate::config::Sources;
-use crate::guest::{Compiler, ComponentError, Declared, Digest, Grants};
-use crate::limits;
+use crate::guest::{Compiled, Compiler, ComponentError, Declared, Digest, Grants};
 use crate::manifest::{Entry, Mistake, TokenEntry};
 use crate::registry::{Config, Refusal, Stage};
+use crate::state::State;
 use crate::token::Verifier;
+use crate::trust::{self, Trust, Untrusted};
+use crate::{file, limits};
 
 /// Compiles and verifies components. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +28,8 @@ pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
     pub(super) sources: Arc<Sources>,
+    /// The keys of which one must have signed what serves, if there are any.
+    pub(super) trust: Option<Arc<Trust>>,
     /// Sends work to one thread of low priority: verifying must not take the cores from requests.
     aside: mpsc::Sender<Work>,
 }
@@ -50,16 +54,36 @@ pub(super) enum Without {
     Compiling,
 }
 
-/// The component that the file of a handler holds.
+/// A component as bytes, and its signature.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) digest: Digest,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
+    signature: Option<String>,
 }
 
 impl Source {
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), bytes }
+    pub(super) fn signed(bytes: Vec<u8>, signature: Option<String>) -> Self {
+        Self { digest: Digest::of(&bytes), bytes: bytes.into(), signature }
     }
+
+    /// Stands for the component with this digest, which serves in its place and whose compiled form is there.
+    pub(super) fn instead(self, digest: Digest) -> Self {
+        Self { digest, ..self }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
+    }
+}
+
+fn unreadable(error: &file::Unreadable) -> Refusal {
+    let refusal = Refusal::new(Stage::Signature, format!("its signature: {error}"));
+    Refusal { passing: error.may_pass(), ..refusal }
 }
 
 impl From<Refusal> for Without {
@@ -71,7 +95,7 @@ impl From<Refusal> for Without {
 impl Worker {
     /// # Errors
     /// When the thread cannot be started.
-    pub fn new(compiler: Compiler, sources: Sources) -> anyhow::Result<Self> {
+    pub fn new(compiler: Compiler, sources: Sources, trust: Option<Arc<Trust>>) -> anyhow::Result<Self> {
         let (aside, mut queue) = mpsc::channel::<Work>(1);
         let work = move || {
             // On Linux this applies to the calling thread alone. If it fails, verifying competes with requests for the
@@ -83,7 +107,7 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("reload".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
         thread.spawn(work).context("cannot start the thread that verifies")?;
-        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), aside })
+        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), trust, aside })
     }
 
     /// Sets the handle that is notified when something was compiled.
@@ -129,10 +153,56 @@ impl Worker {
         }
     }
 
-    /// Reads the file of a handler.
+    /// Reads the file of a handler, and checks its signature if the node has keys.
     pub(super) async fn read(&self, priority: Priority, entry: &Entry) -> Result<Source, Refusal> {
-        let entry = entry.clone();
-        self.ask(priority, Stage::Read, move || read(&entry).map(Source::of)).await?
+        let asked = entry.clone();
+        let read = move || {
+            let path = &asked.component;
+            // Before the component: who replaces both in this order is not refused for a component that is newer.
+            let signature = trust::beside(path).map_err(|error| unreadable(&error))?;
+            read(&asked).map(|bytes| Source::signed(bytes, signature))
+        };
+        let source = self.ask(priority, Stage::Read, read).await??;
+        self.check(entry, &source)?;
+        Ok(source)
+    }
+
+    /// The component that the state folder has, if it is there, with its signature checked as that of a file.
+    pub(super) async fn kept(
+        &self,
+        priority: Priority,
+        entry: &Entry,
+        state: &Arc<State>,
+        sha256: &str,
+    ) -> Result<Option<Source>, Refusal> {
+        let (state, sha256) = (Arc::clone(state), sha256.to_owned());
+        let read = move || {
+            let bytes = state.component(&sha256, |bytes| Digest::of(bytes).to_string()).map_err(|error| {
+                let text = format!("the proved component of the state cannot be read: {error}");
+                Refusal::new(Stage::Read, text).passing()
+            })?;
+            let signature = state.signature(&sha256).map_err(|error| unreadable(&error))?;
+            Ok(bytes.map(|bytes| Source::signed(bytes, signature)))
+        };
+        let source = self.ask(priority, Stage::Read, read).await??;
+        source.iter().try_for_each(|source| self.check(entry, source))?;
+        Ok(source)
+    }
+
+    /// Checks that one of the keys, if the node has any, has signed this component for this entry.
+    pub(super) fn check(&self, entry: &Entry, source: &Source) -> Result<(), Refusal> {
+        let Some(trust) = &self.trust else { return Ok(()) };
+        let statement = entry.statement(&source.digest.to_string());
+        let refuse = |untrusted: Untrusted| {
+            let text = format!("{}: {untrusted}", entry.shown(&entry.component).display());
+            Refusal::new(Stage::Signature, text).of(source.digest)
+        };
+        trust.check(statement.as_bytes(), source.signature()).map_err(refuse)
+    }
+
+    /// The compiled form of a component, if the cache has it.
+    pub(super) fn find(&self, digest: Digest) -> Option<Compiled> {
+        self.compiler.find(digest)
     }
 
     /// Reads the config of a handler.
@@ -179,8 +249,9 @@ impl Worker {
         entry: &Entry,
         source: Source,
     ) -> Result<Form, Without> {
-        let Source { digest, bytes } = source;
+        let Source { digest, bytes, .. } = source;
         let what = match asker {
+            Asker::Deployment => "the component".to_owned(),
             Asker::Kept => "the proved component of the state".to_owned(),
             Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
         };
@@ -216,7 +287,7 @@ impl Worker {
                 Err(error) => Err(refuse(&error).into()),
             },
             Priority::Background => {
-                self.compiling.begin(&self.compiler, &entry.name, asker, digest, bytes);
+                self.compiling.begin(&self.compiler, &entry.name, asker, digest, bytes.to_vec());
                 Err(Without::Compiling)
             }
         }

@@ -4,6 +4,7 @@
 //! A guest call takes microseconds and is synchronous; one that needs milliseconds is moved to a separate thread.
 
 mod access;
+mod canary;
 mod claims;
 mod decision;
 mod functions;
@@ -21,7 +22,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
@@ -35,8 +36,11 @@ use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
 use crate::record::Times;
-use crate::registry::{Handler, Lineage};
+use crate::registry::{Canary, Generation, Handler, Lineage};
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
+
+/// Names the generation that answered, and its component.
+const GALO_GENERATION: HeaderName = HeaderName::from_static("galo-generation");
 
 /// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
 pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
@@ -92,6 +96,7 @@ async fn attempt<F: Functions>(
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
+    let mut current = &lineage.current;
     let entry = &handler.entry;
     let answer = match welcome(node, handler, head, &body, cors) {
         Ok(claims) => {
@@ -109,15 +114,22 @@ async fn attempt<F: Functions>(
                     let read = laps.end(&handler.metrics.read);
                     let mut asked = Asked { head, request, trail: Trail::begin(handler) };
                     asked.note(|noted| noted.times.read = Times::micros(read));
-                    let answer = handled::<F>(node, handler, &lineage, &mut asked, laps).await;
+                    // Chosen once, for both functions.
+                    let canary = lineage.canary.as_deref().filter(|canary| canary.takes(head, &asked.request));
+                    if let Some(canary) = canary {
+                        current = &canary.generation;
+                        course.generation = Some(current.number);
+                    }
+                    let handled = handled::<F>(node, (handler, &lineage, canary), &mut asked, laps).await;
+                    let (answer, by) = handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
                     trail::keep(&node.recorder, handler, &lineage, asked, &answer, laps);
-                    answer
+                    answer.map(|outgoing| marked(node, outgoing, by))
                 }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
-            log::failure(handler, &lineage.current, (head, None), &failure);
+            log::failure(handler, current, (head, None), &failure);
             let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -139,7 +151,15 @@ async fn attempt<F: Functions>(
         }
         outgoing
     });
-    answer.inspect_err(|failure| log::failure(handler, &lineage.current, named, failure))
+    answer.inspect_err(|failure| log::failure(handler, current, named, failure))
+}
+
+/// Adds the header that names the generation that answered, if the node is configured to.
+fn marked(node: &Node, mut outgoing: Outgoing, by: Option<&Arc<Generation>>) -> Outgoing {
+    if let Some(by) = by.filter(|_| node.generation_header) {
+        outgoing.headers_mut().insert(GALO_GENERATION, by.label.clone());
+    }
+    outgoing
 }
 
 /// Checks whether a handler accepts a request with this head. Returns the claims of its token, if they are granted.
@@ -204,18 +224,21 @@ async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
     outgoing
 }
 
-/// The stages of a handler: prepare, call, respond.
-async fn handled<F: Functions>(
+/// The stages of a handler: prepare, call, respond. Also returns the generation that answered.
+async fn handled<'a, F: Functions>(
     node: &Node,
-    handler: &Handler,
-    lineage: &Lineage,
+    (handler, lineage, canary): (&'a Handler, &'a Lineage, Option<&'a Canary>),
     asked: &mut Asked<'_>,
     laps: &mut Laps,
-) -> Result<Outgoing, Failure> {
+) -> Result<(Outgoing, &'a Arc<Generation>), Failure> {
     // Admitted only after the body was read: a client that sends its body slowly must not hold a place.
     let _permit = node.admission.admit()?;
     asked.request.now = now();
     let asked = &*asked;
+    if let Some(canary) = canary {
+        canary.generation.called();
+        return Box::pin(canary::handled::<F>(node, (handler, lineage, canary), asked, laps)).await;
+    }
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     let prepared = laps.end(&handler.metrics.prepare);
@@ -224,7 +247,7 @@ async fn handled<F: Functions>(
         trail.planned(generation, decision.call());
     }
     match decision {
-        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Reply(outgoing) => Ok((outgoing, generation)),
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
             let sent = laps.last();
@@ -240,10 +263,10 @@ async fn handled<F: Functions>(
             };
             asked.ended(Some(&outcome), since - sent);
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
-            let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
+            let (answer, by) = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
             let responded = laps.end(&handler.metrics.respond);
             asked.note(|noted| noted.times.respond = Times::micros(responded));
-            answer
+            answer.map(|outgoing| (outgoing, by))
         }
     }
 }

@@ -21,7 +21,7 @@ use super::trace::Trace;
 use crate::contract::Outcome;
 use crate::database::Procedure;
 use crate::failure::{Failure, Fault, FaultKind, Phase, Raised};
-use crate::registry::{Generation, Handler, Lineage};
+use crate::registry::{Generation, Handler, Lineage, Who};
 use crate::wire::Outgoing;
 
 /// Runs `prepare`, whose time begins at `since`. Also returns the generation that decided: `respond` must run on the
@@ -60,26 +60,27 @@ pub(super) struct Called<'a> {
     pub(super) outcome: &'a Outcome,
 }
 
-/// Runs `respond` on the generation that planned the call. Its time begins at `since`.
-pub(super) async fn respond<F: Functions>(
+/// Runs `respond` on the generation that planned the call. Its time begins at `since`. Also returns the generation whose
+/// answer it is.
+pub(super) async fn respond<'a, F: Functions>(
     handler: &Handler,
-    lineage: &Lineage,
-    generation: &Arc<Generation>,
+    lineage: &'a Lineage,
+    generation: &'a Arc<Generation>,
     asked: &Asked<'_>,
     called: Called<'_>,
     since: Instant,
-) -> Result<Outgoing, Failure> {
+) -> (Result<Outgoing, Failure>, &'a Arc<Generation>) {
     let answer = match invoke::respond::<F>(handler, generation, called.carry, called.outcome, since).await {
-        Ok(Some(outgoing)) if !outgoing.status().is_server_error() => return Ok(outgoing),
+        Ok(Some(outgoing)) if !outgoing.status().is_server_error() => return (Ok(outgoing), generation),
         Ok(Some(outgoing)) => Ok(outgoing),
         Ok(None) => Err(called.raised()),
         Err(fault) => Err(Failure::Fault(count(handler, generation, asked, fault))),
     };
     let status = status_of(&answer);
     if !status.is_server_error() {
-        return answer;
+        return (answer, generation);
     }
-    let Some(previous) = proved(handler, lineage, generation) else { return answer };
+    let Some(previous) = proved(handler, lineage, generation) else { return (answer, generation) };
     let instead = Box::pin(instead::<F>(handler, generation, previous, asked, called)).await;
     let number = previous.number;
     let worse = |phase, detail: &str| {
@@ -89,41 +90,41 @@ pub(super) async fn respond<F: Functions>(
     match (answer, instead) {
         (Err(Failure::Fault(fault)), Instead::Answer(its)) => {
             roll_back(handler, generation, asked, &fault);
-            its
+            (its, previous)
         }
         (Err(Failure::Fault(fault)), Instead::Reply(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
-            Ok(outgoing)
+            (Ok(outgoing), previous)
         }
         // The previous generation planned another call, so it cannot answer this one. The new one faulted all the same.
         (Err(Failure::Fault(fault)), Instead::OtherPlan) => {
             roll_back(handler, generation, asked, &fault);
-            Err(Failure::Fault(fault))
+            (Err(Failure::Fault(fault)), generation)
         }
         (_, Instead::Answer(its)) if !status_of(&its).is_server_error() => {
             worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {}", status_of(&its)));
-            its
+            (its, previous)
         }
         (_, Instead::Reply(outgoing)) if !outgoing.status().is_server_error() => {
             worse(Phase::Prepare, &called.rejected(number));
-            Ok(outgoing)
+            (Ok(outgoing), previous)
         }
         (answer, Instead::OtherPlan) if matches!(called.outcome, Outcome::Error(_)) => {
             worse(Phase::Prepare, &called.rejected(number));
-            answer
+            (answer, generation)
         }
         // The previous generation answers no better, planned something else, or cannot be compared.
-        (answer, _) => answer,
+        (answer, _) => (answer, generation),
     }
 }
 
-fn status_of(answer: &Result<Outgoing, Failure>) -> StatusCode {
+pub(super) fn status_of(answer: &Result<Outgoing, Failure>) -> StatusCode {
     answer.as_ref().map_or_else(Failure::status, Outgoing::status)
 }
 
 impl Called<'_> {
     /// The failure of a call whose error the handler leaves to the host.
-    fn raised(&self) -> Failure {
+    pub(super) fn raised(&self) -> Failure {
         match self.outcome {
             Outcome::Error(error) => {
                 Failure::Raised(Box::new(Raised { procedure: self.procedure.name.clone(), error: error.clone() }))
@@ -133,7 +134,7 @@ impl Called<'_> {
         }
     }
 
-    fn rejected(&self, number: u64) -> String {
+    pub(super) fn rejected(&self, number: u64) -> String {
         let sqlstate = match self.outcome {
             Outcome::Error(error) => error.sqlstate.as_str(),
             Outcome::Rows(_) => "no error",
@@ -192,7 +193,7 @@ fn is_same_component(one: &Generation, other: &Generation) -> bool {
 }
 
 /// Counts a fault, and logs it without the secrets of the handler, which the message of a panic may quote.
-fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut fault: Fault) -> Fault {
+pub(super) fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut fault: Fault) -> Fault {
     if let Cow::Owned(detail) = generation.config.redacted(&fault.detail) {
         fault.detail = detail;
     }
@@ -209,7 +210,7 @@ fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut faul
 fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
-    if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
+    if let Some(serving) = handler.roll_back(from, &Who::node(), format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
         let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
         tracing::error!(

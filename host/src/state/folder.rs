@@ -16,6 +16,7 @@ const LOCK: &str = "lock";
 /// Marks incomplete files. Those left by a crash are removed at the next start.
 const UNFINISHED: &str = ".new-";
 const COMPONENT: &str = ".wasm";
+const SIGNATURE: &str = ".wasm.minisig";
 
 /// The folder is in use by another running node.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +110,32 @@ impl Folder {
         }
     }
 
-    pub(super) fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `None` when it does not exist.
+    pub(super) fn signature(&self, sha256: &str) -> Result<Option<String>, file::Unreadable> {
+        match file::read(&self.path.join(format!("{sha256}{SIGNATURE}")), limits::SIGNATURE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error @ file::Unreadable::Failed(_)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    pub(super) fn keep_signature(&self, sha256: &str, signature: &str) -> anyhow::Result<()> {
+        let same = self.signature(sha256).is_ok_and(|kept| kept.as_deref() == Some(signature));
+        if same { Ok(()) } else { self.put(&format!("{sha256}{SIGNATURE}"), signature.as_bytes()) }
+    }
+
+    pub(super) fn has_space(&self, bytes: usize) -> anyhow::Result<bool> {
         let kept: u64 = self.components()?.iter().map(|(_, bytes)| bytes).sum();
+        Ok(kept + bytes as u64 <= limits::STATE_BYTES_MAX)
+    }
+
+    pub(super) fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let most = limits::STATE_BYTES_MAX;
-        ensure!(kept + bytes.len() as u64 <= most, "the components of the state would have more than {most} bytes");
+        ensure!(self.has_space(bytes.len())?, "the components of the state would have more than {most} bytes");
         self.put(&Self::component_name(sha256), bytes)
     }
 
@@ -163,8 +186,9 @@ impl Folder {
     }
 }
 
-/// The digest in the name of a component that this module wrote. Other files have other names.
+/// The digest in the name of a component or a signature that this module wrote. Other files have other names.
 fn component_of(name: &str) -> Option<&str> {
-    let sha256 = name.strip_suffix(".damaged").unwrap_or(name).strip_suffix(COMPONENT)?;
+    let name = name.strip_suffix(".damaged").unwrap_or(name);
+    let sha256 = name.strip_suffix(SIGNATURE).or_else(|| name.strip_suffix(COMPONENT))?;
     (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(sha256)
 }

@@ -5,6 +5,7 @@
 //! reading them does not wait for a write to disk. Files are replaced atomically and synced. Damaged files are set
 //! aside and reported. A folder with a newer format, or of another node or user, is refused.
 
+mod audit;
 mod folder;
 mod record;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use self::folder::{Folder, InUse};
 pub use self::record::{Barred, Mark, Record};
 use crate::config::StateFolder;
+use crate::report::AuditEntry;
 use crate::{file, limits};
 
 /// The state of one node.
@@ -97,16 +99,50 @@ impl State {
         self.folder().is_some_and(|folder| folder.has(sha256))
     }
 
-    /// Keeps the bytes of a component until no record names it any more.
+    /// The signature of a component, if one was kept.
+    ///
+    /// # Errors
+    /// When it cannot be read now.
+    pub fn signature(&self, sha256: &str) -> Result<Option<String>, file::Unreadable> {
+        self.folder().map_or(Ok(None), |folder| folder.signature(sha256))
+    }
+
+    /// Keeps the bytes of a component and its signature until no record names it any more. If there is no space for
+    /// them, the generations that are kept only for `galo rollback --to` give way.
     ///
     /// # Errors
     /// When there is no space for it or it cannot be written.
-    pub fn keep(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    pub fn keep(&self, sha256: &str, bytes: &[u8], signature: Option<&str>) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
-        match self.folder() {
-            Some(folder) if !folder.has(sha256) => folder.keep(sha256, bytes),
-            _ => Ok(()),
+        let Some(folder) = self.folder() else { return Ok(()) };
+        if let Some(signature) = signature {
+            folder.keep_signature(sha256, signature)?;
         }
+        if folder.has(sha256) {
+            return Ok(());
+        }
+        if !folder.has_space(bytes.len())? {
+            let mut handlers = self.handlers().clone();
+            handlers.values_mut().for_each(|record| record.history.clear());
+            folder.write(&handlers)?;
+            folder.sweep(&handlers);
+            *self.handlers() = handlers;
+        }
+        folder.keep(sha256, bytes)
+    }
+
+    /// Appends entries to the audit log.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn append(&self, entries: &[AuditEntry]) -> anyhow::Result<()> {
+        let _turn = lock(&self.writing);
+        self.folder().map_or(Ok(()), |folder| audit::append(folder.path(), entries))
+    }
+
+    /// The last entries of the audit log, the oldest first.
+    pub fn audited(&self, most: usize) -> Vec<AuditEntry> {
+        self.folder().map_or_else(Vec::new, |folder| audit::last(folder.path(), most))
     }
 
     /// Whether a record would change anything.
@@ -171,11 +207,11 @@ mod tests {
     use super::*;
 
     fn mark(sha256: &str, generation: u64) -> Option<Mark> {
-        Some(Mark { sha256: sha256.repeat(64), generation })
+        Some(Mark { sha256: sha256.repeat(64), generation, over: None })
     }
 
     fn record(proved: &str) -> Record {
-        Record { last: 2, current: mark("b", 2), proved: mark(proved, 1), barred: None, left: None }
+        Record { last: 2, current: mark("b", 2), proved: mark(proved, 1), ..Record::default() }
     }
 
     fn handlers(names: &[&str]) -> BTreeMap<String, Record> {
@@ -188,13 +224,14 @@ mod tests {
         let path = above.path().join("a/state");
         let state = State::open(&path).unwrap();
         let (a, c) = ("a".repeat(64), "c".repeat(64));
-        state.keep(&a, b"bytes").unwrap();
-        state.keep(&c, b"other").unwrap();
+        state.keep(&a, b"bytes", Some("signature")).unwrap();
+        state.keep(&c, b"other", Some("signature")).unwrap();
         assert!(state.is_news(&handlers(&["x"])));
         state.record(handlers(&["x"])).unwrap();
         assert!(!state.is_news(&handlers(&["x"])));
         // Components that no record names are removed, foreign files are kept.
         assert!(state.has(&a) && !state.has(&c));
+        assert_eq!((state.signature(&a).unwrap().as_deref(), state.signature(&c).unwrap()), (Some("signature"), None));
         std::fs::write(path.join("note.txt"), "mine").unwrap();
         // Two nodes cannot share a folder.
         assert!(State::open(&path).unwrap_err().to_string().contains("another node"));

@@ -15,6 +15,9 @@ pub struct Record {
     pub proved: Option<Mark>,
     /// The generation that was rolled back, until a newer one follows.
     pub barred: Option<Barred>,
+    /// The generations that have served, the newest first, kept for `galo rollback --to`.
+    #[serde(default)]
+    pub history: Vec<Mark>,
     /// When the handler was removed from the manifest, in seconds since 1970.
     pub left: Option<u64>,
 }
@@ -26,6 +29,10 @@ pub struct Mark {
     pub sha256: String,
     /// Its number.
     pub generation: u64,
+    /// The component of the handlers folder that it was deployed over, in hexadecimal: it serves as long as the folder
+    /// holds that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
 }
 
 /// A generation that was rolled back.
@@ -60,13 +67,31 @@ pub(super) struct File {
 impl Record {
     /// The number of a component: its recorded number if it has one, otherwise the next.
     pub fn number_of(&self, sha256: &str) -> u64 {
-        let marks = [&self.current, &self.proved];
-        let known = marks.into_iter().flatten().find(|mark| mark.sha256 == sha256);
+        let known = self.marks().find(|mark| mark.sha256 == sha256);
         known.map_or(self.last + 1, |mark| mark.generation)
+    }
+
+    /// The generation that was deployed over a component of the handlers folder and serves in its place.
+    pub fn deployed_over(&self, found: &str) -> Option<&Mark> {
+        self.current.as_ref().filter(|mark| mark.over.as_deref() == Some(found))
+    }
+
+    /// Over which component the one with this digest was deployed, if it was.
+    pub fn over_of(&self, sha256: &str) -> Option<&str> {
+        self.current.as_ref().filter(|mark| mark.sha256 == sha256)?.over.as_deref()
+    }
+
+    /// The kept generations whose digest begins so.
+    pub fn kept<'a>(&'a self, digest: &'a str) -> impl Iterator<Item = &'a Mark> {
+        self.history.iter().filter(move |mark| mark.sha256.starts_with(digest))
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        [&self.current, &self.proved].into_iter().flatten().chain(&self.history)
     }
 
     /// The components that the record names.
     pub(super) fn components(&self) -> impl Iterator<Item = &str> {
-        [&self.current, &self.proved].into_iter().flatten().map(|mark| mark.sha256.as_str())
+        self.marks().map(|mark| mark.sha256.as_str())
     }
 }

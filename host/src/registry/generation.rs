@@ -1,0 +1,115 @@
+//! One verified component of a handler, and one that was rolled back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use super::config::Config;
+use crate::guest::{Aside, Component, Digest};
+use crate::repeats::Repeats;
+
+/// One verified component of a handler.
+pub struct Generation {
+    /// From 1, counted per handler and node.
+    pub number: u64,
+    /// The component.
+    pub component: Component,
+    /// The values that it gets with every request.
+    pub config: Config,
+    /// Where its slow calls run.
+    pub aside: Arc<Aside>,
+    /// The failures of it that were logged.
+    pub repeats: Arc<Repeats>,
+    /// The component that the handlers folder held when this one was deployed: it serves in its place until the folder
+    /// holds another one. `None` for a component that came from the folder itself.
+    pub over: Option<Digest>,
+    /// Its number and its component, as a header names them: `3;sha256="0a…"` (RFC 8941).
+    pub label: HeaderValue,
+    /// Shared with the same generation under another manifest.
+    tally: Arc<Tally>,
+}
+
+struct Tally {
+    began: Instant,
+    calls: AtomicU64,
+    faults: AtomicU64,
+}
+
+/// A generation that was rolled back.
+#[derive(Debug, Clone)]
+pub struct RolledBack {
+    /// Its number.
+    pub number: u64,
+    /// Its digest: it is not loaded again while the file has it and its config is the same.
+    pub digest: Digest,
+    /// Its config.
+    pub config: Config,
+    /// Its fault, or the operator's request.
+    pub cause: String,
+    /// When it was rolled back.
+    pub at: Timestamp,
+}
+
+impl Generation {
+    pub(super) fn new(number: u64, component: Component, config: Config) -> Self {
+        let label = format!("{number};sha256=\"{}\"", component.compiled.digest);
+        let label = HeaderValue::try_from(label).expect("digits and letters are a value of a header");
+        let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
+        Self {
+            number,
+            component,
+            config,
+            aside: Arc::default(),
+            repeats: Arc::default(),
+            over: None,
+            label,
+            tally: Arc::new(tally),
+        }
+    }
+
+    /// The same generation, its component under other limits and grants.
+    pub(super) fn refitted(&self, component: Component) -> Self {
+        let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
+        let (number, config, label) = (self.number, self.config.clone(), self.label.clone());
+        Self { number, component, config, aside, repeats, over: self.over, label, tally }
+    }
+
+    /// The same, deployed over a component of the handlers folder.
+    pub(super) fn deployed(self, over: Option<Digest>) -> Self {
+        Self { over, ..self }
+    }
+
+    /// What rolling it back leaves.
+    pub(super) fn rolled_back(&self, cause: String) -> RolledBack {
+        let (number, digest) = (self.number, self.component.compiled.digest);
+        RolledBack { number, digest, config: self.config.clone(), cause, at: Timestamp::now() }
+    }
+
+    /// How long ago it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.tally.began.elapsed()
+    }
+
+    /// Counts a request that begins on it.
+    pub fn called(&self) {
+        self.tally.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a fault of it.
+    pub fn faulted(&self) {
+        self.tally.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that began on it.
+    pub fn calls(&self) -> u64 {
+        self.tally.calls.load(Ordering::Relaxed)
+    }
+
+    /// Faults of it.
+    pub fn faults(&self) -> u64 {
+        self.tally.faults.load(Ordering::Relaxed)
+    }
+}

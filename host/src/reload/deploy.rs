@@ -1,0 +1,181 @@
+//! Carries out what operators order: a component becomes a canary, or a kept generation serves again. The component is
+//! verified as one of the handlers folder is, first its signature, and put into the state folder. It is a task beside
+//! the reloader, so that neither waits for the other.
+
+use std::sync::Arc;
+
+use super::compiling::{Asker, Form};
+use super::component::described;
+use super::verify::{prove, refit_previous};
+use super::worker::{Priority, Source, Without, Worker};
+use crate::guest::{Component, Digest};
+use crate::limits;
+use crate::node::Node;
+use crate::registry::{
+    Denied, Deployed, Differences, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, What,
+};
+use crate::state::State;
+
+const BACKGROUND: Priority = Priority::Background;
+
+/// Carries orders out, one after the other. Runs until it is dropped.
+pub async fn deploy(node: Arc<Node>, worker: Worker, state: Option<Arc<State>>) {
+    while let Some(Order { handler, what, who, why, done }) = node.registry.deployments.next().await {
+        let table = node.registry.table();
+        let Some(found) = table.handler(&handler) else {
+            let _ = done.send(Err(Denied::Absent(format!("no handler {handler}"))));
+            continue;
+        };
+        let deployment = Deployment { node: &node, worker: &worker, state: state.as_ref(), handler: found };
+        let carried_out = async {
+            match what {
+                What::Canary { component, signature, share, differences } => {
+                    let component = Source::signed(component, signature);
+                    deployment.canary(component, share, differences, (&who, &why)).await
+                }
+                What::Restore { digest } => deployment.restore(&digest, (&who, &why)).await,
+            }
+        };
+        let outcome = tokio::time::timeout(limits::DEPLOY_TIMEOUT, carried_out).await;
+        worker.settle(Asker::Deployment, &handler);
+        let late = || Err(Denied::Refused(format!("not verified within {} s", limits::DEPLOY_TIMEOUT.as_secs())));
+        // Whoever asked may have gone.
+        let _ = done.send(outcome.unwrap_or_else(|_| late()));
+    }
+}
+
+struct Deployment<'a> {
+    node: &'a Node,
+    worker: &'a Worker,
+    state: Option<&'a Arc<State>>,
+    handler: &'a Arc<Handler>,
+}
+
+/// Who orders it, and why.
+type By<'a> = (&'a crate::registry::Who, &'a str);
+
+impl Deployment<'_> {
+    async fn canary(&self, source: Source, share: Share, differences: Differences, by: By<'_>) -> Result<(), Denied> {
+        let Self { handler, .. } = self;
+        let (name, digest, lineage) = (&handler.entry.name, source.digest, handler.lineage());
+        share.by.check(&handler.entry).map_err(Denied::Conflict)?;
+        if let Some(canary) = &lineage.canary {
+            let running = canary.generation.component.compiled.digest;
+            let text = format!("{name} has a canary, {running}, at {}: end it first, with `galo rollback {name}`", canary.share.percent);
+            return Err(Denied::Conflict(text));
+        }
+        if lineage.current.component.compiled.digest == digest {
+            return Err(Denied::Conflict(format!("{name} serves this component already")));
+        }
+        let refused = |refusal: Refusal| self.refused(digest, &refusal, by);
+        let (bytes, signature) = (source.bytes().to_vec(), source.signature().map(str::to_owned));
+        let component = self.verified(source).await.map_err(refused)?;
+        let baseline = self.baseline(&lineage).await.map_err(refused)?;
+        self.keep(digest, bytes, signature).await.map_err(refused)?;
+        let over = self.in_folder().await;
+        let deployed = Deployed { component, baseline, over, share, differences };
+        let (who, why) = by;
+        let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
+        tracing::info!(sha256 = %digest, "{name}: generation {} is a canary", generation.number);
+        Ok(())
+    }
+
+    /// Proves a component as one of the handlers folder is proved.
+    async fn verified(&self, source: Source) -> Result<Component, Refusal> {
+        let Self { node, worker, handler, .. } = self;
+        let digest = source.digest;
+        worker.check(&handler.entry, &source)?;
+        described(&node.database, handler, digest).await?;
+        let form = self.compiled(source).await?;
+        let examples = worker.examples(BACKGROUND, &handler.entry).await;
+        let asked = Arc::clone(handler);
+        let prove = move || prove(form, &asked.entry, &asked.procedures, &examples);
+        Ok(worker.run(BACKGROUND, prove).await??.component)
+    }
+
+    async fn compiled(&self, source: Source) -> Result<Form, Refusal> {
+        loop {
+            let again = source.clone();
+            match self.worker.compile(BACKGROUND, Asker::Deployment, &self.handler.entry, again).await {
+                Ok(form) => return Ok(form),
+                Err(Without::Refused(refusal)) => return Err(refusal),
+                Err(Without::Compiling) => tokio::time::sleep(limits::DEPLOY_COMPILING_PAUSE).await,
+            }
+        }
+    }
+
+    /// The component that serves, loaded once more, so that its code is as cold as that of the canary. Without a cache it
+    /// is the same one.
+    async fn baseline(&self, lineage: &Arc<Lineage>) -> Result<Component, Refusal> {
+        let (worker, entry, lineage) = (self.worker.clone(), self.handler.entry.clone(), Arc::clone(lineage));
+        let load = move || {
+            let compiled = &lineage.current.component.compiled;
+            let again = worker.find(compiled.digest).unwrap_or_else(|| compiled.clone());
+            refit_previous(&again, &entry)
+        };
+        let fitted = self.worker.run(BACKGROUND, load).await??;
+        fitted.ok_or_else(|| Refusal::new(Stage::Fit, "the generation that serves does not fit its entry"))
+    }
+
+    /// Puts a component into the state folder. Until a record names it, the next record removes it again: then a rollback
+    /// to it finds nothing, as without a state folder.
+    async fn keep(&self, digest: Digest, bytes: Vec<u8>, signature: Option<String>) -> Result<(), Refusal> {
+        let Some(state) = self.state.cloned() else { return Ok(()) };
+        let keep = move || state.keep(&digest.to_string(), &bytes, signature.as_deref());
+        let kept = self.worker.ask(BACKGROUND, Stage::Read, keep).await?;
+        kept.map_err(|error| Refusal::new(Stage::Read, format!("it cannot be put into the state folder: {error:#}")))
+    }
+
+    /// What the handlers folder holds now. Unsigned bytes are only named here, never run.
+    async fn in_folder(&self) -> Option<Digest> {
+        let entry = self.handler.entry.clone();
+        let read = move || super::verify::read(&entry).map(|bytes| Digest::of(&bytes));
+        self.worker.ask(BACKGROUND, Stage::Read, read).await.ok()?.ok()
+    }
+
+    async fn restore(&self, wanted: &str, (who, why): By<'_>) -> Result<(), Denied> {
+        let Self { handler, worker, .. } = self;
+        let (name, lineage) = (&handler.entry.name, handler.lineage());
+        let none = "this node has no state folder, so it keeps only the generation before the current one";
+        let state = self.state.ok_or_else(|| Denied::Absent(none.to_owned()))?;
+        let past = state.past(name).unwrap_or_default();
+        let mark = match past.kept(wanted).collect::<Vec<_>>()[..] {
+            [mark] => mark.clone(),
+            ref found => {
+                let kept: Vec<_> = past.history.iter().map(|mark| format!("{} (generation {})", &mark.sha256[..12], mark.generation)).collect();
+                let what = if found.is_empty() { "no kept generation" } else { "more than one kept generation" };
+                let kept = if kept.is_empty() { "none is kept".to_owned() } else { format!("kept: {}", kept.join(", ")) };
+                return Err(Denied::Absent(format!("{what} of {name} begins with {wanted}; {kept}")));
+            }
+        };
+        if lineage.current.component.compiled.digest.to_string() == mark.sha256 {
+            return Err(Denied::Conflict(format!("{name} serves {} already", &mark.sha256[..12])));
+        }
+        let lost = || Denied::Absent(format!("the component {} is missing in the state folder", mark.sha256));
+        let digest = Digest::parse(&mark.sha256).ok_or_else(lost)?;
+        let refused = |refusal: Refusal| self.refused(digest, &refusal, (who, why));
+        let source = worker.kept(BACKGROUND, &handler.entry, state, &mark.sha256).await.map_err(refused)?;
+        let (compiled, _) = self.compiled(source.ok_or_else(lost)?).await.map_err(refused)?;
+        let entry = handler.entry.clone();
+        // Its examples are gone: those in the folder belong to a later component.
+        let fit = move || refit_previous(&compiled, &entry);
+        let fitted = worker.run(BACKGROUND, fit).await.and_then(|fitted| fitted).map_err(refused)?;
+        let unfit = || Denied::Conflict(format!("{} does not fit the manifest any more", &mark.sha256[..12]));
+        let component = fitted.ok_or_else(unfit)?;
+        let over = self.in_folder().await.filter(|found| *found != digest);
+        let kept = Kept { number: mark.generation, component, over };
+        let restored = Restored { kept, who: who.clone(), why: why.to_owned() };
+        let serving = handler.restore(&lineage, restored).map_err(Denied::Conflict)?;
+        handler.metrics.rollbacks.inc();
+        tracing::warn!(sha256 = %digest, "{name}: rolled back to generation {}, as requested", serving.number);
+        Ok(())
+    }
+
+    fn refused(&self, digest: Digest, refusal: &Refusal, (who, why): By<'_>) -> Denied {
+        let (name, Refusal { stage, message, .. }) = (&self.handler.entry.name, refusal);
+        tracing::error!(%stage, sha256 = %digest, "{name}: deployment refused: {message}");
+        self.handler.metrics.refusals.inc();
+        self.node.registry.audit.refused(name, digest.to_string(), who, &format!("{why}: {stage}: {message}"));
+        Denied::Refused(format!("{stage}: {message}"))
+    }
+}

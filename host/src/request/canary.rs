@@ -1,0 +1,309 @@
+//! Answers a request that a canary was chosen for. Both generations run on it: the old one changes nothing by it,
+//! because the functions are pure, and the call is made once. So a canary is found out before its client is harmed: when
+//! it faults, or decides otherwise and that was not announced, the client gets what the old generation decides, and the
+//! canary is rolled back on this node. When its guest calls have been shown to take longer, it is rolled back too.
+//!
+//! A request that the old generation fails at proves nothing: it gets what the canary decides.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::decision::{Asked, Decision, Planned};
+use super::functions::Functions;
+use super::invoke::{self, Halt};
+use super::rescue::{self, Called};
+use super::trace::Trace;
+use crate::contract::Outcome;
+use crate::failure::{Failure, Fault, FaultKind, Phase};
+use crate::limits;
+use crate::metrics::Laps;
+use crate::node::Node;
+use crate::record::{self, Times};
+use crate::registry::{Canary, Differences, Generation, Handler, Lineage, Who};
+use crate::replay;
+use crate::wire::{self, Outgoing};
+
+/// What is asked of whom.
+struct Trial<'a, 'b> {
+    handler: &'a Handler,
+    lineage: &'a Lineage,
+    canary: &'a Canary,
+    asked: &'b Asked<'b>,
+}
+
+/// What `prepare` came to.
+struct Chosen<'a> {
+    /// The generation that goes on with the request.
+    generation: &'a Arc<Generation>,
+    decision: Decision,
+    /// What the old generation decided, if that can be compared.
+    old: Old,
+    /// How long `prepare` took on the old one and on the canary.
+    took: (Duration, Duration),
+}
+
+/// What the old generation decided, where the canary goes on.
+enum Old {
+    /// The same; for a call, its own carry.
+    Same(Vec<u8>),
+    /// Something else, as announced.
+    Other,
+    /// Nothing that can be compared.
+    Nothing,
+}
+
+/// Answers a request. Also returns the generation that did.
+pub(super) async fn handled<'a, F: Functions>(
+    node: &Node,
+    (handler, lineage, canary): (&'a Handler, &'a Lineage, &'a Canary),
+    asked: &Asked<'_>,
+    laps: &mut Laps,
+) -> Result<(Outgoing, &'a Arc<Generation>), Failure> {
+    let trial = Trial { handler, lineage, canary, asked };
+    let Chosen { generation, decision, old, took } = trial.prepare::<F>().await?;
+    let prepared = laps.end(&handler.metrics.prepare);
+    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
+    if let Some(trail) = &asked.trail {
+        trail.planned(generation, decision.call());
+    }
+    let Planned { procedure, arguments, carry } = match decision {
+        Decision::Reply(outgoing) => {
+            if let Old::Same(_) = old {
+                trial.compared(took);
+            }
+            return Ok((outgoing, generation));
+        }
+        Decision::Call(planned) => planned,
+    };
+    let sent = laps.last();
+    let called = node.database.call(&procedure, arguments).await;
+    let since = laps.skip();
+    let outcome = match called {
+        Ok(rows) => Outcome::Rows(rows),
+        Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+        Err(failure) => {
+            asked.ended(None, since - sent);
+            return Err(failure);
+        }
+    };
+    asked.ended(Some(&outcome), since - sent);
+    let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
+    let (answer, by) = if Arc::ptr_eq(generation, &canary.generation) {
+        trial.respond::<F>(called, &old, took).await
+    } else {
+        rescue::respond::<F>(handler, lineage, generation, asked, called, since).await
+    };
+    let responded = laps.end(&handler.metrics.respond);
+    asked.note(|noted| noted.times.respond = Times::micros(responded));
+    answer.map(|outgoing| (outgoing, by))
+}
+
+impl<'a> Trial<'a, '_> {
+    async fn prepare<F: Functions>(&self) -> Result<Chosen<'a>, Halt> {
+        let Self { lineage, canary, .. } = *self;
+        let (old, new) = if canary.old_first() {
+            let old = self.prepared::<F>(&canary.baseline).await;
+            (old, self.prepared::<F>(&canary.generation).await)
+        } else {
+            let new = self.prepared::<F>(&canary.generation).await;
+            (self.prepared::<F>(&canary.baseline).await, new)
+        };
+        let (generation, took) = (&canary.generation, (old.1, new.1));
+        let instead = |decision| Chosen { generation: &lineage.current, decision, old: Old::Nothing, took };
+        match (old.0, new.0) {
+            (Ok(old), Ok(new)) if is_same_decision(&old, &new) => {
+                let carry = match old {
+                    Decision::Call(planned) => planned.carry,
+                    Decision::Reply(_) => Vec::new(),
+                };
+                Ok(Chosen { generation, decision: new, old: Old::Same(carry), took })
+            }
+            (Ok(old), Ok(new)) => {
+                canary.compared(true);
+                let fails = |decision: &Decision| matches!(decision, Decision::Reply(it) if it.status().is_server_error());
+                if canary.differences == Differences::Refuse || (fails(&new) && !fails(&old)) {
+                    self.worse(Phase::Prepare, &differs(lineage, &shown(&old), &shown(&new)));
+                    return Ok(instead(old));
+                }
+                Ok(Chosen { generation, decision: new, old: Old::Other, took })
+            }
+            (Ok(old), Err(Halt::Fault(fault))) => {
+                self.faulted(fault);
+                Ok(instead(old))
+            }
+            // A shed call is not a reason to roll back: the slow calls that shed it fault by themselves.
+            (Ok(old), Err(Halt::Shed)) => Ok(instead(old)),
+            (Err(_), Ok(new)) => Ok(Chosen { generation, decision: new, old: Old::Nothing, took }),
+            (Err(_), Err(Halt::Fault(fault))) => {
+                Err(Halt::Fault(rescue::count(self.handler, generation, self.asked, fault)))
+            }
+            (Err(_), Err(Halt::Shed)) => Err(Halt::Shed),
+        }
+    }
+
+    async fn prepared<F: Functions>(&self, generation: &Arc<Generation>) -> (Result<Decision, Halt>, Duration) {
+        let begun = Instant::now();
+        let decision = invoke::prepare::<F>(self.handler, generation, &self.asked.request, begun).await;
+        (decision, begun.elapsed())
+    }
+
+    /// Runs `respond` on the canary, whose call it was, and on the old generation if that planned the same call.
+    async fn respond<F: Functions>(
+        &self,
+        called: Called<'_>,
+        old: &Old,
+        took: (Duration, Duration),
+    ) -> (Result<Outgoing, Failure>, &'a Arc<Generation>) {
+        let Self { handler, lineage, canary, asked } = *self;
+        let generation = &canary.generation;
+        let mine = |answer: Result<Outgoing, Failure>| (answer, generation);
+        let Old::Same(carry) = old else {
+            let new = self.responded::<F>(generation, called).await.0;
+            return mine(match new {
+                Err(fault) if matches!(old, Old::Other) => Err(Failure::Fault(self.faulted(fault))),
+                Err(fault) => Err(Failure::Fault(rescue::count(handler, generation, asked, fault))),
+                Ok(new) => {
+                    // The old generation planned something else, and the database rejected what the canary planned.
+                    let rejected = matches!(old, Old::Other) && matches!(called.outcome, Outcome::Error(_));
+                    if rejected && rescue::status_of(&new).is_server_error() {
+                        self.worse(Phase::Prepare, &called.rejected(lineage.current.number));
+                    }
+                    new
+                }
+            });
+        };
+        let its = Called { carry, ..called };
+        let (old, new) = if canary.old_first() {
+            let old = self.responded::<F>(&canary.baseline, its).await;
+            (old, self.responded::<F>(generation, called).await)
+        } else {
+            let new = self.responded::<F>(generation, called).await;
+            (self.responded::<F>(&canary.baseline, its).await, new)
+        };
+        let took = (took.0 + old.1, took.1 + new.1);
+        match (old.0, new.0) {
+            (Ok(old), Ok(new)) if is_same_answer(&old, &new) => {
+                self.compared(took);
+                mine(new)
+            }
+            (Ok(old), Ok(new)) => {
+                canary.compared(true);
+                let worse = rescue::status_of(&new).is_server_error() && !rescue::status_of(&old).is_server_error();
+                if worse || canary.differences == Differences::Refuse {
+                    self.worse(Phase::Respond, &differs(lineage, &answered(&old), &answered(&new)));
+                    return (old, &lineage.current);
+                }
+                mine(new)
+            }
+            (Ok(old), Err(fault)) => {
+                self.faulted(fault);
+                (old, &lineage.current)
+            }
+            (Err(_), Ok(new)) => mine(new),
+            (Err(_), Err(fault)) => {
+                mine(Err(Failure::Fault(rescue::count(handler, generation, asked, fault))))
+            }
+        }
+    }
+
+    async fn responded<F: Functions>(
+        &self,
+        generation: &Arc<Generation>,
+        called: Called<'_>,
+    ) -> (Result<Result<Outgoing, Failure>, Fault>, Duration) {
+        let begun = Instant::now();
+        let answer = invoke::respond::<F>(self.handler, generation, called.carry, called.outcome, begun).await;
+        let took = begun.elapsed();
+        (answer.map(|answer| answer.ok_or_else(|| called.raised())), took)
+    }
+
+    /// Notes a request that both decided alike, and how long it took them.
+    fn compared(&self, (old, new): (Duration, Duration)) {
+        self.canary.compared(false);
+        if let Some(ratio) = self.canary.took(old, new) {
+            let number = self.lineage.current.number;
+            let phase = Phase::Prepare;
+            self.worse(phase, &format!("its guest calls take {ratio:.1} times as long as those of generation {number}"));
+        }
+    }
+
+    fn worse(&self, phase: Phase, detail: &str) {
+        self.faulted(Fault::new(phase, FaultKind::Worse, detail));
+    }
+
+    /// Counts a fault of the canary, and rolls it back. If many requests meet it at once, only one of them does.
+    fn faulted(&self, fault: Fault) -> Fault {
+        let Self { handler, canary, asked, .. } = *self;
+        let fault = rescue::count(handler, &canary.generation, asked, fault);
+        let Fault { phase, kind, detail, .. } = &fault;
+        let cause = format!("{kind} in {phase}: {detail}");
+        if let Some(serving) = handler.roll_back(&canary.generation, &Who::node(), cause.clone()) {
+            handler.metrics.rollbacks.inc();
+            let (name, number, serving) = (&handler.entry.name, canary.generation.number, serving.number);
+            let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+            tracing::error!(
+                request_id,
+                traceparent,
+                "{name}: CANARY ROLLED BACK: generation {serving} answers every request again, not generation {number}: {cause}"
+            );
+        }
+        fault
+    }
+}
+
+fn is_same_decision(one: &Decision, other: &Decision) -> bool {
+    match (one, other) {
+        (Decision::Call(one), Decision::Call(other)) => one.is_same_call_as(other),
+        (Decision::Reply(one), Decision::Reply(other)) => is_same_response(one, other),
+        _ => false,
+    }
+}
+
+fn is_same_answer(one: &Result<Outgoing, Failure>, other: &Result<Outgoing, Failure>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => is_same_response(one, other),
+        // Both leave the same error to the host.
+        (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+/// Whether clients read the same. Lines for the log may differ.
+fn is_same_response(one: &Outgoing, other: &Outgoing) -> bool {
+    one.status() == other.status()
+        && one.headers() == other.headers()
+        && wire::bytes(one) == wire::bytes(other)
+        && wire::sent(one).body == wire::sent(other).body
+}
+
+/// A decision as it is compared everywhere.
+fn shown(decision: &Decision) -> replay::Decision {
+    match decision {
+        Decision::Reply(outgoing) => response(outgoing),
+        Decision::Call(Planned { procedure, arguments, .. }) => {
+            let called = record::Called::of(procedure.name.clone(), arguments.clone(), Vec::new());
+            let call = replay::Call { procedure: called.procedure, arguments: called.arguments };
+            replay::Decision { call: Some(call), ..replay::Decision::default() }
+        }
+    }
+}
+
+fn answered(answer: &Result<Outgoing, Failure>) -> replay::Decision {
+    match answer {
+        Ok(outgoing) => response(outgoing),
+        Err(_) => replay::Decision { left_to_host: true, ..replay::Decision::default() },
+    }
+}
+
+fn response(outgoing: &Outgoing) -> replay::Decision {
+    let mut response = record::Response::of(wire::sent(outgoing));
+    response.log.clear();
+    replay::Decision { response: Some(response), ..replay::Decision::default() }
+}
+
+/// Where two decisions differ. The values are clients' data and are left out.
+fn differs(lineage: &Lineage, old: &replay::Decision, new: &replay::Decision) -> String {
+    let differences = replay::differences(old, new, limits::CANARY_PATHS_MAX);
+    let paths: Vec<_> = differences.iter().map(|difference| difference.path.as_str()).collect();
+    format!("it decides otherwise than generation {}: {}", lineage.current.number, paths.join(", "))
+}
