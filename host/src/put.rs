@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use crate::example;
 use crate::guest::Digest;
 use crate::manifest::{self, Entry, KeyPlace, Manifest};
+use crate::trust;
 
 /// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
@@ -77,9 +78,13 @@ impl Handlers {
                 name.display(),
                 manifest.path.display()
             );
+            files.extend(signature(component, &name));
             files.push((source, name));
         }
         files.extend(public_keys(manifest).map(|(from, name)| (Source::File(from), name)));
+        if let Source::File(path) = &text {
+            files.extend(signature(path, Path::new(manifest::FILE_NAME)));
+        }
         files.push((text, manifest::FILE_NAME.into()));
         Ok(Self { files, examples: folders })
     }
@@ -139,6 +144,12 @@ impl Source {
     }
 }
 
+/// The signature of a file, if it has one. It is put first: a node that sees the file finds its signature.
+fn signature(of: &Path, name: &Path) -> Option<(Source, PathBuf)> {
+    let path = trust::path_of(of);
+    path.is_file().then(|| (Source::File(path), trust::path_of(name)))
+}
+
 /// The path of a component in a folder of components: the one that the manifest has.
 fn name_of(entry: &Entry, manifest: &Manifest) -> anyhow::Result<PathBuf> {
     // In a project it is relative to the folder of the handler's sources.
@@ -173,7 +184,10 @@ pub fn record(folder: &Path, digest: &Digest) -> anyhow::Result<()> {
 }
 
 /// Replaces a file by renaming. Returns whether it changed. An identical file is not replaced.
-fn replace(to: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace(to: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }

@@ -60,7 +60,8 @@ impl Trust {
                 continue;
             }
             let key = PublicKey::from_base64(line);
-            let key = key.map_err(|error| anyhow::anyhow!("{shown}:{number}: not a public key of minisign: {error}"))?;
+            let key =
+                key.map_err(|error| anyhow::anyhow!("{shown}:{number}: not a public key of minisign: {error}"))?;
             keys.push(key);
         }
         ensure!(!keys.is_empty(), "{shown} has no public key: make one with `galo sign --new-key FILE`");
@@ -90,8 +91,7 @@ impl Trust {
     /// Why it is not trusted.
     pub fn check(&self, signed: &[u8], signature: Option<&str>) -> Result<(), Untrusted> {
         let text = signature.ok_or(Untrusted::Unsigned)?;
-        let signature =
-            SignatureBox::from_string(text).map_err(|error| Untrusted::Malformed(error.to_string()))?;
+        let signature = SignatureBox::from_string(text).map_err(|error| Untrusted::Malformed(error.to_string()))?;
         let key = self.keys.iter().find(|key| key.keynum() == signature.keynum());
         let key = key.ok_or_else(|| Untrusted::Foreign(key_id(signature.keynum())))?;
         let (quiet, output, allow_legacy) = (true, false, false);

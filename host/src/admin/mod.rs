@@ -88,7 +88,10 @@ impl Admin {
                 let format = wanted(incoming);
                 typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
-            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics /api/audit, and POST /handlers/NAME/rollback\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/live /ready /handlers /metrics /api/audit, and POST /handlers/NAME/rollback\n",
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use galo::config::Mistakes;
 
-use super::access;
+use super::{access, sign};
 
 /// How their names begin.
 const PREFIX: &str = "GALO_";
@@ -26,7 +26,9 @@ pub(super) fn check(command: &clap::Command, mistakes: &mut Mistakes) {
 
 fn known(command: &clap::Command) -> Vec<String> {
     let arguments = command.get_subcommands().chain([command]).flat_map(clap::Command::get_arguments);
-    let variables = arguments.filter_map(|argument| argument.get_env()?.to_str()).chain([access::TOKEN_VARIABLE]);
+    let variables = arguments
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .chain([access::TOKEN_VARIABLE, sign::PASSWORD_VARIABLE]);
     let mut known: Vec<_> = variables.filter(|name| name.starts_with(PREFIX)).map(str::to_owned).collect();
     known.sort();
     known.dedup();

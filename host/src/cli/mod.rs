@@ -8,6 +8,7 @@ mod clients;
 mod compile;
 mod componentize;
 mod database;
+mod deploy;
 mod dev;
 mod environment;
 mod folder;
@@ -24,10 +25,12 @@ mod psql;
 mod put;
 mod runtime;
 mod serve;
+mod sign;
 mod size;
 mod test;
 mod upgrade;
 mod variables;
+mod who;
 
 use std::process::ExitCode;
 
@@ -90,10 +93,23 @@ enum Command {
     ///
     /// Shows which generation of each handler serves, what was refused, and what was rolled back.
     Handlers(operator::HandlersArgs),
-    /// Roll a handler back to its previous generation
+    /// Deploy a component to running nodes, step by step
     ///
-    /// Acts on a running node. The component that was rolled back is not tried again until its file changes.
+    /// The new generation first answers a small share of the requests, beside the old one. It is taken back, on all
+    /// nodes, when it faults, answers otherwise or takes longer. Ctrl-C ends the command; each node then holds its step.
+    Deploy(deploy::DeployArgs),
+    /// Roll a handler back to its previous generation, or to one that was kept
+    ///
+    /// Acts on a running node. A canary is ended first. The component that was rolled back is not tried again until its
+    /// file changes.
     Rollback(operator::RollbackArgs),
+    /// Show who changed the handlers of a running node, when and why
+    Audit(operator::AuditArgs),
+    /// Sign handlers and their manifest, for nodes that serve only what is signed
+    ///
+    /// Writes X.wasm.minisig beside each component and galo.toml.minisig beside the manifest, in the format of
+    /// minisign. A component's signature is over its handler's name, its digest and what the manifest grants it.
+    Sign(sign::SignArgs),
     /// Build this project's handlers into a folder for `galo serve`
     Build(build::BuildArgs),
     /// Create a handler in this project
@@ -174,6 +190,8 @@ impl Command {
             Self::Check(arguments) => arguments.task(mistakes),
             Self::Handlers(arguments) => arguments.task(mistakes),
             Self::Rollback(arguments) => arguments.task(mistakes),
+            Self::Deploy(arguments) => arguments.task(mistakes),
+            Self::Audit(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Test(arguments) => arguments.task(mistakes),
@@ -181,6 +199,7 @@ impl Command {
             Self::Upgrade(arguments) => Some(Box::new(|| arguments.run())),
             Self::Migrate(arguments) => arguments.task(mistakes),
             Self::Psql(arguments) => arguments.task(mistakes),
+            Self::Sign(arguments) => Some(Box::new(|| arguments.run())),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),
             Self::Bindings(arguments) => Some(Box::new(|| arguments.run())),

@@ -1,15 +1,17 @@
-//! `galo handlers` and `galo rollback`: their arguments, and the print of what the node answers.
+//! `galo handlers`, `galo rollback` and `galo audit`: their arguments, and the print of what the node answers.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use galo::config::Mistakes;
 use galo::drain::Outcome;
-use galo::log;
 use galo::operator::{self, Listing};
+use galo::report::RollbackOrder;
+use galo::{limits, log};
 
 use super::access::AccessArgs;
 use super::runtime::{Task, run_on};
+use super::who::WhoArgs;
 
 #[derive(Args)]
 pub(super) struct HandlersArgs {
@@ -25,6 +27,29 @@ pub(super) struct RollbackArgs {
     /// Name of the handler in the manifest
     #[arg(value_name = "NAME")]
     name: String,
+    /// The kept generation that is to serve: how its digest begins [default: the one before the current one]
+    #[arg(long, value_name = "DIGEST")]
+    to: Option<String>,
+    /// Why, for the audit log
+    #[arg(short = 'm', long = "why", value_name = "WHY")]
+    why: String,
+    #[command(flatten)]
+    who: WhoArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+#[derive(Args)]
+pub(super) struct AuditArgs {
+    /// Only what was done with this handler
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value = "50")]
+    last: String,
+    /// Print lines of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -40,7 +65,20 @@ impl HandlersArgs {
 impl RollbackArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let access = self.access.parse(mistakes)?;
-        Some(Box::new(move || print(operator::rollback(&access, &self.name))))
+        let order = RollbackOrder { to: self.to, only: None, who: self.who.name(), why: self.why };
+        Some(Box::new(move || print(async move { operator::rollback(&access, &self.name, &order).await })))
+    }
+}
+
+impl AuditArgs {
+    pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let access = self.access.parse(mistakes);
+        let last = mistakes.parse_within("--last", &self.last, 1, limits::AUDIT_ENTRIES_MAX);
+        let (access, last) = access.zip(last)?;
+        let listing = if self.json { Listing::Json } else { Listing::Table };
+        Some(Box::new(move || {
+            print(async move { operator::audit(&access, self.name.as_deref(), last, listing).await })
+        }))
     }
 }
 

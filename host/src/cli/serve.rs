@@ -29,6 +29,17 @@ pub(super) struct ServeArgs {
     /// take to notice: 5 in Kubernetes. A second signal ends the wait.
     #[arg(long, env = "GALO_LINGER", value_name = "SECONDS", default_value = "0")]
     linger: String,
+    /// Serve only what is signed by one of the public keys in this file
+    ///
+    /// For components, the manifest and what `galo deploy` sends; `galo sign` signs. The file must not lie in the
+    /// handlers folder.
+    #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// Add the header Galo-Generation to responses of handlers: the number and the digest of the generation
+    #[arg(long, env = "GALO_GENERATION_HEADER", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value = "false",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    generation_header: bool,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -55,6 +66,7 @@ impl ServeArgs {
             Some(folder) => StateFolder::Required(folder),
             None => state_folder(&settings.handlers, &settings.listen),
         };
-        Some((Settings { state, linger: linger?, ..settings }, workers))
+        let (trust, generation_header) = (self.trust, self.generation_header);
+        Some((Settings { state, linger: linger?, trust, generation_header, ..settings }, workers))
     }
 }

@@ -62,9 +62,8 @@ mod tests {
     #[test]
     fn a_statement_has_what_is_granted_in_an_order_of_its_own() {
         let entry = |more: &str| {
-            let text = format!(
-                "[[handler]]\nname = \"x\"\ncomponent = \"x.wasm\"\nroute = \"POST /x/{{id}}\"\n{more}\n"
-            );
+            let text =
+                format!("[[handler]]\nname = \"x\"\ncomponent = \"x.wasm\"\nroute = \"POST /x/{{id}}\"\n{more}\n");
             parse(Path::new("/galo.toml"), &text).unwrap().handlers.remove(0)
         };
         let plain = entry("procedures = [\"b\", \"a\"]\nheaders = [\"x-b\", \"x-a\"]");
@@ -73,7 +72,10 @@ mod tests {
             "galo handler, statement 1\nname: x\nsha256: 00ff\nroutes: POST /x/{id}\nheaders: x-a, x-b\n\
              procedures: a, b\nconfig: \nclaims: never\nretry: never\nwasi: no\n"
         );
-        assert_eq!(entry("procedures = [\"a\", \"b\"]\nheaders = [\"x-a\", \"x-b\"]").statement("00ff"), plain.statement("00ff"));
+        assert_eq!(
+            entry("procedures = [\"a\", \"b\"]\nheaders = [\"x-a\", \"x-b\"]").statement("00ff"),
+            plain.statement("00ff")
+        );
         assert_ne!(entry("procedures = [\"a\", \"b\", \"c\"]").statement("00ff"), plain.statement("00ff"));
         assert_ne!(plain.statement("00fe"), plain.statement("00ff"));
     }

@@ -1,14 +1,16 @@
 //! One request to an admin address, over TCP or a unix socket, bounded in time and size. Every error names the remedy.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -50,6 +52,22 @@ impl Answer {
         })
     }
 
+    /// Its body, parsed line by line.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub(super) fn lines<T: DeserializeOwned>(&self, status: StatusCode) -> anyhow::Result<Vec<T>> {
+        let Self { admin, status: got, .. } = self;
+        if *got != status {
+            bail!("{admin} answered {got}: {}; is it the admin address of a node of this version?", self.message());
+        }
+        let lines = self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let parsed = lines.map(serde_json::from_slice).collect::<serde_json::Result<_>>();
+        parsed.with_context(|| {
+            format!("the answer of {admin} is not a node's; do node and `galo` have the same version?")
+        })
+    }
+
     /// The first line of its text, fit for a terminal.
     pub(super) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -62,10 +80,27 @@ impl Answer {
 /// # Errors
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
+    send(access, method, path, Bytes::new(), limits::OPERATOR_TIMEOUT).await
+}
+
+/// Sends an order to a node, which may take `wait` to carry it out.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn order(
+    access: &Access,
+    path: &str,
+    order: &impl Serialize,
+    wait: Duration,
+) -> anyhow::Result<Answer> {
+    send(access, Method::POST, path, serde_json::to_vec(order)?.into(), wait).await
+}
+
+async fn send(access: &Access, method: Method, path: &str, body: Bytes, wait: Duration) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
+    let (status, body) = timeout(wait, exchange(access, method, path, body))
         .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs()))??;
+        .map_err(|_| anyhow!("{admin} did not answer within {} s", wait.as_secs()))??;
     let answer = Answer { admin: admin.clone(), status, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
@@ -79,7 +114,7 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(access: &Access, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -93,11 +128,11 @@ async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result
     match &access.admin {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-            talk(stream, access, &address.to_string(), method, path).await
+            talk(stream, access, &address.to_string(), (method, path, body)).await
         }
         Address::Unix(path_of_socket) => {
             let stream = UnixStream::connect(path_of_socket).await.map_err(unreachable)?;
-            talk(stream, access, "localhost", method, path).await
+            talk(stream, access, "localhost", (method, path, body)).await
         }
     }
 }
@@ -106,8 +141,7 @@ async fn talk<S>(
     stream: S,
     access: &Access,
     host: &str,
-    method: Method,
-    path: &str,
+    (method, path, body): (Method, &str, Bytes),
 ) -> anyhow::Result<(StatusCode, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -120,7 +154,10 @@ where
     if let Some(token) = &access.token {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;

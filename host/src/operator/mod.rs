@@ -1,16 +1,20 @@
-//! The commands for a running node, `galo handlers` and `galo rollback`, over its admin address. They return the text
-//! for stdout.
+//! The commands for running nodes, `galo handlers`, `galo deploy`, `galo rollback` and `galo audit`, over their admin
+//! addresses. They return the text for stdout, except `deploy`, which reports as it goes.
 
 mod ask;
+mod deploy;
+mod fleet;
 mod table;
 
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 
 pub use self::ask::Access;
-use self::ask::ask;
+use self::ask::{ask, order};
+pub use self::deploy::{Deployment, deploy};
 use self::table::escaped;
-use crate::report::{HandlerReport, NodeReport};
+use crate::limits;
+use crate::report::{AuditEntry, HandlerReport, NodeReport, RollbackOrder};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,24 +38,45 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
     }
 }
 
-/// Rolls a handler back to its previous generation.
+/// Rolls a handler back to its previous generation, or to one that the node has kept.
 ///
 /// # Errors
-/// As [`handlers`]; also when the node has no such handler, or the handler no previous generation.
-pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
-    // The name becomes part of a path. A manifest has the same rule.
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
-    );
-    let answer = ask(access, Method::POST, &format!("/handlers/{name}/rollback")).await?;
-    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+/// As [`handlers`]; also when the node has no such handler, or the handler no such generation.
+pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> anyhow::Result<String> {
+    check_name(name)?;
+    let wait = if rollback.to.is_some() { limits::DEPLOY_TIMEOUT } else { limits::OPERATOR_TIMEOUT };
+    let answer = order(access, &format!("/handlers/{name}/rollback"), rollback, wait).await?;
+    if answer.status.is_client_error() {
         bail!("{}; `galo handlers` lists the handlers and their generations", answer.message());
     }
     let handler: HandlerReport = answer.json(StatusCode::OK)?;
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
     let name = escaped(&handler.name);
     Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
+}
+
+/// The audit log of a node: its last entries, of one handler or of all.
+///
+/// # Errors
+/// As [`handlers`].
+pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Listing) -> anyhow::Result<String> {
+    let answer = ask(access, Method::GET, "/api/audit").await?;
+    let entries: Vec<AuditEntry> = answer.lines(StatusCode::OK)?;
+    let wanted: Vec<_> = entries.into_iter().filter(|entry| name.is_none_or(|name| entry.handler == name)).collect();
+    let wanted = &wanted[wanted.len().saturating_sub(last)..];
+    match listing {
+        Listing::Table => Ok(table::audit(wanted)),
+        Listing::Json => Ok(wanted.iter().map(table::line).collect::<serde_json::Result<String>>()?),
+    }
+}
+
+/// Checks the name of a handler, which becomes part of a path. A manifest has the same rule.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    ensure!(
+        !name.is_empty() && name.chars().all(well_formed),
+        "invalid handler name `{}`: use letters, digits, `-` and `_`",
+        escaped(name)
+    );
+    Ok(())
 }

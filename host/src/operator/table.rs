@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{HandlerReport, NodeReport, Refusal, RolledBack};
+use crate::report::{AuditEntry, CanaryReport, HandlerReport, NodeReport, Refusal, RolledBack};
 
 /// Digits of a digest in the table, enough to compare; `--json` has all.
 const DIGEST_SHOWN: usize = 12;
@@ -29,6 +29,9 @@ pub(super) fn table(report: &NodeReport) -> String {
     }
     for handler in &report.handlers {
         let name = escaped(&handler.name);
+        if let Some(found) = &handler.canary {
+            let _ = writeln!(text, "\n{name}: {}", canary(found));
+        }
         if let Some(refusal) = &handler.refused {
             refused(&name, refusal, &mut text);
         }
@@ -39,10 +42,42 @@ pub(super) fn table(report: &NodeReport) -> String {
     text
 }
 
+/// A canary in a line.
+pub(super) fn canary(canary: &CanaryReport) -> String {
+    let CanaryReport { generation, sha256, percent, by, calls, faults, compared, differed, time, .. } = canary;
+    let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
+    let time = time.as_deref().map(|times| format!(", guest time {times} ×")).unwrap_or_default();
+    escaped(&format!(
+        "canary, generation {generation} {digest}, {percent} by {by}: {calls} calls, {faults} faults, {differed} of \
+         {compared} decided otherwise{time}"
+    ))
+}
+
+/// A line for each entry of an audit log.
+pub(super) fn audit(entries: &[AuditEntry]) -> String {
+    let mut text = String::new();
+    for AuditEntry { at, handler, event, generation, sha256, who, why } in entries {
+        let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
+        let number = generation.map(|number| format!("generation {number} ")).unwrap_or_default();
+        let line = escaped(&format!("{at}  {handler}: {event} {number}{digest}  by {who}: {why}"));
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// An entry as a line of JSON.
+pub(super) fn line(entry: &AuditEntry) -> serde_json::Result<String> {
+    Ok(terminal_safe(&serde_json::to_string(entry)?) + "\n")
+}
+
 /// The node's JSON. Control characters that JSON allows are escaped too; the value stays the same.
 pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
-    let mut text = String::new();
-    for c in serde_json::to_string_pretty(report)?.chars() {
+    Ok(terminal_safe(&serde_json::to_string_pretty(report)?) + "\n")
+}
+
+fn terminal_safe(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
         match c {
             '\n' => text.push(c),
             // All of them are below U+10000: four digits are enough.
@@ -50,7 +85,7 @@ pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
             _ => text.push(c),
         }
     }
-    Ok(text + "\n")
+    text
 }
 
 /// A text with every character that controls a terminal written as `\u{1b}`.

@@ -69,14 +69,7 @@ impl Audit {
         self.add(handler, Event::Refused, (None, sha256), who, why);
     }
 
-    fn add(
-        &self,
-        handler: &str,
-        event: Event,
-        (generation, sha256): (Option<u64>, String),
-        Who(who): &Who,
-        why: &str,
-    ) {
+    fn add(&self, handler: &str, event: Event, (generation, sha256): (Option<u64>, String), Who(who): &Who, why: &str) {
         let (handler, why, who) = (handler.to_owned(), cut(why, limits::FAULT_BYTES_MAX), who.clone());
         let at = format!("{:.6}", Timestamp::now());
         let entry = AuditEntry { at, handler, event: event.to_string(), generation, sha256, who, why };

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::request::Parts;
 use http::HeaderName;
+use http::request::Parts;
 use jiff::Timestamp;
 
 use super::generation::Generation;
@@ -182,7 +182,9 @@ impl By {
                     false if names.is_empty() => {
                         Err(format!("no route of `{handler}` has a parameter: use header:NAME or claim:NAME"))
                     }
-                    false => Err(format!("no route of `{handler}` has the parameter `{name}`, but {}", names.join(", "))),
+                    false => {
+                        Err(format!("no route of `{handler}` has the parameter `{name}`, but {}", names.join(", ")))
+                    }
                 }
             }
             Self::Claim(_) if entry.claims == Claims::Never => {
@@ -224,7 +226,8 @@ impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let named = |name: &str| if name.is_empty() { Err(format!("`{text}` has no name")) } else { Ok(name.to_owned()) };
+        let named =
+            |name: &str| if name.is_empty() { Err(format!("`{text}` has no name")) } else { Ok(name.to_owned()) };
         match text.split_once(':') {
             Some(("header", name)) => {
                 name.parse().map(Self::Header).map_err(|_| format!("`{name}` is not the name of a header"))
@@ -291,7 +294,8 @@ mod tests {
 
     #[test]
     fn shares_and_what_they_are_chosen_by_are_parsed_strictly() {
-        for (text, shown) in [("1%", "1%"), ("0.5", "0.5%"), ("100%", "100%"), ("12.25%", "12.25%"), ("0.01%", "0.01%")] {
+        for (text, shown) in [("1%", "1%"), ("0.5", "0.5%"), ("100%", "100%"), ("12.25%", "12.25%"), ("0.01%", "0.01%")]
+        {
             assert_eq!(text.parse::<Percent>().unwrap().to_string(), shown);
         }
         for wrong in ["", "%", "0", "0%", "101%", "1.005%", "-1%", "1e2", "1000", "a", ".5"] {

@@ -137,9 +137,7 @@ impl Handler {
             return None;
         }
         let (current, previous, since) = match &old.canary {
-            Some(canary) if is_from(&canary.generation) => {
-                (Arc::clone(&old.current), old.previous.clone(), old.since)
-            }
+            Some(canary) if is_from(&canary.generation) => (Arc::clone(&old.current), old.previous.clone(), old.since),
             _ => (old.previous.clone().filter(|_| is_from(&old.current))?, None, Timestamp::now()),
         };
         let serving = Arc::clone(&current);
@@ -200,12 +198,7 @@ impl Lineage {
 
     /// The lineage of a handler that an earlier run of the node served: its component and the one kept for a rollback,
     /// with the numbers they had. Both get the config of the current manifest: an earlier one is not kept.
-    pub fn resumed(
-        current: Kept,
-        previous: Option<Kept>,
-        rolled_back: Option<RolledBack>,
-        config: &Config,
-    ) -> Self {
+    pub fn resumed(current: Kept, previous: Option<Kept>, rolled_back: Option<RolledBack>, config: &Config) -> Self {
         let generation = |Kept { number, component, over }| {
             Arc::new(Generation::new(number, component, config.clone()).deployed(over))
         };

@@ -61,7 +61,10 @@ impl Deployment<'_> {
         share.by.check(&handler.entry).map_err(Denied::Conflict)?;
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
-            let text = format!("{name} has a canary, {running}, at {}: end it first, with `galo rollback {name}`", canary.share.percent);
+            let text = format!(
+                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name}`",
+                canary.share.percent
+            );
             return Err(Denied::Conflict(text));
         }
         if lineage.current.component.compiled.digest == digest {
@@ -71,13 +74,14 @@ impl Deployment<'_> {
         let (bytes, signature) = (source.bytes().to_vec(), source.signature().map(str::to_owned));
         let component = self.verified(source).await.map_err(refused)?;
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
-        self.keep(digest, bytes, signature).await.map_err(refused)?;
+        self.keep(digest, bytes.clone(), signature.clone()).await.map_err(refused)?;
         let over = self.in_folder().await;
         let deployed = Deployed { component, baseline, over, share, differences };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
         tracing::info!(sha256 = %digest, "{name}: generation {} is a canary", generation.number);
-        Ok(())
+        // Once more: a record that was written before it began has removed what it did not name.
+        self.keep(digest, bytes, signature).await.map_err(refused)
     }
 
     /// Proves a component as one of the handlers folder is proved.
@@ -117,8 +121,7 @@ impl Deployment<'_> {
         fitted.ok_or_else(|| Refusal::new(Stage::Fit, "the generation that serves does not fit its entry"))
     }
 
-    /// Puts a component into the state folder. Until a record names it, the next record removes it again: then a rollback
-    /// to it finds nothing, as without a state folder.
+    /// Puts a component into the state folder.
     async fn keep(&self, digest: Digest, bytes: Vec<u8>, signature: Option<String>) -> Result<(), Refusal> {
         let Some(state) = self.state.cloned() else { return Ok(()) };
         let keep = move || state.keep(&digest.to_string(), &bytes, signature.as_deref());
@@ -142,9 +145,14 @@ impl Deployment<'_> {
         let mark = match past.kept(wanted).collect::<Vec<_>>()[..] {
             [mark] => mark.clone(),
             ref found => {
-                let kept: Vec<_> = past.history.iter().map(|mark| format!("{} (generation {})", &mark.sha256[..12], mark.generation)).collect();
+                let kept: Vec<_> = past
+                    .history
+                    .iter()
+                    .map(|mark| format!("{} (generation {})", &mark.sha256[..12], mark.generation))
+                    .collect();
                 let what = if found.is_empty() { "no kept generation" } else { "more than one kept generation" };
-                let kept = if kept.is_empty() { "none is kept".to_owned() } else { format!("kept: {}", kept.join(", ")) };
+                let kept =
+                    if kept.is_empty() { "none is kept".to_owned() } else { format!("kept: {}", kept.join(", ")) };
                 return Err(Denied::Absent(format!("{what} of {name} begins with {wanted}; {kept}")));
             }
         };

@@ -148,7 +148,11 @@ impl Order {
             Ok(Some(source)) => source,
             Ok(None) => return Ok(None),
             Err(refusal) if refusal.stage == Stage::Signature && !refusal.passing => {
-                tracing::error!("{}: the proved component of the state does not serve: {}", self.entry.name, refusal.message);
+                tracing::error!(
+                    "{}: the proved component of the state does not serve: {}",
+                    self.entry.name,
+                    refusal.message
+                );
                 return Ok(None);
             }
             Err(refusal) => return Err(refusal.into()),
@@ -220,12 +224,7 @@ impl Order {
 
 /// A handler that an earlier run served. A component that was rolled back then does not serve now, and a broken one
 /// does not keep the node from starting if the last proved component is there.
-fn resumed(
-    past: &Record,
-    proved: Result<Option<Component>, Refusal>,
-    kept: Option<Kept>,
-    config: &Config,
-) -> Made {
+fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<Kept>, config: &Config) -> Made {
     let barred = past.barred.as_ref().and_then(|barred| rolled_back(barred, config));
     match (proved, kept) {
         (Ok(Some(component)), kept) => {

@@ -95,7 +95,8 @@ fn recorded(handler: &Handler, state: &State) -> Record {
     let proved = Some(mark(handler.proved(&lineage))).filter(|proved| state.has(&proved.sha256));
     let current = &lineage.current.component.compiled;
     let past = state.past(&handler.entry.name).unwrap_or_default();
-    let history = history(mark(&lineage.current), past.history, state);
+    let canary = lineage.canary.as_ref().map(|canary| mark(&canary.generation));
+    let history = history(canary.into_iter().chain([mark(&lineage.current)]).chain(past.history), state);
     Record {
         history,
         last: lineage.last_number(),
@@ -112,11 +113,17 @@ fn recorded(handler: &Handler, state: &State) -> Record {
     }
 }
 
-/// The generations that have served, with the current one first. One whose component is lost is left out.
-fn history(current: Mark, before: Vec<Mark>, state: &State) -> Vec<Mark> {
-    let others = before.into_iter().filter(|mark| mark.sha256 != current.sha256);
-    let marks = std::iter::once(current.clone()).chain(others);
-    // Over what it was deployed matters only while it serves.
-    let marks = marks.map(|mark| Mark { over: None, ..mark });
-    marks.filter(|mark| state.has(&mark.sha256)).take(limits::HISTORY_MAX).collect()
+/// The generations that have served, the newest first. One whose component is lost is left out.
+fn history(marks: impl Iterator<Item = Mark>, state: &State) -> Vec<Mark> {
+    let mut history: Vec<Mark> = Vec::new();
+    for mark in marks {
+        if history.len() < limits::HISTORY_MAX
+            && history.iter().all(|kept| kept.sha256 != mark.sha256)
+            && state.has(&mark.sha256)
+        {
+            // Over what it was deployed matters only while it serves.
+            history.push(Mark { over: None, ..mark });
+        }
+    }
+    history
 }

@@ -120,7 +120,8 @@ impl<'a> Trial<'a, '_> {
             }
             (Ok(old), Ok(new)) => {
                 canary.compared(true);
-                let fails = |decision: &Decision| matches!(decision, Decision::Reply(it) if it.status().is_server_error());
+                let fails =
+                    |decision: &Decision| matches!(decision, Decision::Reply(it) if it.status().is_server_error());
                 if canary.differences == Differences::Refuse || (fails(&new) && !fails(&old)) {
                     self.worse(Phase::Prepare, &differs(lineage, &shown(&old), &shown(&new)));
                     return Ok(instead(old));
@@ -200,9 +201,7 @@ impl<'a> Trial<'a, '_> {
                 (old, &lineage.current)
             }
             (Err(_), Ok(new)) => mine(new),
-            (Err(_), Err(fault)) => {
-                mine(Err(Failure::Fault(rescue::count(handler, generation, asked, fault))))
-            }
+            (Err(_), Err(fault)) => mine(Err(Failure::Fault(rescue::count(handler, generation, asked, fault)))),
         }
     }
 
@@ -223,7 +222,10 @@ impl<'a> Trial<'a, '_> {
         if let Some(ratio) = self.canary.took(old, new) {
             let number = self.lineage.current.number;
             let phase = Phase::Prepare;
-            self.worse(phase, &format!("its guest calls take {ratio:.1} times as long as those of generation {number}"));
+            self.worse(
+                phase,
+                &format!("its guest calls take {ratio:.1} times as long as those of generation {number}"),
+            );
         }
     }
 

@@ -121,7 +121,8 @@ async fn attempt<F: Functions>(
                         course.generation = Some(current.number);
                     }
                     let handled = handled::<F>(node, (handler, &lineage, canary), &mut asked, laps).await;
-                    let (answer, by) = handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
+                    let (answer, by) =
+                        handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
                     trail::keep(&node.recorder, handler, &lineage, asked, &answer, laps);
                     answer.map(|outgoing| marked(node, outgoing, by))
                 }

@@ -1,0 +1,139 @@
+//! `galo deploy`: takes a component through its steps on every node. The nodes decide for themselves whether their
+//! canary is sound; this command advances them together, and takes all of them back when one has gone back. If it ends
+//! in between, each node holds its step.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail, ensure};
+
+use super::ask::Access;
+use super::check_name;
+use super::fleet::{Found, Member};
+use super::table;
+use crate::limits;
+
+/// What is deployed, and how.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// The handler.
+    pub name: String,
+    /// The component.
+    pub component: Vec<u8>,
+    /// Its digest, in hexadecimal.
+    pub sha256: String,
+    /// Its signature.
+    pub signature: Option<String>,
+    /// The shares, in order.
+    pub steps: Vec<String>,
+    /// Whether the last step is every request, after which it is promoted.
+    pub promotes: bool,
+    /// How long each step is held.
+    pub hold: Duration,
+    /// By what requests are chosen.
+    pub by: String,
+    /// What an answer that differs means.
+    pub differences: String,
+    /// Who deploys.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Deploys to all nodes. `say` gets a line for each step.
+///
+/// # Errors
+/// When a node cannot be asked or refuses the component, or when the canary was taken back. Then no node serves it.
+pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str)) -> anyhow::Result<()> {
+    check_name(&deployment.name)?;
+    let mut members: Vec<_> = nodes.iter().map(Member::new).collect();
+    let resumed = resumed(&members, deployment).await?;
+    match stages(&mut members, deployment, &resumed, &say).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let why = format!("{error:#}");
+            let mut left = Vec::new();
+            for member in &members {
+                if let Err(error) = member.back(deployment, &why).await {
+                    left.push(format!("{}: {error:#}", member.access.admin));
+                }
+            }
+            let name = &deployment.name;
+            if !left.is_empty() {
+                let left = left.join("; ");
+                bail!("{why}\nnot taken back everywhere, run `galo rollback {name}` there: {left}");
+            }
+            let nodes = if nodes.len() == 1 { "the node serves" } else { "all nodes serve" };
+            Err(anyhow!("{why}\n{name}: rolled back, {nodes} the old generation"))
+        }
+    }
+}
+
+/// Which nodes have this canary already, because an earlier run of the command ended in between.
+async fn resumed(members: &[Member<'_>], deployment: &Deployment) -> anyhow::Result<Vec<bool>> {
+    let mut resumed = Vec::new();
+    for member in members {
+        let (admin, name) = (&member.access.admin, &deployment.name);
+        let handler = member.handler(name).await?;
+        let same = handler.canary.as_ref().is_some_and(|canary| canary.sha256 == deployment.sha256);
+        if let Some(other) = handler.canary.filter(|_| !same) {
+            bail!("{admin}: {name} has another {}; end it first: galo rollback {name}", table::canary(&other));
+        }
+        ensure!(handler.sha256 != deployment.sha256, "{admin}: {name} serves this component already");
+        resumed.push(same);
+    }
+    Ok(resumed)
+}
+
+async fn stages(
+    members: &mut [Member<'_>],
+    deployment: &Deployment,
+    resumed: &[bool],
+    say: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    let Deployment { name, steps, hold, .. } = deployment;
+    for (number, percent) in steps.iter().enumerate() {
+        for (member, resumed) in members.iter().zip(resumed) {
+            match number {
+                0 if !resumed => member.begin(deployment, percent).await?,
+                _ => member.step(deployment, Some(percent)).await?,
+            }
+        }
+        say(&format!("{name}: {percent} for {} s", hold.as_secs()));
+        held(members, deployment, say).await?;
+    }
+    if !deployment.promotes {
+        let last = steps.last().map_or("", String::as_str);
+        say(&format!("{name}: stays at {last}; deploy it again with further steps, or run `galo rollback {name}`"));
+        return Ok(());
+    }
+    for member in members.iter() {
+        member.step(deployment, None).await?;
+    }
+    say(&format!("{name}: deployed"));
+    Ok(())
+}
+
+/// Holds a step, and looks whether a node has gone back.
+async fn held(members: &mut [Member<'_>], deployment: &Deployment, say: &impl Fn(&str)) -> anyhow::Result<()> {
+    let until = Instant::now() + deployment.hold;
+    loop {
+        let ends = Instant::now() >= until;
+        let mut lines = Vec::new();
+        let mut silent = false;
+        for member in members.iter_mut() {
+            let admin = &member.access.admin.clone();
+            match member.look(deployment).await {
+                Found::Canary(canary) => lines.push(format!("{admin}: {}", table::canary(&canary))),
+                Found::Gone(why) => bail!("{admin}: {why}"),
+                Found::Silent => silent = true,
+            }
+        }
+        if ends && !silent {
+            lines.iter().for_each(|line| say(&format!("  {line}")));
+            return Ok(());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let pause = if silent { limits::CANARY_ASK_INTERVAL } else { left.min(limits::CANARY_ASK_INTERVAL) };
+        tokio::time::sleep(pause).await;
+    }
+}
