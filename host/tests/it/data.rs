@@ -124,7 +124,7 @@ async fn a_changed_config_is_a_new_generation_and_a_rollback_restores_it() {
     // The same component with its earlier config.
     let handler = node.handler("x");
     let current = std::sync::Arc::clone(&handler.lineage().current);
-    handler.roll_back(&current, "the operator's request".to_owned()).unwrap();
+    handler.roll_back(&current, &galo::registry::Who::person("ana"), "the operator's request".to_owned()).unwrap();
     assert_eq!((node.generation("x"), body(&node, "/x").await), (1, "one".to_owned()));
     // What was rolled back is not taken again by itself; another value is.
     node.running.orders.scan_again();

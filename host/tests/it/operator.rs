@@ -72,7 +72,7 @@ async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused()
         ("nobody", "galo: no handler nobody; `galo handlers` lists the handlers and their generations\n"),
         ("../live", "galo: invalid handler name `../live`: use letters, digits, `-` and `_`\n"),
     ] {
-        let (success, out, stderr) = ask(&node.admin, &["rollback", name], None);
+        let (success, out, stderr) = ask(&node.admin, &["rollback", name, "-m", "a test"], None);
         assert_eq!((success, out.as_str(), stderr.as_str()), (false, "", reason));
     }
 }
@@ -123,7 +123,7 @@ fn an_address_without_a_node_is_reported_with_the_remedy() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (_folder, socket) = scratch("admin.sock");
     for admin in [free, format!("unix:{}", socket.display())] {
-        for command in [&["handlers"][..], &["rollback", "transacoes"]] {
+        for command in [&["handlers"][..], &["rollback", "transacoes", "-m", "a test"]] {
             let (success, out, stderr) = ask(&admin, command, None);
             assert!(!success && out.is_empty(), "{out}");
             let advice =
@@ -146,7 +146,7 @@ fn a_rollback_names_both_generations() {
         "rolled_back": {"generation": 4, "sha256": "cd", "cause": "asked", "at": "2026-01-01T00:00:00.000000Z"},
     });
     let (admin, asked) = answering(response("200 OK", &handler.to_string()));
-    let (success, out, stderr) = ask(&admin, &["rollback", "transacoes"], Some(TOKEN));
+    let (success, out, stderr) = ask(&admin, &["rollback", "transacoes", "-m", "a test"], Some(TOKEN));
     assert!(success, "{stderr}");
     assert_eq!(out, "transacoes: rolled back from generation 4 to generation 3\n");
     let asked = asked.join().unwrap();

@@ -642,13 +642,13 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     let (success, listed, _) = ask(&["handlers"]);
     assert!(success && listed.contains("refused") && listed.contains("not a valid component"), "{listed}");
     // The rollback is immediate; a second one finds nothing to return to.
-    let (success, printed, error) = ask(&["rollback", "x"]);
+    let (success, printed, error) = ask(&["rollback", "x", "-m", "a test"]);
     assert!(success, "{error}");
     assert_eq!(printed, "x: rolled back from generation 2 to generation 1\n");
     assert_eq!(node.get("/x").await.status, 200);
     let handler = shown().await["handlers"][0].clone();
     assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));
-    assert!(!ask(&["rollback", "x"]).0);
+    assert!(!ask(&["rollback", "x", "-m", "a test"]).0);
     // The rolled-back component stays barred; a different one goes live.
     guests.put("x", &answers(201));
     until("the refusal is gone", String::new, || node.handler("x").refusal().is_none()).await;

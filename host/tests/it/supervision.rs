@@ -192,7 +192,7 @@ async fn a_command_whose_reader_has_gone_ends_as_it_would() {
     for (arguments, success) in [
         (&["handlers", "--admin", &admin][..], true),
         (&["handlers", "--json", "--admin", &admin], true),
-        (&["rollback", "x", "--admin", &admin], false),
+        (&["rollback", "x", "-m", "a test", "--admin", &admin], false),
         (&check, true),
         (&["serve", "--listen", "nowhere"], false),
     ] {

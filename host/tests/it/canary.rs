@@ -1,0 +1,353 @@
+//! Canaries on nodes in this process: which requests they answer, and that one that faults, decides otherwise or is slow
+//! is taken back before its clients are harmed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use galo::config::{Settings, StateFolder};
+use galo::guest::Digest;
+use galo::operator::{self, Access, Deployment};
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::fixture::{Guest, answers, calling, calling_with, marked, replying};
+use crate::harness::{Answer, Guests, TestDatabase, TestNode, request, settings, until};
+
+/// A folder with the handler `x` on `GET /x/{id}`.
+pub fn folder(component: &[u8], more: &str) -> Guests {
+    let guests = Guests::new().add("x", component, more);
+    guests.put_file("galo.toml", guests.manifest().replace("GET /x", "GET /x/{id}").as_bytes());
+    guests
+}
+
+/// A node with a state folder.
+async fn node(database: &TestDatabase, guests: &Guests, state: &TempDir) -> TestNode {
+    let state = StateFolder::Required(state.path().join("state"));
+    TestNode::with(database, Settings { state, ..settings(guests.folder.path()) }).await
+}
+
+pub fn deployment(component: &[u8], steps: &[&str]) -> Deployment {
+    Deployment {
+        name: "x".to_owned(),
+        component: component.to_vec(),
+        sha256: Digest::of(component).to_string(),
+        signature: None,
+        steps: steps.iter().map(|step| (*step).to_owned()).collect(),
+        promotes: steps.last() == Some(&"100%"),
+        hold: Duration::ZERO,
+        by: "id".to_owned(),
+        differences: "refuse".to_owned(),
+        who: "ana@test".to_owned(),
+        why: "a test".to_owned(),
+    }
+}
+
+async fn deploy(nodes: &[&TestNode], deployment: &Deployment) -> anyhow::Result<()> {
+    let access = |node: &&TestNode| Access { admin: node.running.admin.clone(), token: None };
+    let nodes: Vec<_> = nodes.iter().map(access).collect();
+    operator::deploy(&nodes, deployment, |_| {}).await
+}
+
+/// An order to the admin address.
+async fn order(node: &TestNode, command: &str, order: Value) -> Answer {
+    request(&node.admin_address(), Method::POST, &format!("/handlers/x/{command}"), order.to_string()).await
+}
+
+fn canary(node: &TestNode) -> Option<u64> {
+    node.handler("x").lineage().canary.as_ref().map(|canary| canary.generation.number)
+}
+
+/// Why the last generation was rolled back.
+fn cause(node: &TestNode) -> String {
+    node.handler("x").lineage().rolled_back.as_ref().map(|back| back.cause.clone()).unwrap_or_default()
+}
+
+/// What the audit log has, as event and why.
+async fn story(node: &TestNode) -> Vec<(String, String)> {
+    let lines = node.admin("/api/audit").await;
+    let entries = lines.text().lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    entries.map(|entry| (text(&entry["event"]), text(&entry["why"]))).collect()
+}
+
+/// Requests on eight connections while something else goes on. Returns how many were answered and how many not with 200.
+async fn under_load<T>(node: &TestNode, work: impl Future<Output = T>) -> (T, usize, Vec<u16>) {
+    let ended = Arc::new(AtomicBool::new(false));
+    let clients = (0..8u32).map(|client| {
+        let (address, ended) = (node.address(), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let mut statuses = Vec::new();
+            let mut connection = crate::harness::Connection::open(&address).await;
+            for number in 0u32.. {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                let path = format!("/x/{}", number * 8 + client);
+                statuses.push(connection.send(Method::GET, &path, "").await.unwrap().status.as_u16());
+            }
+            statuses
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let done = work.await;
+    ended.store(true, Ordering::Relaxed);
+    let statuses: Vec<_> = join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
+    let wrong = statuses.iter().copied().filter(|status| *status != 200).collect();
+    (done, statuses.len(), wrong)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_choose_alike_and_a_client_stays_with_its_generation() {
+    // Given two nodes with folders of their own, when both have the same canary, then each id has the same answer on
+    // both, and those that the canary answered at 10% it still answers at 50%.
+    let database = TestDatabase::new().await;
+    let guests = [folder(&answers(200), ""), folder(&answers(200), "")];
+    let states = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let nodes = [node(&database, &guests[0], &states[0]).await, node(&database, &guests[1], &states[1]).await];
+    let new = answers(201);
+    let share = |steps| Deployment { differences: "report".to_owned(), ..deployment(&new, steps) };
+    let mut before = Vec::new();
+    for (steps, range) in [(&["10%"], 20..60), (&["50%"], 160..240)] {
+        deploy(&[&nodes[0], &nodes[1]], &share(steps)).await.unwrap();
+        let mut chosen = Vec::new();
+        for id in 0..400 {
+            let path = format!("/x/{id}");
+            let statuses = [nodes[0].get(&path).await.status, nodes[1].get(&path).await.status];
+            assert_eq!(statuses[0], statuses[1], "{id}");
+            if statuses[0] == 201 {
+                chosen.push(id);
+            }
+        }
+        assert!(range.contains(&chosen.len()), "{}", chosen.len());
+        assert!(before.iter().all(|id| chosen.contains(id)));
+        before = chosen;
+    }
+    // At last it serves, and the folder, which has the old one, changes nothing by being looked at again.
+    deploy(&[&nodes[0], &nodes[1]], &share(&["100%"])).await.unwrap();
+    for node in &nodes {
+        assert_eq!((node.generation("x"), canary(node)), (2, None));
+        node.running.orders.scan_again();
+        assert_eq!(node.get("/x/1").await.status, 201);
+    }
+    let events: Vec<_> = story(&nodes[0]).await.into_iter().map(|(event, _)| event).collect();
+    assert_eq!(events, ["canary", "step", "step", "promoted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_traps_or_decides_otherwise_is_taken_back_under_load_and_harms_nobody() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE SEQUENCE wrong; GRANT USAGE ON SEQUENCE wrong TO PUBLIC;
+             CREATE FUNCTION pay(amount text) RETURNS text LANGUAGE sql AS
+                 'SELECT CASE WHEN amount = ''100'' THEN ''paid'' ELSE nextval(''public.wrong'')::text END'",
+        )
+        .await;
+    let right = calling_with("pay", "100");
+    // One that traps, one that pays a cent more, one that answers otherwise, one that forgets the call.
+    let traps = Guest { respond: "unreachable", ..Guest::default() }.component();
+    let cases = [
+        (traps, "trap in prepare"),
+        (calling_with("pay", "101"), "worse in prepare: it decides otherwise than generation 1: call.arguments[0]"),
+        (replying(200, Some(("x-total", "1")), 0).component(), "worse in prepare: it decides otherwise"),
+        (answers(500), "worse in prepare"),
+    ];
+    for (component, expected) in cases {
+        let guests = folder(&right, "procedures = [\"pay\"]");
+        let state = tempfile::tempdir().unwrap();
+        let node = node(&database, &guests, &state).await;
+        let deployed = async {
+            let slowly = Deployment { hold: Duration::from_secs(5), ..deployment(&component, &["10%", "100%"]) };
+            deploy(&[&node], &slowly).await
+        };
+        let (deployed, answered, wrong) = under_load(&node, deployed).await;
+        let error = format!("{:#}", deployed.unwrap_err());
+        assert!(error.contains(expected) && error.contains("rolled back"), "{error}");
+        assert!(cause(&node).starts_with(expected), "{}", cause(&node));
+        assert!(answered > 0 && wrong.is_empty(), "{answered} {wrong:?}");
+        assert_eq!((node.generation("x"), canary(&node)), (1, None));
+        let told = story(&node).await;
+        assert_eq!((told[0].0.as_str(), told[1].0.as_str()), ("canary", "rolled back"));
+        assert!(told[1].1.starts_with(expected), "{told:?}");
+        node.stop().await;
+    }
+    // What the wrong one planned was never carried out.
+    let called: bool =
+        database.owner().await.query_one("SELECT is_called FROM public.wrong", &[]).await.unwrap().get(0);
+    assert!(!called);
+}
+
+/// A guest that counts to so many and replies 200.
+fn counting(to: u32) -> Vec<u8> {
+    let prepare = format!(
+        "(local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+         (br_if $l (i32.lt_u (local.get $i) (i32.const {to})))) i32.const 1024"
+    );
+    Guest { prepare: &prepare, ..replying(200, None, 0) }.component()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_takes_twice_as_long_is_taken_back_within_500_of_its_requests() {
+    let database = TestDatabase::new().await;
+    let guests = folder(&counting(1_000_000), "");
+    let node = TestNode::guests(&database, &guests).await;
+    let slow = Deployment { hold: Duration::from_secs(60), ..deployment(&counting(2_000_000), &["50%"]) };
+    let (deployed, _, wrong) = under_load(&node, deploy(&[&node], &slow)).await;
+    let error = format!("{:#}", deployed.unwrap_err());
+    assert!(error.contains("its guest calls take") && error.contains("times as long"), "{error}");
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let report = node.admin("/handlers").await.json();
+    assert_eq!(report["handlers"][0]["rolled_back"]["generation"], 2);
+
+    // The same component once more is not slower, however long it is looked at.
+    let same = marked(&counting(1_000_000), 1);
+    let same = Deployment { hold: Duration::from_secs(2), ..deployment(&same, &["50%", "100%"]) };
+    let (deployed, answered, wrong) = under_load(&node, deploy(&[&node], &same)).await;
+    deployed.unwrap();
+    assert!(answered > 100 && wrong.is_empty(), "{answered} {wrong:?}");
+    assert_eq!(node.generation("x"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_the_old_generation_shares_takes_no_canary_back() {
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION falha() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$").await;
+    let guests = folder(&calling("falha"), "procedures = [\"falha\"]");
+    let node = TestNode::guests(&database, &guests).await;
+    deploy(&[&node], &deployment(&marked(&calling("falha"), 1), &["50%"])).await.unwrap();
+    for id in 0..50 {
+        assert_eq!(node.get(&format!("/x/{id}")).await.status, 500);
+    }
+    assert_eq!(canary(&node), Some(2));
+    // One fails here, one fails there: a client cannot take it back either.
+    let lineage = node.handler("x").lineage();
+    let (compared, differed) = lineage.canary.as_ref().unwrap().counts();
+    assert!(compared > 10 && differed == 0, "{compared} {differed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intended_differences_are_counted_and_a_rejected_plan_still_goes_back() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+             CREATE FUNCTION falha() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+        )
+        .await;
+    let guests = folder(&calling("um"), "procedures = [\"um\", \"falha\"]");
+    let node = TestNode::guests(&database, &guests).await;
+    let report = |component: &[u8]| Deployment { differences: "report".to_owned(), ..deployment(component, &["50%"]) };
+    let all = async || join_all((0..40).map(async |id| node.get(&format!("/x/{id}")).await.status.as_u16())).await;
+    deploy(&[&node], &report(&answers(202))).await.unwrap();
+    let statuses = all().await;
+    assert!(statuses.contains(&200) && statuses.contains(&202), "{statuses:?}");
+    let handlers = node.admin("/handlers").await.json();
+    let differed = handlers["handlers"][0]["canary"]["differed"].as_u64().unwrap();
+    assert!(differed > 5, "{handlers}");
+    let back = json!({"who": "ana", "why": "enough"});
+    assert_eq!(order(&node, "rollback", back).await.status, 200);
+    assert_eq!((canary(&node), all().await), (None, vec![200; 40]));
+    // Its calls are rejected, where the old generation plans others: the first client pays, the others do not.
+    deploy(&[&node], &report(&calling("falha"))).await.unwrap();
+    let mut failed = 0;
+    for id in 0..40 {
+        failed += usize::from(node.get(&format!("/x/{id}")).await.status == 500);
+    }
+    assert_eq!((failed, canary(&node)), (1, None), "{}", cause(&node));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
+    let database = TestDatabase::new().await;
+    let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    let running = node(&database, &guests, &state).await;
+    let refused = async |deployment: Deployment| format!("{:#}", deploy(&[&running], &deployment).await.unwrap_err());
+    let new = answers(200 + 1);
+    let by = |by: &str| Deployment { by: by.to_owned(), ..deployment(&new, &["1%"]) };
+    for (wrong, expected) in [
+        (by("nothing"), "no route of `x` has the parameter `nothing`, but id"),
+        (by("claim:sub"), "`x` is not granted the claims of tokens"),
+        (deployment(&answers(200), &["1%"]), "x serves this component already"),
+        (deployment(b"not a component", &["1%"]), "422"),
+        (Deployment { name: "y".to_owned(), ..deployment(&new, &["1%"]) }, "has no handler y"),
+        (Deployment { name: "../x".to_owned(), ..deployment(&new, &["1%"]) }, "invalid handler name"),
+    ] {
+        let error = refused(wrong).await;
+        assert!(error.contains(expected) || expected == "422" && error.contains("compile"), "{expected}: {error}");
+    }
+    let report =
+        |component: &[u8], steps| Deployment { differences: "report".to_owned(), ..deployment(component, steps) };
+    deploy(&[&running], &report(&new, &["10%"])).await.unwrap();
+    let error = refused(deployment(&answers(202), &["1%"])).await;
+    assert!(error.contains("has another canary") && error.contains("galo rollback x"), "{error}");
+    // Given a canary, when the folder gets another component, then that serves everything.
+    guests.put("x", &answers(203));
+    running.until_generation("x", 3).await;
+    assert_eq!((canary(&running), running.get("/x/1").await.status.as_u16()), (None, 203));
+    let told = story(&running).await;
+    assert!(told.iter().any(|(event, why)| event == "ended" && why.contains("folder")), "{told:?}");
+    // Given a component that was deployed, when the node starts again, then it serves, until the folder is changed.
+    deploy(&[&running], &report(&new, &["100%"])).await.unwrap();
+    assert_eq!(running.get("/x/1").await.status, 201);
+    until("the components are kept", String::new, || {
+        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
+    })
+    .await;
+    running.stop().await;
+    let again = node(&database, &guests, &state).await;
+    assert_eq!(again.get("/x/1").await.status, 201);
+    // So does a change of the manifest that leaves the component as it is.
+    guests.put_file(
+        "galo.toml",
+        format!("{}\n# changed\nlimits = {{ deadline_ms = 100 }}\n", guests.manifest()).as_bytes(),
+    );
+    until("the new limits hold", String::new, || again.handler("x").entry.limits.deadline.as_millis() == 100).await;
+    assert_eq!(again.get("/x/1").await.status, 201);
+    guests.put("x", &answers(204));
+    until("the folder wins", String::new, || again.handler("x").lineage().current.over.is_none()).await;
+    assert_eq!(again.get("/x/1").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_generation_serves_again_by_its_digest_and_the_node_remembers() {
+    let database = TestDatabase::new().await;
+    let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    let running = node(&database, &guests, &state).await;
+    let has = |component: &[u8]| {
+        let path = state.path().join(format!("state/{}.wasm", Digest::of(component)));
+        let record = std::fs::read_to_string(state.path().join("state/state.json")).unwrap_or_default();
+        path.exists() && record.contains(&Digest::of(component).to_string())
+    };
+    for number in 0..12u16 {
+        if number > 0 {
+            guests.put("x", &answers(200 + number));
+            running.until_generation("x", u64::from(number) + 1).await;
+        }
+        until("it is kept", String::new, || has(&answers(200 + number))).await;
+    }
+    // The last ten are kept.
+    until("the oldest is removed", String::new, || !has(&answers(201))).await;
+    assert!(has(&answers(202)));
+    let to = |digest: String| json!({"to": digest, "who": "ana", "why": "the report is wrong"});
+    let gone = order(&running, "rollback", to(Digest::of(&answers(200)).to_string())).await;
+    assert!(gone.status == 404 && gone.text().contains("no kept generation of x"), "{}", gone.text());
+    let kept = Digest::of(&answers(203)).to_string();
+    let back = order(&running, "rollback", to(kept[..8].to_owned())).await;
+    assert_eq!((back.status.as_u16(), running.generation("x")), (200, 4), "{}", back.text());
+    assert_eq!(running.get("/x/1").await.status, 203);
+    running.running.orders.scan_again();
+    until("it is recorded", String::new, || {
+        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
+    })
+    .await;
+    assert_eq!(running.get("/x/1").await.status, 203);
+    running.stop().await;
+    let again = node(&database, &guests, &state).await;
+    assert_eq!((again.get("/x/1").await.status.as_u16(), again.generation("x")), (203, 4));
+    let told = story(&again).await;
+    assert_eq!(told.last().unwrap(), &("restored".to_owned(), "the report is wrong".to_owned()));
+    assert_eq!(order(&again, "rollback", to("nothing".to_owned())).await.status, 400);
+}

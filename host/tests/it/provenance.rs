@@ -1,0 +1,172 @@
+//! A node that was given public keys serves only what one of them has signed; and the header that names what answered.
+
+use std::path::Path;
+
+use galo::config::{Settings, StateFolder};
+use galo::guest::Digest;
+use galo::manifest;
+use galo::operator::{self, Access};
+use galo::registry::Stage;
+use galo::trust::{Signer, make_keys, path_of};
+use tempfile::TempDir;
+
+use crate::canary::{deployment, folder};
+use crate::cli::run;
+use crate::fixture::answers;
+use crate::harness::{Guests, TestDatabase, TestNode, engine, galo, settings, until};
+
+/// A key outside of every handlers folder.
+struct Key {
+    home: TempDir,
+}
+
+impl Key {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        make_keys(&home.path().join("key"), None).unwrap();
+        Self { home }
+    }
+
+    fn signer(&self) -> Signer {
+        Signer::read(&self.home.path().join("key"), None).unwrap()
+    }
+
+    /// The signature of a component for the handler of a folder.
+    fn of(&self, guests: &Guests, component: &[u8]) -> String {
+        let entry = manifest::read(guests.folder.path()).unwrap().handlers.remove(0);
+        let statement = entry.statement(&Digest::of(component).to_string());
+        self.signer().sign(statement.as_bytes(), "test").unwrap()
+    }
+
+    /// Signs a folder as `galo sign` does.
+    fn sign(&self, folder: &Path) {
+        let mut command = galo();
+        command.arg("sign").arg("--handlers").arg(folder).arg("--key").arg(self.home.path().join("key"));
+        let (success, out, stderr) = run(&mut command);
+        assert!(success && out.contains("x.wasm.minisig") && out.contains("galo.toml.minisig"), "{out}{stderr}");
+    }
+
+    fn settings(&self, guests: &Guests) -> Settings {
+        let state = StateFolder::Required(self.home.path().join("state"));
+        Settings { trust: Some(self.home.path().join("key.pub")), state, ..settings(guests.folder.path()) }
+    }
+
+    async fn refusal(&self, guests: &Guests, database: &TestDatabase) -> String {
+        match galo::serve::start(&self.settings(guests), &database.target(), engine()).await {
+            Ok(_) => panic!("the node started"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_signed_by_a_trusted_key_never_serves() {
+    let database = TestDatabase::new().await;
+    let (key, stranger, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
+    // At a start: no signature, a foreign one, one of other grants, one of another manifest.
+    assert!(key.refusal(&guests, &database).await.contains("it has no signature"));
+    stranger.sign(guests.folder.path());
+    assert!(key.refusal(&guests, &database).await.contains("which this node does not trust"));
+    key.sign(guests.folder.path());
+    let manifest = guests.manifest();
+    guests.put_file("galo.toml", manifest.replace("GET /x", "POST /x").as_bytes());
+    assert!(key.refusal(&guests, &database).await.contains("its signature does not fit"));
+    let signed = key.signer().sign(guests.manifest().as_bytes(), "manifest alone").unwrap();
+    guests.put_file("galo.toml.minisig", signed.as_bytes());
+    let error = key.refusal(&guests, &database).await;
+    assert!(error.contains("x: ") && error.contains("its signature does not fit"), "{error}");
+    guests.put_file("galo.toml", manifest.as_bytes());
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    assert_eq!(node.get("/x/1").await.status, 200);
+
+    // While it serves: a component without its signature, then with it.
+    guests.put("x", &answers(201));
+    let (stage, message) = node.until_refused("x").await;
+    assert!(stage == Stage::Signature && message.contains("its signature does not fit"), "{stage} {message}");
+    assert_eq!(node.get("/x/1").await.status, 200);
+    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
+    node.until_generation("x", 2).await;
+    // A manifest that grants more.
+    guests.put_file("galo.toml", manifest.replace("GET /x", "PUT /x").as_bytes());
+    let (_, message) = node.until_manifest_refused().await;
+    assert!(message.contains("its signature does not fit"), "{message}");
+    assert_eq!(node.get("/x/1").await.status, 201);
+    // One that is signed, but its component is not for these grants.
+    let signed = key.signer().sign(guests.manifest().as_bytes(), "manifest alone").unwrap();
+    guests.put_file("galo.toml.minisig", signed.as_bytes());
+    let registry = &node.running.node.registry;
+    let named =
+        || registry.refusal().is_some_and(|refusal| refusal.message.contains("x.wasm: its signature does not fit"));
+    until("the component is refused", || format!("{:?}", registry.refusal()), named).await;
+    assert_eq!(node.get("/x/1").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
+    let database = TestDatabase::new().await;
+    let (key, stranger, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    let access = [Access { admin: node.running.admin.clone(), token: None }];
+    let new = answers(201);
+    for (signature, expected) in [
+        (None, "signature: "),
+        (Some(stranger.of(&guests, &new)), "does not trust"),
+        (Some(key.of(&guests, &answers(202))), "does not fit"),
+    ] {
+        let mut unsigned = deployment(&new, &["100%"]);
+        unsigned.signature = signature;
+        let error = format!("{:#}", operator::deploy(&access, &unsigned, |_| {}).await.unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut signed = deployment(&new, &["100%"]);
+    (signed.signature, signed.differences) = (Some(key.of(&guests, &new)), "report".to_owned());
+    operator::deploy(&access, &signed, |_| {}).await.unwrap();
+    assert_eq!(node.get("/x/1").await.status, 201);
+    let state = key.home.path().join("state");
+    let record = || std::fs::read_to_string(state.join("state.json")).is_ok_and(|text| text.contains("\"over\""));
+    until("it is recorded", String::new, record).await;
+    node.stop().await;
+    // After a restart it serves with its signature, and not without.
+    let again = TestNode::with(&database, key.settings(&guests)).await;
+    assert_eq!(again.get("/x/1").await.status, 201);
+    again.stop().await;
+    let kept = path_of(&state.join(format!("{}.wasm", Digest::of(&new))));
+    std::fs::write(&kept, stranger.of(&guests, &new)).unwrap();
+    match galo::serve::start(&key.settings(&guests), &database.target(), engine()).await {
+        Ok(running) => {
+            let node = TestNode { running };
+            assert_eq!(node.get("/x/1").await.status, 200, "the folder's, which is signed");
+        }
+        Err(error) => assert!(format!("{error:#}").contains("signature"), "{error:#}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_do_not_lie_in_the_folder_that_they_protect() {
+    let database = TestDatabase::new().await;
+    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let inside = guests.folder.path().join("keys.pub");
+    std::fs::copy(key.home.path().join("key.pub"), &inside).unwrap();
+    let settings = Settings { trust: Some(inside), ..key.settings(&guests) };
+    let error = galo::serve::start(&settings, &database.target(), engine()).await.err().unwrap();
+    assert!(format!("{error:#}").contains("the folder that they protect: move them elsewhere"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_names_the_generation_that_answered_if_it_is_asked_for() {
+    let database = TestDatabase::new().await;
+    let guests = folder(&answers(200), "");
+    let with = Settings { generation_header: true, ..settings(guests.folder.path()) };
+    let node = TestNode::with(&database, with).await;
+    let label = |number: u32, component: &[u8]| format!("{number};sha256=\"{}\"", Digest::of(component));
+    assert_eq!(node.get("/x/1").await.header("galo-generation"), label(1, &answers(200)));
+    guests.put("x", &crate::fixture::Guest::default().component());
+    node.until_generation("x", 2).await;
+    // The new one traps, so the old one answered.
+    assert_eq!(node.get("/x/1").await.header("galo-generation"), label(1, &answers(200)));
+    let plain = TestNode::guests(&database, &guests).await;
+    assert!(plain.get("/x/1").await.headers.get("galo-generation").is_none());
+}
