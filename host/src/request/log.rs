@@ -113,8 +113,13 @@ fn redacted(lineage: &Lineage, text: &str) -> String {
 
 /// Logs what a handler handed back for the log, within bounds.
 /// When the previous generation answered, its lines have its secrets.
-pub(super) fn lines(handler: &Handler, lineage: &Lineage, (head, own): Named<'_>, lines: &Lines) {
-    let (handler, generation) = (handler.entry.name.as_str(), lineage.current.number);
+pub(super) fn lines(
+    handler: &Handler,
+    (lineage, generation): (&Lineage, &Generation),
+    (head, own): Named<'_>,
+    lines: &Lines,
+) {
+    let (handler, generation) = (handler.entry.name.as_str(), generation.number);
     let Trace { request_id, traceparent } = Trace::of(head, own);
     for Line { level, text } in &lines.kept {
         let text = redacted(lineage, text);

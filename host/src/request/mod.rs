@@ -148,7 +148,7 @@ async fn attempt<F: Functions>(
     let named = (head, course.own);
     let answer = answer.map(|mut outgoing| {
         if let Some(lines) = Lines::take(&mut outgoing) {
-            log::lines(handler, &lineage, named, &lines);
+            log::lines(handler, (&lineage, current), named, &lines);
         }
         outgoing
     });
