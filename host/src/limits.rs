@@ -506,7 +506,7 @@ pub const DEPLOY_COMPILING_PAUSE: Duration = Duration::from_millis(50);
 /// One deployment, from the first byte to the verdict: to compile and to verify.
 pub const DEPLOY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Bytes of a deployment's request: a component in base64, its signature and the options.
-pub const DEPLOY_BYTES_MAX: usize = COMPONENT_BYTES_MAX as usize / 3 * 4 + 64 * 1024;
+pub const DEPLOY_BYTES_MAX: usize = 44 * 1024 * 1024;
 /// Generations of a handler that are kept for `galo rollback --to`.
 pub const HISTORY_MAX: usize = 10;
 /// Entries of the audit log that are kept in memory for the admin address: some weeks of a busy team.
@@ -739,6 +739,7 @@ const _: () = assert!(COMPILE_TURN.as_millis() < 1000 && COMPILE_CPU_MAX.as_secs
 const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_BYTES_MAX <= CACHE_BYTES_MAX);
 const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
 const _: () = assert!(COMPILE_TIMEOUT.as_secs() < DEPLOY_TIMEOUT.as_secs());
+const _: () = assert!(COMPONENT_BYTES_MAX / 3 * 4 + 64 * 1024 <= DEPLOY_BYTES_MAX as u64);
 const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
 const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
 const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);

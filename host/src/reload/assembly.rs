@@ -36,7 +36,7 @@ impl Known<'_> {
             return Before::Lineage(handler, lineage);
         }
         let past = self.state.and_then(|state| Some((Arc::clone(state), state.past(name)?)));
-        past.map_or(Before::Nothing, |(state, past)| Before::State(state, past))
+        past.map_or(Before::Nothing, |(state, past)| Before::State(state, Box::new(past)))
     }
 }
 

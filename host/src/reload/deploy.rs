@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::compiling::{Asker, Form};
 use super::component::described;
+use super::source::Source;
 use super::verify::{prove, refit_previous};
-use super::worker::{Priority, Source, Without, Worker};
+use super::worker::{Priority, Without, Worker};
 use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::node::Node;

@@ -18,6 +18,7 @@ mod orders;
 mod record;
 mod removal;
 mod retry;
+mod source;
 mod table;
 mod values;
 mod verify;

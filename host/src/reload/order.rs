@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compiling::{Asker, Form};
+use super::source::Source;
 use super::verify::{Examples, prove, refit, refit_previous};
-use super::worker::{Priority, Source, Without, Worker};
+use super::worker::{Priority, Without, Worker};
 use crate::database::Procedure;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
@@ -27,7 +28,7 @@ pub(super) enum Before {
     /// It serves, or did so a short while ago.
     Lineage(Arc<Handler>, Arc<Lineage>),
     /// An earlier run of the node recorded it.
-    State(Arc<State>, Record),
+    State(Arc<State>, Box<Record>),
 }
 
 /// The components that an order can be made from.

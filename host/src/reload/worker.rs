@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::compiling::{Asker, Compiling, Form, Progress};
 use super::folder::aside;
+use super::source::Source;
 use super::values;
 use super::verify::{Examples, read, read_examples};
 use crate::config::Sources;
@@ -52,33 +53,6 @@ pub(super) enum Without {
     Refused(Refusal),
     /// It is being compiled; the watch is notified when it has ended.
     Compiling,
-}
-
-/// A component as bytes, and its signature.
-#[derive(Clone)]
-pub(super) struct Source {
-    pub(super) digest: Digest,
-    bytes: Arc<[u8]>,
-    signature: Option<String>,
-}
-
-impl Source {
-    pub(super) fn signed(bytes: Vec<u8>, signature: Option<String>) -> Self {
-        Self { digest: Digest::of(&bytes), bytes: bytes.into(), signature }
-    }
-
-    /// Stands for the component with this digest, which serves in its place and whose compiled form is there.
-    pub(super) fn instead(self, digest: Digest) -> Self {
-        Self { digest, ..self }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(super) fn signature(&self) -> Option<&str> {
-        self.signature.as_deref()
-    }
 }
 
 fn unreadable(error: &file::Unreadable) -> Refusal {

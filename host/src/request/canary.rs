@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::compare::{answered, differs, is_same_answer, is_same_decision, shown};
 use super::decision::{Asked, Decision, Planned};
 use super::functions::Functions;
 use super::invoke::{self, Halt};
@@ -15,13 +16,11 @@ use super::rescue::{self, Called};
 use super::trace::Trace;
 use crate::contract::Outcome;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
-use crate::limits;
 use crate::metrics::Laps;
 use crate::node::Node;
-use crate::record::{self, Times};
+use crate::record::Times;
 use crate::registry::{Canary, Differences, Generation, Handler, Lineage, Who};
-use crate::replay;
-use crate::wire::{self, Outgoing};
+use crate::wire::Outgoing;
 
 /// What is asked of whom.
 struct Trial<'a, 'b> {
@@ -248,61 +247,4 @@ impl<'a> Trial<'a, '_> {
         }
         fault
     }
-}
-
-fn is_same_decision(one: &Decision, other: &Decision) -> bool {
-    match (one, other) {
-        (Decision::Call(one), Decision::Call(other)) => one.is_same_call_as(other),
-        (Decision::Reply(one), Decision::Reply(other)) => is_same_response(one, other),
-        _ => false,
-    }
-}
-
-fn is_same_answer(one: &Result<Outgoing, Failure>, other: &Result<Outgoing, Failure>) -> bool {
-    match (one, other) {
-        (Ok(one), Ok(other)) => is_same_response(one, other),
-        // Both leave the same error to the host.
-        (Err(_), Err(_)) => true,
-        _ => false,
-    }
-}
-
-/// Whether clients read the same. Lines for the log may differ.
-fn is_same_response(one: &Outgoing, other: &Outgoing) -> bool {
-    one.status() == other.status()
-        && one.headers() == other.headers()
-        && wire::bytes(one) == wire::bytes(other)
-        && wire::sent(one).body == wire::sent(other).body
-}
-
-/// A decision as it is compared everywhere.
-fn shown(decision: &Decision) -> replay::Decision {
-    match decision {
-        Decision::Reply(outgoing) => response(outgoing),
-        Decision::Call(Planned { procedure, arguments, .. }) => {
-            let called = record::Called::of(procedure.name.clone(), arguments.clone(), Vec::new());
-            let call = replay::Call { procedure: called.procedure, arguments: called.arguments };
-            replay::Decision { call: Some(call), ..replay::Decision::default() }
-        }
-    }
-}
-
-fn answered(answer: &Result<Outgoing, Failure>) -> replay::Decision {
-    match answer {
-        Ok(outgoing) => response(outgoing),
-        Err(_) => replay::Decision { left_to_host: true, ..replay::Decision::default() },
-    }
-}
-
-fn response(outgoing: &Outgoing) -> replay::Decision {
-    let mut response = record::Response::of(wire::sent(outgoing));
-    response.log.clear();
-    replay::Decision { response: Some(response), ..replay::Decision::default() }
-}
-
-/// Where two decisions differ. The values are clients' data and are left out.
-fn differs(lineage: &Lineage, old: &replay::Decision, new: &replay::Decision) -> String {
-    let differences = replay::differences(old, new, limits::CANARY_PATHS_MAX);
-    let paths: Vec<_> = differences.iter().map(|difference| difference.path.as_str()).collect();
-    format!("it decides otherwise than generation {}: {}", lineage.current.number, paths.join(", "))
 }

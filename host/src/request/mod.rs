@@ -6,6 +6,7 @@
 mod access;
 mod canary;
 mod claims;
+mod compare;
 mod decision;
 mod functions;
 mod id;
