@@ -170,7 +170,7 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("1h", 3600), ("0", 0), ("24h", 86_400)] {
             assert_eq!(hold(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for wrong in ["", "s", "1d", "-1s", "25h", "1.5m", "é"] {
+        for wrong in ["", "s", "1d", "-1s", "25h", "1.5m", "ß"] {
             assert!(hold(wrong).is_err(), "{wrong}");
         }
     }

@@ -96,7 +96,8 @@ enum Command {
     /// Deploy a component to running nodes, step by step
     ///
     /// The new generation first answers a small share of the requests, beside the old one. It is taken back, on all
-    /// nodes, when it faults, answers otherwise or takes longer. Ctrl-C ends the command; each node then holds its step.
+    /// nodes, when it faults, answers otherwise or takes longer. Ctrl-C ends the command; each node then holds its
+    /// step.
     Deploy(deploy::DeployArgs),
     /// Roll a handler back to its previous generation, or to one that was kept
     ///

@@ -1,5 +1,5 @@
-//! What a signature of a component states: for which handler it is, its digest, and what it is granted. The text is what
-//! is signed, so it never changes for the same entry.
+//! What a signature of a component states: for which handler it is, its digest, and what it is granted. The text is
+//! what is signed, so it never changes for the same entry.
 
 use std::fmt::Write as _;
 

@@ -2,42 +2,15 @@
 //! canary is sound; this command advances them together, and takes all of them back when one has gone back. If it ends
 //! in between, each node holds its step.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{anyhow, bail, ensure};
 
 use super::ask::Access;
-use super::check_name;
+use super::deployment::{Deployment, check_name};
 use super::fleet::{Found, Member};
 use super::table;
 use crate::limits;
-
-/// What is deployed, and how.
-#[derive(Debug, Clone)]
-pub struct Deployment {
-    /// The handler.
-    pub name: String,
-    /// The component.
-    pub component: Vec<u8>,
-    /// Its digest, in hexadecimal.
-    pub sha256: String,
-    /// Its signature.
-    pub signature: Option<String>,
-    /// The shares, in order.
-    pub steps: Vec<String>,
-    /// Whether the last step is every request, after which it is promoted.
-    pub promotes: bool,
-    /// How long each step is held.
-    pub hold: Duration,
-    /// By what requests are chosen.
-    pub by: String,
-    /// What an answer that differs means.
-    pub differences: String,
-    /// Who deploys.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
 
 /// Deploys to all nodes. `say` gets a line for each step.
 ///

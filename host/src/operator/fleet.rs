@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::{Method, StatusCode};
 
 use super::ask::{Access, ask, order};
-use super::deploy::Deployment;
+use super::deployment::Deployment;
 use super::table::escaped;
 use crate::limits;
 use crate::report::{CanaryReport, DeployOrder, HandlerReport, NodeReport, RollbackOrder, StepOrder};

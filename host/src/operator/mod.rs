@@ -3,15 +3,18 @@
 
 mod ask;
 mod deploy;
+mod deployment;
 mod fleet;
 mod table;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::{ask, order};
-pub use self::deploy::{Deployment, deploy};
+pub use self::deploy::deploy;
+pub use self::deployment::Deployment;
+use self::deployment::check_name;
 use self::table::escaped;
 use crate::limits;
 use crate::report::{AuditEntry, HandlerReport, NodeReport, RollbackOrder};
@@ -68,15 +71,4 @@ pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Li
         Listing::Table => Ok(table::audit(wanted)),
         Listing::Json => Ok(wanted.iter().map(table::line).collect::<serde_json::Result<String>>()?),
     }
-}
-
-/// Checks the name of a handler, which becomes part of a path. A manifest has the same rule.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
-    );
-    Ok(())
 }

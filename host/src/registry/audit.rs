@@ -1,5 +1,5 @@
-//! The audit log: who did what with the handlers of a node, when and why. Noting something does not wait for a disk; the
-//! task that keeps the node's state writes it there. The last entries are in memory for the admin address.
+//! The audit log: who did what with the handlers of a node, when and why. Noting something does not wait for a disk;
+//! the task that keeps the node's state writes it there. The last entries are in memory for the admin address.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -4,11 +4,12 @@
 //!
 //! It is a test by betting (Ramdas, Grünwald, Vovk, Shafer, "Game-Theoretic Statistics and Safe Anytime-Valid
 //! Inference", Statistical Science 38(4), 2023). Each pair has the time of the old generation and that of the canary,
-//! both on the same request, in an order that alternates. If the canary takes as long as the old one, the two times are
-//! exchangeable: one that exceeds the other by some factor is as likely to be the one as the other. So a gambler who
-//! bets on the canary's side at even odds has, at any moment, on average no more than at the beginning, and by Ville's
-//! inequality exceeds 1/α times that with a probability of at most α. No distribution is assumed: a machine that is busy
-//! slows both. The tolerance makes the bet worse, so a canary that is only a little slower raises no alarm either.
+//! both on the same request, in an order that alternates. If the canary takes as long as the old one, the two times
+//! are exchangeable: one that exceeds the other by some factor is as likely to be the one as the other. So a gambler
+//! who bets on the canary's side at even odds has, at any moment, on average no more than at the beginning, and by
+//! Ville's inequality exceeds 1/α times that with a probability of at most α. No distribution is assumed: a machine
+//! that is busy slows both. The tolerance makes the bet worse, so a canary that is only a little slower raises no
+//! alarm either.
 //!
 //! There are several gamblers, one for each factor and stake, and their mean is what counts: a small factor sees that
 //! every request is slower, a large one that a few are much slower.
@@ -26,7 +27,8 @@ const STAKES: [f64; 4] = [0.1, 0.3, 0.6, 0.9];
 /// What the pairs of one step have shown.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
-    /// For each factor, the pairs in which the canary's time exceeded the other one, and those in which it was exceeded.
+    /// For each factor, the pairs in which the canary's time exceeded the other one, and those in which it was
+    /// exceeded.
     longer: [u32; FACTORS.len()],
     shorter: [u32; FACTORS.len()],
     /// Pairs, and the sums of their times.

@@ -109,8 +109,8 @@ impl Deployment<'_> {
         }
     }
 
-    /// The component that serves, loaded once more, so that its code is as cold as that of the canary. Without a cache it
-    /// is the same one.
+    /// The component that serves, loaded once more, so that its code is as cold as that of the canary. Without a cache
+    /// it is the same one.
     async fn baseline(&self, lineage: &Arc<Lineage>) -> Result<Component, Refusal> {
         let (worker, entry, lineage) = (self.worker.clone(), self.handler.entry.clone(), Arc::clone(lineage));
         let load = move || {

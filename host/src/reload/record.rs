@@ -62,7 +62,8 @@ pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
     failed
 }
 
-/// Appends what is new in the audit log. An entry that was written twice after a failure is better than one that is lost.
+/// Appends what is new in the audit log. An entry that was written twice after a failure is better than one that is
+/// lost.
 fn write_audit(registry: &Registry, state: &State) -> anyhow::Result<()> {
     let entries = registry.audit.unwritten();
     state.append(&entries).context("the audit log cannot be written")?;

@@ -60,8 +60,8 @@ pub(super) struct Called<'a> {
     pub(super) outcome: &'a Outcome,
 }
 
-/// Runs `respond` on the generation that planned the call. Its time begins at `since`. Also returns the generation whose
-/// answer it is.
+/// Runs `respond` on the generation that planned the call. Its time begins at `since`. Also returns the generation
+/// whose answer it is.
 pub(super) async fn respond<'a, F: Functions>(
     handler: &Handler,
     lineage: &'a Lineage,

@@ -71,7 +71,7 @@ mod tests {
             generation: Some(1),
             sha256: "ab".repeat(32),
             who: "ana".to_owned(),
-            why: format!("{number} {}", "é".repeat(bytes)),
+            why: format!("{number} {}", "ß".repeat(bytes)),
         }
     }
 

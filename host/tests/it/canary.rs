@@ -1,5 +1,5 @@
-//! Canaries on nodes in this process: which requests they answer, and that one that faults, decides otherwise or is slow
-//! is taken back before its clients are harmed.
+//! Canaries on nodes in this process: which requests they answer, and that one that faults, decides otherwise or is
+//! slow is taken back before its clients are harmed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +73,8 @@ async fn story(node: &TestNode) -> Vec<(String, String)> {
     entries.map(|entry| (text(&entry["event"]), text(&entry["why"]))).collect()
 }
 
-/// Requests on eight connections while something else goes on. Returns how many were answered and how many not with 200.
+/// Requests on eight connections while something else goes on. Returns how many were answered and how many not with
+/// 200.
 async fn under_load<T>(node: &TestNode, work: impl Future<Output = T>) -> (T, usize, Vec<u16>) {
     let ended = Arc::new(AtomicBool::new(false));
     let clients = (0..8u32).map(|client| {

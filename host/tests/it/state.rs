@@ -175,7 +175,7 @@ async fn a_rollback_outlasts_a_node_that_is_killed() {
     let (success, _, stderr) = run(galo().args(["rollback", "x", "-m", "a test", "--admin", &program.admin]));
     assert!(success, "{stderr}");
     wait_until("it is recorded", || {
-        std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("requested at the admin"))
+        std::fs::read_to_string(kept.state.join("state.json")).is_ok_and(|text| text.contains("\"cause\": \"a test\""))
     });
     program.signal(Signal::SIGKILL);
     program.wait();
