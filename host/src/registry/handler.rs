@@ -141,6 +141,9 @@ impl Handler {
             _ => (old.previous.clone().filter(|_| is_from(&old.current))?, None, Timestamp::now()),
         };
         let serving = Arc::clone(&current);
+        if let Some(canary) = old.canary.as_ref().filter(|canary| !is_from(&canary.generation)) {
+            self.note(Event::Ended, &canary.generation, who, "the generation beside it was rolled back");
+        }
         let rolled_back = Some(from.rolled_back(cause.clone()));
         self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back, since }));
         self.note(Event::RolledBack, from, who, &cause);

@@ -45,10 +45,9 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 /// # Errors
 /// When it cannot be written.
 pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
-    write_audit(registry, state)?;
     let table = registry.table();
     let mut records = BTreeMap::new();
-    let mut failed = Ok(());
+    let mut failed = write_audit(registry, state);
     for handler in &table.handlers {
         // A failure for one handler does not keep the others from being recorded.
         if let Err(error) = keep_component(handler, state) {
