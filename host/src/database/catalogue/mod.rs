@@ -12,7 +12,7 @@ use tokio_postgres::types::{Kind, Oid, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::target::chain;
-use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
+use super::procedure::{BatchForm, GrantedProcedure, KeyArgument, Procedure, Signature};
 use super::value::kind;
 use crate::limits;
 use complete::same_function;
@@ -54,11 +54,15 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
                             ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE pg_catalog.to_regtype(name) IS NULL)";
 
 /// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
-pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-    let one = look_up(client, name).await?;
+pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
+    let GrantedProcedure { name, batch, remote } = granted;
+    let mut one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
         return Err(Unusable::Unsupported(name.to_owned(), unsupported));
+    }
+    for signature in one.shorter.iter_mut().chain([&mut one.signature]) {
+        signature.local &= !remote;
     }
     let batch = match batch {
         None => None,
@@ -74,7 +78,8 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
-    Ok(Procedure { name: name.to_owned(), signature: one.signature, shorter, names: one.names, batch })
+    let Found { signature, names, .. } = one;
+    Ok(Procedure { name: name.clone(), signature, shorter, names, batch, remote: *remote })
 }
 
 /// A function as the catalogue has it.
@@ -155,8 +160,13 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
     };
     // A batch form must still return one row for each call, with the same columns.
     let is_batch_form = !outdated.is_batch_form || now.returns_set && now.signature.columns == outdated.columns;
-    let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
-    Ok(found.filter(|_| is_batch_form).map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
+    let found = std::iter::once(now.signature).chain(now.shorter).find(is_same).filter(|_| is_batch_form);
+    Ok(found.map(|found| Signature {
+        is_batch_form: outdated.is_batch_form,
+        // The catalogue does not know what the manifest grants as `remote`.
+        local: outdated.local && found.local,
+        ..found
+    }))
 }
 
 /// `f(integer, text)` as `f` and its types.
@@ -275,7 +285,9 @@ fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
     }
     if !(one.signature.local && many.signature.local) {
         let what = if many.signature.local { "the procedure" } else { "it" };
-        return Err(format!("{what} is in a language that Postgres does not trust: a batch must be one transaction"));
+        return Err(format!(
+            "{what} may work in another database, by its language or by `remote`: a batch must be one transaction"
+        ));
     }
     let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
     if wanted.len() != given.len() {
