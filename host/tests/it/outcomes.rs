@@ -216,6 +216,33 @@ async fn a_procedure_granted_as_remote_proves_no_more_than_one_of_another_langua
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_left_to_the_host_is_logged_once_without_the_clients_data() {
+    let database = TestDatabase::new().await;
+    let sql = PROCEDURES.to_owned() + &raising("proibido", "plpgsql", "42501") + &raising("longo", "plpgsql", "22001");
+    database.execute(&sql).await;
+    let add = |guests: Guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]"));
+    let guests = ["repetido", "longo", "proibido"].into_iter().fold(Guests::new(), add);
+    let program = Program::serve(&database, guests.folder.path());
+    for (name, status) in [("repetido", 409), ("longo", 400), ("proibido", 403)].repeat(3) {
+        let answer = crate::harness::request(&program.listen, http::Method::GET, &format!("/{name}"), "").await;
+        assert_eq!(answer.status.as_u16(), status, "{name}");
+    }
+    // A missing grant is a failure of the procedure, which the operator mends.
+    let line = program.wait_for("procedure failed");
+    assert!(line.contains("ERROR") && line.contains("42501") && line.contains("handler=\"proibido\""), "{line}");
+    let left: Vec<_> = ["repetido", "longo"].map(|name| program.wait_for(&format!("procedure=\"{name}\""))).into();
+    assert!(left.iter().all(|line| line.contains("WARN") && line.contains("generation=1")), "{left:?}");
+    assert!(
+        left[0].contains("sqlstate=\"23505\" constraint=\"pedidos_pkey\" code=\"conflict\" status=409"),
+        "{left:?}"
+    );
+    assert!(left[1].contains("sqlstate=\"22001\" code=\"invalid_value\" status=400"), "{left:?}");
+    let log = program.log();
+    assert_eq!(log.matches("leaves an error of its procedure to the host").count(), 2, "{log}");
+    assert!(!left.concat().contains("segredo"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lines_of_a_response_are_logged_with_its_handler() {
     let database = TestDatabase::new().await;
     let reply = replying(200, None, 0);
