@@ -188,8 +188,8 @@ async fn what_looks_outdated_is_not_sent_again_where_it_may_have_worked_elsewher
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_procedure_granted_as_remote_proves_no_more_than_one_of_another_language() {
-    // Given functions of a trusted language, when the manifest says that they work in another database, then it is taken
-    // while the node serves: an error that proves nothing is a 503, and is not sent again.
+    // Given functions of a trusted language, when the manifest says that they work in another database, then that
+    // holds while the node serves: an error that proves nothing is a 503, and the call is not sent again.
     let raised = [("0A000", 2, 500, 503), ("XX000", 1, 500, 503), ("23505", 1, 409, 409), ("PT402", 1, 402, 402)];
     let names = raised.map(|(sqlstate, ..)| format!("f_{}", sqlstate.to_lowercase()));
     let sql: String = raised.iter().zip(&names).map(|((state, ..), name)| raising(name, "plpgsql", state)).collect();

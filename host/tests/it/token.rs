@@ -130,8 +130,8 @@ async fn no_token_is_verified_while_too_many_requests_are_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_verified_with_the_keys_of_the_table_that_has_its_route() {
-    // Given a table with a route and keys, and one with neither, when they replace each other while requests with a good
-    // token arrive, then none of them is refused for its token.
+    // Given a table with a route and keys, and one with neither, when they replace each other while requests with a
+    // good token arrive, then none of them is refused for its token.
     let database = TestDatabase::new().await;
     let guests = guests(SHARED);
     let node = TestNode::with(&database, with_secret(&guests)).await;
