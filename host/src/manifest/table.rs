@@ -173,11 +173,12 @@ impl HandlerTable {
         for remote in &self.remote {
             let (name, start) = (remote.get_ref(), remote.span().start);
             if !self.procedures.contains(remote) {
-                mistake(start, format!("remote: `{name}` is not among the procedures"));
+                mistake(start, format!("remote: `{name}` is not among the procedures; add it to `procedures`"));
             } else if self.batch.contains_key(remote) {
+                let remedy = "remove it from `remote` or from `batch`";
                 mistake(
                     start,
-                    format!("remote: `{name}` has a batch form, and a batch must be one transaction; remove one"),
+                    format!("remote: `{name}` has a batch form, and a batch must be one transaction: {remedy}"),
                 );
             }
         }
