@@ -1,5 +1,6 @@
 //! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
-//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
+//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits. Nothing frees what a call
+//! returned, because the instance ends with its call.
 
 #![allow(unsafe_code, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 
@@ -981,17 +982,13 @@ macro_rules! __export_world_handler_cabi {
     ($ty:ident with_types_in $($path_to_types:tt)*) => {
         const _ : () = { #[unsafe (export_name = "prepare")] unsafe extern "C" fn
         export_prepare(arg0 : * mut u8,) -> * mut u8 { unsafe { $($path_to_types)*::
-        _export_prepare_cabi::<$ty > (arg0) } } #[unsafe (export_name =
-        "cabi_post_prepare")] unsafe extern "C" fn _post_return_prepare(arg0 : * mut u8,)
-        { unsafe { $($path_to_types)*:: __post_return_prepare::<$ty > (arg0) } } #[unsafe
+        _export_prepare_cabi::<$ty > (arg0) } } #[unsafe
         (export_name = "respond")] unsafe extern "C" fn export_respond(arg0 : * mut u8,
         arg1 : usize, arg2 : i32, arg3 : * mut u8, arg4 : usize, arg5 : * mut u8, arg6 :
         usize, arg7 : i32, arg8 : * mut u8, arg9 : usize, arg10 : i32, arg11 : * mut u8,
         arg12 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
         _export_respond_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7,
-        arg8, arg9, arg10, arg11, arg12) } } #[unsafe (export_name =
-        "cabi_post_respond")] unsafe extern "C" fn _post_return_respond(arg0 : * mut u8,)
-        { unsafe { $($path_to_types)*:: __post_return_respond::<$ty > (arg0) } } };
+        arg8, arg9, arg10, arg11, arg12) } } };
     };
 }
 #[doc(hidden)]
