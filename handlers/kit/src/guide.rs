@@ -207,18 +207,34 @@
 //! pass, or after which it is not known what was recorded, is always answered by the host, with 503:
 //!
 //! ```
-//! use galo_kit::{DatabaseError, Level, Response};
+//! use galo_kit::{DatabaseError, Response};
+//! use serde::Serialize;
+//!
+//! #[derive(Serialize)]
+//! struct Refusal {
+//!     error: &'static str,
+//!     message: &'static str,
+//! }
+//!
+//! fn refusal(status: u16, error: &'static str, message: &'static str) -> Response {
+//!     Response::json(status, &Refusal { error, message })
+//! }
 //!
 //! fn failed(_carry: &[u8], error: &DatabaseError) -> Option<Response> {
-//!     match error.constraint() {
-//!         Some("items_name_key") => Some(Response::error(409, "there is an item of this name")),
-//!         Some("items_price_check") => Some(Response::error(422, "the price must be above 0")),
+//!     match (error.sqlstate.as_str(), error.constraint()) {
+//!         (_, Some("items_name_key")) => Some(refusal(409, "duplicate", "there is an item of this name")),
+//!         // RAISE SQLSTATE 'SH001' in the procedure.
+//!         ("SH001", _) => Some(refusal(409, "sold_out", "the item is out of stock")),
+//!         // Everything else is left to the host.
 //!         _ => None,
 //!     }
 //! }
 //! # use galo_kit::test;
-//! # assert_eq!(failed(b"", &test::error("23505", Some("items_name_key"))).unwrap().status, 409);
-//! # assert!(failed(b"", &test::error("23505", None)).is_none());
+//! # let answer = |sqlstate, constraint| failed(b"", &test::error(sqlstate, constraint));
+//! # assert_eq!(answer("23505", Some("items_name_key")).unwrap().status, 409);
+//! # let body = r#"{"error":"sold_out","message":"the item is out of stock"}"#;
+//! # test::assert_json(&answer("SH001", None).unwrap(), 409, body);
+//! # assert!(answer("23505", None).is_none());
 //! ```
 //!
 //! # Testing
