@@ -203,8 +203,8 @@
 //!
 //! # When the procedure raises an error
 //!
-//! The host answers by SQLSTATE, unless the handler does ([`Handler::failed`](crate::Handler::failed)). An error that may
-//! pass, or after which it is not known what was recorded, is always answered by the host, with 503:
+//! The host answers by SQLSTATE, unless the handler does ([`Handler::failed`](crate::Handler::failed)). An error that
+//! may pass, or after which it is not known what was recorded, is always answered by the host, with 503:
 //!
 //! ```
 //! use galo_kit::{DatabaseError, Response};

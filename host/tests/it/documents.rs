@@ -470,6 +470,7 @@ fn manifests_in_documents_are_valid() {
             panic!("{path}: {refused}\n{block}");
         }
     }
+    assert!(manifest::parse(Path::new("galo.toml"), "[[handler]]\nnam = \"a\"\n").is_err());
 }
 
 #[test]
