@@ -16,8 +16,8 @@
 //! # let _: (BTreeMap<u8, u8>, String, Vec<u8>) = (BTreeMap::new(), format!(""), Vec::new());
 //! ```
 //!
-//! `Option`, `Result`, `str` and the like need no `use`, and a handler that names none of these needs no `alloc`. A type
-//! that derives `Serialize` or `Deserialize` needs `serde.workspace = true` in the `Cargo.toml` of the handler.
+//! `Option`, `Result`, `str` and the like need no `use`, and a handler that names none of these needs no `alloc`. A
+//! type that derives `Serialize` or `Deserialize` needs `serde.workspace = true` in the `Cargo.toml` of the handler.
 //!
 //! # Reading a request
 //!
@@ -82,8 +82,8 @@
 //! | time | [`request.now()`](crate::Request::now) | |
 //! | idempotency key | [`request.key()`](crate::Request::key) | 400 |
 //!
-//! A `config` that does not fit is refused before it serves, if an example of the handler reads it: the example gets the
-//! 500 instead of what it expects.
+//! A `config` that does not fit is refused before it serves, if an example of the handler reads it: the example gets
+//! the 500 instead of what it expects.
 //!
 //! A rule that serde does not know is a `Rejection` of the handler's own:
 //!
@@ -145,8 +145,8 @@
 //!
 //! # Who may do it
 //!
-//! The host answers 401 to a token that it does not accept. What a good token permits is decided by the handler from its
-//! claims, or by the procedure, which gets the subject as an argument:
+//! The host answers 401 to a token that it does not accept. What a good token permits is decided by the handler from
+//! its claims, or by the procedure, which gets the subject as an argument:
 //!
 //! ```
 //! use galo_kit::{Plan, Request, Response};
