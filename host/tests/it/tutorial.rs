@@ -24,7 +24,7 @@ use crate::project::{Own, collect};
 
 /// A block between two fences, the document and the line it begins in, and the paragraph before it.
 struct Block {
-    place: String,
+    line: String,
     language: String,
     text: String,
     before: String,
@@ -39,7 +39,7 @@ impl Block {
     }
 
     fn file(&self) -> &str {
-        self.named().unwrap_or_else(|| panic!("{}: no file is named before the block", self.place))
+        self.named().unwrap_or_else(|| panic!("{}: no file is named before the block", self.line))
     }
 }
 
@@ -54,7 +54,7 @@ fn blocks(document: &str) -> Vec<Block> {
             let text = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
             let text = text.map(|line| line.to_owned() + "\n").collect();
             blocks.push(Block {
-                place: format!("{document}:{number}"),
+                line: format!("{document}:{number}"),
                 language: language.to_owned(),
                 text,
                 before: std::mem::take(&mut before),
@@ -122,33 +122,33 @@ impl Desk {
     }
 
     /// Runs the lines of a block as a person would type them.
-    fn typed(&mut self, Block { place, text, .. }: &Block) {
+    fn typed(&mut self, Block { line, text, .. }: &Block) {
         let text = text.replace("127.0.0.1:9999", &self.dev.listen).replace("127.0.0.1:9998", &self.dev.admin);
         let mut shell = self.project.command("sh");
         let (success, printed, stderr) = run(shell.args(["-e", "-c", &text]).env("GALO_ADMIN", &self.dev.admin));
-        assert!(success, "{place}: {text}{printed}{stderr}");
+        assert!(success, "{line}: {text}{printed}{stderr}");
         self.printed = Some(printed);
     }
 
     /// Waits for a line of the log that matches, which may have come before.
-    fn until_logged(&self, place: &str, pattern: &str) {
+    fn until_logged(&self, line: &str, pattern: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.dev.log().lines().any(|line| matches(line, pattern)) {
             let log = || self.dev.log();
-            assert!(Instant::now() < deadline, "{place}: no `{pattern}` in {}", log());
+            assert!(Instant::now() < deadline, "{line}: no `{pattern}` in {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     fn follow(&mut self, block: &Block) {
-        let Block { place, language, text, .. } = block;
+        let Block { line, language, text, .. } = block;
         match (language.as_str(), block.named()) {
             ("sql", _) | ("json", Some(_)) => self.project.write(block.file(), text),
             ("rust", _) if text.starts_with("//!") => self.project.write(block.file(), text),
             ("rust", _) => {
                 let source = self.project.read(block.file());
                 let changed = replaced(&source, text);
-                let changed = changed.unwrap_or_else(|| panic!("{place}: {source} has no such item"));
+                let changed = changed.unwrap_or_else(|| panic!("{line}: {source} has no such item"));
                 self.project.write(block.file(), &changed);
             }
             ("toml", _) => {
@@ -158,21 +158,21 @@ impl Desk {
             ("sh", _) => self.typed(block),
             ("json", None) => {
                 let (got, want) = (self.printed.as_deref().map(str::trim_end), Some(text.trim_end()));
-                assert_eq!(got, want, "{place}, and the log is\n{}", self.dev.log());
+                assert_eq!(got, want, "{line}, and the log is\n{}", self.dev.log());
             }
             ("console", _) => {
                 let printed = self.printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
                 for pattern in text.lines() {
-                    assert!(lines.any(|line| matches(line, pattern)), "{place}: no `{pattern}` in {printed}");
+                    assert!(lines.any(|line| matches(line, pattern)), "{line}: no `{pattern}` in {printed}");
                 }
             }
             ("text", _) => {
                 for pattern in text.lines() {
-                    self.until_logged(place, pattern);
+                    self.until_logged(line, pattern);
                 }
             }
-            (other, _) => panic!("{place}: unknown block language `{other}`"),
+            (other, _) => panic!("{line}: unknown block language `{other}`"),
         }
     }
 }
