@@ -971,8 +971,8 @@ pub trait Guest {
     /// Builds the response from the outcome of the call that `prepare` planned.
     ///
     /// `none` leaves an error to the host, which answers it by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and 23503 are
-    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599),
-    /// everything else is 500. `none` for rows violates the contract.
+    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599), and any
+    /// other is 500. `none` for rows violates the contract.
     #[allow(async_fn_in_trait)]
     fn respond(carry: _rt::Vec<u8>, outcome: Outcome) -> Option<Response>;
 }
@@ -1111,8 +1111,8 @@ pub mod galo {
                 pub headers: _rt::Vec<Field>,
                 /// The body, without any transfer coding; empty when there was none.
                 pub body: _rt::Vec<u8>,
-                /// The name of this request in the log: `X-Request-Id` as the client or the proxy sent it, or one that the host
-                /// made.
+                /// The name of this request in the log: its `X-Request-Id`, else its `Galo-Try`, else one that the host made. The
+                /// first two are what the client or the proxy sent: neither is secret, nor necessarily unique.
                 pub id: _rt::String,
                 /// The moment when the host admitted the request: microseconds since 1970-01-01T00:00:00 UTC.
                 pub now: i64,
@@ -1317,8 +1317,9 @@ pub mod galo {
                         .finish()
                 }
             }
-            /// How a call ended. A call whose end is not known, because the database or the connection failed, has no outcome:
-            /// the host answers 503.
+            /// How a call ended. The host answers 503, without an outcome, when the end of a call is not known, because the
+            /// database or the connection failed, and when an error may pass, such as a deadlock or a statement that ran too long
+            /// (SQLSTATE classes 08, 40, 53, 57, 58, and 55P03, 25006).
             #[derive(Clone, PartialEq)]
             pub enum Outcome {
                 /// The procedure returned.
