@@ -184,7 +184,11 @@ fn develop(project: &Own) {
     dev.wait_for("greeting: generation 2 live");
     assert_eq!(asked("/greetings/1").0, 203);
     project.edit("sql/procedures/greeting.sql", "SELECT g.text", "SELECT upper(g.text)");
-    project.edit("handlers/greeting/examples/second-greeting.json", "{\"text\": \"good evening\"}", "{\"text\": \"GOOD EVENING\"}");
+    project.edit(
+        "handlers/greeting/examples/second-greeting.json",
+        "{\"text\": \"good evening\"}",
+        "{\"text\": \"GOOD EVENING\"}",
+    );
     wait_until("the procedure is replaced", || asked("/greetings/1").1 == r#"{"text":"HELLO, WORLD"}"#);
     // `galo new`, from a folder inside the project.
     let mut new = project.galo(&["new", "echo", "--route", "GET /echo/{word}"]);
@@ -220,7 +224,12 @@ async fn a_project_lives_a_whole_life_outside_of_this_repository() {
         let project = Own::init("shop", &[]);
         develop(&project);
         let tested = succeeds(&mut project.galo(&["test"]));
-        for expected in ["example found ... ok", "example second-greeting ... ok", "Running tests of echo", "Running tests of greeting"] {
+        for expected in [
+            "example found ... ok",
+            "example second-greeting ... ok",
+            "Running tests of echo",
+            "Running tests of greeting",
+        ] {
             assert!(tested.contains(expected), "`{expected}` is missing in: {tested}");
         }
         assert!(!tested.contains("galo_kit") && !tested.contains("warning:"), "{tested}");
@@ -361,6 +370,12 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     );
     project.edit(ci, "- run: galo test\n", "- run: galo test\n      - run: ./mine\n");
     project.edit(compose, "services: {}", "services: {mine: {}}");
+    // made before there were these files,
+    let lock = project.read("galo.lock");
+    let of_then = |line: &&str| !line.contains(" secrets/");
+    project.write("galo.lock", &lock.lines().filter(of_then).map(|line| line.to_owned() + "\n").collect::<String>());
+    fs::remove_dir_all(project.root.join("secrets")).unwrap();
+    fs::remove_file(project.root.join("deploy/.env")).unwrap();
     fs::remove_file(project.root.join("deploy/nginx/nginx.conf")).unwrap();
     project.write(GREETING, "// mine\n");
     // when it is tried without being carried out, then nothing changes, and commands name the remedy;
@@ -378,6 +393,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
         ("absent", "deploy/nginx/nginx.conf"),
         ("replaced", "deploy/up"),
         ("replaced", toolchain),
+        ("added", "secrets/.gitignore"),
+        ("added", "secrets/README.md"),
         ("removed", "vendor/galo-kit/src/gone.rs"),
         ("replaced", kit),
     ];
@@ -391,6 +408,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     assert_eq!(project.read(GREETING), "// mine\n");
     assert!(!project.root.join("vendor/galo-kit/src/gone.rs").exists());
     assert!(!project.root.join("deploy/nginx/nginx.conf").exists());
+    // Without a file that names it, its stack keeps the name that it had, and so its data.
+    assert!(!project.root.join("deploy/.env").exists());
     assert_eq!(project.read("galo.lock"), new["galo.lock"]);
 }
 
