@@ -104,7 +104,7 @@ pub fn a_project_of_its_own_comes_up_and_swaps(compose: &Compose) {
     secrets_reach_the_nodes(&root, compose.port);
 }
 
-/// Given a handler that is configured with secrets, and returns them; then it gets those of `secrets/`, and follows a file.
+/// Given a handler that returns the secrets of its config, then they are those of `secrets/`, and a file is followed.
 fn secrets_reach_the_nodes(root: &Path, port: u16) {
     run(root, port, "galo new keys --route 'GET /keys' && rm handlers/keys/examples/*");
     edit(root, "handlers/keys/src/lib.rs", "request.parameters", "request.config");
