@@ -184,7 +184,11 @@ fn develop(project: &Own) {
     dev.wait_for("greeting: generation 2 live");
     assert_eq!(asked("/greetings/1").0, 203);
     project.edit("sql/procedures/greeting.sql", "SELECT g.text", "SELECT upper(g.text)");
-    project.edit("handlers/greeting/examples/second-greeting.json", "{\"text\": \"good evening\"}", "{\"text\": \"GOOD EVENING\"}");
+    project.edit(
+        "handlers/greeting/examples/second-greeting.json",
+        "{\"text\": \"good evening\"}",
+        "{\"text\": \"GOOD EVENING\"}",
+    );
     wait_until("the procedure is replaced", || asked("/greetings/1").1 == r#"{"text":"HELLO, WORLD"}"#);
     // `galo new`, from a folder inside the project.
     let mut new = project.galo(&["new", "echo", "--route", "GET /echo/{word}"]);
@@ -220,7 +224,12 @@ async fn a_project_lives_a_whole_life_outside_of_this_repository() {
         let project = Own::init("shop", &[]);
         develop(&project);
         let tested = succeeds(&mut project.galo(&["test"]));
-        for expected in ["example found ... ok", "example second-greeting ... ok", "Running tests of echo", "Running tests of greeting"] {
+        for expected in [
+            "example found ... ok",
+            "example second-greeting ... ok",
+            "Running tests of echo",
+            "Running tests of greeting",
+        ] {
             assert!(tested.contains(expected), "`{expected}` is missing in: {tested}");
         }
         assert!(!tested.contains("galo_kit") && !tested.contains("warning:"), "{tested}");

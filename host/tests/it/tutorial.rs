@@ -190,6 +190,22 @@ fn example() -> PathBuf {
     checkout().root.join("docs/examples/shop")
 }
 
+/// Replaces the files of the example, and removes those that the tutorial no longer makes.
+fn update(made: &BTreeMap<String, String>) {
+    let mut former = BTreeMap::new();
+    collect(&example(), &example(), &mut former);
+    for path in former.keys().filter(|path| !made.contains_key(*path) && *path != "galo.lock") {
+        let file = example().join(path);
+        std::fs::remove_file(&file).unwrap();
+        // Folders that this leaves empty, up to the first that is not.
+        file.ancestors().skip(1).take_while(|folder| std::fs::remove_dir(folder).is_ok()).count();
+    }
+    for (path, text) in made {
+        std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
+        std::fs::write(example().join(path), text).unwrap();
+    }
+}
+
 #[test]
 fn the_tutorial_holds_and_ends_with_the_example() {
     let blocks = blocks();
@@ -207,10 +223,7 @@ fn the_tutorial_holds_and_ends_with_the_example() {
     let manifest = made.get_mut("Cargo.toml").unwrap();
     *manifest = manifest.replace("\"vendor/galo-kit", "\"../../../handlers/kit");
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
-        made.iter().for_each(|(path, text)| {
-            std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
-            std::fs::write(example().join(path), text).unwrap();
-        });
+        update(&made);
         run(project.galo(&["upgrade"]).current_dir(example()));
     }
     let mut kept = BTreeMap::new();
