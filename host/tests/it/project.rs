@@ -370,6 +370,12 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     );
     project.edit(ci, "- run: galo test\n", "- run: galo test\n      - run: ./mine\n");
     project.edit(compose, "services: {}", "services: {mine: {}}");
+    // made before there were these files,
+    let lock = project.read("galo.lock");
+    let of_then = |line: &&str| !line.contains(" secrets/");
+    project.write("galo.lock", &lock.lines().filter(of_then).map(|line| line.to_owned() + "\n").collect::<String>());
+    fs::remove_dir_all(project.root.join("secrets")).unwrap();
+    fs::remove_file(project.root.join("deploy/.env")).unwrap();
     fs::remove_file(project.root.join("deploy/nginx/nginx.conf")).unwrap();
     project.write(GREETING, "// mine\n");
     // when it is tried without being carried out, then nothing changes, and commands name the remedy;
@@ -387,6 +393,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
         ("absent", "deploy/nginx/nginx.conf"),
         ("replaced", "deploy/up"),
         ("replaced", toolchain),
+        ("added", "secrets/.gitignore"),
+        ("added", "secrets/README.md"),
         ("removed", "vendor/galo-kit/src/gone.rs"),
         ("replaced", kit),
     ];
@@ -400,6 +408,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     assert_eq!(project.read(GREETING), "// mine\n");
     assert!(!project.root.join("vendor/galo-kit/src/gone.rs").exists());
     assert!(!project.root.join("deploy/nginx/nginx.conf").exists());
+    // Without a file that names it, its stack keeps the name that it had, and so its data.
+    assert!(!project.root.join("deploy/.env").exists());
     assert_eq!(project.read("galo.lock"), new["galo.lock"]);
 }
 

@@ -109,21 +109,17 @@ fn secrets_reach_the_nodes(root: &Path, port: u16) {
                    claims = \"optional\"\n\n\
                    [token]\nsecret = { file = \"secrets/files/token\" }\nalgorithms = [\"HS256\"]\n";
     fs::write(root.join("galo.toml"), manifest + secrets).unwrap();
-    run(
-        root,
-        port,
-        "umask 077 && mkdir -p secrets/files && echo first >secrets/files/key && echo SHOP_NAME=x >secrets/variables",
-    );
-    run(root, port, "umask 077 && printf '%32s' token >secrets/files/token && deploy/up");
+    let secrets = root.join("secrets/files");
+    run(root, port, "umask 077 && mkdir -p secrets/files && echo SHOP_NAME=x >secrets/variables");
+    fs::write(secrets.join("key"), "first\n").unwrap();
+    fs::write(secrets.join("token"), [b'x'; 32]).unwrap();
+    run(root, port, "chmod 600 secrets/files/* && deploy/up");
     let keys = |headers: &str| get_with(port, "/keys", &format!("Host: project\r\n{headers}")).unwrap_or_default();
     until("the secrets are there", || keys("").ends_with(r#"{"key":"first","name":"x"}"#));
     let refused = keys("Authorization: Bearer x.y.z\r\n");
     assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
-    run(
-        root,
-        port,
-        "umask 077 && echo second >secrets/files/new && chmod a+r secrets/files/new && mv secrets/files/new secrets/files/key",
-    );
+    fs::write(secrets.join("new"), "second\n").unwrap();
+    run(root, port, "cd secrets/files && chmod a+r new && mv new key");
     until("the changed file is followed", || keys("").ends_with(r#"{"key":"second","name":"x"}"#));
     // Others of this machine cannot read them, and git does not see them.
     let mode = fs::metadata(root.join("secrets")).unwrap().permissions().mode();
