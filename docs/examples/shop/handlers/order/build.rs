@@ -1,5 +1,0 @@
-//! Links the component, with the default memory.
-
-fn main() {
-    galo_link::component();
-}
