@@ -10,14 +10,15 @@ AS $$
     WHERE o.id = order_by_id.id
 $$;
 
--- Orders, the newest first: `size` of them, from the one below `after`; without it from the newest.
+-- Orders, the newest first: `size` of them, from the one below `after`; without it from the newest. Compared with one
+-- value, the index finds the first of them, where `after IS NULL OR` would read all that come before.
 CREATE OR REPLACE FUNCTION public.orders_page(after bigint, size bigint)
 RETURNS TABLE (id bigint, product text, quantity bigint, cents bigint, status text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp
 AS $$
     SELECT o.id, p.name, o.quantity, o.cents, o.status
     FROM app.orders AS o JOIN app.products AS p ON p.id = o.product
-    WHERE after IS NULL OR o.id < after
+    WHERE o.id < coalesce(after, 9223372036854775807)
     ORDER BY o.id DESC LIMIT size
 $$;
 
