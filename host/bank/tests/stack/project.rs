@@ -25,7 +25,11 @@ impl Drop for Up {
             let logs = self.0.run(&["logs", "--tail", "20"]).unwrap_or_else(|error| format!("{error:#}"));
             let _ = writeln!(std::io::stderr(), "{logs}");
         }
-        if let Err(error) = self.0.run(&["down", "--volumes", "--rmi", "local"]) {
+        // Not `--rmi all`: the base images are those of every stack.
+        let images = ["node", "migrations", "handlers"].map(|image| format!("{NAME}-{image}"));
+        let images: Vec<_> = ["image", "rm"].into_iter().chain(images.iter().map(String::as_str)).collect();
+        let down = self.0.run(&["down", "--volumes"]).and_then(|_| compose::docker(&images));
+        if let Err(error) = down {
             let _ = writeln!(std::io::stderr(), "the stack of the project is not taken down: {error:#}");
         }
     }
@@ -100,7 +104,7 @@ pub fn a_project_of_its_own_comes_up_and_swaps(compose: &Compose) {
     secrets_reach_the_nodes(&root, compose.port);
 }
 
-/// Given a handler that is configured with secrets, and returns them; then it gets those of `secrets/`, and follows a file.
+/// Given a handler that returns the secrets of its config, then they are those of `secrets/`, and a file is followed.
 fn secrets_reach_the_nodes(root: &Path, port: u16) {
     run(root, port, "galo new keys --route 'GET /keys' && rm handlers/keys/examples/*");
     edit(root, "handlers/keys/src/lib.rs", "request.parameters", "request.config");
