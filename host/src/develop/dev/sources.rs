@@ -122,6 +122,8 @@ impl Sources {
     pub(super) async fn follow(&mut self, prepared: &Prepared) {
         self.scan().await;
         self.roots.folders.extend(prepared.crates());
+        // A start that lacks one of them waits for it.
+        self.roots.files.extend(prepared.manifest.files().cloned());
         let mut commands = BTreeMap::new();
         for entry in &prepared.manifest.handlers {
             let Some(build) = &entry.build else {
