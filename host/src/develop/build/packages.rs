@@ -24,6 +24,8 @@ struct Package {
     name: String,
     /// The folders of the local packages that it is built from.
     needs: Vec<PathBuf>,
+    /// And of those that only its tests are built from.
+    tests_need: Vec<PathBuf>,
 }
 
 impl Packages {
@@ -41,16 +43,18 @@ impl Packages {
         let local = metadata.packages.iter().filter(|package| package.source.is_none());
         let folders: BTreeMap<_, PathBuf> =
             local.clone().filter_map(|package| Some((&package.id, package.manifest_path.parent()?.into()))).collect();
-        let built_from = |node: &Node| -> Vec<PathBuf> {
-            let needed = node.deps.iter().filter(|needed| {
+        let needed = |node: &&Node| -> (Vec<PathBuf>, Vec<PathBuf>) {
+            let local = node.deps.iter().filter_map(|needed| Some((needed, folders.get(&needed.pkg)?.clone())));
+            let (builds, tests): (Vec<_>, Vec<_>) = local.partition(|(needed, _)| {
                 needed.dep_kinds.is_empty()
                     || needed.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
             });
-            needed.filter_map(|needed| folders.get(&needed.pkg).cloned()).collect()
+            let folders = |needed: Vec<(_, PathBuf)>| needed.into_iter().map(|(_, folder)| folder).collect();
+            (folders(builds), folders(tests))
         };
         let packages = local.filter_map(|package| {
-            let needs = nodes.get(&package.id).map(|node| built_from(node)).unwrap_or_default();
-            Some((folders.get(&package.id)?.clone(), Package { name: package.name.to_string(), needs }))
+            let (needs, tests_need) = nodes.get(&package.id).map(needed).unwrap_or_default();
+            Some((folders.get(&package.id)?.clone(), Package { name: package.name.to_string(), needs, tests_need }))
         });
         Ok(Self { local: packages.collect(), target: metadata.target_directory.into() })
     }
@@ -87,6 +91,12 @@ impl Packages {
             }
         }
         reached
+    }
+
+    /// The same, and those that only the tests of the handlers are built from.
+    pub(super) fn folders_of_tests(&self, handlers: impl Iterator<Item = PathBuf> + Clone) -> BTreeSet<PathBuf> {
+        let packages = handlers.clone().filter_map(|folder| self.local.get(&folder));
+        self.folders(handlers.chain(packages.flat_map(|package| package.tests_need.iter().cloned())))
     }
 
     /// The package that a source file belongs to.

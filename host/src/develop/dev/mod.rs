@@ -8,10 +8,7 @@
 
 mod database;
 mod follow;
-mod outputs;
 mod publish;
-mod sources;
-mod tree;
 
 use std::path::Path;
 use std::sync::Arc;
