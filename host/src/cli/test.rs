@@ -14,7 +14,7 @@ use super::runtime::{Task, block_on};
 
 #[derive(Args)]
 pub(super) struct TestArgs {
-    /// Handler to test; without it, all handlers and the kit
+    /// Handler to test [default: all of them]
     ///
     /// A file whose name ends in .wasm is a test program, which is run with the arguments that follow. So `galo test`
     /// can be Cargo's runner for wasm32-wasip2.

@@ -120,7 +120,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
-    // A copy that `galo dev` made: its mistakes, and the files that it names, are those of the project's manifest.
+    // A copy that was made in a project: its mistakes, and the files that it names, are those of the project's manifest.
     let copy = path;
     let path = tables.built.as_ref().map_or(path, |built| &built.manifest);
     let mut mistakes = Vec::new();
@@ -224,7 +224,7 @@ limits = { deadline_ms = 20 }
         );
         for (from, to, told) in [
             ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
-            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is not a handler name"),
             ("route = \"POST /customers/{id}/orders\"", "", "h/galo.toml:2: missing field `route`: write `route ="),
             ("route = \"POST /customers/{id}/orders\"", "routes = []", "h/galo.toml:5: 0 routes: 1 to 256 are allowed"),
             (
@@ -238,7 +238,7 @@ limits = { deadline_ms = 20 }
                 "h/galo.toml:5: route `POST /customers/:id/orders`: the segment `:id`: a parameter is written",
             ),
             ("POST /", "POST ", "h/galo.toml:5: route `POST customers/{id}/orders`: a path begins with `/`"),
-            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
+            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is not a header name"),
             ("{ place_order", "{ other", "h/galo.toml:9: `other` has a batch form, and is not among the"),
             ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
             ("place_orders", "", "h/galo.toml:9: a procedure has a name"),
