@@ -47,9 +47,7 @@ impl DevArgs {
         let checkout = project.find().map_err(|error| mistakes.note("dev", error)).ok();
         let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
         let node = node.parse(folder, AccessLog::All, mistakes);
-        let (checkout, (mut settings, workers)) = checkout.zip(node)?;
-        // What is served is a copy without the secrets and keys beside the manifest.
-        settings.sources.folder = Some(checkout.root.clone());
+        let (checkout, (settings, workers)) = checkout.zip(node)?;
         Some(Box::new(move || {
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             if branches || drop_branch.is_some() {

@@ -1,4 +1,4 @@
-//! The project of `dev`, `build`, `new`, `test` and `upgrade`.
+//! The project that a command works on: the one that is named, or the one that the current folder is in.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,11 @@ impl ProjectArgs {
         Ok(checkout)
     }
 
+    /// Whether one was named.
+    pub(super) fn is_named(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// The same, whatever version of galo it is of.
     pub(super) fn locate(&self) -> anyhow::Result<Checkout> {
         match &self.folder {
@@ -30,4 +35,10 @@ impl ProjectArgs {
             None => Checkout::find(Path::new(".")),
         }
     }
+}
+
+/// A path as a person writes it in the current folder: relative, if it is in there.
+pub(super) fn from_here(path: PathBuf) -> PathBuf {
+    let inside = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
+    inside.unwrap_or(path)
 }

@@ -24,7 +24,7 @@ impl Checkout {
         let root = from.ancestors().find(|folder| folder.join(manifest::FILE_NAME).is_file()).with_context(|| {
             format!(
                 "{} is not in a project: neither it nor a folder above it has a {}; change to the folder of your \
-                 project",
+                 project, or make one with `galo init NAME`",
                 from.display(),
                 manifest::FILE_NAME
             )

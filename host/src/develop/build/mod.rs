@@ -137,16 +137,35 @@ impl Prepared {
 
     /// The folders of the local crates that the handlers are built from.
     pub fn crates(&self) -> BTreeSet<PathBuf> {
-        let handlers = self.checkout.crates(&self.manifest).into_iter().map(|name| self.checkout.handlers().join(name));
         match &self.packages {
-            Some(Ok(packages)) => packages.folders(handlers),
-            _ => handlers.collect(),
+            Some(Ok(packages)) => packages.folders(self.folders()),
+            _ => self.folders().collect(),
+        }
+    }
+
+    /// The same, and those that only their tests are built from.
+    pub fn crates_of_tests(&self) -> BTreeSet<PathBuf> {
+        match &self.packages {
+            Some(Ok(packages)) => packages.folders_of_tests(self.folders()),
+            _ => self.folders().collect(),
+        }
+    }
+
+    /// The folders of the handlers that are crates.
+    fn folders(&self) -> impl Iterator<Item = PathBuf> + Clone {
+        self.checkout.crates(&self.manifest).into_iter().map(|name| self.checkout.handlers().join(name))
+    }
+
+    /// Leaves out the other handlers. What was read of the workspace stays.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        if let Some(manifest) = Arc::get_mut(&mut self.manifest) {
+            manifest.handlers.retain(|entry| wanted(&entry.name));
         }
     }
 }
 
 impl Built {
-    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes.
+    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes, wherever it is moved.
     ///
     /// # Errors
     /// When a handler could not be built, or a file cannot be read or written.
@@ -155,12 +174,13 @@ impl Built {
         Handlers::list(&self.manifest, &components.map_err(anyhow::Error::msg)?)?.put(folder).map(drop)
     }
 
-    /// Puts what could be built into a folder of `galo dev`. What could not be built stays there as it is, and handlers
-    /// that are in `without` are left out of the manifest.
+    /// Puts what could be built into a folder of this project, whose manifest names the sources: what is relative to it
+    /// is where the project has it. What could not be built stays there as it is, and handlers that are in `without` are
+    /// left out of the manifest.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn put_some(&self, folder: &Path, without: &BTreeSet<String>) -> anyhow::Result<()> {
+    pub fn put_copy(&self, folder: &Path, without: &BTreeSet<String>) -> anyhow::Result<()> {
         let path = &self.manifest.path;
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = text + &manifest::built(path, without.iter().map(String::as_str));
@@ -173,6 +193,11 @@ impl Built {
     /// The handlers of the manifest.
     pub fn handlers(&self) -> &[Entry] {
         &self.manifest.handlers
+    }
+
+    /// The component of each handler of the manifest, or why there is none.
+    pub fn components(&self) -> &[Result<PathBuf, String>] {
+        &self.components
     }
 
     /// The handlers that could not be built, and why.
@@ -188,24 +213,6 @@ fn maker<'a>(checkout: &Checkout, entry: &'a Entry) -> Maker<'a> {
         None if checkout.has_crate(entry) => Maker::Cargo,
         None => Maker::Nobody,
     }
-}
-
-/// Builds some handlers, each as far as it can be. Returns the component of each, in the order of the manifest, or why
-/// there is none.
-///
-/// # Errors
-/// When the manifest is not valid, the build was stopped, or Cargo cannot be run.
-pub fn components(
-    checkout: &Checkout,
-    wanted: impl Fn(&str) -> bool,
-    profile: Profile,
-    cancel: &Cancel,
-) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
-    let mut prepared = prepare(checkout, cancel)?;
-    if let Some(manifest) = Arc::get_mut(&mut prepared.manifest) {
-        manifest.handlers.retain(|entry| wanted(&entry.name));
-    }
-    Ok(prepared.build(profile, |_| true, cancel)?.components)
 }
 
 /// Compiles the unit tests of one handler, or of all and the kit, for wasm32-wasip2. Returns the name of each crate and
