@@ -3,11 +3,16 @@
 //! `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its `$request_id`. A request that
 //! reaches a handler without either gets an id of the node's.
 
+use http::HeaderName;
 use http::request::Parts;
 
 use super::id::Id;
 use crate::failure::cut;
 use crate::{limits, wire};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The identifiers of one request. They are read only when there is something to log.
 pub(super) struct Trace {
@@ -20,12 +25,12 @@ impl Trace {
     /// gave the request, if it came without one.
     pub(super) fn of(head: &Parts, own: Option<Id>) -> Self {
         let request_id = given(head).or_else(|| own.map(|id| id.to_string()));
-        Self { request_id, traceparent: shown(head, "traceparent") }
+        Self { request_id, traceparent: shown(head, &TRACEPARENT) }
     }
 
     /// The identifiers of a request whose id is known.
     pub(super) fn named(head: &Parts, id: &str) -> Self {
-        Self { request_id: Some(id.to_owned()), traceparent: shown(head, "traceparent") }
+        Self { request_id: Some(id.to_owned()), traceparent: shown(head, &TRACEPARENT) }
     }
 }
 
@@ -35,12 +40,16 @@ pub(super) fn id(head: &Parts, own: &mut Option<Id>) -> String {
 }
 
 fn given(head: &Parts) -> Option<String> {
-    shown(head, "x-request-id").or_else(|| shown(head, "galo-try"))
+    shown(head, &REQUEST_ID).or_else(|| shown(head, &GALO_TRY))
 }
 
-fn shown(head: &Parts, name: &str) -> Option<String> {
-    let value = head.headers.get(name)?.as_bytes();
-    (!value.is_empty()).then(|| cut(wire::text(value), limits::TRACE_SHOWN_BYTES_MAX))
+fn shown(head: &Parts, name: &HeaderName) -> Option<String> {
+    let value = head.headers.get(name).filter(|value| !value.is_empty())?;
+    Some(match value.to_str() {
+        // Of nearly every request, and one of them is read for each: visible ASCII needs no escape.
+        Ok(visible) if visible.len() <= limits::TRACE_SHOWN_BYTES_MAX => visible.to_owned(),
+        _ => cut(wire::text(value.as_bytes()), limits::TRACE_SHOWN_BYTES_MAX),
+    })
 }
 
 #[cfg(test)]
