@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::Args;
 use galo::config::{Address, Missing, Mistakes, Settings, Sources};
 use galo::database::Target;
-use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
@@ -124,7 +124,7 @@ fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
 
 /// The folder of a project's components, which are built for this. Their manifest is a copy: what it names beside
 /// itself, such as a secret, is in the project.
-fn built(project: &Checkout, cancel: &Cancel) -> anyhow::Result<PathBuf> {
+fn built(project: &Project, cancel: &Cancel) -> anyhow::Result<PathBuf> {
     let folder = project.scratch().join("check");
     build::handlers(project, Profile::Release, cancel)?.put_copy(&folder, &BTreeSet::new())?;
     Ok(folder)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use galo::develop::project::other_version;
 
 #[derive(Args)]
@@ -15,12 +15,12 @@ pub(super) struct ProjectArgs {
 
 impl ProjectArgs {
     /// The project that was named, or the one that the current folder is in.
-    pub(super) fn find(&self) -> anyhow::Result<Checkout> {
-        let checkout = self.locate()?;
-        if let Some(version) = other_version(&checkout.root) {
+    pub(super) fn find(&self) -> anyhow::Result<Project> {
+        let project = self.locate()?;
+        if let Some(version) = other_version(&project.root) {
             tracing::warn!("the project is of galo {version}, and this program is another version: run `galo upgrade`");
         }
-        Ok(checkout)
+        Ok(project)
     }
 
     /// Whether one was named.
@@ -29,10 +29,10 @@ impl ProjectArgs {
     }
 
     /// The same, whatever version of galo it is of.
-    pub(super) fn locate(&self) -> anyhow::Result<Checkout> {
+    pub(super) fn locate(&self) -> anyhow::Result<Project> {
         match &self.folder {
-            Some(folder) => Checkout::open(folder),
-            None => Checkout::find(Path::new(".")),
+            Some(folder) => Project::open(folder),
+            None => Project::find(Path::new(".")),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use self::built::built;
 pub use self::entry::{
     Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
-pub use self::project::{Project, check_name};
+pub use self::project::{ProjectEntry, check_name};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
@@ -44,7 +44,7 @@ pub struct Manifest {
     /// The path of the file.
     pub path: PathBuf,
     /// What the project is called, and its database and role.
-    pub project: Project,
+    pub project: ProjectEntry,
     /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
@@ -95,7 +95,7 @@ pub fn read(folder: &Path) -> Result<Manifest, Refused> {
 ///
 /// # Errors
 /// The first mistake of the section, or that the file is not TOML.
-pub fn read_section(root: &Path) -> Result<Project, Refused> {
+pub fn read_section(root: &Path) -> Result<ProjectEntry, Refused> {
     let path = root.join(FILE_NAME);
     let text = text(&path)?;
     project::section(&text).map_err(|mistake| Refused { path, mistakes: vec![Mistake::new(None, mistake)] })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, Metadata, Node};
 
-use super::{Cancel, Checkout, cargo};
+use super::{Cancel, Project, cargo};
 use crate::manifest::{Entry, FILE_NAME, SOURCES};
 
 /// The local packages of a project.
@@ -33,8 +33,8 @@ impl Packages {
     ///
     /// # Errors
     /// When Cargo cannot.
-    pub(super) fn read(checkout: &Checkout, cancel: &Cancel) -> anyhow::Result<Self> {
-        Self::of(cargo::metadata(&checkout.root, cancel)?)
+    pub(super) fn read(project: &Project, cancel: &Cancel) -> anyhow::Result<Self> {
+        Self::of(cargo::metadata(&project.root, cancel)?)
     }
 
     fn of(metadata: Metadata) -> anyhow::Result<Self> {
@@ -63,9 +63,9 @@ impl Packages {
     ///
     /// # Errors
     /// When it is not, with the remedy.
-    pub(super) fn check(&self, checkout: &Checkout, entry: &Entry) -> anyhow::Result<()> {
+    pub(super) fn check(&self, project: &Project, entry: &Entry) -> anyhow::Result<()> {
         let name = &entry.name;
-        match self.local.get(&checkout.handlers().join(name)) {
+        match self.local.get(&project.handlers().join(name)) {
             Some(package) if package.name == *name => Ok(()),
             Some(Package { name: other, .. }) => bail!(
                 "{SOURCES}/{name}/Cargo.toml names the package `{other}`, but a crate has the name of its handler: set \

@@ -12,14 +12,14 @@ use super::database::Database;
 use super::publish::Published;
 use crate::database::migrate::Options;
 use crate::database::{self, Target};
-use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
+use crate::develop::build::{self, Built, Cancel, Prepared, Profile, Project};
 use crate::develop::sources::{Purpose, Sources};
-use crate::manifest::Project;
+use crate::manifest::ProjectEntry;
 use crate::reload::Orders;
 
 /// The sources of a project, followed.
 pub(super) struct Follower {
-    checkout: Checkout,
+    project: Project,
     sources: Sources,
     /// Ends the build under way.
     cancel: Cancel,
@@ -40,9 +40,9 @@ enum Ended {
 
 impl Follower {
     /// Follows from here on; changes are acted on by `run`.
-    pub(super) async fn new(checkout: Checkout, folder: PathBuf, cancel: Cancel) -> Self {
-        let sources = Sources::new(&checkout, Purpose::Serve).await;
-        Self { checkout, sources, cancel, prepared: None, published: Published::new(folder), applied: false }
+    pub(super) async fn new(project: Project, folder: PathBuf, cancel: Cancel) -> Self {
+        let sources = Sources::new(&project, Purpose::Serve).await;
+        Self { project, sources, cancel, prepared: None, published: Published::new(folder), applied: false }
     }
 
     /// Builds, and puts what could be built into the folder.
@@ -53,10 +53,10 @@ impl Follower {
     }
 
     /// What the manifest says about the project, as soon as it can be read.
-    pub(super) async fn project(&mut self) -> Project {
+    pub(super) async fn section(&mut self) -> ProjectEntry {
         loop {
-            match self.checkout.project() {
-                Ok(project) => return project,
+            match self.project.section() {
+                Ok(section) => return section,
                 // The build reports what is wrong with it.
                 Err(_) if self.sources.changed => {
                     self.first_build().await;
@@ -190,15 +190,15 @@ impl Follower {
         if let Some(prepared) = &self.prepared {
             return Ok(Arc::clone(prepared));
         }
-        let (checkout, cancel) = (self.checkout.clone(), self.cancel.clone());
-        let prepared = tokio::task::spawn_blocking(move || build::prepare(&checkout, &cancel)).await??;
+        let (project, cancel) = (self.project.clone(), self.cancel.clone());
+        let prepared = tokio::task::spawn_blocking(move || build::prepare(&project, &cancel)).await??;
         Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
     }
 
     /// Applies `sql/` before anything serves.
     async fn apply_first(&mut self, database: &Database) {
         self.sources.sql_changed = false;
-        let applied = database.apply(&self.checkout.sql()).await;
+        let applied = database.apply(&self.project.sql()).await;
         self.applied |= applied.is_ok();
         if let Err(error) = applied {
             tracing::error!("{error:#}");
@@ -209,7 +209,7 @@ impl Follower {
         self.sources.sql_changed = false;
         let begun = Instant::now();
         let never = std::future::pending();
-        match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {
+        match database::migrate(owner, &self.project.sql(), &Options::default(), never).await {
             Ok(applied) if applied.is_nothing() => tracing::info!("sql/ has nothing new"),
             Ok(applied) => {
                 let ms = begun.elapsed().as_millis();

@@ -15,7 +15,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use self::outputs::Outputs;
 use self::tree::{Roots, Tree};
-use crate::develop::build::{Built, Checkout, Prepared};
+use crate::develop::build::{Built, Prepared, Project};
 use crate::manifest::{Build, Entry, FILE_NAME};
 use crate::reload::Watch;
 use crate::{example, limits};
@@ -31,7 +31,7 @@ pub(super) enum Purpose {
 
 /// The sources of a project.
 pub(super) struct Sources {
-    checkout: Checkout,
+    project: Project,
     purpose: Purpose,
     watch: Watch,
     roots: Roots,
@@ -58,18 +58,18 @@ struct Command {
 
 impl Sources {
     /// Looks at everything for the first time: all of it is to be built.
-    pub(super) async fn new(checkout: &Checkout, purpose: Purpose) -> Self {
-        let root = &checkout.root;
+    pub(super) async fn new(project: &Project, purpose: Purpose) -> Self {
+        let root = &project.root;
         let roots = Roots {
             project: root.clone(),
-            folders: [checkout.handlers(), root.join("wit"), checkout.sql()].into(),
+            folders: [project.handlers(), root.join("wit"), project.sql()].into(),
             files: [FILE_NAME, "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml"]
                 .map(|name| root.join(name))
                 .into(),
             without: BTreeSet::new(),
         };
         let mut sources = Self {
-            checkout: checkout.clone(),
+            project: project.clone(),
             purpose,
             watch: Watch::of_files(),
             roots,
@@ -115,10 +115,10 @@ impl Sources {
         }
         self.watch.set(self.tree.folders()).await;
         let changed = self.tree.changed_since(&before).into_iter().filter(|file| counts(file, &before));
-        let is_apart = |file: &PathBuf| self.purpose == Purpose::Serve && file.starts_with(self.checkout.sql());
+        let is_apart = |file: &PathBuf| self.purpose == Purpose::Serve && file.starts_with(self.project.sql());
         let (sql, mut sources): (BTreeSet<_>, BTreeSet<_>) = changed.partition(is_apart);
         self.sql_changed |= !sql.is_empty();
-        let handlers = self.checkout.handlers();
+        let handlers = self.project.handlers();
         let inside = |name: &str, file: &Path| file.strip_prefix(handlers.join(name)).ok().map(Path::to_path_buf);
         // What a command does not depend on may be what it writes.
         let is_unknown = |file: &Path, (name, command): (&String, &Command)| {
@@ -261,12 +261,12 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_noticed_without_an_event() {
         let folder = tempfile::tempdir().unwrap();
-        let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
-        let mut all = Sources::new(&checkout, Purpose::Test).await;
-        let source = checkout.handlers().join("a/src/lib.rs");
+        let project = Project { root: folder.path().canonicalize().unwrap() };
+        let mut all = Sources::new(&project, Purpose::Test).await;
+        let source = project.handlers().join("a/src/lib.rs");
         std::fs::create_dir_all(source.parent().unwrap()).unwrap();
         std::fs::write(&source, "1").unwrap();
-        let mut sources = Sources::new(&checkout, Purpose::Serve).await;
+        let mut sources = Sources::new(&project, Purpose::Serve).await;
         assert!(sources.scan().await.is_empty());
         // Given a watch that reports nothing,
         sources.watch = Watch::of_files();
@@ -276,13 +276,13 @@ mod tests {
         // A change of sql/ is not one of the handlers' sources.
         sources.changed = false;
         sources.sql_changed = false;
-        std::fs::create_dir(checkout.sql()).unwrap();
-        std::fs::write(checkout.sql().join("1.sql"), "").unwrap();
+        std::fs::create_dir(project.sql()).unwrap();
+        std::fs::write(project.sql().join("1.sql"), "").unwrap();
         assert!(sources.scan().await.is_empty());
         assert!(sources.sql_changed && !sources.changed);
         // Unless it counts as one.
         all.changed = false;
-        assert!(all.scan().await.contains(&checkout.sql().join("1.sql")));
+        assert!(all.scan().await.contains(&project.sql().join("1.sql")));
         assert!(all.changed && !all.sql_changed);
     }
 

@@ -28,7 +28,7 @@ use self::report::{Case, Kind, Report, Verdict};
 pub use self::selection::Selection;
 pub use self::units::run_program;
 use crate::database::Target;
-use crate::develop::build::{self, Built, Cancel, Checkout, Profile};
+use crate::develop::build::{self, Built, Cancel, Profile, Project};
 use crate::guest::command::Command;
 use crate::guest::{Compiler, Engine};
 use crate::limits::{self, CompileLimits};
@@ -40,7 +40,7 @@ use crate::wire::Messages;
 /// What is tested, and how.
 pub struct Options {
     /// Where the sources are.
-    pub checkout: Checkout,
+    pub project: Project,
     /// The handler to test. `None` for all of them, and for the kit if it is developed here.
     pub handler: Option<String>,
     /// Which of its tests and examples.
@@ -127,7 +127,7 @@ impl Ready<'_> {
 impl Run {
     async fn run(self: Arc<Self>) -> anyhow::Result<Ended> {
         if self.options.watch {
-            return self.watch().await;
+            return Box::pin(self.watch()).await;
         }
         let ready = self.build(self.prepare().await?, None).await?;
         Ok(if self.test(ready).await? { Ended::Passed } else { Ended::Failed })
@@ -135,14 +135,14 @@ impl Run {
 
     /// Reads the manifest and the workspace.
     async fn prepare(&self) -> anyhow::Result<build::Prepared> {
-        let (checkout, cancel) = (self.options.checkout.clone(), self.cancel.clone());
-        spawn_blocking(move || build::prepare(&checkout, &cancel)).await?
+        let (project, cancel) = (self.options.project.clone(), self.cancel.clone());
+        spawn_blocking(move || build::prepare(&project, &cancel)).await?
     }
 
     /// Builds what is tested, for development. Of the handlers with a build command, only those that are `due` are
     /// built, or all of them.
     async fn build(&self, mut prepared: build::Prepared, due: Option<BTreeSet<String>>) -> anyhow::Result<Ready<'_>> {
-        let (begun, Options { checkout, selection, .. }) = (Instant::now(), &self.options);
+        let (begun, Options { project, selection, .. }) = (Instant::now(), &self.options);
         let wanted = self.wanted(&prepared.manifest)?;
         let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
         let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();
@@ -155,13 +155,13 @@ impl Run {
             let start = || Server::start(self.options.database.as_ref(), &self.galo);
             let started = async {
                 let server = self.server.get_or_try_init(start).await?;
-                server.application(&checkout.sql(), &manifest.project.role, &manifest.handlers).await
+                server.application(&project.sql(), &manifest.project.role, &manifest.handlers).await
             };
             Some(started.await.map_err(|error: anyhow::Error| format!("{error:#}")))
         };
-        let (checkout, handler, cancel) = (checkout.clone(), self.options.handler.clone(), self.cancel.clone());
+        let (project, handler, cancel) = (project.clone(), self.options.handler.clone(), self.cancel.clone());
         let built = spawn_blocking(move || {
-            let programs = build::tests(&checkout, handler.as_deref(), &cancel)?;
+            let programs = build::tests(&project, handler.as_deref(), &cancel)?;
             let is_due = |name: &str| due.as_ref().is_none_or(|due| due.contains(name));
             Ok::<_, anyhow::Error>((programs, prepared.build(Profile::Development, is_due, &cancel)?))
         });
@@ -221,7 +221,7 @@ impl Run {
 
     async fn unit_tests(&self, programs: &[(String, PathBuf)]) -> anyhow::Result<Vec<Case>> {
         let mut cases = Vec::new();
-        for (name, program) in programs.to_owned() {
+        for (name, program) in programs.iter().cloned() {
             log::print(format_args!("\n     Running tests of {name} on wasm32-wasip2"));
             let (galo, selection, cancel) = (self.galo.clone(), self.options.selection.clone(), self.cancel.clone());
             let run = move || units::run(&Command::load(&program, &galo)?, &name, &selection, &cancel);

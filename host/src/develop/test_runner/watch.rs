@@ -13,13 +13,13 @@ use crate::{limits, log};
 impl Run {
     /// Tests until it is dropped.
     pub(super) async fn watch(&self) -> anyhow::Result<Ended> {
-        let mut sources = Sources::new(&self.options.checkout, Purpose::Test).await;
+        let mut sources = Sources::new(&self.options.project, Purpose::Test).await;
         if let Some(report) = &self.options.junit {
             // Each run writes it.
             sources.leave_out(resolved(report)?);
         }
         loop {
-            match self.once(&mut sources).await {
+            match Box::pin(self.once(&mut sources)).await {
                 None => {
                     log::print(format_args!("\nSources have changed; starting over\n"));
                     continue;
