@@ -181,8 +181,8 @@ impl Run {
     }
 
     /// Runs the unit tests and the examples. Returns whether everything passed.
-    async fn test(&self, ready: Ready<'_>) -> anyhow::Result<bool> {
-        let mut report = Report { cases: self.unit_tests(&ready.programs).await? };
+    async fn test(&self, mut ready: Ready<'_>) -> anyhow::Result<bool> {
+        let mut report = Report { cases: self.unit_tests(std::mem::take(&mut ready.programs)).await? };
         let compiler = Compiler::new(&Engine::start()?, &self.galo, CompileLimits::default(), None);
         for (examples, built) in ready.examples.iter().zip(ready.built.components()) {
             let component = match built {
@@ -219,9 +219,9 @@ impl Run {
         Ok(vec![found.clone()])
     }
 
-    async fn unit_tests(&self, programs: &[(String, PathBuf)]) -> anyhow::Result<Vec<Case>> {
+    async fn unit_tests(&self, programs: Vec<(String, PathBuf)>) -> anyhow::Result<Vec<Case>> {
         let mut cases = Vec::new();
-        for (name, program) in programs.iter().cloned() {
+        for (name, program) in programs {
             log::print(format_args!("\n     Running tests of {name} on wasm32-wasip2"));
             let (galo, selection, cancel) = (self.galo.clone(), self.options.selection.clone(), self.cancel.clone());
             let run = move || units::run(&Command::load(&program, &galo)?, &name, &selection, &cancel);
