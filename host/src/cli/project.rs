@@ -39,6 +39,10 @@ impl ProjectArgs {
 
 /// A path as a person writes it in the current folder: relative, if it is in there.
 pub(super) fn from_here(path: PathBuf) -> PathBuf {
-    let inside = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
-    inside.unwrap_or(path)
+    let Ok(here) = std::env::current_dir() else { return path };
+    match path.strip_prefix(&here) {
+        Ok(inside) if inside.as_os_str().is_empty() => PathBuf::from("."),
+        Ok(inside) => inside.to_owned(),
+        Err(_) => path,
+    }
 }

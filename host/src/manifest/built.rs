@@ -1,5 +1,5 @@
-//! `[built]`: what `galo dev` and `galo check` add at the end of their copy of a project's manifest. What loads the copy
-//! names the sources in its messages, finds the files that the manifest names (secrets, keys) beside the sources, and
+//! `[built]`: what `galo dev` and `galo check` add at the end of their copy of a project's manifest. What loads the
+//! copy names the sources in its messages, finds the files that the manifest names (secrets, keys) in the project, and
 //! leaves out the handlers that are not built yet.
 
 use std::path::{Path, PathBuf};

@@ -120,7 +120,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
-    // A copy that was made in a project: its mistakes, and the files that it names, are those of the project's manifest.
+    // A copy that was made in a project: its mistakes, and the files that it names, are those of the original.
     let copy = path;
     let path = tables.built.as_ref().map_or(path, |built| &built.manifest);
     let mut mistakes = Vec::new();

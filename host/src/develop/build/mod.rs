@@ -165,7 +165,7 @@ impl Prepared {
 }
 
 impl Built {
-    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes, wherever it is moved.
+    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes, wherever that is.
     ///
     /// # Errors
     /// When a handler could not be built, or a file cannot be read or written.
@@ -174,9 +174,9 @@ impl Built {
         Handlers::list(&self.manifest, &components.map_err(anyhow::Error::msg)?)?.put(folder).map(drop)
     }
 
-    /// Puts what could be built into a folder of this project, whose manifest names the sources: what is relative to it
-    /// is where the project has it. What could not be built stays there as it is, and handlers that are in `without` are
-    /// left out of the manifest.
+    /// Puts what could be built into a folder of this project. The copy of the manifest there names the original, and
+    /// relative files are those of the original. What could not be built stays there as it is, and handlers that are in
+    /// `without` are left out of the manifest.
     ///
     /// # Errors
     /// As [`Self::put`].

@@ -1,5 +1,5 @@
-//! The sources of a project as `galo dev` and `galo test --watch` follow them: what there is, what has changed, and which
-//! handlers' build commands have to run because of it.
+//! The sources of a project as `galo dev` and `galo test --watch` follow them: what there is, what has changed, and
+//! which handlers' build commands have to run because of it.
 //!
 //! The kernel's events only cause a scan. One that gets lost, or that the kernel does not give (its limits are reached,
 //! a network folder), costs two seconds.
