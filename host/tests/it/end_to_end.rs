@@ -511,15 +511,21 @@ async fn a_watch_follows_what_a_build_command_watches_and_not_what_it_or_a_run_w
     let (made, ran) = (|| program.log().matches("notes | made").count(), || program.log().matches("result: ").count());
     waits(1);
     assert!(program.log().contains("result: ok"), "{}", program.log());
-    // Neither its log, nor a file that nothing is made from, but an example tests again; the command need not run.
-    project.write("handlers/notes/log.txt", "x");
-    project.write("handlers/notes/examples/first.json", &asking(&json!({"text": "milk", "...": "{any}"})).to_string());
+    // Whole, so that each is one change.
+    let put = |name: &str, bytes: &[u8]| {
+        std::fs::write(project.path("aside"), bytes).unwrap();
+        std::fs::rename(project.path("aside"), project.path(name)).unwrap();
+    };
+    // Its log changes nothing, but an example tests again; the command need not run.
+    put("handlers/notes/log.txt", b"x");
+    let bread = asking(&json!({"text": "bread", "...": "{any}"})).to_string();
+    put("handlers/notes/examples/first.json", bread.as_bytes());
     waits(2);
-    project.write("sql/procedures/notes.sql", &PROCEDURES.replace("'milk'", "'bread'"));
+    put("sql/procedures/notes.sql", PROCEDURES.replace("'milk'", "'bread'").as_bytes());
     waits(3);
     assert_eq!((made(), ran()), (1, 3), "{}", program.log());
     // What it watches does both.
-    std::fs::write(project.path("handlers/notes/notes.in"), crate::fixture::answers(204)).unwrap();
+    put("handlers/notes/notes.in", &crate::fixture::answers(204));
     waits(4);
     assert_eq!((made(), ran()), (2, 4), "{}", program.log());
     assert!(!program.log().contains("starting over"), "{}", program.log());
