@@ -42,24 +42,33 @@ pub(super) struct CheckArgs {
     pub(super) database: DatabaseArgs,
 }
 
+/// What is checked.
+enum Checked {
+    /// A folder of components.
+    Folder(PathBuf),
+    /// A project, which is built first.
+    Project(Project),
+}
+
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         // What a node needs is known once it has loaded the handlers.
         let memory = Size::of_memory(self.memory.as_deref(), None, mistakes);
         let target = self.database.required(mistakes);
-        let (memory, target) = memory.zip(target)?;
-        Some(Box::new(move || run_on(None, self.check(target, memory))))
+        let place = match self.handlers {
+            Some(folder) => Some(Checked::Folder(folder)),
+            None => self.project.find().map(Checked::Project).map_err(|error| mistakes.note("check", error)).ok(),
+        };
+        let ((memory, target), place) = memory.zip(target).zip(place)?;
+        Some(Box::new(move || run_on(None, Self::check(place, target, memory))))
     }
 
     /// Checks until a signal.
-    async fn check(self, target: Target, memory: Option<Size>) -> anyhow::Result<Outcome> {
+    async fn check(place: Checked, target: Target, memory: Option<Size>) -> anyhow::Result<Outcome> {
         let mut signals = Signals::new()?;
-        let folder = match self.handlers {
-            Some(folder) => folder,
-            None => {
-                let project = self.project.find()?;
-                unless_stopped(&mut signals, move |cancel| built(&project, cancel)).await?
-            }
+        let folder = match place {
+            Checked::Folder(folder) => folder,
+            Checked::Project(project) => unless_stopped(&mut signals, move |cancel| built(&project, cancel)).await?,
         };
         folder::check_built(&folder)?;
         tokio::select! {

@@ -82,6 +82,11 @@ fn without_a_project_every_command_that_needs_one_says_where_it_looked_and_what_
             format!("{} is not in a project: neither it nor a folder above it has a galo.toml", here.display());
         assert!(!success && stderr.contains(&looked), "{arguments:?}: {stdout}{stderr}");
         assert!(stderr.contains("or make one with `galo init NAME`"), "{arguments:?}: {stderr}");
+        // Together with what else is missing, where that is known at once.
+        if ["check", "migrate"].contains(&arguments[0]) {
+            let (_, _, stderr) = run(command.env_remove("DATABASE_URL"));
+            assert!(stderr.contains(&looked) && stderr.contains("DATABASE_URL: not set"), "{arguments:?}: {stderr}");
+        }
         assert_eq!(std::fs::read_dir(&here).unwrap().count(), 0, "{arguments:?}");
     }
 }
