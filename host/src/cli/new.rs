@@ -15,7 +15,7 @@ pub(super) struct NewArgs {
     /// Name of the handler, and of its crate: lower-case letters, digits, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Method and path of its requests, such as "GET /items/{id}"; several times for several routes
+    /// Method and path of its requests, such as "GET /items/{id}"; may be repeated, for routes with the same parameters
     #[arg(long, value_name = "ROUTE", required = true)]
     route: Vec<String>,
     /// Stored procedure that it calls

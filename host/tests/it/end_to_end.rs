@@ -288,7 +288,8 @@ async fn the_lines_that_a_handler_logs_are_compared_and_shown() {
         .example("notes", "same", &pure("low stock"))
         .example("notes", "other", &pure("{any}"))
         .example("notes", "asked", &asked(200, "low {text}"))
-        .example("notes", "failed", &asked(404, "low stock"));
+        .example("notes", "failed", &asked(404, "low stock"))
+        .example("notes", "pure", &json!({"rows": {"columns": [], "values": []}, "response": {"status": 201}}));
     let (success, shown) = project.test(&TestDatabase::new().await, &[]);
     assert!(!success);
     assert_has(
@@ -299,6 +300,7 @@ async fn the_lines_that_a_handler_logs_are_compared_and_shown() {
             "-      \"text\": \"{any}\"\n+      \"text\": \"low stock\"",
             "end-to-end example asked ... ok",
             "+  \"status\": 200\n }\nlogged, warning: low stock",
+            "-  \"status\": 201\n+  \"status\": 200\n }\nlogged, warning: low stock",
         ],
     );
 }

@@ -33,11 +33,13 @@ macro_rules! files {
 /// The template: every file of `template/`, without `.txt`.
 const FILES: &[(Owner, &str, &str)] = files! {
     Author "README.md"
+    Author "deploy/.env"
     Author "galo.toml"
     Author "handlers/greeting/Cargo.toml"
     Author "handlers/greeting/build.rs"
     Author "handlers/greeting/examples/found.json"
     Author "handlers/greeting/examples/not-found.json"
+    Author "handlers/greeting/examples/second-greeting.json"
     Author "handlers/greeting/src/lib.rs"
     Author "handlers/greeting/src/tests.rs"
     Author "rustfmt.toml"
@@ -52,6 +54,8 @@ const FILES: &[(Owner, &str, &str)] = files! {
     Galo "deploy/nginx/nginx.conf"
     Galo "deploy/up"
     Galo "rust-toolchain.toml"
+    Galo "secrets/.gitignore"
+    Galo "secrets/README.md"
 };
 
 /// The versions that a project is made with.
