@@ -63,6 +63,19 @@ impl Manifest {
         let Ambiguous { first, second } = Routes::new(routes.iter().map(|(_, route)| ((*route).clone(), ()))).err()?;
         Some([routes[first], routes[second]])
     }
+
+    /// The files outside of it that it names: those of secrets, and of keys for tokens.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let secrets = self.handlers.iter().flat_map(|entry| &entry.config).filter_map(|value| match &value.value {
+            Text::Secret(Place::File(path)) => Some(path),
+            Text::Secret(Place::Variable(_)) | Text::Plain(_) => None,
+        });
+        let keys = self.token.as_ref().and_then(|token| match &token.keys {
+            KeyPlace::Jwks(path) | KeyPlace::Secret(Place::File(path)) => Some(path),
+            KeyPlace::Secret(Place::Variable(_)) => None,
+        });
+        secrets.chain(keys)
+    }
 }
 
 /// Reads and parses the manifest of a project. The component and the examples of each handler are in `handlers/NAME/`.

@@ -55,11 +55,12 @@ fn a_broken_start_serves_what_builds_and_the_rest_when_it_is_mended() {
 }
 
 #[test]
-fn a_start_waits_for_the_manifest_the_sql_and_the_first_handler_and_names_the_sources() {
+fn a_start_waits_for_the_manifest_the_sql_the_secret_and_the_first_handler_and_names_the_sources() {
     let turn = one_build_at_a_time();
     let copy = Copy::new("nothing-yet");
     let root = copy.checkout.root.clone();
-    copy.edit("galo.toml", |text| text + "nome = 1\n");
+    let token = "\n[token]\nsecret = { file = \"secrets/files/token\" }\nalgorithms = [\"HS256\"]\n";
+    copy.edit("galo.toml", |text| text + "nome = 1\n" + token);
     copy.edit("sql/procedures/1_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
     copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
     let program = Program::start(Dev::command(&copy));
@@ -68,6 +69,10 @@ fn a_start_waits_for_the_manifest_the_sql_and_the_first_handler_and_names_the_so
     program.wait_for("nothing to serve yet; waiting for a change");
     copy.edit("galo.toml", |text| text.replace("nome = 1\n", ""));
     copy.edit("sql/procedures/1_procedures.sql", |text| text.replace("CREATE FUNKTION x();\n", ""));
+    // Nothing serves without the secret, which is followed before there is a folder for it.
+    program.wait_for("secrets/files/token: No such file or directory");
+    std::fs::create_dir_all(copy.path("secrets/files")).unwrap();
+    std::fs::write(copy.path("secrets/files/token"), [b'x'; 32]).unwrap();
     // The handler whose example fails is left out, and named with its line and its sources.
     let program = program.until_ready();
     let manifest = root.join("galo.toml");

@@ -5,12 +5,12 @@
 //! - `sql` is the file that the paragraph before it names;
 //! - `rust` is the file that the paragraph before it names, if it begins with `//!`; otherwise an item of that file,
 //!   and replaces the one that begins with its line;
-//! - `toml` is a handler's table, and replaces the one in the manifest;
+//! - `toml` is a handler's table, and replaces the one in the manifest; any other table is added at its end;
 //! - `sh` is run, with the program, the addresses and the folder of the test; the first one makes the project;
 //! - `json` is the file that the paragraph before it names, if there is one; otherwise all that the commands before it
 //!   printed;
-//! - `console` is lines that they printed, in this order, `…` standing for anything;
-//! - `text` is lines that `dev` logs.
+//! - `console` is whole lines that they printed, in this order, `…` standing for anything;
+//! - `text` is parts of lines that `dev` logs.
 //!
 //! Anything else fails.
 
@@ -72,6 +72,18 @@ fn matches(line: &str, pattern: &str) -> bool {
     pattern.split('…').try_fold(line, |rest, piece| rest.split_once(piece).map(|(_, rest)| rest)).is_some()
 }
 
+/// Whether a whole line, without the carriage return of HTTP, is as the pattern.
+fn is(line: &str, pattern: &str) -> bool {
+    matches(&format!("\n{}\n", line.trim_end_matches('\r')), &format!("\n{pattern}\n"))
+}
+
+/// The lines of a handler that its author writes: neither comments nor imports nor what `galo new` always makes.
+fn code(source: &str) -> usize {
+    let given = ["//", "#", "use ", "extern ", "galo_kit::export!", "mod tests;"];
+    let is_code = |line: &&str| !line.is_empty() && !given.iter().any(|start| line.starts_with(start));
+    source.lines().map(str::trim).filter(is_code).count()
+}
+
 /// A source in which an item replaces the one that begins with the same line and ends with the brace below it.
 fn replaced(source: &str, item: &str) -> Option<String> {
     let first = item.lines().next()?;
@@ -82,8 +94,11 @@ fn replaced(source: &str, item: &str) -> Option<String> {
     Some(format!("{}{item}{}", &source[..begin], &source[end..]))
 }
 
-/// A manifest in which a table replaces that of the handler of the same name.
+/// A manifest in which a table replaces that of the handler of the same name, or is the last one.
 fn with_table(manifest: &str, table: &str) -> Option<String> {
+    if !table.starts_with("[[handler]]\n") {
+        return Some(format!("{manifest}\n{table}"));
+    }
     let name = table.lines().nth(1)?;
     let begin = manifest.find(&format!("[[handler]]\n{name}\n"))?;
     let end = manifest[begin + 1..].find("\n[").map_or(manifest.len(), |at| begin + 2 + at);
@@ -144,7 +159,12 @@ impl Desk {
         let Block { line, language, text, .. } = block;
         match (language.as_str(), block.named()) {
             ("sql", _) | ("json", Some(_)) => self.project.write(block.file(), text),
-            ("rust", _) if text.starts_with("//!") => self.project.write(block.file(), text),
+            ("rust", _) if text.starts_with("//!") => {
+                let lines = code(text);
+                let is_handler = line.starts_with("docs/tutorial.md") && !block.file().ends_with("tests.rs");
+                assert!(!is_handler || lines <= 30, "{line}: {lines} lines");
+                self.project.write(block.file(), text);
+            }
             ("rust", _) => {
                 let source = self.project.read(block.file());
                 let changed = replaced(&source, text);
@@ -164,7 +184,7 @@ impl Desk {
                 let printed = self.printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
                 for pattern in text.lines() {
-                    assert!(lines.any(|line| matches(line, pattern)), "{line}: no `{pattern}` in {printed}");
+                    assert!(lines.any(|line| is(line, pattern)), "{line}: no `{pattern}` in {printed}");
                 }
             }
             ("text", _) => {
@@ -182,19 +202,33 @@ fn example() -> PathBuf {
     checkout().root.join("docs/examples/shop")
 }
 
+/// Replaces the files of the example, and removes those that the tutorial no longer makes.
+fn update(made: &BTreeMap<String, String>) {
+    let mut former = BTreeMap::new();
+    collect(&example(), &example(), &mut former);
+    for path in former.keys().filter(|path| !made.contains_key(*path) && *path != "galo.lock") {
+        let file = example().join(path);
+        std::fs::remove_file(&file).unwrap();
+        // Folders that this leaves empty, up to the first that is not.
+        file.ancestors().skip(1).take_while(|folder| std::fs::remove_dir(folder).is_ok()).count();
+    }
+    for (path, text) in made {
+        std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
+        std::fs::write(example().join(path), text).unwrap();
+    }
+}
+
 #[test]
 fn the_tutorial_holds_and_ends_with_the_example() {
     let desk = Desk::follow_all("shop", "docs/tutorial.md");
     let project = &desk.project;
     let mut made = project.files();
-    made.retain(|path, _| !path.starts_with("vendor/") && path != "galo.lock");
+    // Git ignores the secrets.
+    made.retain(|path, _| !path.starts_with("vendor/") && !path.starts_with("secrets/files/") && path != "galo.lock");
     let manifest = made.get_mut("Cargo.toml").unwrap();
     *manifest = manifest.replace("\"vendor/galo-kit", "\"../../../handlers/kit");
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
-        made.iter().for_each(|(path, text)| {
-            std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
-            std::fs::write(example().join(path), text).unwrap();
-        });
+        update(&made);
         run(project.galo(&["upgrade"]).current_dir(example()));
     }
     let mut kept = BTreeMap::new();
@@ -224,5 +258,9 @@ fn an_item_is_replaced_and_the_rest_stays() {
     let manifest = "[[handler]]\nname = \"a\"\nx = 1\n\n[[handler]]\nname = \"b\"\n";
     let changed = with_table(manifest, "[[handler]]\nname = \"a\"\ny = 2\n").unwrap();
     assert_eq!(changed, "[[handler]]\nname = \"a\"\ny = 2\n\n[[handler]]\nname = \"b\"\n");
+    let changed = with_table(manifest, "[token]\ny = 2\n").unwrap();
+    assert_eq!(changed, format!("{manifest}\n[token]\ny = 2\n"));
     assert!(matches("a 1 b 2", "a … b …") && !matches("b 2 a 1", "a … b …"));
+    assert!(is("a 1 b\r", "a … b") && !is("xa 1 b", "a … b") && !is("a 1 bx", "a … b") && is("a", "a…"));
+    assert_eq!(code("//! About.\n\nuse x;\n\n#[derive(A)]\nstruct S {\n    a: A,\n}\nmod tests;\n"), 3);
 }

@@ -191,6 +191,8 @@ impl Sources {
             Purpose::Serve => prepared.crates(),
             Purpose::Test => prepared.crates_of_tests(),
         });
+        // A start that lacks one of them waits for it.
+        self.roots.files.extend(prepared.manifest.files().cloned());
         let mut commands = BTreeMap::new();
         for entry in &prepared.manifest.handlers {
             let Some(build) = &entry.build else {
