@@ -180,7 +180,7 @@ pub struct Loaded {
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
     let trust = trusted(settings)?;
-    let manifest = reload::place(manifest::read_trusted(&settings.handlers, trust.as_deref())?, &settings.sources);
+    let manifest = manifest::read_trusted(&settings.handlers, trust.as_deref())?;
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),

@@ -101,8 +101,8 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Roll a handler back to its previous generation, or to one that was kept
     ///
-    /// Acts on a running node. A canary is ended first. The component that was rolled back is not tried again until its
-    /// file changes.
+    /// Acts on a running node, which serves the component before this one again, with the config that it had. A canary
+    /// is ended first. What was rolled back is not tried again until its component or its `config` in galo.toml changes.
     Rollback(operator::RollbackArgs),
     /// Show who changed the handlers of a running node, when and why
     Audit(operator::AuditArgs),
@@ -173,13 +173,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let filter = mistakes.parse("--log", &cli.log);
     // A compiler's process may have no second thread.
     let has_log = !matches!(cli.command, Command::Compiler(_));
-    let task = cli.command.task(&mut mistakes);
-    mistakes.into_result()?;
-    let ((format, filter), task) = format.zip(filter).zip(task).context("settings without a mistake are complete")?;
-    if has_log {
+    // Before the settings of the command are parsed, which may log a warning.
+    if let Some((format, filter)) = format.zip(filter).filter(|_| has_log) {
         log::start(format, filter);
     }
-    task()
+    let task = cli.command.task(&mut mistakes);
+    mistakes.into_result()?;
+    task.context("settings without a mistake are complete")?()
 }
 
 impl Command {

@@ -21,6 +21,7 @@ impl Entry {
         let headers = sorted(&mut self.headers.iter().map(|name| name.as_str().to_owned()));
         let procedures = sorted(&mut self.procedures.iter().map(|granted| match &granted.batch {
             Some(batch) => format!("{} (batch {} by {})", granted.name, batch.form, batch.by),
+            None if granted.remote => format!("{} (remote)", granted.name),
             None => granted.name.clone(),
         }));
         let config = sorted(&mut self.config.iter().map(|value| value.name.clone()));

@@ -64,7 +64,7 @@ pub(super) async fn handled<'a, F: Functions>(
     let prepared = laps.end(&handler.metrics.prepare);
     asked.note(|noted| noted.times.prepare = Times::micros(prepared));
     if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.call());
+        trail.planned(generation, decision.recorded());
     }
     let Planned { procedure, arguments, carry } = match decision {
         Decision::Reply(outgoing) => {

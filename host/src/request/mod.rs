@@ -11,6 +11,7 @@ mod decision;
 mod functions;
 mod id;
 mod invoke;
+mod label;
 mod log;
 mod rescue;
 mod trace;
@@ -23,14 +24,15 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
+use self::label::marked;
 use self::rescue::Called;
 use self::trail::Trail;
-use crate::contract::Outcome;
+use crate::contract::{Field, Outcome, Request};
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
 use crate::manifest::Claims;
@@ -38,10 +40,8 @@ use crate::metrics::Laps;
 use crate::node::Node;
 use crate::record::Times;
 use crate::registry::{Canary, Generation, Handler, Lineage};
+use crate::token::Verifier;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
-
-/// Names the generation that answered, and its component.
-const GALO_GENERATION: HeaderName = HeaderName::from_static("galo-generation");
 
 /// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
 pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
@@ -83,23 +83,19 @@ async fn attempt<F: Functions>(
     course: &mut Course,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
-    let found = {
-        let table = node.registry.table();
-        course.cors.clone_from(&table.cors);
-        let found = table.routes.find(&head.method, head.uri.path());
-        found.map(|((handler, place), parameters)| (Arc::clone(handler), *place, parameters))
-    };
+    let found = route(node, head, &mut course.cors);
     let cors = course.cors.as_deref();
-    let (handler, place, parameters) = match found {
-        Ok((handler, place, parameters)) => (&**course.handler.insert(handler), place, parameters),
+    let Routed { handler, place, parameters, verifier } = match found {
+        Ok(routed) => routed,
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
+    let handler = &**course.handler.insert(handler);
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
     let mut current = &lineage.current;
     let entry = &handler.entry;
-    let answer = match welcome(node, handler, head, &body, cors) {
+    let answer = match welcome(node, (handler, verifier.as_deref()), head, &body, cors) {
         Ok(claims) => {
             let taken = Taken {
                 method: entry.routes[place].method(),
@@ -112,26 +108,19 @@ async fn attempt<F: Functions>(
             };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
-                    let read = laps.end(&handler.metrics.read);
-                    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
-                    asked.note(|noted| noted.times.read = Times::micros(read));
-                    // Chosen once, for both functions.
-                    let canary = lineage.canary.as_deref().filter(|canary| canary.takes(head, &asked.request));
-                    if let Some(canary) = canary {
-                        current = &canary.generation;
-                        course.generation = Some(current.number);
-                    }
-                    let handled = handled::<F>(node, (handler, &lineage, canary), &mut asked, laps).await;
-                    let (answer, by) =
-                        handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
-                    trail::keep(&node.recorder, handler, &lineage, asked, &answer, laps);
-                    answer.map(|outgoing| marked(node, outgoing, by))
+                    let served = (handler, &*lineage, &mut course.generation);
+                    let answer;
+                    (answer, current) = answered::<F>(node, served, head, request, laps).await;
+                    answer
                 }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
             log::failure(handler, current, (head, None), &failure);
+            if matches!(failure, Failure::Shed) {
+                node.metrics.shed.inc();
+            }
             let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -156,18 +145,54 @@ async fn attempt<F: Functions>(
     answer.inspect_err(|failure| log::failure(handler, current, named, failure))
 }
 
-/// Adds the header that names the generation that answered, if the node is configured to.
-fn marked(node: &Node, mut outgoing: Outgoing, by: Option<&Arc<Generation>>) -> Outgoing {
-    if let Some(by) = by.filter(|_| node.generation_header) {
-        outgoing.headers_mut().insert(GALO_GENERATION, by.label.clone());
-    }
-    outgoing
+/// Answers a request that was read. Also returns the generation that was chosen for it.
+async fn answered<'a, F: Functions>(
+    node: &Node,
+    (handler, lineage, generation): (&'a Handler, &'a Lineage, &mut Option<u64>),
+    head: &Parts,
+    request: Request,
+    laps: &mut Laps,
+) -> (Result<Outgoing, Failure>, &'a Arc<Generation>) {
+    let read = laps.end(&handler.metrics.read);
+    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
+    asked.note(|noted| noted.times.read = Times::micros(read));
+    // Chosen once, for both functions.
+    let canary = lineage.canary.as_deref().filter(|canary| canary.takes(head, &asked.request));
+    let chosen = canary.map_or(&lineage.current, |canary| &canary.generation);
+    *generation = Some(chosen.number);
+    let handled = handled::<F>(node, (handler, lineage, canary), &mut asked, laps).await;
+    let (answer, by) = handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
+    trail::keep(&node.recorder, handler, lineage, (asked.request, asked.trail), &answer, laps);
+    (answer.map(|outgoing| marked(node, outgoing, by)), chosen)
+}
+
+/// What the table has for a request.
+struct Routed {
+    handler: Arc<Handler>,
+    /// The place of the route among those of the handler.
+    place: usize,
+    parameters: Vec<Field>,
+    /// Verifies the token, if the handler gets claims.
+    verifier: Option<Arc<Verifier>>,
+}
+
+/// Finds the handler of a request. The table is loaded once: with the keys of another one, a reload in between would
+/// refuse a good token.
+fn route(node: &Node, head: &Parts, cors: &mut Option<Arc<Cors>>) -> Result<Routed, Failure> {
+    let table = node.registry.table();
+    cors.clone_from(&table.cors);
+    let ((handler, place), parameters) = table.routes.find(&head.method, head.uri.path())?;
+    let verifier = match handler.entry.claims {
+        Claims::Never => None,
+        Claims::Optional | Claims::Required => table.token.clone(),
+    };
+    Ok(Routed { handler: Arc::clone(handler), place: *place, parameters, verifier })
 }
 
 /// Checks whether a handler accepts a request with this head. Returns the claims of its token, if they are granted.
 fn welcome(
     node: &Node,
-    handler: &Handler,
+    (handler, verifier): (&Handler, Option<&Verifier>),
     head: &Parts,
     body: &Body,
     cors: Option<&Cors>,
@@ -178,7 +203,7 @@ fn welcome(
     tries::check(&handler.entry, &head.headers)?;
     let claims = match handler.entry.claims {
         Claims::Never => None,
-        granted => claims::of(granted, node.registry.table().token.as_deref(), &head.headers, now())?,
+        granted => claims::of(granted, verifier, &node.admission, &head.headers, now())?,
     };
     wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())?;
     Ok(claims)
@@ -246,7 +271,7 @@ async fn handled<'a, F: Functions>(
     let prepared = laps.end(&handler.metrics.prepare);
     asked.note(|noted| noted.times.prepare = Times::micros(prepared));
     if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.call());
+        trail.planned(generation, decision.recorded());
     }
     match decision {
         Decision::Reply(outgoing) => Ok((outgoing, generation)),

@@ -15,6 +15,7 @@ mod bindings;
 mod browser;
 mod canary;
 mod cli;
+mod commands;
 mod compile;
 mod cors;
 mod data;
