@@ -18,6 +18,9 @@ use crate::{file, limits};
 /// What the name of a signature's file ends with.
 const SUFFIX: &str = ".minisig";
 
+/// The first line of a signature, which nothing reads.
+const COMMENT: &str = "signature from galo sign";
+
 /// The public keys that a node trusts.
 #[derive(Debug, Clone)]
 pub struct Trust {
@@ -156,7 +159,7 @@ impl Signer {
     pub fn sign(&self, signed: &[u8], comment: &str) -> anyhow::Result<String> {
         // A line break would end the comment.
         let comment: String = comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let signature = minisign::sign(None, &self.0, Cursor::new(signed), Some(&comment), None);
+        let signature = minisign::sign(None, &self.0, Cursor::new(signed), Some(&comment), Some(COMMENT));
         Ok(signature.map_err(|error| anyhow::anyhow!("cannot sign: {error}"))?.into_string())
     }
 }

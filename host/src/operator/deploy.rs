@@ -18,10 +18,17 @@ use crate::limits;
 /// When a node cannot be asked or refuses the component, or when the canary was taken back. Then no node serves it.
 pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str)) -> anyhow::Result<()> {
     check_name(&deployment.name)?;
-    let mut members: Vec<_> = nodes.iter().map(Member::new).collect();
-    let resumed = resumed(&members, deployment).await?;
-    match stages(&mut members, deployment, &resumed, &say).await {
+    let (mut members, resumed) = members(nodes, deployment).await?;
+    let mut begun = resumed.contains(&true);
+    match stages(&mut members, deployment, (&resumed, &mut begun), &say).await {
         Ok(()) => Ok(()),
+        Err(error) if !begun => {
+            // The answer of a node may have been lost.
+            for member in &members {
+                let _ = member.back(deployment, "it was not deployed").await;
+            }
+            Err(error)
+        }
         Err(error) => {
             let why = format!("{error:#}");
             let mut left = Vec::new();
@@ -33,7 +40,7 @@ pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str
             let name = &deployment.name;
             if !left.is_empty() {
                 let left = left.join("; ");
-                bail!("{why}\nnot taken back everywhere, run `galo rollback {name}` there: {left}");
+                bail!("{why}\nnot taken back everywhere, run `galo rollback {name} -m WHY` there: {left}");
             }
             let nodes = if nodes.len() == 1 { "the node serves" } else { "all nodes serve" };
             Err(anyhow!("{why}\n{name}: rolled back, {nodes} the old generation"))
@@ -41,33 +48,43 @@ pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str
     }
 }
 
-/// Which nodes have this canary already, because an earlier run of the command ended in between.
-async fn resumed(members: &[Member<'_>], deployment: &Deployment) -> anyhow::Result<Vec<bool>> {
-    let mut resumed = Vec::new();
-    for member in members {
-        let (admin, name) = (&member.access.admin, &deployment.name);
+/// The nodes that do not serve the component yet, and which of them have it as a canary, because an earlier run of the
+/// command ended in between.
+async fn members<'a>(nodes: &'a [Access], deployment: &Deployment) -> anyhow::Result<(Vec<Member<'a>>, Vec<bool>)> {
+    let Deployment { name, sha256, .. } = deployment;
+    let (mut members, mut resumed) = (Vec::new(), Vec::new());
+    for access in nodes {
+        let member = Member::new(access);
         let handler = member.handler(name).await?;
-        let same = handler.canary.as_ref().is_some_and(|canary| canary.sha256 == deployment.sha256);
-        if let Some(other) = handler.canary.filter(|_| !same) {
-            bail!("{admin}: {name} has another {}; end it first: galo rollback {name}", table::canary(&other));
+        if handler.sha256 == *sha256 {
+            continue;
         }
-        ensure!(handler.sha256 != deployment.sha256, "{admin}: {name} serves this component already");
+        let same = handler.canary.as_ref().is_some_and(|canary| canary.sha256 == *sha256);
+        if let Some(other) = handler.canary.filter(|_| !same) {
+            let (admin, other) = (&access.admin, table::canary(&other));
+            bail!("{admin}: {name} has another {other}; end it first: galo rollback {name} -m WHY");
+        }
+        members.push(member);
         resumed.push(same);
     }
-    Ok(resumed)
+    ensure!(!members.is_empty(), "{name} serves this component already");
+    Ok((members, resumed))
 }
 
 async fn stages(
     members: &mut [Member<'_>],
     deployment: &Deployment,
-    resumed: &[bool],
+    (resumed, begun): (&[bool], &mut bool),
     say: &impl Fn(&str),
 ) -> anyhow::Result<()> {
     let Deployment { name, steps, hold, .. } = deployment;
     for (number, percent) in steps.iter().enumerate() {
         for (member, resumed) in members.iter().zip(resumed) {
             match number {
-                0 if !resumed => member.begin(deployment, percent).await?,
+                0 if !resumed => {
+                    member.begin(deployment, percent).await?;
+                    *begun = true;
+                }
                 _ => member.step(deployment, Some(percent)).await?,
             }
         }
@@ -76,7 +93,9 @@ async fn stages(
     }
     if !deployment.promotes {
         let last = steps.last().map_or("", String::as_str);
-        say(&format!("{name}: stays at {last}; deploy it again with further steps, or run `galo rollback {name}`"));
+        say(&format!(
+            "{name}: stays at {last}; deploy it again with further steps, or run `galo rollback {name} -m WHY`"
+        ));
         return Ok(());
     }
     for member in members.iter() {

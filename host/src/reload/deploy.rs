@@ -63,7 +63,7 @@ impl Deployment<'_> {
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
             let text = format!(
-                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name}`",
+                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} -m WHY`",
                 canary.share.percent
             );
             return Err(Denied::Conflict(text));
