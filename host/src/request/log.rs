@@ -86,8 +86,8 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
 }
 
 /// Logs an error that a client's data caused and that the handler left to the host, once for each SQLSTATE and
-/// constraint of a procedure: it may be what the handler means to do, or a constraint that nobody thought of. The texts of such an error quote the
-/// client's data, so that they are not logged.
+/// constraint of a procedure: it may be what the handler means to do, or a constraint that nobody thought of. The
+/// texts of such an error quote the client's data, so that they are not logged.
 fn left_to_the_host(
     handler: &Handler,
     generation: &Generation,
