@@ -94,6 +94,8 @@ fn name(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -133,5 +135,14 @@ mod tests {
         }
         assert_eq!("a.b".parse::<JsonPath>().unwrap_err(), "a path begins with `$`, such as `$.customer.name`");
         assert!(format!("$.{}", "a".repeat(RECORD_PATH_BYTES_MAX)).parse::<JsonPath>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_path_or_is_refused(text in "\\$?[\\PC.\\[\\]'*0-9]{0,40}") {
+            if let Ok(path) = text.parse::<JsonPath>() {
+                prop_assert_eq!(path.to_string(), text);
+            }
+        }
     }
 }

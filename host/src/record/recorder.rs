@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::draft::Draft;
 use super::redaction::Redaction;
-use super::ring::{Kept, Ring, Terms};
+use super::ring::{Ring, Terms, bytes};
 use crate::config::Recording;
 use crate::metrics::{HandlerMetrics, Metrics};
 use crate::{limits, log};
@@ -40,8 +40,6 @@ struct Rings {
     of: BTreeMap<String, Arc<Ring>>,
     /// One request in so many of every handler, as the operator said while the node ran.
     switched: Option<usize>,
-    /// The number of the last record.
-    last: u64,
 }
 
 enum Message {
@@ -220,21 +218,19 @@ impl Shared {
             (Arc::clone(&terms.redaction), Arc::clone(&terms.metrics))
         };
         let record = draft.record(&redaction);
-        let (id, line) = (Arc::from(record.request.id.as_str()), Arc::from(record.line()));
+        let (id, line): (Arc<str>, Arc<str>) = (record.request.id.as_str().into(), record.line().into());
         let Recording { records_max, bytes_max, node_bytes_max, .. } = self.recording;
         // Taken while it is kept: a handler that leaves meanwhile is then cleared after it, not before.
-        let mut rings = self.rings();
+        let rings = self.rings();
         let is_served = rings.of.get(&*ring.handler).is_some_and(|its| std::ptr::eq(&raw const **its, ring));
         if !is_served || ring.terms().redaction != redaction {
             return;
         }
-        rings.last += 1;
-        let kept = Kept { number: rings.last, id, line };
-        if kept.bytes() > bytes_max {
+        if bytes(&id, &line) > bytes_max {
             self.skipped.inc();
             return;
         }
-        ring.keep(kept, (records_max, bytes_max));
+        ring.keep(id, line, (records_max, bytes_max));
         metrics.records.inc();
         let over = || usize::try_from(self.bytes.get()).unwrap_or_default() > node_bytes_max;
         while over() {
@@ -242,5 +238,142 @@ impl Shared {
             let Some(largest) = largest.filter(|ring| ring.count().0 > 0) else { break };
             largest.make_room();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draft::Answer;
+    use super::super::times::{Times, Why};
+    use super::*;
+    use crate::contract::{Request, Response};
+    use crate::guest::Digest;
+
+    fn draft(ring: &Ring, body: usize) -> Box<Draft> {
+        let request = Request {
+            method: "POST".to_owned(),
+            path: "/".to_owned(),
+            route: "POST /".into(),
+            parameters: Vec::new(),
+            query: None,
+            headers: Vec::new(),
+            body: vec![b'x'; body],
+            id: "i".to_owned(),
+            now: 0,
+            config: Vec::new().into(),
+            claims: None,
+        };
+        let response = Response { status: 200, headers: Vec::new(), body: Vec::new(), log: Vec::new() };
+        Box::new(Draft {
+            handler: Arc::clone(&ring.handler),
+            generation: 1,
+            digest: Digest::of(b""),
+            why: Why::Sampled,
+            secrets: Vec::new(),
+            trace: None,
+            request,
+            planned: None,
+            ended: None,
+            fault: None,
+            answer: Answer { response, failure: None },
+            times: Times::default(),
+        })
+    }
+
+    struct Bench {
+        recorder: Arc<Recorder>,
+        metrics: Metrics,
+    }
+
+    impl Bench {
+        fn new(recording: Recording) -> Self {
+            let metrics = Metrics::new();
+            Self { recorder: Recorder::start(recording, &metrics).unwrap(), metrics }
+        }
+
+        fn ring(&self, handler: &str) -> Arc<Ring> {
+            self.recorder.ring(handler, None, &Arc::default(), &Arc::default())
+        }
+
+        fn until(&self, what: &str, holds: impl Fn(&Metrics) -> bool) {
+            let begun = Instant::now();
+            while !holds(&self.metrics) {
+                assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{what}");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn the_handler_with_the_most_bytes_makes_room_for_the_others() {
+        let recording = Recording { bytes_max: 20_000, node_bytes_max: 25_000, ..Recording::one_in(1) };
+        let bench = Bench::new(recording);
+        let (large, small) = (bench.ring("large"), bench.ring("small"));
+        (0..10).for_each(|_| bench.recorder.hand_over(&large, draft(&large, 4000)));
+        bench.until("large", |_| large.last(1, 0).first().is_some_and(|kept| kept.number == 10));
+        assert!(large.count().1 <= 20_000 && large.count().0 == 4, "{:?}", large.count());
+        (0..10).for_each(|_| bench.recorder.hand_over(&small, draft(&small, 1000)));
+        bench.until("small", |_| small.last(1, 0).first().is_some_and(|kept| kept.number == 10));
+        let all = bench.metrics.records_bytes.get();
+        assert!(all <= 25_000 && small.count().0 > 6 && large.count().0 >= 1, "{all} {:?}", small.count());
+        // One that no ring can hold is counted, and changes nothing.
+        bench.recorder.hand_over(&small, draft(&small, 21_000));
+        bench.until("skipped", |metrics| metrics.records_skipped.get() == 1);
+        assert_eq!(bench.metrics.records_bytes.get(), all);
+        // A handler that leaves gives back what it has, and a request of it that is under way is not kept.
+        bench.recorder.retain(|name| name == "large");
+        bench.recorder.hand_over(&small, draft(&small, 10));
+        bench.recorder.hand_over(&large, draft(&large, 10));
+        bench.until("the last", |_| large.last(1, 0)[0].number == 11);
+        assert_eq!((small.count(), large.count().1), ((0, 0), usize::try_from(bench.metrics.records_bytes.get()).unwrap()));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts_and_nobody_waits() {
+        let bench = Bench::new(Recording::one_in(1));
+        let ring = bench.ring("a");
+        // The thread waits for this.
+        let held = bench.recorder.shared.rings();
+        (0..limits::RECORD_QUEUE_MAX + 10).for_each(|_| bench.recorder.hand_over(&ring, draft(&ring, 1)));
+        let dropped = bench.metrics.records_dropped.get();
+        assert!((1..=11).contains(&dropped), "{dropped}");
+        drop(held);
+        let all = limits::RECORD_QUEUE_MAX as u64 + 10 - dropped;
+        bench.until("written", |_| ring.last(1, 0).first().is_some_and(|kept| kept.number == all));
+        // In bytes as well.
+        let held = bench.recorder.shared.rings();
+        (0..9).for_each(|_| bench.recorder.hand_over(&ring, draft(&ring, limits::RECORD_QUEUE_BYTES_MAX / 8)));
+        assert_eq!(bench.metrics.records_dropped.get(), dropped + 2);
+        drop(held);
+        bench.until("room again", |_| bench.recorder.shared.queued.load(Ordering::Relaxed) == 0);
+    }
+
+    #[test]
+    fn a_panic_costs_one_record() {
+        let bench = Bench::new(Recording::one_in(1));
+        let ring = bench.ring("a");
+        bench.recorder.shared.guarded(|| panic!("on purpose"));
+        bench.recorder.hand_over(&ring, draft(&ring, 1));
+        bench.until("written", |_| ring.count().0 == 1);
+        assert_eq!(bench.metrics.records_skipped.get(), 1);
+    }
+
+    #[test]
+    fn what_is_recorded_while_less_had_to_be_taken_out_is_dropped() {
+        let bench = Bench::new(Recording::one_in(1));
+        let ring = bench.ring("a");
+        bench.recorder.hand_over(&ring, draft(&ring, 1));
+        bench.until("written", |_| ring.count().0 == 1);
+        bench.ring("a");
+        assert_eq!(ring.count().0, 1);
+        let text = "[[handler]]\nname = \"a\"\ncomponent = \"a\"\nroute = \"GET /\"\nrecord = { query = [\"x\"] }";
+        let manifest = crate::manifest::parse(std::path::Path::new("galo.toml"), text).unwrap();
+        let redaction = Arc::new(Redaction::of(&manifest.handlers[0]));
+        let same = bench.recorder.ring("a", Some(5), &redaction, &Arc::default());
+        assert!(Arc::ptr_eq(&ring, &same) && ring.count().0 == 0 && ring.every() == 5);
+        assert!(bench.recorder.switch(Some("a"), 7) && !bench.recorder.switch(Some("b"), 7));
+        bench.recorder.ring("a", Some(5), &redaction, &Arc::default());
+        assert_eq!(ring.every(), 7);
+        assert!(bench.recorder.switch(None, 3) && bench.ring("c").every() == 3 && ring.every() == 3);
     }
 }

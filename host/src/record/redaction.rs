@@ -98,8 +98,10 @@ impl Taken {
             if CREDENTIALS.contains(&name.as_str()) || named.contains(name) {
                 let value = std::mem::replace(value, REDACTED.to_owned());
                 // What follows `Bearer`, and the values of cookies, may be passed on alone.
-                let parts = value.split([' ', ';']).map(|part| part.split_once('=').map_or(part, |(_, its)| its));
-                self.texts.extend(parts.map(str::to_owned));
+                for part in value.split([' ', ';']) {
+                    let its = part.split_once('=').map(|(_, its)| its.to_owned());
+                    self.texts.extend([part.to_owned()].into_iter().chain(its));
+                }
                 self.texts.push(value);
                 self.note(format!("{part}.headers.{name}"));
             }
@@ -191,4 +193,119 @@ impl Taken {
 /// A name or value of a query without its encoding, as a form writes it.
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Called, Cell, Rows};
+
+    const LINE: &str = r#"{"format":1,"contract":"2.0","handler":"a","generation":1,"sha256":"","why":"sampled",
+        "request":{"method":"POST","path":"/p/maria-silva/x","route":"POST /p/{who}/x","parameters":[["who","maria-silva"]],
+        "query":"a=1&access_token=t0k3n-t0k3n&who=x","headers":[["cookie","sid=s3ss10n-1; b=2"],["accept","*/*"]],
+        "body":"{\"card\":\"4111-1111\",\"n\":1}","id":"i","now":1,"config":[["key","hunter2"],["currency","BRL"]],
+        "claims":"{\"sub\":\"customer-0001\",\"exp\":99,\"roles\":[\"admin\"]}"},
+        "response":{"status":200,"headers":[["set-cookie","sid=s3ss10n-2"]],"body":"ok"},
+        "times":{"read":0,"prepare":0,"wait":0,"database":0,"respond":0,"whole":0}}"#;
+
+    fn record() -> Record {
+        Record::parse(LINE).unwrap()
+    }
+
+    fn redaction(toml: &str) -> Redaction {
+        let text = format!(
+            "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroute = \"POST /p/{{who}}/x\"\n\
+             config = {{ key = {{ file = \"key\" }}, currency = \"BRL\" }}\nrecord = {{ {toml} }}"
+        );
+        Redaction::of(&crate::manifest::parse(std::path::Path::new("galo.toml"), &text).unwrap().handlers[0])
+    }
+
+    fn applied(toml: &str, mut record: Record) -> Record {
+        redaction(toml).apply(&mut record, &["p_card".to_owned()], &[Secrets::new(["hunter2"], "(secret)")]);
+        record
+    }
+
+    #[test]
+    fn claims_credentials_and_secrets_are_taken_out_without_being_named() {
+        let record = applied("", record());
+        let expected = [
+            "request.claims",
+            "request.config.key",
+            "request.headers.cookie",
+            "response.headers.set-cookie",
+            "request.query.access_token",
+        ];
+        assert_eq!(record.redacted, expected);
+        // Claims keep their names and types.
+        let claims: serde_json::Value = serde_json::from_str(record.request.claims.as_deref().unwrap()).unwrap();
+        assert_eq!(claims, serde_json::json!({ "sub": "(redacted)", "exp": 0, "roles": ["(redacted)"] }));
+        assert_eq!(record.request.query.as_deref(), Some("a=1&access_token=(redacted)&who=x"));
+        assert_eq!(record.request.config[1].1, "BRL");
+        let line = record.line();
+        for secret in ["customer-0001", "hunter2", "s3ss10n", "t0k3n"] {
+            assert!(!line.contains(secret), "{line}");
+        }
+        let twice = applied("", record.clone());
+        assert_eq!(twice.request, record.request);
+    }
+
+    #[test]
+    fn nothing_is_marked_where_nothing_was_taken_out() {
+        let mut plain = record();
+        plain.request.claims = None;
+        plain.request.config.clear();
+        plain.request.headers.clear();
+        plain.request.query = None;
+        plain.response.headers.clear();
+        let before = plain.clone();
+        assert_eq!(applied("query = [\"none\"], body = [\"$.none\"]", plain), before);
+    }
+
+    #[test]
+    fn a_parameter_of_the_route_is_also_taken_out_of_the_path() {
+        let record = applied("parameters = [\"who\"], query = [\"who\"]", record());
+        assert_eq!(record.request.path, "/p/(redacted)/x");
+        assert_eq!(record.request.parameters[0].1, "(redacted)");
+        assert!(record.request.query.as_deref().unwrap().ends_with("&who=(redacted)"));
+        assert!(record.redacted.contains(&"request.parameters.who".to_owned()), "{:?}", record.redacted);
+    }
+
+    #[test]
+    fn what_was_taken_out_is_taken_out_where_it_is_repeated() {
+        let mut given = record();
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let arguments = vec![text("4111-1111"), Cell::Integer(1)];
+        let carry = Blob::Text("4111-1111".to_owned());
+        given.plan = Some(Plan::Call(Called { procedure: "pay".to_owned(), arguments, carry }));
+        let values = vec![Cell::Json("{\"card\":\"4111-1111\"}".to_owned()), Cell::Bytes(Blob::of(b"\xffhunter2".to_vec()))];
+        given.outcome = Some(Outcome::Rows(Rows { columns: vec!["a".to_owned(), "b".to_owned()], values }));
+        given.fault = Some("trap: no card 4111-11…".to_owned());
+        given.response.log = vec![("info".to_owned(), "paid by customer-0001".to_owned())];
+        let record = applied("body = [\"$.card\"]", given);
+        let line = record.line();
+        for secret in ["4111", "hunter2", "customer-0001"] {
+            assert!(!line.contains(secret), "{secret}: {line}");
+        }
+        for place in ["request.body.card", "call.arguments", "outcome.rows", "fault", "response.log", "call.carry"] {
+            assert!(record.redacted.contains(&place.to_owned()), "{place}: {:?}", record.redacted);
+        }
+    }
+
+    #[test]
+    fn arguments_are_named_as_parameters_and_the_detail_of_an_error_goes_with_them() {
+        let mut given = record();
+        let arguments = vec![Cell::Integer(42)];
+        given.plan = Some(Plan::Call(Called { procedure: "pay".to_owned(), arguments, carry: Blob::Text(String::new()) }));
+        given.outcome = Some(Outcome::Error(DatabaseError {
+            sqlstate: "23505".to_owned(),
+            message: "duplicate key".to_owned(),
+            detail: Some("Key (card)=(42) already exists.".to_owned()),
+            constraint: None,
+        }));
+        let record = applied("arguments = [\"$.p_card\"]", given);
+        let Some(Plan::Call(called)) = &record.plan else { panic!("{record:?}") };
+        assert_eq!((called.arguments[0].clone(), called.carry.clone()), (Cell::Integer(0), Blob::Text(String::new())));
+        assert!(!record.line().contains("42"), "{}", record.line());
+        assert!(record.redacted.contains(&"call.arguments.p_card".to_owned()), "{:?}", record.redacted);
+    }
 }

@@ -49,12 +49,14 @@ pub(super) struct Terms {
 struct Records {
     lines: VecDeque<Kept>,
     bytes: usize,
+    /// The number of the last one, also of one that was dropped.
+    last: u64,
 }
 
 /// A record that was kept.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Its number among the records of the node, from 1.
+    /// Its number in the ring, from 1.
     pub number: u64,
     /// The id of the request.
     pub id: Arc<str>,
@@ -64,9 +66,14 @@ pub struct Kept {
 
 impl Kept {
     /// Bytes that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.line.len() + self.id.len() + limits::RECORD_OVERHEAD_BYTES
+    fn bytes(&self) -> usize {
+        bytes(&self.id, &self.line)
     }
+}
+
+/// Bytes that a record takes.
+pub(super) fn bytes(id: &str, line: &str) -> usize {
+    id.len() + line.len() + limits::RECORD_OVERHEAD_BYTES
 }
 
 impl Terms {
@@ -138,8 +145,10 @@ impl Ring {
     }
 
     /// Keeps a record; the oldest make room for it, so that there are at most so many with so many bytes.
-    pub(super) fn keep(&self, record: Kept, (records_max, bytes_max): (usize, usize)) {
+    pub(super) fn keep(&self, id: Arc<str>, line: Arc<str>, (records_max, bytes_max): (usize, usize)) {
         let mut records = self.records();
+        records.last += 1;
+        let record = Kept { number: records.last, id, line };
         self.all_bytes.inc_by(signed(record.bytes()));
         records.bytes += record.bytes();
         records.lines.push_back(record);
@@ -164,8 +173,10 @@ impl Ring {
 
     /// Drops every record, and gives their memory back.
     pub fn clear(&self) {
-        let dropped = std::mem::take(&mut *self.records());
-        self.all_bytes.dec_by(signed(dropped.bytes));
+        let mut records = self.records();
+        let bytes = std::mem::take(&mut records.bytes);
+        records.lines = VecDeque::new();
+        self.all_bytes.dec_by(signed(bytes));
     }
 
     /// How many records there are, and their bytes.
@@ -200,8 +211,8 @@ mod tests {
         Ring::new("a", terms, all_bytes.clone())
     }
 
-    fn record(number: u64, bytes: usize) -> Kept {
-        Kept { number, id: "".into(), line: "x".repeat(bytes - limits::RECORD_OVERHEAD_BYTES).into() }
+    fn line(bytes: usize) -> Arc<str> {
+        "x".repeat(bytes - limits::RECORD_OVERHEAD_BYTES).into()
     }
 
     #[test]
@@ -209,11 +220,11 @@ mod tests {
         let all = Gauge::default();
         let ring = ring(&all);
         let numbers = |ring: &Ring| ring.last(9, 0).iter().map(|kept| kept.number).collect::<Vec<_>>();
-        (1..=5).for_each(|number| ring.keep(record(number, 200), (3, 10_000)));
+        (1..=5).for_each(|_| ring.keep("".into(), line(200), (3, 10_000)));
         assert_eq!((numbers(&ring), ring.count(), all.get()), (vec![3, 4, 5], (3, 600), 600));
-        ring.keep(record(6, 900), (3, 1000));
+        ring.keep("".into(), line(900), (3, 1000));
         assert_eq!((numbers(&ring), ring.count()), (vec![6], (1, 900)));
-        ring.keep(record(7, 150), (3, 10_000));
+        ring.keep("".into(), line(150), (3, 10_000));
         let after = |most, after| ring.last(most, after).iter().map(|kept| kept.number).collect::<Vec<_>>();
         assert_eq!((after(1, 0), after(9, 6), after(9, 7)), (vec![7], vec![7], vec![]));
         ring.make_room();
@@ -221,6 +232,8 @@ mod tests {
         ring.clear();
         assert_eq!((ring.count(), all.get()), ((0, 0), 0));
         ring.make_room();
+        ring.keep("".into(), line(150), (3, 10_000));
+        assert_eq!(numbers(&ring), [8]);
     }
 
     #[test]
