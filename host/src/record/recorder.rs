@@ -325,7 +325,10 @@ mod tests {
         bench.recorder.hand_over(&small, draft(&small, 10));
         bench.recorder.hand_over(&large, draft(&large, 10));
         bench.until("the last", |_| large.last(1, 0)[0].number == 11);
-        assert_eq!((small.count(), large.count().1), ((0, 0), usize::try_from(bench.metrics.records_bytes.get()).unwrap()));
+        assert_eq!(
+            (small.count(), large.count().1),
+            ((0, 0), usize::try_from(bench.metrics.records_bytes.get()).unwrap())
+        );
     }
 
     #[test]

@@ -277,7 +277,8 @@ mod tests {
         let arguments = vec![text("4111-1111"), Cell::Integer(1)];
         let carry = Blob::Text("4111-1111".to_owned());
         given.plan = Some(Plan::Call(Called { procedure: "pay".to_owned(), arguments, carry }));
-        let values = vec![Cell::Json("{\"card\":\"4111-1111\"}".to_owned()), Cell::Bytes(Blob::of(b"\xffhunter2".to_vec()))];
+        let values =
+            vec![Cell::Json("{\"card\":\"4111-1111\"}".to_owned()), Cell::Bytes(Blob::of(b"\xffhunter2".to_vec()))];
         given.outcome = Some(Outcome::Rows(Rows { columns: vec!["a".to_owned(), "b".to_owned()], values }));
         given.fault = Some("trap: no card 4111-11…".to_owned());
         given.response.log = vec![("info".to_owned(), "paid by customer-0001".to_owned())];
@@ -295,7 +296,8 @@ mod tests {
     fn arguments_are_named_as_parameters_and_the_detail_of_an_error_goes_with_them() {
         let mut given = record();
         let arguments = vec![Cell::Integer(42)];
-        given.plan = Some(Plan::Call(Called { procedure: "pay".to_owned(), arguments, carry: Blob::Text(String::new()) }));
+        given.plan =
+            Some(Plan::Call(Called { procedure: "pay".to_owned(), arguments, carry: Blob::Text(String::new()) }));
         given.outcome = Some(Outcome::Error(DatabaseError {
             sqlstate: "23505".to_owned(),
             message: "duplicate key".to_owned(),

@@ -11,7 +11,7 @@ use galo::registry::Stage;
 use galo::replay::{self, Skipped};
 use http::Method;
 
-use crate::fixture::{Part, calling, calling_then, echoing, marked, replying};
+use crate::fixture::{Part, calling, calling_then, echoing, replying};
 use crate::harness::{
     Answer, Guests, TestDatabase, TestNode, handlers, request, request_with, settings, transacao, until,
 };
@@ -344,7 +344,10 @@ const FORMAT_1: &str = include_str!("record/format-1.jsonl");
 fn records_of_format_1_are_read_and_written_as_they_were() {
     let records: Vec<_> = FORMAT_1.lines().map(|line| Record::parse(line).unwrap()).collect();
     assert_eq!(records.iter().map(Record::line).collect::<Vec<_>>(), FORMAT_1.lines().collect::<Vec<_>>());
-    assert_eq!(records.iter().map(|record| record.why).collect::<Vec<_>>(), [Why::Sampled, Why::Error, Why::Fault, Why::Slow]);
+    assert_eq!(
+        records.iter().map(|record| record.why).collect::<Vec<_>>(),
+        [Why::Sampled, Why::Error, Why::Fault, Why::Slow]
+    );
     for record in &records {
         record.request.to_contract().unwrap();
         record.outcome.as_ref().map(Outcome::to_contract).transpose().unwrap();
@@ -355,7 +358,10 @@ fn records_of_format_1_are_read_and_written_as_they_were() {
 fn a_record_of_a_later_format_is_refused_with_the_remedy() {
     let line = FORMAT_1.lines().next().unwrap();
     let later = Record::parse(&line.replacen("\"format\":1", "\"format\":2", 1)).unwrap_err();
-    assert!(matches!(later, Unreadable::Later { format: 2 }) && later.to_string().ends_with("use a later galo"), "{later}");
+    assert!(
+        matches!(later, Unreadable::Later { format: 2 }) && later.to_string().ends_with("use a later galo"),
+        "{later}"
+    );
     for malformed in ["", "{}", "[]", &line[..line.len() - 1]] {
         assert!(matches!(Record::parse(malformed), Err(Unreadable::Malformed(_))), "{malformed}");
     }
