@@ -89,7 +89,7 @@ impl Example {
     /// What is wrong with it, with the line where there is one.
     pub fn parse(path: PathBuf, text: &[u8]) -> anyhow::Result<Self> {
         let shown = path.display();
-        let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: no example"))?;
+        let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: not an example"))?;
         file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
         Ok(Self { path, file })
     }

@@ -26,7 +26,7 @@ pub use self::entry::{
     Claims, ConfigValue, Entry, GALO_TRY, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
 pub use self::json_path::{JsonPath, Step};
-pub use self::project::{Project, check_name};
+pub use self::project::{ProjectEntry, check_name};
 pub use self::record::{RecordEntry, Redact};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
@@ -48,7 +48,7 @@ pub struct Manifest {
     /// The path of the file.
     pub path: PathBuf,
     /// What the project is called, and its database and role.
-    pub project: Project,
+    pub project: ProjectEntry,
     /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
@@ -112,7 +112,7 @@ pub fn read(folder: &Path) -> Result<Manifest, Refused> {
 ///
 /// # Errors
 /// The first mistake of the section, or that the file is not TOML.
-pub fn read_section(root: &Path) -> Result<Project, Refused> {
+pub fn read_section(root: &Path) -> Result<ProjectEntry, Refused> {
     let path = root.join(FILE_NAME);
     let text = text(&path)?;
     project::section(&text).map_err(|mistake| Refused { path, mistakes: vec![Mistake::new(None, mistake)] })
@@ -137,7 +137,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
-    // A copy that `galo dev` made: its mistakes, and the files that it names, are those of the project's manifest.
+    // A copy that was made in a project: its mistakes, and the files that it names, are those of the original.
     let copy = path;
     let path = tables.built.as_ref().map_or(path, |built| &built.manifest);
     let mut mistakes = Vec::new();
@@ -246,7 +246,7 @@ limits = { deadline_ms = 20 }
         );
         for (from, to, told) in [
             ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
-            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is not a handler name"),
             ("route = \"POST /customers/{id}/orders\"", "", "h/galo.toml:2: missing field `route`: write `route ="),
             ("route = \"POST /customers/{id}/orders\"", "routes = []", "h/galo.toml:5: 0 routes: 1 to 256 are allowed"),
             (
@@ -260,7 +260,7 @@ limits = { deadline_ms = 20 }
                 "h/galo.toml:5: route `POST /customers/:id/orders`: the segment `:id`: a parameter is written",
             ),
             ("POST /", "POST ", "h/galo.toml:5: route `POST customers/{id}/orders`: a path begins with `/`"),
-            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
+            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is not a header name"),
             ("{ place_order", "{ other", "h/galo.toml:9: `other` has a batch form, and is not among the"),
             ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
             ("place_orders", "", "h/galo.toml:9: a procedure has a name"),

@@ -90,13 +90,14 @@ impl HandlerTable {
         let folder = manifest.parent().unwrap_or(Path::new(""));
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(well_formed) {
-            mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
+            let text = format!("`{name}` is not a handler name: use letters, digits, `-` and `_`");
+            mistake(self.name.span().start, text);
         }
         let routes = self.routes(start, mistake);
         let headers = self.headers.iter().filter_map(|header| {
             let parsed = header.get_ref().parse::<HeaderName>();
             if parsed.is_err() {
-                mistake(header.span().start, format!("`{}` is no header name", header.get_ref()));
+                mistake(header.span().start, format!("`{}` is not a header name", header.get_ref()));
             }
             parsed.ok()
         });

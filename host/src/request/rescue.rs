@@ -185,7 +185,7 @@ async fn instead<F: Functions>(
             }
         }
         (Ok(_), Ok(Decision::Reply(its))) if matches!(called.outcome, Outcome::Error(_)) => Instead::Reply(its),
-        // With another config the same component plans another call. That is no evidence, and an error of the call may
+        // With another config the same component plans another call. That is not evidence, and an error of the call may
         // be the client's doing, which must not undo the change.
         (Ok(_), Ok(_)) if is_same_component(generation, previous) => Instead::Nothing,
         (Ok(_), Ok(_)) => Instead::OtherPlan,
