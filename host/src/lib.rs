@@ -38,7 +38,9 @@ pub mod wire;
 pub mod example;
 pub mod manifest;
 pub mod node;
+pub mod record;
 pub mod registry;
+pub mod replay;
 pub mod request;
 
 // Long-running tasks.

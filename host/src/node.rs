@@ -7,6 +7,7 @@ use crate::admission::Admission;
 use crate::config::{AccessLog, Proxy};
 use crate::database::Database;
 use crate::metrics::Metrics;
+use crate::record::Recorder;
 use crate::registry::Registry;
 
 /// The registry, the pool, the admission control and the settings that requests need.
@@ -21,6 +22,8 @@ pub struct Node {
     pub admission: Admission,
     /// Its counters.
     pub metrics: Arc<Metrics>,
+    /// Records what became of requests.
+    pub recorder: Arc<Recorder>,
     /// Which requests are logged.
     pub access_log: AccessLog,
 }

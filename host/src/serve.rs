@@ -23,6 +23,7 @@ use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::record::Recorder;
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Worker};
 use crate::request::{self, Sandbox};
@@ -60,7 +61,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
@@ -78,8 +79,10 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let (registry, proxy, access_log) = (Registry::new(table), settings.proxy_in_front(), settings.access_log);
-    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), access_log };
+    let recorder = Recorder::start(settings.recording, &metrics)?;
+    let (registry, proxy, access_log) =
+        (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
+    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
     let node = Arc::new(node);
     let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();

@@ -5,6 +5,7 @@ mod body;
 mod content;
 mod lines;
 mod messages;
+mod sent;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use self::body::Gone;
 pub use self::content::{MediaType, check as check_content};
 pub use self::lines::Lines;
 pub use self::messages::Messages;
+pub use self::sent::{sent, status_only};
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
 use crate::limits;

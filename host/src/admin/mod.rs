@@ -2,6 +2,8 @@
 //! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
 
 mod gate;
+mod recording;
+mod records;
 mod show;
 
 use std::sync::{Arc, OnceLock};
@@ -67,7 +69,9 @@ impl Admin {
         match (path, rollback) {
             (_, Some(_)) if method != Method::POST => only(method, "POST, OPTIONS"),
             (_, Some(name)) => self.rollback(name),
-            ("/live" | "/ready" | "/handlers" | "/metrics", None) if !reads => only(method, "GET, HEAD, OPTIONS"),
+            ("/live" | "/ready" | "/handlers" | "/metrics" | "/api/records", None) if !reads => {
+                only(method, "GET, HEAD, OPTIONS")
+            }
             ("*", None) if method == Method::OPTIONS => only(method, "GET, HEAD, POST, OPTIONS"),
             ("/live", None) => match self.supervisor.death() {
                 None => text(StatusCode::OK, "live\n"),
@@ -78,6 +82,8 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             ("/handlers", None) => self.handlers(),
+            ("/api/records", None) => records::answer(self, incoming.uri().query().unwrap_or_default()),
+            (recording::PATH, None) => recording::answer(self, incoming),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use galo::config::{AccessLog, Mistakes};
+use galo::config::{AccessLog, Mistakes, Readers, Recording};
 use galo::database::Target;
 use galo::develop::build::Project;
 use galo::develop::dev::{self, Options, Place};
 use galo::drain::Outcome;
 use galo::log;
 
-use super::node::NodeArgs;
+use super::node::{Defaults, NodeArgs};
 use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 
@@ -46,8 +46,11 @@ impl DevArgs {
         }
         let project = project.find().map_err(|error| mistakes.note("dev", error)).ok();
         let folder = project.as_ref().map(|project| project.scratch().join("handlers")).unwrap_or_default();
-        let node = node.parse(folder, AccessLog::All, mistakes);
-        let (project, (settings, workers)) = project.zip(node)?;
+        let defaults = Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) };
+        let node = node.parse(folder, defaults, mistakes);
+        let (project, (mut settings, workers)) = project.zip(node)?;
+        // The data are a developer's own.
+        settings.readers = Readers::Loopback;
         Some(Box::new(move || {
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             if branches || drop_branch.is_some() {

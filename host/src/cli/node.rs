@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Settings, Sources, StateFolder};
+use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Recording, Settings, Sources, StateFolder};
 use galo::guest::Digest;
 use galo::limits;
 
@@ -49,6 +49,12 @@ pub(super) struct NodeArgs {
     /// `errors` are the requests that are answered with a status of 400 or higher.
     #[arg(long, env = "GALO_ACCESS_LOG", value_name = "WHICH")]
     access_log: Option<String>,
+    /// Record one request in N, and every fault, 5xx and slow one; 0 records nothing [default: 0; `galo dev`: 1]
+    ///
+    /// It overrides `every` in the manifest's [record]. Records hold what clients sent: they are read at the admin
+    /// address, with its token or over its unix socket.
+    #[arg(long, env = "GALO_RECORD", value_name = "N")]
+    record: Option<String>,
     #[command(flatten)]
     clients: ClientArgs,
     /// Worker threads [default: one per available core, CPU quotas included]
@@ -65,12 +71,18 @@ pub(super) fn state_folder(handlers: &Path, listen: &Address) -> StateFolder {
     StateFolder::Preferred(folder.join("galo").join("nodes").join(&digest[..16]))
 }
 
+/// What holds where no option says otherwise.
+pub(super) struct Defaults {
+    pub(super) access_log: AccessLog,
+    pub(super) recording: Recording,
+}
+
 impl NodeArgs {
-    /// The settings and the number of workers; mistakes are noted. `access_log` is the default.
+    /// The settings and the number of workers; mistakes are noted.
     pub(super) fn parse(
         &self,
         handlers: PathBuf,
-        access_log: AccessLog,
+        defaults: Defaults,
         mistakes: &mut Mistakes,
     ) -> Option<(Settings, Option<usize>)> {
         let listen = mistakes.parse("--listen", &self.listen);
@@ -82,7 +94,14 @@ impl NodeArgs {
         let in_flight_max = mistakes.parse_within("--in-flight-max", &self.in_flight_max, 1, limits::IN_FLIGHT_CEILING);
         let access_log = match &self.access_log {
             Some(which) => mistakes.parse("--access-log", which),
-            None => Some(access_log),
+            None => Some(defaults.access_log),
+        };
+        let recording = match &self.record {
+            Some(every) => {
+                let every = mistakes.parse_within("--record", every, 0, limits::RECORD_EVERY_MAX);
+                every.map(|every| defaults.recording.asked(every))
+            }
+            None => Some(defaults.recording),
         };
         let clients = self.clients.parse(mistakes);
         let workers = match &self.workers {
@@ -102,6 +121,7 @@ impl NodeArgs {
             connections_max: connections_max?,
             in_flight_max: in_flight_max?,
             access_log: access_log?,
+            recording: recording?,
             sources: Sources { variables: variables::snapshot(), ..Sources::default() },
             client_timeouts,
             backlog,

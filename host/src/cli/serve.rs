@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use galo::config::{AccessLog, Mistakes, Settings, StateFolder};
+use galo::config::{AccessLog, Mistakes, Recording, Settings, StateFolder};
 use galo::guest::Engine;
 use galo::limits;
 use galo::serve::{self, Signals};
 
 use super::folder;
-use super::node::{NodeArgs, state_folder};
+use super::node::{Defaults, NodeArgs, state_folder};
 use super::runtime::{Task, run_on};
 
 #[derive(Args)]
@@ -49,7 +49,8 @@ impl ServeArgs {
     /// The settings and the number of workers; mistakes are noted.
     fn parse(self, mistakes: &mut Mistakes) -> Option<(Settings, Option<usize>)> {
         let linger = mistakes.parse_seconds("--linger", &self.linger, 0, limits::LINGER_SECONDS_CEILING);
-        let (settings, workers) = self.node.parse(self.handlers, AccessLog::Off, mistakes)?;
+        let defaults = Defaults { access_log: AccessLog::Off, recording: Recording::OFF };
+        let (settings, workers) = self.node.parse(self.handlers, defaults, mistakes)?;
         let state = match self.state {
             Some(folder) => StateFolder::Required(folder),
             None => state_folder(&settings.handlers, &settings.listen),

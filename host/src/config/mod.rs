@@ -3,7 +3,9 @@
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
+mod recording;
 mod secret;
+mod secrets;
 mod sources;
 
 use std::fmt;
@@ -12,7 +14,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::recording::{Readers, Recording};
 pub use self::secret::{Secret, Token};
+pub use self::secrets::Secrets;
 pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
@@ -47,6 +51,10 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Which requests have a line of the log.
     pub access_log: AccessLog,
+    /// What is recorded of requests.
+    pub recording: Recording,
+    /// Who may read what is recorded.
+    pub readers: Readers,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
     /// Where the secrets of the manifest come from.
@@ -75,6 +83,8 @@ impl Settings {
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
+            recording: Recording::OFF,
+            readers: Readers::Guarded,
             backlog: limits::BACKLOG_DEFAULT,
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::Type;
 
 use super::value;
@@ -20,6 +21,8 @@ pub struct Procedure {
     pub(super) shorter: Vec<Signature>,
     /// The names of its parameters; an empty string for a parameter without a name.
     pub(super) names: Vec<String>,
+    /// Identifies the signature.
+    pub(super) digest: String,
     /// The form that takes many calls at once, if the manifest grants one.
     pub(super) batch: Option<BatchForm>,
     /// Whether the manifest grants it as one that also works in another database.
@@ -109,6 +112,28 @@ impl Procedure {
         Ok(())
     }
 
+    /// The names of its parameters; an empty string for a parameter without a name.
+    pub fn parameters(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Identifies its signature: what it takes and what it returns, whatever the database.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// A procedure as the catalogue describes it.
+    pub(super) fn new(
+        granted: &GrantedProcedure,
+        signature: Signature,
+        shorter: Vec<Signature>,
+        names: Vec<String>,
+        batch: Option<BatchForm>,
+    ) -> Self {
+        let GrantedProcedure { name, remote, .. } = granted;
+        Self { name: name.clone(), digest: digest(&signature), signature, shorter, names, batch, remote: *remote }
+    }
+
     /// The signature for a call with this many arguments.
     pub(super) fn signature_of(&self, arguments: usize) -> Option<&Signature> {
         let all = self.signature.parameters.len();
@@ -165,6 +190,15 @@ impl Procedure {
     pub fn writes(&self) -> bool {
         self.signature.volatile || self.batch.as_ref().is_some_and(|batch| batch.signature.volatile)
     }
+}
+
+/// The digest of a signature, as hexadecimal digits.
+fn digest(signature: &Signature) -> String {
+    let mut text = format!("{}(", signature.name);
+    signature.parameters.iter().for_each(|parameter| text.extend([parameter.name(), ","]));
+    signature.columns.iter().for_each(|(name, column)| text.extend([")", name, " ", column.name()]));
+    let digest = Sha256::digest(text.as_bytes());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `place_order`, or with its batch form `place_order (place_orders by customer_id)`, or `pay (remote)`.

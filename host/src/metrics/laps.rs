@@ -24,10 +24,12 @@ impl Laps {
         self.begun
     }
 
-    /// Ends a phase, and counts its time.
-    pub fn end(&mut self, phase: &Histogram) {
+    /// Ends a phase, and counts its time, which it returns.
+    pub fn end(&mut self, phase: &Histogram) -> Duration {
         let before = self.last;
-        phase.took(self.skip().duration_since(before));
+        let took = self.skip().duration_since(before);
+        phase.took(took);
+        took
     }
 
     /// Passes over what is counted elsewhere, or not at all. Returns this moment.

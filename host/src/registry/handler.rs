@@ -15,6 +15,7 @@ use crate::database::Procedure;
 use crate::guest::{Aside, Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
+use crate::record::{Redaction, Ring};
 use crate::repeats::Repeats;
 
 /// A named unit of guest code with its routes.
@@ -27,6 +28,10 @@ pub struct Handler {
     pub procedures: Vec<Arc<Procedure>>,
     /// Its counters.
     pub metrics: Arc<HandlerMetrics>,
+    /// What must not be recorded of its requests.
+    pub redaction: Arc<Redaction>,
+    /// Its records; set when the handler is put into a registry.
+    pub ring: OnceLock<Arc<Ring>>,
     lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
     /// Held while a new lineage is derived from the old one; requests do not wait for it.
@@ -90,11 +95,14 @@ impl Handler {
     /// A handler that serves with this lineage.
     pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: Arc<HandlerMetrics>, lineage: Lineage) -> Self {
         let routes = entry.routes.iter().map(|route| route.to_string().into()).collect();
+        let redaction = Redaction::of(&entry);
         Self {
             entry,
             routes,
             procedures,
             metrics,
+            redaction: Arc::new(redaction),
+            ring: OnceLock::new(),
             lineage: ArcSwap::from_pointee(lineage),
             refusal: ArcSwapOption::empty(),
             changing: Mutex::new(()),

@@ -19,6 +19,7 @@ pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::cors::Cors;
 use crate::guest::Digest;
 use crate::limits;
+use crate::record::Recorder;
 use crate::route::Routes;
 use crate::token::Verifier;
 use crate::wire::Messages;
@@ -30,6 +31,7 @@ pub struct Registry {
     /// Handlers that have left the manifest: one that is added again continues where it was.
     gone: Mutex<Vec<(Instant, Arc<Handler>)>>,
     news: Arc<Notify>,
+    recorder: Arc<Recorder>,
 }
 
 /// The handlers of one manifest. A table is immutable: another manifest makes another table.
@@ -84,12 +86,13 @@ pub enum Stage {
 
 impl Registry {
     /// A registry with its first table.
-    pub fn new(table: Table) -> Self {
+    pub fn new(table: Table, recorder: Arc<Recorder>) -> Self {
         let registry = Self {
             table: ArcSwap::from_pointee(Table::empty()),
             refusal: ArcSwapOption::empty(),
             gone: Mutex::default(),
             news: Arc::default(),
+            recorder,
         };
         registry.replace(table);
         registry
@@ -104,10 +107,14 @@ impl Registry {
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
             handler.news.get_or_init(|| Arc::clone(&self.news));
+            let every = handler.entry.record.every;
+            let ring = || self.recorder.ring(&handler.entry.name, every, &handler.redaction, &handler.metrics);
+            handler.ring.get_or_init(ring);
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));
         let names: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
+        self.recorder.retain(|name| names.contains(name));
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let left = old.handlers.iter().map(|handler| (Instant::now(), Arc::clone(handler)));
         gone.extend(left);

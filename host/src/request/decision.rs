@@ -4,14 +4,36 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::contract::{Request, Value};
-use crate::database::Procedure;
+use super::trail::{Noted, Trail};
+use crate::contract::{Outcome, Request, Value};
+use crate::database::{Passage, Procedure};
+use crate::record::{self, Ended};
 use crate::wire::Outgoing;
 
 /// A request that was read: the part that a guest sees, and its head for the log.
 pub(super) struct Asked<'a> {
     pub(super) head: &'a Parts,
     pub(super) request: Request,
+    /// What is noted for its record, if its handler is recorded.
+    pub(super) trail: Option<Box<Trail>>,
+}
+
+impl Asked<'_> {
+    /// Notes something for the record of the request.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Noted)) {
+        if let Some(trail) = &self.trail {
+            trail.note(note);
+        }
+    }
+
+    /// Notes a call and how it ended.
+    pub(super) fn called(&self, planned: Planned, passage: Passage, outcome: Option<Outcome>) {
+        self.note(|noted| {
+            let Planned { procedure, arguments, carry } = planned;
+            let planned = record::Planned::Call { procedure, arguments, carry };
+            noted.called(planned, Ended { outcome, batch: passage.batch.map(|batch| batch.calls) });
+        });
+    }
 }
 
 /// What `prepare` decided, checked: a response that can be sent, or a call that can be made.

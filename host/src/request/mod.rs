@@ -12,6 +12,7 @@ mod invoke;
 mod log;
 mod rescue;
 mod trace;
+mod trail;
 pub mod tries;
 
 use std::panic::AssertUnwindSafe;
@@ -26,12 +27,15 @@ use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
 use self::rescue::Called;
+use self::trail::Trail;
 use crate::contract::{Field, Outcome};
 use crate::cors::{self, Cors};
+use crate::database::Carried;
 use crate::failure::Failure;
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
+use crate::record::{self, Times};
 use crate::registry::{Handler, Lineage};
 use crate::token::Verifier;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
@@ -100,8 +104,13 @@ async fn attempt<F: Functions>(
             };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
-                    laps.end(&handler.metrics.read);
-                    handled::<F>(node, handler, &lineage, Asked { head, request }, laps).await
+                    let read = laps.end(&handler.metrics.read);
+                    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
+                    asked.note(|noted| noted.times.read = Times::micros(read));
+                    let answer = handled::<F>(node, handler, &lineage, &mut asked, laps).await;
+                    let done = (asked.request, asked.trail);
+                    trail::keep(&node.recorder, handler, &lineage, done, &answer, laps);
+                    answer
                 }
                 Err(failure) => Err(failure),
             }
@@ -225,30 +234,46 @@ async fn handled<F: Functions>(
     node: &Node,
     handler: &Handler,
     lineage: &Lineage,
-    mut asked: Asked<'_>,
+    asked: &mut Asked<'_>,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
     // Admitted only after the body was read: a client that sends its body slowly must not hold a place.
     let _permit = node.admission.admit()?;
     asked.request.now = now();
-    let asked = &asked;
+    let asked = &*asked;
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
-    laps.end(&handler.metrics.prepare);
+    let prepared = laps.end(&handler.metrics.prepare);
+    asked.note(|noted| {
+        noted.times.prepare = Times::micros(prepared);
+        noted.generation = Some(Arc::clone(generation));
+    });
     match decision {
-        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Reply(outgoing) => {
+            asked.note(|noted| noted.planned = Some(record::Planned::Reply));
+            Ok(outgoing)
+        }
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
-            let called = node.database.call(&procedure, arguments).await;
+            let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
             let since = laps.skip();
-            let outcome = match called {
+            asked.note(|noted| noted.passed(passage));
+            let outcome = match outcome {
                 Ok(rows) => Outcome::Rows(rows),
                 Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    if let Some(arguments) = arguments {
+                        asked.called(Planned { procedure, arguments, carry }, passage, None);
+                    }
+                    return Err(failure);
+                }
             };
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
             let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
-            laps.end(&handler.metrics.respond);
+            let responded = laps.end(&handler.metrics.respond);
+            asked.note(|noted| noted.times.respond = Times::micros(responded));
+            let arguments = arguments.unwrap_or_default();
+            asked.called(Planned { procedure, arguments, carry }, passage, Some(outcome));
             answer
         }
     }

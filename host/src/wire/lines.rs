@@ -28,6 +28,11 @@ impl Lines {
         outgoing.extensions_mut().remove()
     }
 
+    /// The lines of a response that is about to be sent, if it has any.
+    pub fn of(outgoing: &Outgoing) -> Option<&Self> {
+        outgoing.extensions().get()
+    }
+
     fn new(mut lines: Vec<Line>) -> Self {
         let all = lines.len();
         lines.truncate(limits::RESPONSE_LINES_MAX);

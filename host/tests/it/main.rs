@@ -56,6 +56,7 @@ mod project;
 mod properties;
 mod proxy;
 mod put;
+mod record;
 mod release;
 mod reload;
 mod rolling;

@@ -15,6 +15,7 @@ use galo::guest::Engine;
 use galo::listen::{self, Doors, Listener, Reach};
 use galo::metrics::Metrics;
 use galo::node::Node;
+use galo::record::Recorder;
 use galo::registry::Registry;
 use galo::request;
 use galo::serve::{self, Loaded};
@@ -36,8 +37,11 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let Loaded { table, database, worker: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     Linked::of(&table);
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let (registry, access_log, proxy) = (Registry::new(table), AccessLog::Off, settings.proxy_in_front());
-    let node = Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), access_log });
+    let recorder = Recorder::start(settings.recording, &metrics)?;
+    let (registry, access_log, proxy) =
+        (Registry::new(table, Arc::clone(&recorder)), AccessLog::Off, settings.proxy_in_front());
+    let node =
+        Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log });
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),

@@ -80,7 +80,7 @@ pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Res
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
     let Found { signature, names, .. } = one;
-    Ok(Procedure { name: name.clone(), signature, shorter, names, batch, remote: *remote })
+    Ok(Procedure::new(granted, signature, shorter, names, batch))
 }
 
 async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {

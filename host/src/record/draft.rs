@@ -1,0 +1,147 @@
+//! What `request` hands over when a request has been answered: everything that a record needs, as it was used, not yet
+//! written.
+
+use std::sync::Arc;
+
+use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
+use super::redaction::Redaction;
+use super::times::{Times, Why};
+use crate::config::Secrets;
+use crate::contract::{self, Field, Value};
+use crate::database::Procedure;
+use crate::guest::Digest;
+use crate::limits;
+
+/// A request that was answered.
+pub struct Draft {
+    /// The handler.
+    pub handler: Arc<str>,
+    /// The number of the generation that decided.
+    pub generation: u64,
+    /// Its component.
+    pub digest: Digest,
+    /// Why it is kept.
+    pub why: Why,
+    /// What the generations knew that may have answered: it must not be kept.
+    pub secrets: Vec<Secrets>,
+    /// The trace that it belongs to.
+    pub trace: Option<String>,
+    /// The request, as the guest saw it.
+    pub request: contract::Request,
+    /// What `prepare` decided.
+    pub planned: Option<Planned>,
+    /// How the call ended.
+    pub ended: Option<Ended>,
+    /// The first fault of a guest.
+    pub fault: Option<String>,
+    /// What was answered.
+    pub answer: Answer,
+    /// How long the phases took.
+    pub times: Times,
+}
+
+/// What `prepare` decided.
+pub enum Planned {
+    /// To reply.
+    Reply,
+    /// To call a procedure.
+    Call {
+        /// The procedure.
+        procedure: Arc<Procedure>,
+        /// Its arguments.
+        arguments: Vec<Value>,
+        /// What `respond` gets.
+        carry: Vec<u8>,
+    },
+}
+
+/// How a call ended.
+pub struct Ended {
+    /// The outcome that `respond` got; `None` when there was none to give.
+    pub outcome: Option<contract::Outcome>,
+    /// How many calls went in the statement.
+    pub batch: Option<u32>,
+}
+
+/// What was answered.
+pub struct Answer {
+    /// The response as it was sent.
+    pub response: contract::Response,
+    /// The stable code of the failure, when the host answered.
+    pub failure: Option<&'static str>,
+}
+
+impl Draft {
+    /// The record, with what must not be kept taken out.
+    pub(super) fn record(self, redaction: &Redaction) -> Record {
+        let (mut signature, mut plan, mut called) = (None, None, None);
+        match self.planned {
+            Some(Planned::Reply) => plan = Some(Plan::Reply),
+            Some(Planned::Call { procedure, arguments, carry }) => {
+                signature = Some(procedure.digest().to_owned());
+                plan = Some(Plan::Call(Called::of(procedure.name.clone(), arguments, carry)));
+                called = Some(procedure);
+            }
+            None => {}
+        }
+        let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
+        let mut record = Record {
+            format: FORMAT,
+            contract: contract::VERSION.to_string(),
+            handler: self.handler.to_string(),
+            generation: self.generation,
+            sha256: self.digest.to_string(),
+            signature,
+            why: self.why,
+            trace: self.trace,
+            redacted: Vec::new(),
+            request: Request::of(self.request),
+            plan,
+            outcome,
+            fault: self.fault,
+            response: Response::of(self.answer.response),
+            failure: self.answer.failure.map(str::to_owned),
+            times: self.times,
+            batch,
+        };
+        redaction.apply(&mut record, called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
+        record
+    }
+
+    /// Bytes that it holds, about: of what may be large.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |fields: &[Field]| fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        let values = |values: &[Value]| values.iter().map(bytes_of).sum::<usize>();
+        let contract::Request { path, parameters, query, headers, body, claims, .. } = &self.request;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let planned = match &self.planned {
+            Some(Planned::Call { arguments, carry, .. }) => values(arguments) + carry.len(),
+            _ => 0,
+        };
+        let ended = match self.ended.as_ref().and_then(|ended| ended.outcome.as_ref()) {
+            Some(contract::Outcome::Rows(rows)) => values(&rows.values),
+            _ => 0,
+        };
+        let response = &self.answer.response;
+        path.len()
+            + fields(parameters)
+            + optional(query)
+            + fields(headers)
+            + body.len()
+            + optional(claims)
+            + planned
+            + ended
+            + fields(&response.headers)
+            + response.body.len()
+            + limits::RECORD_OVERHEAD_BYTES
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+}
