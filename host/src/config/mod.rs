@@ -4,8 +4,10 @@
 //! `cli` creates the settings. `database` parses the address of the database.
 
 mod recording;
+mod sampler;
 mod secret;
 mod sources;
+mod traces;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,8 +16,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::recording::Recording;
+pub use self::sampler::Sampler;
 pub use self::secret::{Secret, Token};
 pub use self::sources::{Missing, Sources, Variables};
+pub use self::traces::{Compression, TlsFiles, Traces};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
@@ -51,6 +55,10 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// What is recorded of requests.
     pub recording: Recording,
+    /// Where traces go, if they are exported.
+    pub traces: Option<Traces>,
+    /// The name of the node, in Postgres and in traces.
+    pub node: String,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
     /// Where the secrets of the manifest come from.
@@ -80,6 +88,8 @@ impl Settings {
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
             recording: Recording::OFF,
+            traces: None,
+            node: "node".to_owned(),
             backlog: limits::BACKLOG_DEFAULT,
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::passage::{Passage, UnderWay};
 use super::procedure::{KeyArgument, Procedure};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -24,8 +25,13 @@ pub(super) struct Waiter {
     joined: Instant,
     /// When it was first sent.
     sent: Option<Instant>,
-    outcome: oneshot::Sender<Result<Rows, Failure>>,
+    /// The statement that carries it, if that carries others too.
+    batch: Option<UnderWay>,
+    outcome: oneshot::Sender<Answer>,
 }
+
+/// The outcome of a call, and how it went.
+pub(super) type Answer = (Result<Rows, Failure>, Passage);
 
 /// The argument that identifies what a call works on.
 #[derive(Debug, Clone)]
@@ -37,10 +43,11 @@ impl Waiter {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
         joined: Instant,
-        outcome: oneshot::Sender<Result<Rows, Failure>>,
+        outcome: oneshot::Sender<Answer>,
     ) -> Self {
         let deadline = joined + limits::ACQUIRE_TIMEOUT;
-        Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, joined, sent: None, outcome }
+        let procedure = Arc::clone(procedure);
+        Self { ticket: 0, procedure, arguments, deadline, joined, sent: None, batch: None, outcome }
     }
 
     /// Identifies it on its lane.
@@ -68,8 +75,9 @@ impl Waiter {
         self.deadline
     }
 
-    /// Records that it is sent, perhaps again; only the first time counts.
-    pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant) {
+    /// Records that it is sent, perhaps again; only the first time counts as the end of its wait.
+    pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant, batch: Option<UnderWay>) {
+        self.batch = batch;
         if self.sent.is_none() {
             counted.wait.took(now - self.joined);
             self.sent = Some(now);
@@ -116,7 +124,8 @@ impl Waiter {
 
     /// Sends the outcome to its caller, which may no longer wait.
     pub(super) fn answer(self, outcome: Result<Rows, Failure>) {
-        let _ = self.outcome.send(outcome);
+        let passage = Passage::of(self.joined, self.sent, self.batch);
+        let _ = self.outcome.send((outcome, passage));
     }
 }
 

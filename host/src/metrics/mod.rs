@@ -12,6 +12,7 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod spans;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,7 @@ use self::procedures::Procedures;
 pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::spans::SpanMetrics;
 
 /// Everything a node counts.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     /// Records that were dropped because the recorder's queue was full.
     pub records_dropped: Counter,
+    /// Of the spans of traces.
+    pub spans: SpanMetrics,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
 }
@@ -157,6 +161,7 @@ impl Metrics {
             pool: PoolMetrics::default(),
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
+            spans: SpanMetrics::default(),
             task_restarts: Counter::default(),
         };
         metrics.register();
@@ -190,6 +195,7 @@ impl Metrics {
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
         let records = "Records dropped because the queue of the recorder was full";
         galo.register("records_dropped", records, self.records_dropped.clone());
+        self.spans.register(galo);
         let restarts = "Tasks that ended unasked and were restarted";
         galo.register("task_restarts", restarts, self.task_restarts.clone());
     }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::redaction::Redaction;
 use crate::contract::{self, Value};
+use crate::database::Batched;
 use crate::guest::Digest;
+use crate::traces::Place;
 
 /// Why a record was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,10 +37,12 @@ pub struct Draft {
     pub digest: Digest,
     /// Why it is kept.
     pub why: Why,
+    /// Whether it is recorded; otherwise only its trace is exported.
+    pub recorded: bool,
     /// What must not be kept.
     pub redaction: Arc<Redaction>,
     /// The trace that it belongs to.
-    pub trace: Option<String>,
+    pub trace: Traced,
     /// The request, as the guest saw it.
     pub request: contract::Request,
     /// What `prepare` decided.
@@ -53,7 +57,39 @@ pub struct Draft {
     pub times: Times,
 }
 
-/// What `prepare` decided.
+/// A request in its trace.
+pub struct Traced {
+    /// Its trace and its caller.
+    pub place: Place,
+    /// The `tracestate` that it came with.
+    pub state: String,
+    /// Whether its spans are exported.
+    pub exported: bool,
+    /// When its head had been received, in nanoseconds since 1970.
+    pub begun: u64,
+}
+
+/// A request that no handler answered, of which only the trace is exported.
+pub struct Unhandled {
+    /// Its trace.
+    pub trace: Traced,
+    /// Its method.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// Its route, if it has one.
+    pub route: Option<Arc<str>>,
+    /// The handler of the route.
+    pub handler: Option<Arc<str>>,
+    /// What was answered.
+    pub status: u16,
+    /// The stable code of the failure.
+    pub failure: Option<&'static str>,
+    /// From the head to the answer, in microseconds.
+    pub whole: u32,
+}
+
+/// What `prepare` decided. Of a request that is not recorded, only the procedure is known.
 pub enum Planned {
     /// To reply.
     Reply,
@@ -67,15 +103,21 @@ pub enum Planned {
         arguments: Vec<Value>,
         /// What `respond` gets.
         carry: Vec<u8>,
+        /// Whether its calls wait on a lane.
+        lane: bool,
     },
 }
 
 /// How a call ended.
 pub struct Ended {
-    /// The outcome that `respond` got; `None` when there was none to give.
+    /// The outcome that `respond` got; `None` when there was none to give, or when it is not recorded.
     pub outcome: Option<contract::Outcome>,
-    /// How many calls went in the statement.
-    pub batch: Option<u32>,
+    /// The stable code of the failure, when there was no outcome.
+    pub failure: Option<&'static str>,
+    /// Whether it was sent at all.
+    pub was_sent: bool,
+    /// The statement that carried it, if that carried others too.
+    pub batch: Option<Batched>,
 }
 
 /// What was answered.
@@ -116,13 +158,17 @@ impl Draft {
         let (mut signature, mut plan) = (None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
-            Some(Planned::Call { procedure, signature: its, arguments, carry }) => {
+            Some(Planned::Call { procedure, signature: its, arguments, carry, lane: _ }) => {
                 signature = Some(its);
                 plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
             }
             None => {}
         }
-        let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
+        let (outcome, batch) = self.ended.map_or((None, None), |ended| {
+            // A call without others went alone.
+            let calls = ended.was_sent.then(|| ended.batch.map_or(1, |batch| batch.calls));
+            (ended.outcome.map(Outcome::of), calls)
+        });
         let mut record = Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
@@ -131,7 +177,7 @@ impl Draft {
             sha256: self.digest.to_string(),
             signature,
             why: self.why,
-            trace: self.trace,
+            trace: Some(self.trace.place.trace.to_string()),
             redacted: Vec::new(),
             request: Request::of(self.request),
             plan,

@@ -4,20 +4,24 @@
 //!
 //! `request` hands over a [`Draft`] when a request has been answered, and is done; a thread of the [`Recorder`] takes
 //! the secrets out, writes the record as one line of JSON, and keeps it in the ring of its handler. A record is the
-//! data of a client: `admin` decides who may read it.
+//! data of a client: `admin` decides who may read it. The same thread makes the spans of a request whose trace is
+//! exported (`spans`, `batches`), also where nothing is recorded.
 
+mod batches;
 mod cell;
 mod draft;
 mod format;
 mod recorder;
 mod redaction;
 mod ring;
+mod slow;
+mod spans;
 
 pub use self::cell::{Blob, Cell};
-pub use self::draft::{Answer, Draft, Ended, Planned, Times, Why};
+pub use self::draft::{Answer, Draft, Ended, Planned, Times, Traced, Unhandled, Why};
 pub use self::format::{
     Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable, fault_text,
 };
-pub use self::recorder::Recorder;
+pub use self::recorder::{Recorder, Tracing};
 pub use self::redaction::Redaction;
 pub use self::ring::{Kept, Ring};

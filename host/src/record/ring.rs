@@ -2,11 +2,12 @@
 //! have been answered, so that every fault, every 5xx and the slowest are among them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::draft::Why;
 use super::format::Record;
+use super::slow::Slow;
 
 /// The records of one handler.
 pub struct Ring {
@@ -16,8 +17,8 @@ pub struct Ring {
     every: AtomicUsize,
     /// Requests that were answered while it was on.
     seen: AtomicU64,
-    /// Microseconds from which a request is among the slowest hundredth.
-    slow_from: AtomicU32,
+    /// Which requests are among the slowest hundredth.
+    slow: Slow,
     kept: Mutex<Records>,
     records_max: usize,
     bytes_max: usize,
@@ -48,7 +49,7 @@ impl Ring {
             handler: handler.into(),
             every: AtomicUsize::new(every),
             seen: AtomicU64::new(0),
-            slow_from: AtomicU32::new(u32::MAX),
+            slow: Slow::default(),
             kept: Mutex::default(),
             records_max,
             bytes_max,
@@ -65,17 +66,26 @@ impl Ring {
         self.every.store(every, Ordering::Relaxed);
     }
 
-    /// Why a request that took so many microseconds is kept, if it is.
-    pub fn wants(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
-        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
-        let every = self.every.load(Ordering::Relaxed) as u64;
+    /// Why a request that took so many microseconds is kept whatever the sampling, if it is.
+    pub fn notable(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
+        let is_slow = self.slow.is_slow(micros);
         match () {
-            () if every == 0 => None,
             () if faulted => Some(Why::Fault),
             () if is_error => Some(Why::Error),
-            () if turn.is_multiple_of(every) => Some(Why::Sampled),
-            () if micros >= self.slow_from.load(Ordering::Relaxed) => Some(Why::Slow),
+            () if is_slow => Some(Why::Slow),
             () => None,
+        }
+    }
+
+    /// Why a request is recorded, if it is; `notable` is a reason that always counts.
+    pub fn wants(&self, notable: Option<Why>) -> Option<Why> {
+        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
+        let every = self.every.load(Ordering::Relaxed) as u64;
+        match notable {
+            _ if every == 0 => None,
+            Some(Why::Fault | Why::Error) => notable,
+            _ if turn.is_multiple_of(every) => Some(Why::Sampled),
+            _ => notable,
         }
     }
 

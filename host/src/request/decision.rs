@@ -1,13 +1,13 @@
 //! The request that a guest is called with, and the checked decision of its `prepare`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
 
 use super::trail::{Noted, Trail};
 use crate::contract::{Outcome, Request, Value};
-use crate::database::Procedure;
+use crate::database::{Passage, Procedure};
+use crate::failure::Failure;
 use crate::wire::Outgoing;
 
 /// A request that was read: the part that a guest sees, and its head for the log.
@@ -27,9 +27,9 @@ impl Asked<'_> {
     }
 
     /// Notes how its call ended.
-    pub(super) fn ended(&self, outcome: Option<&Outcome>, took: Duration) {
+    pub(super) fn ended(&self, outcome: Result<&Outcome, &Failure>, passage: &Passage) {
         if let Some(trail) = &self.trail {
-            trail.ended(outcome, took);
+            trail.ended(outcome, passage);
         }
     }
 }

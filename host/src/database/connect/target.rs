@@ -42,6 +42,17 @@ pub struct Target {
     pub(super) logged: Arc<Logged>,
 }
 
+/// A database as spans name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The name of the database.
+    pub namespace: String,
+    /// The name or the address of its host, or the folder of its socket.
+    pub address: String,
+    /// The port, if it is not on a socket.
+    pub port: Option<u16>,
+}
+
 /// One host of a URL.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -102,6 +113,16 @@ impl Target {
     /// The same database for another role, with the same password, if there is one.
     pub fn of_role(&self, role: &str) -> Self {
         Self { role: Some(role.to_owned()), ..self.clone() }
+    }
+
+    /// The database as the spans of its calls name it: of several hosts the first.
+    pub fn peer(&self) -> Peer {
+        let (address, port) = match self.hosts.first() {
+            Some(Place { host: Host::Tcp(name), port, .. }) => (name.clone(), Some(*port)),
+            Some(Place { host: Host::Unix(folder), .. }) => (folder.display().to_string(), None),
+            None => (String::new(), None),
+        };
+        Peer { namespace: self.dbname.clone(), address, port }
     }
 
     /// The name of the database.

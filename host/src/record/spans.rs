@@ -1,0 +1,174 @@
+//! The spans of a request, made from what was noted of it when it has been answered: the request, and in it `prepare`,
+//! the wait, the call of the database and `respond`, one after the other. Names and attributes are those of the semantic
+//! conventions for HTTP and databases; what they lack begins with `galo.`.
+//!
+//! Nothing of the body, the headers, the query or the arguments is in a span.
+
+use super::batches::Batches;
+use super::draft::{Draft, Planned, Traced, Unhandled};
+use crate::contract::Outcome;
+use crate::database::Peer;
+use crate::failure::cut;
+use crate::limits;
+use crate::traces::otlp::{Event, KeyValue, Link, Span, SpanKind, Status};
+use crate::traces::{SpanId, TraceId};
+
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE`: whether the parent is of another process is known.
+const KNOWN: u32 = 0x100;
+/// `SPAN_FLAGS_CONTEXT_IS_REMOTE`: it is.
+const REMOTE: u32 = 0x200;
+/// The trace is recorded, since this span is.
+const SAMPLED: u32 = 1;
+
+/// The methods of the semantic conventions; any other is `_OTHER`, so that clients cannot make up names of spans.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// The spans of a request that a handler answered.
+pub(super) fn of_draft(draft: &Draft, peer: &Peer, batches: &mut Batches) -> Vec<Span> {
+    let Draft { trace, request, times, answer, .. } = draft;
+    let status = answer.response.status;
+    let error = if draft.fault.is_some() { Some("fault") } else { answer.failure };
+    let mut server = server(trace, &request.method, Some(&request.route), &request.path, status, error);
+    let sha256 = draft.digest.to_string();
+    let of_galo = [("handler", &*draft.handler), ("sha256", &sha256), ("request.id", &request.id)];
+    server.attributes.extend(of_galo.map(|(name, value)| KeyValue::text(&format!("galo.{name}"), value)));
+    let generation = i64::try_from(draft.generation).unwrap_or(i64::MAX);
+    server.attributes.push(KeyValue::number("galo.generation", generation));
+    server.end_time_unix_nano = trace.begun + nanos(times.whole);
+    let parent = server.span_id.clone();
+    if let Some(fault) = &draft.fault {
+        let text = cut(fault.as_str(), limits::SPAN_TEXT_BYTES_MAX);
+        let attributes = vec![KeyValue::text("exception.type", "fault"), KeyValue::text("exception.message", text)];
+        let time_unix_nano = server.end_time_unix_nano;
+        server.events.push(Event { time_unix_nano, name: "exception".to_owned(), attributes });
+        server.status.get_or_insert_default().message = cut(fault.as_str(), limits::SPAN_TEXT_BYTES_MAX);
+    }
+    let mut spans = vec![server];
+    let mut at = trace.begun + nanos(times.read);
+    let phase = |name: &str, kind, micros: u32, at: &mut u64| {
+        let begun = *at;
+        *at += nanos(micros);
+        Span { name: name.to_owned(), kind, ..child(trace.place.trace, &parent, begun, *at) }
+    };
+    let internal = SpanKind::Internal as i32;
+    spans.push(phase("prepare", internal, times.prepare, &mut at));
+    let Some(Planned::Call { procedure, lane, .. }) = &draft.planned else { return spans };
+    let wait = if *lane { "wait for the lane" } else { "wait for a connection" };
+    spans.push(phase(wait, internal, times.wait, &mut at));
+    let Some(ended) = &draft.ended else { return spans };
+    if ended.was_sent {
+        let mut call = phase(&format!("SELECT {procedure}"), SpanKind::Client as i32, times.database, &mut at);
+        call.attributes = database(procedure, "SELECT", peer);
+        let state = match &ended.outcome {
+            Some(Outcome::Error(error)) => Some(error.sqlstate.as_str()),
+            _ => None,
+        };
+        call.attributes.extend(state.map(|state| KeyValue::text("db.response.status_code", state)));
+        if let Some(error) = state.or(ended.failure) {
+            call.attributes.push(KeyValue::text("error.type", error));
+            call.status = Some(Status { code: Status::ERROR, message: String::new() });
+        }
+        if let Some(batch) = ended.batch {
+            call.attributes.push(KeyValue::number("galo.batch.calls", batch.calls));
+            call.links.push(batches.note(batch, procedure, at, link(&call)));
+        }
+        spans.push(call);
+    }
+    if times.respond > 0 {
+        spans.push(phase("respond", internal, times.respond, &mut at));
+    }
+    spans
+}
+
+/// The span of a request that no handler answered.
+pub(super) fn of_unhandled(unhandled: &Unhandled) -> Vec<Span> {
+    let Unhandled { trace, method, route, path, status, failure, whole, .. } = unhandled;
+    let mut server = server(trace, method, route.as_deref(), path, *status, *failure);
+    server.end_time_unix_nano = trace.begun + nanos(*whole);
+    let handler = unhandled.handler.as_deref();
+    server.attributes.extend(handler.map(|handler| KeyValue::text("galo.handler", handler)));
+    vec![server]
+}
+
+/// The span of a statement that carried several calls. It has a trace of its own: each of its calls belongs to another.
+pub(super) fn of_batch((trace, span): (TraceId, SpanId), procedure: &str, calls: u32, peer: &Peer) -> Span {
+    let mut attributes = database(procedure, "BATCH SELECT", peer);
+    attributes.push(KeyValue::number("db.operation.batch.size", calls));
+    Span {
+        trace_id: trace.bytes(),
+        span_id: span.bytes(),
+        name: format!("BATCH SELECT {procedure}"),
+        kind: SpanKind::Client as i32,
+        attributes,
+        flags: SAMPLED | KNOWN,
+        ..Span::default()
+    }
+}
+
+/// What points to a span.
+pub(super) fn link(span: &Span) -> Link {
+    Link { trace_id: span.trace_id.clone(), span_id: span.span_id.clone(), flags: SAMPLED | KNOWN }
+}
+
+/// The span of the request, without its end.
+fn server(trace: &Traced, method: &str, route: Option<&str>, path: &str, status: u16, error: Option<&str>) -> Span {
+    let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
+    // `POST /orders/{id}`, as the manifest writes it.
+    let template = route.map(|route| route.split_once(' ').map_or(route, |(_, path)| path));
+    let name = match (template, method) {
+        (Some(template), method) => format!("{method} {template}"),
+        (None, "_OTHER") => "HTTP".to_owned(),
+        (None, method) => method.to_owned(),
+    };
+    let mut attributes = vec![
+        KeyValue::text("http.request.method", method),
+        KeyValue::text("url.path", cut(path, limits::SPAN_TEXT_BYTES_MAX)),
+        KeyValue::text("url.scheme", "http"),
+        KeyValue::number("http.response.status_code", status),
+    ];
+    attributes.extend(template.map(|template| KeyValue::text("http.route", template)));
+    let failed = status >= 500;
+    if failed {
+        attributes.push(KeyValue::text("error.type", error.map_or_else(|| status.to_string(), str::to_owned)));
+    }
+    let remote = if trace.place.parent.is_some() { REMOTE } else { 0 };
+    Span {
+        trace_state: trace.state.clone(),
+        parent_span_id: trace.place.parent.map(SpanId::bytes).unwrap_or_default(),
+        name,
+        kind: SpanKind::Server as i32,
+        attributes,
+        status: failed.then(|| Status { code: Status::ERROR, message: String::new() }),
+        flags: SAMPLED | KNOWN | remote,
+        ..child(trace.place.trace, &[], trace.begun, trace.begun)
+    }
+}
+
+fn child(trace: TraceId, parent: &[u8], begun: u64, ended: u64) -> Span {
+    Span {
+        trace_id: trace.bytes(),
+        span_id: SpanId::random().bytes(),
+        parent_span_id: parent.to_owned(),
+        start_time_unix_nano: begun,
+        end_time_unix_nano: ended,
+        flags: SAMPLED | KNOWN,
+        ..Span::default()
+    }
+}
+
+fn database(procedure: &str, operation: &str, Peer { namespace, address, port }: &Peer) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::text("db.system.name", "postgresql"),
+        KeyValue::text("db.namespace", namespace.as_str()),
+        KeyValue::text("db.operation.name", operation),
+        KeyValue::text("db.query.summary", format!("{operation} {procedure}")),
+        KeyValue::text("db.stored_procedure.name", procedure),
+        KeyValue::text("server.address", address.as_str()),
+    ];
+    attributes.extend(port.map(|port| KeyValue::number("server.port", port)));
+    attributes
+}
+
+fn nanos(micros: u32) -> u64 {
+    u64::from(micros) * 1000
+}
