@@ -198,7 +198,7 @@ pub const BATCH_SPAN_PATIENCE: Duration = Duration::from_secs(1);
 pub const BATCH_SPANS_MAX: usize = 1024;
 /// Bytes of the name of a node. Postgres keeps 63 of an `application_name`, which has `galo/` and ` batches` beside it.
 pub const NODE_NAME_BYTES_MAX: usize = 48;
-/// Bytes of the comment in a statement: which handlers call it. Postgres keeps it with every statement that is prepared.
+/// Bytes of the procedure in the comment of a statement. Its types are a part of its name where it is overloaded.
 pub const COMMENT_BYTES_MAX: usize = 512;
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;

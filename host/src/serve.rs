@@ -57,6 +57,7 @@ pub struct Running {
 /// Anything that keeps the node from being ready. It does not serve partially.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
+    let target = &target.of_node(&settings.node);
     let metrics = Arc::new(Metrics::new());
     let (drain, supervisor) = (Drain::default(), Supervisor::default());
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;

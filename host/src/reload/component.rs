@@ -93,7 +93,7 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
             .describe(&procedure.name, procedure.batch())
             .await
             .map_err(|unusable| refuse(unusable.to_string()))?;
-        if now != **procedure {
+        if now.called_by(&handler.entry.name) != **procedure {
             return Err(refuse(format!("the procedure `{}` is no longer what it was", procedure.name)).into());
         }
     }

@@ -141,7 +141,10 @@ impl Sender {
             }
             let flushes = std::mem::take(&mut self.shared.waiting().flushes);
             let is_closing = !flushes.is_empty();
-            flushes.into_iter().for_each(|sent| drop(sent.send(())));
+            for sent in flushes {
+                // Its receiver may have given up.
+                let _ = sent.send(());
+            }
             if is_closing {
                 return;
             }

@@ -298,6 +298,13 @@ impl Encrypted {
         (row.get(0), row.get(1))
     }
 
+    /// What the connections of the service's role are called.
+    pub async fn names(&self) -> Vec<String> {
+        let owner = connect(&self.owner_url("postgres")).await;
+        let sql = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'galo' ORDER BY 1";
+        owner.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
     /// Ends every connection of the service's role.
     pub async fn kill_connections(&self) {
         self.execute("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'galo'").await;

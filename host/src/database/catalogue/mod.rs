@@ -120,6 +120,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let condition = same_function(oid, &identity);
     let signature = |arguments: usize| Signature {
         name: granted.to_owned(),
+        comment: String::new(),
         sql: call.sql(arguments, &columns, &condition),
         complete: call.complete(arguments, &columns, &condition),
         parameters: parameters[..arguments].to_vec(),
@@ -157,7 +158,8 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
     // A batch form must still return one row for each call, with the same columns.
     let is_batch_form = !outdated.is_batch_form || now.returns_set && now.signature.columns == outdated.columns;
     let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
-    Ok(found.filter(|_| is_batch_form).map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
+    let found = found.filter(|_| is_batch_form).map(|found| found.commented(&outdated.comment));
+    Ok(found.map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
 }
 
 /// `f(integer, text)` as `f` and its types.
