@@ -69,4 +69,5 @@ mod tidy_modules;
 mod tls;
 mod token;
 mod toolchain;
+mod traces;
 mod tutorial;
