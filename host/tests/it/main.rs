@@ -44,6 +44,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod migrate;
+mod observe;
 mod operator;
 mod outcomes;
 mod overload;
