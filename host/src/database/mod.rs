@@ -46,5 +46,5 @@ pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, 
 pub use migrate::{apply, migrate};
 pub use passage::{Batched, Passage};
 pub use pool::Database;
-pub use procedure::{Batch, Procedure};
+pub use procedure::{Batch, GrantedProcedure, Procedure};
 pub use scratch::{Scratch, SqlError, run_sql};

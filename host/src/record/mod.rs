@@ -9,6 +9,7 @@
 
 mod batches;
 mod cell;
+mod convert;
 mod draft;
 mod format;
 mod recorder;
@@ -16,12 +17,13 @@ mod redaction;
 mod ring;
 mod slow;
 mod spans;
+mod times;
 
 pub use self::cell::{Blob, Cell};
-pub use self::draft::{Answer, Draft, Ended, Planned, Times, Traced, Unhandled, Why};
-pub use self::format::{
-    Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable, fault_text,
-};
+pub use self::convert::fault_text;
+pub use self::draft::{Answer, Draft, Ended, Planned, Traced, Unhandled};
+pub use self::format::{Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable};
 pub use self::recorder::{Recorder, Tracing};
 pub use self::redaction::Redaction;
 pub use self::ring::{Kept, Ring};
+pub use self::times::{Times, Why};

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::draft::Why;
 use super::format::Record;
 use super::slow::Slow;
+use super::times::Why;
 
 /// The records of one handler.
 pub struct Ring {

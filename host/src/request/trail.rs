@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::request::Parts;
 
 use super::access::Line;
-use super::decision::{Asked, Planned};
-use crate::contract::Outcome;
+use crate::contract::{Outcome, Request};
 use crate::database::Passage;
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
@@ -64,18 +63,11 @@ impl Trail {
         });
     }
 
-    /// Notes the call that was planned.
-    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: Option<&Planned>) {
+    /// Notes which generation decided, and what.
+    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: record::Planned) {
         self.note(|noted| {
             noted.generation = Some(Arc::clone(generation));
-            noted.planned = Some(planned.map_or(record::Planned::Reply, |planned| {
-                let (signature, arguments, carry) = match self.records {
-                    true => (planned.procedure.digest().to_owned(), planned.arguments.clone(), planned.carry.clone()),
-                    false => Default::default(),
-                };
-                let (procedure, lane) = (planned.procedure.name.clone(), planned.procedure.batch().is_some());
-                record::Planned::Call { procedure, signature, arguments, carry, lane }
-            }));
+            noted.planned = Some(planned);
         });
     }
 
@@ -101,11 +93,14 @@ pub(super) fn keep(
     recorder: &Recorder,
     handler: &Handler,
     lineage: &Lineage,
-    asked: Asked<'_>,
+    (request, trail): (Request, Option<Box<Trail>>),
+    answer: &Result<Outgoing, Failure>,
+    laps: &Laps,
+    (head, (request, trail)): (&Parts, Asked),
     answer: &Result<Outgoing, Failure>,
     laps: &Laps,
 ) -> Option<TraceId> {
-    let Trail { ring, records, noted } = *asked.trail?;
+    let Trail { ring, records, noted } = *trail?;
     let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
@@ -130,8 +125,8 @@ pub(super) fn keep(
         why: recorded.or(notable).unwrap_or(Why::Sampled),
         recorded: recorded.is_some(),
         redaction: Arc::clone(&handler.redaction),
-        trace: traced(place, asked.head, exported, laps.whole()),
-        request: asked.request,
+        trace: traced(place, head, exported, laps.whole()),
+        request,
         planned: noted.planned,
         ended: noted.ended,
         fault: noted.fault,
