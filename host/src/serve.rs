@@ -63,7 +63,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
@@ -82,7 +82,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
     let tracing = tracing_to(settings, target, &metrics)?;
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone(), tracing)?;
+    let recorder = Recorder::start(settings.recording, &metrics, tracing)?;
     let (registry, proxy, access_log) =
         (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
     let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
@@ -124,7 +124,7 @@ fn tracing_to(settings: &Settings, target: &Target, metrics: &Metrics) -> anyhow
     let (endpoint, node) = (traces.endpoint.to_string(), &settings.node);
     let exporter = Exporter::start(traces, node, metrics.spans.clone())?;
     tracing::info!(endpoint, node, "traces are exported");
-    Ok(Some(Tracing { exporter, peer: target.peer() }))
+    Ok(Some(Tracing::new(exporter, target.peer())))
 }
 
 /// The maintenance tasks of a node. All their state is in the node, so each can be restarted.

@@ -6,6 +6,7 @@
 mod recording;
 mod sampler;
 mod secret;
+mod secrets;
 mod sources;
 mod traces;
 
@@ -15,9 +16,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use self::recording::Recording;
+pub use self::recording::{Readers, Recording};
 pub use self::sampler::Sampler;
 pub use self::secret::{Secret, Token};
+pub use self::secrets::Secrets;
 pub use self::sources::{Missing, Sources, Variables};
 pub use self::traces::{Compression, TlsFiles, Traces};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
@@ -55,6 +57,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// What is recorded of requests.
     pub recording: Recording,
+    /// Who may read what is recorded.
+    pub readers: Readers,
     /// Where traces go, if they are exported.
     pub traces: Option<Traces>,
     /// The name of the node, in Postgres and in traces.
@@ -88,6 +92,7 @@ impl Settings {
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
             recording: Recording::OFF,
+            readers: Readers::Guarded,
             traces: None,
             node: "node".to_owned(),
             backlog: limits::BACKLOG_DEFAULT,

@@ -15,13 +15,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::carried::Carried;
 use super::error::Error;
 use super::exchange::{alone, together};
 use super::lane::{Lane, Left, Start};
-use super::passage::{Passage, UnderWay};
+use super::passage::UnderWay;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
-use super::waiter::{Answer, Key, Waiter};
+use super::waiter::{Key, Waiter};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
@@ -34,37 +35,37 @@ impl Database {
         lane: Arc<Lane>,
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
-    ) -> Answer {
+    ) -> Carried {
         let joined = Instant::now();
-        let unsent = |failure| {
+        let unsent = |failure, arguments| {
             lane.counted().unsent();
-            (Err(failure), Passage::of(joined, None, None))
+            Carried::unsent(failure, joined, arguments)
         };
         // While the database is unavailable, no call waits for it.
         if let Err(failure) = self.check_ready() {
             self.health().note_outcome(Some(&failure));
-            return unsent(failure);
+            return unsent(failure, arguments);
         }
         let (sender, mut outcome) = oneshot::channel();
         let waiter = Waiter::new(procedure, arguments, joined, sender);
         let deadline = waiter.deadline();
         let (ticket, start) = match lane.join(waiter) {
             Ok(joined) => joined,
-            Err(failure) => return unsent(failure),
+            Err(arguments) => return unsent(Failure::Shed, arguments),
         };
         start_task(self, &lane, start);
-        let lost = |_| (Err(Failure::Panic { message: "a batch was lost".to_owned() }), Passage::default());
+        let lost = |_| Carried::lost("a batch was lost".to_owned());
         if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
             return outcome.unwrap_or_else(lost);
         }
-        let ms = limits::ACQUIRE_TIMEOUT.as_millis();
+        let late = |why| self.unavailable(format!("not sent within {} ms{why}", limits::ACQUIRE_TIMEOUT.as_millis()));
         match lane.leave(ticket) {
-            Left::Together => {
-                let failure = self.unavailable(format!("not sent within {ms} ms"));
+            Left::Together(arguments) => {
+                let failure = late("");
                 self.health().note_outcome(Some(&failure));
-                unsent(failure)
+                unsent(failure, arguments)
             }
-            Left::Apart => unsent(self.unavailable(format!("not sent within {ms} ms: behind a call of its key"))),
+            Left::Apart(arguments) => unsent(late(": an earlier call of its key is under way"), arguments),
             // It was sent, so its outcome is awaited; the lane bounds the wait.
             Left::Sent => outcome.await.unwrap_or_else(lost),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::carried::Carried;
 use super::error::Error;
 use super::exchange::alone;
 use super::lanes::Way;
@@ -27,22 +28,17 @@ impl Database {
     /// value that the contract cannot carry: then the call is recorded. [`Failure::Shed`] when too many calls wait for
     /// its batch form or its key.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
-        self.carry_out(procedure, arguments).await.0
+        self.carry_out(procedure, arguments).await.outcome
     }
 
-    /// As [`Self::call`]. Also returns how the call went.
-    pub async fn carry_out(
-        self: &Arc<Self>,
-        procedure: &Arc<Procedure>,
-        arguments: Vec<Value>,
-    ) -> (Result<Rows, Failure>, Passage) {
+    /// As [`Self::call`]. Also returns how the call went, and its arguments.
+    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
         match self.way(procedure) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
             Way::Alone(counted) => {
-                let planned = Instant::now();
-                let (outcome, sent) = self.detached(counted, procedure, arguments, planned).await;
-                self.health().note_outcome(outcome.as_ref().err());
-                (outcome, Passage::of(planned, sent, None))
+                let carried = self.detached(counted, procedure, arguments).await;
+                self.health().note_outcome(carried.outcome.as_ref().err());
+                carried
             }
         }
     }
@@ -52,24 +48,30 @@ impl Database {
         counted: Arc<ProcedureMetrics>,
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
-        planned: Instant,
-    ) -> (Result<Rows, Failure>, Option<Instant>) {
+    ) -> Carried {
+        let planned = Instant::now();
         let connection = match self.acquire().await {
             Ok(connection) => connection,
             Err(failure) => {
                 counted.unsent();
-                return (Err(failure), None);
+                return Carried::unsent(failure, planned, arguments);
             }
         };
         let sent = Instant::now();
         counted.wait.took(sent - planned);
         let called = Arc::clone(procedure);
-        let task = self.calls().spawn(async move { run(connection, &called, &arguments, sent, &counted).await });
-        let outcome = match task.await {
-            Ok(outcome) => outcome.map_err(|error| self.failure(error, procedure)),
-            Err(panic) => Err(Failure::Panic { message: panic.to_string() }),
-        };
-        (outcome, Some(sent))
+        let task = self.calls().spawn(async move {
+            let outcome = run(connection, &called, &arguments, sent, &counted).await;
+            (outcome, arguments)
+        });
+        match task.await {
+            Ok((outcome, arguments)) => Carried {
+                outcome: outcome.map_err(|error| self.failure(error, procedure)),
+                passage: Passage::of(planned, Some(sent), None),
+                arguments: Some(arguments),
+            },
+            Err(panic) => Carried::lost(panic.to_string()),
+        }
     }
 }
 

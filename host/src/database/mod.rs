@@ -15,6 +15,7 @@
 mod batch;
 mod call;
 mod caretaker;
+mod carried;
 mod catalogue;
 mod connect;
 mod connection;
@@ -37,6 +38,7 @@ pub mod value;
 mod waiter;
 mod waiting;
 
+pub use carried::Carried;
 pub use catalogue::unusable::{Unsupported, Unusable};
 pub use connect::credentials::{Source, variables};
 pub use connect::keyword::VARIABLES;

@@ -113,6 +113,7 @@ impl Signature {
         let plain = |signature: &Self| signature.complete.strip_suffix(&signature.comment).map(str::to_owned);
         plain(self) == plain(other)
             && (&self.name, &self.parameters, &self.columns) == (&other.name, &other.parameters, &other.columns)
+            && (self.volatile, self.local) == (other.volatile, other.local)
     }
 }
 
@@ -168,6 +169,11 @@ impl Procedure {
                 .map_err(|mismatch| format!("{} of `{}`: {mismatch}", self.argument(index), self.name))?;
         }
         Ok(())
+    }
+
+    /// The names of its parameters; an empty string for a parameter without a name.
+    pub fn parameters(&self) -> &[String] {
+        &self.names
     }
 
     /// Identifies its signature: what it takes and what it returns, whatever the database.
@@ -289,6 +295,7 @@ mod tests {
             signature,
             names: Vec::new(),
             digest: String::new(),
+            remote: false,
             batch: Some(form),
         }
     }

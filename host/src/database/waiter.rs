@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::carried::Carried;
 use super::passage::{Passage, UnderWay};
 use super::procedure::{KeyArgument, Procedure};
 use crate::contract::{Rows, Value};
@@ -27,11 +28,8 @@ pub(super) struct Waiter {
     sent: Option<Instant>,
     /// The statement that carries it, if that carries others too.
     batch: Option<UnderWay>,
-    outcome: oneshot::Sender<Answer>,
+    outcome: oneshot::Sender<Carried>,
 }
-
-/// The outcome of a call, and how it went.
-pub(super) type Answer = (Result<Rows, Failure>, Passage);
 
 /// The argument that identifies what a call works on.
 #[derive(Debug, Clone)]
@@ -43,7 +41,7 @@ impl Waiter {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
         joined: Instant,
-        outcome: oneshot::Sender<Answer>,
+        outcome: oneshot::Sender<Carried>,
     ) -> Self {
         let deadline = joined + limits::ACQUIRE_TIMEOUT;
         let procedure = Arc::clone(procedure);
@@ -68,6 +66,11 @@ impl Waiter {
     /// The arguments of the call.
     pub(super) fn arguments(&self) -> &[Value] {
         &self.arguments
+    }
+
+    /// Its arguments, for a caller that waits no longer.
+    pub(super) fn into_arguments(self) -> Vec<Value> {
+        self.arguments
     }
 
     /// It is sent before this, or not at all.
@@ -125,7 +128,7 @@ impl Waiter {
     /// Sends the outcome to its caller, which may no longer wait.
     pub(super) fn answer(self, outcome: Result<Rows, Failure>) {
         let passage = Passage::of(self.joined, self.sent, self.batch);
-        let _ = self.outcome.send((outcome, passage));
+        let _ = self.outcome.send(Carried { outcome, passage, arguments: Some(self.arguments) });
     }
 }
 

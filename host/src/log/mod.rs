@@ -55,6 +55,9 @@ impl FromStr for Filter {
     }
 }
 
+/// The name of the thread that handles the data of clients, whose panics may quote some.
+pub const PRIVATE_THREAD: &str = "recorder";
+
 /// Starts the log of the process. From then on panics are logged too, because the standard library would write them
 /// to stderr directly and wait for its reader.
 pub fn start(format: Format, Filter(filter): Filter) {
@@ -74,7 +77,10 @@ pub fn start(format: Format, Filter(filter): Filter) {
             std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let message = match thread {
+            PRIVATE_THREAD => "its message is not logged: it may quote a record",
+            _ => panic.payload_as_str().unwrap_or("no message"),
+        };
         tracing::error!(thread, at = at.unwrap_or_default(), "panic: {message}{trace}");
     }));
 }

@@ -44,11 +44,6 @@ impl Batches {
         Link { trace_id: trace.bytes(), span_id: span.bytes(), ..spans::link(&Span::default()) }
     }
 
-    /// Whether any waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The spans of those that have waited long enough at this moment, or of too many.
     pub(super) fn due(&mut self, now: Instant, peer: &Peer) -> Vec<Span> {
         let over = self.0.len().saturating_sub(limits::BATCH_SPANS_MAX);
@@ -97,7 +92,7 @@ mod tests {
         assert_eq!((&spans[0].trace_id, &spans[0].span_id), (&first.trace_id, &first.span_id));
         assert_eq!(spans[0].links, [call(1), call(3)]);
         assert_eq!((spans[0].start_time_unix_nano, spans[0].end_time_unix_nano), (4_000, 9_000));
-        assert!(batches.is_empty());
+        assert!(batches.0.is_empty());
         for number in 0..limits::BATCH_SPANS_MAX as u64 + 2 {
             batches.note(batch(number), "f", 0, call(1));
         }

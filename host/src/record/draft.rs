@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::redaction::Redaction;
 use super::times::{Times, Why};
-use crate::contract::{self, Value};
-use crate::database::Batched;
+use crate::config::Secrets;
+use crate::contract::{self, Field, Value};
+use crate::database::{Passage, Procedure};
 use crate::guest::Digest;
+use crate::limits;
 use crate::traces::Place;
 
 /// A request that was answered.
@@ -23,8 +25,8 @@ pub struct Draft {
     pub why: Why,
     /// Whether it is recorded; otherwise only its trace is exported.
     pub recorded: bool,
-    /// What must not be kept.
-    pub redaction: Arc<Redaction>,
+    /// What the generations knew that may have answered: it must not be kept.
+    pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
     pub trace: Traced,
     /// The request, as the guest saw it.
@@ -42,6 +44,7 @@ pub struct Draft {
 }
 
 /// A request in its trace.
+#[derive(Debug, Clone)]
 pub struct Traced {
     /// Its trace and its caller.
     pub place: Place,
@@ -59,8 +62,8 @@ pub struct Unhandled {
     pub trace: Traced,
     /// Its method.
     pub method: String,
-    /// Its path.
-    pub path: String,
+    /// Its path, if it has no route: which parameters must not be kept is a matter of the route.
+    pub path: Option<String>,
     /// Its route, if it has one.
     pub route: Option<Arc<str>>,
     /// The handler of the route.
@@ -73,35 +76,27 @@ pub struct Unhandled {
     pub whole: u32,
 }
 
-/// What `prepare` decided. Of a request that is not recorded, only the procedure is known.
+/// What `prepare` decided.
 pub enum Planned {
     /// To reply.
     Reply,
     /// To call a procedure.
     Call {
         /// The procedure.
-        procedure: String,
-        /// The digest of its signature.
-        signature: String,
+        procedure: Arc<Procedure>,
         /// Its arguments.
         arguments: Vec<Value>,
         /// What `respond` gets.
         carry: Vec<u8>,
-        /// Whether its calls wait on a lane.
-        lane: bool,
     },
 }
 
 /// How a call ended.
 pub struct Ended {
-    /// The outcome that `respond` got; `None` when there was none to give, or when it is not recorded.
+    /// The outcome that `respond` got; `None` when there was none to give.
     pub outcome: Option<contract::Outcome>,
-    /// The stable code of the failure, when there was no outcome.
-    pub failure: Option<&'static str>,
-    /// Whether it was sent at all.
-    pub was_sent: bool,
-    /// The statement that carried it, if that carried others too.
-    pub batch: Option<Batched>,
+    /// How it went.
+    pub passage: Passage,
 }
 
 /// What was answered.
@@ -114,20 +109,19 @@ pub struct Answer {
 
 impl Draft {
     /// The record, with what must not be kept taken out.
-    pub(super) fn record(self) -> Record {
-        let (mut signature, mut plan) = (None, None);
+    pub(super) fn record(self, redaction: &Redaction) -> Record {
+        let (mut signature, mut plan, mut called) = (None, None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
-            Some(Planned::Call { procedure, signature: its, arguments, carry, lane: _ }) => {
-                signature = Some(its);
-                plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
+            Some(Planned::Call { procedure, arguments, carry }) => {
+                signature = Some(procedure.digest().to_owned());
+                plan = Some(Plan::Call(Called::of(procedure.name.clone(), arguments, carry)));
+                called = Some(procedure);
             }
             None => {}
         }
-        let (outcome, batch) = self.ended.map_or((None, None), |ended| {
-            // A call without others went alone.
-            let calls = ended.was_sent.then(|| ended.batch.map_or(1, |batch| batch.calls));
-            (ended.outcome.map(Outcome::of), calls)
+        let (outcome, batch) = self.ended.map_or((None, None), |Ended { outcome, passage }| {
+            (outcome.map(Outcome::of), passage.batch.map(|batch| batch.calls))
         });
         let mut record = Record {
             format: FORMAT,
@@ -148,7 +142,44 @@ impl Draft {
             times: self.times,
             batch,
         };
-        self.redaction.apply(&mut record);
+        redaction.apply(&mut record, called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
         record
     }
+
+    /// Bytes that it holds, about: of what may be large.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |fields: &[Field]| fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        let values = |values: &[Value]| values.iter().map(bytes_of).sum::<usize>();
+        let contract::Request { path, parameters, query, headers, body, claims, .. } = &self.request;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let planned = match &self.planned {
+            Some(Planned::Call { arguments, carry, .. }) => values(arguments) + carry.len(),
+            _ => 0,
+        };
+        let ended = match self.ended.as_ref().and_then(|ended| ended.outcome.as_ref()) {
+            Some(contract::Outcome::Rows(rows)) => values(&rows.values),
+            _ => 0,
+        };
+        let response = &self.answer.response;
+        path.len()
+            + fields(parameters)
+            + optional(query)
+            + fields(headers)
+            + body.len()
+            + optional(claims)
+            + planned
+            + ended
+            + fields(&response.headers)
+            + response.body.len()
+            + limits::RECORD_OVERHEAD_BYTES
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
 }

@@ -8,6 +8,7 @@
 //! exported (`spans`, `batches`), also where nothing is recorded.
 
 mod batches;
+mod blank;
 mod cell;
 mod convert;
 mod draft;
@@ -18,12 +19,15 @@ mod ring;
 mod slow;
 mod spans;
 mod times;
+mod tracing;
+mod visit;
 
 pub use self::cell::{Blob, Cell};
 pub use self::convert::fault_text;
 pub use self::draft::{Answer, Draft, Ended, Planned, Traced, Unhandled};
 pub use self::format::{Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable};
-pub use self::recorder::{Recorder, Tracing};
+pub use self::recorder::Recorder;
 pub use self::redaction::Redaction;
 pub use self::ring::{Kept, Ring};
 pub use self::times::{Times, Why};
+pub use self::tracing::Tracing;

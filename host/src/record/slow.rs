@@ -1,68 +1,100 @@
-//! From when on a request is among the slowest hundredth of its handler: a threshold that follows the times of its
-//! requests. One above it raises the threshold, one below it lowers it by a hundredth of that, so that one in a hundred
-//! is above it. Two atomics, no lock, no memory of the past.
+//! Finds from what time on a request is among the slowest hundredth of its handler. The histogram of the handler shows
+//! in which bucket that is; within the bucket, the limit moves until a hundredth of the requests is beyond it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::limits;
+use crate::metrics::Histogram;
 
-/// Fractions of a microsecond: a step down is a hundredth of a step up.
-const FRACTION: u64 = 1 << 12;
-/// A step up is this share of the threshold.
-const STEP: u64 = 32;
-/// One in so many is slow.
-const HUNDREDTH: u64 = 100;
-
-/// The threshold of one handler.
-#[derive(Debug, Default)]
-pub(super) struct Slow {
-    seen: AtomicU64,
-    threshold: AtomicU64,
+/// The limit of one handler, and what was counted at the last look.
+#[derive(Debug)]
+pub(super) struct Limit {
+    counts: Vec<u64>,
+    slow: u64,
+    micros: u32,
 }
 
-impl Slow {
-    /// Whether a request that took so many microseconds is slow; it counts from now on. Of the first hundred none is:
-    /// the slowest of them is the threshold to begin with.
-    pub(super) fn is_slow(&self, micros: u32) -> bool {
-        let took = u64::from(micros) * FRACTION;
-        if self.seen.fetch_add(1, Ordering::Relaxed) < HUNDREDTH {
-            self.threshold.fetch_max(took, Ordering::Relaxed);
-            return false;
-        }
-        let threshold = self.threshold.load(Ordering::Relaxed);
-        let up = threshold / STEP + FRACTION;
-        let is_slow = took > threshold;
-        let next = if is_slow { threshold + up } else { threshold.saturating_sub(up / HUNDREDTH) };
-        // Updates of two threads at once may cost one of them: the threshold is an estimate.
-        self.threshold.store(next, Ordering::Relaxed);
-        is_slow
+impl Limit {
+    /// No request is slow before the first look.
+    pub(super) fn new(histogram: &Histogram) -> Self {
+        Self { counts: histogram.counts(), slow: 0, micros: u32::MAX }
     }
+
+    /// Looks at what was counted since the last look: `slow` requests were beyond the limit. Returns the limit in
+    /// microseconds.
+    pub(super) fn look(&mut self, histogram: &Histogram, slow: u64) -> u32 {
+        let counts = histogram.counts();
+        let window: Vec<_> = counts.iter().zip(&self.counts).map(|(now, then)| now.saturating_sub(*then)).collect();
+        let requests: u64 = window.iter().sum();
+        if requests < limits::RECORD_WINDOW_REQUESTS_MIN {
+            return self.micros;
+        }
+        let beyond = slow.saturating_sub(self.slow);
+        (self.counts, self.slow) = (counts, slow);
+        let (begin, end) = histogram.bucket(bucket_of_hundredth(&window, requests));
+        let micros = |nanos: u64| u32::try_from(nanos / 1000).unwrap_or(u32::MAX);
+        let (begin, end) = (micros(begin), micros(end));
+        self.micros = match self.micros {
+            // Another bucket than before: its middle is as good as any place.
+            before if !(begin..=end).contains(&before) => begin + (end - begin) / 2,
+            before if beyond * 50 > requests => before + (end - before) / 4,
+            before if beyond * 200 < requests => before - (before - begin) / 4,
+            before => before,
+        };
+        self.micros
+    }
+}
+
+/// The bucket in which the slowest hundredth begins.
+fn bucket_of_hundredth(window: &[u64], requests: u64) -> usize {
+    let mut slower = 0;
+    let reaches = |count: &u64| {
+        slower += count;
+        slower * 100 >= requests
+    };
+    window.iter().rposition(reaches).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn of_the_first_hundred_none_is_slow() {
-        let slow = Slow::default();
-        assert!((0..100).all(|number| !slow.is_slow(1000 + number)));
-        assert!(!slow.is_slow(1000) && slow.is_slow(1200));
+    use super::*;
+    use crate::metrics::HandlerMetrics;
+
+    /// Requests of a second, of which every tenth takes longer than the one before, and how many were slow.
+    fn second(histogram: &Histogram, from: u32, factor: u32) -> u64 {
+        let times = (0..1000).map(|turn| (300 + (turn * 7919 % 1000) / 10) * factor);
+        let mut slow = 0;
+        for micros in times {
+            histogram.took(Duration::from_micros(u64::from(micros)));
+            slow += u64::from(micros >= from);
+        }
+        slow
     }
 
     #[test]
-    fn one_in_a_hundred_is_slow_whatever_the_times_are() {
-        for scale in [100, 2_000, 100_000] {
-            let slow = Slow::default();
-            // Times that look random: most around `scale`, a tail ten times as long.
-            let took = |number: u32| {
-                let random = (u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 % 1000;
-                scale + scale * random / 2000 + if random % 50 == 0 { scale * 10 } else { 0 }
-            };
-            (0..20_000).for_each(|number| {
-                slow.is_slow(took(number));
-            });
-            let count = (20_000..60_000).filter(|number| slow.is_slow(took(*number))).count();
-            assert!((200..800).contains(&count), "{scale}: {count} of 40,000");
-            assert!(slow.is_slow(scale * 100));
+    fn about_a_hundredth_is_slow_and_a_change_is_followed() {
+        let metrics = HandlerMetrics::default();
+        let mut limit = Limit::new(&metrics.duration);
+        let (mut from, mut slow) = (u32::MAX, 0);
+        for factor in [1, 20, 1] {
+            let mut last = 0;
+            for _ in 0..30 {
+                last = second(&metrics.duration, from, factor);
+                slow += last;
+                from = limit.look(&metrics.duration, slow);
+            }
+            assert!((5..=20).contains(&last), "{last} of 1000 were slow, from {from} µs on");
         }
+    }
+
+    #[test]
+    fn a_few_requests_change_nothing() {
+        let metrics = HandlerMetrics::default();
+        let mut limit = Limit::new(&metrics.duration);
+        (0..99).for_each(|_| metrics.duration.took(Duration::from_millis(1)));
+        assert_eq!(limit.look(&metrics.duration, 0), u32::MAX);
+        metrics.duration.took(Duration::from_secs(9));
+        // They add up, and the slowest is the hundredth of a hundred.
+        assert!(limit.look(&metrics.duration, 0) >= 5_000_000);
     }
 }

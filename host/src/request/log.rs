@@ -19,7 +19,7 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, asked: &Asked<'_
     };
     if generation.repeats.is_first(&format!("{kind} in {phase}"), again) {
         let (name, backtrace) = (handler.entry.name.as_str(), backtrace.as_deref());
-        let Trace { request_id, trace_id } = Trace::asked(asked);
+        let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             handler = name,
             generation = number,
@@ -90,7 +90,7 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, given):
 fn left_to_the_host(
     handler: &Handler,
     generation: &Generation,
-    (head, own): Named<'_>,
+    (head, given): Named<'_>,
     (raised, code): (&Raised, Code),
 ) {
     if !generation.repeats.is_new(code.as_str()) {
@@ -101,12 +101,12 @@ fn left_to_the_host(
         (handler.entry.name.as_str(), generation.number, failure::shown(&error.sqlstate));
     let constraint = error.constraint.as_deref().map(failure::shown);
     let (code, status) = (code.as_str(), code.status().as_u16());
-    let Trace { request_id, traceparent } = Trace::of(head, own);
+    let Trace { request_id, trace_id } = Trace::of(head, given);
     tracing::warn!(
         handler,
         generation,
         request_id,
-        traceparent,
+        trace_id,
         procedure,
         sqlstate,
         constraint,

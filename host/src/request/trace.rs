@@ -6,7 +6,6 @@
 use http::HeaderName;
 use http::request::Parts;
 
-use super::decision::Asked;
 use super::id::Id;
 use crate::failure::cut;
 use crate::traces::{Place, TraceId};
@@ -39,9 +38,8 @@ impl Trace {
     }
 
     /// The identifiers of a request that a handler answers.
-    pub(super) fn asked(asked: &Asked<'_>) -> Self {
-        let trace = asked.trail.as_ref().map(|trail| trail.trace(asked.head));
-        Self { request_id: Some(asked.request.id.clone()), ..Self::of(asked.head, Given { id: None, trace }) }
+    pub(super) fn named(head: &Parts, id: &str, trace: Option<TraceId>) -> Self {
+        Self { request_id: Some(id.to_owned()), ..Self::of(head, Given { id: None, trace }) }
     }
 }
 

@@ -1,34 +1,32 @@
 //! What is noted of a request for its record and its trace, while it is answered. Only when its handler is recorded, or
-//! traces are exported: otherwise there is no trail, and noting is a branch. No span is made here: `record` does that in
-//! a thread of its own, of the few requests that are kept.
+//! traces are exported: otherwise there is no trail, and noting is a branch. Nothing is copied that the request does not
+//! need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are kept.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 
 use super::access::Line;
-use crate::contract::{Outcome, Request};
+use crate::contract::Request;
 use crate::database::Passage;
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
-use crate::record::{self, Answer, Draft, Ended, Recorder, Ring, Times, Traced, Unhandled, Why};
+use crate::record::{self, Answer, Draft, Ended, Planned, Recorder, Ring, Times, Traced, Unhandled, Why};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::traces::{self, Place, TraceId};
 use crate::wire::{self, Outgoing};
 
 /// What is known so far.
-pub(super) struct Trail {
-    ring: Arc<Ring>,
-    /// Whether it is recorded, not only traced: what a trace does not show is then noted too.
-    records: bool,
-    noted: Mutex<Noted>,
-}
+#[derive(Default)]
+pub(super) struct Trail(Mutex<Noted>);
 
 #[derive(Default)]
 pub(super) struct Noted {
+    /// The generation whose answer is sent.
     pub(super) generation: Option<Arc<Generation>>,
-    pub(super) planned: Option<record::Planned>,
+    pub(super) planned: Option<Planned>,
     pub(super) ended: Option<Ended>,
     pub(super) fault: Option<String>,
     /// Its place in its trace, once that is needed.
@@ -39,52 +37,59 @@ pub(super) struct Noted {
 impl Trail {
     /// Begins the trail of a request, if its handler is recorded or traces are exported.
     pub(super) fn begin(handler: &Handler, recorder: &Recorder) -> Option<Box<Self>> {
-        let ring = handler.ring.get()?;
-        let records = ring.is_on();
-        let is_wanted = records || recorder.sampler().is_some();
-        is_wanted.then(|| Box::new(Self { ring: Arc::clone(ring), records, noted: Mutex::default() }))
+        handler.ring.get().filter(|ring| ring.is_on() || recorder.sampler().is_some()).map(|_| Box::default())
     }
 
     /// The trace that the request belongs to, for a line of the log before it is answered.
     pub(super) fn trace(&self, head: &Parts) -> TraceId {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.place.get_or_insert_with(|| Place::of(&head.headers)).trace
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).place(head).trace
     }
 
     /// Notes something.
     pub(super) fn note(&self, note: impl FnOnce(&mut Noted)) {
-        note(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Noted {
+    /// Its place in its trace: that of its `traceparent`, or a new one.
+    fn place(&mut self, head: &Parts) -> Place {
+        *self.place.get_or_insert_with(|| Place::of(&head.headers))
     }
 
     /// Notes a fault of a guest. The first one counts.
-    pub(super) fn fault(&self, fault: &Fault) {
-        self.note(|noted| {
-            noted.fault.get_or_insert_with(|| record::fault_text(fault));
-        });
+    pub(super) fn faulted(&mut self, fault: &Fault) {
+        self.fault.get_or_insert_with(|| record::fault_text(fault));
     }
 
-    /// Notes which generation decided, and what.
-    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: record::Planned) {
-        self.note(|noted| {
-            noted.generation = Some(Arc::clone(generation));
-            noted.planned = Some(planned);
-        });
+    /// Notes that the previous generation planned, because the new one has too many slow calls.
+    pub(super) fn shed(&mut self) {
+        self.fault.get_or_insert_with(|| "shed in prepare: the generation has as many slow calls as it may".to_owned());
     }
 
-    /// Notes how the call ended.
-    pub(super) fn ended(&self, outcome: Result<&Outcome, &Failure>, passage: &Passage) {
-        self.note(|noted| {
-            noted.times.wait = Times::micros(passage.waited);
-            noted.times.database = Times::micros(passage.took.unwrap_or_default());
-            // The SQLSTATE of an error is in its span.
-            let is_noted = |outcome: &&Outcome| self.records || matches!(outcome, Outcome::Error(_));
-            noted.ended = Some(Ended {
-                outcome: outcome.ok().filter(is_noted).cloned(),
-                failure: outcome.err().map(|failure| failure.code().as_str()),
-                was_sent: passage.took.is_some(),
-                batch: passage.batch,
-            });
-        });
+    /// Notes that the previous generation answered the same call.
+    pub(super) fn rescued(&mut self, previous: &Arc<Generation>) {
+        self.generation = Some(Arc::clone(previous));
+    }
+
+    /// Notes that the previous generation replied. It would not have made the call, which was rolled back.
+    pub(super) fn replied(&mut self, previous: &Arc<Generation>) {
+        self.rescued(previous);
+        self.planned = Some(Planned::Reply);
+    }
+
+    /// Notes a call and how it ended, unless a reply of the previous generation has replaced it.
+    pub(super) fn called(&mut self, planned: Planned, ended: Ended) {
+        if self.planned.is_none() {
+            self.planned = Some(planned);
+            self.ended = Some(ended);
+        }
+    }
+
+    /// Notes how a call went.
+    pub(super) fn passed(&mut self, passage: Passage) {
+        self.times.wait = Times::micros(passage.waited);
+        self.times.database = passage.took.map_or(0, Times::micros);
     }
 }
 
@@ -93,39 +98,69 @@ pub(super) fn keep(
     recorder: &Recorder,
     handler: &Handler,
     lineage: &Lineage,
-    (request, trail): (Request, Option<Box<Trail>>),
-    answer: &Result<Outgoing, Failure>,
-    laps: &Laps,
-    (head, (request, trail)): (&Parts, Asked),
+    (head, request, trail): (&Parts, Request, Option<Box<Trail>>),
     answer: &Result<Outgoing, Failure>,
     laps: &Laps,
 ) -> Option<TraceId> {
-    let Trail { ring, records, noted } = *trail?;
-    let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return None };
+    let mut noted = trail.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
     let notable = ring.notable(noted.fault.is_some(), status.is_server_error(), noted.times.whole);
-    let recorded = if records { ring.wants(notable) } else { None };
-    let headers = &asked.head.headers;
-    let exported = is_exported(recorder, notable.is_some(), || *noted.place.get_or_insert_with(|| Place::of(headers)));
-    if recorded.is_none() && !exported {
+    let kept = Kept {
+        recorded: ring.wants(notable),
+        exported: is_exported(recorder, notable.is_some(), || noted.place(head)),
+        notable,
+    };
+    if kept.recorded.is_none() && !kept.exported {
         return noted.place.map(|place| place.trace);
     }
-    let place = noted.place.unwrap_or_else(|| Place::of(headers));
+    let trace = noted.place(head).trace;
+    // A panic costs the record, not the answer. Unwind safe: what is worked on is dropped.
+    let handed = catch_unwind(AssertUnwindSafe(|| {
+        let whole = laps.whole();
+        hand_over(recorder, ring, lineage, (head, request, noted), answer, (kept, whole));
+    }));
+    if handed.is_err() {
+        recorder.lost();
+    }
+    Some(trace)
+}
+
+/// Why a request is kept.
+struct Kept {
+    recorded: Option<Why>,
+    exported: bool,
+    notable: Option<Why>,
+}
+
+fn hand_over(
+    recorder: &Recorder,
+    ring: &Arc<Ring>,
+    lineage: &Lineage,
+    (head, request, mut noted): (&Parts, Request, Noted),
+    answer: &Result<Outgoing, Failure>,
+    (kept, whole): (Kept, Duration),
+) {
+    let trace = traced(noted.place(head), head, kept.exported, whole);
     let generation = noted.generation.as_ref().unwrap_or(&lineage.current);
+    // Each of them may have answered, or its fault is quoted.
+    let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
     let answer = match answer {
-        Ok(outgoing) if recorded.is_some() => Answer { response: wire::sent(outgoing), failure: None },
-        Ok(_) => Answer { response: wire::status_only(status), failure: None },
-        Err(failure) => Answer { response: wire::status_only(status), failure: Some(failure.code().as_str()) },
+        Ok(outgoing) if kept.recorded.is_some() => Answer { response: wire::sent(outgoing), failure: None },
+        Ok(outgoing) => Answer { response: wire::status_only(outgoing.status()), failure: None },
+        Err(failure) => {
+            Answer { response: wire::status_only(failure.status()), failure: Some(failure.code().as_str()) }
+        }
     };
     let draft = Draft {
         handler: Arc::clone(&ring.handler),
         generation: generation.number,
         digest: generation.component.compiled.digest,
-        why: recorded.or(notable).unwrap_or(Why::Sampled),
-        recorded: recorded.is_some(),
-        redaction: Arc::clone(&handler.redaction),
-        trace: traced(place, head, exported, laps.whole()),
+        why: kept.recorded.or(kept.notable).unwrap_or(Why::Sampled),
+        recorded: kept.recorded.is_some(),
+        secrets: generations.map(|generation| generation.config.secrets().clone()).collect(),
+        trace,
         request,
         planned: noted.planned,
         ended: noted.ended,
@@ -133,8 +168,7 @@ pub(super) fn keep(
         answer,
         times: noted.times,
     };
-    recorder.hand_over(&ring, Box::new(draft));
-    Some(place.trace)
+    recorder.hand_over(ring, Box::new(draft));
 }
 
 /// Hands the trace of a request over that no handler answered: its path or its head was refused, or the host panicked.
@@ -148,12 +182,11 @@ pub(super) fn unhandled(recorder: &Recorder, line: &mut Line, outgoing: &Outgoin
         return;
     }
     course.given.trace = Some(place.trace);
-    let whole = begun.elapsed();
-    let handler = course.handler.as_deref();
+    let (handler, whole) = (course.handler.as_deref(), begun.elapsed());
     recorder.trace(Box::new(Unhandled {
         trace: traced(place, head, true, whole),
         method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
+        path: handler.is_none().then(|| head.uri.path().to_owned()),
         route: handler.and_then(|handler| handler.routes.get(course.route).cloned()),
         handler: handler.map(|handler| handler.entry.name.as_str().into()),
         status: status.as_u16(),
