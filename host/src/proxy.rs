@@ -55,8 +55,8 @@ if ($galo_host = "") { set $galo_host @upstream@; }
 proxy_set_header X-Request-Id $galo_request_id;
 set $galo_request_id $request_id;
 # The trace of the request (W3C Trace Context): the client's, or a new one where that is missing or malformed; then its
-# tracestate goes too. nginx makes no span, so the span of a new one is the first half of the trace, by which a node knows
-# that its own span is the root. Both tries of a request are in one trace.
+# tracestate is removed too. Both tries of a request are in one trace. nginx makes no span, so the span of a new one is
+# the first half of its trace, by which a node knows that its own span is the root.
 proxy_set_header Traceparent $galo_traceparent;
 proxy_set_header Tracestate  $galo_tracestate;
 set $galo_traceparent $http_traceparent;

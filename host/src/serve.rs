@@ -57,7 +57,8 @@ pub struct Running {
 /// Anything that keeps the node from being ready. It does not serve partially.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
-    let target = &target.of_node(&settings.node);
+    // On the heap: the future of a start is large as it is.
+    let target = &*Box::new(target.of_node(&settings.node));
     let metrics = Arc::new(Metrics::new());
     let (drain, supervisor) = (Drain::default(), Supervisor::default());
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
@@ -120,7 +121,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
 
 /// Where the traces of a node go, if they are exported.
 fn tracing_to(settings: &Settings, target: &Target, metrics: &Metrics) -> anyhow::Result<Option<Tracing>> {
-    let Some(traces) = settings.traces.clone() else { return Ok(None) };
+    let Some(traces) = &settings.traces else { return Ok(None) };
     let (endpoint, node) = (traces.endpoint.to_string(), &settings.node);
     let exporter = Exporter::start(traces, node, metrics.spans.clone())?;
     tracing::info!(endpoint, node, "traces are exported");

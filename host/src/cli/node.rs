@@ -1,6 +1,7 @@
 //! The options of a node, which `serve` and `dev` share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use galo::config::{
@@ -132,7 +133,7 @@ impl NodeArgs {
             in_flight_max: in_flight_max?,
             access_log: access_log?,
             recording: recording?,
-            traces,
+            traces: traces.map(Arc::new),
             node: node?,
             sources: Sources { variables, ..Sources::default() },
             client_timeouts,

@@ -14,6 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::recording::{Readers, Recording};
@@ -60,7 +61,7 @@ pub struct Settings {
     /// Who may read what is recorded.
     pub readers: Readers,
     /// Where traces go, if they are exported.
-    pub traces: Option<Traces>,
+    pub traces: Option<Arc<Traces>>,
     /// The name of the node, in Postgres and in traces.
     pub node: String,
     /// Connections that the kernel queues until they are accepted.

@@ -1,5 +1,5 @@
-//! Which traces are exported, as `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` say. It is asked when a request has
-//! been answered. Faults, 5xx and slow answers are exported whatever it says.
+//! Which traces are exported, as `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` say. It is asked when a request
+//! has been answered. Faults, 5xx and slow answers are exported whatever it says.
 
 /// Which traces are exported.
 #[derive(Debug, Clone, Copy, PartialEq)]

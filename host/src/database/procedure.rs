@@ -118,8 +118,8 @@ impl Signature {
 }
 
 impl Procedure {
-    /// The same procedure as a handler calls it: each of its statements ends with a comment, such as
-    /// ` /*handler='orders',procedure='place_order'*/`, which views and logs of Postgres show. It is constant, because a
+    /// The same procedure as a handler calls it: each of its statements ends with a comment, such as `
+    /// /*handler='orders',procedure='place_order'*/`, which views and logs of Postgres show. It is constant, because a
     /// statement is prepared once: it never names a request or its trace.
     #[must_use]
     pub fn called_by(&self, handler: &str) -> Self {

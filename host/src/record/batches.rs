@@ -1,10 +1,10 @@
-//! The spans of batches. A batch carries calls of several requests, and each of these is traced by itself or not at all;
-//! so the span of a batch is made when its calls have had time to be noted, with a link to the span of each.
+//! The spans of batches. A batch carries calls of several requests, and each of these is traced by itself or not at
+//! all; so the span of a batch is made when its calls have had time to be noted, with a link to the span of each.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::spans;
+use super::span;
 use crate::database::{Batched, Peer};
 use crate::limits;
 use crate::traces::otlp::{Link, Span};
@@ -41,7 +41,7 @@ impl Batches {
         let waiting = &mut self.0[at];
         waiting.calls.push(call);
         let (trace, span) = waiting.ids;
-        Link { trace_id: trace.bytes(), span_id: span.bytes(), ..spans::link(&Span::default()) }
+        Link { trace_id: trace.bytes(), span_id: span.bytes(), ..span::link(&Span::default()) }
     }
 
     /// The spans of those that have waited long enough at this moment, or of too many.
@@ -57,17 +57,17 @@ impl Batches {
     }
 
     fn take(&mut self, count: usize, peer: &Peer) -> Vec<Span> {
-        let span = |waiting: Waiting| {
+        let of_waiting = |waiting: Waiting| {
             let Waiting { batch, procedure, ids, ended, calls, .. } = waiting;
             let took = u64::try_from(batch.took.as_nanos()).unwrap_or(ended);
             Span {
                 start_time_unix_nano: ended.saturating_sub(took),
                 end_time_unix_nano: ended,
                 links: calls,
-                ..spans::of_batch(ids, &procedure, batch.calls, peer)
+                ..span::of_batch(ids, &procedure, batch.calls, peer)
             }
         };
-        self.0.drain(..count).map(span).collect()
+        self.0.drain(..count).map(of_waiting).collect()
     }
 }
 

@@ -17,6 +17,7 @@ mod recorder;
 mod redaction;
 mod ring;
 mod slow;
+mod span;
 mod spans;
 mod times;
 mod tracing;

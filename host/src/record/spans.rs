@@ -1,29 +1,40 @@
 //! The spans of a request, made from what was noted of it when it has been answered: the request, and in it `prepare`,
-//! the wait, the call of the database and `respond`, one after the other. Names and attributes are those of the semantic
-//! conventions for HTTP and databases; what they lack begins with `galo.`.
+//! the wait, the call of the database and `respond`, one after the other. Names and attributes are those of the
+//! semantic conventions for HTTP and databases; what they lack begins with `galo.`.
 //!
 //! Nothing of the body, the headers, the query or the arguments is in a span. The path and the message of a fault are
 //! taken from the record, without what the manifest redacts.
 
 use super::batches::Batches;
-use super::draft::{Traced, Unhandled};
+use super::draft::{Draft, Planned, Traced, Unhandled};
 use super::format::{Outcome, Plan, Record};
-use super::tracing::Seen;
-use crate::database::Peer;
+use super::span::{KNOWN, REMOTE, SAMPLED, child, database, link, nanos};
+use crate::database::{Passage, Peer};
 use crate::failure::cut;
 use crate::limits;
-use crate::traces::otlp::{Event, KeyValue, Link, Span, SpanKind, Status};
-use crate::traces::{SpanId, TraceId};
-
-/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE`: whether the parent is of another process is known.
-const KNOWN: u32 = 0x100;
-/// `SPAN_FLAGS_CONTEXT_IS_REMOTE`: it is.
-const REMOTE: u32 = 0x200;
-/// The trace is recorded, since this span is.
-const SAMPLED: u32 = 1;
+use crate::traces::SpanId;
+use crate::traces::otlp::{Event, KeyValue, Span, SpanKind, Status};
 
 /// The methods of the semantic conventions; any other is `_OTHER`, so that clients cannot make up names of spans.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// What the spans of a request show beside its record.
+pub(super) struct Seen {
+    pub(super) trace: Traced,
+    /// How its call went, and whether it waited for a lane.
+    pub(super) call: Option<(Passage, bool)>,
+}
+
+impl Seen {
+    /// What is seen of a request whose trace is exported.
+    pub(super) fn of(draft: &Draft) -> Option<Self> {
+        let call = match (&draft.planned, &draft.ended) {
+            (Some(Planned::Call { procedure, .. }), Some(ended)) => Some((ended.passage, procedure.batch().is_some())),
+            _ => None,
+        };
+        draft.trace.exported.then(|| Self { trace: draft.trace.clone(), call })
+    }
+}
 
 /// The spans of a request that a handler answered.
 pub(super) fn of_record(record: &Record, seen: &Seen, peer: &Peer, batches: &mut Batches) -> Vec<Span> {
@@ -109,26 +120,6 @@ pub(super) fn of_unhandled(unhandled: &Unhandled) -> Vec<Span> {
     vec![server]
 }
 
-/// The span of a statement that carried several calls. It has a trace of its own: each of its calls belongs to another.
-pub(super) fn of_batch((trace, span): (TraceId, SpanId), procedure: &str, calls: u32, peer: &Peer) -> Span {
-    let mut attributes = database(procedure, "BATCH SELECT", peer);
-    attributes.push(KeyValue::number("db.operation.batch.size", calls));
-    Span {
-        trace_id: trace.bytes(),
-        span_id: span.bytes(),
-        name: format!("BATCH SELECT {procedure}"),
-        kind: SpanKind::Client as i32,
-        attributes,
-        flags: SAMPLED | KNOWN,
-        ..Span::default()
-    }
-}
-
-/// What points to a span.
-pub(super) fn link(span: &Span) -> Link {
-    Link { trace_id: span.trace_id.clone(), span_id: span.span_id.clone(), flags: SAMPLED | KNOWN }
-}
-
 /// The span of the request, without its end.
 fn server(trace: &Traced, method: &str, route: Option<&str>, status: u16, error: Option<&str>) -> Span {
     let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
@@ -160,33 +151,4 @@ fn server(trace: &Traced, method: &str, route: Option<&str>, status: u16, error:
         flags: SAMPLED | KNOWN | remote,
         ..child(trace.place.trace, &[], trace.begun, trace.begun)
     }
-}
-
-fn child(trace: TraceId, parent: &[u8], begun: u64, ended: u64) -> Span {
-    Span {
-        trace_id: trace.bytes(),
-        span_id: SpanId::random().bytes(),
-        parent_span_id: parent.to_owned(),
-        start_time_unix_nano: begun,
-        end_time_unix_nano: ended,
-        flags: SAMPLED | KNOWN,
-        ..Span::default()
-    }
-}
-
-fn database(procedure: &str, operation: &str, Peer { namespace, address, port }: &Peer) -> Vec<KeyValue> {
-    let mut attributes = vec![
-        KeyValue::text("db.system.name", "postgresql"),
-        KeyValue::text("db.namespace", namespace.as_str()),
-        KeyValue::text("db.operation.name", operation),
-        KeyValue::text("db.query.summary", format!("{operation} {procedure}")),
-        KeyValue::text("db.stored_procedure.name", procedure),
-        KeyValue::text("server.address", address.as_str()),
-    ];
-    attributes.extend(port.map(|port| KeyValue::number("server.port", port)));
-    attributes
-}
-
-fn nanos(micros: u32) -> u64 {
-    u64::from(micros) * 1000
 }

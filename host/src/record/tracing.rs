@@ -1,15 +1,16 @@
-//! The traces of requests that were answered: makes their spans in the recorder's thread, and hands them to the exporter.
+//! The traces of requests that were answered: makes their spans in the recorder's thread, and hands them to the
+//! exporter.
 
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::batches::Batches;
-use super::draft::{Draft, Planned, Traced, Unhandled};
+use super::draft::Unhandled;
 use super::format::Record;
-use super::spans;
+use super::spans::{self, Seen};
 use crate::config::Sampler;
-use crate::database::{Passage, Peer};
+use crate::database::Peer;
 use crate::traces::Exporter;
 
 /// Where the spans of requests go.
@@ -18,24 +19,6 @@ pub struct Tracing {
     /// The database of the spans of calls.
     peer: Peer,
     batches: Batches,
-}
-
-/// What the spans of a request show beside its record.
-pub(super) struct Seen {
-    pub(super) trace: Traced,
-    /// How its call went, and whether it waited for a lane.
-    pub(super) call: Option<(Passage, bool)>,
-}
-
-impl Seen {
-    /// What is seen of a request whose trace is exported.
-    pub(super) fn of(draft: &Draft) -> Option<Self> {
-        let call = match (&draft.planned, &draft.ended) {
-            (Some(Planned::Call { procedure, .. }), Some(ended)) => Some((ended.passage, procedure.batch().is_some())),
-            _ => None,
-        };
-        draft.trace.exported.then(|| Self { trace: draft.trace.clone(), call })
-    }
 }
 
 impl Tracing {

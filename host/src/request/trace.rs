@@ -1,7 +1,7 @@
-//! What identifies a request in the log: the `X-Request-Id` that it came with, and its trace. A client can send anything
-//! in an `X-Request-Id`, so it is cut, escaped in the log, and never used as a key; a `traceparent` is valid or ignored. A proxy that sends
-//! `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its `$request_id`. A request that
-//! reaches a handler without either gets an id of the node's.
+//! What identifies a request in the log: the `X-Request-Id` that it came with, and its trace. A client can send
+//! anything in an `X-Request-Id`, so it is cut, escaped in the log, and never used as a key; a `traceparent` is valid
+//! or ignored. A proxy that sends `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its
+//! `$request_id`. A request that reaches a handler without either gets an id of the node's.
 
 use http::HeaderName;
 use http::request::Parts;

@@ -48,7 +48,7 @@ impl Exporter {
     ///
     /// # Errors
     /// What is wrong with a file for TLS, or that there can be no thread.
-    pub fn start(settings: Traces, node: &str, counted: SpanMetrics) -> anyhow::Result<Self> {
+    pub fn start(settings: &Arc<Traces>, node: &str, counted: SpanMetrics) -> anyhow::Result<Self> {
         let sampler = settings.sampler;
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
@@ -59,8 +59,8 @@ impl Exporter {
             counted,
         });
         let (schedule, timeout) = (settings.schedule, settings.timeout);
-        let (resource, endpoint) = (resource(&settings, node), settings.endpoint.to_string());
-        let post = Post::new(settings).context("cannot export traces")?;
+        let (resource, endpoint) = (resource(settings, node), settings.endpoint.to_string());
+        let post = Post::new(Arc::clone(settings)).context("cannot export traces")?;
         let sender =
             Sender { shared: Arc::clone(&shared), post, resource, endpoint, schedule, timeout, failing: false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

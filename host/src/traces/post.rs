@@ -1,7 +1,8 @@
-//! One request to the collector: a batch, encoded, over a connection that is kept. Used by `exporter`, which decides what
-//! happens when it fails.
+//! One request to the collector: a batch, encoded, over a connection that is kept. Used by `exporter`, which decides
+//! what happens when it fails.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -25,7 +26,7 @@ use crate::limits;
 
 /// The way to the collector.
 pub(super) struct Post {
-    settings: Traces,
+    settings: Arc<Traces>,
     tls: Option<TlsConnector>,
     /// The connection of the last request, while it lasts.
     kept: Option<SendRequest<Full<Bytes>>>,
@@ -47,7 +48,7 @@ impl Post {
     ///
     /// # Errors
     /// What is wrong with a file for TLS.
-    pub(super) fn new(settings: Traces) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: Arc<Traces>) -> anyhow::Result<Self> {
         let is_https = settings.endpoint.scheme() == Some(&Scheme::HTTPS);
         let tls = if is_https { Some(TlsConnector::from(tls::configure(&settings.tls)?)) } else { None };
         Ok(Self { settings, tls, kept: None })

@@ -1,5 +1,5 @@
-//! `deploy/observe`: the dashboard and the alerts name metrics and labels that a node has; Prometheus accepts the rules,
-//! and each of them fires, where promtool is installed.
+//! `deploy/observe`: the dashboard and the alerts name metrics and labels that a node has; Prometheus accepts the
+//! rules, and each of them fires, where promtool is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

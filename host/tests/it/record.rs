@@ -11,7 +11,7 @@ use galo::registry::Stage;
 use galo::replay::{self, Skipped};
 use http::Method;
 
-use crate::fixture::{Part, calling, calling_then, echoing, marked, replying};
+use crate::fixture::{Part, calling, calling_then, echoing, replying};
 use crate::harness::{
     Answer, Guests, TestDatabase, TestNode, handlers, request, request_with, settings, transacao, until,
 };
