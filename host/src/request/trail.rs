@@ -93,7 +93,8 @@ impl Noted {
     }
 }
 
-/// Hands the record and the trace of a request over, if they are kept. Returns the trace that its lines of the log name.
+/// Hands the record and the trace of a request over, if they are kept. Returns the trace that its lines of the log
+/// name.
 pub(super) fn keep(
     recorder: &Recorder,
     handler: &Handler,
