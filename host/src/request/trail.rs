@@ -1,6 +1,7 @@
 //! What is noted of a request for its record and its trace, while it is answered. Only when its handler is recorded, or
-//! traces are exported: otherwise there is no trail, and noting is a branch. Nothing is copied that the request does not
-//! need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are kept.
+//! traces are exported: otherwise there is no trail, and noting is a branch. Nothing is copied that the request does
+//! not need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are
+//! kept.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
