@@ -62,7 +62,7 @@ impl Traces {
         if read.is_off(mistakes) {
             return None;
         }
-        let endpoint = read.endpoint()?;
+        let endpoint = noted(mistakes, read.endpoint()?);
         let (resource, sampler) = (noted(mistakes, read.resource()), noted(mistakes, read.sampler()));
         let protocol = noted(mistakes, read.protocol());
         let (headers, compression) = (noted(mistakes, read.headers()), noted(mistakes, read.compression()));
@@ -90,7 +90,7 @@ impl Traces {
         let batch_max = read.number(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], batch, most, mistakes);
         protocol?;
         Some(Self {
-            endpoint: noted(mistakes, endpoint)?,
+            endpoint: endpoint?,
             headers: headers?,
             timeout: Duration::from_millis(timeout? as u64),
             compression: compression?,
@@ -300,6 +300,17 @@ mod tests {
         assert_eq!(traces.resource, [pair("deployment.environment.name", "a,b"), pair("service.name", "shop")]);
         // A batch is no larger than the queue.
         assert_eq!((traces.queue_max, traces.batch_max, traces.schedule.as_millis()), (100, 100, 50));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let (_, mistakes) = read(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "a"),
+        ]);
+        assert!(mistakes.starts_with("the configuration has 4 mistakes"), "{mistakes}");
     }
 
     #[test]

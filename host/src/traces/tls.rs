@@ -15,7 +15,7 @@ pub(super) fn configure(files: &TlsFiles) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     match &files.authorities {
         Some(path) => {
-            for certificate in certificates(path)? {
+            for certificate in certificates("OTEL_EXPORTER_OTLP_CERTIFICATE", path)? {
                 roots.add(certificate).with_context(|| format!("{}: not an authority", path.display()))?;
             }
         }
@@ -30,19 +30,23 @@ pub(super) fn configure(files: &TlsFiles) -> anyhow::Result<Arc<ClientConfig>> {
     let config = match &files.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let secret = PrivateKeyDer::from_pem_file(key).with_context(|| format!("{}: not a key", key.display()))?;
+            let secret = PrivateKeyDer::from_pem_file(key);
+            let secret =
+                secret.with_context(|| format!("OTEL_EXPORTER_OTLP_CLIENT_KEY: {}: not a key", key.display()))?;
+            let chain = certificates("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate)?;
             builder
-                .with_client_auth_cert(certificates(certificate)?, secret)
+                .with_client_auth_cert(chain, secret)
                 .with_context(|| format!("{} is not the key of {}", key.display(), certificate.display()))?
         }
     };
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+/// The certificates of a file that a variable names.
+fn certificates(variable: &str, path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{variable}: cannot read {}", path.display()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.with_context(|| format!("{}: not certificates in PEM", path.display()))?;
-    ensure!(!found.is_empty(), "{}: it has no certificate", path.display());
+    let found = found.with_context(|| format!("{variable}: {}: not certificates in PEM", path.display()))?;
+    ensure!(!found.is_empty(), "{variable}: {} has no certificate", path.display());
     Ok(found)
 }
