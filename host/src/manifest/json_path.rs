@@ -105,7 +105,7 @@ mod tests {
             ("$", vec![]),
             ("$.a.b-c", vec![member("a"), member("b-c")]),
             ("$['a b'][\"c\"][2]", vec![member("a b"), member("c"), Step::Element(2)]),
-            ("$[*].*..número", vec![Step::Every, Step::Every, Step::Anywhere("número".to_owned())]),
+            ("$[*].*..größe", vec![Step::Every, Step::Every, Step::Anywhere("größe".to_owned())]),
         ] {
             let path: JsonPath = text.parse().unwrap();
             assert_eq!((path.steps.clone(), path.to_string().as_str()), (steps, text));

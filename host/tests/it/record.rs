@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use galo::config::{Readers, Recording, Settings, Token};
+use galo::contract::Value;
 use galo::develop::build::Profile;
 use galo::record::{Outcome, Plan, Record, Unreadable, Why};
 use galo::registry::Stage;
@@ -254,7 +255,7 @@ async fn faults_rescues_and_errors_are_kept_whatever_the_sample_is() {
     assert_eq!(component.compiled.digest.to_string(), rescued.sha256);
     assert_eq!(replay::run(component, rescued).unwrap(), replay::recorded(rescued));
     let failed = &records[3];
-    assert_eq!((failed.failure.as_deref(), failed.response.status), (Some("procedure_failed"), 500));
+    assert_eq!((failed.failure.as_deref(), failed.response.status), (Some("internal_error"), 500));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,32 +291,44 @@ async fn a_call_that_waited_is_recorded_with_its_wait_and_those_that_it_was_sent
         })
     };
     let first = post(1);
+    // The statement of the first call is under way: the others wait for the next one.
+    while metric(&node, "galo_batch_calls_count").await < 2.0 {}
     let others: Vec<_> = (2..=5).map(post).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while metric(&node, "galo_lane_calls_waiting{procedure=\"realizar_transacao\"}").await < 4.0 {}
+    let waited = Duration::from_millis(20);
+    tokio::time::sleep(waited).await;
     drop(held);
     for answer in [first].into_iter().chain(others) {
         assert_eq!(answer.await.unwrap(), 200);
     }
     let records = records(&node, 6).await;
     let batched: Vec<_> = records.iter().filter(|record| record.batch.is_some()).collect();
-    assert!(batched.len() >= 2, "{records:?}");
+    assert_eq!(batched.len(), 4, "{records:?}");
     for record in batched {
-        assert!(record.batch >= Some(2) && record.times.wait >= 50_000, "{}", record.line());
+        assert!(record.batch == Some(4) && u128::from(record.times.wait) >= waited.as_micros(), "{}", record.line());
         assert!(record.times.wait + record.times.database <= record.times.whole, "{}", record.line());
     }
     assert!(records.iter().any(|record| record.batch.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_without_an_outcome_is_recorded_with_its_arguments() {
+async fn a_call_that_was_not_sent_is_recorded_with_its_arguments() {
     let database = TestDatabase::new().await;
     let node = node(&database, 1).await;
-    database.execute("ALTER FUNCTION transacionar RENAME TO outra").await;
-    let answer = node.post("/clientes/1/transacoes", transacao(7, "c", "x")).await;
+    let held = database.hold_batches().await;
+    let first = tokio::spawn({
+        let address = node.address();
+        async move { request(&address, Method::POST, "/clientes/1/transacoes", transacao(1, "c", "x")).await.status }
+    });
+    while metric(&node, "galo_batch_calls_count").await < 1.0 {}
+    let answer = node.post("/clientes/2/transacoes", transacao(7, "c", "x")).await;
     let record = records(&node, 1).await.remove(0);
-    assert_eq!((answer.status.as_u16(), record.why), (500, Why::Error));
-    assert!(record.failure.is_some() && record.outcome.is_none(), "{}", record.line());
-    assert!(matches!(&record.plan, Some(Plan::Call(call)) if !call.arguments.is_empty()), "{}", record.line());
+    drop(held);
+    assert_eq!((answer.status.as_u16(), record.why, record.failure.as_deref()), (503, Why::Error, Some("unavailable")));
+    let Some(Plan::Call(call)) = &record.plan else { panic!("{}", record.line()) };
+    assert_eq!((call.arguments[0].value().unwrap(), record.outcome.is_none()), (Value::Integer(2), true));
+    assert!(record.times.wait > 500_000 && record.times.database == 0, "{}", record.line());
+    assert_eq!(first.await.unwrap(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
