@@ -74,6 +74,11 @@ impl Authority {
         std::fs::write(path, self.issuer.pem()).unwrap();
     }
 
+    /// The certificate of a server of this name and its key, as PEM.
+    pub fn server(&self, name: &str) -> [String; 2] {
+        self.sign(name, &[name], ExtendedKeyUsagePurpose::ServerAuth, &Special::default())
+    }
+
     /// A certificate and its key, as PEM.
     fn sign(
         &self,

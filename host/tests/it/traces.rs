@@ -22,10 +22,15 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 
 use crate::cli::Program;
+use crate::encrypted::Authority;
 use crate::fixture::{Guest, answers, calling, replying};
 use crate::harness::{
     Guests, PATIENCE, TestDatabase, TestNode, checkout, galo, handlers, request_with, settings, transacao, until,
@@ -61,17 +66,42 @@ impl Collector {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let serving = serving.clone();
-                let service = service_fn(move |request| {
-                    let serving = serving.clone();
-                    async move { Ok::<_, Infallible>(serving.answer(request).await) }
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
+                serving.serve(stream);
             }
         });
         collector
+    }
+
+    /// One that is reached by TLS, with this certificate.
+    async fn encrypted(authority: &Authority) -> Self {
+        let [certificate, key] = authority.server("localhost");
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let collector = Self { endpoint, manner: Arc::new(Mutex::new(Manner::Takes)), got: Arc::default() };
+        let serving = collector.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serving.serve(stream);
+                }
+            }
+        });
+        collector
+    }
+
+    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let serving = self.clone();
+        let service = service_fn(move |request| {
+            let serving = serving.clone();
+            async move { Ok::<_, Infallible>(serving.answer(request).await) }
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 
     async fn answer(&self, request: http::Request<hyper::body::Incoming>) -> Response<Full<Bytes>> {
@@ -377,6 +407,25 @@ async fn a_collector_that_recovers_gets_the_batch_that_it_refused() {
     node.get("/fine").await;
     node.stop().await;
     assert_eq!(collector.spans().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_reached_by_tls_and_its_certificate_is_verified() {
+    let authority = Authority::new("ours");
+    let collector = Collector::encrypted(&authority).await;
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("fine", &answers(200), "");
+    let (ours, other) = (guests.folder.path().join("ours.pem"), guests.folder.path().join("other.pem"));
+    authority.put(&ours);
+    Authority::new("other").put(&other);
+    for (file, taken) in [(other, 0), (ours, 2)] {
+        let files = [("OTEL_EXPORTER_OTLP_CERTIFICATE", file.to_str().unwrap())];
+        let traces = traces(&collector.endpoint, &files);
+        let node = TestNode::with(&database, Settings { traces, ..settings(guests.folder.path()) }).await;
+        node.get("/fine").await;
+        node.stop().await;
+        assert_eq!(collector.spans().len(), taken, "{}", file.display());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
