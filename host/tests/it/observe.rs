@@ -164,3 +164,17 @@ fn prometheus_accepts_the_rules_and_each_of_them_fires() {
         assert!(tests.contains(&format!("- name: {name}\n")), "{name} has no test");
     }
 }
+
+#[test]
+fn every_file_that_a_compose_file_mounts_is_there() {
+    let deploy = checkout().root.join("deploy");
+    let mut mounted = 0;
+    for (file, folder) in [("compose.observe.yaml", deploy.clone()), ("observe/compose.yaml", observe())] {
+        let text = fs::read_to_string(deploy.join(file)).unwrap();
+        for source in text.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split_once(':')) {
+            assert!(folder.join(source.0).exists(), "{file}: {}", source.0);
+            mounted += 1;
+        }
+    }
+    assert_eq!(mounted, 8);
+}
