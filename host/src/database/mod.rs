@@ -43,7 +43,7 @@ pub use catalogue::unusable::{Unsupported, Unusable};
 pub use connect::credentials::{Source, variables};
 pub use connect::keyword::VARIABLES;
 pub use connect::parameters::Defaults;
-pub use connect::target::Target;
+pub use connect::target::{Peer, Target};
 pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, enter};
 pub use migrate::{apply, migrate};
 pub use passage::{Batched, Passage};

@@ -107,7 +107,7 @@ impl Waiter {
 
     /// Whether it can go in one statement with calls of this procedure.
     pub(super) fn is_of(&self, procedure: &Arc<Procedure>) -> bool {
-        Arc::ptr_eq(&self.procedure, procedure) || self.procedure == *procedure
+        Arc::ptr_eq(&self.procedure, procedure) || self.procedure.is_same_as(procedure)
     }
 
     /// Bytes of its arguments.

@@ -8,9 +8,10 @@ use super::redaction::Redaction;
 use super::times::{Times, Why};
 use crate::config::Secrets;
 use crate::contract::{self, Field, Value};
-use crate::database::Procedure;
+use crate::database::{Passage, Procedure};
 use crate::guest::Digest;
 use crate::limits;
+use crate::traces::Place;
 
 /// A request that was answered.
 pub struct Draft {
@@ -22,10 +23,12 @@ pub struct Draft {
     pub digest: Digest,
     /// Why it is kept.
     pub why: Why,
+    /// Whether it is recorded; otherwise only its trace is exported.
+    pub recorded: bool,
     /// What the generations knew that may have answered: it must not be kept.
     pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
-    pub trace: Option<String>,
+    pub trace: Traced,
     /// The request, as the guest saw it.
     pub request: contract::Request,
     /// What `prepare` decided.
@@ -38,6 +41,39 @@ pub struct Draft {
     pub answer: Answer,
     /// How long the phases took.
     pub times: Times,
+}
+
+/// A request in its trace.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Its trace and its caller.
+    pub place: Place,
+    /// The `tracestate` that it came with.
+    pub state: String,
+    /// Whether its spans are exported.
+    pub exported: bool,
+    /// When its head had been received, in nanoseconds since 1970.
+    pub begun: u64,
+}
+
+/// A request that no handler answered, of which only the trace is exported.
+pub struct Unhandled {
+    /// Its trace.
+    pub trace: Traced,
+    /// Its method.
+    pub method: String,
+    /// Its path, if it has no route: which parameters must not be kept is a matter of the route.
+    pub path: Option<String>,
+    /// Its route, if it has one.
+    pub route: Option<Arc<str>>,
+    /// The handler of the route.
+    pub handler: Option<Arc<str>>,
+    /// What was answered.
+    pub status: u16,
+    /// The stable code of the failure.
+    pub failure: Option<&'static str>,
+    /// From the head to the answer, in microseconds.
+    pub whole: u32,
 }
 
 /// What `prepare` decided.
@@ -59,8 +95,8 @@ pub enum Planned {
 pub struct Ended {
     /// The outcome that `respond` got; `None` when there was none to give.
     pub outcome: Option<contract::Outcome>,
-    /// How many calls went in the statement.
-    pub batch: Option<u32>,
+    /// How it went.
+    pub passage: Passage,
 }
 
 /// What was answered.
@@ -84,7 +120,9 @@ impl Draft {
             }
             None => {}
         }
-        let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
+        let (outcome, batch) = self.ended.map_or((None, None), |Ended { outcome, passage }| {
+            (outcome.map(Outcome::of), passage.batch.map(|batch| batch.calls))
+        });
         let mut record = Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
@@ -93,7 +131,7 @@ impl Draft {
             sha256: self.digest.to_string(),
             signature,
             why: self.why,
-            trace: self.trace,
+            trace: Some(self.trace.place.trace.to_string()),
             redacted: Vec::new(),
             request: Request::of(self.request),
             plan,

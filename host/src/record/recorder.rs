@@ -10,11 +10,14 @@ use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::oneshot;
 
-use super::draft::Draft;
+use super::draft::{Draft, Unhandled};
 use super::redaction::Redaction;
 use super::ring::{Ring, Terms, bytes};
-use crate::config::Recording;
+use super::spans::Seen;
+use super::tracing::Tracing;
+use crate::config::{Recording, Sampler};
 use crate::metrics::{HandlerMetrics, Metrics};
 use crate::{limits, log};
 
@@ -27,6 +30,8 @@ pub struct Recorder {
 /// What the thread has as well.
 struct Shared {
     recording: Recording,
+    /// Which traces are exported, if any are.
+    sampler: Option<Sampler>,
     rings: Mutex<Rings>,
     /// Bytes of what is queued.
     queued: AtomicUsize,
@@ -45,8 +50,12 @@ struct Rings {
 enum Message {
     /// To write this, which has so many bytes.
     Write(Arc<Ring>, Box<Draft>, usize),
+    /// To export the trace of this.
+    Trace(Box<Unhandled>),
     /// To look whether anything is recorded: something was switched on.
     Look,
+    /// To export everything; the sender is used when it is done, or dropped.
+    Close(oneshot::Sender<()>),
 }
 
 impl Recorder {
@@ -54,10 +63,11 @@ impl Recorder {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(recording: Recording, metrics: &Metrics) -> std::io::Result<Arc<Self>> {
+    pub fn start(recording: Recording, metrics: &Metrics, tracing: Option<Tracing>) -> std::io::Result<Arc<Self>> {
         let (queue, messages) = sync_channel(limits::RECORD_QUEUE_MAX);
         let shared = Arc::new(Shared {
             recording,
+            sampler: tracing.as_ref().map(Tracing::sampler),
             rings: Mutex::default(),
             queued: AtomicUsize::new(0),
             dropped: metrics.records_dropped.clone(),
@@ -65,7 +75,7 @@ impl Recorder {
             bytes: metrics.records_bytes.clone(),
         });
         let its = Arc::clone(&shared);
-        std::thread::Builder::new().name(log::PRIVATE_THREAD.to_owned()).spawn(move || its.run(&messages))?;
+        std::thread::Builder::new().name(log::PRIVATE_THREAD.to_owned()).spawn(move || its.run(&messages, tracing))?;
         Ok(Arc::new(Self { shared, queue }))
     }
 
@@ -148,6 +158,26 @@ impl Recorder {
         }
     }
 
+    /// Which traces are exported; `None` when none are.
+    pub fn sampler(&self) -> Option<Sampler> {
+        self.shared.sampler
+    }
+
+    /// Hands over a request that no handler answered, to be traced.
+    pub fn trace(&self, unhandled: Box<Unhandled>) {
+        if self.queue.try_send(Message::Trace(unhandled)).is_err() {
+            self.shared.dropped.inc();
+        }
+    }
+
+    /// Has everything exported that was handed over. The receiver ends when it is, or when nothing is exported.
+    pub fn close(&self) -> oneshot::Receiver<()> {
+        let (sent, closed) = oneshot::channel();
+        // A full queue drops the sender: there is no time for it all.
+        let _ = self.queue.try_send(Message::Close(sent));
+        closed
+    }
+
     /// Counts a request whose record could not be made.
     pub fn lost(&self) {
         self.shared.skipped.inc();
@@ -174,24 +204,34 @@ impl Shared {
 
     /// Writes what is handed over, and looks for the slowest hundredth, until the recorder is gone. While nothing is
     /// recorded it sleeps.
-    fn run(&self, messages: &Receiver<Message>) {
+    fn run(&self, messages: &Receiver<Message>, mut tracing: Option<Tracing>) {
         let mut looked = Instant::now();
         loop {
             let left = limits::RECORD_WINDOW.saturating_sub(looked.elapsed());
-            let message = match self.is_on() {
+            let message = match self.is_on() || tracing.is_some() {
                 true => messages.recv_timeout(left),
                 false => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
                 Ok(Message::Write(ring, draft, bytes)) => {
-                    self.guarded(|| self.write(&ring, *draft));
+                    self.guarded(|| self.write(&ring, *draft, tracing.as_mut()));
                     self.queued.fetch_sub(bytes, Ordering::Relaxed);
+                }
+                Ok(Message::Trace(unhandled)) => {
+                    self.guarded(|| tracing.iter().for_each(|tracing| tracing.unhandled(&unhandled)));
+                }
+                Ok(Message::Close(sent)) => {
+                    if let Some(mut tracing) = tracing.take() {
+                        tracing.close(sent);
+                    }
                 }
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if looked.elapsed() >= limits::RECORD_WINDOW {
-                self.guarded(|| self.rings().of.values().filter(|ring| ring.is_on()).for_each(|ring| ring.look()));
+                let is_judged = |ring: &&Arc<Ring>| ring.is_on() || self.sampler.is_some();
+                self.guarded(|| self.rings().of.values().filter(is_judged).for_each(|ring| ring.look()));
+                self.guarded(|| tracing.iter_mut().for_each(Tracing::look));
                 looked = Instant::now();
             }
         }
@@ -208,9 +248,11 @@ impl Shared {
         }
     }
 
-    /// Keeps a record, unless its handler is no longer recorded or it is too large.
-    fn write(&self, ring: &Ring, draft: Draft) {
-        if !ring.is_on() {
+    /// Exports the trace of a request, and keeps its record, unless its handler is no longer recorded or it is too
+    /// large.
+    fn write(&self, ring: &Ring, draft: Draft, tracing: Option<&mut Tracing>) {
+        let (seen, recorded) = (Seen::of(&draft), draft.recorded && ring.is_on());
+        if seen.is_none() && !recorded {
             return;
         }
         let (redaction, metrics) = {
@@ -218,6 +260,12 @@ impl Shared {
             (Arc::clone(&terms.redaction), Arc::clone(&terms.metrics))
         };
         let record = draft.record(&redaction);
+        if let (Some(seen), Some(tracing)) = (seen, tracing) {
+            tracing.answered(&record, &seen);
+        }
+        if !recorded {
+            return;
+        }
         let (id, line): (Arc<str>, Arc<str>) = (record.request.id.as_str().into(), record.line().into());
         let Recording { records_max, bytes_max, node_bytes_max, .. } = self.recording;
         // Taken while it is kept: a handler that leaves meanwhile is then cleared after it, not before.
@@ -243,11 +291,14 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::draft::Answer;
+    use http::HeaderMap;
+
+    use super::super::draft::{Answer, Traced};
     use super::super::times::{Times, Why};
     use super::*;
     use crate::contract::{Request, Response};
     use crate::guest::Digest;
+    use crate::traces::Place;
 
     fn draft(ring: &Ring, body: usize) -> Box<Draft> {
         let request = Request {
@@ -270,7 +321,8 @@ mod tests {
             digest: Digest::of(b""),
             why: Why::Sampled,
             secrets: Vec::new(),
-            trace: None,
+            recorded: true,
+            trace: Traced { place: Place::of(&HeaderMap::new()), state: String::new(), exported: false, begun: 0 },
             request,
             planned: None,
             ended: None,
@@ -288,7 +340,7 @@ mod tests {
     impl Bench {
         fn new(recording: Recording) -> Self {
             let metrics = Metrics::new();
-            Self { recorder: Recorder::start(recording, &metrics).unwrap(), metrics }
+            Self { recorder: Recorder::start(recording, &metrics, None).unwrap(), metrics }
         }
 
         fn ring(&self, handler: &str) -> Arc<Ring> {

@@ -113,21 +113,29 @@ impl Ring {
         self.every.store(every, Ordering::Relaxed);
     }
 
-    /// Why a request that took so many microseconds is kept, if it is.
-    pub fn wants(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
-        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
-        let every = self.every() as u64;
+    /// Why a request that took so many microseconds is kept whatever the sampling, if it is.
+    pub fn notable(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
         let is_slow = micros >= self.slow_from.load(Ordering::Relaxed);
         if is_slow {
             self.slow.fetch_add(1, Ordering::Relaxed);
         }
         match () {
-            () if every == 0 => None,
             () if faulted => Some(Why::Fault),
             () if is_error => Some(Why::Error),
-            () if turn.is_multiple_of(every) => Some(Why::Sampled),
             () if is_slow => Some(Why::Slow),
             () => None,
+        }
+    }
+
+    /// Why a request is recorded, if it is; `notable` is a reason that always counts.
+    pub fn wants(&self, notable: Option<Why>) -> Option<Why> {
+        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
+        let every = self.every() as u64;
+        match notable {
+            _ if every == 0 => None,
+            Some(Why::Fault | Why::Error) => notable,
+            _ if turn.is_multiple_of(every) => Some(Why::Sampled),
+            _ => notable,
         }
     }
 
@@ -239,12 +247,13 @@ mod tests {
     #[test]
     fn faults_errors_turns_and_slow_ones_are_wanted_and_none_while_it_is_off() {
         let ring = ring(&Gauge::default());
-        assert_eq!((ring.is_on(), ring.wants(true, true, u32::MAX)), (false, None));
+        let wants = |faulted, is_error, micros| ring.wants(ring.notable(faulted, is_error, micros));
+        assert_eq!((ring.is_on(), wants(true, true, u32::MAX)), (false, None));
         ring.sample(4);
         ring.slow_from.store(100, Ordering::Relaxed);
         let wanted = [(true, true, 1), (false, true, 1), (false, false, 99), (false, false, 100), (false, false, 5)];
-        let why = wanted.map(|(faulted, is_error, micros)| ring.wants(faulted, is_error, micros));
+        let why = wanted.map(|(faulted, is_error, micros)| wants(faulted, is_error, micros));
         assert_eq!(why, [Some(Why::Fault), Some(Why::Error), None, Some(Why::Sampled), None]);
-        assert_eq!(ring.wants(false, false, 100), Some(Why::Slow));
+        assert_eq!(wants(false, false, 100), Some(Why::Slow));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::trace::Trace;
 use super::trail::{Noted, Trail};
 use crate::contract::{Outcome, Request, Value};
 use crate::database::{Passage, Procedure};
@@ -31,8 +32,14 @@ impl Asked<'_> {
         self.note(|noted| {
             let Planned { procedure, arguments, carry } = planned;
             let planned = record::Planned::Call { procedure, arguments, carry };
-            noted.called(planned, Ended { outcome, batch: passage.batch.map(|batch| batch.calls) });
+            noted.called(planned, Ended { outcome, passage });
         });
+    }
+
+    /// What identifies it in the log.
+    pub(super) fn named(&self) -> Trace {
+        let trace = self.trail.as_ref().map(|trail| trail.trace(self.head));
+        Trace::named(self.head, &self.request.id, trace)
     }
 }
 

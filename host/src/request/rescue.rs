@@ -216,10 +216,10 @@ fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fa
     let (name, number) = (handler.entry.name.as_str(), from.number);
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
-        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+        let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             request_id,
-            traceparent,
+            trace_id,
             "{name}: ROLLED BACK to generation {}: generation {number} faulted on probation",
             serving.number
         );
