@@ -36,6 +36,7 @@ pub mod wire;
 
 // The spine.
 pub mod example;
+pub mod gate;
 pub mod manifest;
 pub mod node;
 pub mod record;

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use crate::contract::{Plan, VERSION, Version};
+use crate::contract::{Outcome, Plan, Request, VERSION, Version};
 use crate::failure::{Fault, Phase};
 use crate::guest::Component;
 use crate::record::{self, Blob, Record};
@@ -97,27 +97,45 @@ pub fn run(component: &Component, record: &Record) -> Result<Decision, Skipped> 
     }
     let request = record.request.to_contract().map_err(Skipped::Malformed)?;
     let outcome = record.outcome.as_ref().map(record::Outcome::to_contract).transpose().map_err(Skipped::Malformed)?;
+    // The outcome answers a call only if it is the one that was made.
+    let made = |its: &Call| matches!(&record.plan, Some(record::Plan::Call(made)) if Call::of(made) == *its);
+    Ok(decide(component, &request, |its| outcome.as_ref().filter(|_| made(its))))
+}
+
+/// What a component decides on a request. `outcome_of` is how the call that it plans ends, where that is known.
+pub fn decide<'a>(
+    component: &Component,
+    request: &Request,
+    outcome_of: impl FnOnce(&Call) -> Option<&'a Outcome>,
+) -> Decision {
     let mut decision = Decision::default();
-    let call = match component.prepare(&request) {
+    let call = match component.prepare(request) {
         Ok(Plan::Reply(response)) => {
             decision.answer(wire::respond(response, Phase::Prepare));
-            return Ok(decision);
+            return decision;
         }
         Ok(Plan::Call(call)) => call,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     };
     let called = record::Called::of(call.procedure, call.arguments, Vec::new());
     let its = Call { procedure: called.procedure, arguments: called.arguments };
-    // The outcome answers this call only if it is the one that was made.
-    let same = matches!(&record.plan, Some(record::Plan::Call(made)) if Call::of(made) == its);
+    let outcome = outcome_of(&its);
     decision.call = Some(its);
-    let Some(outcome) = outcome.filter(|_| same) else { return Ok(decision) };
-    match component.respond(&call.carry, &outcome) {
+    match outcome {
+        Some(outcome) => Decision { call: decision.call, ..respond(component, &call.carry, outcome) },
+        None => decision,
+    }
+}
+
+/// What a component makes of the outcome of a call.
+pub fn respond(component: &Component, carry: &[u8], outcome: &Outcome) -> Decision {
+    let mut decision = Decision::default();
+    match component.respond(carry, outcome) {
         Ok(Some(response)) => decision.answer(wire::respond(response, Phase::Respond)),
         Ok(None) => decision.left_to_host = true,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     }
-    Ok(decision)
+    decision
 }
 
 impl Call {

@@ -3,6 +3,7 @@
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
+mod period;
 mod recording;
 mod secret;
 mod sources;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::period::Period;
 pub use self::recording::Recording;
 pub use self::secret::{Secret, Token};
 pub use self::sources::{Missing, Sources, Variables};

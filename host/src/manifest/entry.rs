@@ -45,6 +45,8 @@ pub struct Entry {
     pub procedures: Vec<GrantedProcedure>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
+    /// What follows when a candidate decides otherwise on recorded requests.
+    pub gate: Gate,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
     /// The limits of its calls.
@@ -141,6 +143,15 @@ pub enum Retry {
     Never,
     /// Yes, because the handler is granted the keys that both tries carry, and records them as one.
     Key,
+}
+
+/// What follows when a candidate decides otherwise on recorded requests than the generation that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It is reported, and the candidate serves.
+    Report,
+    /// The candidate is refused, unless the change is accepted.
+    Refuse,
 }
 
 /// A procedure that a handler may call.

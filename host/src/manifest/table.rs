@@ -12,7 +12,7 @@ use super::build::BuildTable;
 use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Claims, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, Gate, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
@@ -54,6 +54,7 @@ pub(super) struct HandlerTable {
     #[serde(default)]
     batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
     retry: Option<Spanned<RetryWord>>,
+    gate: Option<GateWord>,
     #[serde(default)]
     wasi: bool,
     #[serde(default)]
@@ -64,6 +65,13 @@ pub(super) struct HandlerTable {
 #[serde(rename_all = "lowercase")]
 enum RetryWord {
     Key,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum GateWord {
+    Report,
+    Refuse,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -124,6 +132,10 @@ impl HandlerTable {
             config: config::config(&self.config, folder, mistake),
             procedures: self.procedures.iter().map(granted).collect(),
             retry,
+            gate: match self.gate {
+                None | Some(GateWord::Report) => Gate::Report,
+                Some(GateWord::Refuse) => Gate::Refuse,
+            },
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
             line,

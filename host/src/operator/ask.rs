@@ -1,12 +1,13 @@
 //! One request to an admin address, over TCP or a unix socket, bounded in time and size. Every error names the remedy.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -62,10 +63,24 @@ impl Answer {
 /// # Errors
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
+    send(access, method, path, Bytes::new(), limits::OPERATOR_TIMEOUT).await
+}
+
+/// Sends a request with a body to a node.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn send(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
+    let (status, body) = timeout(within, exchange(access, method, path, body))
         .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs()))??;
+        .map_err(|_| anyhow!("{admin} did not answer within {} s", within.as_secs()))??;
     let answer = Answer { admin: admin.clone(), status, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
@@ -79,7 +94,7 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(access: &Access, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -93,11 +108,11 @@ async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result
     match &access.admin {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-            talk(stream, access, &address.to_string(), method, path).await
+            talk(stream, access, &address.to_string(), (method, path, body)).await
         }
         Address::Unix(path_of_socket) => {
             let stream = UnixStream::connect(path_of_socket).await.map_err(unreachable)?;
-            talk(stream, access, "localhost", method, path).await
+            talk(stream, access, "localhost", (method, path, body)).await
         }
     }
 }
@@ -106,8 +121,7 @@ async fn talk<S>(
     stream: S,
     access: &Access,
     host: &str,
-    method: Method,
-    path: &str,
+    (method, path, body): (Method, &str, Bytes),
 ) -> anyhow::Result<(StatusCode, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -120,7 +134,7 @@ where
     if let Some(token) = &access.token {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
+    let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;

@@ -1,7 +1,9 @@
-//! The commands for a running node, `galo handlers` and `galo rollback`, over its admin address. They return the text
-//! for stdout.
+//! The commands for a running node, `galo handlers`, `galo rollback`, `galo accept` and `galo shadow`, over its admin
+//! address. They return the text for stdout.
 
 mod ask;
+mod name;
+mod shadow;
 mod table;
 
 use anyhow::{Context as _, bail, ensure};
@@ -9,8 +11,10 @@ use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::ask;
+pub use self::shadow::{Ended, Shadowing};
 use self::table::escaped;
-use crate::report::{HandlerReport, NodeReport};
+use crate::limits;
+use crate::report::{Acceptance, HandlerReport, NodeReport};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +43,7 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
 /// # Errors
 /// As [`handlers`]; also when the node has no such handler, or the handler no previous generation.
 pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
-    // The name becomes part of a path. A manifest has the same rule.
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
-    );
+    name::check(name)?;
     let answer = ask(access, Method::POST, &format!("/handlers/{name}/rollback")).await?;
     if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
         bail!("{}; `galo handlers` lists the handlers and their generations", answer.message());
@@ -54,4 +52,25 @@ pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
     let name = escaped(&handler.name);
     Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
+}
+
+/// Accepts what a candidate decides otherwise on recorded requests.
+///
+/// # Errors
+/// As [`handlers`]; also when no candidate has such a digest, or several have.
+pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
+    // It becomes part of a path.
+    ensure!(
+        digest.len() >= limits::ACCEPT_DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "invalid digest `{}`: use at least {} of its digits, as `galo handlers` lists it",
+        escaped(digest),
+        limits::ACCEPT_DIGITS_MIN
+    );
+    let answer = ask(access, Method::POST, &format!("/candidates/{}/accept", digest.to_ascii_lowercase())).await?;
+    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+        bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
+    }
+    let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
+    let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();
+    Ok(format!("{}: {} is accepted\n", names.join(", "), escaped(&sha256)))
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
+use super::observer::Observed;
 use super::redaction::Redaction;
 use super::times::{Times, Why};
 use crate::contract::{self, Value};
@@ -17,8 +18,10 @@ pub struct Draft {
     pub generation: u64,
     /// Its component.
     pub digest: Digest,
-    /// Why it is kept.
-    pub why: Why,
+    /// Why it is kept, if it is.
+    pub why: Option<Why>,
+    /// Who gets it as it is.
+    pub observed: Option<Observed>,
     /// What must not be kept.
     pub redaction: Arc<Redaction>,
     /// The trace that it belongs to.
@@ -71,7 +74,7 @@ pub struct Answer {
 }
 
 impl Draft {
-    /// The record, with what must not be kept taken out.
+    /// The record, with nothing taken out.
     pub(super) fn record(self) -> Record {
         let (mut signature, mut plan) = (None, None);
         match self.planned {
@@ -83,14 +86,14 @@ impl Draft {
             None => {}
         }
         let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
-        let mut record = Record {
+        Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
             handler: self.handler.to_string(),
             generation: self.generation,
             sha256: self.digest.to_string(),
             signature,
-            why: self.why,
+            why: self.why.unwrap_or(Why::Sampled),
             trace: self.trace,
             redacted: Vec::new(),
             request: Request::of(self.request),
@@ -101,8 +104,6 @@ impl Draft {
             failure: self.answer.failure.map(str::to_owned),
             times: self.times,
             batch,
-        };
-        self.redaction.apply(&mut record);
-        record
+        }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 
 use super::draft::Draft;
+use super::observer::Observed;
 use super::ring::Ring;
 use crate::config::Recording;
 use crate::limits;
@@ -42,8 +43,11 @@ impl Recorder {
 
     /// Hands over a request that was answered.
     pub fn hand_over(&self, ring: &Arc<Ring>, draft: Box<Draft>) {
-        if self.queue.try_send((Arc::clone(ring), draft)).is_err() {
+        if let Err(TrySendError::Full((_, draft)) | TrySendError::Disconnected((_, draft))) =
+            self.queue.try_send((Arc::clone(ring), draft))
+        {
             self.dropped.inc();
+            draft.observed.iter().for_each(Observed::lost);
         }
     }
 }
@@ -51,9 +55,22 @@ impl Recorder {
 fn write(drafts: &Receiver<(Arc<Ring>, Box<Draft>)>) {
     for (ring, draft) in drafts {
         // Unwind safe: a record is kept at the end, whole.
-        let kept = catch_unwind(AssertUnwindSafe(|| ring.keep(&draft.record())));
+        let kept = catch_unwind(AssertUnwindSafe(|| take(&ring, *draft)));
         if kept.is_err() {
             tracing::error!(handler = &*ring.handler, "a record could not be written");
         }
     }
+}
+
+/// Hands a record to whoever observes, and keeps it in the ring without what must not be kept.
+fn take(ring: &Ring, mut draft: Draft) {
+    let (observed, is_kept, redaction) = (draft.observed.take(), draft.why.is_some(), Arc::clone(&draft.redaction));
+    let mut record = draft.record();
+    match observed {
+        Some(observed) if !is_kept => return observed.take(record),
+        Some(observed) => observed.take(record.clone()),
+        None => {}
+    }
+    redaction.apply(&mut record);
+    ring.keep(&record);
 }

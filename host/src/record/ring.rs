@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::format::Record;
+use super::observer::Observer;
 use super::times::Why;
 
 /// The records of one handler.
 pub struct Ring {
     /// The handler.
     pub handler: Arc<str>,
+    /// Who gets records beside it.
+    pub observer: Observer,
     /// One request in so many is kept; 0 keeps none at all.
     every: AtomicUsize,
     /// Requests that were answered while it was on.
@@ -46,6 +49,7 @@ impl Ring {
     pub(super) fn new(handler: &str, every: usize, records_max: usize, bytes_max: usize) -> Self {
         Self {
             handler: handler.into(),
+            observer: Observer::default(),
             every: AtomicUsize::new(every),
             seen: AtomicU64::new(0),
             slow_from: AtomicU32::new(u32::MAX),

@@ -7,13 +7,15 @@ use std::time::Duration;
 use crate::contract::{Outcome, Request};
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
-use crate::record::{self, Answer, Draft, Ended, Recorder, Ring, Times};
+use crate::record::{self, Answer, Draft, Ended, Observed, Recorder, Ring, Times};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::{self, Outgoing};
 
 /// What is known so far.
 pub(super) struct Trail {
     ring: Arc<Ring>,
+    /// Who gets the record beside the ring.
+    observed: Option<Observed>,
     noted: Mutex<Noted>,
 }
 
@@ -27,10 +29,12 @@ pub(super) struct Noted {
 }
 
 impl Trail {
-    /// Begins the trail of a request, if its handler is recorded.
+    /// Begins the trail of a request, if its handler is recorded or observed.
     pub(super) fn begin(handler: &Handler) -> Option<Box<Self>> {
-        let ring = handler.ring.get().filter(|ring| ring.is_on())?;
-        Some(Box::new(Self { ring: Arc::clone(ring), noted: Mutex::default() }))
+        let ring = handler.ring.get()?;
+        let observed = ring.observer.turn();
+        let wanted = ring.is_on() || observed.is_some();
+        wanted.then(|| Box::new(Self { ring: Arc::clone(ring), observed, noted: Mutex::default() }))
     }
 
     /// Notes something.
@@ -72,11 +76,14 @@ pub(super) fn keep(
     laps: &Laps,
 ) {
     let Some(trail) = trail else { return };
-    let Trail { ring, noted } = *trail;
+    let Trail { ring, observed, noted } = *trail;
     let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
-    let Some(why) = ring.wants(noted.fault.is_some(), status.is_server_error(), noted.times.whole) else { return };
+    let why = ring.wants(noted.fault.is_some(), status.is_server_error(), noted.times.whole);
+    if why.is_none() && observed.is_none() {
+        return;
+    }
     let generation = noted.generation.as_ref().unwrap_or(&lineage.current);
     let answer = match answer {
         Ok(outgoing) => Answer { response: wire::sent(outgoing), failure: None },
@@ -87,6 +94,7 @@ pub(super) fn keep(
         generation: generation.number,
         digest: generation.component.compiled.digest,
         why,
+        observed,
         redaction: Arc::clone(&handler.redaction),
         trace: None,
         request,

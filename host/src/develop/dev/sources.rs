@@ -14,7 +14,7 @@ use super::tree::{Roots, Tree};
 use crate::develop::build::{Built, Checkout, Prepared};
 use crate::manifest::{Build, Entry, FILE_NAME};
 use crate::reload::Watch;
-use crate::{example, limits};
+use crate::{example, gate, limits};
 
 /// The sources of a project.
 pub(super) struct Sources {
@@ -176,7 +176,7 @@ impl Command {
 
 /// Whether a file of a handler's folder is for the node, and not for what builds the handler.
 fn is_of_node(file: &Path) -> bool {
-    file.starts_with(example::FOLDER_NAME)
+    file.starts_with(example::FOLDER_NAME) || file == Path::new(gate::FILE_NAME)
 }
 
 /// Whether a file tells Cargo what to build.
