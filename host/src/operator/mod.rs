@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::ask;
-use self::table::escaped;
+use crate::log::escaped;
 use crate::report::{HandlerReport, NodeReport};
 
 /// How handlers are listed.
