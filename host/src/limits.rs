@@ -170,6 +170,23 @@ pub const RECORD_EVERY_MAX: usize = 1_000_000;
 pub const RECORDS_DEFAULT: usize = 256;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded, and base64 and JSON escape them.
+pub const RECORD_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain names
+/// from a body, so that their number has no other bound.
+pub const DIFFERENCE_PATHS_MAX: usize = 1000;
+/// Differences of one record that are counted.
+pub const DIFFERENCES_PER_RECORD_MAX: usize = 100;
+/// Paths that `galo replay` prints; `--json` has all that are counted.
+pub const DIFFERENCE_PATHS_SHOWN: usize = 20;
+/// Between two lines about the progress of a comparison.
+pub const REPLAY_PROGRESS: Duration = Duration::from_secs(5);
+/// Between two requests of `galo tap` to a node: fast enough for a person who watches, nothing for a node.
+pub const TAP_PAUSE: Duration = Duration::from_millis(200);
+/// Records that `galo tap` takes at once. A node keeps no more of a handler by default.
+pub const TAP_RECORDS_MAX: usize = 10_000;
+/// For the procedure of `galo explain`, from the connect to the last row. It is a look-up by key.
+pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.
@@ -510,8 +527,6 @@ pub const RECORDS_GATE_MAX: usize = CORPUS_RECORDS_MAX;
 /// CPU time of the gate: 10,000 records on two generations of ours take 0.5 s. What is left over is counted as skipped,
 /// and the swap of another handler is delayed by no more than this and one deadline.
 pub const GATE_CPU_MAX: Duration = Duration::from_secs(2);
-/// Places at which one record may differ that are looked at: more of them say nothing new.
-pub const GATE_DIFFERENCES_MAX: usize = 64;
 /// Paths that a comparison counts by themselves; further ones are counted together.
 pub const GATE_PATHS_MAX: usize = 8;
 /// Bytes of such a path: the names of some fields within each other. The rest is cut.

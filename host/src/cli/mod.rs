@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod compile;
 mod componentize;
+mod contenders;
 mod database;
 mod dev;
 mod environment;
@@ -22,6 +23,7 @@ mod project;
 mod proxy;
 mod psql;
 mod put;
+mod replay;
 mod runtime;
 mod serve;
 mod shadow;
@@ -137,6 +139,13 @@ enum Command {
     /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
     /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
+    /// Run recorded requests again and print what is decided otherwise
+    ///
+    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one component,
+    /// without a database and without a network, and compares calls and responses with the stored ones, or with those
+    /// of another component. Exits with 1 if one differs, if more instructions are executed than the budget allows, or
+    /// if nothing was compared.
+    Replay(replay::ReplayArgs),
     /// Compile the handlers of a folder into the cache
     ///
     /// A node that starts with this cache finds its components compiled. Compiled components are valid for this version
@@ -188,6 +197,7 @@ impl Command {
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Accept(arguments) => arguments.task(mistakes),
             Self::Shadow(arguments) => arguments.task(mistakes),
+            Self::Replay(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Test(arguments) => arguments.task(mistakes),

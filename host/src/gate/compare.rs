@@ -30,14 +30,10 @@ impl Sides<'_> {
     /// # Errors
     /// Why the record cannot be compared.
     pub fn kept(&self, record: &Record) -> Result<Vec<Difference>, String> {
-        let is_whole = record.redacted.is_empty();
+        let has_decided = |serving: &Component| serving.compiled.digest.to_string() == record.sha256;
         let before = match self.serving {
-            Some(serving) if is_whole && serving.compiled.digest.to_string() == record.sha256 => {
-                replay::recorded(record)
-            }
-            Some(serving) => self.decide(serving, record)?,
-            None if is_whole => replay::recorded(record),
-            None => return Err("redacted, and no generation serves that it could be compared with".to_owned()),
+            Some(serving) if replay::is_redacted(record) || !has_decided(serving) => self.decide(serving, record)?,
+            _ => replay::stored(record).map_err(|skipped| skipped.to_string())?,
         };
         Ok(known(&before, &self.decide(self.candidate, record)?))
     }
@@ -47,7 +43,8 @@ impl Sides<'_> {
     /// # Errors
     /// As [`Self::kept`].
     pub fn live(&self, record: &Record) -> Result<Vec<Difference>, String> {
-        Ok(known(&replay::recorded(record), &self.decide(self.candidate, record)?))
+        let before = replay::stored(record).map_err(|skipped| skipped.to_string())?;
+        Ok(known(&before, &self.decide(self.candidate, record)?))
     }
 
     fn decide(&self, component: &Component, record: &Record) -> Result<Decision, String> {
@@ -79,7 +76,7 @@ pub(super) fn known(before: &Decision, after: &Decision) -> Vec<Difference> {
     let unknown = |decision: &Decision| {
         decision.call.is_some() && decision.response.is_none() && !decision.left_to_host && decision.fault.is_none()
     };
-    let mut found = replay::differences(before, after, limits::GATE_DIFFERENCES_MAX);
+    let mut found = replay::differences(before, after, limits::DIFFERENCES_PER_RECORD_MAX);
     if unknown(before) || unknown(after) {
         found.retain(|difference| difference.path.starts_with("call"));
     }

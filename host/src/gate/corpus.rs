@@ -3,20 +3,21 @@
 
 use std::path::PathBuf;
 
+use crate::file::Unreadable;
 use crate::manifest::Entry;
-use crate::record::{Record, Unreadable};
+use crate::record::{Corpus, Record};
 use crate::{file, limits};
 
 /// The name of the file, in the folder of the handler's name beside the manifest.
 pub const FILE_NAME: &str = "corpus.jsonl";
 
-/// The corpus of a handler.
+/// The recorded requests of a handler.
 #[derive(Default)]
-pub struct Corpus {
-    /// Its records.
+pub struct Deployed {
+    /// Those of the handler.
     pub records: Vec<Record>,
-    /// Why the other lines are skipped, one for each.
-    pub skipped: Vec<String>,
+    /// How many are of other handlers.
+    pub others: usize,
 }
 
 /// The file of a handler's corpus.
@@ -24,7 +25,7 @@ pub fn path(entry: &Entry) -> PathBuf {
     entry.folder.join(&entry.name).join(FILE_NAME)
 }
 
-impl Corpus {
+impl Deployed {
     /// Reads the corpus of a handler; an empty one if there is none.
     ///
     /// # Errors
@@ -33,32 +34,26 @@ impl Corpus {
         let path = path(entry);
         let shown = entry.shown(&path).display().to_string();
         match file::read(&path, limits::CORPUS_BYTES_MAX) {
-            Ok(bytes) => Self::parse(&entry.name, &bytes).map_err(|wrong| (format!("{shown}{wrong}"), false)),
-            Err(file::Unreadable::Absent(_)) => Ok(Self::default()),
+            Ok(bytes) => Self::parse(&entry.name, &shown, &bytes).map_err(|wrong| (wrong, false)),
+            Err(Unreadable::Absent(_)) => Ok(Self::default()),
             Err(error) => Err((format!("{shown}: {error}"), error.may_pass())),
         }
     }
 
-    /// Parses the text of a corpus, of which the records of this handler count.
-    fn parse(handler: &str, bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| ": not valid UTF-8".to_owned())?;
-        let mut corpus = Self::default();
-        for (line, number) in text.lines().zip(1..) {
-            if line.trim().is_empty() {
-                continue;
-            }
-            if corpus.records.len() + corpus.skipped.len() == limits::CORPUS_RECORDS_MAX {
+    fn parse(handler: &str, shown: &str, bytes: &[u8]) -> Result<Self, String> {
+        let mut deployed = Self::default();
+        for record in Corpus::new(bytes, shown) {
+            let (line, record) = record.map_err(|broken| format!("{broken}; write it with `galo record`"))?;
+            if deployed.records.len() + deployed.others == limits::CORPUS_RECORDS_MAX {
                 let most = limits::CORPUS_RECORDS_MAX;
-                return Err(format!(":{number}: more than {most} records; keep the ones that matter"));
+                return Err(format!("{shown}:{line}: more than {most} records; keep those that matter"));
             }
-            match Record::parse(line) {
-                Ok(record) if record.handler == handler => corpus.records.push(record),
-                Ok(_) => corpus.skipped.push("of another handler".to_owned()),
-                Err(later @ Unreadable::Later { .. }) => corpus.skipped.push(later.to_string()),
-                Err(error) => return Err(format!(":{number}: {error}; write the file with `galo record`")),
+            match record.handler == handler {
+                true => deployed.records.push(record),
+                false => deployed.others += 1,
             }
         }
-        Ok(corpus)
+        Ok(deployed)
     }
 }
 
@@ -70,16 +65,14 @@ mod tests {
 
     #[test]
     fn lines_are_records_of_the_handler_and_the_first_malformed_one_is_named() {
-        let other = LINE.replace("\"x\",\"generation\"", "\"y\",\"generation\"");
-        let later = LINE.replace("\"format\":1", "\"format\":99");
-        let corpus = Corpus::parse("x", format!("{LINE}\n\n{other}\n{later}\n").as_bytes()).ok().unwrap();
-        assert_eq!((corpus.records.len(), corpus.skipped.len()), (1, 2));
-        assert!(corpus.skipped[1].contains("format 99"), "{:?}", corpus.skipped);
-        let wrong = Corpus::parse("x", format!("{LINE}\n{{}}\n").as_bytes()).err().unwrap();
-        assert!(wrong.starts_with(":2: not a record: "), "{wrong}");
-        assert_eq!(Corpus::parse("x", &[0xff]).err().unwrap(), ": not valid UTF-8");
+        let parse = |text: &str| Deployed::parse("x", "x/corpus.jsonl", text.as_bytes());
+        let other = LINE.replace("\"handler\":\"x\"", "\"handler\":\"y\"");
+        let deployed = parse(&format!("{LINE}\n\n{other}\n")).ok().unwrap();
+        assert_eq!((deployed.records.len(), deployed.others), (1, 1));
+        let wrong = |text: &str| parse(text).err().unwrap();
+        assert!(wrong(&format!("{LINE}\n{{}}\n")).starts_with("x/corpus.jsonl:2: not a record: "));
+        assert!(wrong(&LINE.replace("\"format\":1", "\"format\":99")).contains("format 99"));
         let many = format!("{LINE}\n").repeat(limits::CORPUS_RECORDS_MAX + 1);
-        let wrong = Corpus::parse("x", many.as_bytes()).err().unwrap();
-        assert!(wrong.contains("more than"), "{wrong}");
+        assert!(wrong(&many).contains("more than"));
     }
 }

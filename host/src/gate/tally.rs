@@ -1,9 +1,11 @@
-//! Counts of a comparison: how many records were compared, how many differ, and where.
+//! Counts of a comparison: how many records were compared, how many differ, and where. It holds no value of a record: a
+//! shadow sees what redaction takes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits;
-use crate::replay::Difference;
+use crate::log::escaped;
+use crate::replay::{Difference, grouped};
 
 /// What stands for the paths that are not counted by themselves.
 const OTHERS: &str = "(other places)";
@@ -54,21 +56,9 @@ pub(super) fn paths(differences: &[Difference]) -> BTreeSet<String> {
     differences.iter().map(|difference| general(&difference.path)).collect()
 }
 
-/// `response.body.items[3].price` is `response.body.items[].price`.
 fn general(path: &str) -> String {
-    let mut general = String::new();
-    let mut inside = false;
-    for c in path.chars() {
-        match c {
-            '[' => inside = true,
-            ']' => inside = false,
-            // A list's index; a name with a digit is not in brackets.
-            _ if inside && c.is_ascii_digit() => continue,
-            _ => {}
-        }
-        // The names come from a body: nothing in them may control a terminal.
-        if c.is_control() { general.extend(c.escape_default()) } else { general.push(c) }
-    }
+    // The names come from a body: nothing in them may control a terminal.
+    let mut general = escaped(&grouped(path));
     if general.len() > limits::GATE_PATH_BYTES_MAX {
         general.truncate(general.floor_char_boundary(limits::GATE_PATH_BYTES_MAX));
         general.push('…');
@@ -95,7 +85,7 @@ mod tests {
         tally.add(at("response.sta\ntus2"));
         assert_eq!((tally.compared, tally.differ), (4, 3));
         let named = |path: &str, count| (path.to_owned(), count);
-        assert_eq!(tally.paths(), [named("response.body.items[].price", 2), named("response.sta\\ntus2", 1)]);
+        assert_eq!(tally.paths(), [named("response.body.items[*].price", 2), named("response.sta\\ntus2", 1)]);
         for number in 0..100 {
             tally.add(at(&format!("field{number}")));
         }

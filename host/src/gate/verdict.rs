@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compare::Sides;
-use super::corpus::Corpus;
+use super::corpus::Deployed;
 use super::cpu::spent;
 use super::intended::Intended;
 use super::tally::{Tally, paths};
@@ -24,7 +24,7 @@ const DIGEST_SHOWN: usize = 12;
 /// What a candidate is compared on.
 pub struct Material {
     /// The corpus of its handler; or why it cannot be read.
-    pub corpus: Result<Corpus, String>,
+    pub corpus: Result<Deployed, String>,
     /// The last requests, as the lines of the handler's ring.
     pub last: Vec<Arc<str>>,
 }
@@ -73,10 +73,10 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
         otherwise: Vec::new(),
         took: Duration::ZERO,
     };
-    let empty = Corpus::default();
+    let empty = Deployed::default();
     let corpus = material.corpus.as_ref().unwrap_or(&empty);
     let last = material.last.iter().map(|line| Record::parse(line).map(Cow::Owned).map_err(|error| error.to_string()));
-    let skipped = corpus.skipped.iter().map(|why| Err(why.clone()));
+    let skipped = (0..corpus.others).map(|_| Err("of another handler".to_owned()));
     let records = corpus.records.iter().map(|record| Ok(Cow::Borrowed(record)));
     let mut intended = None;
     for record in skipped.chain(records).chain(last) {

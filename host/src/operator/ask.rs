@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::table::escaped;
 use crate::config::{Address, Token};
 use crate::limits;
+use crate::log::escaped;
 
 /// How to reach a node.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use http::{Method, StatusCode};
 pub use self::ask::Access;
 use self::ask::ask;
 pub use self::shadow::{Ended, Shadowing};
-use self::table::escaped;
 use crate::limits;
+use crate::log::escaped;
 use crate::report::{Acceptance, HandlerReport, NodeReport};
 
 /// How handlers are listed.

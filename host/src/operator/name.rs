@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::table::escaped;
+use crate::log::escaped;
 
 /// Checks a name, which becomes part of a path. A manifest has the same rule.
 pub(super) fn check(name: &str) -> anyhow::Result<()> {

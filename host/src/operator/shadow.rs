@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::ask::{Access, ask, send};
 use super::name;
-use super::table::escaped;
+use crate::log::escaped;
 use crate::report::{Counts, HandlerReport, NodeReport, Shadow, ShadowState};
 use crate::{file, limits};
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::log::{escaped, escaped_json};
 use crate::report::{Counts, HandlerReport, NodeReport, PathCount, Refusal, RolledBack};
 
 /// Digits of a digest in the table, enough to compare; `--json` has all.
@@ -49,35 +50,7 @@ pub(super) fn table(report: &NodeReport) -> String {
 
 /// The node's JSON. Control characters that JSON allows are escaped too; the value stays the same.
 pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
-    let mut text = String::new();
-    for c in serde_json::to_string_pretty(report)?.chars() {
-        match c {
-            '\n' => text.push(c),
-            // All of them are below U+10000: four digits are enough.
-            _ if controls_a_terminal(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => text.push(c),
-        }
-    }
-    Ok(text + "\n")
-}
-
-/// A text with every character that controls a terminal written as `\u{1b}`.
-pub(super) fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if controls_a_terminal(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Control characters, including C1, and those that change the direction of a line.
-fn controls_a_terminal(c: char) -> bool {
-    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || directs
+    Ok(escaped_json(&serde_json::to_string_pretty(report)?) + "\n")
 }
 
 /// A handler's row has its first route; each further one has a row of its own.
@@ -136,6 +109,7 @@ fn indented(message: &str, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::controls_a_terminal;
     use crate::report::{ManifestReport, Previous, State};
 
     fn report() -> NodeReport {

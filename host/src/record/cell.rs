@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::contract::Value;
 
@@ -91,6 +92,18 @@ impl Cell {
             Self::Timestamp(value) => Value::Timestamp(*value),
             Self::Json(value) => Value::Json(value.clone()),
         })
+    }
+
+    /// As plain JSON, for people: what JSON has a value for is that value.
+    pub fn plain(&self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Boolean(value) => Json::from(*value),
+            Self::Integer(value) => Json::from(*value),
+            Self::Text(value) => Json::from(value.as_str()),
+            Self::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.as_str())),
+            Self::Float(_) | Self::Bytes(_) | Self::Timestamp(_) => serde_json::to_value(self).unwrap_or_default(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::verify::Examples;
 use super::worker::{Priority, Worker};
 use crate::database::Procedure;
-use crate::gate::{self, Corpus, Gates, Material, Sides, Verdict};
+use crate::gate::{self, Deployed, Gates, Material, Sides, Verdict};
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
@@ -16,7 +16,7 @@ use crate::registry::{Refusal, Stage};
 /// The gate of one handler, with what its next candidate is compared on.
 pub(super) struct Passage {
     gates: Arc<Gates>,
-    corpus: Result<Corpus, Refusal>,
+    corpus: Result<Deployed, Refusal>,
     ring: Option<Arc<Ring>>,
 }
 
@@ -24,7 +24,7 @@ impl Worker {
     /// Reads what a candidate of a handler is compared on.
     pub(super) async fn passage(&self, priority: Priority, entry: &Entry, ring: Option<Arc<Ring>>) -> Passage {
         let (gates, read) = (Arc::clone(&self.gates), entry.clone());
-        let read = self.ask(priority, Stage::Recorded, move || Corpus::read(&read)).await;
+        let read = self.ask(priority, Stage::Recorded, move || Deployed::read(&read)).await;
         let corpus = read.and_then(|read| {
             read.map_err(|(text, passing)| Refusal { passing, ..Refusal::new(Stage::Recorded, text) })
         });
