@@ -520,12 +520,12 @@ pub const EXAMPLES_MAX: usize = 256;
 pub const EXAMPLES_CPU_MAX: Duration = Duration::from_secs(2);
 /// Bytes of the corpus of a handler, the recorded requests deployed with it: 4,096 of 4 KiB.
 pub const CORPUS_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Records of a corpus. A thousand are a minute of a busy service; more than this are not looked at by anybody.
-pub const CORPUS_RECORDS_MAX: usize = 10_000;
+/// Records of a corpus. `galo record` writes a thousand unless it is asked for more.
+pub const CORPUS_RECORDS_MAX: usize = 5_000;
 /// The last records of a handler's ring that a candidate is compared on: as many as a corpus has.
 pub const RECORDS_GATE_MAX: usize = CORPUS_RECORDS_MAX;
-/// CPU time of the gate: 10,000 records on two generations of ours take 0.5 s. What is left over is counted as skipped,
-/// and the swap of another handler is delayed by no more than this and one deadline.
+/// CPU time of the gate: 5,000 records of ours take 0.6 s, and twice that where both generations decide. What is left
+/// over is counted as skipped, and the swap of another handler is delayed by no more than this and one deadline.
 pub const GATE_CPU_MAX: Duration = Duration::from_secs(2);
 /// Paths that a comparison counts by themselves; further ones are counted together.
 pub const GATE_PATHS_MAX: usize = 8;

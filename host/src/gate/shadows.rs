@@ -46,6 +46,8 @@ pub struct Run {
     pub dropped: Arc<AtomicU64>,
     phase: Mutex<Phase>,
     tally: Mutex<Tally>,
+    /// As it was shown last.
+    shown: Mutex<Tally>,
     stopped: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl Shadows {
             dropped: Arc::default(),
             phase: Mutex::new(Phase::Verifying),
             tally: Mutex::default(),
+            shown: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
         let mut runs = lock(&self.runs);
@@ -143,7 +146,12 @@ impl Run {
 
     /// What it has counted.
     pub fn tally(&self) -> Tally {
-        lock(&self.tally).clone()
+        let mut shown = lock(&self.shown);
+        // Its thread has the lowest priority: whoever asks does not wait for it.
+        if let Ok(tally) = self.tally.try_lock() {
+            shown.clone_from(&tally);
+        }
+        shown.clone()
     }
 
     /// Whether it is to end.
