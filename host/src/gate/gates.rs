@@ -162,7 +162,7 @@ mod tests {
         let many: Vec<_> = (0..limits::ACCEPTED_MAX).map(|number| format!("{number:064}")).collect();
         gates.recall("a", &many);
         assert!(!gates.accepted("a").contains(&one) && gates.accepted("a").len() == limits::ACCEPTED_MAX);
-        gates.recall("c", &[two.clone()]);
+        gates.recall("c", std::slice::from_ref(&two));
         assert_eq!(gates.accepted("c"), [two]);
     }
 }
