@@ -88,7 +88,8 @@ impl Handlers {
         Ok(Self { files, examples: folders })
     }
 
-    /// Puts all files into a folder and removes obsolete examples, and a corpus that is gone. Returns the paths of the changed files.
+    /// Puts all files into a folder and removes obsolete examples, and a corpus that is gone. Returns the paths of the
+    /// changed files.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.

@@ -1,6 +1,6 @@
-//! What an operator does with a candidate: accepts what it decides otherwise (`POST /candidates/DIGEST/accept`), or runs
-//! it beside the live requests (`POST /handlers/NAME/shadow?every=N&seconds=N` with the component as its body; `DELETE`
-//! ends it).
+//! What an operator does with a candidate: accepts what it decides otherwise (`POST /candidates/DIGEST/accept`), or
+//! runs it beside the live requests (`POST /handlers/NAME/shadow?every=N&seconds=N` with the component as its body;
+//! `DELETE` ends it).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the commands it accepts: rollback, and
-//! those of `candidates`. `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
+//! those of `candidates`. `gate` decides who may ask. It answers before the node is assembled: a starting node is live,
+//! not ready.
 
 mod candidates;
 mod gate;
