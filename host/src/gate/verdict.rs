@@ -136,12 +136,15 @@ impl Verdict {
 
     /// Keeps a request for people, the last few.
     fn note(&mut self, record: &Record, mut differences: Vec<Difference>) {
+        differences.truncate(limits::GATE_REQUESTS_SHOWN);
+        let request = format!("{} {}", record.request.method, record.request.path);
+        let otherwise = Otherwise { request, differences };
+        // The same request with the same difference is shown once.
+        self.otherwise.retain(|known| *known != otherwise);
         if self.otherwise.len() == limits::GATE_REQUESTS_SHOWN {
             self.otherwise.remove(0);
         }
-        differences.truncate(limits::GATE_REQUESTS_SHOWN);
-        let request = format!("{} {}", record.request.method, record.request.path);
-        self.otherwise.push(Otherwise { request, differences });
+        self.otherwise.push(otherwise);
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn follow(
     built: Option<Duration>,
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
-    match candidate(&node.database, worker, handler).await {
+    match candidate(&node.database, worker, handler, built).await {
         Ok(Some((Proved { component, times }, config, verdict))) => {
             let before = handler.lineage().current.component.compiled.digest;
             let begun = Instant::now();
@@ -47,9 +47,8 @@ pub(super) async fn follow(
         Err(Without::Compiling) => Err(Without::Compiling),
         Err(Without::Refused(refusal)) => {
             worker.settle(Asker::Component, name);
-            if refusal.stage == Stage::Recorded {
-                show(built, name, worker.gates.verdict(name).as_deref());
-            }
+            let verdict = worker.gates.verdict(name).filter(|verdict| Some(verdict.digest) == refusal.digest);
+            show(built, name, verdict.as_deref());
             Err(refusal.into())
         }
     }
@@ -80,7 +79,12 @@ type Candidate = (Proved, Config, Option<Arc<Verdict>>);
 
 /// The component that the folder holds for a handler, verified; `None` when it serves already with the config that
 /// holds now, or was rolled back with it.
-async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Candidate>, Without> {
+async fn candidate(
+    database: &Database,
+    worker: &Worker,
+    handler: &Arc<Handler>,
+    built: Option<Duration>,
+) -> Result<Option<Candidate>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
     let config = worker.config(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
@@ -119,9 +123,20 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
     };
     let examples = worker.examples(Priority::Background, &handler.entry).await;
     let passage = worker.passage(Priority::Background, &handler.entry, handler.ring.get().cloned()).await;
+    let is_built = built.is_some();
     let prove = move || {
         let Handler { entry, procedures, .. } = &*asked;
-        let proved = verify::prove(form, entry, procedures, &examples)?;
+        let compiled = form.0.clone();
+        let proved = match verify::prove(form, entry, procedures, &examples) {
+            Err(refusal) if refusal.stage == Stage::Examples => {
+                // Whoever has just saved it sees what it changes all the same.
+                if is_built && let Ok(component) = verify::fit(&compiled, entry) {
+                    let _ = passage.judge(&component, Some(&current.component), entry, procedures, &examples);
+                }
+                return Err(refusal);
+            }
+            proved => proved?,
+        };
         // A component that serves already, with another config, has nothing to be compared with.
         let is_new = digest != current.component.compiled.digest;
         let judged = is_new

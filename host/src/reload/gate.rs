@@ -65,7 +65,7 @@ impl Passage {
 pub(super) fn shown(verdict: &Verdict) -> String {
     let places = verdict.places();
     let at = if places.is_empty() { String::new() } else { format!(" — {places}") };
-    format!("gate: {verdict}{at}")
+    format!("gate: {verdict}{at}, in {:.0} ms", verdict.took.as_secs_f64() * 1e3)
 }
 
 /// The last requests that would be answered otherwise, for the one who has just saved a change. The values are those of

@@ -244,6 +244,11 @@ fn dev_prints_which_of_the_last_requests_would_be_answered_otherwise() {
     dev.program.wait_for("extrato: 1 of the last 1 requests would be answered otherwise");
     dev.program.wait_for("GET /clientes/1/extrato");
     dev.program.wait_for("null → \"now\"");
+    // A component that fails an example is shown as well.
+    dev.copy.edit("handlers/extrato/src/lib.rs", |source| {
+        source.replace("Response::json(200, &extrato)", "Response::json(201, &extrato)")
+    });
+    dev.program.wait_for("response.status: 200 → 201");
     dev.interrupt();
 }
 
