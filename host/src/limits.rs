@@ -185,6 +185,12 @@ pub const REPLAY_PROGRESS: Duration = Duration::from_secs(5);
 pub const TAP_PAUSE: Duration = Duration::from_millis(200);
 /// Records that `galo tap` takes at once. A node keeps no more of a handler by default.
 pub const TAP_RECORDS_MAX: usize = 10_000;
+/// Bytes of the path by which it asks: 16 of each handler's name and number, far below what a head may have.
+pub const TAP_CURSOR_BYTES_MAX: usize = 8 * 1024;
+/// The largest `--slower` of `galo tap`, in milliseconds: an hour.
+pub const TAP_SLOWER_MS_MAX: usize = 60 * 60 * 1000;
+/// Bytes of a line of a log that `galo explain` looks at at once.
+pub const LOG_LINE_BYTES_READ: u64 = 1024 * 1024;
 /// For the procedure of `galo explain`, from the connect to the last row. It is a look-up by key.
 pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
@@ -728,6 +734,9 @@ const _: () = assert!(
     (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024)) as u64 + MANIFEST_BYTES_MAX
         <= OPERATOR_ANSWER_BYTES_MAX as u64
 );
+const _: () = assert!(TAP_CURSOR_BYTES_MAX < HEAD_BYTES_MAX);
+// A person waits for the answer of a node, of which the procedure is a part.
+const _: () = assert!(EXPLAIN_TIMEOUT.as_millis() < OPERATOR_TIMEOUT.as_millis());
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_BYTES_CEILING as u64 <= MEMORY_RESERVATION_BYTES);

@@ -11,6 +11,7 @@ mod contenders;
 mod database;
 mod dev;
 mod environment;
+mod explain;
 mod folder;
 mod init;
 mod memory;
@@ -23,10 +24,12 @@ mod project;
 mod proxy;
 mod psql;
 mod put;
+mod record;
 mod replay;
 mod runtime;
 mod serve;
 mod size;
+mod tap;
 mod test;
 mod upgrade;
 mod variables;
@@ -127,6 +130,20 @@ enum Command {
     /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
     /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
+    /// Follow the requests of running nodes
+    ///
+    /// Prints a line for each request that a node records, as it is answered: with `galo dev` every one. Ends with
+    /// Ctrl-C. A node that is restarted is followed further.
+    Tap(tap::TapArgs),
+    /// Print what became of a request
+    ///
+    /// Joins its record, the generation that decided, its trace, the log lines of its handler, and the rows that the
+    /// procedure finds which the manifest names for it (`explain`).
+    Explain(explain::ExplainArgs),
+    /// Write the last recorded requests of nodes to stdout, as JSON lines
+    ///
+    /// `galo replay` runs them again.
+    Record(record::RecordArgs),
     /// Run recorded requests again and print what is decided otherwise
     ///
     /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one component,
@@ -183,6 +200,9 @@ impl Command {
             Self::Check(arguments) => arguments.task(mistakes),
             Self::Handlers(arguments) => arguments.task(mistakes),
             Self::Rollback(arguments) => arguments.task(mistakes),
+            Self::Tap(arguments) => arguments.task(mistakes),
+            Self::Explain(arguments) => arguments.task(mistakes),
+            Self::Record(arguments) => arguments.task(mistakes),
             Self::Replay(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),

@@ -30,6 +30,7 @@ pub mod migrate;
 mod opener;
 mod pool;
 mod procedure;
+mod reading;
 mod scratch;
 mod start;
 pub mod value;

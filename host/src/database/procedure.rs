@@ -99,6 +99,11 @@ impl Procedure {
         Ok(())
     }
 
+    /// The names of its parameters; an empty string for a parameter without a name.
+    pub fn parameters(&self) -> &[String] {
+        &self.names
+    }
+
     /// Identifies its signature: what it takes and what it returns, whatever the database.
     pub fn digest(&self) -> &str {
         &self.digest

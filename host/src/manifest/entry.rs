@@ -18,6 +18,9 @@ pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
 /// The header by which a client marks a request that it may send again.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The names of parameters by which a procedure that explains requests gets what names the request itself.
+pub const EXPLAIN_PARAMETERS: [&str; 3] = ["request_id", "trace_id", "idempotency_key"];
+
 /// One handler of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -43,6 +46,8 @@ pub struct Entry {
     pub config: Vec<ConfigValue>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
+    /// The read-only procedure by which `galo explain` finds the rows of a request. The handler may not call it.
+    pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
     /// Whether its component may import the closed WASI.

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 pub use self::build::Build;
 pub use self::built::built;
 pub use self::entry::{
-    Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
+    Claims, ConfigValue, EXPLAIN_PARAMETERS, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place,
+    Retry, Text, TokenEntry,
 };
 pub use self::project::{Project, check_name};
 pub use self::refused::{Mistake, Refused};

@@ -53,6 +53,7 @@ pub(super) struct HandlerTable {
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
     batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
+    explain: Option<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
     #[serde(default)]
     wasi: bool,
@@ -123,6 +124,7 @@ impl HandlerTable {
             },
             config: config::config(&self.config, folder, mistake),
             procedures: self.procedures.iter().map(granted).collect(),
+            explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
@@ -160,7 +162,8 @@ impl HandlerTable {
     fn check_procedures(&self, mistake: &mut dyn FnMut(usize, String)) {
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
-        for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
+        let explain = self.explain.iter().map(|name| (name.get_ref(), name.span()));
+        for (_, span) in procedures.chain(forms).chain(explain).filter(|(name, _)| name.is_empty()) {
             mistake(span.start, "a procedure has a name".to_owned());
         }
         for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {

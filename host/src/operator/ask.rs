@@ -2,10 +2,10 @@
 
 use std::io;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -32,6 +32,7 @@ pub(super) struct Answer {
     admin: Address,
     /// Never 401 or 403: these are errors of [`ask`].
     pub(super) status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -50,6 +51,23 @@ impl Answer {
         })
     }
 
+    /// Its body as a text.
+    ///
+    /// # Errors
+    /// When the status is not 200, or the body is not a text.
+    pub(super) fn lines(&self) -> anyhow::Result<&str> {
+        let Self { admin, status, body, .. } = self;
+        if *status != StatusCode::OK {
+            bail!("{admin} answered {status}: {}", self.message());
+        }
+        std::str::from_utf8(body).with_context(|| format!("the answer of {admin} is not a text"))
+    }
+
+    /// The value of a header; empty if there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// The first line of its text, fit for a terminal.
     pub(super) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -63,10 +81,13 @@ impl Answer {
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
+    let (status, headers, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
         .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs()))??;
-    let answer = Answer { admin: admin.clone(), status, body };
+        .map_err(|_| {
+            let late = format!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs());
+            anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
+        })??;
+    let answer = Answer { admin: admin.clone(), status, headers, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
             bail!("{admin} requires a token: use --admin-token-file FILE, or set GALO_ADMIN_TOKEN")
@@ -79,7 +100,7 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -108,7 +129,7 @@ async fn talk<S>(
     host: &str,
     method: Method,
     path: &str,
-) -> anyhow::Result<(StatusCode, Bytes)>
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -121,8 +142,8 @@ where
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;
-    Ok((status, body.to_bytes()))
+    Ok((head.status, head.headers, body.to_bytes()))
 }

@@ -9,6 +9,7 @@ mod assembly;
 mod change;
 mod compiling;
 mod component;
+mod explaining;
 mod fingerprint;
 mod fingerprints;
 mod folder;
