@@ -81,9 +81,8 @@ impl Answer {
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, headers, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
-        .await
-        .map_err(|_| {
+    let (status, headers, body) =
+        timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path)).await.map_err(|_| {
             let late = format!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs());
             anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
         })??;

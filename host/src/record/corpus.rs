@@ -6,6 +6,9 @@ use std::io::{BufRead, Read as _};
 use super::format::{Record, Unreadable};
 use crate::limits;
 
+/// The name of the corpus of a handler, in a folder of the handler's name beside the manifest.
+pub const CORPUS_NAME: &str = "corpus.jsonl";
+
 /// The records of a corpus, each with the number of its line, from 1. It ends after the first mistake.
 pub struct Corpus<R> {
     reader: R,

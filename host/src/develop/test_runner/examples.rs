@@ -58,6 +58,9 @@ impl Examples {
         prepared: Option<&Prepared<'_>>,
         cancel: &Cancel,
     ) -> Vec<Case> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let of = &self.entry.name;
         log::print(format_args!("\n     Running examples of {of}\n\nrunning {} examples", self.examples.len()));
         let mut cases = Vec::new();

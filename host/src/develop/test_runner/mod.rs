@@ -6,11 +6,13 @@
 //! databases are dropped, and a private Postgres is stopped by its guard.
 
 mod application;
+mod corpora;
 mod examples;
 mod report;
 mod selection;
 mod units;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ pub struct Options {
     pub database: Option<Target>,
     /// Where a report in the format of JUnit is written to.
     pub junit: Option<PathBuf>,
+    /// Whether to run the corpora of the handlers, too.
+    pub corpus: bool,
     /// Whether to test again after each change.
     pub watch: bool,
 }
@@ -149,7 +153,9 @@ impl Run {
         let manifest = checkout.manifest()?;
         let wanted = self.wanted(&manifest)?;
         let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
-        let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();
+        let corpora = self.corpora(&wanted)?;
+        let has_some = |it: &Examples| !it.is_empty() || corpora.contains_key(&it.entry.name);
+        let examples: Vec<_> = read.into_iter().filter(has_some).collect();
         let handlers = examples.iter().map(|examples| examples.entry.clone()).collect();
         let manifest = Arc::new(Manifest { handlers, ..manifest });
         let application = async {
@@ -180,6 +186,9 @@ impl Run {
                 Ok(component) => {
                     let cases = examples.run(&component, &manifest.messages, application.as_ref(), &self.cancel).await;
                     report.cases.extend(cases);
+                    if let Some(path) = corpora.get(&examples.entry.name) {
+                        report.cases.push(corpora::run(&examples.entry, path, component, &self.cancel));
+                    }
                 }
                 Err(refusal) => report.cases.push(rejected(&examples.entry, refusal)),
             }
@@ -205,6 +214,22 @@ impl Run {
             bail!("no handler `{name}`; there are: {}", names.join(", "));
         };
         Ok(vec![found.clone()])
+    }
+
+    /// The corpora of these handlers, if they are to be run.
+    fn corpora(&self, wanted: &[Entry]) -> anyhow::Result<HashMap<String, PathBuf>> {
+        if !self.options.corpus {
+            return Ok(HashMap::new());
+        }
+        let found = wanted.iter().filter_map(|entry| Some((entry.name.clone(), corpora::path(entry)?)));
+        let found: HashMap<_, _> = found.collect();
+        ensure!(
+            !found.is_empty(),
+            "no handler has a corpus; this writes one from a running node: \
+             galo record --handler NAME >handlers/NAME/{}",
+            crate::record::CORPUS_NAME
+        );
+        Ok(found)
     }
 
     /// Compiles and runs the unit tests.
