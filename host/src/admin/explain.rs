@@ -149,9 +149,6 @@ async fn looked_up(node: &Node, handler: &Handler, name: &str, record: &Record) 
 
 /// The arguments for an `explain` procedure, by the names of its parameters.
 fn arguments(procedure: &Procedure, handler: &Handler, record: &Record) -> Result<Vec<Value>, String> {
-    if let Some(path) = record.redacted.iter().find(|path| path.starts_with("plan.") || path.starts_with("call.")) {
-        return Err(format!("`{path}` was redacted, so that its rows cannot be found"));
-    }
     let made = match &record.plan {
         Some(Plan::Call(made)) => handler.procedure(&made.procedure).map(|called| (called, made)),
         _ => None,
@@ -165,6 +162,9 @@ fn arguments(procedure: &Procedure, handler: &Handler, record: &Record) -> Resul
         if let Some((called, made)) = made
             && let Some(index) = called.parameters().iter().position(|parameter| parameter == name)
         {
+            if let Some(path) = record.redacted.iter().find(|path| is_argument(path, name)) {
+                return Err(format!("`{path}` was redacted, so that its rows cannot be found"));
+            }
             let cell = made.arguments.get(index);
             return cell.ok_or_else(|| format!("the call of `{}` left `{name}` out", made.procedure))?.value();
         }
@@ -181,4 +181,31 @@ fn arguments(procedure: &Procedure, handler: &Handler, record: &Record) -> Resul
         })
     };
     procedure.parameters().iter().map(given).collect()
+}
+
+/// Whether what was redacted is, or may be, in an argument.
+fn is_argument(redacted: &str, name: &str) -> bool {
+    let Some(inside) = redacted.strip_prefix("call.arguments") else { return false };
+    let its = inside.strip_prefix('.').and_then(|inside| inside.strip_prefix(name));
+    inside.is_empty() || its.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_redacted_as_a_whole_in_part_or_somewhere() {
+        for (path, is) in [
+            ("call.arguments", true),
+            ("call.arguments.key", true),
+            ("call.arguments.key.part", true),
+            ("call.arguments.keys", false),
+            ("call.arguments.other", false),
+            ("call.carry", false),
+            ("request.body.key", false),
+        ] {
+            assert_eq!(is_argument(path, "key"), is, "{path}");
+        }
+    }
 }

@@ -92,8 +92,8 @@ async fn names(access: &Access, wanted: Option<&str>) -> anyhow::Result<Vec<Stri
 fn nothing(admin: &crate::config::Address, recording: &str) -> String {
     match recording {
         "0" => format!(
-            "{admin} records nothing: start the node with --record 1 (or GALO_RECORD=1), or --record N for one request \
-             in N"
+            "{admin} records nothing: start the node with --record 1 (or GALO_RECORD=1; N for one request in N), or switch \
+             it on while it runs: POST /api/recording?every=1 there"
         ),
         _ => format!("{admin} has no record yet"),
     }

@@ -229,3 +229,38 @@ fn what_is_not_a_corpus_is_refused_with_the_line() {
     }
     assert!(Path::new(corpus).is_file());
 }
+
+#[test]
+fn the_corpora_of_a_project_are_run_with_its_tests() {
+    let scratch = Scratch::new();
+    let root = scratch.0.path();
+    let handler = root.join("handlers/a");
+    std::fs::create_dir_all(&handler).unwrap();
+    scratch.file("galo.toml", "[[handler]]\nname = \"a\"\ncomponent = \"a.wasm\"\nroute = \"GET /a\"\n");
+    std::fs::write(handler.join("a.wasm"), replying(200, None, 0).component()).unwrap();
+    let test = |arguments: &[&str]| run(galo().arg("test").args(arguments).current_dir(root));
+    let (success, _, stderr) = test(&["--corpus"]);
+    assert!(
+        !success && stderr.contains("no handler has a corpus; this writes one from a running node: galo record"),
+        "{stderr}"
+    );
+    let recorded = |status: u16| {
+        let mut record = lines().remove(3);
+        (record["handler"], record["response"]) = (json!("a"), json!({ "status": status, "body": "" }));
+        std::fs::write(handler.join("corpus.jsonl"), format!("{record}\n")).unwrap();
+    };
+    recorded(200);
+    let (success, out, stderr) = test(&["--corpus"]);
+    assert!(success && out.contains("corpora              1 passed, 0 failed\n"), "{out}{stderr}");
+    // Without the option nothing is there to test.
+    assert!(!test(&[]).0);
+    recorded(404);
+    let (success, out, _) = test(&["--corpus", "a"]);
+    assert!(!success && out.contains("response.status  1 x\n        404 -> 200  (line 1, id golden-4)"), "{out}");
+    assert!(out.contains("failed: a, corpus corpus.jsonl\n"), "{out}");
+    for (text, reason) in [("", "nothing was compared"), ("x\n", "corpus.jsonl:1: not a record: ")] {
+        std::fs::write(handler.join("corpus.jsonl"), text).unwrap();
+        let (success, out, _) = test(&["--corpus"]);
+        assert!(!success && out.contains(reason), "{out}");
+    }
+}
