@@ -170,10 +170,10 @@ pub const RECORD_EVERY_MAX: usize = 1_000_000;
 pub const RECORDS_DEFAULT: usize = 256;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded, and base64 and JSON escape them.
+/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded; base64 and JSON escape them.
 pub const RECORD_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain names
-/// from a body, so that their number has no other bound.
+/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain
+/// names from a body, so that their number has no other bound.
 pub const DIFFERENCE_PATHS_MAX: usize = 1000;
 /// Differences of one record that are counted.
 pub const DIFFERENCES_PER_RECORD_MAX: usize = 100;

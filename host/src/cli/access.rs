@@ -1,6 +1,6 @@
 //! The admin address and its token, for the nodes that require the token (`serve`, `dev`) and the commands that send it
-//! (`handlers`, `rollback`, `tap`, ...). The token comes from a file or from the environment, never from an argument, which `ps`
-//! would show.
+//! (`handlers`, `rollback`, `tap`, `explain`, `record`). The token comes from a file or from the environment, never
+//! from an argument, which `ps` would show.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -146,10 +146,10 @@ enum Command {
     Record(record::RecordArgs),
     /// Run recorded requests again and print what is decided otherwise
     ///
-    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one component,
-    /// without a database and without a network, and compares calls and responses with the stored ones, or with those
-    /// of another component. Exits with 1 if one differs, if more instructions are executed than the budget allows, or
-    /// if nothing was compared.
+    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one
+    /// component, without a database and without a network, and compares calls and responses with the stored ones, or
+    /// with those of another component. Exits with 1 if one differs, if more instructions are executed than the budget
+    /// allows, or if nothing was compared.
     Replay(replay::ReplayArgs),
     /// Compile the handlers of a folder into the cache
     ///

@@ -14,7 +14,7 @@ pub enum Colour {
     Off,
 }
 
-/// `12:00:00.123Z 200 POST /orders  orders#3  1.21 ms (prepare 0.02, ...)  ID`. `node` is named where there are several.
+/// `12:00:00.123Z 200 POST /orders  orders#3  1.21 ms (prepare 0.02, ...)  ID`. `node` is named if there are several.
 pub(super) fn line(record: &Record, node: Option<&str>, colour: Colour) -> String {
     let Record { handler, generation, request, response, times, .. } = record;
     let mut text = moment(request.now);

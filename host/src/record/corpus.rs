@@ -1,5 +1,5 @@
-//! A corpus: records as JSON lines. It is read one line after the other, so that it may be larger than memory, and every
-//! mistake is named with its line.
+//! A corpus: records as JSON lines. It is read one line after the other, so that it may be larger than memory, and
+//! every mistake is named with its line.
 
 use std::io::{BufRead, Read as _};
 

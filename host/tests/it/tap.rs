@@ -101,14 +101,14 @@ async fn a_tap_tells_what_is_wrong_and_what_to_do() {
     let database = TestDatabase::new().await;
     let node = node(&database, handlers(Profile::Release), "0");
     let tap = Program::start(with_token(&["tap", "--admin", &node.admin]));
-    tap.wait_for("records nothing: start the node with --record 1 (or GALO_RECORD=1)");
+    tap.wait_for("records nothing: start the node with --record 1 (or GALO_RECORD=1;");
     let few = Program::start(with_token(&["tap", "--admin", &node.admin, "extrato"]));
     few.wait_for("records nothing");
     for (arguments, reason) in [
         (&["nobody"][..], "has no handler nobody; it has: transacoes, extrato"),
         (&["--status", "9xx"], "`9xx` is not a status: write 404, 5xx or 400-499"),
         (&["--slower", "x"], "--slower"),
-        (&["--last", "-1"], "--last"),
+        (&["--last", "x"], "--last"),
     ] {
         let (success, out, stderr) = galo_with(&[&["tap", "--admin", &node.admin], arguments].concat());
         assert!(!success && out.is_empty() && stderr.contains(reason), "{stderr}");

@@ -28,24 +28,19 @@ pub(super) fn run(entry: &Entry, path: &Path, component: Component, cancel: &Can
     let begun = Instant::now();
     let contenders = HashMap::from([(of.clone(), Contender { before: None, after: component })]);
     let compared = block_in_place(|| compared(path, &contenders, cancel));
-    let (text, verdict) = match compared {
-        Ok(tallies) => {
-            let text = tallies.text();
-            let verdict = match (tallies.compared(), tallies.differing()) {
-                (0, _) => Verdict::Failed(format!("nothing was compared\n{text}")),
-                (_, 0) => Verdict::Passed,
-                _ => Verdict::Failed(text.clone()),
-            };
-            (text, verdict)
-        }
-        Err(error) => (format!("{error:#}\n"), Verdict::Failed(format!("{error:#}"))),
+    let (verdict, shown) = match compared {
+        Ok(tallies) => match (tallies.compared(), tallies.differing()) {
+            (0, _) => (Verdict::Failed(format!("nothing was compared\n{}", tallies.text())), None),
+            (_, 0) => (Verdict::Passed, Some(tallies.text())),
+            _ => (Verdict::Failed(tallies.text()), None),
+        },
+        Err(error) => (Verdict::Failed(format!("{error:#}")), None),
     };
-    log::print(format_args!(
-        "{}corpus {} ... {}",
-        text,
-        path.display(),
-        if verdict == Verdict::Passed { "ok" } else { "FAILED" }
-    ));
+    let (word, details) = match &verdict {
+        Verdict::Failed(details) => ("FAILED", details.as_str()),
+        _ => ("ok", shown.as_deref().unwrap_or_default()),
+    };
+    log::print(format_args!("corpus {} ... {word}\n{}", path.display(), details.trim_end()));
     Case { kind: Kind::Corpus, of: of.clone(), name: CORPUS_NAME.to_owned(), verdict, took: begun.elapsed() }
 }
 
