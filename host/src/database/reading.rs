@@ -9,7 +9,7 @@ use super::connect::target::chain;
 use super::error::Error;
 use super::exchange::rows;
 use super::pool::Database;
-use super::procedure::Procedure;
+use super::procedure::{GrantedProcedure, Procedure};
 use super::value::Argument;
 use crate::contract::{Rows, Value};
 use crate::limits;
@@ -45,7 +45,7 @@ async fn call(
     name: &str,
     arguments: impl FnOnce(&Procedure) -> Result<Vec<Value>, String>,
 ) -> Result<Rows, String> {
-    let procedure = describe(client, name, None).await.map_err(|unusable| unusable.to_string())?;
+    let procedure = describe(client, &GrantedProcedure::plain(name)).await.map_err(|unusable| unusable.to_string())?;
     let arguments = arguments(&procedure)?;
     procedure.check(&arguments)?;
     let signature = &procedure.signature;

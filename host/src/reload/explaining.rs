@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::database::{Database, Procedure};
-use crate::manifest::{EXPLAIN_PARAMETERS, Entry, GrantedProcedure, Manifest, Mistake};
+use crate::database::{Database, GrantedProcedure, Procedure};
+use crate::manifest::{EXPLAIN_PARAMETERS, Entry, Manifest, Mistake};
 
 /// Notes what is wrong with the `explain` of each handler. `described` are the procedures that handlers may call.
 pub(super) async fn check(
@@ -16,7 +16,7 @@ pub(super) async fn check(
 ) {
     for entry in &manifest.handlers {
         let Some(name) = &entry.explain else { continue };
-        let wrong = match database.describe(name, None).await {
+        let wrong = match database.describe(&GrantedProcedure::plain(name)).await {
             Ok(procedure) => wrong(&procedure, entry, described),
             Err(unusable) => Some(unusable.to_string()),
         };
