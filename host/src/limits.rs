@@ -170,10 +170,10 @@ pub const RECORD_EVERY_MAX: usize = 1_000_000;
 pub const RECORDS_DEFAULT: usize = 256;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded, and base64 and JSON escape them.
+/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded; base64 and JSON escape them.
 pub const RECORD_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain names
-/// from a body, so that their number has no other bound.
+/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain
+/// names from a body, so that their number has no other bound.
 pub const DIFFERENCE_PATHS_MAX: usize = 1000;
 /// Differences of one record that are counted.
 pub const DIFFERENCES_PER_RECORD_MAX: usize = 100;
@@ -185,6 +185,12 @@ pub const REPLAY_PROGRESS: Duration = Duration::from_secs(5);
 pub const TAP_PAUSE: Duration = Duration::from_millis(200);
 /// Records that `galo tap` takes at once. A node keeps no more of a handler by default.
 pub const TAP_RECORDS_MAX: usize = 10_000;
+/// Bytes of the path by which it asks: 16 of each handler's name and number, far below what a head may have.
+pub const TAP_CURSOR_BYTES_MAX: usize = 8 * 1024;
+/// The largest `--slower` of `galo tap`, in milliseconds: an hour.
+pub const TAP_SLOWER_MS_MAX: usize = 60 * 60 * 1000;
+/// Bytes of a line of a log that `galo explain` looks at at once.
+pub const LOG_LINE_BYTES_READ: u64 = 1024 * 1024;
 /// For the procedure of `galo explain`, from the connect to the last row. It is a look-up by key.
 pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
@@ -590,6 +596,9 @@ pub const FOLDER_THREADS_MAX: usize = 4;
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Between SIGTERM and SIGKILL to the processes of a build that is stopped.
 pub const BUILD_KILL_AFTER: Duration = Duration::from_secs(2);
+/// For the output of a build's program that has ended, once everything in its process group was killed. A daemon that
+/// has left the group may hold it open for ever.
+pub const BUILD_OUTPUT_AFTER: Duration = Duration::from_secs(2);
 /// Between two looks at a build under way.
 pub const BUILD_POLL: Duration = Duration::from_millis(20);
 /// Lines of a build command that are shown as they come; of those after it, only the last ones.
@@ -764,6 +773,8 @@ const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_
 const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
 const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
 const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
+const _: () = assert!(BUILD_POLL.as_millis() < BUILD_OUTPUT_AFTER.as_millis());
+const _: () = assert!(BUILD_KILL_AFTER.as_millis() + BUILD_OUTPUT_AFTER.as_millis() < TESTS_STOP_MAX.as_millis());
 const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());
@@ -774,6 +785,9 @@ const _: () = assert!(
     (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024 + 2048)) as u64 + MANIFEST_BYTES_MAX
         <= OPERATOR_ANSWER_BYTES_MAX as u64
 );
+const _: () = assert!(TAP_CURSOR_BYTES_MAX < HEAD_BYTES_MAX);
+// A person waits for the answer of a node, of which the procedure is a part.
+const _: () = assert!(EXPLAIN_TIMEOUT.as_millis() < OPERATOR_TIMEOUT.as_millis());
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_BYTES_CEILING as u64 <= MEMORY_RESERVATION_BYTES);

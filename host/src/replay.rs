@@ -206,8 +206,8 @@ impl Decision {
         self
     }
 
-    /// As JSON for people: arguments as plain values, headers by their names, and a body that is JSON as JSON, so that a
-    /// path leads into it.
+    /// As JSON for people: arguments as plain values, headers by their names, and a body that is JSON as JSON, so that
+    /// a path leads into it.
     pub fn json(&self) -> Json {
         let mut json = serde_json::to_value(self).unwrap_or_default();
         if let (Some(arguments), Some(call)) = (json.pointer_mut("/call/arguments"), &self.call) {
@@ -245,8 +245,8 @@ fn by_name(headers: &[(String, String)]) -> Json {
     Json::Object(object)
 }
 
-/// Where two decisions differ, at most `most` places. What is the same as JSON for people, spelled or ordered otherwise,
-/// differs as it was recorded.
+/// Where two decisions differ, at most `most` places. What is the same as JSON for people, spelled or ordered
+/// otherwise, differs as it was recorded.
 pub fn differences(before: &Decision, after: &Decision, most: usize) -> Vec<Difference> {
     let mut found = Vec::new();
     if before == after {

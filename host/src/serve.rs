@@ -61,7 +61,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
@@ -169,7 +169,7 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
-    let manifest = reload::place(manifest::read(&settings.handlers)?, &settings.sources);
+    let manifest = manifest::read(&settings.handlers)?;
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),

@@ -7,7 +7,7 @@
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderName, Request};
 
-use crate::config::{Address, Token};
+use crate::config::{Address, Readers, Token};
 
 /// What a request must fulfil.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Gate {
     pub address: Address,
     /// The token that a request must have, if any.
     pub token: Option<Token>,
+    /// Who may read records besides.
+    pub readers: Readers,
 }
 
 /// Why a request is refused.
@@ -33,6 +35,13 @@ const OPEN: [&str; 2] = ["/live", "/ready"];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Gate {
+    /// Whether those who pass may read records, which are the data of clients: they have shown the token, or may open
+    /// the socket, or the node is a developer's on their own machine.
+    pub fn may_read_records(&self) -> bool {
+        let own = self.readers == Readers::Loopback && self.address.is_local();
+        own || self.token.is_some() || matches!(self.address, Address::Unix(_))
+    }
+
     /// Lets a request pass, or returns why not.
     ///
     /// # Errors
@@ -102,7 +111,8 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     fn gate(address: &str, token: Option<&str>) -> Gate {
-        Gate { address: address.parse().unwrap(), token: token.map(|token| Token::new(token).unwrap()) }
+        let token = token.map(|token| Token::new(token).unwrap());
+        Gate { address: address.parse().unwrap(), token, readers: Readers::Guarded }
     }
 
     fn pass(gate: &Gate, target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
@@ -145,6 +155,20 @@ mod tests {
                 let passed = pass(&gate, "/ready", &[("host", "localhost"), ("sec-fetch-site", site)]).is_ok();
                 assert_eq!(passed, passes, "{site}");
             }
+        }
+    }
+
+    #[test]
+    fn records_are_for_who_shows_the_token_or_opens_the_socket_and_for_a_developer_on_loopback() {
+        for (address, token, readers, may) in [
+            ("127.0.0.1:9998", None, Readers::Guarded, false),
+            ("127.0.0.1:9998", None, Readers::Loopback, true),
+            ("10.0.0.1:9998", None, Readers::Loopback, false),
+            ("10.0.0.1:9998", Some(TOKEN), Readers::Guarded, true),
+            ("unix:/x", None, Readers::Guarded, true),
+        ] {
+            let gate = Gate { readers, ..gate(address, token) };
+            assert_eq!(gate.may_read_records(), may, "{address} {readers:?}");
         }
     }
 

@@ -3,8 +3,10 @@
 //! not ready.
 
 mod candidates;
+mod explain;
 mod gate;
 mod out;
+mod records;
 mod show;
 
 use std::sync::{Arc, OnceLock};
@@ -12,16 +14,17 @@ use std::sync::{Arc, OnceLock};
 use http::header::{ACCEPT, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
+pub use self::explain::{Explained, Found, Looked, Standing};
 pub use self::gate::{Denial, Gate};
 use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
+use crate::log;
 use crate::metrics::{Format, Metrics};
 use crate::node::Node;
 use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Messages, Outgoing};
-use crate::{limits, log};
 
 /// What the admin address needs.
 pub struct Admin {
@@ -51,9 +54,10 @@ impl Admin {
         outgoing
     }
 
-    async fn gated(&self, incoming: Incoming) -> Outgoing {
+    async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
         match self.gate.pass(&incoming) {
             Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
+            Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
             Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
@@ -83,7 +87,7 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             ("/handlers", None) => self.handlers(),
-            ("/api/records", None) => self.records(incoming.uri().query().unwrap_or_default()),
+            ("/api/records", None) => records::answer(self, incoming.uri().query().unwrap_or_default()),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
@@ -114,24 +118,6 @@ impl Admin {
     fn handlers(&self) -> Outgoing {
         let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
         json(&self.node.get().map_or_else(starting, |node| show::node(node)))
-    }
-
-    /// The last records, as lines of JSON: `handler=NAME`, `last=N`, `after=NUMBER`.
-    fn records(&self, query: &str) -> Outgoing {
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let asked = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let number = |name| asked(name).and_then(|text| text.parse().ok());
-        let (most, after) = (number("last").unwrap_or(limits::RECORDS_DEFAULT as u64), number("after").unwrap_or(0));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let mut lines = String::new();
-        for handler in &node.registry.table().handlers {
-            if asked("handler").is_none_or(|name| name == handler.entry.name)
-                && let Some(ring) = handler.ring.get()
-            {
-                ring.last(most, after).iter().for_each(|kept| lines.extend([&kept.line, "\n"]));
-            }
-        }
-        typed(StatusCode::OK, "application/jsonl", lines)
     }
 
     /// Rolls a handler back to its previous generation.

@@ -11,6 +11,7 @@ mod contenders;
 mod database;
 mod dev;
 mod environment;
+mod explain;
 mod folder;
 mod init;
 mod memory;
@@ -23,11 +24,13 @@ mod project;
 mod proxy;
 mod psql;
 mod put;
+mod record;
 mod replay;
 mod runtime;
 mod serve;
 mod shadow;
 mod size;
+mod tap;
 mod test;
 mod upgrade;
 mod variables;
@@ -95,7 +98,8 @@ enum Command {
     Handlers(operator::HandlersArgs),
     /// Roll a handler back to its previous generation
     ///
-    /// Acts on a running node. The component that was rolled back is not tried again until its file changes.
+    /// Acts on a running node, which serves the component before this one again, with the config that it had. What was
+    /// rolled back is not tried again until its component or its `config` in galo.toml changes.
     Rollback(operator::RollbackArgs),
     /// Accept what a candidate decides otherwise
     ///
@@ -139,12 +143,26 @@ enum Command {
     /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
     /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
+    /// Follow the requests of running nodes
+    ///
+    /// Prints a line for each request that a node records, as it is answered: with `galo dev` every one. Ends with
+    /// Ctrl-C. A node that is restarted is followed further.
+    Tap(tap::TapArgs),
+    /// Print what became of a request
+    ///
+    /// Joins its record, the generation that decided, its trace, the log lines of its handler, and the rows that the
+    /// procedure finds which the manifest names for it (`explain`).
+    Explain(explain::ExplainArgs),
+    /// Write the last recorded requests of nodes to stdout, as JSON lines
+    ///
+    /// `galo replay` runs them again.
+    Record(record::RecordArgs),
     /// Run recorded requests again and print what is decided otherwise
     ///
-    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one component,
-    /// without a database and without a network, and compares calls and responses with the stored ones, or with those
-    /// of another component. Exits with 1 if one differs, if more instructions are executed than the budget allows, or
-    /// if nothing was compared.
+    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one
+    /// component, without a database and without a network, and compares calls and responses with the stored ones, or
+    /// with those of another component. Exits with 1 if one differs, if more instructions are executed than the budget
+    /// allows, or if nothing was compared.
     Replay(replay::ReplayArgs),
     /// Compile the handlers of a folder into the cache
     ///
@@ -177,13 +195,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let filter = mistakes.parse("--log", &cli.log);
     // A compiler's process may have no second thread.
     let has_log = !matches!(cli.command, Command::Compiler(_));
-    let task = cli.command.task(&mut mistakes);
-    mistakes.into_result()?;
-    let ((format, filter), task) = format.zip(filter).zip(task).context("settings without a mistake are complete")?;
-    if has_log {
+    // Before the settings of the command are parsed, which may log a warning.
+    if let Some((format, filter)) = format.zip(filter).filter(|_| has_log) {
         log::start(format, filter);
     }
-    task()
+    let task = cli.command.task(&mut mistakes);
+    mistakes.into_result()?;
+    task.context("settings without a mistake are complete")?()
 }
 
 impl Command {
@@ -197,6 +215,9 @@ impl Command {
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Accept(arguments) => arguments.task(mistakes),
             Self::Shadow(arguments) => arguments.task(mistakes),
+            Self::Tap(arguments) => arguments.task(mistakes),
+            Self::Explain(arguments) => arguments.task(mistakes),
+            Self::Record(arguments) => arguments.task(mistakes),
             Self::Replay(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 
 use super::build::Build;
-use crate::database::Batch;
+use crate::database::GrantedProcedure;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::token::Policy;
@@ -17,6 +17,9 @@ pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
 
 /// The header by which a client marks a request that it may send again.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The names of parameters by which a procedure that explains requests gets what names the request itself.
+pub const EXPLAIN_PARAMETERS: [&str; 3] = ["request_id", "trace_id", "idempotency_key"];
 
 /// One handler of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Entry {
     pub config: Vec<ConfigValue>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
+    /// The read-only procedure by which `galo explain` finds the rows of a request. The handler may not call it.
+    pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
     /// What follows when a candidate decides otherwise on recorded requests.
@@ -152,13 +157,4 @@ pub enum Gate {
     Report,
     /// The candidate is refused, unless the change is accepted.
     Refuse,
-}
-
-/// A procedure that a handler may call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GrantedProcedure {
-    /// The name it calls it by.
-    pub name: String,
-    /// The batch form that runs many of its calls at once, if there is one.
-    pub batch: Option<Batch>,
 }

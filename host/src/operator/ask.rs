@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,6 +33,7 @@ pub(super) struct Answer {
     admin: Address,
     /// Never 401 or 403: these are errors of [`ask`].
     pub(super) status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -49,6 +50,23 @@ impl Answer {
         serde_json::from_slice(&self.body).with_context(|| {
             format!("the answer of {admin} is not a node's report; do node and `galo` have the same version?")
         })
+    }
+
+    /// Its body as a text.
+    ///
+    /// # Errors
+    /// When the status is not 200, or the body is not a text.
+    pub(super) fn lines(&self) -> anyhow::Result<&str> {
+        let Self { admin, status, body, .. } = self;
+        if *status != StatusCode::OK {
+            bail!("{admin} answered {status}: {}", self.message());
+        }
+        std::str::from_utf8(body).with_context(|| format!("the answer of {admin} is not a text"))
+    }
+
+    /// The value of a header; empty if there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The first line of its text, fit for a terminal.
@@ -78,10 +96,11 @@ pub(super) async fn send(
     within: Duration,
 ) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(within, exchange(access, method, path, body))
-        .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", within.as_secs()))??;
-    let answer = Answer { admin: admin.clone(), status, body };
+    let (status, headers, body) = timeout(within, exchange(access, method, path, body)).await.map_err(|_| {
+        let late = format!("{admin} did not answer within {} s", within.as_secs());
+        anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
+    })??;
+    let answer = Answer { admin: admin.clone(), status, headers, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
             bail!("{admin} requires a token: use --admin-token-file FILE, or set GALO_ADMIN_TOKEN")
@@ -94,7 +113,12 @@ pub(super) async fn send(
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -122,7 +146,7 @@ async fn talk<S>(
     access: &Access,
     host: &str,
     (method, path, body): (Method, &str, Bytes),
-) -> anyhow::Result<(StatusCode, Bytes)>
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -135,8 +159,8 @@ where
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
     let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;
-    Ok((status, body.to_bytes()))
+    Ok((head.status, head.headers, body.to_bytes()))
 }

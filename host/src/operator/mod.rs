@@ -1,17 +1,29 @@
-//! The commands for a running node, `galo handlers`, `galo rollback`, `galo accept` and `galo shadow`, over its admin
-//! address. They return the text for stdout.
+//! The commands for a running node over its admin address. `galo handlers`, `galo rollback`, `galo accept` and
+//! `galo explain` return the text for stdout; `galo tap`, `galo record` and `galo shadow` write as they go.
 
 mod ask;
+mod explain;
+mod filter;
+mod line;
+mod logged;
 mod name;
+mod record;
 mod shadow;
 mod table;
+mod tap;
 
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::ask;
+pub use self::explain::explain;
+pub use self::filter::{Filter, Statuses};
+pub use self::line::Colour;
+pub use self::logged::logged;
+pub use self::record::record;
 pub use self::shadow::{Ended, Shadowing};
+pub use self::tap::{Tap, tap};
 use crate::limits;
 use crate::log::escaped;
 use crate::report::{Acceptance, HandlerReport, NodeReport};
@@ -73,4 +85,30 @@ pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
     let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
     let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();
     Ok(format!("{}: {} is accepted\n", names.join(", "), escaped(&sha256)))
+}
+
+/// The handlers of a node that are meant: the one of this name, or all.
+async fn names(access: &Access, wanted: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let report: NodeReport = ask(access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
+    let names: Vec<_> = report.handlers.into_iter().map(|handler| handler.name).collect();
+    let Some(wanted) = wanted else { return Ok(names) };
+    name::check(wanted)?;
+    ensure!(
+        names.is_empty() || names.iter().any(|name| name == wanted),
+        "{} has no handler {wanted}; it has: {}",
+        access.admin,
+        escaped(&names.join(", "))
+    );
+    Ok(vec![wanted.to_owned()])
+}
+
+/// What a node says about recording when it has no record.
+fn nothing(admin: &crate::config::Address, recording: &str) -> String {
+    match recording {
+        "0" => format!(
+            "{admin} records nothing: start the node with --record 1 (or GALO_RECORD=1; N for one request in N), or switch \
+             it on while it runs: POST /api/recording?every=1 there"
+        ),
+        _ => format!("{admin} has no record yet"),
+    }
 }

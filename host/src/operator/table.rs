@@ -7,7 +7,7 @@ use crate::log::{escaped, escaped_json};
 use crate::report::{Counts, HandlerReport, NodeReport, PathCount, Refusal, RolledBack};
 
 /// Digits of a digest in the table, enough to compare; `--json` has all.
-const DIGEST_SHOWN: usize = 12;
+pub(super) const DIGEST_SHOWN: usize = 12;
 
 const TITLES: [&str; 8] = ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"];
 

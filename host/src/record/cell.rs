@@ -3,8 +3,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::contract::Value;
 
@@ -94,7 +95,7 @@ impl Cell {
         })
     }
 
-    /// As plain JSON, for people: what JSON has a value for is that value.
+    /// As plain JSON, for people: what JSON has a value for is that value, and a moment is written as in an example.
     pub fn plain(&self) -> Json {
         match self {
             Self::Null => Json::Null,
@@ -102,7 +103,11 @@ impl Cell {
             Self::Integer(value) => Json::from(*value),
             Self::Text(value) => Json::from(value.as_str()),
             Self::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.as_str())),
-            Self::Float(_) | Self::Bytes(_) | Self::Timestamp(_) => serde_json::to_value(self).unwrap_or_default(),
+            Self::Timestamp(us) => match Timestamp::from_microsecond(*us) {
+                Ok(at) => json!({ "timestamp": format!("{at:.6}") }),
+                Err(_) => json!({ "timestamp": us }),
+            },
+            Self::Float(_) | Self::Bytes(_) => serde_json::to_value(self).unwrap_or_default(),
         }
     }
 }

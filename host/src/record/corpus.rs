@@ -1,10 +1,13 @@
-//! A corpus: records as JSON lines. It is read one line after the other, so that it may be larger than memory, and every
-//! mistake is named with its line.
+//! A corpus: records as JSON lines. It is read one line after the other, so that it may be larger than memory, and
+//! every mistake is named with its line.
 
 use std::io::{BufRead, Read as _};
 
 use super::format::{Record, Unreadable};
 use crate::limits;
+
+/// The name of the corpus of a handler, in a folder of the handler's name beside the manifest.
+pub const CORPUS_NAME: &str = "corpus.jsonl";
 
 /// The records of a corpus, each with the number of its line, from 1. It ends after the first mistake.
 pub struct Corpus<R> {

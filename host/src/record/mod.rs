@@ -19,7 +19,7 @@ mod times;
 
 pub use self::cell::{Blob, Cell};
 pub use self::convert::fault_text;
-pub use self::corpus::{Broken, Corpus};
+pub use self::corpus::{Broken, CORPUS_NAME, Corpus};
 pub use self::draft::{Answer, Draft, Ended, Planned};
 pub use self::format::{Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable};
 pub use self::observer::{Observed, Observer};

@@ -64,6 +64,11 @@ impl Ring {
         self.every.load(Ordering::Relaxed) != 0
     }
 
+    /// One request in so many is kept; 0 if none is.
+    pub fn every(&self) -> usize {
+        self.every.load(Ordering::Relaxed)
+    }
+
     /// Keeps one request in so many from now on; 0 keeps none at all.
     pub fn sample(&self, every: usize) {
         self.every.store(every, Ordering::Relaxed);

@@ -9,10 +9,11 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::compiling::Asker;
+use super::explaining;
 use super::order::{Before, Candidate, Made, Order, is_same_entry};
 use super::worker::{Priority, Worker};
-use crate::database::{Database, Procedure, Unusable};
-use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
+use crate::database::{Database, GrantedProcedure, Procedure, Unusable};
+use crate::manifest::{Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Registry, Table};
 use crate::route::Routes;
@@ -51,6 +52,7 @@ pub(super) async fn build(
 ) -> Result<Option<NewTable>, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
+    explaining::check(manifest, database, &described, &mut mistakes).await;
     let (kept, orders) = sort(manifest, known, &described);
     // Components of an earlier manifest may still be compiling; end those that are not needed any more.
     for asker in [Asker::Manifest, Asker::Kept] {
@@ -206,7 +208,7 @@ async fn describe(
     for entry in &manifest.handlers {
         for granted in &entry.procedures {
             if !described.contains_key(granted) {
-                let procedure = database.describe(&granted.name, granted.batch.as_ref()).await;
+                let procedure = database.describe(granted).await;
                 described.insert(granted.clone(), procedure.map(Arc::new));
             }
             if let Some(Err(unusable)) = described.get(granted) {

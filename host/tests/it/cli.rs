@@ -190,8 +190,10 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "put", "proxy"]
-    {
+    for command in [
+        "dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "put", "proxy", "tap",
+        "explain", "record", "replay",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     for hidden in ["\n  postgres ", "\n  compiler "] {
@@ -214,6 +216,20 @@ fn help_names_every_command_and_variable() {
         assert!(help.contains(variable), "{variable} is missing in: {help}");
     }
     assert!(!help.contains("hunter2"), "{help}");
+}
+
+#[test]
+fn the_help_is_for_a_person_with_a_project_and_names_what_counts() {
+    let help = |command: &str| {
+        let (success, help, _) = run(galo().args([command, "--help"]));
+        assert!(success);
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(!help("test").contains("kit"), "{}", help("test"));
+    let rollback = help("rollback");
+    assert!(rollback.contains("until its component or its `config` in galo.toml changes"), "{rollback}");
+    let serve = help("serve");
+    assert!(serve.contains("a new one replaces the connection that has been idle for longest"), "{serve}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! What a node records of its requests, and that a record can be run again bit for bit.
 
-use galo::config::{Recording, Settings};
+use galo::config::{Readers, Recording, Settings};
 use galo::develop::build::Profile;
 use galo::record::{Plan, Record, Why};
 use galo::replay;
@@ -8,7 +8,8 @@ use galo::replay;
 use crate::harness::{TestDatabase, TestNode, handlers, settings, transacao};
 
 async fn node(database: &TestDatabase, recording: Recording) -> TestNode {
-    TestNode::with(database, Settings { recording, ..settings(handlers(Profile::Release)) }).await
+    TestNode::with(database, Settings { recording, readers: Readers::Loopback, ..settings(handlers(Profile::Release)) })
+        .await
 }
 
 /// The records of a node, once there are so many.
