@@ -79,7 +79,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let recorder = Recorder::start(settings.recording, &metrics)?;
     let (registry, proxy, access_log) =
         (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
     let gates = Arc::clone(&worker.gates);

@@ -6,6 +6,7 @@
 mod period;
 mod recording;
 mod secret;
+mod secrets;
 mod sources;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use self::period::Period;
 pub use self::recording::{Readers, Recording};
 pub use self::secret::{Secret, Token};
+pub use self::secrets::Secrets;
 pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 

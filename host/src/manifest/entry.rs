@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 
 use super::build::Build;
+use super::record::RecordEntry;
 use crate::database::GrantedProcedure;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
@@ -52,6 +53,8 @@ pub struct Entry {
     pub retry: Retry,
     /// What follows when a candidate decides otherwise on recorded requests.
     pub gate: Gate,
+    /// What is recorded of its requests.
+    pub record: RecordEntry,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
     /// The limits of its calls.

@@ -7,8 +7,11 @@ use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::observer::Observed;
 use super::redaction::Redaction;
 use super::times::{Times, Why};
-use crate::contract::{self, Value};
+use crate::config::Secrets;
+use crate::contract::{self, Field, Value};
+use crate::database::Procedure;
 use crate::guest::Digest;
+use crate::limits;
 
 /// A request that was answered.
 pub struct Draft {
@@ -22,8 +25,8 @@ pub struct Draft {
     pub why: Option<Why>,
     /// Who gets it as it is.
     pub observed: Option<Observed>,
-    /// What must not be kept.
-    pub redaction: Arc<Redaction>,
+    /// What the generations knew that may have answered: it must not be kept.
+    pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
     pub trace: Option<String>,
     /// The request, as the guest saw it.
@@ -47,9 +50,7 @@ pub enum Planned {
     /// To call a procedure.
     Call {
         /// The procedure.
-        procedure: String,
-        /// The digest of its signature.
-        signature: String,
+        procedure: Arc<Procedure>,
         /// Its arguments.
         arguments: Vec<Value>,
         /// What `respond` gets.
@@ -73,20 +74,34 @@ pub struct Answer {
     pub failure: Option<&'static str>,
 }
 
+/// What has to be taken out of a record besides what the manifest names.
+pub(super) struct Taking {
+    called: Option<Arc<Procedure>>,
+    secrets: Vec<Secrets>,
+}
+
+impl Taking {
+    /// Takes it out.
+    pub(super) fn apply(&self, redaction: &Redaction, record: &mut Record) {
+        redaction.apply(record, self.called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
+    }
+}
+
 impl Draft {
-    /// The record, with nothing taken out.
-    pub(super) fn record(self) -> Record {
-        let (mut signature, mut plan) = (None, None);
+    /// The record with nothing taken out, and what has to be taken out of it before it is kept.
+    pub(super) fn record(self) -> (Record, Taking) {
+        let (mut signature, mut plan, mut called) = (None, None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
-            Some(Planned::Call { procedure, signature: its, arguments, carry }) => {
-                signature = Some(its);
-                plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
+            Some(Planned::Call { procedure, arguments, carry }) => {
+                signature = Some(procedure.digest().to_owned());
+                plan = Some(Plan::Call(Called::of(procedure.name.clone(), arguments, carry)));
+                called = Some(procedure);
             }
             None => {}
         }
         let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
-        Record {
+        let record = Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
             handler: self.handler.to_string(),
@@ -104,6 +119,44 @@ impl Draft {
             failure: self.answer.failure.map(str::to_owned),
             times: self.times,
             batch,
-        }
+        };
+        (record, Taking { called, secrets: self.secrets })
     }
+
+    /// Bytes that it holds, about: of what may be large.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |fields: &[Field]| fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        let values = |values: &[Value]| values.iter().map(bytes_of).sum::<usize>();
+        let contract::Request { path, parameters, query, headers, body, claims, .. } = &self.request;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let planned = match &self.planned {
+            Some(Planned::Call { arguments, carry, .. }) => values(arguments) + carry.len(),
+            _ => 0,
+        };
+        let ended = match self.ended.as_ref().and_then(|ended| ended.outcome.as_ref()) {
+            Some(contract::Outcome::Rows(rows)) => values(&rows.values),
+            _ => 0,
+        };
+        let response = &self.answer.response;
+        path.len()
+            + fields(parameters)
+            + optional(query)
+            + fields(headers)
+            + body.len()
+            + optional(claims)
+            + planned
+            + ended
+            + fields(&response.headers)
+            + response.body.len()
+            + limits::RECORD_OVERHEAD_BYTES
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
 }
