@@ -169,8 +169,7 @@ pub fn decide<'a>(
         Ok(Plan::Call(call)) => call,
         Err(fault) => return decision.faulted(&fault),
     };
-    let called = record::Called::of(call.procedure, call.arguments, Vec::new());
-    let its = Call { procedure: called.procedure, arguments: called.arguments };
+    let its = Call { procedure: call.procedure, arguments: call.arguments.into_iter().map(record::Cell::of).collect() };
     let outcome = outcome_of(&its);
     decision.call = Some(its);
     match outcome {

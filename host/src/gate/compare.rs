@@ -8,8 +8,8 @@ use super::cpu::spent;
 use crate::database::Procedure;
 use crate::guest::Component;
 use crate::limits;
-use crate::record::{self, Record};
-use crate::replay::{self, Decision, Difference, Skipped};
+use crate::record::Record;
+use crate::replay::{self, Decision, Difference};
 
 /// What is compared, and how.
 pub struct Sides<'a> {
@@ -48,7 +48,7 @@ impl Sides<'_> {
     }
 
     fn decide(&self, component: &Component, record: &Record) -> Result<Decision, String> {
-        self.check_signature(record).map_err(|skipped| skipped.to_string())?;
+        replay::check_signature(self.procedures, record).map_err(|skipped| skipped.to_string())?;
         let begun = spent();
         let decision = replay::run(component, record).map_err(|skipped| skipped.to_string())?;
         // A deadline is wall-clock time: on a busy machine a thread of low priority may miss it without having run.
@@ -57,17 +57,6 @@ impl Sides<'_> {
             return Err("the machine was too busy".to_owned());
         }
         Ok(decision)
-    }
-
-    fn check_signature(&self, record: &Record) -> Result<(), Skipped> {
-        let (Some(record::Plan::Call(made)), Some(signature)) = (&record.plan, &record.signature) else {
-            return Ok(());
-        };
-        let changed = |procedure: &Arc<Procedure>| procedure.digest() != signature;
-        match self.procedures.iter().find(|procedure| procedure.name == made.procedure) {
-            Some(procedure) if changed(procedure) => Err(Skipped::Signature(made.procedure.clone())),
-            _ => Ok(()),
-        }
     }
 }
 
