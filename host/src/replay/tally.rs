@@ -150,7 +150,7 @@ fn change(before: u64, after: u64) -> f64 {
 }
 
 fn shown(value: &Json) -> String {
-    escaped(&cut(value.to_string(), limits::FAULT_BYTES_MAX))
+    cut(escaped(&value.to_string()), limits::FAULT_BYTES_MAX)
 }
 
 /// A path under which the same differences of many records are counted: places in lists do not matter, except that of
