@@ -45,7 +45,7 @@ async fn an_error_that_a_handler_leaves_is_answered_by_its_sqlstate() {
         ("42501", 403, r#"{"error":"forbidden"}"#),
         ("23514", 422, r#"{"error":"constraint_violated"}"#),
         ("23502", 422, r#"{"error":"constraint_violated"}"#),
-        ("23P01", 500, r#"{"error":"internal_error"}"#),
+        ("23P01", 409, r#"{"error":"conflict"}"#),
         ("P0001", 500, r#"{"error":"internal_error"}"#),
         ("XX000", 500, r#"{"error":"internal_error"}"#),
         ("PT404", 404, r#"{"error":"raised","message":"o segredo"}"#),
