@@ -32,6 +32,7 @@ mod opener;
 mod passage;
 mod pool;
 mod procedure;
+mod reading;
 mod scratch;
 mod start;
 pub mod value;

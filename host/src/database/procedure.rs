@@ -117,6 +117,13 @@ impl Signature {
     }
 }
 
+impl GrantedProcedure {
+    /// One without a batch form, that works in its own database.
+    pub fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), batch: None, remote: false }
+    }
+}
+
 impl Procedure {
     /// The same procedure as a handler calls it: each of its statements ends with a comment, such as `
     /// /*handler='orders',procedure='place_order'*/`, which views and logs of Postgres show. It is constant, because a

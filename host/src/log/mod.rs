@@ -5,6 +5,7 @@
 //! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout carries the result
 //! of a command, so writing it waits for the reader.
 
+mod escape;
 mod queue;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+pub use self::escape::{controls_a_terminal, escaped, escaped_json};
 use self::queue::Queue;
 use crate::limits;
 
@@ -113,6 +115,16 @@ pub fn dropped() -> u64 {
 pub fn print(text: std::fmt::Arguments<'_>) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Writes bytes to stdout.
+///
+/// # Errors
+/// When they cannot be written: the disk is full, or the reader of a pipe has gone, for which there is no more to do.
+pub fn write(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 /// The queue of stderr. `None` when its thread cannot be started, which then cannot be reported either.

@@ -12,7 +12,7 @@ use super::build::BuildTable;
 use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Claims, Entry, GALO_TRY, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, Gate, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
@@ -55,9 +55,11 @@ pub(super) struct HandlerTable {
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
     batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
+    explain: Option<Spanned<String>>,
     #[serde(default)]
     remote: Vec<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
+    gate: Option<GateWord>,
     record: Option<RecordTable>,
     #[serde(default)]
     wasi: bool,
@@ -69,6 +71,13 @@ pub(super) struct HandlerTable {
 #[serde(rename_all = "lowercase")]
 enum RetryWord {
     Key,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum GateWord {
+    Report,
+    Refuse,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -131,7 +140,12 @@ impl HandlerTable {
             },
             config: config::config(&self.config, folder, mistake),
             procedures: self.procedures.iter().map(granted).collect(),
+            explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
+            gate: match self.gate {
+                None | Some(GateWord::Report) => Gate::Report,
+                Some(GateWord::Refuse) => Gate::Refuse,
+            },
             record,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
@@ -177,7 +191,8 @@ impl HandlerTable {
     fn check_procedures(&self, mistake: &mut dyn FnMut(usize, String)) {
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
-        for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
+        let explain = self.explain.iter().map(|name| (name.get_ref(), name.span()));
+        for (_, span) in procedures.chain(forms).chain(explain).filter(|(name, _)| name.is_empty()) {
             mistake(span.start, "a procedure has a name".to_owned());
         }
         for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {

@@ -1,12 +1,13 @@
 //! One request to an admin address, over TCP or a unix socket, bounded in time and size. Every error names the remedy.
 
 use std::io;
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -14,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::table::escaped;
 use crate::config::{Address, Token};
 use crate::limits;
+use crate::log::escaped;
 
 /// How to reach a node.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub(super) struct Answer {
     admin: Address,
     /// Never 401 or 403: these are errors of [`ask`].
     pub(super) status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -50,6 +52,23 @@ impl Answer {
         })
     }
 
+    /// Its body as a text.
+    ///
+    /// # Errors
+    /// When the status is not 200, or the body is not a text.
+    pub(super) fn lines(&self) -> anyhow::Result<&str> {
+        let Self { admin, status, body, .. } = self;
+        if *status != StatusCode::OK {
+            bail!("{admin} answered {status}: {}", self.message());
+        }
+        std::str::from_utf8(body).with_context(|| format!("the answer of {admin} is not a text"))
+    }
+
+    /// The value of a header; empty if there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// The first line of its text, fit for a terminal.
     pub(super) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -62,11 +81,26 @@ impl Answer {
 /// # Errors
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
+    send(access, method, path, Bytes::new(), limits::OPERATOR_TIMEOUT).await
+}
+
+/// Sends a request with a body to a node.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn send(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path))
-        .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs()))??;
-    let answer = Answer { admin: admin.clone(), status, body };
+    let (status, headers, body) = timeout(within, exchange(access, method, path, body)).await.map_err(|_| {
+        let late = format!("{admin} did not answer within {} s", within.as_secs());
+        anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
+    })??;
+    let answer = Answer { admin: admin.clone(), status, headers, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
             bail!("{admin} requires a token: use --admin-token-file FILE, or set GALO_ADMIN_TOKEN")
@@ -79,7 +113,12 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -93,11 +132,11 @@ async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result
     match &access.admin {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-            talk(stream, access, &address.to_string(), method, path).await
+            talk(stream, access, &address.to_string(), (method, path, body)).await
         }
         Address::Unix(path_of_socket) => {
             let stream = UnixStream::connect(path_of_socket).await.map_err(unreachable)?;
-            talk(stream, access, "localhost", method, path).await
+            talk(stream, access, "localhost", (method, path, body)).await
         }
     }
 }
@@ -106,9 +145,8 @@ async fn talk<S>(
     stream: S,
     access: &Access,
     host: &str,
-    method: Method,
-    path: &str,
-) -> anyhow::Result<(StatusCode, Bytes)>
+    (method, path, body): (Method, &str, Bytes),
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -120,9 +158,9 @@ where
     if let Some(token) = &access.token {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
+    let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;
-    Ok((status, body.to_bytes()))
+    Ok((head.status, head.headers, body.to_bytes()))
 }

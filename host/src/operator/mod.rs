@@ -1,16 +1,32 @@
-//! The commands for a running node, `galo handlers` and `galo rollback`, over its admin address. They return the text
-//! for stdout.
+//! The commands for a running node over its admin address. `galo handlers`, `galo rollback`, `galo accept` and
+//! `galo explain` return the text for stdout; `galo tap`, `galo record` and `galo shadow` write as they go.
 
 mod ask;
+mod explain;
+mod filter;
+mod line;
+mod logged;
+mod name;
+mod record;
+mod shadow;
 mod table;
+mod tap;
 
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::ask;
-use self::table::escaped;
-use crate::report::{HandlerReport, NodeReport};
+pub use self::explain::explain;
+pub use self::filter::{Filter, Statuses};
+pub use self::line::Colour;
+pub use self::logged::logged;
+pub use self::record::record;
+pub use self::shadow::{Ended, Shadowing};
+pub use self::tap::{Tap, tap};
+use crate::limits;
+use crate::log::escaped;
+use crate::report::{Acceptance, HandlerReport, NodeReport};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +55,7 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
 /// # Errors
 /// As [`handlers`]; also when the node has no such handler, or the handler no previous generation.
 pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
-    // The name becomes part of a path. A manifest has the same rule.
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
-    );
+    name::check(name)?;
     let answer = ask(access, Method::POST, &format!("/handlers/{name}/rollback")).await?;
     if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
         bail!("{}; `galo handlers` lists the handlers and their generations", answer.message());
@@ -54,4 +64,51 @@ pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
     let name = escaped(&handler.name);
     Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
+}
+
+/// Accepts what a candidate decides otherwise on recorded requests.
+///
+/// # Errors
+/// As [`handlers`]; also when no candidate has such a digest, or several have.
+pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
+    // It becomes part of a path.
+    ensure!(
+        digest.len() >= limits::ACCEPT_DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "invalid digest `{}`: use at least {} of its digits, as `galo handlers` lists it",
+        escaped(digest),
+        limits::ACCEPT_DIGITS_MIN
+    );
+    let answer = ask(access, Method::POST, &format!("/candidates/{}/accept", digest.to_ascii_lowercase())).await?;
+    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+        bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
+    }
+    let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
+    let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();
+    Ok(format!("{}: {} is accepted\n", names.join(", "), escaped(&sha256)))
+}
+
+/// The handlers of a node that are meant: the one of this name, or all.
+async fn names(access: &Access, wanted: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let report: NodeReport = ask(access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
+    let names: Vec<_> = report.handlers.into_iter().map(|handler| handler.name).collect();
+    let Some(wanted) = wanted else { return Ok(names) };
+    name::check(wanted)?;
+    ensure!(
+        names.is_empty() || names.iter().any(|name| name == wanted),
+        "{} has no handler {wanted}; it has: {}",
+        access.admin,
+        escaped(&names.join(", "))
+    );
+    Ok(vec![wanted.to_owned()])
+}
+
+/// What a node says about recording when it has no record.
+fn nothing(admin: &crate::config::Address, recording: &str) -> String {
+    match recording {
+        "0" => format!(
+            "{admin} records nothing: start the node with --record 1 (or GALO_RECORD=1; N for one request in N), or switch \
+             it on while it runs: POST /api/recording?every=1 there"
+        ),
+        _ => format!("{admin} has no record yet"),
+    }
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::compiling::Asker;
+use super::explaining;
 use super::order::{Before, Candidate, Made, Order, is_same_entry};
 use super::worker::{Priority, Worker};
 use crate::database::{Database, GrantedProcedure, Procedure, Unusable};
@@ -51,6 +52,7 @@ pub(super) async fn build(
 ) -> Result<Option<NewTable>, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
+    explaining::check(manifest, database, &described, &mut mistakes).await;
     let (kept, orders) = sort(manifest, known, &described);
     // Components of an earlier manifest may still be compiling; end those that are not needed any more.
     for asker in [Asker::Manifest, Asker::Kept] {

@@ -190,8 +190,10 @@ async fn a_node_without_a_home_starts_and_one_whose_cache_was_asked_for_does_not
 fn help_names_every_command_and_variable() {
     let (success, help, _) = run(galo().arg("--help"));
     assert!(success);
-    for command in ["dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "put", "proxy"]
-    {
+    for command in [
+        "dev", "serve", "check", "handlers", "rollback", "build", "new", "test", "compile", "put", "proxy", "tap",
+        "explain", "record", "replay",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }
     for hidden in ["\n  postgres ", "\n  compiler "] {

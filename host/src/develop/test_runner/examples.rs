@@ -58,6 +58,9 @@ impl Examples {
         prepared: Option<&Prepared<'_>>,
         cancel: &Cancel,
     ) -> Vec<Case> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let of = &self.entry.name;
         let (count, s) = (self.examples.len(), if self.examples.len() == 1 { "" } else { "s" });
         log::print(format_args!("\n     Running examples of {of}\n\nrunning {count} example{s}"));
