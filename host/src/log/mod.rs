@@ -14,6 +14,7 @@ use std::os::fd::AsFd as _;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
@@ -125,6 +126,15 @@ pub fn write(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()
+}
+
+/// Whether the reader of stdout has gone, which a command that follows something learns only here until it writes.
+pub fn is_closed() -> bool {
+    let stdout = std::io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    // Without events to wait for, these are the only ones that are reported.
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|found| found.intersects(gone))
 }
 
 /// The queue of stderr. `None` when its thread cannot be started, which then cannot be reported either.

@@ -93,6 +93,9 @@ impl<'a> Follower<'a> {
                 Err(error) => return Err(Ended::Failed(error)),
             }
             tokio::time::sleep(limits::TAP_PAUSE).await;
+            if log::is_closed() {
+                return Err(Ended::Closed);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! `galo tap`, `galo explain` and `galo record` against running nodes.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use galo::develop::build::Profile;
 use galo::record::Record;
@@ -64,6 +65,11 @@ async fn a_tap_shows_the_requests_that_its_filter_takes_until_it_is_interrupted(
         assert!(!program.log().contains(absent), "{}", program.log());
     }
     assert!(!refused.log().contains("before"), "{}", refused.log());
+    // It ends with its reader, also if no request comes: `galo tap | head -1`.
+    let mut tap = with_token(&["tap", "--admin", &node.admin]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(tap.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("before") && tap.wait().unwrap().success(), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
