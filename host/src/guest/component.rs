@@ -50,6 +50,12 @@ pub struct Component {
     pub compiled: Compiled,
 }
 
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Component({})", self.compiled.digest)
+    }
+}
+
 /// What a component may import besides the contract's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grants {

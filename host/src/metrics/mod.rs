@@ -12,6 +12,7 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,9 +34,11 @@ use self::histogram::CALLS;
 pub use self::histogram::Histogram;
 pub use self::laps::Laps;
 use self::procedures::Procedures;
-pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
+pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, ProcedureSummary, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::traffic::{Answered, RouteTraffic};
+use crate::events::Events;
 
 /// Everything a node counts.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub struct Metrics {
     pub records_dropped: Counter,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
+    /// What happened, for the page.
+    pub events: Arc<Events>,
 }
 
 /// The format of the text.
@@ -158,6 +163,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
             task_restarts: Counter::default(),
+            events: Arc::default(),
         };
         metrics.register();
         metrics
@@ -196,7 +202,9 @@ impl Metrics {
 
     /// The counters of a handler: those that are shown, or new ones, which are not shown before it serves.
     pub fn handler(&self, name: &str) -> Arc<HandlerMetrics> {
-        self.handlers.of(name)
+        let of = self.handlers.of(name);
+        of.notes(name, &self.events);
+        of
     }
 
     /// Shows the counters of the handlers that serve, each with its name and its routes. Those of other handlers are

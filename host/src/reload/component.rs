@@ -25,13 +25,13 @@ pub(super) async fn follow(
             let generation = handler.swap(component, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
-            handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
             let line = match before == sha256 {
                 true => "with its new config".to_owned(),
                 false => line(built, times, swap),
             };
             tracing::info!(%sha256, "{name}: generation {} live — {line}", generation.number);
+            handler.metrics.swapped(generation.number, &line);
             Ok(())
         }
         Ok(None) => {
@@ -56,7 +56,7 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
         let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let Refusal { stage, message, .. } = refusal;
         tracing::error!(%stage, sha256, "{name}: candidate rejected; still serving generation {number}: {message}");
-        handler.metrics.refusals.inc();
+        handler.metrics.refused(number, stage.as_str(), message);
         handler.note_refusal(refusal.clone());
     }
 }
