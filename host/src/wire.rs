@@ -5,11 +5,11 @@ mod body;
 mod content;
 mod lines;
 mod messages;
+mod sent;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -25,6 +25,7 @@ use self::body::Gone;
 pub use self::content::{MediaType, check as check_content};
 pub use self::lines::Lines;
 pub use self::messages::Messages;
+pub use self::sent::{sent, status_only};
 use crate::contract::{Field, Request, Response};
 use crate::failure::{Failure, Fault, FaultKind, Phase, shown};
 use crate::limits;
@@ -256,25 +257,6 @@ pub fn failed(failure: &Failure, messages: &Messages) -> Outgoing {
         _ => {}
     }
     outgoing
-}
-
-/// A response as it is sent, as a record keeps it: the names of its headers in lower case.
-pub fn sent(outgoing: &Outgoing) -> Response {
-    let fields = outgoing.headers().iter();
-    let fields = fields.map(|(name, value)| Field { name: name.as_str().to_owned(), value: text(value.as_bytes()) });
-    // A whole body is there at once.
-    let body = outgoing.body().clone().collect().now_or_never();
-    Response {
-        status: outgoing.status().as_u16(),
-        headers: fields.collect(),
-        body: body.map_or_else(Vec::new, |Ok(body)| body.to_bytes().into()),
-        log: Lines::of(outgoing).map_or_else(Vec::new, |lines| lines.kept.clone()),
-    }
-}
-
-/// The status of an answer that the host gives, as a record keeps it: its body follows from the failure.
-pub fn status_only(status: StatusCode) -> Response {
-    Response { status: status.as_u16(), headers: Vec::new(), body: Vec::new(), log: Vec::new() }
 }
 
 /// The answer to OPTIONS where no handler answers it: the methods of the path.

@@ -104,13 +104,15 @@ impl Procedure {
         &self.digest
     }
 
-    /// The digest of a signature, as hexadecimal digits.
-    pub(super) fn digest_of(signature: &Signature) -> String {
-        let mut text = format!("{}(", signature.name);
-        signature.parameters.iter().for_each(|parameter| text.extend([parameter.name(), ","]));
-        signature.columns.iter().for_each(|(name, column)| text.extend([")", name, " ", column.name()]));
-        let digest = Sha256::digest(text.as_bytes());
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    /// A procedure as the catalogue describes it.
+    pub(super) fn new(
+        name: &str,
+        signature: Signature,
+        shorter: Vec<Signature>,
+        names: Vec<String>,
+        batch: Option<BatchForm>,
+    ) -> Self {
+        Self { name: name.to_owned(), digest: digest(&signature), signature, shorter, names, batch }
     }
 
     /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
@@ -179,6 +181,15 @@ impl Procedure {
 }
 
 /// `place_order`, or with its batch form `place_order (place_orders by customer_id)`.
+/// The digest of a signature, as hexadecimal digits.
+fn digest(signature: &Signature) -> String {
+    let mut text = format!("{}(", signature.name);
+    signature.parameters.iter().for_each(|parameter| text.extend([parameter.name(), ","]));
+    signature.columns.iter().for_each(|(name, column)| text.extend([")", name, " ", column.name()]));
+    let digest = Sha256::digest(text.as_bytes());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl fmt::Display for Procedure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;

@@ -2,28 +2,12 @@
 //! written.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::redaction::Redaction;
+use super::times::{Times, Why};
 use crate::contract::{self, Value};
 use crate::guest::Digest;
-
-/// Why a record was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// Its turn had come.
-    Sampled,
-    /// It was among the slowest hundredth.
-    Slow,
-    /// The answer was a 5xx.
-    Error,
-    /// A guest faulted, also if another generation finished the request.
-    Fault,
-}
 
 /// A request that was answered.
 pub struct Draft {
@@ -84,30 +68,6 @@ pub struct Answer {
     pub response: contract::Response,
     /// The stable code of the failure, when the host answered.
     pub failure: Option<&'static str>,
-}
-
-/// How long the phases of a request took, in microseconds. A phase that was not reached took none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Times {
-    /// To read the body.
-    pub read: u32,
-    /// To wait for admission and to run `prepare`.
-    pub prepare: u32,
-    /// To wait for a connection or for the lane.
-    pub wait: u32,
-    /// The call, without the wait.
-    pub database: u32,
-    /// To run `respond`.
-    pub respond: u32,
-    /// From the head to the answer.
-    pub whole: u32,
-}
-
-impl Times {
-    /// A duration as it is kept.
-    pub fn micros(duration: Duration) -> u32 {
-        u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
-    }
 }
 
 impl Draft {

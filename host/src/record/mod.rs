@@ -7,17 +7,19 @@
 //! data of a client: `admin` decides who may read it.
 
 mod cell;
+mod convert;
 mod draft;
 mod format;
 mod recorder;
 mod redaction;
 mod ring;
+mod times;
 
 pub use self::cell::{Blob, Cell};
-pub use self::draft::{Answer, Draft, Ended, Planned, Times, Why};
-pub use self::format::{
-    Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable, fault_text,
-};
+pub use self::convert::fault_text;
+pub use self::draft::{Answer, Draft, Ended, Planned};
+pub use self::format::{Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable};
 pub use self::recorder::Recorder;
 pub use self::redaction::Redaction;
 pub use self::ring::{Kept, Ring};
+pub use self::times::{Times, Why};

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::draft::Why;
 use super::format::Record;
+use super::times::Why;
 
 /// The records of one handler.
 pub struct Ring {

@@ -8,6 +8,7 @@ use http::request::Parts;
 use super::trail::{Noted, Trail};
 use crate::contract::{Outcome, Request, Value};
 use crate::database::Procedure;
+use crate::record;
 use crate::wire::Outgoing;
 
 /// A request that was read: the part that a guest sees, and its head for the log.
@@ -41,11 +42,16 @@ pub(super) enum Decision {
 }
 
 impl Decision {
-    /// The call, if it decided on one.
-    pub(super) fn call(&self) -> Option<&Planned> {
+    /// As a record keeps it.
+    pub(super) fn recorded(&self) -> record::Planned {
         match self {
-            Self::Reply(_) => None,
-            Self::Call(planned) => Some(planned),
+            Self::Reply(_) => record::Planned::Reply,
+            Self::Call(Planned { procedure, arguments, carry }) => record::Planned::Call {
+                procedure: procedure.name.clone(),
+                signature: procedure.digest().to_owned(),
+                arguments: arguments.clone(),
+                carry: carry.clone(),
+            },
         }
     }
 }

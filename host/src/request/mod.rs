@@ -110,7 +110,8 @@ async fn attempt<F: Functions>(
                     let mut asked = Asked { head, request, trail: Trail::begin(handler) };
                     asked.note(|noted| noted.times.read = Times::micros(read));
                     let answer = handled::<F>(node, handler, &lineage, &mut asked, laps).await;
-                    trail::keep(&node.recorder, handler, &lineage, asked, &answer, laps);
+                    let done = (asked.request, asked.trail);
+                    trail::keep(&node.recorder, handler, &lineage, done, &answer, laps);
                     answer
                 }
                 Err(failure) => Err(failure),
@@ -221,7 +222,7 @@ async fn handled<F: Functions>(
     let prepared = laps.end(&handler.metrics.prepare);
     asked.note(|noted| noted.times.prepare = Times::micros(prepared));
     if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.call());
+        trail.planned(generation, decision.recorded());
     }
     match decision {
         Decision::Reply(outgoing) => Ok(outgoing),

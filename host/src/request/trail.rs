@@ -4,8 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::decision::{Asked, Planned};
-use crate::contract::Outcome;
+use crate::contract::{Outcome, Request};
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
 use crate::record::{self, Answer, Draft, Ended, Recorder, Ring, Times};
@@ -46,16 +45,11 @@ impl Trail {
         });
     }
 
-    /// Notes the call that was planned.
-    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: Option<&Planned>) {
+    /// Notes which generation decided, and what.
+    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: record::Planned) {
         self.note(|noted| {
             noted.generation = Some(Arc::clone(generation));
-            noted.planned = Some(planned.map_or(record::Planned::Reply, |planned| record::Planned::Call {
-                procedure: planned.procedure.name.clone(),
-                signature: planned.procedure.digest().to_owned(),
-                arguments: planned.arguments.clone(),
-                carry: planned.carry.clone(),
-            }));
+            noted.planned = Some(planned);
         });
     }
 
@@ -73,11 +67,11 @@ pub(super) fn keep(
     recorder: &Recorder,
     handler: &Handler,
     lineage: &Lineage,
-    asked: Asked<'_>,
+    (request, trail): (Request, Option<Box<Trail>>),
     answer: &Result<Outgoing, Failure>,
     laps: &Laps,
 ) {
-    let Some(trail) = asked.trail else { return };
+    let Some(trail) = trail else { return };
     let Trail { ring, noted } = *trail;
     let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
@@ -95,7 +89,7 @@ pub(super) fn keep(
         why,
         redaction: Arc::clone(&handler.redaction),
         trace: None,
-        request: asked.request,
+        request,
         planned: noted.planned,
         ended: noted.ended,
         fault: noted.fault,

@@ -74,8 +74,7 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
-    let digest = Procedure::digest_of(&one.signature);
-    Ok(Procedure { name: name.to_owned(), digest, signature: one.signature, shorter, names: one.names, batch })
+    Ok(Procedure::new(name, one.signature, shorter, one.names, batch))
 }
 
 /// A function as the catalogue has it.
