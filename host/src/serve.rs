@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
-use crate::admin::{Admin, Gate};
+use crate::admin::{Admin, Console, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
@@ -61,11 +61,16 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        gate: Gate {
+            address: admin_address.clone(),
+            token: settings.admin_token.clone(),
+            readers: settings.readers,
+        },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
         supervisor: supervisor.clone(),
+        console: Console::new(settings.recording),
     });
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
@@ -108,9 +113,11 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         })
     });
     // The node becomes ready only here, because clients arrive as soon as a probe reports it.
+    admin.console.listen.get_or_init(|| listen.clone());
     admin.node.get_or_init(|| Arc::clone(&node));
     let orders = Arc::new(Orders::default());
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
+    tasks.push(supervisor.renewed("traffic", move || Arc::clone(&admin).sample()));
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
 }
@@ -189,8 +196,7 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
         drain: Drain::default(),
     };
     listen::run(listener, doors, move |incoming, checked| {
-        let answer = admin.answer(&incoming, checked);
-        async move { answer }
+        Arc::clone(&admin).answer(incoming, checked)
     })
     .await;
 }

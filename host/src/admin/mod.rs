@@ -1,23 +1,27 @@
-//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the one command it accepts, rollback.
-//! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, the command rollback, and for people a page
+//! (`page`), whose data are also JSON (`api`). `gate` decides who may ask. It answers before the node is assembled: a
+//! starting node is live, not ready.
 
+mod api;
+mod body;
+mod console;
 mod gate;
+mod out;
+mod page;
 mod show;
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, StatusCode};
 
+pub use self::console::Console;
 pub use self::gate::{Denial, Gate};
+use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::metrics::{Format, Metrics};
 use crate::node::Node;
-use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Messages, Outgoing};
 use crate::{limits, log};
@@ -34,28 +38,39 @@ pub struct Admin {
     pub drain: Drain,
     /// A node that has lost a task is not live.
     pub supervisor: Supervisor,
+    /// What the page needs.
+    pub console: Console,
 }
 
 impl Admin {
     /// Answers a request. `checked` is the listener's verdict on its head.
-    pub fn answer(&self, incoming: &Incoming, checked: Result<(), Failure>) -> Outgoing {
+    pub async fn answer(self: Arc<Self>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+        let head = incoming.method() == Method::HEAD;
         let mut outgoing = match checked {
-            Ok(()) => self.gated(incoming),
+            Ok(()) => self.gated(incoming).await,
             Err(failure) => wire::failed(&failure, Messages::plain()),
         };
-        if incoming.method() == Method::HEAD {
+        if head {
             wire::headed(&mut outgoing);
         }
         outgoing
     }
 
-    fn gated(&self, incoming: &Incoming) -> Outgoing {
-        match self.gate.pass(incoming) {
-            Ok(()) => self.routed(incoming),
+    async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
+        let is_page = page::is(incoming.uri().path());
+        match self.gate.pass(&incoming) {
+            Ok(()) if is_page => page::private(page::answer(self, incoming).await),
+            Ok(()) if api::has(incoming.uri().path()) => page::private(api::answer(self, incoming).await),
+            Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
                 let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
-                with(refused, WWW_AUTHENTICATE, "Bearer")
+                let mut refused = with(refused, WWW_AUTHENTICATE, "Bearer");
+                if is_page {
+                    // A browser asks its user for the token, as the password of any user.
+                    refused.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"galo\""));
+                }
+                refused
             }
         }
     }
@@ -79,7 +94,10 @@ impl Admin {
                 None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            ("/handlers", None) => self.handlers(),
+            ("/handlers", None) => json(&api::handlers(self)),
+            ("/api/records", None) if !self.gate.may_read_records() => {
+                text(StatusCode::FORBIDDEN, api::denied::Denied::records().message + "\n")
+            }
             ("/api/records", None) => self.records(incoming.uri().query().unwrap_or_default()),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
@@ -87,7 +105,7 @@ impl Admin {
                 let format = wanted(incoming);
                 typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
-            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
+            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n"),
         }
     }
 
@@ -106,11 +124,6 @@ impl Admin {
             Some(node) if !node.database.is_ready() => Some("database unavailable\n"),
             Some(_) => None,
         }
-    }
-
-    fn handlers(&self) -> Outgoing {
-        let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
-        json(&self.node.get().map_or_else(starting, |node| show::node(&node.registry)))
     }
 
     /// The last records, as lines of JSON: `handler=NAME`, `last=N`, `after=NUMBER`.
@@ -141,8 +154,8 @@ impl Admin {
         let from = Arc::clone(&handler.lineage().current);
         match handler.roll_back(&from, "requested at the admin address".to_owned()) {
             Some(serving) => {
-                handler.metrics.rollbacks.inc();
                 let (back, number) = (serving.number, from.number);
+                handler.metrics.rolled_back(back, &format!("generation {number} rolled back, as requested"));
                 tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
                 json(&show::handler(handler))
             }
@@ -158,34 +171,4 @@ fn wanted(incoming: &Incoming) -> Format {
         true => Format::OpenMetrics,
         false => Format::Classic,
     }
-}
-
-fn json(value: &impl Serialize) -> Outgoing {
-    match serde_json::to_string_pretty(value) {
-        Ok(json) => typed(StatusCode::OK, "application/json", json + "\n"),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-/// The answer to OPTIONS, or to a method that is not allowed.
-fn only(method: &Method, allow: &'static str) -> Outgoing {
-    if method == Method::OPTIONS {
-        return wire::options(&HeaderValue::from_static(allow));
-    }
-    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n")), ALLOW, allow)
-}
-
-fn with(mut outgoing: Outgoing, name: http::HeaderName, value: &'static str) -> Outgoing {
-    outgoing.headers_mut().insert(name, HeaderValue::from_static(value));
-    outgoing
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Outgoing {
-    typed(status, "text/plain; charset=utf-8", body)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Outgoing {
-    let mut outgoing = Response::new(Full::new(body.into()));
-    *outgoing.status_mut() = status;
-    with(outgoing, CONTENT_TYPE, content_type)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use galo::config::{AccessLog, Mistakes, Recording};
+use galo::config::{AccessLog, Mistakes, Readers, Recording};
 use galo::database::Target;
 use galo::develop::build::Checkout;
 use galo::develop::dev::{self, Options, Place};
@@ -49,6 +49,8 @@ impl DevArgs {
         let node =
             node.parse(folder, Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) }, mistakes);
         let (checkout, (mut settings, workers)) = checkout.zip(node)?;
+        // The data are a developer's own.
+        settings.readers = Readers::Loopback;
         // What is served is a copy without the secrets and keys beside the manifest.
         settings.sources.folder = Some(checkout.root.clone());
         Some(Box::new(move || {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use self::recording::Recording;
+pub use self::recording::{Readers, Recording};
 pub use self::secret::{Secret, Token};
 pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// What is recorded of requests.
     pub recording: Recording,
+    /// Who may read what is recorded.
+    pub readers: Readers,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
     /// Where the secrets of the manifest come from.
@@ -80,6 +82,7 @@ impl Settings {
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,
             access_log: AccessLog::Off,
             recording: Recording::OFF,
+            readers: Readers::Guarded,
             backlog: limits::BACKLOG_DEFAULT,
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),

@@ -13,6 +13,15 @@ pub struct Recording {
     pub bytes_max: usize,
 }
 
+/// Who may read records besides those who show the token of the admin address or may open its unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Nobody: records are the data of clients.
+    Guarded,
+    /// Whoever reaches an admin address on loopback: the node is a developer's.
+    Loopback,
+}
+
 impl Recording {
     /// Nothing is recorded.
     pub const OFF: Self = Self::one_in(0);

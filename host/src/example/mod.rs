@@ -6,10 +6,12 @@
 
 mod ask;
 mod cell;
+mod filled;
 mod json;
 mod outcome;
 mod pattern;
 mod response;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
+pub use self::filled::Filled;
+pub use self::write::write;
 use crate::contract::{Call, Plan, Response};
 use crate::database::Procedure;
 use crate::file;

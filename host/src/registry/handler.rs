@@ -3,10 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -157,13 +155,6 @@ impl Handler {
         self.lineage.store(Arc::new(Lineage { current, previous: None, rolled_back, since: at }));
         self.report();
         Some(serving)
-    }
-
-    /// Counts an answer to the route at this place.
-    pub fn answered(&self, by: &Generation, place: usize, status: StatusCode, took: Duration) {
-        self.metrics.duration.took(took);
-        self.metrics.answered(status);
-        by.traffic.answered(place, self.routes.len(), status, took);
     }
 
     fn report(&self) {

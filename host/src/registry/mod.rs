@@ -6,6 +6,7 @@
 mod config;
 mod handler;
 mod tally;
+mod traffic;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
