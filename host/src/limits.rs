@@ -196,6 +196,10 @@ pub const ADMIN_RECORD_PAUSE: Duration = Duration::from_millis(5);
 pub const ADMIN_RECORD_TRIES: u32 = 40;
 /// Differences that a replay shows.
 pub const DIFFERENCES_SHOWN_MAX: usize = 50;
+/// Characters of a line of a saved example, as a person would break it.
+pub const EXAMPLE_LINE_MAX: usize = 110;
+/// Requests that the page lists unless more are asked for.
+pub const PAGE_REQUESTS: usize = 30;
 /// Characters of the name of a saved example.
 pub const EXAMPLE_NAME_MAX: usize = 64;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.

@@ -61,11 +61,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate {
-            address: admin_address.clone(),
-            token: settings.admin_token.clone(),
-            readers: settings.readers,
-        },
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
@@ -195,10 +191,7 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
         timeouts: ClientTimeouts::default(),
         drain: Drain::default(),
     };
-    listen::run(listener, doors, move |incoming, checked| {
-        Arc::clone(&admin).answer(incoming, checked)
-    })
-    .await;
+    listen::run(listener, doors, move |incoming, checked| Arc::clone(&admin).answer(incoming, checked)).await;
 }
 
 impl Running {

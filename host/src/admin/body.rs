@@ -15,7 +15,9 @@ pub(super) async fn read(incoming: Incoming) -> Result<Bytes, Denied> {
     let (patience, most) = (body.timeout(), limits::ADMIN_BODY_BYTES_MAX);
     let late = |_| Denied::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     let read = timeout(patience, Limited::new(body, most).collect()).await.map_err(late)?;
-    let broken = |error| Denied::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body broke off or has over {most} bytes: {error}"));
+    let broken = |error| {
+        Denied::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body broke off or has over {most} bytes: {error}"))
+    };
     Ok(read.map_err(broken)?.to_bytes())
 }
 

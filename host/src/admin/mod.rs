@@ -105,7 +105,10 @@ impl Admin {
                 let format = wanted(incoming);
                 typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
-            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/live /ready /handlers /metrics, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n",
+            ),
         }
     }
 

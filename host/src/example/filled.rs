@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Example, ask};
+use super::{Example, ask, json};
 use crate::manifest::Entry;
 
 /// A request that can be sent.
@@ -13,6 +13,9 @@ pub struct Filled {
     /// The route that it is for.
     #[serde(skip)]
     pub route: String,
+    /// Whether it is expected to lead to a call: such a one shows more.
+    #[serde(skip)]
+    pub calls: bool,
     /// Its method.
     pub method: String,
     /// Its path, with the query.
@@ -31,6 +34,7 @@ impl Example {
         Some(Filled {
             example: self.path.file_stem().map(|name| name.to_string_lossy().into_owned()),
             route: request.route.to_string(),
+            calls: matches!(self.file.plan, Some(json::Plan::Call(_))) || self.is_end_to_end(),
             method: request.method,
             path: request.path + &query,
             headers: request.headers.into_iter().map(|field| (field.name, field.value)).collect(),

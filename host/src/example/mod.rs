@@ -8,6 +8,7 @@ mod ask;
 mod cell;
 mod filled;
 mod json;
+mod layout;
 mod outcome;
 mod pattern;
 mod response;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Example;
 use super::cell::Cell;
-use super::response::{Response, pretty};
+use super::layout::Layout;
+use super::response::Response;
 use crate::contract::{self, Outcome, Plan, Request};
 use crate::database::Procedure;
 use crate::guest::Component;
@@ -46,7 +47,8 @@ pub fn write(
     let mut wrong = String::new();
     for spelling in [Spelling::Json, Spelling::Exact] {
         let text = text(entry, request, spelling, &plan, outcome, response.as_ref());
-        let example = Example::parse(PathBuf::from("the example"), text.as_bytes()).map_err(|error| format!("{error:#}"))?;
+        let example =
+            Example::parse(PathBuf::from("the example"), text.as_bytes()).map_err(|error| format!("{error:#}"))?;
         match example.check(entry, component, Some(procedures)) {
             Ok(()) => return Ok(text),
             Err(difference) => wrong = difference,
@@ -63,73 +65,72 @@ fn text(
     outcome: Option<&Outcome>,
     response: Option<&contract::Response>,
 ) -> String {
-    let mut file = Map::new();
-    file.insert("request".to_owned(), asked(entry, request, spelling));
     let planned = match plan {
-        Plan::Reply(reply) => json!({"reply": Response::like(reply, None)}),
-        Plan::Call(call) => json!({"call": {"procedure": call.procedure, "arguments": cells(&call.arguments)}}),
+        Plan::Reply(reply) => Layout::object(vec![("reply", answered(reply))]),
+        Plan::Call(call) => {
+            let arguments = json!(cells(&call.arguments)).into();
+            let call = vec![("procedure", json!(call.procedure).into()), ("arguments", arguments)];
+            Layout::object(vec![("call", Layout::object(call))])
+        }
     };
-    file.insert("plan".to_owned(), planned);
+    let mut file = vec![("request", asked(entry, request, spelling)), ("plan", planned)];
     match outcome.filter(|_| matches!(plan, Plan::Call(_))) {
         Some(Outcome::Rows(rows)) => {
             let values: Vec<_> = rows.values.chunks(rows.columns.len().max(1)).map(cells).collect();
-            file.insert("rows".to_owned(), json!({"columns": rows.columns, "values": values}));
+            let rows = vec![("columns", json!(rows.columns).into()), ("values", json!(values).into())];
+            file.push(("rows", Layout::object(rows)));
         }
         Some(Outcome::Error(error)) => {
             let contract::DatabaseError { sqlstate, message, detail, constraint } = error;
-            let mut error = json!({"sqlstate": sqlstate, "message": message});
+            let mut its = vec![("sqlstate", json!(sqlstate).into()), ("message", json!(message).into())];
             for (name, value) in [("detail", detail), ("constraint", constraint)] {
-                if let Some(value) = value {
-                    error[name] = json!(value);
-                }
+                its.extend(value.as_ref().map(|value| (name, json!(value).into())));
             }
-            file.insert("error".to_owned(), error);
+            file.push(("error", Layout::object(its)));
         }
         None => {}
     }
-    if let Some(response) = response {
-        file.insert("response".to_owned(), json!(Response::like(response, None)));
-    }
-    pretty(&file)
+    file.extend(response.map(|response| ("response", answered(response))));
+    Layout::object(file).file()
+}
+
+/// A response: its status, its headers and its body, in this order.
+fn answered(response: &contract::Response) -> Layout {
+    let mut json = json!(Response::like(response, None));
+    let parts = ["status", "headers", "body", "body_base64"].map(|name| (name, json.get_mut(name).map(Json::take)));
+    Layout::object(parts.into_iter().filter_map(|(name, part)| Some((name, part?.into()))).collect())
 }
 
 fn cells(values: &[contract::Value]) -> Vec<Cell> {
     values.iter().map(Cell::of).collect()
 }
 
-fn asked(entry: &Entry, request: &Request, spelling: Spelling) -> Json {
+fn asked(entry: &Entry, request: &Request, spelling: Spelling) -> Layout {
     let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut asked = json!({"method": request.method, "path": format!("{}{query}", request.path), "id": request.id});
-    if let Ok(now) = Timestamp::from_microsecond(request.now) {
-        asked["now"] = json!(now);
-    }
-    let headers: Map<_, _> =
-        request.headers.iter().map(|field| (field.name.clone(), Json::from(field.value.as_str()))).collect();
-    if !headers.is_empty() {
-        asked["headers"] = Json::Object(headers);
-    }
-    // A secret has the value that every example has; the others only matter where the manifest has changed.
-    let is_plain = |name: &str, value: &str| {
-        let its = entry.config.iter().find(|config| config.name == name);
-        its.is_some_and(|config| matches!(&config.value, Text::Plain(text) if text != value))
+    let path = format!("{}{query}", request.path);
+    let mut asked: Vec<(&str, Json)> = vec![("method", json!(request.method)), ("path", json!(path))];
+    let fields = |fields: &mut dyn Iterator<Item = &contract::Field>| -> Option<Json> {
+        let map: Map<_, _> = fields.map(|field| (field.name.clone(), json!(field.value))).collect();
+        (!map.is_empty()).then_some(Json::Object(map))
     };
-    let config: Map<_, _> = (request.config.iter().filter(|field| is_plain(&field.name, &field.value)))
-        .map(|field| (field.name.clone(), Json::from(field.value.as_str())))
-        .collect();
-    if !config.is_empty() {
-        asked["config"] = Json::Object(config);
-    }
+    asked.extend(fields(&mut request.headers.iter()).map(|headers| ("headers", headers)));
+    // A secret has the value that every example has; the others only matter where the manifest has changed.
+    let differs = |field: &&contract::Field| {
+        let its = entry.config.iter().find(|config| config.name == field.name);
+        its.is_some_and(|config| matches!(&config.value, Text::Plain(text) if *text != field.value))
+    };
+    asked.extend(fields(&mut request.config.iter().filter(differs)).map(|config| ("config", config)));
     let claims = request.claims.as_ref().filter(|_| entry.claims != Claims::Never);
-    if let Some(claims) = claims.and_then(|claims| serde_json::from_str::<Json>(claims).ok()) {
-        asked["claims"] = claims;
-    }
+    asked.extend(claims.and_then(|claims| Some(("claims", serde_json::from_str(claims).ok()?))));
     match std::str::from_utf8(&request.body) {
         Ok("") => {}
         Ok(text) => {
             let parsed = serde_json::from_str::<Json>(text).ok().filter(|json| !json.is_string());
-            asked["body"] = parsed.filter(|_| spelling == Spelling::Json).unwrap_or_else(|| json!(text));
+            asked.push(("body", parsed.filter(|_| spelling == Spelling::Json).unwrap_or_else(|| json!(text))));
         }
-        Err(_) => asked["body_base64"] = json!(BASE64.encode(&request.body)),
+        Err(_) => asked.push(("body_base64", json!(BASE64.encode(&request.body)))),
     }
-    asked
+    asked.push(("id", json!(request.id)));
+    asked.extend(Timestamp::from_microsecond(request.now).ok().map(|now| ("now", json!(now))));
+    Layout::object(asked.into_iter().map(|(name, value)| (name, value.into())).collect())
 }

@@ -86,7 +86,12 @@ impl Histogram {
 
     /// The time within which so many of a thousand ended, as Prometheus estimates it: evenly spread within a bucket.
     /// `None` without any; those beyond the last bound count as at it.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "estimate")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "estimate"
+    )]
     pub(super) fn within(&self, per_mille: u64) -> Option<Duration> {
         let counts: Vec<_> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let wanted = counts.iter().sum::<u64>() as f64 * per_mille as f64 / 1e3;

@@ -181,7 +181,14 @@ impl Refusal {
             message.truncate(message.floor_char_boundary(limits::REFUSAL_BYTES_MAX));
             message.push_str(" …");
         }
-        Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures, candidate: None }
+        Self {
+            stage,
+            message,
+            digest: None,
+            at: Timestamp::now(),
+            passing: stage == Stage::Procedures,
+            candidate: None,
+        }
     }
 
     /// The same refusal, with a cause that may pass.

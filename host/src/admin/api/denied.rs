@@ -28,7 +28,8 @@ impl Denied {
 
     /// For who may use the admin address, but not read records.
     pub(in crate::admin) fn records() -> Self {
-        let remedy = "records are the data of clients: start the node with --admin-token-file FILE, or with --admin unix:PATH";
+        let remedy =
+            "records are the data of clients: start the node with --admin-token-file FILE, or with --admin unix:PATH";
         Self::new(StatusCode::FORBIDDEN, remedy)
     }
 }

@@ -82,7 +82,10 @@ pub(in crate::admin) fn one(admin: &Admin, handler: &str, number: u64) -> Result
     let kept = ring.map(|ring| ring.last(usize::MAX, after)).unwrap_or_default();
     let line = kept.iter().find(|kept| kept.number == number).map(|kept| &kept.line);
     let gone = || {
-        Denied::missing(format!("no record {handler}/{number}: at most {} of a handler are kept", limits::RECORDS_DEFAULT))
+        Denied::missing(format!(
+            "no record {handler}/{number}: at most {} of a handler are kept",
+            limits::RECORDS_DEFAULT
+        ))
     };
     let record = Record::parse(line.ok_or_else(gone)?);
     record.map_err(|error| Denied::conflict(error.to_string()))
@@ -90,7 +93,8 @@ pub(in crate::admin) fn one(admin: &Admin, handler: &str, number: u64) -> Result
 
 impl Summary {
     fn of(record: Record, number: u64) -> Self {
-        let Record { handler, generation, why, trace, request, plan, outcome, fault, response, failure, times, .. } = record;
+        let Record { handler, generation, why, trace, request, plan, outcome, fault, response, failure, times, .. } =
+            record;
         let at = jiff::Timestamp::from_microsecond(request.now).map(moment).unwrap_or_default();
         Self {
             handler,

@@ -35,7 +35,8 @@ fn of(handler: &Handler) -> Vec<RouteForm> {
     let entry = &handler.entry;
     // What cannot be read is reported where it is verified.
     let examples = example::read(entry).unwrap_or_default();
-    let filled: Vec<_> = examples.iter().filter_map(|example| example.filled(entry)).collect();
+    let mut filled: Vec<_> = examples.iter().filter_map(|example| example.filled(entry)).collect();
+    filled.sort_by_key(|filled| !filled.calls);
     let forms = entry.routes.iter().map(|route| {
         let text = route.to_string();
         let content_type = entry.content_type.as_ref().map(ToString::to_string);

@@ -78,13 +78,15 @@ fn text(handler: &Handler, record: &Record) -> Result<String, Denied> {
     let now = decisions::run(&current.component, record).map_err(skipped)?;
     if record.redacted.is_empty() && decisions::recorded(record) != now {
         let number = current.number;
-        let remedy = format!("generation {number} decides otherwise than was recorded: replay the request to see where");
+        let remedy =
+            format!("generation {number} decides otherwise than was recorded: replay the request to see where");
         return Err(Denied::conflict(remedy));
     }
     let malformed = |cause: String| Denied::conflict(cause);
     let request = record.request.to_contract().map_err(malformed)?;
     let outcome = record.outcome.as_ref().map(Outcome::to_contract).transpose().map_err(malformed)?;
-    example::write(&handler.entry, &current.component, &handler.procedures, &request, outcome.as_ref()).map_err(malformed)
+    example::write(&handler.entry, &current.component, &handler.procedures, &request, outcome.as_ref())
+        .map_err(malformed)
 }
 
 fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
@@ -101,7 +103,8 @@ mod tests {
         for good in ["a", "not-found_2", "A1"] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "..", "../x", "a/b", "a.json", "a b", "é", "\0", &"x".repeat(limits::EXAMPLE_NAME_MAX + 1)] {
+        for bad in ["", ".", "..", "../x", "a/b", "a.json", "a b", "é", "\0", &"x".repeat(limits::EXAMPLE_NAME_MAX + 1)]
+        {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

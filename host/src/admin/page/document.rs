@@ -114,7 +114,7 @@ fn facts(view: &View) -> Markup {
     html! {
         dl.facts #facts data-live {
             @if let Some(listen) = &status.listen { (figure("Answers on", html! { code { (listen) } })) }
-            (figure("Since", text::moment(&status.began)))
+            (figure("Since", text::day(&status.began)))
             (figure("In flight", html! { (number(status.in_flight)) }))
             (figure("Connections", html! { (number(status.connections)) }))
             (figure("Shed", html! { (text::count(status.shed)) }))

@@ -21,19 +21,25 @@ pub(super) fn forms(view: &View) -> Markup {
 
 fn route(view: &View, form: &RouteForm) -> Markup {
     let sent = match &view.done {
-        Done::Sent { handler, route, asked, sent } if *handler == form.handler && *route == form.route => Some((asked, sent)),
+        Done::Sent { handler, route, asked, sent } if *handler == form.handler && *route == form.route => {
+            Some((asked, sent))
+        }
         _ => None,
     };
-    let chosen = view.place.form.as_ref().is_some_and(|(handler, route)| *handler == form.handler && *route == form.route);
+    let chosen =
+        view.place.form.as_ref().is_some_and(|(handler, route)| *handler == form.handler && *route == form.route);
     let example = view.place.example.as_deref().filter(|_| chosen);
     let wanted = form.requests.iter().find(|filled| filled.example.as_deref() == example && example.is_some());
     let Some(filled) = wanted.or(form.requests.first()) else { return html! {} };
-    let asked = sent.map_or_else(|| filled.clone(), |(asked, _)| Filled {
-        path: asked.path.clone(),
-        headers: asked.headers.clone(),
-        body: asked.body.clone(),
-        ..filled.clone()
-    });
+    let asked = sent.map_or_else(
+        || filled.clone(),
+        |(asked, _)| Filled {
+            path: asked.path.clone(),
+            headers: asked.headers.clone(),
+            body: asked.body.clone(),
+            ..filled.clone()
+        },
+    );
     html! {
         details.route open[chosen || sent.is_some()] id=(anchor(form)) {
             summary { code { (form.route) } " " span.note { (form.handler) } }

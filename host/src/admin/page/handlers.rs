@@ -38,7 +38,7 @@ fn rows(handler: &HandlerReport) -> Markup {
     html! {
         tr {
             th scope="row" {
-                a href=(Place::filtered(Some(&handler.name), false)) title="its requests" { (handler.name) }
+                a href=(Place::filtered(Some(&handler.name), false, 0)) title="its requests" { (handler.name) }
                 @for route in &handler.routes { div.note { code { (route) } } }
             }
             td.number { (handler.generation) }

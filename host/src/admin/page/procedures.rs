@@ -23,7 +23,7 @@ pub(super) fn procedures(view: &View) -> Markup {
         @else {
             (table("Procedures", &COLUMNS, &html! { @for procedure in first(all) { (row(procedure)) } }))
             (left_out(all.len(), "/api/procedures"))
-            p.note { "Counts and times are since the node started." }
+            p.note { "Since the node started. Times are estimated from the buckets of the metrics." }
         }
     }
 }

@@ -142,7 +142,8 @@ fn response(record: &Record) -> Markup {
 /// What can be done with a record.
 fn actions(open: &Open) -> Markup {
     let Open { handler, number, current, candidate, may_save, .. } = open;
-    let name = |on: &str, component: &str| html! { button type="submit" name="on" value=(on) { "Replay on " (component) } };
+    let name =
+        |on: &str, component: &str| html! { button type="submit" name="on" value=(on) { "Replay on " (component) } };
     html! {
         div.actions {
             form method="post" action=(format!("/?record={handler}/{number}#r-{handler}-{number}")) {

@@ -8,6 +8,7 @@ use super::table::{Column, table};
 use super::text;
 use super::view::{Place, View};
 use crate::admin::api::requests::Summary;
+use crate::limits;
 use crate::record::Why;
 
 const COLUMNS: [Column; 6] = [
@@ -34,6 +35,9 @@ pub(super) fn requests(view: &View) -> Markup {
         @else {
             (legend())
             (table("Requests", &COLUMNS, &html! { @for summary in shown { (row(view, summary)) } }))
+            @if shown.len() == limits::PAGE_REQUESTS {
+                p.note { a href=(Place::filtered(view.place.wanted.handler.as_deref(), view.place.wanted.errors, limits::RECORDS_DEFAULT)) { "more requests" } }
+            }
         }
     }
 }
@@ -59,13 +63,13 @@ fn filter(view: &View) -> Markup {
     };
     html! {
         nav.filter aria-label="Which requests" {
-            (link("all", Place::filtered(handler, false), !errors))
-            (link("errors", Place::filtered(handler, true), errors))
+            (link("all", Place::filtered(handler, false, 0), !errors))
+            (link("errors", Place::filtered(handler, true, 0), errors))
             @if view.handlers.handlers.len() > 1 {
                 span.gap {}
-                (link("every handler", Place::filtered(None, errors), handler.is_none()))
+                (link("every handler", Place::filtered(None, errors, 0), handler.is_none()))
                 @for its in view.handlers.handlers.iter().take(12) {
-                    (link(&its.name, Place::filtered(Some(&its.name), errors), handler == Some(its.name.as_str())))
+                    (link(&its.name, Place::filtered(Some(&its.name), errors, 0), handler == Some(its.name.as_str())))
                 }
             }
         }

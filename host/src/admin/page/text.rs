@@ -45,6 +45,12 @@ pub(super) fn moment(at: &str) -> Markup {
     html! { time datetime=(at) title=(at) { (shown) } }
 }
 
+/// The same with its day.
+pub(super) fn day(at: &str) -> Markup {
+    let shown = at.get(..19).unwrap_or(at).replace('T', " ");
+    html! { time datetime=(at) title=(at) { (shown) } }
+}
+
 /// The first digits of a digest, and the whole of it for who points at it.
 pub(super) fn digest(sha256: &str) -> Markup {
     html! { code.digest title=(format!("sha256 {sha256}")) { (sha256.get(..12).unwrap_or(sha256)) } }
@@ -65,7 +71,7 @@ pub(super) fn block(text: &str) -> Markup {
 /// A body: JSON is indented.
 pub(super) fn body(blob: &Blob) -> Markup {
     match blob {
-        Blob::Text(text) if text.is_empty() => html! { p.note { "no body" } },
+        Blob::Text(text) if text.is_empty() => html! { p.note { "empty" } },
         Blob::Text(text) => {
             let json = serde_json::from_str::<&serde_json::value::RawValue>(text).ok();
             block(&json.map_or_else(|| text.clone(), |json| indented(json.get())))
@@ -159,7 +165,10 @@ mod tests {
         let times = [999, 1_009, 9_999, 12_345, 999_999, 1_250_000].map(micros);
         assert_eq!(times, ["999 µs", "1.00 ms", "9.99 ms", "12.3 ms", "999.9 ms", "1.25 s"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!((plural(1, "request"), plural(1000, "request")), ("1 request".to_owned(), "1,000 requests".to_owned()));
+        assert_eq!(
+            (plural(1, "request"), plural(1000, "request")),
+            ("1 request".to_owned(), "1,000 requests".to_owned())
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::admin::api::status::{self, Status};
 use crate::admin::api::traffic::RouteTraffic;
 use crate::admin::api::{handlers, wanted};
 use crate::admin::body::Fields;
+use crate::limits;
 use crate::record::Record;
 use crate::report::NodeReport;
 
@@ -36,8 +37,13 @@ impl Place {
             let (handler, number) = record.split_once('/')?;
             Some((handler.to_owned(), number.parse().ok()?))
         });
-        let open = open.map(|open| open.ok_or_else(|| Denied::bad("a record is `record=HANDLER/NUMBER`"))).transpose()?;
-        Ok(Self { wanted: wanted(query)?, open, form: text("of").zip(text("route")), example: text("example") })
+        let open =
+            open.map(|open| open.ok_or_else(|| Denied::bad("a record is `record=HANDLER/NUMBER`"))).transpose()?;
+        let mut wanted = wanted(query)?;
+        if query.get("last").is_none() {
+            wanted.last = limits::PAGE_REQUESTS;
+        }
+        Ok(Self { wanted, open, form: text("of").zip(text("route")), example: text("example") })
     }
 
     /// The address of the page with this record open; the filter stays.
@@ -49,6 +55,9 @@ impl Place {
         if self.wanted.errors {
             query.append_pair("only", "errors");
         }
+        if self.wanted.last > limits::PAGE_REQUESTS {
+            query.append_pair("last", &self.wanted.last.to_string());
+        }
         if let Some((handler, number)) = open {
             query.append_pair("record", &format!("{handler}/{number}"));
         }
@@ -56,8 +65,8 @@ impl Place {
     }
 
     /// The address of the page with another filter.
-    pub(super) fn filtered(handler: Option<&str>, errors: bool) -> String {
-        let wanted = Wanted { handler: handler.map(str::to_owned), errors, last: 0 };
+    pub(super) fn filtered(handler: Option<&str>, errors: bool, last: usize) -> String {
+        let wanted = Wanted { handler: handler.map(str::to_owned), errors, last };
         Self { wanted, ..Self::default() }.with(None) + "#requests"
     }
 }
@@ -112,9 +121,7 @@ impl View {
         Self {
             status: status::status(admin),
             handlers: handlers(admin),
-            traffic: table
-                .map(|table| admin.console.traffic(|traffic| traffic.report(&table)))
-                .unwrap_or_default(),
+            traffic: table.map(|table| admin.console.traffic(|traffic| traffic.report(&table))).unwrap_or_default(),
             requests: requests::last(admin, &place.wanted),
             open: place.open.as_ref().map(|(handler, number)| open(admin, handler, *number)),
             forms: routes::all(admin),

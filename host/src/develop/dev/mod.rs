@@ -22,7 +22,7 @@ use http::Method;
 use self::database::Database;
 pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
-use crate::config::Settings;
+use crate::config::{Address, Settings};
 use crate::database::{Target, apply, enter};
 use crate::develop::build::{self, Cancel, Checkout};
 use crate::develop::postgres::Cluster;
