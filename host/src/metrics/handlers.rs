@@ -32,9 +32,9 @@ pub struct HandlerMetrics {
     /// Generations that came into service after the first.
     pub swaps: Counter,
     /// Generations that were rolled back.
-    rollbacks: Counter,
+    pub rollbacks: Counter,
     /// Candidates that were rejected.
-    refusals: Counter,
+    pub refusals: Counter,
     /// Where it is asked, as the manifest has it.
     routes: Mutex<Vec<String>>,
     /// Its name, and where its events are noted.
