@@ -198,6 +198,8 @@ pub const ADMIN_RECORD_TRIES: u32 = 40;
 pub const DIFFERENCES_SHOWN_MAX: usize = 50;
 /// Characters of a line of a saved example, as a person would break it.
 pub const EXAMPLE_LINE_MAX: usize = 110;
+/// Rows of the outcome of one call that the page shows.
+pub const PAGE_ROWS_SHOWN: usize = 20;
 /// Requests that the page lists unless more are asked for.
 pub const PAGE_REQUESTS: usize = 30;
 /// Characters of the name of a saved example.

@@ -3,7 +3,7 @@
 //! sideways.
 
 use galo::develop::build::Profile;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::devtools::Devtools;
 use crate::fixture::{Part, echoing};
@@ -64,7 +64,7 @@ async fn everything_is_done_with_the_keyboard_alone_in_a_browser() {
         browser.until("document.querySelectorAll('.panel').length == 4");
         browser.tab_until("document.activeElement.value == 'current'");
         browser.press("Enter");
-        browser.until("document.body.textContent.includes('generation 1 decides the same as the record.')");
+        browser.until("document.body.textContent.includes('Generation 1 decides the same as the record.')");
         browser.tab_until("document.activeElement.matches('details.route:has(input[value=\"transacoes\"]) > summary')");
         browser.press("Enter");
         browser.tab_until("document.activeElement.matches('details[open] .send button')");
@@ -91,7 +91,7 @@ async fn without_a_script_the_page_shows_and_does_the_same_in_a_browser() {
         browser.show(&format!("{page}?record=transacoes/1"));
         browser.tab_until("document.activeElement.value == 'current'");
         browser.press("Enter");
-        browser.until("document.body.textContent.includes('generation 1 decides the same as the record.')");
+        browser.until("document.body.textContent.includes('Generation 1 decides the same as the record.')");
     })
     .await;
 }
@@ -118,7 +118,7 @@ async fn what_a_client_sends_does_nothing_in_a_browser_and_fits_into_any_width()
             assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
             assert_eq!(browser.value("window.evil === undefined"), true);
             let ground = browser.value("getComputedStyle(document.body).backgroundColor");
-            assert_eq!(ground == Value::from("rgb(20, 19, 18)"), scheme == "dark", "{ground}");
+            assert_eq!(ground == "rgb(20, 19, 18)", scheme == "dark", "{ground}");
         }
         // A script that somebody smuggled in would not run.
         let smuggled = "(() => { const script = document.createElement('script'); script.textContent = 'window.evil = 1'; \

@@ -7,14 +7,12 @@ use super::text;
 use super::view::{Place, View};
 use crate::report::{HandlerReport, State};
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 5] = [
     Column("Handler", ""),
-    Column("Generation", "number"),
-    Column("Digest", ""),
+    Column("Generation", ""),
     Column("State", ""),
     Column("Since", "wide"),
     Column("Requests", "number"),
-    Column("Faults", "number"),
 ];
 
 pub(super) fn handlers(view: &View) -> Markup {
@@ -41,40 +39,48 @@ fn rows(handler: &HandlerReport) -> Markup {
                 a href=(Place::filtered(Some(&handler.name), false, 0)) title="its requests" { (handler.name) }
                 @for route in &handler.routes { div.note { code { (route) } } }
             }
-            td.number { (handler.generation) }
-            td { (text::digest(&handler.sha256)) }
+            td { (generation(Some(handler.generation), Some(&handler.sha256))) }
             td { (state(handler.state)) }
             td.wide { @if let Some(since) = &handler.since { (text::moment(since)) } }
-            td.number { (text::count(handler.calls)) }
-            td.number.bad[handler.faults > 0] { (text::count(handler.faults)) }
+            td.number {
+                (text::count(handler.calls))
+                @if handler.faults > 0 { div.bad { (text::plural(usize::try_from(handler.faults).unwrap_or(usize::MAX), "fault")) } }
+            }
         }
         @if let Some(previous) = &handler.previous {
             tr.past {
-                th scope="row" { "before it" }
-                td.number { (previous.generation) }
-                td { (text::digest(&previous.sha256)) }
-                td colspan="4" { span.note { "kept for a rollback" } }
+                th scope="row" { "previous" }
+                td { (generation(Some(previous.generation), Some(&previous.sha256))) }
+                td colspan="3" { "kept for a rollback" }
             }
         }
         @if let Some(back) = &handler.rolled_back {
-            tr.past {
-                th scope="row" { "rolled back" }
-                td.number { (back.generation) }
-                td { (text::digest(&back.sha256)) }
-                td colspan="4" { span.chip.bad { "rolled back" } " " (text::moment(&back.at)) (text::block(&back.cause)) }
-            }
+            (past("was live", generation(Some(back.generation), Some(&back.sha256)), "rolled back", &back.at, &back.cause))
         }
         @if let Some(refused) = &handler.refused {
-            tr.past {
-                th scope="row" { "candidate" }
-                td.number { "–" }
-                td { @if let Some(sha256) = &refused.sha256 { (text::digest(sha256)) } }
-                td colspan="4" {
-                    span.chip.bad { "refused: " (refused.stage) } " " (text::moment(&refused.at))
-                    (text::block(&refused.message))
-                }
-            }
+            @let why = format!("refused: {}", refused.stage);
+            (past("candidate", generation(None, refused.sha256.as_deref()), &why, &refused.at, &refused.message))
         }
+    }
+}
+
+/// The number of a generation, and its digest.
+fn generation(number: Option<u64>, sha256: Option<&str>) -> Markup {
+    html! {
+        @if let Some(number) = number { span.generation { (number) } " " }
+        @if let Some(sha256) = sha256 { (text::digest(sha256)) }
+    }
+}
+
+/// A generation that does not serve, with the reason below.
+fn past(what: &str, generation: Markup, how: &str, at: &str, why: &str) -> Markup {
+    html! {
+        tr.past {
+            th scope="row" { (what) }
+            td { (generation) }
+            td colspan="3" { span.chip.bad { (how) } " " (text::moment(at)) }
+        }
+        tr.why { td colspan=(COLUMNS.len()) { (text::block(why)) } }
     }
 }
 

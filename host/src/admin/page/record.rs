@@ -8,7 +8,8 @@ use super::view::{Done, Open, View};
 use crate::admin::api::denied::Denied;
 use crate::admin::api::procedures::Parameter;
 use crate::admin::api::replay::Replayed;
-use crate::record::{Outcome, Plan, Record, Request, Response};
+use crate::limits::PAGE_ROWS_SHOWN as ROWS_SHOWN;
+use crate::record::{Outcome, Plan, Record, Request, Response, Rows};
 
 /// The record, or why it cannot be shown.
 pub(super) fn record(view: &View, open: &Open) -> Markup {
@@ -30,7 +31,7 @@ pub(super) fn record(view: &View, open: &Open) -> Markup {
             @if !record.redacted.is_empty() {
                 p.note { "Taken out before it was kept: " (record.redacted.join(", ")) ". Two components are compared with each other, not with the stored answer." }
             }
-            (actions(open))
+            (actions(view, open))
             (done(view))
             p.note {
                 "id " code { (record.request.id) } " · generation " (record.generation) " · " (text::digest(&record.sha256))
@@ -117,13 +118,26 @@ fn outcome(record: &Record) -> Markup {
             let count = rows.values.len() / width;
             html! {
                 p { (text::plural(count, "row")) }
-                div.scroll tabindex="0" role="region" aria-label="Rows" {
-                    table {
-                        thead { tr { @for column in &rows.columns { th scope="col" { (column) } } } }
-                        tbody { @for row in rows.values.chunks(width).take(20) { tr { @for cell in row { td { (text::cell(cell)) } } } } }
+                @if count == 1 {
+                    dl.pairs { @for (name, cell) in rows.columns.iter().zip(&rows.values) { dt { (name) } dd { (text::cell(cell)) } } }
+                } @else if count > 1 { (several(rows, width)) }
+                @if count > ROWS_SHOWN { p.note { "… and " (text::count((count - ROWS_SHOWN) as u64)) " more rows" } }
+            }
+        }
+    }
+}
+
+/// The first rows as a table.
+fn several(rows: &Rows, width: usize) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Rows" {
+            table {
+                thead { tr { @for column in &rows.columns { th scope="col" { (column) } } } }
+                tbody {
+                    @for row in rows.values.chunks(width).take(ROWS_SHOWN) {
+                        tr { @for cell in row { td { (text::cell(cell)) } } }
                     }
                 }
-                @if count > 20 { p.note { "… and " (text::count(count as u64 - 20)) " more rows" } }
             }
         }
     }
@@ -140,20 +154,20 @@ fn response(record: &Record) -> Markup {
 }
 
 /// What can be done with a record.
-fn actions(open: &Open) -> Markup {
+fn actions(view: &View, open: &Open) -> Markup {
     let Open { handler, number, current, candidate, may_save, .. } = open;
     let name =
         |on: &str, component: &str| html! { button type="submit" name="on" value=(on) { "Replay on " (component) } };
     html! {
         div.actions {
-            form method="post" action=(format!("/?record={handler}/{number}#r-{handler}-{number}")) {
+            form method="post" action=(action) {
                 input type="hidden" name="do" value="replay";
                 (hidden(open))
                 @if let Some(current) = current { (name("current", current)) }
                 @if let Some(candidate) = candidate { (name("candidate", candidate)) }
             }
             @if *may_save {
-                form method="post" action=(format!("/?record={handler}/{number}#r-{handler}-{number}")) {
+                form method="post" action=(action) {
                     input type="hidden" name="do" value="save";
                     (hidden(open))
                     label { "Name " input name="name" required pattern="[A-Za-z0-9_\\-]+" maxlength="64" autocomplete="off" placeholder="not-found"; }
@@ -182,7 +196,8 @@ fn done(view: &View) -> Markup {
 }
 
 fn replayed(replayed: &Replayed) -> Markup {
-    let Replayed { component, compared_with, same, differences, decided, .. } = replayed;
+    let Replayed { component: its, compared_with, same, differences, decided, .. } = replayed;
+    let component = &text::capitalized(its);
     let json = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
     html! {
         @match compared_with {
@@ -206,6 +221,6 @@ fn replayed(replayed: &Replayed) -> Markup {
                 }
             },
         }
-        details { summary { "What " (component) " decided" } (text::block(&json(decided))) }
+        details { summary { "What " (its) " decided" } (text::block(&json(decided))) }
     }
 }

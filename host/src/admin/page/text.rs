@@ -38,6 +38,12 @@ pub(super) fn plural(number: usize, one: &str) -> String {
     format!("{} {one}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 
+/// A text as it begins a sentence.
+pub(super) fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// A moment as RFC 3339: the time of day, and the whole of it for who points at it.
 pub(super) fn moment(at: &str) -> Markup {
     let of_day = at.split_once('T').map_or(at, |(_, time)| time.trim_end_matches('Z'));

@@ -10,7 +10,7 @@ use crate::admin::api::traffic::RouteTraffic;
 
 const COLUMNS: [Column; 8] = [
     Column("Route", ""),
-    Column("Gen.", "number"),
+    Column("Gen.", "number wide"),
     Column("Last minute", "wide"),
     Column("Req/s", "number"),
     Column("4xx · 5xx", "number"),
@@ -35,7 +35,7 @@ fn row(route: &RouteTraffic) -> Markup {
     html! {
         tr.past[!route.serves] {
             th scope="row" { code { (route.route) } div.note { (route.handler) } }
-            td.number { (route.generation) }
+            td.number.wide { (route.generation) }
             td.wide { (bar::seconds(&route.per_second)) }
             td.number { (format!("{:.1}", route.requests_per_second)) }
             td.number {
