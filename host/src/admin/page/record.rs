@@ -156,6 +156,7 @@ fn response(record: &Record) -> Markup {
 /// What can be done with a record.
 fn actions(view: &View, open: &Open) -> Markup {
     let Open { handler, number, current, candidate, may_save, .. } = open;
+    let action = format!("{}#r-{handler}-{number}", view.place.with(Some((handler, *number))));
     let name =
         |on: &str, component: &str| html! { button type="submit" name="on" value=(on) { "Replay on " (component) } };
     html! {
