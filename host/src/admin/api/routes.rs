@@ -25,10 +25,10 @@ pub(in crate::admin) struct RouteForm {
     pub(in crate::admin) requests: Vec<Filled>,
 }
 
-/// All routes, in the order of the manifest.
-pub(in crate::admin) fn all(admin: &Admin) -> Vec<RouteForm> {
+/// The first routes, in the order of the manifest. The examples of further ones are not read.
+pub(in crate::admin) fn first(admin: &Admin, most: usize) -> Vec<RouteForm> {
     let Some(node) = admin.node.get() else { return Vec::new() };
-    node.registry.table().handlers.iter().flat_map(|handler| of(handler)).collect()
+    node.registry.table().handlers.iter().flat_map(|handler| of(handler)).take(most).collect()
 }
 
 fn of(handler: &Handler) -> Vec<RouteForm> {

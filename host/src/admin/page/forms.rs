@@ -14,8 +14,8 @@ use crate::example::Filled;
 pub(super) fn forms(view: &View) -> Markup {
     html! {
         p.note { "A form sends a real request to " @if let Some(listen) = &view.status.listen { code { (listen) } } ": what it changes is changed." }
-        @for form in first(&view.forms) { (route(view, form)) }
-        (left_out(view.forms.len(), "/api/routes"))
+        @for form in &view.forms { (route(view, form)) }
+        (left_out(view.handlers.handlers.iter().map(|handler| handler.routes.len()).sum(), "/api/routes"))
     }
 }
 

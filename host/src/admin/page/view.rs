@@ -124,7 +124,7 @@ impl View {
             traffic: table.map(|table| admin.console.traffic(|traffic| traffic.report(&table))).unwrap_or_default(),
             requests: requests::last(admin, &place.wanted),
             open: place.open.as_ref().map(|(handler, number)| open(admin, handler, *number)),
-            forms: routes::all(admin),
+            forms: routes::first(admin, limits::PAGE_ROWS_MAX),
             procedures: procedures::all(admin),
             events: events::after(admin, 0),
             place,
