@@ -563,6 +563,9 @@ pub const FOLDER_THREADS_MAX: usize = 4;
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Between SIGTERM and SIGKILL to the processes of a build that is stopped.
 pub const BUILD_KILL_AFTER: Duration = Duration::from_secs(2);
+/// For the output of a build's program that has ended, once everything in its process group was killed. A daemon that
+/// has left the group may hold it open for ever.
+pub const BUILD_OUTPUT_AFTER: Duration = Duration::from_secs(2);
 /// Between two looks at a build under way.
 pub const BUILD_POLL: Duration = Duration::from_millis(20);
 /// Lines of a build command that are shown as they come; of those after it, only the last ones.
@@ -737,6 +740,8 @@ const _: () = assert!(COMPONENT_BYTES_MAX * 6 <= COMPILED_BYTES_MAX && COMPILED_
 const _: () = assert!(COMPONENT_BYTES_MAX * 4 <= STATE_BYTES_MAX);
 const _: () = assert!(BUILD_POLL.as_millis() < BUILD_KILL_AFTER.as_millis());
 const _: () = assert!(BUILD_KILL_AFTER.as_millis() < BUILD_TIMEOUT.as_millis());
+const _: () = assert!(BUILD_POLL.as_millis() < BUILD_OUTPUT_AFTER.as_millis());
+const _: () = assert!(BUILD_KILL_AFTER.as_millis() + BUILD_OUTPUT_AFTER.as_millis() < TESTS_STOP_MAX.as_millis());
 const _: () = assert!(BUILD_LINES_LAST < BUILD_LINES_MAX);
 const _: () = assert!(WATCH_QUIET.as_millis() < WATCH_QUIET_MAX.as_millis());
 const _: () = assert!(WATCH_QUIET_MAX.as_millis() < WATCH_INTERVAL.as_millis());

@@ -30,6 +30,11 @@ impl Repeats {
         true
     }
 
+    /// Notes a failure that is logged once, however often it repeats. Returns true the first time.
+    pub fn is_new(&self, kind: &str) -> bool {
+        self.note(kind).is_some()
+    }
+
     /// Counts a failure. If it is the first one, returns the name under which it is counted.
     fn note(&self, kind: &str) -> Option<String> {
         let mut counts = self.counts();
@@ -80,6 +85,14 @@ mod tests {
         assert!(repeats.note("memory").is_some() && repeats.note("trap").is_none());
         assert_eq!((repeats.take("trap"), repeats.take("trap")), (1, 0));
         assert!(repeats.note("trap").is_some());
+    }
+
+    #[test]
+    fn what_is_logged_once_is_new_once() {
+        let repeats = Repeats::default();
+        let new: Vec<_> =
+            ["conflict", "conflict", "trap", "conflict"].iter().filter(|kind| repeats.is_new(kind)).collect();
+        assert_eq!(new, [&"conflict", &"trap"]);
     }
 
     #[test]

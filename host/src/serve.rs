@@ -166,7 +166,7 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the manifest, the components and the procedures, or that the database is unavailable.
 pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics: &Metrics) -> anyhow::Result<Loaded> {
-    let manifest = reload::place(manifest::read(&settings.handlers)?, &settings.sources);
+    let manifest = manifest::read(&settings.handlers)?;
     let cache = match &settings.cache {
         CacheFolder::None => None,
         CacheFolder::Required(folder) => Some(Cache::open(folder)?),

@@ -1,5 +1,6 @@
 //! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
-//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
+//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits. Nothing frees what a call
+//! returned, because the instance ends with its call.
 
 #![allow(unsafe_code, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 
@@ -970,8 +971,8 @@ pub trait Guest {
     /// Builds the response from the outcome of the call that `prepare` planned.
     ///
     /// `none` leaves an error to the host, which answers it by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and 23503 are
-    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599),
-    /// everything else is 500. `none` for rows violates the contract.
+    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599), and any
+    /// other is 500. `none` for rows violates the contract.
     #[allow(async_fn_in_trait)]
     fn respond(carry: _rt::Vec<u8>, outcome: Outcome) -> Option<Response>;
 }
@@ -981,17 +982,13 @@ macro_rules! __export_world_handler_cabi {
     ($ty:ident with_types_in $($path_to_types:tt)*) => {
         const _ : () = { #[unsafe (export_name = "prepare")] unsafe extern "C" fn
         export_prepare(arg0 : * mut u8,) -> * mut u8 { unsafe { $($path_to_types)*::
-        _export_prepare_cabi::<$ty > (arg0) } } #[unsafe (export_name =
-        "cabi_post_prepare")] unsafe extern "C" fn _post_return_prepare(arg0 : * mut u8,)
-        { unsafe { $($path_to_types)*:: __post_return_prepare::<$ty > (arg0) } } #[unsafe
+        _export_prepare_cabi::<$ty > (arg0) } } #[unsafe
         (export_name = "respond")] unsafe extern "C" fn export_respond(arg0 : * mut u8,
         arg1 : usize, arg2 : i32, arg3 : * mut u8, arg4 : usize, arg5 : * mut u8, arg6 :
         usize, arg7 : i32, arg8 : * mut u8, arg9 : usize, arg10 : i32, arg11 : * mut u8,
         arg12 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
         _export_respond_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7,
-        arg8, arg9, arg10, arg11, arg12) } } #[unsafe (export_name =
-        "cabi_post_respond")] unsafe extern "C" fn _post_return_respond(arg0 : * mut u8,)
-        { unsafe { $($path_to_types)*:: __post_return_respond::<$ty > (arg0) } } };
+        arg8, arg9, arg10, arg11, arg12) } } };
     };
 }
 #[doc(hidden)]
@@ -1114,8 +1111,8 @@ pub mod galo {
                 pub headers: _rt::Vec<Field>,
                 /// The body, without any transfer coding; empty when there was none.
                 pub body: _rt::Vec<u8>,
-                /// The name of this request in the log: `X-Request-Id` as the client or the proxy sent it, or one that the host
-                /// made.
+                /// The name of this request in the log: its `X-Request-Id`, else its `Galo-Try`, else one that the host made. The
+                /// first two are what the client or the proxy sent: neither is secret, nor necessarily unique.
                 pub id: _rt::String,
                 /// The moment when the host admitted the request: microseconds since 1970-01-01T00:00:00 UTC.
                 pub now: i64,
@@ -1320,8 +1317,9 @@ pub mod galo {
                         .finish()
                 }
             }
-            /// How a call ended. A call whose end is not known, because the database or the connection failed, has no outcome:
-            /// the host answers 503.
+            /// How a call ended. The host answers 503, without an outcome, when the end of a call is not known, because the
+            /// database or the connection failed, and when an error may pass, such as a deadlock or a statement that ran too long
+            /// (SQLSTATE classes 08, 40, 53, 57, 58, and 55P03, 25006).
             #[derive(Clone, PartialEq)]
             pub enum Outcome {
                 /// The procedure returned.

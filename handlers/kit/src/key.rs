@@ -4,24 +4,54 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 
-use crate::{Field, Request};
+use crate::{Field, Part, Plan, Rejection, Request, Response};
 
 /// In bytes, without quotes and escapes. A key usually stays in an index for good, and 255 is the limit that clients of
 /// other services already keep.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The `Idempotency-Key` is not valid: it is empty, too long, sent twice, or not printable ASCII.
+/// The `Idempotency-Key` is not valid: it is empty, too long, sent twice, or not printable ASCII. It converts into a
+/// [`Rejection`], a [`Response`] and a [`Plan`] with the status 400.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MalformedKey;
+
+impl From<MalformedKey> for Rejection {
+    fn from(_: MalformedKey) -> Self {
+        Self::new(Part::Header, "idempotency-key", "1 to 255 printable ASCII characters, sent once")
+    }
+}
+
+impl From<MalformedKey> for Response {
+    fn from(malformed: MalformedKey) -> Self {
+        Rejection::from(malformed).into()
+    }
+}
+
+impl From<MalformedKey> for Plan {
+    fn from(malformed: MalformedKey) -> Self {
+        Self::Reply(malformed.into())
+    }
+}
 
 impl Request {
     /// The key of the request: `c:` and the client's `Idempotency-Key`, or else `t:` and the `Galo-Try` of a proxy that
     /// may send the request twice; at most 257 bytes. The prefixes keep the two apart, so a client that guesses a
     /// `Galo-Try` does not match its key. None without either header, or when the manifest lists neither.
     ///
+    /// ```
+    /// use galo_kit::{Plan, Request, Response, test};
+    ///
+    /// fn plan(request: &Request) -> Result<Plan, Response> {
+    ///     Ok(Plan::call("pay", [request.key()?.into()], ""))
+    /// }
+    ///
+    /// let request = test::post("/payments", &[], "").with_header("idempotency-key", "a1");
+    /// assert_eq!(test::call(plan(&request).into()).arguments, ["c:a1".into()]);
+    /// ```
+    ///
     /// # Errors
-    /// [`MalformedKey`] when the client's key is not valid. Answer it with 400: the client relies on its request being
-    /// recorded once.
+    /// [`MalformedKey`] when the client's key is not valid. `?` answers it with 400: the client relies on its request
+    /// being recorded once.
     pub fn key(&self) -> Result<Option<String>, MalformedKey> {
         match single(self, "idempotency-key") {
             Sent::Once(key) => Ok(Some(["c:", &client_key(key)?].concat())),
@@ -81,7 +111,7 @@ mod tests {
     use alloc::string::String;
 
     use super::MalformedKey;
-    use crate::test;
+    use crate::{Plan, Rejection, Request, Response, test};
 
     fn key(headers: &[(&str, &str)]) -> Result<Option<String>, MalformedKey> {
         let mut request = test::post("/a", &[], "");
@@ -101,6 +131,23 @@ mod tests {
             (&[("idempotency-key", "a"), ("idempotency-key", "a")], Err(MalformedKey)),
         ] {
             assert_eq!(key(headers), expected.map(|key| key.map(String::from)), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_key_is_answered_with_400() {
+        fn response(request: &Request) -> Result<Plan, Response> {
+            Ok(Plan::call("pay", [request.key()?.into()], ""))
+        }
+        fn rejection(request: &Request) -> Result<Plan, Rejection> {
+            Ok(Plan::call("pay", [request.key()?.into()], ""))
+        }
+        let request = test::post("/a", &[], "").with_header("idempotency-key", "");
+        let expected = Response::from(MalformedKey);
+        assert_eq!(expected.status, 400);
+        assert!(test::text(&expected).contains(r#""in":"header","path":"idempotency-key""#));
+        for plan in [response(&request).into(), rejection(&request).into(), MalformedKey.into()] {
+            assert_eq!(test::reply(plan).body, expected.body);
         }
     }
 }

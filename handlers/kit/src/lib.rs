@@ -102,7 +102,25 @@ pub trait Handler {
     /// Answers an error that the procedure raised. Nothing of the call is recorded.
     ///
     /// `None`, the default, leaves it to the host, which answers by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and
-    /// 23503 are 409, 23502 and 23514 are 422, `PT404` is 404, everything else is 500.
+    /// 23503 are 409, 23502 and 23514 are 422, `PT404` is 404, any other is 500.
+    ///
+    /// An error that may pass, such as a deadlock, or that leaves open whether something was recorded, such as a lost
+    /// connection, does not come here: the host answers it with 503.
+    ///
+    /// ```
+    /// use galo_kit::{DatabaseError, Response, test};
+    ///
+    /// fn failed(_carry: &[u8], error: &DatabaseError) -> Option<Response> {
+    ///     match error.sqlstate.as_str() {
+    ///         // RAISE SQLSTATE 'SH001' in the procedure.
+    ///         "SH001" => Some(Response::error(409, "sold out")),
+    ///         _ => None,
+    ///     }
+    /// }
+    ///
+    /// test::assert_error(&failed(b"", &test::error("SH001", None)).unwrap(), 409, "sold out");
+    /// assert!(failed(b"", &test::error("23505", Some("items_name_key"))).is_none());
+    /// ```
     fn failed(carry: &[u8], error: &DatabaseError) -> Option<Response> {
         let _ = (carry, error);
         None

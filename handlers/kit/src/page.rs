@@ -40,7 +40,7 @@ use crate::{Part, Rejection, Request, Row, Rows, UnexpectedRows};
 ///     }
 /// }
 ///
-/// // The procedure: SELECT … WHERE after_id IS NULL OR id > after_id ORDER BY id LIMIT fetch
+/// // The procedure: SELECT … WHERE id > coalesce(after_id, 0) ORDER BY id LIMIT fetch
 /// fn plan(request: &Request) -> Result<Plan, Response> {
 ///     let page: Keyset<i64> = request.keyset(20, 100)?;
 ///     Ok(Plan::call("items", [page.after.into(), page.fetch().into()], to_carry(&page.limit)))

@@ -1,6 +1,7 @@
-//! Why a request is refused, and the response that says so: always a 4xx with the same JSON, which README.md documents.
+//! Why a request is refused, and the response that says so: a 4xx with the same JSON, which README.md documents. It
+//! names the place and what was expected there, and never quotes a value that was sent.
 //!
-//! It names the place and what was expected there, and never quotes a value that was sent.
+//! A `config` that does not fit is the operator's mistake: the client gets a 500 without a reason, and the log has it.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -10,12 +11,12 @@ use core::fmt;
 use serde::Serialize;
 
 use crate::decode::Problem;
-use crate::{Plan, Response};
+use crate::{Level, Plan, Response};
 
 /// In bytes. A path can contain names that the client chose.
 const TEXT_BYTES_MAX: usize = 200;
 
-/// The part of a request that is refused.
+/// The part of a request that is refused, or the `config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// A parameter of the route. The status is 404: nothing has this address.
@@ -30,6 +31,8 @@ pub enum Part {
     Body,
     /// The bearer token or its claims: 401.
     Token,
+    /// The handler's `config` in the manifest: 500.
+    Config,
 }
 
 impl Part {
@@ -39,6 +42,7 @@ impl Part {
             Self::Query | Self::Header | Self::Cookie => 400,
             Self::Body => 422,
             Self::Token => 401,
+            Self::Config => 500,
         }
     }
 
@@ -50,6 +54,7 @@ impl Part {
             Self::Cookie => "cookie",
             Self::Body => "body",
             Self::Token => "token",
+            Self::Config => "config",
         }
     }
 }
@@ -128,6 +133,9 @@ struct Body<'a> {
 impl From<Rejection> for Response {
     fn from(rejection: Rejection) -> Self {
         let Rejection { status, part, path, expected } = &rejection;
+        if *part == Part::Config {
+            return Self::error(*status, "internal_error").log(Level::Error, format!("{rejection}"));
+        }
         let error = if *part == Part::Token { "unauthorized" } else { "invalid_request" };
         let body = Body { error, message: &format!("{rejection}"), r#in: part.name(), path, expected };
         let response = Self::json(*status, &body);
@@ -157,6 +165,7 @@ mod tests {
             (Part::Cookie, 400),
             (Part::Body, 422),
             (Part::Token, 401),
+            (Part::Config, 500),
         ] {
             let response = Response::from(Rejection::new(part, "", "x"));
             assert_eq!(response.status, status);
@@ -165,6 +174,16 @@ mod tests {
         let malformed = || Problem::malformed("end");
         assert_eq!(Rejection::of(Part::Body, malformed()).status, 400);
         assert_eq!(Rejection::of(Part::Token, malformed()).status, 401);
+    }
+
+    #[test]
+    fn what_the_manifest_lacks_is_logged_and_not_sent() {
+        let response = Response::from(Rejection::new(Part::Config, "page", "an integer"));
+        assert_eq!(test::text(&response), r#"{"error":"internal_error"}"#);
+        assert_eq!(
+            (response.log[0].level, &*response.log[0].text),
+            (Level::Error, "config, page: expected an integer")
+        );
     }
 
     #[test]

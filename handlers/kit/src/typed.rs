@@ -4,8 +4,6 @@
 //! `json::object` stays for a route where every microsecond counts, or whose texts are not English.
 
 use alloc::borrow::Cow;
-use alloc::format;
-use alloc::string::String;
 
 use serde::Deserialize;
 
@@ -195,19 +193,18 @@ impl Request {
     ///     ("discounts", r#"{"regular":0.05}"#),
     ///     ("page", "20"),
     /// ]);
-    /// let config: Config = request.config();
+    /// let config: Config = request.config()?;
     /// assert_eq!((config.currency.as_str(), config.page), ("EUR", 20));
     /// assert_eq!(config.discounts["regular"].as_str(), "0.05");
+    /// # Ok::<(), galo_kit::Rejection>(())
     /// ```
     ///
-    /// # Panics
-    /// When it is not of this type: the mistake is in the manifest. The handler's examples find it before it serves.
-    pub fn config<'a, T: Deserialize<'a>>(&'a self) -> T {
+    /// # Errors
+    /// When it is not of this type (500, with the reason in the log): the mistake is in the manifest. An example whose
+    /// request gets as far as this call fails then, so that the handler is not put into service.
+    pub fn config<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Rejection> {
         let fields = self.config.iter().map(|field| (field.name.as_str(), field.value.as_str()));
-        match pairs::read_config(fields) {
-            Ok(config) => config,
-            Err(problem) => refuse(in_config(problem)),
-        }
+        pairs::read_config(fields).map_err(|problem| Rejection::of(Part::Config, problem))
     }
 
     /// The claims of the request's token, which the host verified. A type that is an `Option` is none without a token.
@@ -259,11 +256,6 @@ impl Request {
     }
 }
 
-fn in_config(problem: Problem) -> String {
-    let (path, expected) = problem.into_parts();
-    format!("config.{path} of the manifest: expected {expected}")
-}
-
 fn one<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
     T::deserialize(Text(Cow::Borrowed(text)))
 }
@@ -273,14 +265,16 @@ mod tests {
     use crate::test;
 
     #[test]
-    #[should_panic(expected = "config.page of the manifest: expected a value, and it is missing")]
     fn a_setting_that_is_missing_is_a_mistake_of_the_manifest() {
         #[derive(serde::Deserialize)]
         struct Config {
             #[expect(dead_code, reason = "only its name matters")]
             page: u32,
         }
-        test::get("/", &[]).with_config(&[("pages", "20")]).config::<Config>();
+        let request = test::get("/", &[]).with_config(&[("pages", "20")]);
+        let rejection = request.config::<Config>().map(drop).unwrap_err();
+        assert_eq!((rejection.status, rejection.path.as_str()), (500, "page"));
+        assert_eq!(rejection.expected, "a value, and it is missing");
     }
 
     #[test]

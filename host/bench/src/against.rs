@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use galo::develop::build::{Cancel, Checkout};
+use galo::develop::build::{Cancel, Project};
 
 use crate::cluster::{Cluster, Durability};
 use crate::compare::in_a_line;
@@ -41,8 +41,8 @@ struct Ratios {
 ///
 /// # Errors
 /// What keeps a measurement from being made or makes it invalid; that this checkout's program is slower.
-pub async fn run(options: &Options, checkout: &Checkout, before: &Path, cancel: &Cancel) -> anyhow::Result<()> {
-    let before = Checkout::find(before)?;
+pub async fn run(options: &Options, checkout: &Project, before: &Path, cancel: &Cancel) -> anyhow::Result<()> {
+    let before = Project::find(before)?;
     ensure!(before.root != checkout.root, "--against names this checkout itself; name another one");
     let folder = tempfile::Builder::new().prefix("galo-bench-").tempdir()?;
     let mut sides = Vec::new();
@@ -160,7 +160,7 @@ fn interval_shown(count: usize) -> String {
 }
 
 /// Builds the program and the handlers of a checkout into a folder.
-fn build(checkout: &Checkout, own: &Path, place: &Path) -> anyhow::Result<PathBuf> {
+fn build(checkout: &Project, own: &Path, place: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(place)?;
     let built = programs::galo_again(checkout, own)?;
     let (galo, handlers) = (place.join("galo"), place.join("handlers"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, ensure};
 use galo::config::Secret;
 use galo::database::{self, Target};
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use galo::develop::postgres::{self, Data, SUPERUSER};
 use galo_testing::database::SERVICE_ROLE;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -52,7 +52,7 @@ impl Cluster {
     /// That it does not start, or that the folder is in memory.
     pub async fn start(
         programs: &Programs,
-        checkout: &Checkout,
+        checkout: &Project,
         disk: &Path,
         durability: Durability,
     ) -> anyhow::Result<Self> {
@@ -135,7 +135,7 @@ fn target(url: &str) -> anyhow::Result<Target> {
     Target::parse(&Secret::new(url)).map_err(|error| anyhow!(error))
 }
 
-fn deployed(checkout: &Checkout, durability: Durability) -> anyhow::Result<Vec<String>> {
+fn deployed(checkout: &Project, durability: Durability) -> anyhow::Result<Vec<String>> {
     let files = match durability {
         Durability::On => &["postgres.conf"][..],
         Durability::Off => &["postgres.conf", "postgres.rinha.conf"],
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_deployed_files_say_what_durability_is() {
-        let checkout = Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let checkout = Project::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         let last = |durability, name: &str| {
             let all = deployed(&checkout, durability).unwrap();
             all.iter().rev().find_map(|setting| Some(setting.strip_prefix(name)?.to_owned())).unwrap()

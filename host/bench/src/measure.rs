@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use galo_testing::nginx::{Front, Listen, Nginx};
 
 use crate::cluster::Cluster;
@@ -26,7 +26,7 @@ pub struct Bench {
     pub programs: Programs,
     /// Like the two below only made when something is measured that runs components.
     pub galo: PathBuf,
-    pub checkout: Checkout,
+    pub checkout: Project,
     /// The folder of galo.toml and the components.
     pub handlers: PathBuf,
     /// Of compiled components.
@@ -48,7 +48,7 @@ impl Bench {
     /// When a folder cannot be made or the cores are not known.
     pub fn new(
         options: &Options,
-        checkout: Checkout,
+        checkout: Project,
         programs: Programs,
         galo: PathBuf,
         folder: PathBuf,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use galo_testing::program::{self, Built};
 
 use crate::pgo;
@@ -53,7 +53,7 @@ pub fn version(program: &Path, argument: &str) -> String {
 /// # Errors
 /// What Cargo complains about; that this program was compiled with profile-guided optimisation and `galo` would
 /// not be, or the reverse.
-pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
+pub fn galo(checkout: &Project, own: &Path) -> anyhow::Result<PathBuf> {
     let with_pgo =
         std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS").is_ok_and(|f| f.contains("galo_pgo"));
     ensure!(with_pgo == pgo::USED, "run galo-bench as it was compiled: with deploy/pgo/use in front, or without");
@@ -63,7 +63,7 @@ pub fn galo(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
 
 /// The folder of what is deployed of `nginx` or `postgres`. An older checkout, which is compared with this one, has
 /// both in `deploy` itself.
-pub fn deployed(checkout: &Checkout, what: &str) -> PathBuf {
+pub fn deployed(checkout: &Project, what: &str) -> PathBuf {
     let deploy = checkout.root.join("deploy");
     let folder = deploy.join(what);
     if folder.exists() { folder } else { deploy }
@@ -74,7 +74,7 @@ pub fn deployed(checkout: &Checkout, what: &str) -> PathBuf {
 ///
 /// # Errors
 /// As [`galo()`].
-pub fn galo_again(checkout: &Checkout, own: &Path) -> anyhow::Result<PathBuf> {
+pub fn galo_again(checkout: &Project, own: &Path) -> anyhow::Result<PathBuf> {
     program::clean(checkout, &Built::beside(own)?)?;
     galo(checkout, own)
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::serve::Signals;
 
 use crate::cluster::Durability;
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     let checkout =
-        Checkout::find(&PathBuf::from(".")).or_else(|_| Checkout::find(env!("CARGO_MANIFEST_DIR").as_ref()))?;
+        Project::find(&PathBuf::from(".")).or_else(|_| Project::find(env!("CARGO_MANIFEST_DIR").as_ref()))?;
     if let Some(before) = &options.against {
         return against::run(options, &checkout, before, cancel).await;
     }

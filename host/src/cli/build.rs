@@ -10,14 +10,14 @@ use galo::log;
 use galo::serve::Signals;
 use tokio::task::spawn_blocking;
 
-use super::project::ProjectArgs;
+use super::project::{ProjectArgs, from_here};
 use super::runtime::run_on;
 
 #[derive(Args)]
 pub(super) struct BuildArgs {
-    /// Folder for the components and the manifest
-    #[arg(long, value_name = "DIR", default_value = "dist")]
-    out: PathBuf,
+    /// Folder for the components and the manifest [default: dist, in the project]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -27,24 +27,34 @@ impl BuildArgs {
         run_on(Some(1), self.build())
     }
 
-    /// Builds until a signal, which ends the compilers and the handlers' own commands too.
     async fn build(self) -> anyhow::Result<Outcome> {
-        let Self { out, project } = self;
         let mut signals = Signals::new()?;
-        let cancel = Cancel::default();
-        let building = spawn_blocking({
-            let (out, cancel) = (out.clone(), cancel.clone());
-            move || build::handlers(&project.find()?, Profile::Release, &cancel)?.put(&out)
-        });
-        tokio::select! {
-            built = building => built??,
-            name = signals.next() => {
-                cancel.cancel();
-                spawn_blocking(move || cancel.wait()).await?;
-                bail!("stopped by {name}");
-            }
-        }
+        let project = self.project.find()?;
+        let out = self.out.unwrap_or_else(|| from_here(project.root.join("dist")));
+        let folder = out.clone();
+        let build = move |cancel: &Cancel| build::handlers(&project, Profile::Release, cancel)?.put(&folder);
+        unless_stopped(&mut signals, build).await?;
         log::print(format_args!("{}", out.display()));
         Ok(Outcome::Graceful)
+    }
+}
+
+/// Builds until a signal, which ends the compilers and the handlers' own commands too.
+pub(super) async fn unless_stopped<T: Send + 'static>(
+    signals: &mut Signals,
+    build: impl FnOnce(&Cancel) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let cancel = Cancel::default();
+    let building = spawn_blocking({
+        let cancel = cancel.clone();
+        move || build(&cancel)
+    });
+    tokio::select! {
+        built = building => built?,
+        name = signals.next() => {
+            cancel.cancel();
+            spawn_blocking(move || cancel.wait()).await?;
+            bail!("stopped by {name}");
+        }
     }
 }

@@ -1,20 +1,24 @@
 //! `galo check [DIR]`: verifies the handlers of a folder or of the project, their manifest and the database, as a
 //! starting node does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::Args;
 use galo::config::{Address, Missing, Mistakes, Settings, Sources};
 use galo::database::Target;
-use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::drain::Outcome;
 use galo::guest::Engine;
 use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
 use galo::registry::Handler;
+use galo::serve::Signals;
 use galo::{example, log, serve};
 
+use super::build::unless_stopped;
 use super::database::DatabaseArgs;
 use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
@@ -38,23 +42,39 @@ pub(super) struct CheckArgs {
     pub(super) database: DatabaseArgs,
 }
 
+/// What is checked.
+enum Checked {
+    /// A folder of components.
+    Folder(PathBuf),
+    /// A project, which is built first.
+    Project(Project),
+}
+
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let memory = self.memory.as_ref().map(|memory| mistakes.parse::<Size>("--memory", memory));
-        let target = self.database.required(mistakes)?;
-        let memory = match memory {
-            Some(parsed) => Some(parsed?),
-            None => None,
+        // What a node needs is known once it has loaded the handlers.
+        let memory = Size::of_memory(self.memory.as_deref(), None, mistakes);
+        let target = self.database.required(mistakes);
+        let place = match self.handlers {
+            Some(folder) => Some(Checked::Folder(folder)),
+            None => self.project.find().map(Checked::Project).map_err(|error| mistakes.note("check", error)).ok(),
         };
-        Some(Box::new(move || {
-            let folder = match self.handlers {
-                Some(folder) => folder,
-                None => built(&self.project.find()?)?,
-            };
-            folder::check_built(&folder)?;
-            let checked = Self::run(folder, Missing::Refused, &target, memory);
-            run_on(None, async { checked.await.map(|()| Outcome::Graceful) })
-        }))
+        let ((memory, target), place) = memory.zip(target).zip(place)?;
+        Some(Box::new(move || run_on(None, Self::check(place, target, memory))))
+    }
+
+    /// Checks until a signal.
+    async fn check(place: Checked, target: Target, memory: Option<Size>) -> anyhow::Result<Outcome> {
+        let mut signals = Signals::new()?;
+        let folder = match place {
+            Checked::Folder(folder) => folder,
+            Checked::Project(project) => unless_stopped(&mut signals, move |cancel| built(&project, cancel)).await?,
+        };
+        folder::check_built(&folder)?;
+        tokio::select! {
+            checked = Self::run(folder, Missing::Refused, &target, memory) => checked.map(|()| Outcome::Graceful),
+            name = signals.next() => bail!("stopped by {name}"),
+        }
     }
 
     /// Loads everything a node would serve with, and prints it.
@@ -66,7 +86,7 @@ impl CheckArgs {
     ) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
-        let sources = Sources { variables: variables::snapshot(), folder: None, missing };
+        let sources = Sources { variables: variables::snapshot(), missing };
         let settings = Settings { pool_connections: 1, sources, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
@@ -111,10 +131,11 @@ fn examples(handlers: &[Arc<Handler>]) -> anyhow::Result<String> {
     })
 }
 
-/// The folder of a project's components, which are built for this.
-fn built(project: &Checkout) -> anyhow::Result<PathBuf> {
+/// The folder of a project's components, which are built for this. Their manifest is a copy: what it names beside
+/// itself, such as a secret, is in the project.
+fn built(project: &Project, cancel: &Cancel) -> anyhow::Result<PathBuf> {
     let folder = project.scratch().join("check");
-    build::handlers(project, Profile::Release, &Cancel::default())?.put(&folder)?;
+    build::handlers(project, Profile::Release, cancel)?.put_copy(&folder, &BTreeSet::new())?;
     Ok(folder)
 }
 

@@ -21,7 +21,7 @@ use galo::reload;
 use super::folder;
 use super::node::default_cache;
 use super::runtime::{Task, run_on};
-use super::size::Size;
+use super::size::{Least, Size};
 
 #[derive(Args)]
 pub(super) struct CompileArgs {
@@ -75,18 +75,9 @@ impl CompileArgs {
         if cache.is_none() {
             mistakes.note("--cache", "not set, and this user has no cache folder; give one");
         }
-        let memory = match &self.memory {
-            Some(text) => {
-                let Size(bytes) = mistakes.parse("--memory", text)?;
-                let least = limits::COMPILE_MEMORY_BYTES_MIN;
-                if bytes < least {
-                    mistakes.note("--memory", format!("`{text}` is too little: a compiler needs {}", Size(least)));
-                }
-                Some(Size(bytes))
-            }
-            None => None,
-        };
-        Some(Compile { handlers: self.handlers, cache: cache?, memory })
+        let least = Least { what: "a compiler", needs: Size(limits::COMPILE_MEMORY_BYTES_MIN) };
+        let memory = Size::of_memory(self.memory.as_deref(), Some(least), mistakes);
+        Some(Compile { handlers: self.handlers, cache: cache?, memory: memory? })
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use galo::config::{AccessLog, Mistakes, Readers, Recording};
 use galo::database::Target;
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use galo::develop::dev::{self, Options, Place};
 use galo::drain::Outcome;
 use galo::log;
@@ -44,33 +44,31 @@ impl DevArgs {
         if fresh && branch.is_none() && node.database.is_given() {
             mistakes.note("--fresh", "cannot discard the data of the database in DATABASE_URL; empty it yourself");
         }
-        let checkout = project.find().map_err(|error| mistakes.note("dev", error)).ok();
-        let folder = checkout.as_ref().map(|checkout| checkout.scratch().join("handlers")).unwrap_or_default();
-        let node =
-            node.parse(folder, Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) }, mistakes);
-        let (checkout, (mut settings, workers)) = checkout.zip(node)?;
+        let project = project.find().map_err(|error| mistakes.note("dev", error)).ok();
+        let folder = project.as_ref().map(|project| project.scratch().join("handlers")).unwrap_or_default();
+        let defaults = Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) };
+        let node = node.parse(folder, defaults, mistakes);
+        let (project, (mut settings, workers)) = project.zip(node)?;
         // The data are a developer's own.
         settings.readers = Readers::Loopback;
-        // What is served is a copy without the secrets and keys beside the manifest.
-        settings.sources.folder = Some(checkout.root.clone());
         Some(Box::new(move || {
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             if branches || drop_branch.is_some() {
-                return run_on(Some(1), at_branches(checkout, database, drop_branch, galo));
+                return run_on(Some(1), at_branches(project, database, drop_branch, galo));
             }
-            run_on(workers, dev::dev(Options { checkout, fresh, database, branch, settings }, &galo))
+            run_on(workers, dev::dev(Options { project, fresh, database, branch, settings }, &galo))
         }))
     }
 }
 
 /// Lists the branches, or drops one.
 async fn at_branches(
-    checkout: Checkout,
+    project: Project,
     database: Option<Target>,
     dropped: Option<String>,
     galo: PathBuf,
 ) -> anyhow::Result<Outcome> {
-    let place = Place::find(&checkout, database, &galo).await?;
+    let place = Place::find(&project, database, &galo).await?;
     match dropped {
         Some(name) => {
             ensure!(

@@ -6,17 +6,17 @@ use clap::Args;
 use galo::config::Mistakes;
 use galo::database::migrate::{Options, Status};
 use galo::database::{self, Target};
-use galo::develop::build::Checkout;
 use galo::drain::Outcome;
 use galo::serve::Signals;
 use galo::{limits, log};
 
 use super::database::DatabaseArgs;
+use super::project::{ProjectArgs, from_here};
 use super::runtime::{Task, run_on};
 
 #[derive(Args)]
 pub(super) struct MigrateArgs {
-    /// Folder with migrations/ and procedures/ [default: sql, here or in the project]
+    /// Folder with migrations/ and procedures/ [default: sql, in the project; without a project, in the current folder]
     #[arg(env = "GALO_SQL", value_name = "DIR")]
     sql: Option<PathBuf>,
     /// Print what is pending, and change nothing
@@ -37,6 +37,8 @@ pub(super) struct MigrateArgs {
     #[arg(long, value_name = "VERSION", conflicts_with = "dry_run")]
     adopt: Option<i64>,
     #[command(flatten)]
+    project: ProjectArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
 }
 
@@ -46,21 +48,31 @@ impl MigrateArgs {
         let lock = mistakes.parse_seconds("--lock-timeout", &self.lock_timeout, 1, most);
         let statement = mistakes.parse_seconds("--statement-timeout", &self.statement_timeout, 1, most);
         let turn = mistakes.parse_seconds("--wait", &self.wait, 0, most);
-        let target = self.database.required(mistakes)?;
+        let target = self.database.required(mistakes);
+        let sql = self.folder(mistakes);
         let (lock_timeout, statement_timeout, turn_timeout) = (lock?, statement?, turn?);
-        let Self { sql, dry_run, adopt, .. } = self;
-        let options = Options { lock_timeout, statement_timeout, turn_timeout, adopt };
-        let sql = sql.unwrap_or_else(folder);
+        let options = Options { lock_timeout, statement_timeout, turn_timeout, adopt: self.adopt };
+        let (target, sql) = target.zip(sql)?;
         Some(Box::new(move || {
-            run_on(Some(1), async { run(&target, &sql, dry_run, &options).await.map(|()| Outcome::Graceful) })
+            run_on(Some(1), async { run(&target, &sql, self.dry_run, &options).await.map(|()| Outcome::Graceful) })
         }))
     }
-}
 
-/// The folder of the project that we are in, unless there is one here, which messages can name by a short path.
-fn folder() -> PathBuf {
-    let here = PathBuf::from("sql");
-    if here.is_dir() { here } else { Checkout::find(Path::new(".")).map_or(here, |checkout| checkout.sql()) }
+    /// The folder that was given, or that of the project. An image of migrations has one without a project.
+    fn folder(&self, mistakes: &mut Mistakes) -> Option<PathBuf> {
+        if self.sql.is_some() {
+            return self.sql.clone();
+        }
+        let here = PathBuf::from("sql");
+        match self.project.find() {
+            Ok(project) => Some(from_here(project.sql())),
+            Err(_) if here.is_dir() && !self.project.is_named() => Some(here),
+            Err(error) => {
+                mistakes.note("DIR", format!("not given, and {error:#}"));
+                None
+            }
+        }
+    }
 }
 
 async fn run(target: &Target, sql: &Path, dry_run: bool, options: &Options) -> anyhow::Result<()> {

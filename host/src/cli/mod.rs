@@ -92,7 +92,8 @@ enum Command {
     Handlers(operator::HandlersArgs),
     /// Roll a handler back to its previous generation
     ///
-    /// Acts on a running node. The component that was rolled back is not tried again until its file changes.
+    /// Acts on a running node, which serves the component before this one again, with the config that it had. What was
+    /// rolled back is not tried again until its component or its `config` in galo.toml changes.
     Rollback(operator::RollbackArgs),
     /// Build this project's handlers into a folder for `galo serve`
     Build(build::BuildArgs),
@@ -156,13 +157,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let filter = mistakes.parse("--log", &cli.log);
     // A compiler's process may have no second thread.
     let has_log = !matches!(cli.command, Command::Compiler(_));
-    let task = cli.command.task(&mut mistakes);
-    mistakes.into_result()?;
-    let ((format, filter), task) = format.zip(filter).zip(task).context("settings without a mistake are complete")?;
-    if has_log {
+    // Before the settings of the command are parsed, which may log a warning.
+    if let Some((format, filter)) = format.zip(filter).filter(|_| has_log) {
         log::start(format, filter);
     }
-    task()
+    let task = cli.command.task(&mut mistakes);
+    mistakes.into_result()?;
+    task.context("settings without a mistake are complete")?()
 }
 
 impl Command {

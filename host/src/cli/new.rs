@@ -15,7 +15,7 @@ pub(super) struct NewArgs {
     /// Name of the handler, and of its crate: lower-case letters, digits, `-` and `_`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Method and path of its requests, such as "GET /items/{id}"; several times for several routes
+    /// Method and path of its requests, such as "GET /items/{id}"; may be repeated, for routes with the same parameters
     #[arg(long, value_name = "ROUTE", required = true)]
     route: Vec<String>,
     /// Stored procedure that it calls
@@ -36,16 +36,16 @@ impl NewArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { name, route, procedure, lang, project } = self;
         let language: Language = lang.parse().map_err(anyhow::Error::msg)?;
-        let checkout = project.find()?;
+        let project = project.find()?;
         let (first, further) = route.split_first().context("a route is required")?;
         let (first, further) = (first.clone(), further.to_vec());
         let options = Options { name: name.clone(), route: first, further, procedure: procedure.clone(), language };
-        scaffold::new(&checkout, &options)?;
+        scaffold::new(&project, &options)?;
         let tests = if language == Language::Rust { "its tests" } else { "its build" };
         log::print(format_args!("\n  Created handlers/{name}/: the handler, {tests} and its examples"));
         log::print(format_args!("  Added to galo.toml: {}\n\n  Next", route.join(", ")));
         if let Some(procedure) = procedure {
-            let role = checkout.project()?.role;
+            let role = project.section()?.role;
             log::print(format_args!(
                 "    create `{procedure}` in a file of sql/procedures/, and grant EXECUTE on it to the role `{role}`"
             ));

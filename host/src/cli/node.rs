@@ -35,9 +35,10 @@ pub(super) struct NodeArgs {
     /// A node opens further ones: one for each batch form (at most 4), one for probes and one for the catalogue.
     #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
     pool_connections: String,
-    /// Client connections open at once
+    /// Client connections that may be open at the same time
     ///
-    /// Beyond it, a new connection closes the one that has been idle for longest.
+    /// When that many are open, a new one replaces the connection that has been idle for longest. A connection whose
+    /// request is being served is never closed for a new one.
     #[arg(long, env = "GALO_CONNECTIONS_MAX", value_name = "N", default_value_t = limits::CONNECTIONS_MAX_DEFAULT.to_string())]
     connections_max: String,
     /// Requests in flight at once; more are answered with 503

@@ -28,6 +28,9 @@ pub(super) struct PutArgs {
     /// The nodes' private folder for compiled components [default: galo/components in the user's cache folder]
     #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Refuse the handlers if a secret of the manifest is missing here, which is logged otherwise
+    #[arg(long)]
+    require_secrets: bool,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -38,6 +41,8 @@ struct Put {
     compile: Compile,
     target: Target,
     to: PathBuf,
+    /// The secrets are those of the nodes, so they may be missing here.
+    missing: Missing,
 }
 
 impl PutArgs {
@@ -52,7 +57,8 @@ impl PutArgs {
     fn parse(self, mistakes: &mut Mistakes) -> Option<Put> {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
-        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers })
+        let missing = if self.require_secrets { Missing::Refused } else { Missing::Logged };
+        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers, missing })
     }
 }
 
@@ -68,8 +74,7 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        // The secrets are those of the nodes.
-        CheckArgs::run(self.from.clone(), Missing::Logged, &self.target, None).await?;
+        CheckArgs::run(self.from.clone(), self.missing, &self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

@@ -3,9 +3,35 @@
 use std::fmt;
 use std::str::FromStr;
 
+use galo::config::Mistakes;
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub(super) u64);
+
+/// The least memory that something can have.
+pub(super) struct Least {
+    /// What it is, for a message: `a compiler`.
+    pub(super) what: &'static str,
+    pub(super) needs: Size,
+}
+
+impl Size {
+    /// The option `--memory`, if it was given, of something that needs at least `least`. Mistakes are noted, and `None`
+    /// is returned only then.
+    pub(super) fn of_memory(text: Option<&str>, least: Option<Least>, mistakes: &mut Mistakes) -> Option<Option<Self>> {
+        const OPTION: &str = "--memory";
+        let Some(text) = text else { return Some(None) };
+        let size = mistakes.parse::<Self>(OPTION, text)?;
+        match least {
+            Some(Least { what, needs }) if size < needs => {
+                mistakes.note(OPTION, format!("`{text}` is too little: {what} needs {needs}"));
+                None
+            }
+            _ => Some(Some(size)),
+        }
+    }
+}
 
 /// It is not a size.
 #[derive(Debug, thiserror::Error)]
@@ -55,5 +81,19 @@ mod tests {
         for text in ["", "M", "0", "0M", "-1M", "80 M", "80X", "1.5G", "99999999999G"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_memory_of_an_option_is_enough_or_a_mistake() {
+        let memory = |text| {
+            let mut mistakes = Mistakes::default();
+            let least = Least { what: "a compiler", needs: Size(40 << 20) };
+            let size = Size::of_memory(text, Some(least), &mut mistakes);
+            mistakes.into_result().map(|()| size.unwrap()).map_err(|error| error.to_string())
+        };
+        assert_eq!(memory(None).unwrap(), None);
+        assert_eq!(memory(Some("40M")).unwrap(), Some(Size(40 << 20)));
+        assert!(memory(Some("39M")).unwrap_err().contains("--memory: `39M` is too little: a compiler needs 40M"));
+        assert!(memory(Some("80 MB")).unwrap_err().contains("--memory: `80 MB` is not a size"));
     }
 }

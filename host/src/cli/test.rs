@@ -14,7 +14,7 @@ use super::runtime::{Task, block_on};
 
 #[derive(Args)]
 pub(super) struct TestArgs {
-    /// Handler to test; without it, all handlers and the kit
+    /// Handler to test [default: all of them]
     ///
     /// A file whose name ends in .wasm is a test program, which is run with the arguments that follow. So `galo test`
     /// can be Cargo's runner for wasm32-wasip2.
@@ -106,10 +106,10 @@ impl TestArgs {
         };
         Some(Box::new(move || {
             let selection = Selection::parse(&arguments)?.with_names(self.name);
-            let checkout = self.project.find()?;
+            let project = self.project.find()?;
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             let (handler, junit, watch) = (self.what, self.junit, self.watch);
-            let options = Options { checkout, handler, selection, database, junit, watch };
+            let options = Options { project, handler, selection, database, junit, watch };
             Ok(match block_on(None, test_runner::test(options, &galo))? {
                 Ended::Passed => ExitCode::SUCCESS,
                 Ended::Failed => ExitCode::FAILURE,

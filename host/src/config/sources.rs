@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use super::secret::Secret;
 
@@ -11,9 +10,6 @@ use super::secret::Secret;
 pub struct Sources {
     /// The environment of the node.
     pub variables: Variables,
-    /// What relative files of the manifest are relative to, if that is not the folder of the manifest: `dev` serves a
-    /// copy of it.
-    pub folder: Option<PathBuf>,
     /// What becomes of a secret that is not there.
     pub missing: Missing,
 }

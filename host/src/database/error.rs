@@ -108,7 +108,7 @@ impl Database {
                 // Without an error of the server, the connection broke or the response could not be read.
                 None if error.is_closed() || broken(&error) => self.unavailable(chain(&error)),
                 None => failed(chain(&error)),
-                Some(reported) if is_outcome(reported.code(), procedure) => raised(procedure, reported),
+                Some(reported) if is_outcome(&error, reported.code(), procedure) => raised(procedure, reported),
                 Some(reported) => self.unavailable(format!("{}: {}", reported.code().code(), chain(&error))),
             },
         }
@@ -129,10 +129,14 @@ fn raised(procedure: &Procedure, reported: &DbError) -> Failure {
 
 /// Whether an SQLSTATE proves that the procedure was rolled back and that another attempt would fail in the same way. A
 /// function that works elsewhere, such as one of PL/Proxy, may fail here after it was recorded there: of its errors
-/// only those that it raised itself, or that its data or a constraint caused, prove anything.
-fn is_outcome(code: &SqlState, procedure: &Procedure) -> bool {
-    let raised_there = matches!(code.code().get(..2), Some("22" | "23" | "P0" | "PT"));
-    !passing(code) && (procedure.is_local() || raised_there || *code == SqlState::INSUFFICIENT_PRIVILEGE)
+/// only those that it raised itself, or that its data or a constraint caused, prove anything. The error of a statement
+/// that was made for another function is not one of them, though its SQLSTATE says so.
+fn is_outcome(error: &tokio_postgres::Error, code: &SqlState, procedure: &Procedure) -> bool {
+    let raised_there = || {
+        let class = code.code().get(..2);
+        matches!(class, Some("22" | "23" | "P0" | "PT")) && !complete::is_of_another_function(error)
+    };
+    !passing(code) && (procedure.is_local() || raised_there() || *code == SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 fn broken(error: &tokio_postgres::Error) -> bool {

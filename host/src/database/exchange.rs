@@ -53,7 +53,8 @@ pub(super) async fn together(
 }
 
 /// Executes one statement. If DDL made it obsolete, it fails before it runs; it is then prepared or looked up again and
-/// retried once.
+/// retried once. A function that works elsewhere may have passed on such an error of another server after it ran: it is
+/// looked up again, but sent again only if it was not sent at all.
 async fn exchange<P: ToSql + Sync>(
     connection: &Client,
     signature: &Signature,
@@ -70,6 +71,9 @@ async fn fresh<P: ToSql + Sync>(connection: &Client, signature: &Signature, argu
         outcome => return outcome,
     };
     connection.note_outdated();
+    if !signature.local && !matches!(error, Error::Changed) {
+        return Err(error);
+    }
     match catalogue::look_up_again(connection, signature).await {
         Ok(Some(now)) => send(connection, &now, arguments).await,
         Err(Unusable::Missing(..)) => Err(error),

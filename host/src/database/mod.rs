@@ -44,5 +44,5 @@ pub use connect::target::Target;
 pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, enter};
 pub use migrate::{apply, migrate};
 pub use pool::Database;
-pub use procedure::{Batch, Procedure};
+pub use procedure::{Batch, GrantedProcedure, Procedure};
 pub use scratch::{Scratch, SqlError, run_sql};

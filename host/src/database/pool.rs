@@ -20,7 +20,7 @@ use super::connections::Connections;
 use super::health::Health;
 use super::lanes::{Lanes, Way};
 use super::opener::Opener;
-use super::procedure::{Batch, Procedure};
+use super::procedure::{GrantedProcedure, Procedure};
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -80,8 +80,8 @@ impl Database {
     ///
     /// # Errors
     /// Why it cannot be granted.
-    pub async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-        self.catalogue.describe(name, batch).await
+    pub async fn describe(&self, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
+        self.catalogue.describe(granted).await
     }
 
     /// Prepares the statements of these procedures, and drops those of others. Connections stay open, and half of the

@@ -25,6 +25,19 @@ pub struct Procedure {
     pub(super) digest: String,
     /// The form that takes many calls at once, if the manifest grants one.
     pub(super) batch: Option<BatchForm>,
+    /// Whether the manifest grants it as one that also works in another database.
+    pub(super) remote: bool,
+}
+
+/// A procedure, as a manifest grants it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GrantedProcedure {
+    /// The name handlers use.
+    pub name: String,
+    /// The batch form that runs many of its calls at once, if there is one.
+    pub batch: Option<Batch>,
+    /// Whether it also works in another database, which its language does not show: by dblink or a foreign table.
+    pub remote: bool,
 }
 
 /// A batch form, as a manifest grants it.
@@ -73,8 +86,8 @@ pub(super) struct Signature {
     pub(super) columns: Vec<(String, Type)>,
     /// Whether it may write: a standby refuses it.
     pub(super) volatile: bool,
-    /// Whether its language is one that Postgres trusts (`pg_language.lanpltrusted`): such a function works in its own
-    /// database, so that what its statement did is rolled back with it.
+    /// Whether it works in its own database, so that what its statement did is rolled back with it: its language is one
+    /// that Postgres trusts (`pg_language.lanpltrusted`), and the manifest does not grant it as `remote`.
     pub(super) local: bool,
     /// Whether it executes many calls, and returns a row for each.
     pub(super) is_batch_form: bool,
@@ -106,13 +119,14 @@ impl Procedure {
 
     /// A procedure as the catalogue describes it.
     pub(super) fn new(
-        name: &str,
+        granted: &GrantedProcedure,
         signature: Signature,
         shorter: Vec<Signature>,
         names: Vec<String>,
         batch: Option<BatchForm>,
     ) -> Self {
-        Self { name: name.to_owned(), digest: digest(&signature), signature, shorter, names, batch }
+        let GrantedProcedure { name, remote, .. } = granted;
+        Self { name: name.clone(), digest: digest(&signature), signature, shorter, names, batch, remote: *remote }
     }
 
     /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
@@ -169,6 +183,11 @@ impl Procedure {
         self.batch.as_ref().map(|batch| &batch.granted)
     }
 
+    /// What the manifest grants.
+    pub fn granted(&self) -> GrantedProcedure {
+        GrantedProcedure { name: self.name.clone(), batch: self.batch().cloned(), remote: self.remote }
+    }
+
     /// Whether an error of it proves that nothing was recorded anywhere.
     pub(super) fn is_local(&self) -> bool {
         self.signature.local
@@ -180,7 +199,6 @@ impl Procedure {
     }
 }
 
-/// `place_order`, or with its batch form `place_order (place_orders by customer_id)`.
 /// The digest of a signature, as hexadecimal digits.
 fn digest(signature: &Signature) -> String {
     let mut text = format!("{}(", signature.name);
@@ -190,9 +208,13 @@ fn digest(signature: &Signature) -> String {
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `place_order`, or with its batch form `place_order (place_orders by customer_id)`, or `pay (remote)`.
 impl fmt::Display for Procedure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
+        if self.remote {
+            f.write_str(" (remote)")?;
+        }
         self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
     }
 }

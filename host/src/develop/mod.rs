@@ -10,6 +10,7 @@
 //! | [`postgres`] | `galo postgres` | a private Postgres that ends with the process that uses it |
 //! | [`project`] | `galo init`, `galo upgrade` | makes a project, and moves it to another version |
 //! | [`scaffold`] | `galo new` | writes the files of a new handler |
+//! | `sources` | `galo dev`, `galo test --watch` | follows the sources of a project |
 //! | [`test_runner`] | `galo test` | runs unit tests and examples of handlers, some on a scratch database |
 
 pub mod build;
@@ -19,4 +20,5 @@ pub mod postgres;
 pub mod project;
 pub mod psql;
 pub mod scaffold;
+mod sources;
 pub mod test_runner;

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::config::Secret;
 use crate::database::{self, Defaults, Source, VARIABLES};
-use crate::develop::build::Checkout;
+use crate::develop::build::Project;
 use crate::develop::dev::Place;
 use crate::develop::postgres::{self, SUPERUSER};
 use crate::signals::Signals;
@@ -29,7 +29,7 @@ pub enum Database {
     /// The one that was given, as libpq's variables.
     Given(Vec<(&'static str, Secret)>),
     /// That of a project.
-    Private(Checkout),
+    Private(Project),
 }
 
 /// Runs psql to its end. `galo` is the path of this program, which guards Postgres. Returns the exit status of psql.
@@ -40,7 +40,7 @@ pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
     let program = postgres::psql()?;
     let (mut variables, place) = match options.database {
         Database::Given(variables) => (variables, None),
-        Database::Private(checkout) => private(&checkout, galo).await?,
+        Database::Private(project) => private(&project, galo).await?,
     };
     if let Some(branch) = &options.branch {
         let at = variables.iter().position(|(name, _)| *name == "PGDATABASE");
@@ -72,13 +72,13 @@ pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
 }
 
 /// The database of a project. The cluster lasts as long as the place.
-async fn private(checkout: &Checkout, galo: &Path) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
-    let place = Place::find(checkout, None, galo).await?;
+async fn private(project: &Project, galo: &Path) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
+    let place = Place::find(project, None, galo).await?;
     let (socket, port) = match &place.cluster {
         Some(cluster) => (cluster.socket.clone(), cluster.port),
-        None => postgres::running(&Place::data(checkout)).context("`galo dev` has just ended; try again")?,
+        None => postgres::running(&Place::data(project)).context("`galo dev` has just ended; try again")?,
     };
-    let database = checkout.project()?.database;
+    let database = project.section()?.database;
     let url = Secret::new(postgres::url(&socket, port, SUPERUSER, &database));
     let variables = database::variables(&Source::Text(url), &Defaults::default()).map_err(anyhow::Error::msg)?;
     Ok((variables, Some(place)))

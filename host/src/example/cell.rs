@@ -59,5 +59,5 @@ impl Cell {
 }
 
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
-    BASE64.decode(text).map_err(|error| format!("`{text}` is no base64: {error}"))
+    BASE64.decode(text).map_err(|error| format!("`{text}` is not base64: {error}"))
 }

@@ -119,7 +119,8 @@ impl Before {
 impl Request {
     /// Its method, if it names one.
     pub(super) fn method(&self) -> Result<Option<Method>, String> {
-        let parsed = self.method.as_ref().map(|method| method.parse().map_err(|_| format!("`{method}` is no method")));
+        let parsed =
+            self.method.as_ref().map(|method| method.parse().map_err(|_| format!("`{method}` is not a method")));
         parsed.transpose()
     }
 

@@ -94,7 +94,7 @@ impl Example {
     /// What is wrong with it, with the line where there is one.
     pub fn parse(path: PathBuf, text: &[u8]) -> anyhow::Result<Self> {
         let shown = path.display();
-        let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: no example"))?;
+        let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: not an example"))?;
         file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
         Ok(Self { path, file })
     }
@@ -128,6 +128,7 @@ impl Example {
         match (&self.file.response, &response) {
             (Some(expected), Some(response)) => {
                 differ("response", &expected.as_json(), &response::Response::of(response, expected).as_json())
+                    .map_err(|difference| difference + &response::logged(response))
             }
             (Some(_), None) => {
                 Err("respond: it left the outcome to the host; for an error, leave `response` out if that \
@@ -157,7 +158,11 @@ impl Example {
         let request = ask::request(request, entry)?;
         let plan = component.prepare(&request).map_err(|fault| format!("prepare: {fault}"))?;
         if let Some(expected) = &self.file.plan {
-            differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json())?;
+            let compared = differ("plan", &expected.as_json(), &json::Plan::of(&plan, expected).as_json());
+            compared.map_err(|difference| match &plan {
+                Plan::Reply(reply) => difference + &response::logged(reply),
+                Plan::Call(_) => difference,
+            })?;
         }
         match plan {
             Plan::Reply(reply) => self.compare(&reply).map(|()| None),
@@ -168,13 +173,15 @@ impl Example {
         }
     }
 
-    /// Compares the response to an end-to-end example with the expected one, except for what may vary.
+    /// Compares the response to an end-to-end example with the expected one, except for what may vary. A difference is
+    /// followed by the lines that the handler logs.
     ///
     /// # Errors
     /// As [`Example::check`].
     pub fn compare(&self, response: &Response) -> Result<(), String> {
         let Some(expected) = self.file.response.as_ref().filter(|_| self.is_end_to_end()) else { return Ok(()) };
         differ("response", &expected.as_json(), &response::Response::matched(response, expected).as_json())
+            .map_err(|difference| difference + &response::logged(response))
     }
 
     /// Its file, as a person finds it beside the manifest.

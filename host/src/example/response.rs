@@ -116,6 +116,20 @@ impl Line {
     }
 }
 
+/// The lines that the handler logs, for a person who looks for the cause of a difference.
+pub(super) fn logged(response: &contract::Response) -> String {
+    let line = |line: &contract::Line| {
+        let level = match line.level {
+            contract::Level::Debug => "debug",
+            contract::Level::Info => "info",
+            contract::Level::Warning => "warning",
+            contract::Level::Error => "error",
+        };
+        format!("\nlogged, {level}: {}", line.text)
+    };
+    response.log.iter().map(line).collect()
+}
+
 /// Sorted by key, with one item per line, so that two texts can be compared line by line.
 pub(super) fn pretty(value: &impl Serialize) -> String {
     let json = serde_json::to_value(value).and_then(|value| serde_json::to_string_pretty(&value));

@@ -115,7 +115,7 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
         metadata => metadata?,
     };
     if !metadata.file_type().is_socket() {
-        bail!("the file is there and is no socket");
+        bail!("the file exists and is not a socket");
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => bail!("another process listens on it"),

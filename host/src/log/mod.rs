@@ -51,7 +51,7 @@ impl FromStr for Filter {
         // The access log has a separate setting.
         let filter =
             EnvFilter::try_new(text).and_then(|filter| Ok(filter.add_directive("access=info".parse::<Directive>()?)));
-        filter.map(Self).map_err(|error| format!("`{text}` is no filter: {error}"))
+        filter.map(Self).map_err(|error| format!("`{text}` is not a filter: {error}"))
     }
 }
 

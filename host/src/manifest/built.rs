@@ -1,5 +1,6 @@
-//! `[built]`: what `galo dev` adds at the end of its copy of a manifest. A node that serves the copy names the sources
-//! in its messages, and leaves out the handlers that are not built yet.
+//! `[built]`: what `galo dev` and `galo check` add at the end of their copy of a project's manifest. What loads the
+//! copy names the sources in its messages, finds the files that the manifest names (secrets, keys) in the project, and
+//! leaves out the handlers that are not built yet.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ pub fn built<'a>(manifest: &Path, without: impl Iterator<Item = &'a str>) -> Str
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let without: Vec<_> = without.map(quoted).collect();
     let manifest = quoted(&manifest.to_string_lossy());
-    format!("\n# Added by `galo dev`.\n[built]\nmanifest = {manifest}\nwithout = [{}]\n", without.join(", "))
+    format!("\n# Added by galo: this is a copy.\n[built]\nmanifest = {manifest}\nwithout = [{}]\n", without.join(", "))
 }
 
 impl BuiltTable {

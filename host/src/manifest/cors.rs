@@ -103,7 +103,7 @@ fn parse(text: &str) -> Result<HeaderValue, String> {
     }
     let authority = host.parse::<http::uri::Authority>().map_err(|_| shape())?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    // A name with a star would match itself only, and a user is no part of an origin.
+    // A name with a star would match itself only, and a user is not a part of an origin.
     if authority.host().is_empty() || !host.bytes().all(plain) || host.ends_with(':') {
         return Err(shape());
     }

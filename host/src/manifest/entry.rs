@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 
 use super::build::Build;
-use crate::database::Batch;
+use crate::database::GrantedProcedure;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::token::Policy;
@@ -141,13 +141,4 @@ pub enum Retry {
     Never,
     /// Yes, because the handler is granted the keys that both tries carry, and records them as one.
     Key,
-}
-
-/// A procedure that a handler may call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GrantedProcedure {
-    /// The name it calls it by.
-    pub name: String,
-    /// The batch form that runs many of its calls at once, if there is one.
-    pub batch: Option<Batch>,
 }

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 pub use self::build::Build;
 pub use self::built::built;
 pub use self::entry::{
-    Claims, ConfigValue, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
+    Claims, ConfigValue, Entry, GALO_TRY, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
-pub use self::project::{Project, check_name};
+pub use self::project::{ProjectEntry, check_name};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
@@ -44,7 +44,7 @@ pub struct Manifest {
     /// The path of the file.
     pub path: PathBuf,
     /// What the project is called, and its database and role.
-    pub project: Project,
+    pub project: ProjectEntry,
     /// Which pages of other origins may use the node, if configured.
     pub cors: Option<Cors>,
     /// The bodies that clients read for failures.
@@ -62,6 +62,19 @@ impl Manifest {
             self.handlers.iter().flat_map(|entry| entry.routes.iter().map(move |route| (entry, route))).collect();
         let Ambiguous { first, second } = Routes::new(routes.iter().map(|(_, route)| ((*route).clone(), ()))).err()?;
         Some([routes[first], routes[second]])
+    }
+
+    /// The files outside of it that it names: those of secrets, and of keys for tokens.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let secrets = self.handlers.iter().flat_map(|entry| &entry.config).filter_map(|value| match &value.value {
+            Text::Secret(Place::File(path)) => Some(path),
+            Text::Secret(Place::Variable(_)) | Text::Plain(_) => None,
+        });
+        let keys = self.token.as_ref().and_then(|token| match &token.keys {
+            KeyPlace::Jwks(path) | KeyPlace::Secret(Place::File(path)) => Some(path),
+            KeyPlace::Secret(Place::Variable(_)) => None,
+        });
+        secrets.chain(keys)
     }
 }
 
@@ -95,7 +108,7 @@ pub fn read(folder: &Path) -> Result<Manifest, Refused> {
 ///
 /// # Errors
 /// The first mistake of the section, or that the file is not TOML.
-pub fn read_section(root: &Path) -> Result<Project, Refused> {
+pub fn read_section(root: &Path) -> Result<ProjectEntry, Refused> {
     let path = root.join(FILE_NAME);
     let text = text(&path)?;
     project::section(&text).map_err(|mistake| Refused { path, mistakes: vec![Mistake::new(None, mistake)] })
@@ -120,7 +133,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         path: path.to_owned(),
         mistakes: vec![Mistake::new(error.span().map(|s| line_of(s.start)), error.message().to_owned())],
     })?;
-    // A copy that `galo dev` made: its mistakes, and the files that it names, are those of the project's manifest.
+    // A copy that was made in a project: its mistakes, and the files that it names, are those of the original.
     let copy = path;
     let path = tables.built.as_ref().map_or(path, |built| &built.manifest);
     let mut mistakes = Vec::new();
@@ -180,7 +193,7 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::database::Batch;
+    use crate::database::{Batch, GrantedProcedure};
     use crate::limits::HandlerLimits;
 
     const GOOD: &str = r#"
@@ -190,8 +203,9 @@ component = "orders.wasm"
 route = "POST /customers/{id}/orders"
 headers = ["Idempotency-Key"]
 content_type = "application/json"
-procedures = ["place_order", "customer_exists"]
+procedures = ["place_order", "customer_exists", "pay"]
 batch = { place_order = { form = "place_orders", by = "customer_id" } }
+remote = ["pay"]
 limits = { deadline_ms = 20 }
 "#;
 
@@ -211,20 +225,20 @@ limits = { deadline_ms = 20 }
         assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         assert_eq!(entry.retry, Retry::Never);
         let batch = Batch { form: "place_orders".to_owned(), by: "customer_id".to_owned() };
-        let expected = [("place_order", Some(batch)), ("customer_exists", None)];
-        let expected = expected.map(|(name, batch)| GrantedProcedure { name: name.to_owned(), batch });
+        let expected = [("place_order", Some(batch), false), ("customer_exists", None, false), ("pay", None, true)];
+        let expected = expected.map(|(name, batch, remote)| GrantedProcedure { name: name.to_owned(), batch, remote });
         assert_eq!(entry.procedures, expected);
     }
 
     #[test]
     fn each_mistake_is_told_with_its_line() {
         let memory = format!(
-            "h/galo.toml:10: memory_bytes_max = 65535: 65536 to {} are allowed",
+            "h/galo.toml:11: memory_bytes_max = 65535: 65536 to {} are allowed",
             crate::limits::MEMORY_BYTES_CEILING
         );
         for (from, to, told) in [
             ("name = \"orders\"", "title = 1", "h/galo.toml:3: unknown field `title`"),
-            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is no name"),
+            ("name = \"orders\"", "name = \"a b\"", "h/galo.toml:3: `a b` is not a handler name"),
             ("route = \"POST /customers/{id}/orders\"", "", "h/galo.toml:2: missing field `route`: write `route ="),
             ("route = \"POST /customers/{id}/orders\"", "routes = []", "h/galo.toml:5: 0 routes: 1 to 256 are allowed"),
             (
@@ -238,37 +252,52 @@ limits = { deadline_ms = 20 }
                 "h/galo.toml:5: route `POST /customers/:id/orders`: the segment `:id`: a parameter is written",
             ),
             ("POST /", "POST ", "h/galo.toml:5: route `POST customers/{id}/orders`: a path begins with `/`"),
-            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is no header name"),
+            ("Idempotency-Key", "a b", "h/galo.toml:6: `a b` is not a header name"),
             ("{ place_order", "{ other", "h/galo.toml:9: `other` has a batch form, and is not among the"),
             ("application/json", "json", "h/galo.toml:7: content_type = \"json\": expected TYPE/SUBTYPE"),
             ("place_orders", "", "h/galo.toml:9: a procedure has a name"),
+            (
+                "remote = [\"pay\"]",
+                "remote = [\"other\"]",
+                "h/galo.toml:10: remote: `other` is not among the procedures",
+            ),
+            (
+                "remote = [\"pay\"]",
+                "remote = [\"pay\", \"place_order\"]",
+                "h/galo.toml:10: remote: `place_order` has a batch form, and a batch must be one transaction",
+            ),
+            (
+                "remote = [\"pay\"]",
+                "remote = true",
+                "h/galo.toml:10: invalid type: boolean `true`, expected a sequence",
+            ),
             (", by = \"customer_id\"", "", "h/galo.toml:9: missing field `by`"),
-            ("limits", "build = { command = \" \" }\nlimits", "h/galo.toml:10: build: the command is empty"),
-            ("limits", "build = { watch = [] }\nlimits", "h/galo.toml:10: missing field `command`"),
+            ("limits", "build = { command = \" \" }\nlimits", "h/galo.toml:11: build: the command is empty"),
+            ("limits", "build = { watch = [] }\nlimits", "h/galo.toml:11: missing field `command`"),
             (
                 "limits",
                 "build = { command = \"make\", watch = [\"src/[\"] }\nlimits",
-                "h/galo.toml:10: build: invalid glob in `watch`: error parsing glob 'src/['",
+                "h/galo.toml:11: build: invalid glob in `watch`: error parsing glob 'src/['",
             ),
             (
                 "limits",
                 "build = { command = \"make\", watch = [\"../x/**\"] }\nlimits",
-                "h/galo.toml:10: build: the glob `../x/**` in `watch` leaves the handler's folder",
+                "h/galo.toml:11: build: the glob `../x/**` in `watch` leaves the handler's folder",
             ),
             (
                 "{ form = \"place_orders\", by = \"customer_id\" }",
                 "\"place_orders\"",
                 "h/galo.toml:9: invalid type: string \"place_orders\", expected { form = \"FUNCTION\", by = \"PARAMETER\" }",
             ),
-            ("20", "0", "h/galo.toml:10: deadline_ms = 0: 1 to 2000 are allowed"),
+            ("20", "0", "h/galo.toml:11: deadline_ms = 0: 1 to 2000 are allowed"),
             ("deadline_ms = 20", "memory_bytes_max = 65535", &memory),
             (
                 "deadline_ms = 20",
                 "memory_bytes_max = 65536, body_bytes_max = 8193",
-                "h/galo.toml:10: body_bytes_max = 8193: a memory of 65536 bytes cannot hold it; set memory_bytes_max to 65538",
+                "h/galo.toml:11: body_bytes_max = 8193: a memory of 65536 bytes cannot hold it; set memory_bytes_max to 65538",
             ),
-            ("20", "\"x\"", "h/galo.toml:10: invalid type: string \"x\""),
-            ("20 }", "20", "h/galo.toml:10:"),
+            ("20", "\"x\"", "h/galo.toml:11: invalid type: string \"x\""),
+            ("20 }", "20", "h/galo.toml:11:"),
             ("component = \"orders.wasm\"", "", "h/galo.toml:2: missing field `component`"),
         ] {
             let told_now = refusal(&GOOD.replace(from, to));
@@ -280,7 +309,7 @@ limits = { deadline_ms = 20 }
     fn mistakes_are_told_together_and_a_name_is_defined_once() {
         let told = refusal(&GOOD.replace("POST /", "POST ").replace("20", "9000").repeat(2));
         assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("h/galo.toml:12: the handler `orders` is already defined in line 2"), "{told}");
+        assert!(told.contains("h/galo.toml:13: the handler `orders` is already defined in line 2"), "{told}");
     }
 
     #[test]

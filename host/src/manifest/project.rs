@@ -8,7 +8,7 @@ use crate::limits::IDENTIFIER_BYTES_MAX;
 
 /// What a project is called, and what it uses of Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
+pub struct ProjectEntry {
     /// Its name.
     pub name: String,
     /// The database in a private Postgres.
@@ -17,7 +17,7 @@ pub struct Project {
     pub role: String,
 }
 
-impl Project {
+impl ProjectEntry {
     /// With this name, and a database and a role named after it.
     pub fn named(name: &str) -> Self {
         let identifier = name.replace('-', "_").to_ascii_lowercase();
@@ -25,7 +25,7 @@ impl Project {
     }
 }
 
-impl Default for Project {
+impl Default for ProjectEntry {
     fn default() -> Self {
         Self::named("galo")
     }
@@ -41,9 +41,9 @@ struct Section {
 ///
 /// # Errors
 /// The first mistake in the section, or that the text is not TOML.
-pub(super) fn section(text: &str) -> Result<Project, String> {
+pub(super) fn section(text: &str) -> Result<ProjectEntry, String> {
     let section: Section = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let Some(table) = section.project else { return Ok(Project::default()) };
+    let Some(table) = section.project else { return Ok(ProjectEntry::default()) };
     let mut first = None;
     let project = table.project(&mut |_, mistake| first = first.take().or(Some(mistake)));
     first.map_or(Ok(project), Err)
@@ -59,11 +59,11 @@ pub(super) struct ProjectTable {
 
 impl ProjectTable {
     /// The project, with each mistake noted at its position.
-    pub(super) fn project(&self, mistake: &mut dyn FnMut(usize, String)) -> Project {
+    pub(super) fn project(&self, mistake: &mut dyn FnMut(usize, String)) -> ProjectEntry {
         if let Err(error) = check_name(self.name.get_ref()) {
             mistake(self.name.span().start, error);
         }
-        let named = Project::named(self.name.get_ref());
+        let named = ProjectEntry::named(self.name.get_ref());
         let mut identifier = |key: &str, given: &Option<Spanned<String>>, otherwise: String| {
             let Some(given) = given else { return otherwise };
             if !is_identifier(given.get_ref()) {
@@ -76,7 +76,7 @@ impl ProjectTable {
             }
             given.get_ref().clone()
         };
-        Project {
+        ProjectEntry {
             database: identifier("database", &self.database, named.database),
             role: identifier("role", &self.role, named.role),
             name: named.name,
@@ -118,18 +118,18 @@ mod tests {
     #[test]
     fn a_database_and_a_role_are_named_after_the_project_unless_they_are_given() {
         let read = |section: &str| parse(Path::new("galo.toml"), &format!("{section}{HANDLER}")).unwrap().project;
-        assert_eq!(read(""), Project { name: "galo".into(), database: "galo".into(), role: "galo".into() });
-        let shop = Project { name: "my-shop".into(), database: "my_shop".into(), role: "my_shop".into() };
+        assert_eq!(read(""), ProjectEntry { name: "galo".into(), database: "galo".into(), role: "galo".into() });
+        let shop = ProjectEntry { name: "my-shop".into(), database: "my_shop".into(), role: "my_shop".into() };
         assert_eq!(read("[project]\nname = \"my-shop\""), shop);
-        let other = Project { database: "orders".into(), role: "service".into(), ..shop };
+        let other = ProjectEntry { database: "orders".into(), role: "service".into(), ..shop };
         assert_eq!(read("[project]\nname = \"my-shop\"\ndatabase = \"orders\"\nrole = \"service\""), other);
     }
 
     #[test]
     fn the_section_is_read_whatever_the_rest_of_the_manifest_is() {
         let text = "[project]\nname = \"shop\"\n[[handler]]\nnome = 1\n";
-        assert_eq!(section(text), Ok(Project::named("shop")));
-        assert_eq!(section(HANDLER), Ok(Project::default()));
+        assert_eq!(section(text), Ok(ProjectEntry::named("shop")));
+        assert_eq!(section(HANDLER), Ok(ProjectEntry::default()));
         assert!(section("[project]\nname = \"My Shop\"\nrole = \"b-c\"").unwrap_err().contains("`My Shop`"));
         assert!(section("[project").is_err());
     }

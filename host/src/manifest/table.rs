@@ -12,12 +12,12 @@ use super::build::BuildTable;
 use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Claims, Entry, GALO_TRY, GrantedProcedure, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
 use super::token::TokenTable;
-use crate::database::Batch;
+use crate::database::{Batch, GrantedProcedure};
 use crate::limits::ROUTES_MAX;
 use crate::route::Route;
 use crate::wire::MediaType;
@@ -53,6 +53,8 @@ pub(super) struct HandlerTable {
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
     batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
+    #[serde(default)]
+    remote: Vec<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
     #[serde(default)]
     wasi: bool,
@@ -85,13 +87,14 @@ impl HandlerTable {
         let folder = manifest.parent().unwrap_or(Path::new(""));
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(well_formed) {
-            mistake(self.name.span().start, format!("`{name}` is no name: letters, digits, `-` and `_` make one"));
+            let text = format!("`{name}` is not a handler name: use letters, digits, `-` and `_`");
+            mistake(self.name.span().start, text);
         }
         let routes = self.routes(start, mistake);
         let headers = self.headers.iter().filter_map(|header| {
             let parsed = header.get_ref().parse::<HeaderName>();
             if parsed.is_err() {
-                mistake(header.span().start, format!("`{}` is no header name", header.get_ref()));
+                mistake(header.span().start, format!("`{}` is not a header name", header.get_ref()));
             }
             parsed.ok()
         });
@@ -106,6 +109,7 @@ impl HandlerTable {
         let granted = |name: &Spanned<String>| GrantedProcedure {
             name: name.get_ref().clone(),
             batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
+            remote: self.remote.contains(name),
         };
         Entry {
             name: name.clone(),
@@ -166,6 +170,18 @@ impl HandlerTable {
         for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {
             let text = format!("`{}` has a batch form, and is not among the procedures", batched.get_ref());
             mistake(batched.span().start, text);
+        }
+        for remote in &self.remote {
+            let (name, start) = (remote.get_ref(), remote.span().start);
+            if !self.procedures.contains(remote) {
+                mistake(start, format!("remote: `{name}` is not among the procedures; add it to `procedures`"));
+            } else if self.batch.contains_key(remote) {
+                let remedy = "remove it from `remote` or from `batch`";
+                mistake(
+                    start,
+                    format!("remote: `{name}` has a batch form, and a batch must be one transaction: {remedy}"),
+                );
+            }
         }
     }
 

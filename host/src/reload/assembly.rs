@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::compiling::Asker;
 use super::order::{Before, Candidate, Made, Order, is_same_entry};
 use super::worker::{Priority, Worker};
-use crate::database::{Database, Procedure, Unusable};
-use crate::manifest::{GrantedProcedure, Manifest, Mistake, Refused};
+use crate::database::{Database, GrantedProcedure, Procedure, Unusable};
+use crate::manifest::{Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Registry, Table};
 use crate::route::Routes;
@@ -206,7 +206,7 @@ async fn describe(
     for entry in &manifest.handlers {
         for granted in &entry.procedures {
             if !described.contains_key(granted) {
-                let procedure = database.describe(&granted.name, granted.batch.as_ref()).await;
+                let procedure = database.describe(granted).await;
                 described.insert(granted.clone(), procedure.map(Arc::new));
             }
             if let Some(Err(unusable)) = described.get(granted) {

@@ -46,7 +46,6 @@ use crate::state::State;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
 pub use self::table::load;
-pub use self::values::place;
 pub use self::verify::read;
 pub use self::watch::Watch;
 pub use self::worker::Worker;
@@ -226,7 +225,7 @@ impl Reloader {
     async fn follow_manifest(&mut self) {
         let folder = self.folder.clone();
         let manifest = match aside(move || manifest::read(&folder)).await {
-            Ok(Ok(manifest)) => values::place(manifest, &self.worker.sources),
+            Ok(Ok(manifest)) => manifest,
             Ok(Err(refused)) => {
                 let refusal = Refusal::new(Stage::Manifest, refused.to_string());
                 return self.refuse(Refusal { passing: refused.may_pass(), ..refusal }, Vec::new());

@@ -88,28 +88,6 @@ pub(super) fn token(entry: &TokenEntry, sources: &Sources) -> Result<Option<Veri
     })
 }
 
-/// Makes relative files of a manifest relative to the folder of the sources, if it has another one.
-pub fn place(mut manifest: Manifest, sources: &Sources) -> Manifest {
-    let (Some(to), Some(from)) = (&sources.folder, manifest.path.parent().map(Path::to_owned)) else { return manifest };
-    let moved = |path: &mut PathBuf| {
-        if let Ok(inside) = path.strip_prefix(&from) {
-            *path = to.join(inside);
-        }
-    };
-    let values = manifest.handlers.iter_mut().flat_map(|entry| &mut entry.config);
-    for value in values {
-        if let Text::Secret(Place::File(path)) = &mut value.value {
-            moved(path);
-        }
-    }
-    if let Some(TokenEntry { keys: KeyPlace::Jwks(path) | KeyPlace::Secret(Place::File(path)), .. }) =
-        &mut manifest.token
-    {
-        moved(path);
-    }
-    manifest
-}
-
 /// The file of the keys, if they are in one.
 pub(super) fn keys_file(manifest: &Manifest) -> Option<PathBuf> {
     match &manifest.token.as_ref()?.keys {

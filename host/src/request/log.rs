@@ -6,7 +6,7 @@ use super::decision::Asked;
 use super::id::Id;
 use super::trace::Trace;
 use crate::contract::{Level, Line};
-use crate::failure::{self, Failure, Fault, Raised};
+use crate::failure::{self, Code, Failure, Fault, Raised};
 use crate::limits;
 use crate::registry::{Generation, Handler, Lineage};
 use crate::wire::Lines;
@@ -44,12 +44,16 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
     match failure {
         // Logged by `rescue`, which knows which generation faulted.
         Failure::Fault(_) => {}
-        // What a client caused or a procedure chose is not the procedure's failure.
-        Failure::Raised(raised) if failure.status().as_u16() == 500 && raised.chosen().is_none() => {
-            let Raised { procedure, error } = &**raised;
-            let cause = format!("{}: {}", error.sqlstate, error.message);
-            procedure_failed(handler, generation, (head, own), (procedure, &error.sqlstate), &cause);
-        }
+        // What a procedure chose is not its failure.
+        Failure::Raised(raised) if raised.chosen().is_none() => match failure.code() {
+            // 42501 is a 403, but the operator's mistake: the role lacks a privilege.
+            Code::InternalError | Code::Forbidden => {
+                let Raised { procedure, error } = &**raised;
+                let cause = format!("{}: {}", error.sqlstate, error.message);
+                procedure_failed(handler, generation, (head, own), (procedure, &error.sqlstate), &cause);
+            }
+            code => left_to_the_host(handler, generation, (head, own), (raised, code)),
+        },
         Failure::Procedure { procedure, cause } => {
             procedure_failed(handler, generation, (head, own), (procedure, ""), cause);
         }
@@ -79,6 +83,38 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
         }
         _ => {}
     }
+}
+
+/// Logs an error that a client's data caused and that the handler left to the host, once for each code of an answer:
+/// it may be what the handler means to do, or a constraint that nobody thought of. The texts of such an error quote the
+/// client's data, so that they are not logged.
+fn left_to_the_host(
+    handler: &Handler,
+    generation: &Generation,
+    (head, own): Named<'_>,
+    (raised, code): (&Raised, Code),
+) {
+    if !generation.repeats.is_new(code.as_str()) {
+        return;
+    }
+    let Raised { procedure, error } = raised;
+    let (handler, generation, sqlstate) =
+        (handler.entry.name.as_str(), generation.number, failure::shown(&error.sqlstate));
+    let constraint = error.constraint.as_deref().map(failure::shown);
+    let (code, status) = (code.as_str(), code.status().as_u16());
+    let Trace { request_id, traceparent } = Trace::of(head, own);
+    tracing::warn!(
+        handler,
+        generation,
+        request_id,
+        traceparent,
+        procedure,
+        sqlstate,
+        constraint,
+        code,
+        status,
+        "the handler leaves an error of its procedure to the host, which answers by the SQLSTATE; logged once"
+    );
 }
 
 /// Logs that a procedure failed; the name and the SQLSTATE say which failures are the same.

@@ -28,7 +28,7 @@ use self::decision::{Asked, Decision, Planned};
 pub use self::functions::{Functions, Sandbox};
 use self::rescue::Called;
 use self::trail::Trail;
-use crate::contract::Outcome;
+use crate::contract::{Field, Outcome};
 use crate::cors::{self, Cors};
 use crate::failure::Failure;
 use crate::manifest::Claims;
@@ -36,6 +36,7 @@ use crate::metrics::Laps;
 use crate::node::Node;
 use crate::record::Times;
 use crate::registry::{Handler, Lineage};
+use crate::token::Verifier;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
 
 /// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
@@ -78,22 +79,18 @@ async fn attempt<F: Functions>(
     course: &mut Course,
     laps: &mut Laps,
 ) -> Result<Outgoing, Failure> {
-    let found = {
-        let table = node.registry.table();
-        course.cors.clone_from(&table.cors);
-        let found = table.routes.find(&head.method, head.uri.path());
-        found.map(|((handler, place), parameters)| (Arc::clone(handler), *place, parameters))
-    };
+    let found = route(node, head, &mut course.cors);
     let cors = course.cors.as_deref();
-    let (handler, place, parameters) = match found {
-        Ok((handler, place, parameters)) => (&**course.handler.insert(handler), place, parameters),
+    let Routed { handler, place, parameters, verifier } = match found {
+        Ok(routed) => routed,
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
+    let handler = &**course.handler.insert(handler);
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
     let entry = &handler.entry;
-    let answer = match welcome(node, handler, head, &body, cors) {
+    let answer = match welcome(node, (handler, verifier.as_deref()), head, &body, cors) {
         Ok(claims) => {
             let taken = Taken {
                 method: entry.routes[place].method(),
@@ -119,6 +116,9 @@ async fn attempt<F: Functions>(
         }
         Err(failure) => {
             log::failure(handler, &lineage.current, (head, None), &failure);
+            if matches!(failure, Failure::Shed) {
+                node.metrics.shed.inc();
+            }
             let outgoing = unread(head, body, failed(node, &failure)).await;
             laps.skip();
             Ok(outgoing)
@@ -143,10 +143,33 @@ async fn attempt<F: Functions>(
     answer.inspect_err(|failure| log::failure(handler, &lineage.current, named, failure))
 }
 
+/// What the table has for a request.
+struct Routed {
+    handler: Arc<Handler>,
+    /// The place of the route among those of the handler.
+    place: usize,
+    parameters: Vec<Field>,
+    /// Verifies the token, if the handler gets claims.
+    verifier: Option<Arc<Verifier>>,
+}
+
+/// Finds the handler of a request. The table is loaded once: with the keys of another one, a reload in between would
+/// refuse a good token.
+fn route(node: &Node, head: &Parts, cors: &mut Option<Arc<Cors>>) -> Result<Routed, Failure> {
+    let table = node.registry.table();
+    cors.clone_from(&table.cors);
+    let ((handler, place), parameters) = table.routes.find(&head.method, head.uri.path())?;
+    let verifier = match handler.entry.claims {
+        Claims::Never => None,
+        Claims::Optional | Claims::Required => table.token.clone(),
+    };
+    Ok(Routed { handler: Arc::clone(handler), place: *place, parameters, verifier })
+}
+
 /// Checks whether a handler accepts a request with this head. Returns the claims of its token, if they are granted.
 fn welcome(
     node: &Node,
-    handler: &Handler,
+    (handler, verifier): (&Handler, Option<&Verifier>),
     head: &Parts,
     body: &Body,
     cors: Option<&Cors>,
@@ -157,7 +180,7 @@ fn welcome(
     tries::check(&handler.entry, &head.headers)?;
     let claims = match handler.entry.claims {
         Claims::Never => None,
-        granted => claims::of(granted, node.registry.table().token.as_deref(), &head.headers, now())?,
+        granted => claims::of(granted, verifier, &node.admission, &head.headers, now())?,
     };
     wire::check_content(&head.headers, body, handler.entry.content_type.as_ref())?;
     Ok(claims)

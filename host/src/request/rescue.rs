@@ -1,7 +1,8 @@
 //! Runs the two functions of a handler, and decides what happens when a generation on probation fails: the same phase
 //! of the same request runs again on the previous generation, the client gets that answer, and the handler is rolled
 //! back. A new generation fails when it faults. It also fails when the answer is a 5xx, by itself or by the host for an
-//! error of its call, if the previous generation would have planned something else or answered better.
+//! error of its call, if the previous generation would have planned something else or answered better. An answer 4xx is
+//! never compared: clients cause it at will, and a new generation may mean to answer so.
 //!
 //! This is sound because the functions are pure: running one again changes nothing and returns the same result. A call
 //! is never made twice. A failure that the previous generation shares is caused by the request, not by the new
@@ -178,7 +179,7 @@ async fn instead<F: Functions>(
             }
         }
         (Ok(_), Ok(Decision::Reply(its))) if matches!(called.outcome, Outcome::Error(_)) => Instead::Reply(its),
-        // With another config the same component plans another call. That is no evidence, and an error of the call may
+        // With another config the same component plans another call. That is not evidence, and an error of the call may
         // be the client's doing, which must not undo the change.
         (Ok(_), Ok(_)) if is_same_component(generation, previous) => Instead::Nothing,
         (Ok(_), Ok(_)) => Instead::OtherPlan,

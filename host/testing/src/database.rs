@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use galo::config::Secret;
-use galo::database::{self, Target};
+use galo::database::{self, Batch, GrantedProcedure, Target};
 use galo::develop::postgres::{Cluster, Data, SUPERUSER};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -25,6 +25,11 @@ pub const SERVICE_ROLE: &str = "galo";
 
 /// The database every test's database is a copy of.
 const TEMPLATE: &str = "galo_template";
+
+/// What a manifest grants with this procedure and this batch form.
+pub fn granted(name: &str, batch: Option<&Batch>) -> GrantedProcedure {
+    GrantedProcedure { name: name.to_owned(), batch: batch.cloned(), remote: false }
+}
 
 /// The URL of a database of the one cluster. Its guard stops it when this process has ended, and deletes it.
 async fn cluster_url(user: &str, database: &str) -> String {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, ensure};
-use galo::develop::build::Checkout;
+use galo::develop::build::Project;
 use tempfile::TempDir;
 
 /// This checkout.
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 /// # Panics
 /// When its folder is gone.
 #[must_use]
-pub fn checkout() -> Checkout {
-    Checkout::find(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("this crate lies in the checkout")
+pub fn checkout() -> Project {
+    Project::find(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("this crate lies in the checkout")
 }
 
 /// Finds an installed program. Debian puts nginx into a folder that is not in a plain user's PATH, and a link to
@@ -103,7 +103,7 @@ impl Built {
 ///
 /// # Errors
 /// What Cargo complains about.
-pub fn build(checkout: &Checkout, place: &Built, packages: &[&str]) -> anyhow::Result<PathBuf> {
+pub fn build(checkout: &Project, place: &Built, packages: &[&str]) -> anyhow::Result<PathBuf> {
     let mut cargo = cargo(checkout);
     // Build scripts of other packages would take these variables, which `cargo run` sets for its own package, for
     // changed ones, and everything above them would be compiled once more: six minutes.
@@ -125,7 +125,7 @@ pub fn build(checkout: &Checkout, place: &Built, packages: &[&str]) -> anyhow::R
 ///
 /// # Errors
 /// What Cargo complains about.
-pub fn clean(checkout: &Checkout, place: &Built) -> anyhow::Result<()> {
+pub fn clean(checkout: &Project, place: &Built) -> anyhow::Result<()> {
     let mut cargo = cargo(checkout);
     cargo.args(["clean", "--quiet", "--profile", &place.profile, "--package", "galo", "--target-dir"]);
     let status = cargo.arg(&place.target).stdin(Stdio::null()).status().context("cannot run cargo; is it in PATH?")?;
@@ -133,7 +133,7 @@ pub fn clean(checkout: &Checkout, place: &Built) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cargo(checkout: &Checkout) -> Command {
+fn cargo(checkout: &Project) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&checkout.root);
     cargo

@@ -13,7 +13,7 @@ use galo::failure::Failure;
 use galo::limits;
 use galo::metrics::{Format, Metrics};
 
-use crate::harness::{TestDatabase, until};
+use crate::harness::{TestDatabase, granted, until};
 
 /// `um` returns too many bytes for 99; both raise an error for 13.
 const PROCEDURES: &str = "
@@ -50,7 +50,7 @@ impl Lane {
         database.execute(procedures).await;
         let pool = Arc::new(Database::new(&database.target(), 2, &metrics));
         let batch = Batch { by: key.to_owned(), ..muitos("muitos") };
-        let um = Arc::new(pool.describe("um", Some(&batch)).await.unwrap());
+        let um = Arc::new(pool.describe(&granted("um", Some(&batch))).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         Self { database, pool, um, metrics }
     }
@@ -346,15 +346,15 @@ async fn a_procedure_that_is_not_a_batch_form_is_refused() {
         ("um", "um_so", "it does not return a set"),
         ("muitos", "muitos", "what returns a set has no batch form"),
         ("solto", "muitos", "what returns a set has no batch form"),
-        ("um", "longe", "`longe` is not a batch form of `um`: it is in a language that Postgres does not trust"),
-        ("de_longe", "muitos", "the procedure is in a language that Postgres does not trust"),
+        ("um", "longe", "`longe` is not a batch form of `um`: it may work in another database, by its language or"),
+        ("de_longe", "muitos", "the procedure may work in another database, by its language or by `remote`"),
         ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),
     ] {
-        let refused = lane.pool.describe(procedure, Some(&muitos(batch))).await.unwrap_err().to_string();
+        let refused = lane.pool.describe(&granted(procedure, Some(&muitos(batch)))).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{procedure}, {batch}: {refused}");
     }
     let forbid = "REVOKE EXECUTE ON FUNCTION muitos FROM galo, PUBLIC";
     lane.database.execute(forbid).await;
-    let refused = lane.pool.describe("um", Some(&muitos("muitos"))).await.unwrap_err().to_string();
+    let refused = lane.pool.describe(&granted("um", Some(&muitos("muitos")))).await.unwrap_err().to_string();
     assert!(refused.contains("may not execute `muitos`"), "{refused}");
 }

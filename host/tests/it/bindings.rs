@@ -16,7 +16,8 @@ use crate::harness::checkout;
 
 /// The first lines of the file.
 const HEAD: &str = r#"//! The contract in Rust, generated from `wit/` by wit-bindgen. Not written by hand: change `wit/` and run
-//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits.
+//! `UPDATE_BINDINGS=1 cargo test -p galo --test it bindings`. Called by what `export!` emits. Nothing frees what a call
+//! returned, because the instance ends with its call.
 
 #![allow(unsafe_code, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 
@@ -79,5 +80,16 @@ fn generate() -> String {
     let mut files = Files::default();
     options.build().generate(&mut resolve, world, &mut files).unwrap();
     let (_, source) = files.iter().next().unwrap();
-    HEAD.to_owned() + std::str::from_utf8(source).unwrap()
+    HEAD.to_owned() + &without_post_return(std::str::from_utf8(source).unwrap())
+}
+
+/// The bindings without the two exports that free what a call returned. The instance ends with its call: the host would
+/// enter it once more for nothing.
+fn without_post_return(source: &str) -> String {
+    ["prepare", "respond"].iter().fold(source.to_owned(), |source, function| {
+        let name = source.find(&format!("\"cabi_post_{function}\"")).unwrap();
+        let start = source[..name].rfind("#[unsafe").unwrap();
+        let (_, rest) = source[name..].split_once("(arg0) } }").unwrap();
+        source[..start].to_owned() + rest.trim_start()
+    })
 }

@@ -216,6 +216,20 @@ fn help_names_every_command_and_variable() {
     assert!(!help.contains("hunter2"), "{help}");
 }
 
+#[test]
+fn the_help_is_for_a_person_with_a_project_and_names_what_counts() {
+    let help = |command: &str| {
+        let (success, help, _) = run(galo().args([command, "--help"]));
+        assert!(success);
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(!help("test").contains("kit"), "{}", help("test"));
+    let rollback = help("rollback");
+    assert!(rollback.contains("until its component or its `config` in galo.toml changes"), "{rollback}");
+    let serve = help("serve");
+    assert!(serve.contains("a new one replaces the connection that has been idle for longest"), "{serve}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_configures_as_the_arguments_do() {
     let database = TestDatabase::new().await;

@@ -15,7 +15,7 @@ use galo_testing::database::DATABASE;
 use nix::sys::signal::Signal;
 
 use crate::fixture::calling;
-use crate::harness::{Guests, TestDatabase, TestNode, checkout, connect, handlers, settings, transacao};
+use crate::harness::{Guests, TestDatabase, TestNode, checkout, connect, granted, handlers, settings, transacao};
 use crate::postgres::OwnPostgres;
 
 /// Waits until the node's answer to `GET path` has this status.
@@ -278,7 +278,7 @@ async fn values_come_back_as_they_went_out() {
         )
         .await;
     let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
-    let eco = Arc::new(pool.describe("eco", None).await.unwrap());
+    let eco = Arc::new(pool.describe(&granted("eco", None)).await.unwrap());
     pool.start(vec![Arc::clone(&eco)]).await.unwrap();
     let text = |text: &str| Value::Text(text.to_owned());
     let values = || {

@@ -55,11 +55,12 @@ fn a_broken_start_serves_what_builds_and_the_rest_when_it_is_mended() {
 }
 
 #[test]
-fn a_start_waits_for_the_manifest_the_sql_and_the_first_handler_and_names_the_sources() {
+fn a_start_waits_for_the_manifest_the_sql_the_secret_and_the_first_handler_and_names_the_sources() {
     let turn = one_build_at_a_time();
     let copy = Copy::new("nothing-yet");
     let root = copy.checkout.root.clone();
-    copy.edit("galo.toml", |text| text + "nome = 1\n");
+    let token = "\n[token]\nsecret = { file = \"secrets/files/token\" }\nalgorithms = [\"HS256\"]\n";
+    copy.edit("galo.toml", |text| text + "nome = 1\n" + token);
     copy.edit("sql/procedures/1_procedures.sql", |text| text + "CREATE FUNKTION x();\n");
     copy.edit(EXTRATO, |text| text.replace("cliente não encontrado", "quem?"));
     let program = Program::start(Dev::command(&copy));
@@ -68,6 +69,10 @@ fn a_start_waits_for_the_manifest_the_sql_and_the_first_handler_and_names_the_so
     program.wait_for("nothing to serve yet; waiting for a change");
     copy.edit("galo.toml", |text| text.replace("nome = 1\n", ""));
     copy.edit("sql/procedures/1_procedures.sql", |text| text.replace("CREATE FUNKTION x();\n", ""));
+    // Nothing serves without the secret, which is followed before there is a folder for it.
+    program.wait_for("secrets/files/token: No such file or directory");
+    std::fs::create_dir_all(copy.path("secrets/files")).unwrap();
+    std::fs::write(copy.path("secrets/files/token"), [b'x'; 32]).unwrap();
     // The handler whose example fails is left out, and named with its line and its sources.
     let program = program.until_ready();
     let manifest = root.join("galo.toml");
@@ -145,18 +150,39 @@ fn a_build_that_writes_beside_its_sources_is_live_and_comes_to_rest() {
     dev.interrupt();
 }
 
+/// Gives a handler its status from a crate beside the handlers.
+fn with_crate(copy: &Copy) {
+    std::fs::create_dir_all(copy.path("crates/status/src")).unwrap();
+    let package = "[package]\nname = \"status\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    std::fs::write(copy.path("crates/status/Cargo.toml"), package).unwrap();
+    std::fs::write(copy.path("crates/status/src/lib.rs"), "#![no_std]\npub const OK: u16 = 200;\n").unwrap();
+    copy.edit("handlers/extrato/Cargo.toml", |text| {
+        text.replace("[dependencies]", "[dependencies]\nstatus = { path = \"../../crates/status\" }")
+    });
+    copy.edit(EXTRATO, |text| text.replace("Response::json(200,", "Response::json(status::OK,"));
+}
+
+#[test]
+fn a_watch_of_tests_follows_a_path_dependency() {
+    let _turn = one_build_at_a_time();
+    let copy = project("tested-crates");
+    with_crate(&copy);
+    let mut command = copy.galo();
+    command.args(["test", "extrato", "last-transactions", "--watch"]);
+    let mut program = Program::start(command);
+    program.wait_for("result: ok");
+    program.wait_for("Waiting for a change");
+    copy.edit("crates/status/src/lib.rs", |text| text.replace("200", "203"));
+    program.wait_for("result: FAILED");
+    program.signal(Signal::SIGINT);
+    assert!(program.wait().success(), "{}", program.log());
+}
+
 #[test]
 fn a_path_dependency_is_followed_and_a_link_out_of_the_tree_is_not() {
     let outside = tempfile::tempdir().unwrap();
     let dev = Dev::of("crates", |copy| {
-        std::fs::create_dir_all(copy.path("crates/status/src")).unwrap();
-        let package = "[package]\nname = \"status\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-        std::fs::write(copy.path("crates/status/Cargo.toml"), package).unwrap();
-        std::fs::write(copy.path("crates/status/src/lib.rs"), "#![no_std]\npub const OK: u16 = 200;\n").unwrap();
-        copy.edit("handlers/extrato/Cargo.toml", |text| {
-            text.replace("[dependencies]", "[dependencies]\nstatus = { path = \"../../crates/status\" }")
-        });
-        copy.edit(EXTRATO, |text| text.replace("Response::json(200,", "Response::json(status::OK,"));
+        with_crate(copy);
         symlink(outside.path(), copy.path("handlers/extrato/src/outside")).unwrap();
     });
     // A change behind the link causes no build, and one of the crate does.

@@ -1,6 +1,6 @@
 //! Checks of the documents, `*.md`: links and their anchors, commands and the paths in them, the maximum lengths of
-//! README, ARCHITECTURE and CONTRIBUTING, that no sentence is in two documents, and that README and its translation
-//! agree.
+//! README, ARCHITECTURE and CONTRIBUTING, that no sentence is in two documents, that README and its translation agree,
+//! that code in Rust is a documentation test of the kit, and that manifests are valid.
 //!
 //! Each check is a function from text to a list of mistakes; its test also gives it text with a mistake.
 
@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+
+use galo::manifest;
 
 use crate::harness::{GALO, checkout};
 
@@ -329,6 +331,27 @@ fn disagreements(english: &str, portuguese: &str) -> Vec<String> {
     wrong
 }
 
+/// What a reader sees of the documentation of a source: without the hidden lines of its documentation tests.
+fn shown(source: &str) -> String {
+    let documented = source.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("//!").or_else(|| line.strip_prefix("///"))
+    });
+    let lines = documented.map(|line| line.strip_prefix(' ').unwrap_or(line));
+    lines.filter(|line| !line.starts_with("# ")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The blocks of a document in this language. The `tutorial` tests follow two documents block by block instead.
+fn untested(documents: &[Document], language: &str) -> Vec<(String, String)> {
+    let followed = ["docs/tutorial.md", "docs/resource.md"].map(Path::new);
+    let documents = documents.iter().filter(|document| !followed.contains(&document.path.as_path()));
+    let blocks = documents.flat_map(|Document { path, text }| {
+        split(text).0.into_iter().map(move |block| (path.display().to_string(), block))
+    });
+    let blocks = blocks.filter(|(_, block)| block.language == language);
+    blocks.map(|(path, block)| (path, block.text)).collect()
+}
+
 /// The rows of the first table below a heading, without its head.
 fn rows<'a>(text: &'a str, heading: &str) -> Vec<&'a str> {
     let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_default().split("\n## ").next().unwrap();
@@ -424,6 +447,30 @@ fn the_readme_has_every_top_folder() {
     let readme = document("README.md").text;
     assert_eq!(folders(&rows(&readme, "Folders").join("\n")), [""; 0]);
     assert!(folders("| `host/src/` |").contains(&"wit".to_owned()));
+}
+
+#[test]
+fn code_in_rust_is_a_documentation_test_of_the_kit() {
+    let sources = files("rs").into_iter().filter(|path| path.starts_with("handlers/kit/src"));
+    let sources: Vec<_> = sources.map(|path| shown(&fs::read_to_string(ROOT.join(path)).unwrap())).collect();
+    let blocks = untested(&documents(), "rust");
+    assert!(blocks.len() > 1, "{blocks:?}");
+    for (path, block) in blocks {
+        assert!(sources.iter().any(|source| source.contains(&block)), "{path}: the kit does not test\n{block}");
+    }
+    assert_eq!(shown("//! a\n/// # hidden\n    ///\nlet b;\n/// c\n"), "a\n\nc\n");
+}
+
+#[test]
+fn manifests_in_documents_are_valid() {
+    let blocks = untested(&documents(), "toml");
+    assert!(blocks.len() > 2, "{blocks:?}");
+    for (path, block) in blocks {
+        if let Err(refused) = manifest::parse(Path::new("galo.toml"), &block) {
+            panic!("{path}: {refused}\n{block}");
+        }
+    }
+    assert!(manifest::parse(Path::new("galo.toml"), "[[handler]]\nnam = \"a\"\n").is_err());
 }
 
 #[test]

@@ -223,7 +223,7 @@ async fn a_mistake_in_before_is_reported_with_its_file_its_line_and_what_postgre
         &[
             "notes/examples/wrong.json: `before`, line 2: ERROR: relation \"note\" does not exist",
             "end-to-end example first ... ok",
-            "notes/examples/odd.json: no example: `before` is SQL: a text, or a list of its lines",
+            "notes/examples/odd.json: not an example: `before` is SQL: a text, or a list of its lines",
             "notes/examples/alone.json: `before` goes with a `request` and a `response`",
             "end-to-end examples  1 passed, 1 failed",
         ],
@@ -288,7 +288,8 @@ async fn the_lines_that_a_handler_logs_are_compared_and_shown() {
         .example("notes", "same", &pure("low stock"))
         .example("notes", "other", &pure("{any}"))
         .example("notes", "asked", &asked(200, "low {text}"))
-        .example("notes", "failed", &asked(404, "low stock"));
+        .example("notes", "failed", &asked(404, "low stock"))
+        .example("notes", "pure", &json!({"rows": {"columns": [], "values": []}, "response": {"status": 201}}));
     let (success, shown) = project.test(&TestDatabase::new().await, &[]);
     assert!(!success);
     assert_has(
@@ -299,6 +300,7 @@ async fn the_lines_that_a_handler_logs_are_compared_and_shown() {
             "-      \"text\": \"{any}\"\n+      \"text\": \"low stock\"",
             "end-to-end example asked ... ok",
             "+  \"status\": 200\n }\nlogged, warning: low stock",
+            "-  \"status\": 201\n+  \"status\": 200\n }\nlogged, warning: low stock",
         ],
     );
 }
@@ -377,7 +379,6 @@ async fn tests_are_chosen_by_handler_and_name() {
         (&["bare"], "nothing to test: `bare` has neither unit tests nor examples"),
         (&["notes", "nothing-like-it"], "no test and no example has `nothing-like-it` in its name"),
         (&["--shuffle"], "unexpected argument '--shuffle'"),
-        (&["--watch", "--junit", "sql/report.xml"], "--junit must be outside of handlers/ and sql/"),
     ] {
         let (success, shown) = project.test(&database, arguments);
         assert!(!success && shown.contains(expected), "`{expected}` is missing in: {shown}");
@@ -490,6 +491,48 @@ async fn a_watch_tests_again_after_a_change_of_an_example_and_of_sql() {
     program.signal(Signal::SIGINT);
     assert!(program.wait().success(), "{}", program.log());
     assert_eq!(left(&database).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_follows_what_a_build_command_watches_and_not_what_it_or_a_run_writes() {
+    // Given a command that writes beside its sources, and a report there, when nothing changes, then it waits.
+    let project = Project::notes().example("notes", "first", &asking(&first_note()));
+    project.write("handlers/notes/notes.in", "");
+    std::fs::rename(project.path("handlers/notes/notes.wasm"), project.path("handlers/notes/notes.in")).unwrap();
+    let build =
+        "build = { command = \"date +%N >log.txt && cp notes.in notes.wasm && echo made\", watch = [\"*.in\"] }";
+    project.write("galo.toml", &format!("{}\n{build}\n", project.manifest.trim_end()));
+    let database = TestDatabase::new().await;
+    let mut command = project.galo(&["--watch", "--junit", "handlers/notes/report.xml"]);
+    command.env("GALO_TEST_DATABASE", database.owner_url());
+    let mut program = Program::start(command);
+    let waits = |times: usize| {
+        let waits = || program.log().matches("Waiting for a change").count();
+        crate::cli::wait_until("it waits again", || waits() == times);
+    };
+    let (made, ran) = (|| program.log().matches("notes | made").count(), || program.log().matches("result: ").count());
+    waits(1);
+    assert!(program.log().contains("result: ok"), "{}", program.log());
+    // Whole, so that each is one change.
+    let put = |name: &str, bytes: &[u8]| {
+        std::fs::write(project.path("aside"), bytes).unwrap();
+        std::fs::rename(project.path("aside"), project.path(name)).unwrap();
+    };
+    // Its log changes nothing, but an example tests again; the command need not run.
+    put("handlers/notes/log.txt", b"x");
+    let bread = asking(&json!({"text": "bread", "...": "{any}"})).to_string();
+    put("handlers/notes/examples/first.json", bread.as_bytes());
+    waits(2);
+    put("sql/procedures/notes.sql", PROCEDURES.replace("'milk'", "'bread'").as_bytes());
+    waits(3);
+    assert_eq!((made(), ran()), (1, 3), "{}", program.log());
+    // What it watches does both.
+    put("handlers/notes/notes.in", &crate::fixture::answers(204));
+    waits(4);
+    assert_eq!((made(), ran()), (2, 4), "{}", program.log());
+    assert!(!program.log().contains("starting over"), "{}", program.log());
+    program.signal(Signal::SIGINT);
+    assert!(program.wait().success(), "{}", program.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use tokio_postgres::config::Host;
 use crate::database::until_ready_is;
 use crate::fixture::calling;
 use crate::harness::{
-    Guests, PATIENCE, TestDatabase, TestNode, checkout, connect, engine, galo, handlers, settings, transacao,
+    Guests, PATIENCE, TestDatabase, TestNode, checkout, connect, engine, galo, granted, handlers, settings, transacao,
 };
 use crate::postgres::{Far, OwnPostgres};
 
@@ -247,7 +247,7 @@ async fn a_database_that_falls_silent_before_there_is_a_probe_is_found_out() {
     owner.batch_execute(um).await.unwrap();
     let url = format!("{} connect_timeout=60", own.url(SERVICE_ROLE, DATABASE));
     let pool = Arc::new(Database::new(&Target::parse(&Secret::new(url)).unwrap(), 2, &Metrics::new()));
-    let um = Arc::new(pool.describe("um", None).await.unwrap());
+    let um = Arc::new(pool.describe(&granted("um", None)).await.unwrap());
     pool.start(vec![Arc::clone(&um)]).await.unwrap();
     own.signal(Signal::SIGSTOP);
     let calls = join_all((0..2).map(|_| pool.call(&um, Vec::new())));
@@ -360,7 +360,7 @@ async fn a_session_has_the_timeouts_of_the_node_not_of_its_role() {
         )
         .await;
     let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
-    let prazos = Arc::new(pool.describe("prazos", None).await.unwrap());
+    let prazos = Arc::new(pool.describe(&granted("prazos", None)).await.unwrap());
     pool.start(vec![Arc::clone(&prazos)]).await.unwrap();
     let rows = pool.call(&prazos, Vec::new()).await.unwrap();
     let shown = rows.values.iter().map(|value| match value {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use galo::contract::{Plan, Request};
-use galo::develop::build::{self, Cancel, Checkout, Profile};
+use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::failure::FaultKind;
 use galo::guest::{Component, ComponentError, Grants};
 use galo::limits::HandlerLimits;
@@ -16,7 +16,7 @@ use crate::harness::{GALO, Guests, TestDatabase, TestNode, checkout, galo, one_b
 /// A copy of the checkout, to be changed. All copies build into one folder, so that no dependency is compiled twice;
 /// Cargo tells their crates apart by their version.
 pub struct Copy {
-    pub checkout: Checkout,
+    pub checkout: Project,
     _folder: TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Copy {
             let copied = Command::new("cp").arg("-r").arg(root.join(name)).arg(folder.path()).status().unwrap();
             assert!(copied.success());
         }
-        let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
+        let checkout = Project { root: folder.path().canonicalize().unwrap() };
         let copy = Self { checkout, _folder: folder };
         std::fs::create_dir(copy.path(".cargo")).unwrap();
         let config = format!("[build]\ntarget-dir = {:?}\n", target());

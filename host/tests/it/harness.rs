@@ -1,6 +1,6 @@
 //! The set-up that these tests share with the benches and the bank test (`host/testing`), under one name.
 
-pub use galo_testing::database::{TestDatabase, connect};
+pub use galo_testing::database::{TestDatabase, connect, granted};
 pub use galo_testing::folder::{Guests, handlers, one_build_at_a_time, scratch};
 pub use galo_testing::http::{Answer, Connection, request, request_with, transacao};
 pub use galo_testing::node::{PATIENCE, TestNode, compile, engine, settings, until, verify};

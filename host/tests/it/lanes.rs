@@ -16,7 +16,7 @@ use galo::metrics::{Format, Metrics};
 use http::Method;
 
 use crate::fixture::calling;
-use crate::harness::{Connection, Guests, TestDatabase, TestNode, handlers, transacao, until};
+use crate::harness::{Connection, Guests, TestDatabase, TestNode, granted, handlers, transacao, until};
 
 /// Both lock the rows of their calls, in order; 99 sleeps, and 77 wants row 8 as well.
 const PROCEDURES: &str = "
@@ -60,7 +60,7 @@ impl Lane {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(PROCEDURES).await;
         let pool = Arc::new(Database::new(&database.target(), connections, &metrics));
-        let um = Arc::new(pool.describe("um", Some(&batch("id"))).await.unwrap());
+        let um = Arc::new(pool.describe(&granted("um", Some(&batch("id")))).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         let looked_after = Arc::clone(&pool);
         tokio::spawn(async move { looked_after.look_after().await });
@@ -170,7 +170,7 @@ async fn calls_of_a_locked_row_keep_their_order_and_cost_no_other_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_call_of_a_locked_row_is_under_way_and_half_of_the_pool_for_all_of_them() {
     let lane = Lane::new(4).await;
-    let outro = Arc::new(lane.pool.describe("outro", None).await.unwrap());
+    let outro = Arc::new(lane.pool.describe(&granted("outro", None)).await.unwrap());
     for (rows, most) in [("1", 1), ("1, 2, 3, 4", 2)] {
         let ids = if most == 1 { 1..=1 } else { 1..=4 };
         let holder = lock(&lane.database, rows).await;
@@ -196,7 +196,7 @@ async fn one_call_of_a_locked_row_is_under_way_and_half_of_the_pool_for_all_of_t
 async fn locked_rows_leave_half_of_a_pool_that_is_short_to_others() {
     // Given a pool that gets only four of its eight connections, when four rows are locked, then other rows are called.
     let lane = Lane::new(8).await;
-    let outro = Arc::new(lane.pool.describe("outro", None).await.unwrap());
+    let outro = Arc::new(lane.pool.describe(&granted("outro", None)).await.unwrap());
     lane.database.execute(&limit(4)).await;
     lane.database.kill_connections().await;
     // It has those four by now, and tries for more.
@@ -302,10 +302,10 @@ async fn a_batch_goes_on_the_pool_when_the_database_has_no_connection_to_spare()
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_descriptions_share_a_lane_until_no_handler_grants_the_procedure() {
     let lane = Lane::new(2).await;
-    let again = Arc::new(lane.pool.describe("um", Some(&batch("id"))).await.unwrap());
+    let again = Arc::new(lane.pool.describe(&granted("um", Some(&batch("id")))).await.unwrap());
     assert_eq!(again, lane.um);
     for other in [Some(&batch("x")), None] {
-        assert_ne!(lane.pool.describe("um", other).await.unwrap(), *lane.um);
+        assert_ne!(lane.pool.describe(&granted("um", other)).await.unwrap(), *lane.um);
     }
     lane.pool.prepare_anew(vec![Arc::clone(&again)]).await;
     lane.pool.keep(&[Arc::clone(&again)]);

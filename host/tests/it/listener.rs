@@ -303,7 +303,7 @@ async fn a_unix_socket_is_served_replaced_when_stale_and_refused_when_live() {
     // A file that is not a socket is never removed.
     std::fs::write(&path, "mine").unwrap();
     let error = galo::serve::start(&on_socket(), &database.target(), crate::harness::engine()).await.err().unwrap();
-    assert!(format!("{error:#}").contains("is no socket"), "{error:#}");
+    assert!(format!("{error:#}").contains("is not a socket"), "{error:#}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 

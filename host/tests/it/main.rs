@@ -14,6 +14,7 @@ mod batch_form;
 mod bindings;
 mod browser;
 mod cli;
+mod commands;
 mod compile;
 mod cors;
 mod data;

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::cli::Program;
 use crate::fixture::{Guest, answers, calling, marked, replying};
-use crate::harness::{Guests, TestDatabase, TestNode, request_with, settings, transacao, until};
+use crate::harness::{Guests, TestDatabase, TestNode, granted, request_with, settings, transacao, until};
 
 /// A sample: its name, its labels in their order, its value.
 type Sample = (String, Labels, f64);
@@ -317,7 +317,7 @@ async fn calls_are_counted_by_how_they_end_and_where_their_time_goes() {
         .await;
     for batch in [None, Some(Batch { form: "muitos".to_owned(), by: "id".to_owned() })] {
         let pool = Arc::new(Database::new(&database.target(), 1, &metrics));
-        let um = Arc::new(pool.describe("um", batch.as_ref()).await.unwrap());
+        let um = Arc::new(pool.describe(&granted("um", batch.as_ref())).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         let before = metrics.text(Format::Classic);
         // when two calls succeed and one divides by zero,

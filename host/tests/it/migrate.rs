@@ -144,8 +144,12 @@ async fn what_was_changed_is_missing_renamed_or_late_is_refused_with_the_remedy(
         assert_eq!(shop.contents().await, before);
     };
     shop.write("migrations/V1__items.sql", &format!("{ITEMS}-- more\n"));
-    assert_refused(&["V1__items.sql: it was changed after it was applied on 2", "restore its text", "V5__name.sql"])
-        .await;
+    assert_refused(&[
+        "V1__items.sql: it was changed after it was applied on 2",
+        "restore the text that was applied",
+        "V5__name.sql",
+    ])
+    .await;
     // Other newlines are not another text: git may check a file out with them.
     shop.write("migrations/V1__items.sql", &ITEMS.replace('\n', "\r\n"));
     shop.rename("migrations/V3__price.sql", "away");
@@ -157,6 +161,48 @@ async fn what_was_changed_is_missing_renamed_or_late_is_refused_with_the_remedy(
     assert_refused(&["V2__late.sql: it is not applied, but a later version is", "V5__late.sql"]).await;
     std::fs::remove_file(shop.path("migrations/V2__late.sql")).unwrap();
     assert_eq!(shop.applied().await, "V4__new, the file of procedures/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_files_that_are_refused_are_reported_at_once() {
+    let files = ["V1__a", "V3__b", "V4__c", "V6__d", "V7__e"].map(|name| format!("migrations/{name}.sql"));
+    let shop = Shop::new(&files.each_ref().map(|name| (name.as_str(), "SELECT 1;\n"))).await;
+    shop.migrate().await.unwrap();
+    // Given two that were changed, one that is missing, one that was renamed, and two that come late,
+    shop.write(&files[0], "SELECT 2;\n");
+    shop.write(&files[1], "SELECT 3;\n");
+    shop.rename(&files[2], "away");
+    shop.rename(&files[3], "migrations/V6__other.sql");
+    shop.write("migrations/V2__late.sql", "SELECT 4;\n");
+    shop.write("migrations/V5__later.sql", "SELECT 5;\n");
+    // when they are applied or only compared, then each is named once, with its remedy.
+    for arguments in [&[][..], &["--dry-run"]] {
+        let (done, stdout, stderr) = run(shop.command().args(arguments));
+        assert!(!done, "{stdout}{stderr}");
+        let folder = shop.path("migrations").display().to_string();
+        let lines: Vec<_> = stderr.lines().filter_map(|line| line.split(&format!("{folder}/")).nth(1)).collect();
+        let expected: [(&str, &[&str]); 6] = [
+            ("V1__a.sql: it was changed after it was applied on ", &[]),
+            (
+                "V3__b.sql: it was changed after it was applied on ",
+                &["restore the text that was applied", "V8__name.sql"],
+            ),
+            ("V4__c.sql: it was applied on ", &["the file is missing; restore it"]),
+            ("V6__other.sql: version 6 was applied", &["under another name, V6__d.sql; restore", "V8__other.sql"]),
+            ("V2__late.sql: it is not applied, but a later version is", &["V9__late.sql"]),
+            ("V5__later.sql: it is not applied, but a later version is", &["V10__later.sql"]),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{stderr}");
+        for (line, (start, parts)) in lines.iter().zip(expected) {
+            assert!(line.starts_with(start), "{start}: {line}");
+            parts.iter().for_each(|part| assert!(line.contains(part), "`{part}` is missing in: {line}"));
+        }
+        // The moment is whole.
+        let moment = lines[0].split(" on ").nth(1).and_then(|rest| rest.get(..23)).unwrap();
+        assert!(moment.ends_with(" UTC") && moment.as_bytes()[13] == b':', "{moment}");
+        // The remedy of the two is written once.
+        assert_eq!(stderr.matches("restore the text").count(), 1, "{stderr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use crate::cli::Program;
 use crate::fixture::{Guest, calling, calling_then, replying};
-use crate::harness::{Guests, TestDatabase, TestNode};
+use crate::harness::{Guests, TestDatabase, TestNode, until};
 
 /// A function for each SQLSTATE, which counts its calls in a sequence; and two that violate constraints, one of them at
 /// the end of the transaction. `distante` is a language that Postgres does not trust, as PL/Proxy is.
@@ -163,6 +163,83 @@ async fn an_error_of_what_works_elsewhere_is_not_taken_as_proof() {
         assert_eq!(node.get(&format!("/{name}")).await.status.as_u16(), status, "{sqlstate}");
         assert_eq!(calls(&database).await, before + 1, "{sqlstate}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_outdated_is_not_sent_again_where_it_may_have_worked_elsewhere() {
+    // Given a function of a language that may work in another database, when its error looks like that of a statement
+    // made for another function, then it is not called twice, and the answer does not claim that nothing is recorded.
+    let raising = |name: &str, language: &str| {
+        format!(
+            "CREATE FUNCTION {name}() RETURNS int LANGUAGE {language} AS $$ BEGIN PERFORM nextval('public.chamadas');
+                 RAISE EXCEPTION 'galo: this is another function than the one that was looked up' USING ERRCODE = '22P02';
+             END $$;"
+        )
+    };
+    let sql = raising("perto", "plpgsql") + &raising("longe", "distante");
+    let (database, _guests, node) = node_with(&sql, ["perto", "longe"].into_iter()).await;
+    // What is local was rolled back, so that a second call is harmless.
+    for (name, status, called) in [("longe", 503, 1), ("perto", 400, 2)] {
+        let before = calls(&database).await;
+        assert_eq!(node.get(&format!("/{name}")).await.status.as_u16(), status, "{name}");
+        assert_eq!(calls(&database).await, before + called, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_granted_as_remote_proves_no_more_than_one_of_another_language() {
+    // Given functions of a trusted language, when the manifest says that they work in another database, then that
+    // holds while the node serves: an error that proves nothing is a 503, and the call is not sent again.
+    let raised = [("0A000", 2, 500, 503), ("XX000", 1, 500, 503), ("23505", 1, 409, 409), ("PT402", 1, 402, 402)];
+    let names = raised.map(|(sqlstate, ..)| format!("f_{}", sqlstate.to_lowercase()));
+    let sql: String = raised.iter().zip(&names).map(|((state, ..), name)| raising(name, "plpgsql", state)).collect();
+    let (database, guests, node) = node_with(&sql, names.iter().map(String::as_str)).await;
+    let check = async |is_remote: bool| {
+        for ((sqlstate, sent, local, remote), name) in raised.into_iter().zip(&names) {
+            let before = calls(&database).await;
+            let expected = if is_remote { (remote, 1) } else { (local, sent) };
+            let status = node.get(&format!("/{name}")).await.status.as_u16();
+            assert_eq!((status, calls(&database).await - before), expected, "{sqlstate}, remote: {is_remote}");
+        }
+    };
+    check(false).await;
+    let remote = names.iter().fold(guests.manifest(), |manifest, name| {
+        let granted = format!("procedures = [\"{name}\"]");
+        manifest.replace(&granted, &format!("{granted}\nremote = [\"{name}\"]"))
+    });
+    guests.put_file("galo.toml", remote.as_bytes());
+    for name in &names {
+        let is_remote = || node.handler(name).procedures[0].to_string() == format!("{name} (remote)");
+        until("the manifest is taken", String::new, is_remote).await;
+    }
+    check(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_left_to_the_host_is_logged_once_without_the_clients_data() {
+    let database = TestDatabase::new().await;
+    let sql = PROCEDURES.to_owned() + &raising("proibido", "plpgsql", "42501") + &raising("longo", "plpgsql", "22001");
+    database.execute(&sql).await;
+    let add = |guests: Guests, name| guests.add(name, &calling(name), &format!("procedures = [\"{name}\"]"));
+    let guests = ["repetido", "longo", "proibido"].into_iter().fold(Guests::new(), add);
+    let program = Program::serve(&database, guests.folder.path());
+    for (name, status) in [("repetido", 409), ("longo", 400), ("proibido", 403)].repeat(3) {
+        let answer = crate::harness::request(&program.listen, http::Method::GET, &format!("/{name}"), "").await;
+        assert_eq!(answer.status.as_u16(), status, "{name}");
+    }
+    // A missing grant is a failure of the procedure, which the operator mends.
+    let line = program.wait_for("procedure failed");
+    assert!(line.contains("ERROR") && line.contains("42501") && line.contains("handler=\"proibido\""), "{line}");
+    let left: Vec<_> = ["repetido", "longo"].map(|name| program.wait_for(&format!("procedure=\"{name}\""))).into();
+    assert!(left.iter().all(|line| line.contains("WARN") && line.contains("generation=1")), "{left:?}");
+    assert!(
+        left[0].contains("sqlstate=\"23505\" constraint=\"pedidos_pkey\" code=\"conflict\" status=409"),
+        "{left:?}"
+    );
+    assert!(left[1].contains("sqlstate=\"22001\" code=\"invalid_value\" status=400"), "{left:?}");
+    let log = program.log();
+    assert_eq!(log.matches("leaves an error of its procedure to the host").count(), 2, "{log}");
+    assert!(!left.concat().contains("segredo"), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

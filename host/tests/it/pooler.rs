@@ -26,7 +26,7 @@ use tokio_postgres::config::Host;
 
 use crate::fixture::calling;
 use crate::harness::{
-    Connection, Guests, PATIENCE, TestDatabase, TestNode, checkout, connect, engine, galo, handlers, settings,
+    Connection, Guests, PATIENCE, TestDatabase, TestNode, checkout, connect, engine, galo, granted, handlers, settings,
     transacao, until,
 };
 use crate::postgres::OwnPostgres;
@@ -346,7 +346,7 @@ async fn a_procedure_that_takes_something_else_is_not_called() {
     let (database, _pooler) = behind(Mode::Transaction, 2).await;
     database.execute("CREATE FUNCTION um(x integer) RETURNS integer LANGUAGE sql AS 'SELECT x'").await;
     let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
-    let um = Arc::new(pool.describe("um", None).await.unwrap());
+    let um = Arc::new(pool.describe(&granted("um", None)).await.unwrap());
     pool.start(vec![Arc::clone(&um)]).await.unwrap();
     assert_eq!(format!("{:?}", pool.call(&um, vec![Value::Integer(7)]).await.unwrap().values), "[Value::Integer(7)]");
     database
@@ -434,7 +434,7 @@ async fn a_procedure_returns_the_same_with_and_without_a_pooler() {
         let mut seen = Vec::new();
         for target in [&direct.target(), &through] {
             let pool = Arc::new(Database::new(target, 1, &Metrics::new()));
-            let procedure = Arc::new(pool.describe(name, None).await.unwrap());
+            let procedure = Arc::new(pool.describe(&granted(name, None)).await.unwrap());
             pool.start(vec![Arc::clone(&procedure)]).await.unwrap();
             let rows = pool.call(&procedure, arguments.clone()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             procedure.check_columns(&rows.columns).unwrap();
@@ -447,11 +447,11 @@ async fn a_procedure_returns_the_same_with_and_without_a_pooler() {
         assert_eq!(seen[0], seen[1], "{name}");
     }
     let pool = Arc::new(Database::new(&through, 1, &Metrics::new()));
-    let void = Arc::new(pool.describe("vazia", None).await.unwrap());
+    let void = Arc::new(pool.describe(&granted("vazia", None)).await.unwrap());
     pool.start(vec![Arc::clone(&void)]).await.unwrap();
     assert_eq!(pool.call(&void, vec![]).await.unwrap().columns, Vec::<String>::new());
     for (name, expected) in [("registro", "type record"), ("qualquer", "type anyelement")] {
-        let refused = pool.describe(name, None).await.unwrap_err().to_string();
+        let refused = pool.describe(&granted(name, None)).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
     }
 }

@@ -17,7 +17,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::cli::Program;
 use crate::fixture::{calling, calling_with};
-use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, request};
+use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, granted, request};
 
 fn json(json: &str) -> Value {
     Value::Json(json.to_owned())
@@ -51,12 +51,12 @@ impl Called {
     }
 
     async fn describe(&self, name: &str) -> Arc<Procedure> {
-        let described = self.pool.describe(name, None).await;
+        let described = self.pool.describe(&granted(name, None)).await;
         Arc::new(described.unwrap_or_else(|refusal| panic!("{refusal}")))
     }
 
     async fn refusal(&self, name: &str) -> String {
-        match self.pool.describe(name, None).await {
+        match self.pool.describe(&granted(name, None)).await {
             Ok(_) => panic!("{name} is granted"),
             Err(refusal) => refusal.to_string(),
         }
@@ -803,7 +803,7 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
         CREATE FUNCTION nadas(id integer[]) RETURNS SETOF void LANGUAGE sql AS ''";
     let called = Called::new(SQL).await;
     let batch = |form: &str| Batch { form: form.to_owned(), by: "id".to_owned() };
-    let um = Arc::new(called.pool.describe("um", Some(&batch("muitos"))).await.unwrap());
+    let um = Arc::new(called.pool.describe(&granted("um", Some(&batch("muitos")))).await.unwrap());
     let pool = Arc::new(Database::new(&called.database.target(), 1, &Metrics::new()));
     pool.start(vec![Arc::clone(&um)]).await.unwrap();
     let uuid = |n: i64| text(&format!("0190163d-8694-739b-aea5-{n:012}"));
@@ -854,7 +854,7 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
         ("nada", "nadas", "what returns void has no batch form"),
         ("valor", "valores", "`valor` cannot be batched by `id`: a value of type numeric has several spellings"),
     ] {
-        let refused = called.pool.describe(procedure, Some(&batch(form))).await.unwrap_err().to_string();
+        let refused = called.pool.describe(&granted(procedure, Some(&batch(form)))).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
     }
 }
@@ -1001,7 +1001,7 @@ async fn columns_that_change_places_keep_their_names() {
     let first = create("estado st, tipo text", "'a'::st, 'x'");
     database.execute(&format!("CREATE TYPE st AS ENUM ('a'); {first}")).await;
     let pool = Arc::new(Database::new(&database.target(), 1, &Metrics::new()));
-    let procedure = Arc::new(pool.describe("f", None).await.unwrap());
+    let procedure = Arc::new(pool.describe(&granted("f", None)).await.unwrap());
     pool.start(vec![Arc::clone(&procedure)]).await.unwrap();
     let rows = pool.call(&procedure, vec![]).await.unwrap();
     assert_eq!((rows.columns.join(" "), rows.values), ("estado tipo".to_owned(), vec![text("a"), text("x")]));

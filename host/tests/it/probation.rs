@@ -123,6 +123,46 @@ async fn a_5xx_that_both_answer_or_that_is_of_another_call_rolls_nothing_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_a_client_causes_rolls_nothing_back_where_it_is_left_to_the_host() {
+    // Given a newcomer that plans what the generation before it does not, when its call is rejected with what is a 4xx,
+    // then it stays: the client may have caused that, and the newcomer may leave a check to a constraint.
+    for before in [calling("um"), replying(422, None, 0).component()] {
+        let (database, guests, node) = node_with(&before).await;
+        guests.put("x", &calling("repetido"));
+        node.until_generation("x", 2).await;
+        assert_eq!(node.get("/x").await.status, 409);
+        assert_eq!((worse(&node).0, calls(&database).await), (2, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_config_is_not_rolled_back_for_what_its_call_raises() {
+    // Given a component that calls what its config names, when another config makes it call what is rejected, then the
+    // config stays, because the other plan is what the operator wanted.
+    let by_config = Guest {
+        prepare: "(select (i32.const 1536) (i32.const 1024)
+                   (i32.eq (i32.load offset=12 (i32.load offset=80 (local.get 0))) (i32.const 5)))",
+        ..calling_then("um", 200)
+    };
+    // A plan as at 1024.
+    let rest = "\\00".repeat(16);
+    let falha = format!(
+        r#"(data (i32.const 1536) "\01\00\00\00\80\0c\00\00\05\00\00\00{rest}") (data (i32.const 3200) "falha")"#
+    );
+    let component = Guest { items: format!("{}{falha}", by_config.items).into(), ..by_config }.component();
+    let database = TestDatabase::new().await;
+    database.execute(PROCEDURES).await;
+    let guests = Guests::new().add("x", &component, "procedures = [\"um\", \"falha\"]\nconfig = { a = \"um\" }\n");
+    let node = TestNode::guests(&database, &guests).await;
+    assert_eq!(node.get("/x").await.status, 200);
+    guests.put_file("galo.toml", guests.manifest().replace("a = \"um\"", "a = \"falha\"").as_bytes());
+    node.until_generation("x", 2).await;
+    assert_eq!(node.get("/x").await.status, 500);
+    assert_eq!((worse(&node).0, calls(&database).await), (2, 2));
+    assert_eq!(node.handler("x").lineage().current.faults(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_comparison_rolls_no_newcomer_back_for_too_many_slow_calls() {
     // Given a newcomer that plans and fails like the generation before it, when its answer fails while its slow calls
     // keep new requests out, then it stays.

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::cli::{Program, run, wait_until};
-use crate::harness::{GALO, TestDatabase, galo, one_build_at_a_time, request};
+use crate::harness::{GALO, TestDatabase, checkout, galo, one_build_at_a_time, request};
 
 /// A project that `galo init` has made, and the right to build it.
 pub struct Own {
@@ -159,6 +159,7 @@ fn a_refused_init_leaves_nothing_behind() {
 }
 
 const GREETING: &str = "handlers/greeting/src/lib.rs";
+const CI: &str = ".github/workflows/ci.yml";
 
 /// A source is broken and mended, a procedure changed and a handler added, while `galo dev` serves.
 fn develop(project: &Own) {
@@ -176,11 +177,18 @@ fn develop(project: &Own) {
     assert_eq!(asked("/greetings/1").0, 200);
     project.edit(GREETING, "Some(id) = >", "Some(id) =>");
     project.edit(GREETING, "Response::json(200, &row)", "Response::json(203, &row)");
-    project.edit("handlers/greeting/examples/found.json", "\"status\": 200", "\"status\": 203");
+    for example in ["found", "second-greeting"] {
+        project.edit(&format!("handlers/greeting/examples/{example}.json"), "\"status\": 200", "\"status\": 203");
+    }
     project.edit("handlers/greeting/src/tests.rs", "(200, ", "(203, ");
     dev.wait_for("greeting: generation 2 live");
     assert_eq!(asked("/greetings/1").0, 203);
     project.edit("sql/procedures/greeting.sql", "SELECT g.text", "SELECT upper(g.text)");
+    project.edit(
+        "handlers/greeting/examples/second-greeting.json",
+        "{\"text\": \"good evening\"}",
+        "{\"text\": \"GOOD EVENING\"}",
+    );
     wait_until("the procedure is replaced", || asked("/greetings/1").1 == r#"{"text":"HELLO, WORLD"}"#);
     // `galo new`, from a folder inside the project.
     let mut new = project.galo(&["new", "echo", "--route", "GET /echo/{word}"]);
@@ -216,7 +224,12 @@ async fn a_project_lives_a_whole_life_outside_of_this_repository() {
         let project = Own::init("shop", &[]);
         develop(&project);
         let tested = succeeds(&mut project.galo(&["test"]));
-        for expected in ["example found ... ok", "Running tests of echo", "Running tests of greeting"] {
+        for expected in [
+            "example found ... ok",
+            "example second-greeting ... ok",
+            "Running tests of echo",
+            "Running tests of greeting",
+        ] {
             assert!(tested.contains(expected), "`{expected}` is missing in: {tested}");
         }
         assert!(!tested.contains("galo_kit") && !tested.contains("warning:"), "{tested}");
@@ -263,8 +276,52 @@ fn a_project_builds_with_the_kit_of_a_registry() {
     let kit = other.root.join("vendor/galo-kit");
     let patch = format!("[patch.crates-io]\ngalo-kit.path = {kit:?}\ngalo-link.path = {:?}\n", kit.join("link"));
     project.write(".cargo/config.toml", &patch);
+    // The handler of the README, which derives its body's serialisation.
+    let readme = fs::read_to_string(checkout().root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```rust\n").unwrap();
+    succeeds(&mut project.galo(&["new", "stock", "--route", "GET /stock/{id}", "--procedure", "stock"]));
+    project.write("handlers/stock/src/lib.rs", rest.split("```").next().unwrap());
     succeeds(&mut project.galo(&["build", "--out", "dist"]));
-    assert!(project.root.join("dist/greeting.wasm").is_file());
+    for component in ["greeting.wasm", "stock.wasm"] {
+        assert!(project.root.join("dist").join(component).is_file(), "{component}");
+    }
+}
+
+/// The script of the step of the CI file that installs the program.
+fn install_step(ci: &str) -> String {
+    let step = ci.split("      - ").find(|step| step.starts_with("name: Install galo")).unwrap();
+    let (_, script) = step.split_once("run: |\n").unwrap();
+    script.lines().map(|line| line.trim_start_matches("          ").to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_ci_of_a_project_installs_the_program_or_names_what_to_set() {
+    let project = Own::init("shop", &[]);
+    let install = |releases: &str| {
+        let mut shell = project.command("bash");
+        // A stand-in for sudo: what it would unpack is listed.
+        let script = format!("sudo() {{ tar -tzf \"$3\" \"${{@: -1}}\"; }}\n{}", install_step(&project.read(CI)));
+        shell.args(["-e", "-c", &script]).env("RELEASES", releases).current_dir(project.folder.path());
+        run(&mut shell)
+    };
+    // Without an address, the step fails with what to do: the file begins with the command.
+    let (success, printed, _) = install("");
+    assert!(!success && printed.contains("::error title=GALO_RELEASES is not set::"), "{printed}");
+    assert!(project.read(CI).contains("#     gh variable set GALO_RELEASES --body https://"));
+    // With the address of releases as `.ci/release` makes them, the program is checked and unpacked.
+    let tag = concat!("v", env!("CARGO_PKG_VERSION"));
+    let name = format!("galo-{tag}-x86_64-unknown-linux-gnu");
+    let releases = project.folder.path().join("releases");
+    let folder = releases.join(tag);
+    fs::create_dir_all(folder.join(&name)).unwrap();
+    fs::write(folder.join(&name).join("galo"), "").unwrap();
+    let pack = format!("tar -czf {name}.tar.gz {name} && sha256sum {name}.tar.gz >{name}.tar.gz.sha256");
+    succeeds(project.command("sh").args(["-c", &pack]).current_dir(&folder));
+    let (success, printed, stderr) = install(&format!("file://{}", releases.display()));
+    assert!(success && printed.ends_with(&format!("{name}/galo\n")), "{printed}{stderr}");
+    // A broken one is refused.
+    fs::write(folder.join(format!("{name}.tar.gz")), "").unwrap();
+    assert!(!install(&format!("file://{}", releases.display())).0);
 }
 
 /// What `galo upgrade` prints of each file.
@@ -298,7 +355,7 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     // Given a project of an older version, in which a person has changed some files,
     let older = |path: &str| new[path].replace("1.95.0", "1.94.0").replace("0.1.0", "0.0.9");
     let kit = "vendor/galo-kit/src/key.rs";
-    let (toolchain, ci) = ("rust-toolchain.toml", ".github/workflows/ci.yml");
+    let (toolchain, ci) = ("rust-toolchain.toml", CI);
     let compose = "deploy/compose.yaml";
     age(
         &project,
@@ -313,6 +370,12 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     );
     project.edit(ci, "- run: galo test\n", "- run: galo test\n      - run: ./mine\n");
     project.edit(compose, "services: {}", "services: {mine: {}}");
+    // made before there were these files,
+    let lock = project.read("galo.lock");
+    let of_then = |line: &&str| !line.contains(" secrets/");
+    project.write("galo.lock", &lock.lines().filter(of_then).map(|line| line.to_owned() + "\n").collect::<String>());
+    fs::remove_dir_all(project.root.join("secrets")).unwrap();
+    fs::remove_file(project.root.join("deploy/.env")).unwrap();
     fs::remove_file(project.root.join("deploy/nginx/nginx.conf")).unwrap();
     project.write(GREETING, "// mine\n");
     // when it is tried without being carried out, then nothing changes, and commands name the remedy;
@@ -330,6 +393,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
         ("absent", "deploy/nginx/nginx.conf"),
         ("replaced", "deploy/up"),
         ("replaced", toolchain),
+        ("added", "secrets/.gitignore"),
+        ("added", "secrets/README.md"),
         ("removed", "vendor/galo-kit/src/gone.rs"),
         ("replaced", kit),
     ];
@@ -343,6 +408,8 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
     assert_eq!(project.read(GREETING), "// mine\n");
     assert!(!project.root.join("vendor/galo-kit/src/gone.rs").exists());
     assert!(!project.root.join("deploy/nginx/nginx.conf").exists());
+    // Without a file that names it, its stack keeps the name that it had, and so its data.
+    assert!(!project.root.join("deploy/.env").exists());
     assert_eq!(project.read("galo.lock"), new["galo.lock"]);
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::cli::run;
 use crate::fixture::{answers, calling, marked};
@@ -11,9 +12,14 @@ const EXAMPLE: &str = r#"{"about": "a", "request": {"path": "/a"}, "plan": {"rep
 
 /// Runs it, and returns whether it succeeded, what it printed, and what it logged.
 fn put(from: &Guests, to: &Path, database: &TestDatabase) -> (bool, String, String) {
+    run(&mut command(from, to, database))
+}
+
+fn command(from: &Guests, to: &Path, database: &TestDatabase) -> Command {
     let mut command = galo();
     command.arg("put").arg(from.folder.path()).env("GALO_HANDLERS", to).env("DATABASE_URL", database.service_url());
-    run(command.env("GALO_CACHE", to.with_file_name("cache")))
+    command.env("GALO_CACHE", to.with_file_name("cache"));
+    command
 }
 
 fn read(folder: &Path, name: &str) -> Vec<u8> {
@@ -78,6 +84,10 @@ async fn public_keys_are_put_and_secrets_are_not() {
     let keys = format!("{{\"keys\":[{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{}\"}}]}}", "A".repeat(43));
     from.put_file("keys/jwks.json", keys.as_bytes());
     from.put_file("a.key", b"hunter2");
+    // Where the nodes' secrets have to be, one that is missing is refused, and nothing is put.
+    let (success, _, logged) = run(command(&from, &to, &database).arg("--require-secrets"));
+    assert!(!success && logged.contains("config: `b`: the variable SHOP_KEY is not set; set it in"), "{logged}");
+    assert!(!to.join("galo.toml").exists());
     let (success, shown, logged) = put(&from, &to, &database);
     assert!(success && shown.ends_with("a.wasm\nkeys/jwks.json\ngalo.toml\n"), "{shown}{logged}");
     assert_eq!(read(&to, "keys/jwks.json"), keys.as_bytes());

@@ -208,7 +208,7 @@ async fn a_candidate_that_breaks_an_example_is_refused_with_the_difference() {
     assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (2, 201));
     guests.put_file("x/examples/ok.json", b"{\"request\": 1}");
     until("the example is reported", String::new, || {
-        node.handler("x").refusal().is_some_and(|refusal| refusal.message.contains("ok.json: no example: "))
+        node.handler("x").refusal().is_some_and(|refusal| refusal.message.contains("ok.json: not an example: "))
     })
     .await;
 }

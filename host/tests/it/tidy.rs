@@ -125,7 +125,7 @@ fn the_table_of_limits_is_that_of_the_code() {
             TABLE_ELEMENTS_DEFAULT.to_string(),
             TABLE_ELEMENTS_CEILING.to_string(),
         ),
-        ("guest stack", kib(GUEST_STACK_BYTES), dash()),
+        ("native stack of a guest call", kib(GUEST_STACK_BYTES), dash()),
         (
             "response headers of a guest",
             format!("{}, {RESPONSE_HEADERS_MAX} headers", kib(RESPONSE_HEADERS_BYTES_MAX)),

@@ -1,10 +1,15 @@
 //! Tokens of clients, on a whole node: which requests are served, what a handler learns of a token, and how keys and
 //! secrets come and go.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use galo::config::{Settings, Variables};
-use galo::registry::Stage;
+use galo::registry::{Stage, Table};
+use galo::route::Routes;
 use galo::serve;
 use http::{Method, StatusCode};
 use ring::hmac;
@@ -97,6 +102,78 @@ async fn a_handler_gets_the_claims_of_a_good_token_and_any_other_is_a_401() {
         let answer = get(&node, "/optional", none).await;
         assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_verified_while_too_many_requests_are_in_flight() {
+    // Given a node that admits one request, and one in flight, when a request has a token, then it is shed unverified;
+    // when the other one has ended, then the token is refused, and its place is free again.
+    let database = TestDatabase::new().await;
+    let guests = guests(SHARED);
+    let node = TestNode::with(&database, Settings { in_flight_max: 1, ..with_secret(&guests) }).await;
+    let inner = &node.running.node;
+    let held = inner.admission.admit().unwrap();
+    for path in ["/required", "/optional"] {
+        let answer = get(&node, path, &["Bearer a.b.c"]).await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{path}");
+    }
+    assert_eq!((inner.metrics.shed.get(), inner.metrics.in_flight.get()), (2, 1));
+    // Without a token nothing is verified.
+    assert_eq!(get(&node, "/required", &[]).await.status, StatusCode::UNAUTHORIZED);
+    drop(held);
+    for path in ["/required", "/optional"] {
+        assert_eq!(get(&node, path, &["Bearer a.b.c"]).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(inner.metrics.in_flight.get(), 0);
+    assert_eq!(get(&node, "/required", &[&format!("Bearer {}", by_secret(&good()))]).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_verified_with_the_keys_of_the_table_that_has_its_route() {
+    // Given a table with a route and keys, and one with neither, when they replace each other while requests with a
+    // good token arrive, then none of them is refused for its token.
+    let database = TestDatabase::new().await;
+    let guests = guests(SHARED);
+    let node = TestNode::with(&database, with_secret(&guests)).await;
+    let registry = &node.running.node.registry;
+    let whole = registry.table();
+    let copy = || {
+        let handlers = whole.handlers.clone();
+        let routes = handlers.iter().flat_map(|handler| {
+            let routes = handler.entry.routes.iter().enumerate();
+            routes.map(move |(place, route)| (route.clone(), (Arc::clone(handler), place)))
+        });
+        let routes = Routes::new(routes).unwrap();
+        Table {
+            cors: None,
+            messages: whole.messages.clone(),
+            token: whole.token.clone(),
+            routes,
+            handlers,
+            loaded: whole.loaded,
+        }
+    };
+    let done = AtomicBool::new(false);
+    let bearer = format!("Bearer {}", by_secret(&good()));
+    let statuses = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                registry.replace(Table::empty());
+                registry.replace(copy());
+            }
+        });
+        let requests = async {
+            let mut statuses = BTreeMap::<u16, usize>::new();
+            for _ in 0..2_000 {
+                *statuses.entry(get(&node, "/required", &[&bearer]).await.status.as_u16()).or_default() += 1;
+            }
+            statuses
+        };
+        let statuses = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(requests));
+        done.store(true, Ordering::Relaxed);
+        statuses
+    });
+    assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 404], "{statuses:?}");
 }
 
 fn key(seed: u8) -> Ed25519KeyPair {

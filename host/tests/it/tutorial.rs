@@ -1,16 +1,16 @@
 //! The tutorial of docs/tutorial.md, followed as it is written: its blocks in order, beside a running `galo dev`. The
-//! project that it ends with is docs/examples/shop.
+//! project that it ends with is docs/examples/shop. docs/resource.md is followed in the same way.
 //!
 //! The language of a block determines what it means:
 //! - `sql` is the file that the paragraph before it names;
 //! - `rust` is the file that the paragraph before it names, if it begins with `//!`; otherwise an item of that file,
 //!   and replaces the one that begins with its line;
-//! - `toml` is a handler's table, and replaces the one in the manifest;
+//! - `toml` is a handler's table, and replaces the one in the manifest; any other table is added at its end;
 //! - `sh` is run, with the program, the addresses and the folder of the test; the first one makes the project;
 //! - `json` is the file that the paragraph before it names, if there is one; otherwise all that the commands before it
 //!   printed;
-//! - `console` is lines that they printed, in this order, `…` standing for anything;
-//! - `text` is lines that `dev` logs.
+//! - `console` is whole lines that they printed, in this order, `…` standing for anything;
+//! - `text` is parts of lines that `dev` logs.
 //!
 //! Anything else fails.
 
@@ -22,9 +22,9 @@ use crate::cli::{Program, run};
 use crate::harness::{PATIENCE, checkout};
 use crate::project::{Own, collect};
 
-/// A block between two fences, the line of the document it begins in, and the paragraph before it.
+/// A block between two fences, the document and the line it begins in, and the paragraph before it.
 struct Block {
-    line: usize,
+    line: String,
     language: String,
     text: String,
     before: String,
@@ -39,22 +39,22 @@ impl Block {
     }
 
     fn file(&self) -> &str {
-        self.named().unwrap_or_else(|| panic!("docs/tutorial.md:{}: no file is named before the block", self.line))
+        self.named().unwrap_or_else(|| panic!("{}: no file is named before the block", self.line))
     }
 }
 
-/// The fenced blocks of the tutorial.
-fn blocks() -> Vec<Block> {
-    let tutorial = std::fs::read_to_string(checkout().root.join("docs/tutorial.md")).unwrap();
-    let mut lines = tutorial.lines().zip(1..).skip_while(|(line, _)| !line.starts_with("# Tutorial: ")).skip(1);
+/// The fenced blocks of a document.
+fn blocks(document: &str) -> Vec<Block> {
+    let text = std::fs::read_to_string(checkout().root.join(document)).unwrap();
+    let mut lines = text.lines().zip(1..);
     let (mut blocks, mut before) = (Vec::new(), String::new());
     while let Some((line, number)) = lines.next() {
-        assert!(!line.starts_with("    "), "docs/tutorial.md:{number}: a block without a fence has no language");
+        assert!(!line.starts_with("    "), "{document}:{number}: a block without a fence has no language");
         if let Some(language) = line.strip_prefix("```") {
             let text = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
             let text = text.map(|line| line.to_owned() + "\n").collect();
             blocks.push(Block {
-                line: number,
+                line: format!("{document}:{number}"),
                 language: language.to_owned(),
                 text,
                 before: std::mem::take(&mut before),
@@ -63,13 +63,25 @@ fn blocks() -> Vec<Block> {
             before += line;
         }
     }
-    assert!(!blocks.is_empty(), "the tutorial has no blocks");
+    assert!(!blocks.is_empty(), "{document} has no blocks");
     blocks
 }
 
 /// Whether a line contains the pieces between the `…` of a pattern, in order.
 fn matches(line: &str, pattern: &str) -> bool {
     pattern.split('…').try_fold(line, |rest, piece| rest.split_once(piece).map(|(_, rest)| rest)).is_some()
+}
+
+/// Whether a whole line, without the carriage return of HTTP, is as the pattern.
+fn is(line: &str, pattern: &str) -> bool {
+    matches(&format!("\n{}\n", line.trim_end_matches('\r')), &format!("\n{pattern}\n"))
+}
+
+/// The lines of a handler that its author writes: neither comments nor imports nor what `galo new` always makes.
+fn code(source: &str) -> usize {
+    let given = ["//", "#", "use ", "extern ", "galo_kit::export!", "mod tests;"];
+    let is_code = |line: &&str| !line.is_empty() && !given.iter().any(|start| line.starts_with(start));
+    source.lines().map(str::trim).filter(is_code).count()
 }
 
 /// A source in which an item replaces the one that begins with the same line and ends with the brace below it.
@@ -82,11 +94,14 @@ fn replaced(source: &str, item: &str) -> Option<String> {
     Some(format!("{}{item}{}", &source[..begin], &source[end..]))
 }
 
-/// A manifest in which a table replaces that of the handler of the same name.
+/// A manifest in which a table replaces that of the handler of the same name, or is the last one.
 fn with_table(manifest: &str, table: &str) -> Option<String> {
+    if !table.starts_with("[[handler]]\n") {
+        return Some(format!("{manifest}\n{table}"));
+    }
     let name = table.lines().nth(1)?;
     let begin = manifest.find(&format!("[[handler]]\n{name}\n"))?;
-    let end = manifest[begin + 1..].find("[[handler]]").map_or(manifest.len(), |at| begin + 1 + at);
+    let end = manifest[begin + 1..].find("\n[").map_or(manifest.len(), |at| begin + 2 + at);
     let gap = if end == manifest.len() { "" } else { "\n" };
     Some(format!("{}{table}{gap}{}", &manifest[..begin], &manifest[end..]))
 }
@@ -100,11 +115,25 @@ struct Desk {
 }
 
 impl Desk {
-    fn begin(first: &Block) -> Self {
-        assert_eq!((first.language.as_str(), first.text.as_str()), ("sh", "galo init shop\ncd shop\ngalo dev\n"));
-        let project = Own::init("shop", &[]);
+    fn begin(name: &str, first: &Block) -> Self {
+        let expected = format!("galo init {name}\ncd {name}\ngalo dev\n");
+        assert_eq!((first.language.as_str(), &first.text), ("sh", &expected));
+        let project = Own::init(name, &[]);
         let dev = project.dev();
         Self { project, dev, printed: None }
+    }
+
+    /// Follows a document in a project of this name.
+    fn follow_all(name: &str, document: &str) -> Self {
+        let blocks = blocks(document);
+        let mut desk = Self::begin(name, &blocks[0]);
+        for block in &blocks[1..] {
+            desk.follow(block);
+        }
+        assert!(desk.printed.is_some(), "nothing was run");
+        let (success, differences, stderr) = run(desk.project.command(env!("CARGO")).args(["fmt", "--check"]));
+        assert!(success, "{differences}{stderr}");
+        desk
     }
 
     /// Runs the lines of a block as a person would type them.
@@ -112,16 +141,16 @@ impl Desk {
         let text = text.replace("127.0.0.1:9999", &self.dev.listen).replace("127.0.0.1:9998", &self.dev.admin);
         let mut shell = self.project.command("sh");
         let (success, printed, stderr) = run(shell.args(["-e", "-c", &text]).env("GALO_ADMIN", &self.dev.admin));
-        assert!(success, "docs/tutorial.md:{line}: {text}{printed}{stderr}");
+        assert!(success, "{line}: {text}{printed}{stderr}");
         self.printed = Some(printed);
     }
 
     /// Waits for a line of the log that matches, which may have come before.
-    fn until_logged(&self, line: usize, pattern: &str) {
+    fn until_logged(&self, line: &str, pattern: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.dev.log().lines().any(|line| matches(line, pattern)) {
             let log = || self.dev.log();
-            assert!(Instant::now() < deadline, "docs/tutorial.md:{line}: no `{pattern}` in {}", log());
+            assert!(Instant::now() < deadline, "{line}: no `{pattern}` in {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -130,11 +159,16 @@ impl Desk {
         let Block { line, language, text, .. } = block;
         match (language.as_str(), block.named()) {
             ("sql", _) | ("json", Some(_)) => self.project.write(block.file(), text),
-            ("rust", _) if text.starts_with("//!") => self.project.write(block.file(), text),
+            ("rust", _) if text.starts_with("//!") => {
+                let lines = code(text);
+                let is_handler = line.starts_with("docs/tutorial.md") && !block.file().ends_with("tests.rs");
+                assert!(!is_handler || lines <= 30, "{line}: {lines} lines");
+                self.project.write(block.file(), text);
+            }
             ("rust", _) => {
                 let source = self.project.read(block.file());
                 let changed = replaced(&source, text);
-                let changed = changed.unwrap_or_else(|| panic!("docs/tutorial.md:{line}: {source} has no such item"));
+                let changed = changed.unwrap_or_else(|| panic!("{line}: {source} has no such item"));
                 self.project.write(block.file(), &changed);
             }
             ("toml", _) => {
@@ -144,24 +178,21 @@ impl Desk {
             ("sh", _) => self.typed(block),
             ("json", None) => {
                 let (got, want) = (self.printed.as_deref().map(str::trim_end), Some(text.trim_end()));
-                assert_eq!(got, want, "docs/tutorial.md:{line}, and the log is\n{}", self.dev.log());
+                assert_eq!(got, want, "{line}, and the log is\n{}", self.dev.log());
             }
             ("console", _) => {
                 let printed = self.printed.as_deref().unwrap_or_default();
                 let mut lines = printed.lines();
                 for pattern in text.lines() {
-                    assert!(
-                        lines.any(|line| matches(line, pattern)),
-                        "docs/tutorial.md:{line}: no `{pattern}` in {printed}"
-                    );
+                    assert!(lines.any(|line| is(line, pattern)), "{line}: no `{pattern}` in {printed}");
                 }
             }
             ("text", _) => {
                 for pattern in text.lines() {
-                    self.until_logged(*line, pattern);
+                    self.until_logged(line, pattern);
                 }
             }
-            (other, _) => panic!("docs/tutorial.md:{line}: unknown block language `{other}`"),
+            (other, _) => panic!("{line}: unknown block language `{other}`"),
         }
     }
 }
@@ -171,26 +202,33 @@ fn example() -> PathBuf {
     checkout().root.join("docs/examples/shop")
 }
 
+/// Replaces the files of the example, and removes those that the tutorial no longer makes.
+fn update(made: &BTreeMap<String, String>) {
+    let mut former = BTreeMap::new();
+    collect(&example(), &example(), &mut former);
+    for path in former.keys().filter(|path| !made.contains_key(*path) && *path != "galo.lock") {
+        let file = example().join(path);
+        std::fs::remove_file(&file).unwrap();
+        // Folders that this leaves empty, up to the first that is not.
+        file.ancestors().skip(1).take_while(|folder| std::fs::remove_dir(folder).is_ok()).count();
+    }
+    for (path, text) in made {
+        std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
+        std::fs::write(example().join(path), text).unwrap();
+    }
+}
+
 #[test]
 fn the_tutorial_holds_and_ends_with_the_example() {
-    let blocks = blocks();
-    let mut desk = Desk::begin(&blocks[0]);
-    for block in &blocks[1..] {
-        desk.follow(block);
-    }
-    assert!(desk.printed.is_some(), "nothing was run");
+    let desk = Desk::follow_all("shop", "docs/tutorial.md");
     let project = &desk.project;
-    let (success, differences, stderr) = run(project.command(env!("CARGO")).args(["fmt", "--check"]));
-    assert!(success, "{differences}{stderr}");
     let mut made = project.files();
-    made.retain(|path, _| !path.starts_with("vendor/") && path != "galo.lock");
+    // Git ignores the secrets.
+    made.retain(|path, _| !path.starts_with("vendor/") && !path.starts_with("secrets/files/") && path != "galo.lock");
     let manifest = made.get_mut("Cargo.toml").unwrap();
     *manifest = manifest.replace("\"vendor/galo-kit", "\"../../../handlers/kit");
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
-        made.iter().for_each(|(path, text)| {
-            std::fs::create_dir_all(example().join(path).parent().unwrap()).unwrap();
-            std::fs::write(example().join(path), text).unwrap();
-        });
+        update(&made);
         run(project.galo(&["upgrade"]).current_dir(example()));
     }
     let mut kept = BTreeMap::new();
@@ -207,6 +245,11 @@ fn the_tutorial_holds_and_ends_with_the_example() {
 }
 
 #[test]
+fn the_page_of_a_resource_holds() {
+    Desk::follow_all("todo", "docs/resource.md");
+}
+
+#[test]
 fn an_item_is_replaced_and_the_rest_stays() {
     let source = "use x;\n\nimpl X {\n    fn a() {\n        if b {\n        }\n    }\n\n    fn b() {\n    }\n}\n";
     let changed = replaced(source, "    fn a() {\n        c\n    }\n").unwrap();
@@ -215,5 +258,9 @@ fn an_item_is_replaced_and_the_rest_stays() {
     let manifest = "[[handler]]\nname = \"a\"\nx = 1\n\n[[handler]]\nname = \"b\"\n";
     let changed = with_table(manifest, "[[handler]]\nname = \"a\"\ny = 2\n").unwrap();
     assert_eq!(changed, "[[handler]]\nname = \"a\"\ny = 2\n\n[[handler]]\nname = \"b\"\n");
+    let changed = with_table(manifest, "[token]\ny = 2\n").unwrap();
+    assert_eq!(changed, format!("{manifest}\n[token]\ny = 2\n"));
     assert!(matches("a 1 b 2", "a … b …") && !matches("b 2 a 1", "a … b …"));
+    assert!(is("a 1 b\r", "a … b") && !is("xa 1 b", "a … b") && !is("a 1 bx", "a … b") && is("a", "a…"));
+    assert_eq!(code("//! About.\n\nuse x;\n\n#[derive(A)]\nstruct S {\n    a: A,\n}\nmod tests;\n"), 3);
 }

@@ -26,6 +26,11 @@ pub(in crate::database) fn is_outdated(error: &Error) -> bool {
         let type_is_gone = error.message().starts_with("cache lookup failed for type") && error.where_().is_none();
         // An error raised by a function has a context, and one in a statement inside it has an internal position.
         let of_ours = error.where_().is_none() && matches!(error.position(), Some(ErrorPosition::Original(_)));
-        of_ours || type_is_gone || error.message().contains(OUTDATED)
-    })
+        of_ours || type_is_gone
+    }) || is_of_another_function(error)
+}
+
+/// Whether the condition of [`same_function`] failed the statement.
+pub(in crate::database) fn is_of_another_function(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.message().contains(OUTDATED))
 }

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::describe;
 use super::unusable::Unusable;
 use crate::database::connect::target::Target;
-use crate::database::procedure::{Batch, Procedure};
+use crate::database::procedure::{GrantedProcedure, Procedure};
 use crate::limits;
 
 /// The connection for the catalogue, opened when it is needed.
@@ -36,8 +36,8 @@ impl CatalogueConnection {
     ///
     /// # Errors
     /// Why it cannot be granted.
-    pub(in crate::database) async fn describe(&self, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-        let unknown = |cause: String| Unusable::Unknown(name.to_owned(), cause);
+    pub(in crate::database) async fn describe(&self, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
+        let unknown = |cause: String| Unusable::Unknown(granted.name.clone(), cause);
         let mut kept = self.client.lock().await;
         let client = match kept.take() {
             Some(client) if !client.is_closed() => client,
@@ -46,7 +46,7 @@ impl CatalogueConnection {
                 .map_err(|_| unknown("no connection in time".to_owned()))?
                 .map_err(|error| unknown(error.to_string()))?,
         };
-        let described = timeout(limits::CATALOGUE_TIMEOUT, describe(&client, name, batch)).await;
+        let described = timeout(limits::CATALOGUE_TIMEOUT, describe(&client, granted)).await;
         // A connection that did not answer is dropped here.
         let described = described.map_err(|_| unknown("no answer".to_owned()))?;
         *kept = Some(client);

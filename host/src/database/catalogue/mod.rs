@@ -5,18 +5,19 @@
 pub(super) mod complete;
 pub(super) mod connection;
 mod description;
+mod found;
 pub(super) mod statement;
 pub(super) mod unusable;
 
-use tokio_postgres::types::{Kind, Oid, Type};
+use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::target::chain;
-use super::procedure::{Batch, BatchForm, KeyArgument, Procedure, Signature};
-use super::value::kind;
+use super::procedure::{BatchForm, GrantedProcedure, Procedure, Signature};
 use crate::limits;
 use complete::same_function;
 use description::Description;
+use found::{Found, check_batch_form};
 use statement::Call;
 use unusable::{Unsupported, Unusable};
 
@@ -54,11 +55,15 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
                             ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE pg_catalog.to_regtype(name) IS NULL)";
 
 /// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
-pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>) -> Result<Procedure, Unusable> {
-    let one = look_up(client, name).await?;
+pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
+    let GrantedProcedure { name, batch, remote } = granted;
+    let mut one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
         return Err(Unusable::Unsupported(name.to_owned(), unsupported));
+    }
+    for signature in one.shorter.iter_mut().chain([&mut one.signature]) {
+        signature.local &= !remote;
     }
     let batch = match batch {
         None => None,
@@ -74,16 +79,8 @@ pub(super) async fn describe(client: &Client, name: &str, batch: Option<&Batch>)
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
-    Ok(Procedure::new(name, one.signature, shorter, one.names, batch))
-}
-
-/// A function as the catalogue has it.
-struct Found {
-    signature: Signature,
-    shorter: Vec<Signature>,
-    returns_set: bool,
-    returns_void: bool,
-    names: Vec<String>,
+    let Found { signature, names, .. } = one;
+    Ok(Procedure::new(granted, signature, shorter, names, batch))
 }
 
 async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
@@ -155,8 +152,13 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
     };
     // A batch form must still return one row for each call, with the same columns.
     let is_batch_form = !outdated.is_batch_form || now.returns_set && now.signature.columns == outdated.columns;
-    let found = std::iter::once(now.signature).chain(now.shorter).find(is_same);
-    Ok(found.filter(|_| is_batch_form).map(|found| Signature { is_batch_form: outdated.is_batch_form, ..found }))
+    let found = std::iter::once(now.signature).chain(now.shorter).find(is_same).filter(|_| is_batch_form);
+    Ok(found.map(|found| Signature {
+        is_batch_form: outdated.is_batch_form,
+        // The catalogue does not know what the manifest grants as `remote`.
+        local: outdated.local && found.local,
+        ..found
+    }))
 }
 
 /// `f(integer, text)` as `f` and its types.
@@ -235,68 +237,6 @@ fn check(granted: &str, row: &Row) -> Result<(), Unusable> {
         unsupported.push(Unsupported::pseudo("result".to_owned(), returned));
     }
     if unsupported.is_empty() { Ok(()) } else { Err(Unusable::Unsupported(granted, unsupported)) }
-}
-
-impl Found {
-    /// The argument whose value determines which calls may have to wait for each other.
-    fn key(&self, procedure: &str, by: &str) -> Result<KeyArgument, Unusable> {
-        let index = self.names.iter().position(|parameter| parameter == by);
-        let found = index.and_then(|index| Some((index, self.signature.parameters.get(index)?)));
-        let (procedure, by) = (procedure.to_owned(), by.to_owned());
-        match found {
-            None => Err(Unusable::NoSuchKey { procedure, by, parameters: self.names.join(", ") }),
-            Some((index, ty)) if *kind::base(ty) == Type::UUID => Ok(KeyArgument::Uuid(index)),
-            Some((index, ty)) if kind::has_one_spelling(ty) => Ok(KeyArgument::Plain(index)),
-            Some((_, ty)) => Err(Unusable::NotAKey { procedure, by, type_name: kind::named(ty) }),
-        }
-    }
-
-    /// The parameters and columns that the contract has no value for.
-    fn unsupported(&self) -> Vec<Unsupported> {
-        let Signature { parameters, columns, .. } = &self.signature;
-        let name = |index: usize| self.names.get(index).map_or("", String::as_str);
-        let parameters = parameters.iter().enumerate().filter(|(_, ty)| !kind::supported(ty));
-        let parameters =
-            parameters.map(|(index, ty)| Unsupported::parameter(statement::parameter(name(index), index), ty));
-        let columns = columns.iter().filter(|(_, ty)| kind::read(ty).is_none());
-        parameters.chain(columns.map(|(name, ty)| Unsupported::column(name, ty))).collect()
-    }
-}
-
-/// Checks that a batch form matches its procedure. An outcome is matched to its call by row, so the procedure must
-/// return one row, and the batch form one row for each call.
-fn check_batch_form(one: &Found, many: &Found) -> Result<(), String> {
-    if one.returns_set || one.returns_void {
-        let what = if one.returns_set { "a set" } else { "void" };
-        return Err(format!("what returns {what} has no batch form: calls are matched to rows, one for each call"));
-    }
-    if !many.returns_set {
-        return Err("it does not return a set".to_owned());
-    }
-    if !(one.signature.local && many.signature.local) {
-        let what = if many.signature.local { "the procedure" } else { "it" };
-        return Err(format!("{what} is in a language that Postgres does not trust: a batch must be one transaction"));
-    }
-    let (wanted, given) = (&one.signature.parameters, &many.signature.parameters);
-    if wanted.len() != given.len() {
-        return Err(format!("it takes {} arguments, not {}", given.len(), wanted.len()));
-    }
-    for (index, (element, array)) in wanted.iter().zip(given).enumerate() {
-        let parameter = statement::parameter(one.names.get(index).map_or("", String::as_str), index);
-        let (element_name, array_name) = (kind::named(element), kind::named(array));
-        if !kind::travels_in_array(element) {
-            return Err(format!("{parameter} is of type {element_name}, which does not travel in an array"));
-        }
-        // A domain is sent as its base type.
-        let is_of = |of: &Type| kind::base(of) == kind::base(element);
-        if !matches!(array.kind(), Kind::Array(of) if is_of(of)) {
-            return Err(format!("its {parameter} is of type {array_name}, not an array of {element_name}"));
-        }
-    }
-    match one.signature.columns == many.signature.columns {
-        true => Ok(()),
-        false => Err("it returns other columns".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 use refinery_core::error::Kind;
 use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
-use refinery_core::{AsyncMigrate, Error, Migration, Runner, Target};
+use refinery_core::{AsyncMigrate, Migration, Runner, Target};
 use tokio_postgres::Client;
 
 use super::files::{Files, MIGRATIONS, SqlFile};
 use super::mishap::Failed;
+use super::refusal::{Refusal, failed, refused};
 
 const SCHEMA: &str = "galo_migrations";
 const VERSIONS: &str = "galo_migrations.versions";
@@ -39,8 +40,15 @@ pub(super) async fn create(client: &Client) -> anyhow::Result<()> {
 
 /// A runner for these files, which works on the table of versions.
 pub(super) fn runner(files: &Files, target: Target) -> Runner {
-    let migrations: Vec<_> = files.migrations.iter().map(|versioned| versioned.migration.clone()).collect();
-    let mut runner = Runner::new(&migrations).set_target(target);
+    runner_of(&migrations(files), target)
+}
+
+fn migrations(files: &Files) -> Vec<Migration> {
+    files.migrations.iter().map(|versioned| versioned.migration.clone()).collect()
+}
+
+fn runner_of(migrations: &[Migration], target: Target) -> Runner {
+    let mut runner = Runner::new(migrations).set_target(target);
     runner.set_migration_table_name(VERSIONS);
     runner
 }
@@ -74,10 +82,24 @@ pub(super) async fn read(client: &mut Client, query: &str) -> Result<Vec<Migrati
 /// The migrations that are pending, in order. Changes nothing.
 ///
 /// # Errors
-/// When an applied file was changed or is missing, or when a new one is older than an applied one.
+/// All applied files that were changed or are missing, and all new ones that are older than an applied one.
 pub(super) async fn pending(client: &mut Client, files: &Files, folder: &Path) -> anyhow::Result<Vec<Migration>> {
-    let report = runner(files, Target::Latest).run_async(&mut Plan { client }).await;
-    Ok(report.map_err(|error| refused(&error, files, folder))?.applied_migrations().clone())
+    let (mut migrations, mut refusals) = (migrations(files), Vec::new());
+    // refinery stops at the first one. It is asked again as if that one were in order, so each is reported once.
+    loop {
+        let report = runner_of(&migrations, Target::Latest).run_async(&mut Plan { client: &mut *client }).await;
+        let error = match report {
+            Ok(report) if refusals.is_empty() => return Ok(report.applied_migrations().clone()),
+            Ok(_) => bail!(Refusal::list(&refusals)),
+            Err(error) => error,
+        };
+        let Some(refusal) = Refusal::of(&error, files, folder, &refusals) else { return Err(failed(&error)) };
+        refusals.push(refusal);
+        if let Kind::DivergentVersion(one, _) | Kind::MissingVersion(one) = error.kind() {
+            migrations.retain(|migration| migration.version() != one.version());
+            migrations.extend(one.applied_on().map(|_| one.clone()));
+        }
+    }
 }
 
 /// Lets refinery decide what it would run, and runs nothing.
@@ -104,57 +126,6 @@ impl AsyncMigrate for Plan<'_> {}
 async fn exists(client: &Client, table: &str) -> Result<bool, tokio_postgres::Error> {
     let row = client.query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&table]).await?;
     Ok(row.get(0))
-}
-
-/// What refinery refuses, with the remedy.
-pub(super) fn refused(error: &Error, files: &Files, folder: &Path) -> anyhow::Error {
-    let folder = folder.join(MIGRATIONS);
-    let path = |migration: &Migration| folder.join(format!("{migration}.sql"));
-    let next = files.version().unwrap_or_default() + 1;
-    match error.kind() {
-        Kind::DivergentVersion(applied, found) if applied.name() == found.name() => anyhow!(
-            "{}: it was changed after it was applied{}; restore its text (git checkout), and write the change as a new \
-             migration, V{next}__name.sql. In development, `galo dev --fresh` discards the data and \
-             applies all of them",
-            path(found).display(),
-            moment(applied)
-        ),
-        Kind::DivergentVersion(applied, found) => anyhow!(
-            "{}: version {} was applied{} under another name, {applied}.sql; restore that file, and give this one the \
-             next version, V{next}__{}.sql",
-            path(found).display(),
-            applied.version(),
-            moment(applied),
-            found.name()
-        ),
-        Kind::MissingVersion(applied) if applied.applied_on().is_some() => anyhow!(
-            "{}: it was applied{}, but the file is missing; restore it (git checkout), or use the files of the version \
-             that the database belongs to",
-            path(applied).display(),
-            moment(applied)
-        ),
-        Kind::MissingVersion(found) => anyhow!(
-            "{}: it is not applied, but a later version is; give it the next version, V{next}__{}.sql",
-            path(found).display(),
-            found.name()
-        ),
-        Kind::Connection(..) => anyhow!("{}", innermost(error)),
-        _ => anyhow!("{error}"),
-    }
-}
-
-/// The cause of an error that refinery has wrapped, perhaps twice.
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
-}
-
-/// When a migration was applied, for a message: ` on 2026-03-01 12:00:00`.
-pub(super) fn moment(migration: &Migration) -> String {
-    let text = migration.applied_on().map(ToString::to_string).unwrap_or_default();
-    text.get(..19).map(|moment| format!(" on {moment} UTC")).unwrap_or_default()
 }
 
 /// Whether the migrations up to a version may be recorded without running them.

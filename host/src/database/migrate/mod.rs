@@ -7,6 +7,7 @@
 mod files;
 mod history;
 mod mishap;
+mod refusal;
 mod run;
 mod statements;
 mod turn;
@@ -108,7 +109,7 @@ async fn compare(client: &mut Client, files: &Files, folder: &Path) -> anyhow::R
     let pending = files.migrations.iter().filter(|versioned| is_pending(versioned.migration.version()));
     Ok(Status {
         pending: pending.map(|one| (one.migration.to_string(), one.file.in_transaction())).collect(),
-        version: history::last(client).await?.map(|last| format!("{last}{}", history::moment(&last))),
+        version: history::last(client).await?.map(|last| format!("{last}{}", refusal::moment(&last))),
         procedures: history::procedures(client, &files.procedures).await?,
     })
 }
@@ -180,7 +181,7 @@ async fn work(
         let begun = Instant::now();
         let mut one = One { client: &mut *client, file, timeouts };
         let ran = history::runner(files, Goal::Version(migration.version())).run_async(&mut one).await;
-        ran.map_err(|error| history::refused(&error, files, folder))?;
+        ran.map_err(|error| refusal::refused(&error, files, folder))?;
         tracing::info!("applied {migration} in {} ms", begun.elapsed().as_millis());
         applied.migrations.push(migration.to_string());
     }

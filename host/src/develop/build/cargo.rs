@@ -1,13 +1,13 @@
 //! Runs Cargo. Its progress and its errors go to the terminal as they come.
 
-use std::io::{self, BufReader, PipeReader, Read as _};
+use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 use cargo_metadata::{Artifact, Message, Metadata, MetadataCommand};
 
-use super::group::{self, Cancel};
+use super::group::{self, Cancel, Output};
 use crate::log;
 
 /// What Cargo made, fresh or not, and why it did not make the rest.
@@ -25,7 +25,7 @@ pub(super) fn run(root: &Path, arguments: &[&str], crates: &[String], cancel: &C
     let mut command = cargo(root);
     command.args(arguments).args(["--message-format", "json-render-diagnostics"]);
     command.args(crates.iter().flat_map(|name| ["--package", name]));
-    let read = |output: PipeReader| -> io::Result<Vec<Artifact>> {
+    let read = |output: Output<'_>| -> io::Result<Vec<Artifact>> {
         let mut artifacts = Vec::new();
         for message in Message::parse_stream(BufReader::new(output)) {
             match message? {
@@ -51,7 +51,7 @@ pub(super) fn run(root: &Path, arguments: &[&str], crates: &[String], cancel: &C
 pub(super) fn metadata(root: &Path, cancel: &Cancel) -> anyhow::Result<Metadata> {
     let mut command = cargo(root);
     command.args(["metadata", "--format-version", "1"]);
-    let read = |mut output: PipeReader| -> io::Result<String> {
+    let read = |mut output: Output<'_>| -> io::Result<String> {
         let mut text = String::new();
         output.read_to_string(&mut text)?;
         Ok(text)
@@ -71,7 +71,7 @@ pub(super) fn metadata(root: &Path, cancel: &Cancel) -> anyhow::Result<Metadata>
 pub(super) fn discard(root: &Path, package: &str, arguments: &[&str], cancel: &Cancel) -> anyhow::Result<()> {
     let mut command = cargo(root);
     command.args(["clean", "--quiet", "--package", package]).args(arguments);
-    let (status, _) = piped(command, cancel, io::read_to_string)?;
+    let (status, _) = piped(command, cancel, |output| io::read_to_string(output))?;
     ensure!(status.success(), "`cargo clean --package {package}` failed ({status}); its errors are above");
     Ok(())
 }
@@ -87,7 +87,7 @@ fn cargo(root: &Path) -> Command {
 fn piped<T: Send>(
     mut command: Command,
     cancel: &Cancel,
-    read: impl FnOnce(PipeReader) -> T + Send,
+    read: impl FnOnce(Output<'_>) -> T + Send,
 ) -> anyhow::Result<(std::process::ExitStatus, T)> {
     let (output, writer) = io::pipe()?;
     let program = command.get_program().to_owned();

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::Checkout;
+use super::Project;
 use super::group::{self, Cancel};
 use crate::manifest::{Build, Entry, FILE_NAME};
 use crate::{limits, log};
@@ -19,11 +19,11 @@ use crate::{limits, log};
 ///
 /// # Errors
 /// When the command fails, or leaves no component.
-pub(super) fn run(checkout: &Checkout, entry: &Entry, build: &Build, cancel: &Cancel) -> anyhow::Result<PathBuf> {
+pub(super) fn run(project: &Project, entry: &Entry, build: &Build, cancel: &Cancel) -> anyhow::Result<PathBuf> {
     let (name, text) = (&entry.name, &build.command);
     let (output, writer) = io::pipe()?;
     let mut command = Command::new("sh");
-    command.args(["-c", text]).current_dir(checkout.handlers().join(name));
+    command.args(["-c", text]).current_dir(project.handlers().join(name));
     command.stdout(writer.try_clone()?).stderr(writer);
     if let Some(galo) = galo() {
         command.env("GALO", galo);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use cargo_metadata::Artifact;
 
 use super::packages::Packages;
-use super::{Cancel, Checkout, Profile, TARGET, cargo, inputs};
+use super::{Cancel, Profile, Project, TARGET, cargo, inputs};
 use crate::manifest::{Entry, Manifest, SOURCES};
 
 /// The component of each handler that is a crate, or why there is none; and the files that they were made from.
@@ -23,7 +23,7 @@ pub(super) struct Crates {
 /// # Errors
 /// When the build was stopped, or Cargo cannot be run.
 pub(super) fn build(
-    checkout: &Checkout,
+    project: &Project,
     manifest: &Manifest,
     packages: &Packages,
     profile: Profile,
@@ -31,8 +31,8 @@ pub(super) fn build(
 ) -> anyhow::Result<Crates> {
     let mut built = Crates::default();
     let mut names = Vec::new();
-    for entry in entries(checkout, manifest) {
-        match packages.check(checkout, entry) {
+    for entry in entries(project, manifest) {
+        match packages.check(project, entry) {
             Ok(()) => names.push(entry.name.clone()),
             Err(error) => drop(built.components.insert(entry.name.clone(), Err(error.to_string()))),
         }
@@ -46,16 +46,16 @@ pub(super) fn build(
         Profile::Development => "dev",
     };
     let place = ["--target", TARGET, "--profile", profile];
-    let mut outcome = run(checkout, &place, &names, cancel)?;
+    let mut outcome = run(project, &place, &names, cancel)?;
     let outdated: BTreeSet<_> = outcome.artifacts.iter().flat_map(|artifact| outdated(artifact, packages)).collect();
     if !outdated.is_empty() {
         for package in &outdated {
             tracing::info!(
                 "{package}: a source was replaced by an older file, which Cargo does not see; compiling again"
             );
-            cargo::discard(&checkout.root, package, &place, cancel)?;
+            cargo::discard(&project.root, package, &place, cancel)?;
         }
-        outcome = run(checkout, &place, &names, cancel)?;
+        outcome = run(project, &place, &names, cancel)?;
     }
     for name in names {
         let artifact = outcome.artifacts.iter().find(|artifact| is_of(artifact, &name));
@@ -73,21 +73,21 @@ pub(super) fn build(
 }
 
 /// No handler that is a crate can be built, for one reason.
-pub(super) fn none(checkout: &Checkout, manifest: &Manifest, why: &str) -> Crates {
-    let components = entries(checkout, manifest).map(|entry| (entry.name.clone(), Err(why.to_owned())));
+pub(super) fn none(project: &Project, manifest: &Manifest, why: &str) -> Crates {
+    let components = entries(project, manifest).map(|entry| (entry.name.clone(), Err(why.to_owned())));
     Crates { components: components.collect(), inputs: BTreeSet::new() }
 }
 
-fn entries<'a>(checkout: &'a Checkout, manifest: &'a Manifest) -> impl Iterator<Item = &'a Entry> {
-    manifest.handlers.iter().filter(|entry| checkout.has_crate(entry))
+fn entries<'a>(project: &'a Project, manifest: &'a Manifest) -> impl Iterator<Item = &'a Entry> {
+    manifest.handlers.iter().filter(|entry| project.has_crate(entry))
 }
 
 /// Runs Cargo, and notes when it began to compile what was not fresh.
-fn run(checkout: &Checkout, place: &[&str], names: &[String], cancel: &Cancel) -> anyhow::Result<cargo::Outcome> {
+fn run(project: &Project, place: &[&str], names: &[String], cancel: &Cancel) -> anyhow::Result<cargo::Outcome> {
     let begun = SystemTime::now();
     let mut arguments = vec!["build", "--keep-going"];
     arguments.extend(place);
-    let outcome = cargo::run(&checkout.root, &arguments, names, cancel)?;
+    let outcome = cargo::run(&project.root, &arguments, names, cancel)?;
     for artifact in outcome.artifacts.iter().filter(|artifact| !artifact.fresh) {
         component(artifact).into_iter().for_each(|path| inputs::compiled(&path, begun));
     }

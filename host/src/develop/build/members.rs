@@ -10,21 +10,21 @@ use anyhow::Context as _;
 use globset::GlobBuilder;
 use toml_edit::{Array, DocumentMut, Item, Table};
 
-use super::Checkout;
+use super::Project;
 use crate::manifest::SOURCES;
 
 /// Adds the folders of handlers that are not crates to `exclude`, if `members` matches them.
 ///
 /// # Errors
 /// When Cargo.toml has to be changed and cannot be; the error has the line that is missing.
-pub(super) fn exclude(checkout: &Checkout) -> anyhow::Result<()> {
-    let path = checkout.root.join("Cargo.toml");
+pub(super) fn exclude(project: &Project) -> anyhow::Result<()> {
+    let path = project.root.join("Cargo.toml");
     // A Cargo.toml that cannot be read or parsed is reported by Cargo.
     let Some(mut document) = fs::read_to_string(&path).ok().and_then(|text| text.parse::<DocumentMut>().ok()) else {
         return Ok(());
     };
     let Some(workspace) = document.get_mut("workspace").and_then(Item::as_table_mut) else { return Ok(()) };
-    let folders = taken_for_crates(&checkout.handlers(), workspace);
+    let folders = taken_for_crates(&project.handlers(), workspace);
     if folders.is_empty() {
         return Ok(());
     }
@@ -78,16 +78,16 @@ mod tests {
     #[test]
     fn folders_that_are_not_crates_are_excluded_once_and_the_rest_of_the_file_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let checkout = Checkout { root: folder.path().to_owned() };
+        let project = Project { root: folder.path().to_owned() };
         for name in ["a", "greet", "assets", "known"] {
-            fs::create_dir_all(checkout.handlers().join(name)).unwrap();
+            fs::create_dir_all(project.handlers().join(name)).unwrap();
         }
-        fs::write(checkout.handlers().join("a/Cargo.toml"), "").unwrap();
-        let path = checkout.root.join("Cargo.toml");
+        fs::write(project.handlers().join("a/Cargo.toml"), "").unwrap();
+        let path = project.root.join("Cargo.toml");
         let text = "[workspace] # mine\nmembers = [\"handlers/*\"]\nexclude = [\"handlers/known\"]\n\n[profile.dev]\n";
         fs::write(&path, text).unwrap();
         for _ in 0..2 {
-            exclude(&checkout).unwrap();
+            exclude(&project).unwrap();
             let now = fs::read_to_string(&path).unwrap();
             let list = "exclude = [\"handlers/known\", \"handlers/assets\", \"handlers/greet\"]";
             assert_eq!(now, text.replace("exclude = [\"handlers/known\"]", list));
@@ -95,7 +95,7 @@ mod tests {
         // Members that are listed one by one take no other folder for a crate.
         for text in ["[workspace]\nmembers = [\"handlers/a\"]\n", "[package]\nname = \"x\"\n", "[broken"] {
             fs::write(&path, text).unwrap();
-            exclude(&checkout).unwrap();
+            exclude(&project).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

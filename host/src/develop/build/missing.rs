@@ -3,25 +3,25 @@
 
 use std::fs;
 
-use super::Checkout;
+use super::Project;
 use crate::manifest::{Entry, FILE_NAME, Manifest, SOURCES};
 
 /// Checks that the component of a handler that nobody builds is there.
 ///
 /// # Errors
 /// What is missing, and what to do.
-pub(super) fn check(checkout: &Checkout, manifest: &Manifest, entry: &Entry) -> Result<(), String> {
+pub(super) fn check(project: &Project, manifest: &Manifest, entry: &Entry) -> Result<(), String> {
     let (name, line, component) = (&entry.name, entry.line, entry.component.display());
     if entry.component.is_file() {
         return Ok(());
     }
-    if checkout.handlers().join(name).is_dir() {
+    if project.handlers().join(name).is_dir() {
         return Err(format!(
             "{SOURCES}/{name} has no Cargo.toml, its entry in {FILE_NAME}, line {line}, has no `build`, and {component} \
              does not exist: add `build = {{ command = \"...\" }}`, or put the component there"
         ));
     }
-    let unknown = unknown(checkout, manifest);
+    let unknown = unknown(project, manifest);
     let renamed = match unknown.as_slice() {
         [] => String::new(),
         names => format!("if it was renamed to {}, change `name` there; otherwise ", names.join(" or ")),
@@ -33,8 +33,8 @@ pub(super) fn check(checkout: &Checkout, manifest: &Manifest, entry: &Entry) -> 
 }
 
 /// The folders that look like a handler, and are not in the manifest.
-fn unknown(checkout: &Checkout, manifest: &Manifest) -> Vec<String> {
-    let folders = fs::read_dir(checkout.handlers()).into_iter().flatten().flatten();
+fn unknown(project: &Project, manifest: &Manifest) -> Vec<String> {
+    let folders = fs::read_dir(project.handlers()).into_iter().flatten().flatten();
     let mut names: Vec<_> = folders
         .filter(|folder| ["examples", "build.rs"].iter().any(|name| folder.path().join(name).exists()))
         .filter_map(|folder| folder.file_name().into_string().ok())

@@ -2,7 +2,6 @@
 //! a folder that `galo serve` takes.
 
 mod cargo;
-mod checkout;
 mod command;
 mod crates;
 mod group;
@@ -10,6 +9,7 @@ mod inputs;
 mod members;
 mod missing;
 mod packages;
+mod project;
 mod toolchain;
 
 use std::collections::BTreeSet;
@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 
-pub use self::checkout::Checkout;
 pub use self::group::Cancel;
 use self::packages::Packages;
+pub use self::project::Project;
 use self::toolchain::TARGET;
 use crate::manifest::{self, Build, Entry, Manifest};
 use crate::put::Handlers;
@@ -37,7 +37,7 @@ pub enum Profile {
 /// A project whose handlers can be built.
 #[derive(Debug)]
 pub struct Prepared {
-    checkout: Checkout,
+    project: Project,
     /// Its manifest.
     pub manifest: Arc<Manifest>,
     /// What Cargo reports about the crates, if there are any; or why it does not.
@@ -65,9 +65,9 @@ enum Maker<'a> {
 ///
 /// # Errors
 /// When the target cannot be installed.
-pub fn check_toolchain(checkout: &Checkout) -> anyhow::Result<()> {
-    match checkout.manifest() {
-        Ok(manifest) if !checkout.crates(&manifest).is_empty() => toolchain::prepare(&checkout.root),
+pub fn check_toolchain(project: &Project) -> anyhow::Result<()> {
+    match project.manifest() {
+        Ok(manifest) if !project.crates(&manifest).is_empty() => toolchain::prepare(&project.root),
         // A mistake in the manifest is reported by the build.
         _ => Ok(()),
     }
@@ -77,16 +77,16 @@ pub fn check_toolchain(checkout: &Checkout) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the manifest is not valid, the compiler's target cannot be installed, or it was stopped.
-pub fn prepare(checkout: &Checkout, cancel: &Cancel) -> anyhow::Result<Prepared> {
-    let manifest = checkout.manifest()?;
+pub fn prepare(project: &Project, cancel: &Cancel) -> anyhow::Result<Prepared> {
+    let manifest = project.manifest()?;
     let mut packages = None;
-    if !checkout.crates(&manifest).is_empty() {
-        toolchain::prepare(&checkout.root)?;
-        members::exclude(checkout)?;
-        packages = Some(Packages::read(checkout, cancel).map_err(|error| format!("{error:#}")));
+    if !project.crates(&manifest).is_empty() {
+        toolchain::prepare(&project.root)?;
+        members::exclude(project)?;
+        packages = Some(Packages::read(project, cancel).map_err(|error| format!("{error:#}")));
         ensure!(!cancel.is_requested(), "the build was stopped");
     }
-    Ok(Prepared { checkout: checkout.clone(), manifest: Arc::new(manifest), packages })
+    Ok(Prepared { project: project.clone(), manifest: Arc::new(manifest), packages })
 }
 
 /// Builds every handler of the manifest: with its command, or with Cargo if it is a crate. Any other component is taken
@@ -94,8 +94,8 @@ pub fn prepare(checkout: &Checkout, cancel: &Cancel) -> anyhow::Result<Prepared>
 ///
 /// # Errors
 /// When the manifest is not valid, or a handler cannot be built.
-pub fn handlers(checkout: &Checkout, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
-    let built = prepare(checkout, cancel)?.build(profile, |_| true, cancel)?;
+pub fn handlers(project: &Project, profile: Profile, cancel: &Cancel) -> anyhow::Result<Built> {
+    let built = prepare(project, cancel)?.build(profile, |_| true, cancel)?;
     match built.failures().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().as_slice() {
         [] => Ok(built),
         failures => bail!("{}", failures.join("\n")),
@@ -109,26 +109,26 @@ impl Prepared {
     /// # Errors
     /// When the build was stopped, or Cargo cannot be run.
     pub fn build(&self, profile: Profile, due: impl Fn(&str) -> bool, cancel: &Cancel) -> anyhow::Result<Built> {
-        let Self { checkout, manifest, packages } = self;
+        let Self { project, manifest, packages } = self;
         let mut crates = match packages {
-            Some(Ok(packages)) => crates::build(checkout, manifest, packages, profile, cancel)?,
-            Some(Err(why)) => crates::none(checkout, manifest, why),
+            Some(Ok(packages)) => crates::build(project, manifest, packages, profile, cancel)?,
+            Some(Err(why)) => crates::none(project, manifest, why),
             None => crates::Crates::default(),
         };
         let mut components = Vec::new();
         for entry in &manifest.handlers {
-            let component = match maker(checkout, entry) {
+            let component = match maker(project, entry) {
                 Maker::Cargo => {
                     let gone = || Err(format!("{} has no Cargo.toml any more", entry.name));
                     crates.components.remove(&entry.name).unwrap_or_else(gone)
                 }
                 Maker::Command(build) if due(&entry.name) || !entry.component.is_file() => {
-                    let ran = command::run(checkout, entry, build, cancel);
+                    let ran = command::run(project, entry, build, cancel);
                     ensure!(!cancel.is_requested(), "the build was stopped");
                     ran.map_err(|error| format!("{error:#}"))
                 }
                 Maker::Command(_) => Ok(entry.component.clone()),
-                Maker::Nobody => missing::check(checkout, manifest, entry).map(|()| entry.component.clone()),
+                Maker::Nobody => missing::check(project, manifest, entry).map(|()| entry.component.clone()),
             };
             components.push(component);
         }
@@ -137,16 +137,35 @@ impl Prepared {
 
     /// The folders of the local crates that the handlers are built from.
     pub fn crates(&self) -> BTreeSet<PathBuf> {
-        let handlers = self.checkout.crates(&self.manifest).into_iter().map(|name| self.checkout.handlers().join(name));
         match &self.packages {
-            Some(Ok(packages)) => packages.folders(handlers),
-            _ => handlers.collect(),
+            Some(Ok(packages)) => packages.folders(self.folders()),
+            _ => self.folders().collect(),
+        }
+    }
+
+    /// The same, and those that only their tests are built from.
+    pub fn crates_of_tests(&self) -> BTreeSet<PathBuf> {
+        match &self.packages {
+            Some(Ok(packages)) => packages.folders_of_tests(self.folders()),
+            _ => self.folders().collect(),
+        }
+    }
+
+    /// The folders of the handlers that are crates.
+    fn folders(&self) -> impl Iterator<Item = PathBuf> + Clone {
+        self.project.crates(&self.manifest).into_iter().map(|name| self.project.handlers().join(name))
+    }
+
+    /// Leaves out the other handlers. What was read of the workspace stays.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        if let Some(manifest) = Arc::get_mut(&mut self.manifest) {
+            manifest.handlers.retain(|entry| wanted(&entry.name));
         }
     }
 }
 
 impl Built {
-    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes.
+    /// Puts the components, their examples and the manifest into a folder that `galo serve` takes, wherever that is.
     ///
     /// # Errors
     /// When a handler could not be built, or a file cannot be read or written.
@@ -155,12 +174,13 @@ impl Built {
         Handlers::list(&self.manifest, &components.map_err(anyhow::Error::msg)?)?.put(folder).map(drop)
     }
 
-    /// Puts what could be built into a folder of `galo dev`. What could not be built stays there as it is, and handlers
-    /// that are in `without` are left out of the manifest.
+    /// Puts what could be built into a folder of this project. The copy of the manifest there names the original, and
+    /// relative files are those of the original. What could not be built stays there as it is, and handlers that are in
+    /// `without` are left out of the manifest.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn put_some(&self, folder: &Path, without: &BTreeSet<String>) -> anyhow::Result<()> {
+    pub fn put_copy(&self, folder: &Path, without: &BTreeSet<String>) -> anyhow::Result<()> {
         let path = &self.manifest.path;
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = text + &manifest::built(path, without.iter().map(String::as_str));
@@ -175,6 +195,11 @@ impl Built {
         &self.manifest.handlers
     }
 
+    /// The component of each handler of the manifest, or why there is none.
+    pub fn components(&self) -> &[Result<PathBuf, String>] {
+        &self.components
+    }
+
     /// The handlers that could not be built, and why.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.manifest.handlers.iter().zip(&self.components);
@@ -182,30 +207,12 @@ impl Built {
     }
 }
 
-fn maker<'a>(checkout: &Checkout, entry: &'a Entry) -> Maker<'a> {
+fn maker<'a>(project: &Project, entry: &'a Entry) -> Maker<'a> {
     match &entry.build {
         Some(build) => Maker::Command(build),
-        None if checkout.has_crate(entry) => Maker::Cargo,
+        None if project.has_crate(entry) => Maker::Cargo,
         None => Maker::Nobody,
     }
-}
-
-/// Builds some handlers, each as far as it can be. Returns the component of each, in the order of the manifest, or why
-/// there is none.
-///
-/// # Errors
-/// When the manifest is not valid, the build was stopped, or Cargo cannot be run.
-pub fn components(
-    checkout: &Checkout,
-    wanted: impl Fn(&str) -> bool,
-    profile: Profile,
-    cancel: &Cancel,
-) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
-    let mut prepared = prepare(checkout, cancel)?;
-    if let Some(manifest) = Arc::get_mut(&mut prepared.manifest) {
-        manifest.handlers.retain(|entry| wanted(&entry.name));
-    }
-    Ok(prepared.build(profile, |_| true, cancel)?.components)
 }
 
 /// Compiles the unit tests of one handler, or of all and the kit, for wasm32-wasip2. Returns the name of each crate and
@@ -213,22 +220,22 @@ pub fn components(
 ///
 /// # Errors
 /// When Cargo fails.
-pub fn tests(checkout: &Checkout, handler: Option<&str>, cancel: &Cancel) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let manifest = checkout.manifest()?;
-    let mut crates = checkout.crates(&manifest);
+pub fn tests(project: &Project, handler: Option<&str>, cancel: &Cancel) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let manifest = project.manifest()?;
+    let mut crates = project.crates(&manifest);
     match handler {
         Some(name) => crates.retain(|c| c == name),
         // Of the checkout that the kit is developed in.
-        None if checkout.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
+        None if project.handlers().join("kit/Cargo.toml").is_file() => crates.push("galo-kit".to_owned()),
         None => {}
     }
     if crates.is_empty() {
         return Ok(Vec::new());
     }
-    toolchain::prepare(&checkout.root)?;
-    members::exclude(checkout)?;
+    toolchain::prepare(&project.root)?;
+    members::exclude(project)?;
     let arguments = ["test", "--no-run", "--lib", "--target", TARGET];
-    let cargo::Outcome { artifacts, failed } = cargo::run(&checkout.root, &arguments, &crates, cancel)?;
+    let cargo::Outcome { artifacts, failed } = cargo::run(&project.root, &arguments, &crates, cancel)?;
     if let Some(failed) = failed {
         bail!(failed);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, Metadata, Node};
 
-use super::{Cancel, Checkout, cargo};
+use super::{Cancel, Project, cargo};
 use crate::manifest::{Entry, FILE_NAME, SOURCES};
 
 /// The local packages of a project.
@@ -24,6 +24,8 @@ struct Package {
     name: String,
     /// The folders of the local packages that it is built from.
     needs: Vec<PathBuf>,
+    /// And of those that only its tests are built from.
+    tests_need: Vec<PathBuf>,
 }
 
 impl Packages {
@@ -31,8 +33,8 @@ impl Packages {
     ///
     /// # Errors
     /// When Cargo cannot.
-    pub(super) fn read(checkout: &Checkout, cancel: &Cancel) -> anyhow::Result<Self> {
-        Self::of(cargo::metadata(&checkout.root, cancel)?)
+    pub(super) fn read(project: &Project, cancel: &Cancel) -> anyhow::Result<Self> {
+        Self::of(cargo::metadata(&project.root, cancel)?)
     }
 
     fn of(metadata: Metadata) -> anyhow::Result<Self> {
@@ -41,16 +43,18 @@ impl Packages {
         let local = metadata.packages.iter().filter(|package| package.source.is_none());
         let folders: BTreeMap<_, PathBuf> =
             local.clone().filter_map(|package| Some((&package.id, package.manifest_path.parent()?.into()))).collect();
-        let built_from = |node: &Node| -> Vec<PathBuf> {
-            let needed = node.deps.iter().filter(|needed| {
+        let needed = |node: &&Node| -> (Vec<PathBuf>, Vec<PathBuf>) {
+            let local = node.deps.iter().filter_map(|needed| Some((needed, folders.get(&needed.pkg)?.clone())));
+            let (builds, tests): (Vec<_>, Vec<_>) = local.partition(|(needed, _)| {
                 needed.dep_kinds.is_empty()
                     || needed.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
             });
-            needed.filter_map(|needed| folders.get(&needed.pkg).cloned()).collect()
+            let folders = |needed: Vec<(_, PathBuf)>| needed.into_iter().map(|(_, folder)| folder).collect();
+            (folders(builds), folders(tests))
         };
         let packages = local.filter_map(|package| {
-            let needs = nodes.get(&package.id).map(|node| built_from(node)).unwrap_or_default();
-            Some((folders.get(&package.id)?.clone(), Package { name: package.name.to_string(), needs }))
+            let (needs, tests_need) = nodes.get(&package.id).map(needed).unwrap_or_default();
+            Some((folders.get(&package.id)?.clone(), Package { name: package.name.to_string(), needs, tests_need }))
         });
         Ok(Self { local: packages.collect(), target: metadata.target_directory.into() })
     }
@@ -59,9 +63,9 @@ impl Packages {
     ///
     /// # Errors
     /// When it is not, with the remedy.
-    pub(super) fn check(&self, checkout: &Checkout, entry: &Entry) -> anyhow::Result<()> {
+    pub(super) fn check(&self, project: &Project, entry: &Entry) -> anyhow::Result<()> {
         let name = &entry.name;
-        match self.local.get(&checkout.handlers().join(name)) {
+        match self.local.get(&project.handlers().join(name)) {
             Some(package) if package.name == *name => Ok(()),
             Some(Package { name: other, .. }) => bail!(
                 "{SOURCES}/{name}/Cargo.toml names the package `{other}`, but a crate has the name of its handler: set \
@@ -87,6 +91,12 @@ impl Packages {
             }
         }
         reached
+    }
+
+    /// The same, and those that only the tests of the handlers are built from.
+    pub(super) fn folders_of_tests(&self, handlers: impl Iterator<Item = PathBuf> + Clone) -> BTreeSet<PathBuf> {
+        let packages = handlers.clone().filter_map(|folder| self.local.get(&folder));
+        self.folders(handlers.chain(packages.flat_map(|package| package.tests_need.iter().cloned())))
     }
 
     /// The package that a source file belongs to.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::config::Secret;
 use crate::database::{self, Branch, Target};
-use crate::develop::build::Checkout;
+use crate::develop::build::Project;
 use crate::develop::postgres::{self, Cluster, Data, SUPERUSER};
-use crate::manifest::Project;
+use crate::manifest::ProjectEntry;
 
 /// A database, reached in two ways.
 pub(super) struct Database {
@@ -22,7 +22,7 @@ pub(super) struct Database {
 }
 
 /// The database to serve on, or the branch of it that is asked for.
-pub(super) async fn open(options: &Options, project: &Project, galo: &Path) -> anyhow::Result<Database> {
+pub(super) async fn open(options: &Options, section: &ProjectEntry, galo: &Path) -> anyhow::Result<Database> {
     // Only the branch is discarded, if there is one.
     let fresh = options.fresh && options.branch.is_none();
     let Place { mut owner, cluster } = match &options.database {
@@ -31,7 +31,7 @@ pub(super) async fn open(options: &Options, project: &Project, galo: &Path) -> a
             database::enter(owner).await?;
             Place { owner: owner.clone(), cluster: None }
         }
-        None => start(&options.checkout, &project.database, fresh, galo).await?,
+        None => start(&options.project, &section.database, fresh, galo).await?,
     };
     if let Some(branch) = &options.branch {
         if options.fresh {
@@ -39,10 +39,10 @@ pub(super) async fn open(options: &Options, project: &Project, galo: &Path) -> a
         }
         owner = database::branch(&owner, branch).await?;
     }
-    Ok(Database { service: owner.of_role(&project.role), role: project.role.clone(), owner, cluster })
+    Ok(Database { service: owner.of_role(&section.role), role: section.role.clone(), owner, cluster })
 }
 
-/// Where the database of a checkout is, as its owner reaches it.
+/// Where the database of a project is, as its owner reaches it.
 pub struct Place {
     /// The database.
     pub owner: Target,
@@ -55,22 +55,22 @@ impl Place {
     ///
     /// # Errors
     /// When the manifest is not valid, or the cluster does not start.
-    pub async fn find(checkout: &Checkout, given: Option<Target>, galo: &Path) -> anyhow::Result<Self> {
+    pub async fn find(project: &Project, given: Option<Target>, galo: &Path) -> anyhow::Result<Self> {
         if let Some(owner) = given {
             return Ok(Self { owner, cluster: None });
         }
-        let name = checkout.project()?.database;
-        match postgres::running(&Self::data(checkout)) {
+        let name = project.section()?.database;
+        match postgres::running(&Self::data(project)) {
             Some((socket, port)) => {
                 Ok(Self { owner: target(&postgres::url(&socket, port, SUPERUSER, &name))?, cluster: None })
             }
-            None => start(checkout, &name, false, galo).await,
+            None => start(project, &name, false, galo).await,
         }
     }
 
     /// The folder of the private cluster.
-    pub fn data(checkout: &Checkout) -> PathBuf {
-        checkout.scratch().join("postgres")
+    pub fn data(project: &Project) -> PathBuf {
+        project.scratch().join("postgres")
     }
 
     /// Ends the cluster, if it was started for this.
@@ -98,8 +98,8 @@ pub async fn drop_branch(place: &Place, name: &str) -> anyhow::Result<bool> {
     database::drop_branch(&place.owner, name).await
 }
 
-async fn start(checkout: &Checkout, name: &str, fresh: bool, galo: &Path) -> anyhow::Result<Place> {
-    let data = Place::data(checkout);
+async fn start(project: &Project, name: &str, fresh: bool, galo: &Path) -> anyhow::Result<Place> {
+    let data = Place::data(project);
     let data = if fresh { Data::Fresh(data) } else { Data::Lasting(data) };
     let galo = galo.to_owned();
     let cluster = tokio::task::spawn_blocking(move || Cluster::start(&galo, data)).await??;

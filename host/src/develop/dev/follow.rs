@@ -9,20 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::database::Database;
-use super::outputs::Outputs;
 use super::publish::Published;
-use super::sources::Sources;
 use crate::database::migrate::Options;
 use crate::database::{self, Target};
-use crate::develop::build::{self, Built, Cancel, Checkout, Prepared, Profile};
-use crate::manifest::Project;
+use crate::develop::build::{self, Built, Cancel, Prepared, Profile, Project};
+use crate::develop::sources::{Purpose, Sources};
+use crate::manifest::ProjectEntry;
 use crate::reload::Orders;
 
 /// The sources of a project, followed.
 pub(super) struct Follower {
-    checkout: Checkout,
+    project: Project,
     sources: Sources,
-    outputs: Outputs,
     /// Ends the build under way.
     cancel: Cancel,
     prepared: Option<Arc<Prepared>>,
@@ -42,17 +40,9 @@ enum Ended {
 
 impl Follower {
     /// Follows from here on; changes are acted on by `run`.
-    pub(super) async fn new(checkout: Checkout, folder: PathBuf, cancel: Cancel) -> Self {
-        let sources = Sources::new(&checkout).await;
-        Self {
-            checkout,
-            sources,
-            outputs: Outputs::default(),
-            cancel,
-            prepared: None,
-            published: Published::new(folder),
-            applied: false,
-        }
+    pub(super) async fn new(project: Project, folder: PathBuf, cancel: Cancel) -> Self {
+        let sources = Sources::new(&project, Purpose::Serve).await;
+        Self { project, sources, cancel, prepared: None, published: Published::new(folder), applied: false }
     }
 
     /// Builds, and puts what could be built into the folder.
@@ -63,10 +53,10 @@ impl Follower {
     }
 
     /// What the manifest says about the project, as soon as it can be read.
-    pub(super) async fn project(&mut self) -> Project {
+    pub(super) async fn section(&mut self) -> ProjectEntry {
         loop {
-            match self.checkout.project() {
-                Ok(project) => return project,
+            match self.project.section() {
+                Ok(section) => return section,
                 // The build reports what is wrong with it.
                 Err(_) if self.sources.changed => {
                     self.first_build().await;
@@ -117,11 +107,7 @@ impl Follower {
 
     /// Waits until something has changed.
     async fn change(&mut self) {
-        while !self.sources.changed && !self.sources.sql_changed {
-            self.sources.stirred().await;
-            let files = self.sources.scan().await;
-            self.outputs.changed_between(&files);
-        }
+        self.sources.change().await;
         self.published.forget_refusals();
         self.forget_if_stale();
     }
@@ -159,8 +145,7 @@ impl Follower {
 
     /// Builds once.
     async fn attempt(&mut self) -> Ended {
-        self.sources.scan().await;
-        self.sources.changed = false;
+        self.sources.begin().await;
         let prepared = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => return Ended::Failed(error),
@@ -176,31 +161,18 @@ impl Follower {
             let (due, cancel) = (due.clone(), self.cancel.clone());
             move || prepared.build(Profile::Development, |name| due.contains(name), &cancel)
         });
-        let mut stopped = false;
-        let built = loop {
-            tokio::select! {
-                built = &mut build => break built,
-                () = self.sources.stirred(), if !stopped => {
-                    let files = self.sources.scan().await;
-                    if self.outputs.changed(&files) {
-                        stopped = true;
-                        self.cancel.cancel();
-                    }
-                }
+        let in_time = self.sources.during(&mut build).await;
+        let stopped = in_time.is_none();
+        let built = match in_time {
+            Some(built) => built,
+            None => {
+                self.cancel.cancel();
+                let stopped = build.await;
+                self.cancel.rearm();
+                stopped
             }
         };
-        if stopped {
-            self.cancel.rearm();
-        } else {
-            // A file that was written last; it may make another build necessary.
-            let files = self.sources.scan().await;
-            self.outputs.changed(&files);
-        }
-        let (again, written) = self.outputs.ended();
-        for file in written {
-            tracing::warn!("{} changes with every build, so it does not cause another one", file.display());
-        }
-        self.sources.changed = !again.is_empty();
+        self.sources.ended(stopped).await;
         self.forget_if_stale();
         match built.map_err(anyhow::Error::from).flatten() {
             Ok(built) if !stopped => {
@@ -218,15 +190,15 @@ impl Follower {
         if let Some(prepared) = &self.prepared {
             return Ok(Arc::clone(prepared));
         }
-        let (checkout, cancel) = (self.checkout.clone(), self.cancel.clone());
-        let prepared = tokio::task::spawn_blocking(move || build::prepare(&checkout, &cancel)).await??;
+        let (project, cancel) = (self.project.clone(), self.cancel.clone());
+        let prepared = tokio::task::spawn_blocking(move || build::prepare(&project, &cancel)).await??;
         Ok(Arc::clone(self.prepared.insert(Arc::new(prepared))))
     }
 
     /// Applies `sql/` before anything serves.
     async fn apply_first(&mut self, database: &Database) {
         self.sources.sql_changed = false;
-        let applied = database.apply(&self.checkout.sql()).await;
+        let applied = database.apply(&self.project.sql()).await;
         self.applied |= applied.is_ok();
         if let Err(error) = applied {
             tracing::error!("{error:#}");
@@ -237,7 +209,7 @@ impl Follower {
         self.sources.sql_changed = false;
         let begun = Instant::now();
         let never = std::future::pending();
-        match database::migrate(owner, &self.checkout.sql(), &Options::default(), never).await {
+        match database::migrate(owner, &self.project.sql(), &Options::default(), never).await {
             Ok(applied) if applied.is_nothing() => tracing::info!("sql/ has nothing new"),
             Ok(applied) => {
                 let ms = begun.elapsed().as_millis();

@@ -8,10 +8,7 @@
 
 mod database;
 mod follow;
-mod outputs;
 mod publish;
-mod sources;
-mod tree;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +21,7 @@ pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
 use crate::config::{Address, Settings};
 use crate::database::{Target, apply, enter};
-use crate::develop::build::{self, Cancel, Checkout};
+use crate::develop::build::{self, Cancel, Project};
 use crate::develop::postgres::Cluster;
 use crate::drain::Outcome;
 use crate::guest::Engine;
@@ -35,7 +32,7 @@ use crate::serve::{self, Signals};
 /// The options of `galo dev`.
 pub struct Options {
     /// Where the sources are.
-    pub checkout: Checkout,
+    pub project: Project,
     /// Whether data from earlier runs is discarded; with a branch, that of the branch.
     pub fresh: bool,
     /// The database to use instead of a private one.
@@ -77,13 +74,13 @@ async fn serve(
 ) -> anyhow::Result<Option<Served>> {
     // Followed from here on, so that a change during the first build is built too.
     let folder = options.settings.handlers.clone();
-    let mut follower = Follower::new(options.checkout.clone(), folder, cancel.clone()).await;
+    let mut follower = Follower::new(options.project.clone(), folder, cancel.clone()).await;
     let started = async {
-        let project = follower.project().await;
+        let section = follower.section().await;
         // A compiler that cannot compile handlers is not a mistake in the sources, so nothing waits for them to change.
-        let checkout = options.checkout.clone();
-        tokio::task::spawn_blocking(move || build::check_toolchain(&checkout)).await??;
-        tokio::join!(follower.first_build(), database::open(options, &project, galo)).1
+        let project = options.project.clone();
+        tokio::task::spawn_blocking(move || build::check_toolchain(&project)).await??;
+        tokio::join!(follower.first_build(), database::open(options, &section, galo)).1
     };
     // The guard of a Postgres that is still starting ends with us.
     let Some(database) = unless_stopped(started, signals).await else { return Ok(None) };

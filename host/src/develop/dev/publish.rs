@@ -19,7 +19,7 @@ pub(super) struct Published {
     put: BTreeSet<String>,
     /// The handlers that a start has refused.
     refused: BTreeSet<String>,
-    /// A start has failed for a cause that is no handler's.
+    /// A start has failed for a cause that is not in a handler.
     blocked: bool,
 }
 
@@ -70,7 +70,7 @@ impl Published {
         }
         let (folder, orders) = (self.folder.clone(), orders.cloned());
         let put = tokio::task::spawn_blocking(move || {
-            let put = || built.put_some(&folder, &without);
+            let put = || built.put_copy(&folder, &without);
             match orders {
                 Some(orders) => orders.publish(took, put),
                 None => put(),

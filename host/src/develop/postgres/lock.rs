@@ -46,7 +46,7 @@ impl Lock {
             let bound = if noted == STOPPING { limits::POSTGRES_STOP_MAX } else { limits::POSTGRES_LOCK_MAX };
             ensure!(
                 begun.elapsed() < bound,
-                "another galo is using {} (pid {pid}); stop it first, or use another checkout",
+                "another galo is using {} (pid {pid}); stop it first, or use another project",
                 folder.display()
             );
             thread::sleep(limits::POSTGRES_POLL_EVERY);

@@ -1,4 +1,4 @@
-//! Finds the private cluster that another galo of this checkout is running, so that `galo psql` can join it.
+//! Finds the private cluster that another galo of this project is running, so that `galo psql` can join it.
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::kit::{self, Kit};
-use crate::manifest::Project;
+use crate::manifest::ProjectEntry;
 
 /// Who changes a file after `galo init` has written it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +33,13 @@ macro_rules! files {
 /// The template: every file of `template/`, without `.txt`.
 const FILES: &[(Owner, &str, &str)] = files! {
     Author "README.md"
+    Author "deploy/.env"
     Author "galo.toml"
     Author "handlers/greeting/Cargo.toml"
     Author "handlers/greeting/build.rs"
     Author "handlers/greeting/examples/found.json"
     Author "handlers/greeting/examples/not-found.json"
+    Author "handlers/greeting/examples/second-greeting.json"
     Author "handlers/greeting/src/lib.rs"
     Author "handlers/greeting/src/tests.rs"
     Author "rustfmt.toml"
@@ -52,6 +54,8 @@ const FILES: &[(Owner, &str, &str)] = files! {
     Galo "deploy/nginx/nginx.conf"
     Galo "deploy/up"
     Galo "rust-toolchain.toml"
+    Galo "secrets/.gitignore"
+    Galo "secrets/README.md"
 };
 
 /// The versions that a project is made with.
@@ -75,7 +79,7 @@ impl Versions {
 ///
 /// # Errors
 /// When a manifest of the kit cannot be written out, which a test rules out.
-pub(super) fn all(project: &Project, kit: &Kit, versions: &Versions) -> anyhow::Result<BTreeMap<String, Text>> {
+pub(super) fn all(project: &ProjectEntry, kit: &Kit, versions: &Versions) -> anyhow::Result<BTreeMap<String, Text>> {
     let words = words(project, kit, versions)?;
     let of_template = |(owner, path, text): &(Owner, &str, &str)| {
         let text = words.iter().fold((*text).to_owned(), |text, (word, filled)| text.replace(word, filled));
@@ -89,8 +93,8 @@ pub(super) fn all(project: &Project, kit: &Kit, versions: &Versions) -> anyhow::
     Ok(files)
 }
 
-fn words(project: &Project, kit: &Kit, versions: &Versions) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let Project { name, database, role } = project;
+fn words(project: &ProjectEntry, kit: &Kit, versions: &Versions) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let ProjectEntry { name, database, role } = project;
     let [kit, link] = kit.dependencies(&versions.galo);
     Ok(vec![
         ("@name@", name.clone()),
@@ -165,7 +169,7 @@ mod tests {
         listed.sort();
         present.sort();
         assert_eq!(listed, present);
-        let files = all(&Project::named("a-b"), &Kit::Registry, &Versions::own().unwrap()).unwrap();
+        let files = all(&ProjectEntry::named("a-b"), &Kit::Registry, &Versions::own().unwrap()).unwrap();
         for (path, Text { text, .. }) in files {
             let left: Vec<_> =
                 text.split_whitespace().filter(|word| word.matches('@').count() > 1 && !word.contains("://")).collect();

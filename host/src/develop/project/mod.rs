@@ -22,7 +22,7 @@ use self::files::{Owner, Versions};
 pub use self::kit::Kit;
 use self::record::{Record, digest_of};
 pub use self::upgrade::{Change, Upgrade, upgrade};
-use crate::manifest::{self, Project};
+use crate::manifest::{self, ProjectEntry};
 
 /// Makes a project in a new folder of its name, or in an empty one, and returns the folder.
 ///
@@ -46,7 +46,7 @@ pub fn init(parent: &Path, name: &str, kit: &Kit) -> anyhow::Result<PathBuf> {
         Err(error) => bail!("cannot open {}: {error}", root.display()),
     }
     let versions = Versions::own()?;
-    let files = files::all(&Project::named(name), kit, &versions)?;
+    let files = files::all(&ProjectEntry::named(name), kit, &versions)?;
     // Beside its place, so that a project is there whole or not at all.
     let made = tempfile::Builder::new()
         .prefix(".galo-init-")

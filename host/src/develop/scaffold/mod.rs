@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::develop::build::Checkout;
+use crate::develop::build::Project;
 use crate::develop::languages::Language;
 use crate::manifest;
 use crate::route::Route;
@@ -40,7 +40,7 @@ pub struct Options {
 /// # Errors
 /// When an option is not valid or the handler does not fit beside the others; then nothing was written. Or when a file
 /// cannot be written.
-pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
+pub fn new(project: &Project, options: &Options) -> anyhow::Result<()> {
     let Options { name, procedure, .. } = options;
     check_name(name)?;
     let route = parsed(&options.route)?;
@@ -49,18 +49,18 @@ pub fn new(checkout: &Checkout, options: &Options) -> anyhow::Result<()> {
     if let Some(procedure) = procedure {
         check_procedure(procedure)?;
     }
-    check_free(checkout, name)?;
+    check_free(project, name)?;
     let draft = Draft { name, route: &route, procedure: procedure.as_deref(), language: options.language };
-    let manifest = manifest_with(checkout, &draft, &further)?;
+    let manifest = manifest_with(project, &draft, &further)?;
 
-    let scratch = checkout.scratch();
+    let scratch = project.scratch();
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     // Not inside handlers/, where every folder is a crate of the workspace.
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir_in(&scratch)?;
     write_files(folder.path(), &draft)?;
-    let home = checkout.handlers().join(name);
+    let home = project.handlers().join(name);
     fs::rename(folder.path(), &home).with_context(|| format!("cannot put {} in place", home.display()))?;
-    replace(&checkout.root.join(manifest::FILE_NAME), &manifest, &scratch).inspect_err(|_| {
+    replace(&project.root.join(manifest::FILE_NAME), &manifest, &scratch).inspect_err(|_| {
         // A crate that is not in the manifest would block the next try.
         let _ = fs::remove_dir_all(&home);
     })
@@ -122,13 +122,13 @@ fn check_procedure(procedure: &str) -> anyhow::Result<()> {
 }
 
 /// Checks that neither a folder, nor a crate of the workspace or of its dependencies has the name.
-fn check_free(checkout: &Checkout, name: &str) -> anyhow::Result<()> {
+fn check_free(project: &Project, name: &str) -> anyhow::Result<()> {
     ensure!(
-        fs::symlink_metadata(checkout.handlers().join(name)).is_err(),
+        fs::symlink_metadata(project.handlers().join(name)).is_err(),
         "handlers/{name} already exists; choose another name"
     );
     // Without a lock file nothing was built here yet; then Cargo finds out.
-    let lock = fs::read_to_string(checkout.root.join("Cargo.lock")).unwrap_or_default();
+    let lock = fs::read_to_string(project.root.join("Cargo.lock")).unwrap_or_default();
     let mut crates = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
     let taken = crates.find(|taken| crate_name(taken) == crate_name(name));
     taken.map_or(Ok(()), |taken| bail!("there already is a crate `{taken}`; choose another name"))
@@ -140,8 +140,8 @@ fn crate_name(name: &str) -> String {
 }
 
 /// The text of the manifest with the new handler at its end, checked.
-fn manifest_with(checkout: &Checkout, draft: &Draft<'_>, further: &[Route]) -> anyhow::Result<String> {
-    let path = checkout.root.join(manifest::FILE_NAME);
+fn manifest_with(project: &Project, draft: &Draft<'_>, further: &[Route]) -> anyhow::Result<String> {
+    let path = project.root.join(manifest::FILE_NAME);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = format!("{}\n\n{}", text.trim_end(), with_routes(&draft.manifest_table(), draft.route, further));
     let manifest = manifest::parse(&path, &text)?;

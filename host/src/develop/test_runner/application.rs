@@ -11,10 +11,10 @@ use anyhow::Context as _;
 
 use crate::config::Secret;
 use crate::contract::{Rows, Value};
-use crate::database::{self, Database, Procedure, Scratch, Target};
+use crate::database::{self, Database, GrantedProcedure, Procedure, Scratch, Target};
 use crate::develop::postgres::{Cluster, Data, SUPERUSER};
 use crate::failure::Failure;
-use crate::manifest::{Entry, GrantedProcedure};
+use crate::manifest::Entry;
 use crate::metrics::Metrics;
 
 /// A server on which scratch databases can be made.
@@ -75,7 +75,7 @@ impl Server {
         let mut procedures = HashMap::new();
         for granted in entries.iter().flat_map(|entry| &entry.procedures) {
             if !procedures.contains_key(granted) {
-                let described = database.describe(&granted.name, granted.batch.as_ref()).await;
+                let described = database.describe(granted).await;
                 procedures.insert(granted.clone(), described.map(Arc::new).map_err(|unusable| unusable.to_string()));
             }
         }

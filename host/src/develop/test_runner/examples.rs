@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use super::application::Application;
 use super::report::{Case, Kind, Verdict};
 use super::selection::Selection;
-use crate::contract::{DatabaseError, Field, Level, Line, Outcome, Response};
+use crate::contract::{DatabaseError, Field, Outcome, Response};
 use crate::develop::build::Cancel;
 use crate::example::{self, Example};
 use crate::failure::{Failure, Phase, Raised};
@@ -124,12 +124,13 @@ impl Examples {
             (Some(response), outcome) => {
                 // What a node would refuse to send.
                 wire::respond(response.clone(), Phase::Respond).map_err(|fault| format!("respond: {fault}"))?;
-                let mut causes = logged(&response);
-                if let Outcome::Error(error) = outcome {
-                    let DatabaseError { sqlstate, message, .. } = error;
-                    causes += &format!("\n`{}` raised {sqlstate}: {message}", call.procedure);
-                }
-                example.compare(&response).map_err(|difference| difference + &causes)
+                let cause = match outcome {
+                    Outcome::Rows(_) => String::new(),
+                    Outcome::Error(DatabaseError { sqlstate, message, .. }) => {
+                        format!("\n`{}` raised {sqlstate}: {message}", call.procedure)
+                    }
+                };
+                example.compare(&response).map_err(|difference| difference + &cause)
             }
             (None, Outcome::Error(error)) => {
                 let raised = Raised { procedure: call.procedure, error };
@@ -138,20 +139,6 @@ impl Examples {
             (None, Outcome::Rows(_)) => Err("respond: it left the rows to the host".to_owned()),
         }
     }
-}
-
-/// The lines that the handler logs, for a person who looks for the cause of a difference.
-fn logged(response: &Response) -> String {
-    let line = |line: &Line| {
-        let level = match line.level {
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
-        format!("\nlogged, {level}: {}", line.text)
-    };
-    response.log.iter().map(line).collect()
 }
 
 /// Compares what a node answers when a call fails.

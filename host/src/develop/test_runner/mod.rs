@@ -10,7 +10,9 @@ mod examples;
 mod report;
 mod selection;
 mod units;
+mod watch;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,25 +23,25 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::application::Server;
-use self::examples::Examples;
+use self::examples::{Examples, Prepared};
 use self::report::{Case, Kind, Report, Verdict};
 pub use self::selection::Selection;
 pub use self::units::run_program;
 use crate::database::Target;
-use crate::develop::build::{self, Cancel, Checkout, Profile};
+use crate::develop::build::{self, Built, Cancel, Profile, Project};
 use crate::guest::command::Command;
 use crate::guest::{Compiler, Engine};
 use crate::limits::{self, CompileLimits};
 use crate::log;
-use crate::manifest::{Entry, FILE_NAME, Manifest};
-use crate::reload::Watch;
+use crate::manifest::{Entry, Manifest};
 use crate::signals::Signals;
+use crate::wire::Messages;
 
 /// What is tested, and how.
 pub struct Options {
     /// Where the sources are.
-    pub checkout: Checkout,
-    /// The handler to test. `None` for all of them and the kit.
+    pub project: Project,
+    /// The handler to test. `None` for all of them, and for the kit if it is developed here.
     pub handler: Option<String>,
     /// Which of its tests and examples.
     pub selection: Selection,
@@ -100,97 +102,107 @@ struct Run {
     server: OnceCell<Server>,
 }
 
-impl Run {
-    async fn run(self: Arc<Self>) -> anyhow::Result<Ended> {
-        if !self.options.watch {
-            return Ok(if self.once().await? { Ended::Passed } else { Ended::Failed });
-        }
-        let checkout = &self.options.checkout;
-        if let Some(junit) = &self.options.junit {
-            let report = std::path::absolute(junit)?;
-            let inside = [checkout.handlers(), checkout.sql()].iter().any(|folder| report.starts_with(folder));
-            ensure!(
-                !inside,
-                "with --watch, --junit must be outside of handlers/ and sql/: each report would be a change"
-            );
-        }
-        let mut sources = vec![checkout.handlers(), checkout.sql()];
-        sources.extend(["wit", "Cargo.toml", FILE_NAME].map(|name| checkout.root.join(name)));
-        let mut watch = Watch::new(sources).await;
-        loop {
-            let mut once = Box::pin(self.once());
-            let outcome = tokio::select! {
-                outcome = &mut once => Some(outcome),
-                () = watch.changed() => {
-                    self.cancel.cancel();
-                    // Two builds would wait for each other's lock. A call that does not end is given up.
-                    let _ = timeout(limits::TESTS_STOP_MAX, &mut once).await;
-                    self.cancel.rearm();
-                    None
-                }
-            };
-            drop(once);
-            let Some(outcome) = outcome else {
-                log::print(format_args!("\nSources have changed; starting over\n"));
-                continue;
-            };
-            if let Err(error) = outcome {
-                log::line(&format!("galo: {error:#}"));
-            }
-            log::print(format_args!("\nWaiting for a change of galo.toml, handlers/ or sql/; Ctrl-C ends\n"));
-            watch.changed().await;
+/// What a run needs: programs, components and a database.
+struct Ready<'a> {
+    begun: Instant,
+    /// The name of each crate, and the program of its unit tests.
+    programs: Vec<(String, PathBuf)>,
+    examples: Vec<Examples>,
+    /// The components of the handlers with examples, in the same order.
+    built: Built,
+    /// If an example needs one.
+    application: Option<Prepared<'a>>,
+    messages: Messages,
+}
+
+impl Ready<'_> {
+    /// Drops its database.
+    fn end(self) {
+        if let Some(Ok(application)) = self.application {
+            application.end();
         }
     }
+}
 
-    /// Tests once. Returns whether everything passed.
-    async fn once(&self) -> anyhow::Result<bool> {
-        let begun = Instant::now();
-        let Options { checkout, selection, junit, .. } = &self.options;
-        let manifest = checkout.manifest()?;
-        let wanted = self.wanted(&manifest)?;
+impl Run {
+    async fn run(self: Arc<Self>) -> anyhow::Result<Ended> {
+        if self.options.watch {
+            return Box::pin(self.watch()).await;
+        }
+        let ready = self.build(self.prepare().await?, None).await?;
+        Ok(if self.test(ready).await? { Ended::Passed } else { Ended::Failed })
+    }
+
+    /// Reads the manifest and the workspace.
+    async fn prepare(&self) -> anyhow::Result<build::Prepared> {
+        let (project, cancel) = (self.options.project.clone(), self.cancel.clone());
+        spawn_blocking(move || build::prepare(&project, &cancel)).await?
+    }
+
+    /// Builds what is tested, for development. Of the handlers with a build command, only those that are `due` are
+    /// built, or all of them.
+    async fn build(&self, mut prepared: build::Prepared, due: Option<BTreeSet<String>>) -> anyhow::Result<Ready<'_>> {
+        let (begun, Options { project, selection, .. }) = (Instant::now(), &self.options);
+        let wanted = self.wanted(&prepared.manifest)?;
         let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
         let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();
-        let handlers = examples.iter().map(|examples| examples.entry.clone()).collect();
-        let manifest = Arc::new(Manifest { handlers, ..manifest });
+        prepared.retain(|name| examples.iter().any(|examples| examples.entry.name == name));
+        let manifest = Arc::clone(&prepared.manifest);
         let application = async {
             if !examples.iter().any(Examples::need_a_database) {
                 return None;
             }
             let start = || Server::start(self.options.database.as_ref(), &self.galo);
-            let prepared = async {
+            let started = async {
                 let server = self.server.get_or_try_init(start).await?;
-                server.application(&checkout.sql(), &manifest.project.role, &manifest.handlers).await
+                server.application(&project.sql(), &manifest.project.role, &manifest.handlers).await
             };
-            Some(prepared.await.map_err(|error: anyhow::Error| format!("{error:#}")))
+            Some(started.await.map_err(|error: anyhow::Error| format!("{error:#}")))
         };
-        let built = async {
-            let units = self.unit_tests().await?;
-            Ok::<_, anyhow::Error>((units, self.components(&manifest).await?))
-        };
+        let (project, handler, cancel) = (project.clone(), self.options.handler.clone(), self.cancel.clone());
+        let built = spawn_blocking(move || {
+            let programs = build::tests(&project, handler.as_deref(), &cancel)?;
+            let is_due = |name: &str| due.as_ref().is_none_or(|due| due.contains(name));
+            Ok::<_, anyhow::Error>((programs, prepared.build(Profile::Development, is_due, &cancel)?))
+        });
         let (built, application) = tokio::join!(built, application);
-        let (units, components) = built?;
-        let mut report = Report { cases: units };
+        match (built?, application) {
+            (Ok((programs, built)), application) => {
+                let messages = manifest.messages.clone();
+                Ok(Ready { begun, programs, examples, built, application, messages })
+            }
+            (Err(error), application) => {
+                if let Some(Ok(application)) = application {
+                    application.end();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs the unit tests and the examples. Returns whether everything passed.
+    async fn test(&self, mut ready: Ready<'_>) -> anyhow::Result<bool> {
+        let mut report = Report { cases: self.unit_tests(std::mem::take(&mut ready.programs)).await? };
         let compiler = Compiler::new(&Engine::start()?, &self.galo, CompileLimits::default(), None);
-        for (examples, built) in examples.iter().zip(components) {
+        for (examples, built) in ready.examples.iter().zip(ready.built.components()) {
             let component = match built {
-                Ok(path) => examples::component(&examples.entry, &path, &compiler).await,
-                Err(why) => Err(why),
+                Ok(path) => examples::component(&examples.entry, path, &compiler).await,
+                Err(why) => Err(why.clone()),
             };
             match component {
                 Ok(component) => {
-                    let cases = examples.run(&component, &manifest.messages, application.as_ref(), &self.cancel).await;
-                    report.cases.extend(cases);
+                    let application = ready.application.as_ref();
+                    report.cases.extend(examples.run(&component, &ready.messages, application, &self.cancel).await);
                 }
                 Err(refusal) => report.cases.push(rejected(&examples.entry, refusal)),
             }
         }
-        if let Some(Ok(application)) = application {
-            application.end();
-        }
+        let begun = ready.begun;
+        ready.end();
         ensure!(!self.cancel.is_requested(), "the tests were stopped");
         self.check_some(&report)?;
         log::print(format_args!("\n{}", report.summary(begun.elapsed())));
-        if let Some(path) = junit {
+        if let Some(path) = &self.options.junit {
             report.write_junit(path, begun.elapsed())?;
         }
         Ok(report.passed())
@@ -207,31 +219,15 @@ impl Run {
         Ok(vec![found.clone()])
     }
 
-    /// Compiles and runs the unit tests.
-    async fn unit_tests(&self) -> anyhow::Result<Vec<Case>> {
-        let programs = spawn_blocking({
-            let (checkout, handler) = (self.options.checkout.clone(), self.options.handler.clone());
-            let cancel = self.cancel.clone();
-            move || build::tests(&checkout, handler.as_deref(), &cancel)
-        });
+    async fn unit_tests(&self, programs: Vec<(String, PathBuf)>) -> anyhow::Result<Vec<Case>> {
         let mut cases = Vec::new();
-        for (name, program) in programs.await?? {
+        for (name, program) in programs {
             log::print(format_args!("\n     Running tests of {name} on wasm32-wasip2"));
             let (galo, selection, cancel) = (self.galo.clone(), self.options.selection.clone(), self.cancel.clone());
             let run = move || units::run(&Command::load(&program, &galo)?, &name, &selection, &cancel);
             cases.extend(spawn_blocking(run).await??);
         }
         Ok(cases)
-    }
-
-    /// Builds the components that have examples, for development.
-    async fn components(&self, manifest: &Arc<Manifest>) -> anyhow::Result<Vec<Result<PathBuf, String>>> {
-        if manifest.handlers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (checkout, manifest, cancel) = (self.options.checkout.clone(), Arc::clone(manifest), self.cancel.clone());
-        let wanted = move |name: &str| manifest.handlers.iter().any(|entry| entry.name == name);
-        spawn_blocking(move || build::components(&checkout, wanted, Profile::Development, &cancel)).await?
     }
 
     /// A run of nothing is a mistake, and not a success.

@@ -5,7 +5,7 @@ CREATE TABLE app.products (
     stock bigint NOT NULL CHECK (stock >= 0)
 );
 
-INSERT INTO app.products VALUES (1, 'chair', 4500, 10), (2, 'table', 19900, 2);
+INSERT INTO app.products VALUES (1, 'chair', 4500, 500), (2, 'table', 19900, 2);
 
 CREATE TABLE app.orders (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -105,8 +105,8 @@ typedef struct galo_request_t {
   galo_list_field_t   headers;
   // The body, without any transfer coding; empty when there was none.
   handler_list_u8_t   body;
-  // The name of this request in the log: `X-Request-Id` as the client or the proxy sent it, or one that the host
-  // made.
+  // The name of this request in the log: its `X-Request-Id`, else its `Galo-Try`, else one that the host made. The
+  // first two are what the client or the proxy sent: neither is secret, nor necessarily unique.
   handler_string_t   id;
   // The moment when the host admitted the request: microseconds since 1970-01-01T00:00:00 UTC.
   int64_t   now;
@@ -213,8 +213,9 @@ typedef struct galo_database_error_t {
   handler_option_string_t   constraint;
 } galo_database_error_t;
 
-// How a call ended. A call whose end is not known, because the database or the connection failed, has no outcome:
-// the host answers 503.
+// How a call ended. The host answers 503, without an outcome, when the end of a call is not known, because the
+// database or the connection failed, and when an error may pass, such as a deadlock or a statement that ran too long
+// (SQLSTATE classes 08, 40, 53, 57, 58, and 55P03, 25006).
 typedef struct galo_outcome_t {
   uint8_t tag;
   union {

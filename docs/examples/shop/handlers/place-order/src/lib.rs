@@ -1,32 +1,55 @@
 //! `POST /orders`: places an order.
 //!
-//! It decides whether the request is an order; whether there is enough in stock is decided in SQL.
+//! It reads what an order is; whether there is enough in stock is decided in SQL.
 
 #![cfg_attr(all(target_family = "wasm", not(test)), no_std)]
 
-use galo_kit::json::{self, Member};
-use galo_kit::{Handler, Plan, Request, Response, Rows, UnexpectedRows};
+extern crate alloc;
+
+use alloc::{format, string::String};
+
+use galo_kit::{DatabaseError, Handler, Plan, Request, Response, Rows, UnexpectedRows};
+use serde::Deserialize;
 
 /// The handler.
 pub struct PlaceOrder;
 
+/// The body.
+#[derive(Deserialize)]
+struct Order {
+    product: i64,
+    quantity: u32,
+    code: Option<String>,
+}
+
+/// `config` in galo.toml.
+#[derive(Deserialize)]
+struct Config {
+    quantity_max: u32,
+    bulk_code: String,
+}
+
 impl Handler for PlaceOrder {
     fn prepare(request: &Request) -> Plan {
-        let Ok(key) = request.key() else {
-            return Response::error(400, "malformed Idempotency-Key").into();
-        };
-        match json::object(&request.body, ["product", "quantity"]) {
-            Ok([Member::Integer(product), Member::Integer(quantity @ 1..=100)]) => {
-                let arguments = [product.into(), quantity.into(), key.into()];
-                Plan::call("place_order", arguments, "")
-            }
-            _ => Response::error(422, "an order has a product and a quantity of 1 to 100").into(),
-        }
+        plan(request).into()
     }
 
     fn respond(_carry: &[u8], rows: &Rows) -> Result<Response, UnexpectedRows> {
-        Ok(Response::json(201, &rows.first()?))
+        let order = rows.first()?;
+        Ok(Response::json(201, &order).with_location(&format!("/orders/{}", order.integer("id")?)))
     }
+
+    fn failed(_carry: &[u8], error: &DatabaseError) -> Option<Response> {
+        error.violates("orders_key_key").then(|| Response::error(409, "another order has this key"))
+    }
+}
+
+fn plan(request: &Request) -> Result<Plan, Response> {
+    let key = request.key().map_err(|_| Response::error(400, "malformed Idempotency-Key"))?;
+    let (order, config): (Order, Config) = (request.json()?, request.config()?);
+    let most = if order.code == Some(config.bulk_code) { u32::MAX } else { config.quantity_max };
+    let arguments = [order.product.into(), order.quantity.into(), most.into(), key.into()];
+    Ok(Plan::call("place_order", arguments, ""))
 }
 
 galo_kit::export!(PlaceOrder);

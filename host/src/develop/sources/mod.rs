@@ -1,8 +1,11 @@
-//! The sources of a project as `galo dev` follows them: what there is, what has changed, and which handlers' build
-//! commands have to run because of it.
+//! The sources of a project as `galo dev` and `galo test --watch` follow them: what there is, what has changed, and
+//! which handlers' build commands have to run because of it.
 //!
 //! The kernel's events only cause a scan. One that gets lost, or that the kernel does not give (its limits are reached,
 //! a network folder), costs two seconds.
+
+mod outputs;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,18 +13,30 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::tree::{Roots, Tree};
-use crate::develop::build::{Built, Checkout, Prepared};
+use self::outputs::Outputs;
+use self::tree::{Roots, Tree};
+use crate::develop::build::{Built, Prepared, Project};
 use crate::manifest::{Build, Entry, FILE_NAME};
 use crate::reload::Watch;
 use crate::{example, limits};
 
+/// What sources are followed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To serve the handlers. A change of `sql/` is one of its own, which needs no build.
+    Serve,
+    /// To test them. A change of `sql/` is one like any other, and so is one of a crate that only tests use.
+    Test,
+}
+
 /// The sources of a project.
 pub(super) struct Sources {
-    checkout: Checkout,
+    project: Project,
+    purpose: Purpose,
     watch: Watch,
     roots: Roots,
     tree: Arc<Tree>,
+    outputs: Outputs,
     /// The build commands, each with what it was when it ran last.
     commands: BTreeMap<String, Command>,
     /// Sources have changed that are not built.
@@ -43,24 +58,26 @@ struct Command {
 
 impl Sources {
     /// Looks at everything for the first time: all of it is to be built.
-    pub(super) async fn new(checkout: &Checkout) -> Self {
-        let root = &checkout.root;
+    pub(super) async fn new(project: &Project, purpose: Purpose) -> Self {
+        let root = &project.root;
         let roots = Roots {
             project: root.clone(),
-            folders: [checkout.handlers(), root.join("wit"), checkout.sql()].into(),
+            folders: [project.handlers(), root.join("wit"), project.sql()].into(),
             files: [FILE_NAME, "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml"]
                 .map(|name| root.join(name))
                 .into(),
             without: BTreeSet::new(),
         };
         let mut sources = Self {
-            checkout: checkout.clone(),
+            project: project.clone(),
+            purpose,
             watch: Watch::of_files(),
             roots,
             tree: Arc::default(),
+            outputs: Outputs::default(),
             commands: BTreeMap::new(),
             changed: true,
-            sql_changed: true,
+            sql_changed: purpose == Purpose::Serve,
             layout_changed: false,
             due: BTreeSet::new(),
         };
@@ -98,10 +115,10 @@ impl Sources {
         }
         self.watch.set(self.tree.folders()).await;
         let changed = self.tree.changed_since(&before).into_iter().filter(|file| counts(file, &before));
-        let (sql, mut sources): (BTreeSet<_>, BTreeSet<_>) =
-            changed.partition(|file| file.starts_with(self.checkout.sql()));
+        let is_apart = |file: &PathBuf| self.purpose == Purpose::Serve && file.starts_with(self.project.sql());
+        let (sql, mut sources): (BTreeSet<_>, BTreeSet<_>) = changed.partition(is_apart);
         self.sql_changed |= !sql.is_empty();
-        let handlers = self.checkout.handlers();
+        let handlers = self.project.handlers();
         let inside = |name: &str, file: &Path| file.strip_prefix(handlers.join(name)).ok().map(Path::to_path_buf);
         // What a command does not depend on may be what it writes.
         let is_unknown = |file: &Path, (name, command): (&String, &Command)| {
@@ -118,10 +135,64 @@ impl Sources {
         sources
     }
 
+    /// Does not follow a file that is written with every build.
+    pub(super) fn leave_out(&mut self, file: PathBuf) {
+        self.roots.without.insert(file);
+    }
+
+    /// Waits, while nothing is built, until something has changed.
+    pub(super) async fn change(&mut self) {
+        while !self.changed && !self.sql_changed {
+            self.stirred().await;
+            let files = self.scan().await;
+            self.outputs.changed_between(&files);
+        }
+    }
+
+    /// Begins a build: what has changed up to here is part of it.
+    pub(super) async fn begin(&mut self) {
+        self.scan().await;
+        self.changed = false;
+    }
+
+    /// Waits for a build. `None` when a source has changed so that it starts over: then the caller stops it.
+    pub(super) async fn during<T>(&mut self, build: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        loop {
+            tokio::select! {
+                built = &mut *build => return Some(built),
+                () = self.stirred() => {
+                    let files = self.scan().await;
+                    if self.outputs.changed(&files) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that a build has ended, or was stopped. `changed` says whether another one is necessary.
+    pub(super) async fn ended(&mut self, stopped: bool) {
+        if !stopped {
+            // A file that was written last; it may make another build necessary.
+            let files = self.scan().await;
+            self.outputs.changed(&files);
+        }
+        let (again, written) = self.outputs.ended();
+        for file in written {
+            tracing::warn!("{} changes with every build, so it does not cause another one", file.display());
+        }
+        self.changed = !again.is_empty();
+    }
+
     /// Follows what the handlers are built from: their crates and commands.
     pub(super) async fn follow(&mut self, prepared: &Prepared) {
         self.scan().await;
-        self.roots.folders.extend(prepared.crates());
+        self.roots.folders.extend(match self.purpose {
+            Purpose::Serve => prepared.crates(),
+            Purpose::Test => prepared.crates_of_tests(),
+        });
+        // A start that lacks one of them waits for it.
+        self.roots.files.extend(prepared.manifest.files().cloned());
         let mut commands = BTreeMap::new();
         for entry in &prepared.manifest.handlers {
             let Some(build) = &entry.build else {
@@ -192,11 +263,12 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_noticed_without_an_event() {
         let folder = tempfile::tempdir().unwrap();
-        let checkout = Checkout { root: folder.path().canonicalize().unwrap() };
-        let source = checkout.handlers().join("a/src/lib.rs");
+        let project = Project { root: folder.path().canonicalize().unwrap() };
+        let mut all = Sources::new(&project, Purpose::Test).await;
+        let source = project.handlers().join("a/src/lib.rs");
         std::fs::create_dir_all(source.parent().unwrap()).unwrap();
         std::fs::write(&source, "1").unwrap();
-        let mut sources = Sources::new(&checkout).await;
+        let mut sources = Sources::new(&project, Purpose::Serve).await;
         assert!(sources.scan().await.is_empty());
         // Given a watch that reports nothing,
         sources.watch = Watch::of_files();
@@ -206,10 +278,14 @@ mod tests {
         // A change of sql/ is not one of the handlers' sources.
         sources.changed = false;
         sources.sql_changed = false;
-        std::fs::create_dir(checkout.sql()).unwrap();
-        std::fs::write(checkout.sql().join("1.sql"), "").unwrap();
+        std::fs::create_dir(project.sql()).unwrap();
+        std::fs::write(project.sql().join("1.sql"), "").unwrap();
         assert!(sources.scan().await.is_empty());
         assert!(sources.sql_changed && !sources.changed);
+        // Unless it counts as one.
+        all.changed = false;
+        assert!(all.scan().await.contains(&project.sql().join("1.sql")));
+        assert!(all.changed && !all.sql_changed);
     }
 
     #[test]

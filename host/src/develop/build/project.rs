@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::manifest::{self, Entry, Manifest, Project, Refused};
+use crate::manifest::{self, Entry, Manifest, ProjectEntry, Refused};
 
 /// The sources of a project.
 #[derive(Debug, Clone)]
-pub struct Checkout {
+pub struct Project {
     /// The folder of `galo.toml` and `Cargo.toml`.
     pub root: PathBuf,
 }
 
-impl Checkout {
+impl Project {
     /// The project that a folder is in: the nearest folder with a manifest, from it upwards.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Checkout {
         let root = from.ancestors().find(|folder| folder.join(manifest::FILE_NAME).is_file()).with_context(|| {
             format!(
                 "{} is not in a project: neither it nor a folder above it has a {}; change to the folder of your \
-                 project",
+                 project, or make one with `galo init NAME`",
                 from.display(),
                 manifest::FILE_NAME
             )
@@ -72,7 +72,7 @@ impl Checkout {
     ///
     /// # Errors
     /// The first mistake of the section.
-    pub fn project(&self) -> Result<Project, Refused> {
+    pub fn section(&self) -> Result<ProjectEntry, Refused> {
         manifest::read_section(&self.root)
     }
 
@@ -110,23 +110,23 @@ mod tests {
         fs::create_dir_all(root.join("handlers/a/src")).unwrap();
         fs::write(root.join("galo.toml"), MANIFEST).unwrap();
         for from in ["", "handlers", "handlers/a/src"] {
-            assert_eq!(Checkout::find(&root.join(from)).unwrap().root, root, "{from}");
+            assert_eq!(Project::find(&root.join(from)).unwrap().root, root, "{from}");
         }
-        let manifest = Checkout::open(&root).unwrap().manifest().unwrap();
+        let manifest = Project::open(&root).unwrap().manifest().unwrap();
         assert_eq!(manifest.handlers[0].component, root.join("handlers/a/a.wasm"));
         assert_eq!(manifest.handlers[0].folder, root.join("handlers"));
         // An option names the folder itself, not one inside it.
-        let inside = Checkout::open(&root.join("handlers")).unwrap_err().to_string();
+        let inside = Project::open(&root.join("handlers")).unwrap_err().to_string();
         assert!(inside.contains("has no galo.toml"), "{inside}");
     }
 
     #[test]
     fn a_folder_of_components_is_not_a_project() {
         let folder = tempfile::tempdir().unwrap();
-        let without = Checkout::find(folder.path()).unwrap_err().to_string();
+        let without = Project::find(folder.path()).unwrap_err().to_string();
         assert!(without.contains("is not in a project"), "{without}");
         fs::write(folder.path().join("galo.toml"), MANIFEST).unwrap();
-        let built = Checkout::find(folder.path()).unwrap_err().to_string();
+        let built = Project::find(folder.path()).unwrap_err().to_string();
         assert!(built.contains("it holds components, as `galo build` writes them"), "{built}");
     }
 }
