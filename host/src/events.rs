@@ -101,7 +101,7 @@ mod tests {
     fn the_list_is_bounded_in_number_and_bytes() {
         let events = Events::default();
         for _ in 0..limits::EVENTS_MAX + 5 {
-            events.note(Kind::Refusal, Some("orders"), Some(1), "é".repeat(limits::EVENT_BYTES_MAX));
+            events.note(Kind::Refusal, Some("orders"), Some(1), "ü".repeat(limits::EVENT_BYTES_MAX));
         }
         let kept = events.after(0);
         assert_eq!((kept.len(), kept[0].number), (limits::EVENTS_MAX, 6));

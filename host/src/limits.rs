@@ -166,6 +166,8 @@ pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
 pub const RECORD_QUEUE_MAX: usize = 1024;
 /// The rarest sample of requests that is recorded: one in a million.
 pub const RECORD_EVERY_MAX: usize = 1_000_000;
+/// Bytes of requests that wait to be written by the recorder, on top of [`RECORD_QUEUE_MAX`]: one has up to a few MiB.
+pub const RECORD_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that are kept of a handler unless another number is asked for.
 pub const RECORDS_DEFAULT: usize = 256;
 /// Events that a node keeps for its page: those of a day of deployments.
@@ -206,6 +208,21 @@ pub const PAGE_REQUESTS: usize = 30;
 pub const EXAMPLE_NAME_MAX: usize = 64;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the records of all handlers: 32 handlers whose records are as large as they may be. Beyond it, the handler
+/// with the most bytes loses its oldest.
+pub const RECORDS_NODE_BYTES_MAX: usize = 32 * RECORDS_BYTES_MAX;
+/// Bytes of a record besides its line and its id: its place in the ring, and what the allocator adds.
+pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// How often the recorder looks at the last requests of each handler to find the slowest hundredth.
+pub const RECORD_WINDOW: Duration = Duration::from_secs(1);
+/// Requests that a look needs: with fewer, a hundredth is not one request.
+pub const RECORD_WINDOW_REQUESTS_MIN: u64 = 100;
+/// Names or paths of one list of the manifest's `record`.
+pub const RECORD_NAMES_MAX: usize = 64;
+/// Bytes of one of its paths. Each of its steps may visit all of a document.
+pub const RECORD_PATH_BYTES_MAX: usize = 256;
+/// Bytes of a text that is also taken out where it is repeated. A shorter one, such as `1`, is part of other texts.
+pub const REDACTED_TEXT_BYTES_MIN: usize = 8;
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.

@@ -66,7 +66,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
         supervisor: supervisor.clone(),
-        console: Console::new(settings.recording),
+        console: Console::default(),
     });
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
@@ -80,7 +80,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let recorder = Recorder::start(settings.recording, &metrics)?;
     let (registry, proxy, access_log) =
         (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
     let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };

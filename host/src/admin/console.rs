@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::Admin;
 use super::api::denied::Denied;
 use super::api::traffic::Traffic;
-use crate::config::{Address, Recording};
+use crate::config::Address;
 use crate::limits;
 use crate::node::Node;
 
@@ -18,21 +18,20 @@ use crate::node::Node;
 pub struct Console {
     /// Where the node answers requests, once it listens.
     pub listen: OnceLock<Address>,
-    /// What is recorded.
-    pub(super) recording: Recording,
     /// When the process began.
     pub(super) began: Timestamp,
     traffic: Mutex<Traffic>,
     work: Arc<Semaphore>,
 }
 
-impl Console {
-    /// That of a node that starts.
-    pub fn new(recording: Recording) -> Self {
+impl Default for Console {
+    fn default() -> Self {
         let work = Arc::new(Semaphore::new(limits::ADMIN_WORK_MAX));
-        Self { listen: OnceLock::new(), recording, began: Timestamp::now(), traffic: Mutex::default(), work }
+        Self { listen: OnceLock::new(), began: Timestamp::now(), traffic: Mutex::default(), work }
     }
+}
 
+impl Console {
     /// The traffic of the last minute.
     pub(super) fn traffic<T>(&self, look: impl FnOnce(&mut Traffic) -> T) -> T {
         look(&mut self.traffic.lock().unwrap_or_else(PoisonError::into_inner))

@@ -8,6 +8,8 @@ mod console;
 mod gate;
 mod out;
 mod page;
+mod recording;
+mod records;
 mod show;
 
 use std::sync::{Arc, OnceLock};
@@ -20,11 +22,11 @@ pub use self::gate::{Denial, Gate};
 use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
+use crate::log;
 use crate::metrics::{Format, Metrics};
 use crate::node::Node;
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Messages, Outgoing};
-use crate::{limits, log};
 
 /// What the admin address needs.
 pub struct Admin {
@@ -95,10 +97,8 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             ("/handlers", None) => json(&api::handlers(self)),
-            ("/api/records", None) if !self.gate.may_read_records() => {
-                text(StatusCode::FORBIDDEN, api::denied::Denied::records().message + "\n")
-            }
-            ("/api/records", None) => self.records(incoming.uri().query().unwrap_or_default()),
+            ("/api/records", None) => records::answer(self, incoming.uri().query().unwrap_or_default()),
+            (recording::PATH, None) => recording::answer(self, incoming),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
@@ -127,24 +127,6 @@ impl Admin {
             Some(node) if !node.database.is_ready() => Some("database unavailable\n"),
             Some(_) => None,
         }
-    }
-
-    /// The last records, as lines of JSON: `handler=NAME`, `last=N`, `after=NUMBER`.
-    fn records(&self, query: &str) -> Outgoing {
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let asked = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let number = |name| asked(name).and_then(|text| text.parse().ok());
-        let (most, after) = (number("last").unwrap_or(limits::RECORDS_DEFAULT as u64), number("after").unwrap_or(0));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let mut lines = String::new();
-        for handler in &node.registry.table().handlers {
-            if asked("handler").is_none_or(|name| name == handler.entry.name)
-                && let Some(ring) = handler.ring.get()
-            {
-                ring.last(most, after).iter().for_each(|kept| lines.extend([&kept.line, "\n"]));
-            }
-        }
-        typed(StatusCode::OK, "application/jsonl", lines)
     }
 
     /// Rolls a handler back to its previous generation.

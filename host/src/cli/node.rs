@@ -51,7 +51,8 @@ pub(super) struct NodeArgs {
     access_log: Option<String>,
     /// Record one request in N, and every fault, 5xx and slow one; 0 records nothing [default: 0; `galo dev`: 1]
     ///
-    /// Records hold what clients sent. They are read at the admin address, with its token or over its unix socket.
+    /// It overrides `every` in the manifest's [record]. Records hold what clients sent: they are read at the admin
+    /// address, with its token or over its unix socket.
     #[arg(long, env = "GALO_RECORD", value_name = "N")]
     record: Option<String>,
     #[command(flatten)]
@@ -96,7 +97,10 @@ impl NodeArgs {
             None => Some(defaults.access_log),
         };
         let recording = match &self.record {
-            Some(every) => mistakes.parse_within("--record", every, 0, limits::RECORD_EVERY_MAX).map(Recording::one_in),
+            Some(every) => {
+                let every = mistakes.parse_within("--record", every, 0, limits::RECORD_EVERY_MAX);
+                every.map(|every| defaults.recording.asked(every))
+            }
             None => Some(defaults.recording),
         };
         let clients = self.clients.parse(mistakes);

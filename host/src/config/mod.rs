@@ -5,6 +5,7 @@
 
 mod recording;
 mod secret;
+mod secrets;
 mod sources;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use self::recording::{Readers, Recording};
 pub use self::secret::{Secret, Token};
+pub use self::secrets::Secrets;
 pub use self::sources::{Missing, Sources, Variables};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 

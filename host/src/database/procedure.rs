@@ -112,6 +112,11 @@ impl Procedure {
         Ok(())
     }
 
+    /// The names of its parameters; an empty string for a parameter without a name.
+    pub fn parameters(&self) -> &[String] {
+        &self.names
+    }
+
     /// Identifies its signature: what it takes and what it returns, whatever the database.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -130,7 +135,7 @@ impl Procedure {
     }
 
     /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
-    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+    pub fn typed_parameters(&self) -> impl Iterator<Item = (&str, &str, bool)> {
         let (types, least) = (&self.signature.parameters, self.signature.parameters.len() - self.shorter.len());
         let named = self.names.iter().map(String::as_str).chain(std::iter::repeat(""));
         types.iter().zip(named).enumerate().map(move |(index, (its, name))| (name, its.name(), index >= least))

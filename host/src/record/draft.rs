@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::redaction::Redaction;
 use super::times::{Times, Why};
-use crate::contract::{self, Value};
+use crate::config::Secrets;
+use crate::contract::{self, Field, Value};
+use crate::database::Procedure;
 use crate::guest::Digest;
+use crate::limits;
 
 /// A request that was answered.
 pub struct Draft {
@@ -19,8 +22,8 @@ pub struct Draft {
     pub digest: Digest,
     /// Why it is kept.
     pub why: Why,
-    /// What must not be kept.
-    pub redaction: Arc<Redaction>,
+    /// What the generations knew that may have answered: it must not be kept.
+    pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
     pub trace: Option<String>,
     /// The request, as the guest saw it.
@@ -44,9 +47,7 @@ pub enum Planned {
     /// To call a procedure.
     Call {
         /// The procedure.
-        procedure: String,
-        /// The digest of its signature.
-        signature: String,
+        procedure: Arc<Procedure>,
         /// Its arguments.
         arguments: Vec<Value>,
         /// What `respond` gets.
@@ -72,13 +73,14 @@ pub struct Answer {
 
 impl Draft {
     /// The record, with what must not be kept taken out.
-    pub(super) fn record(self) -> Record {
-        let (mut signature, mut plan) = (None, None);
+    pub(super) fn record(self, redaction: &Redaction) -> Record {
+        let (mut signature, mut plan, mut called) = (None, None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
-            Some(Planned::Call { procedure, signature: its, arguments, carry }) => {
-                signature = Some(its);
-                plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
+            Some(Planned::Call { procedure, arguments, carry }) => {
+                signature = Some(procedure.digest().to_owned());
+                plan = Some(Plan::Call(Called::of(procedure.name.clone(), arguments, carry)));
+                called = Some(procedure);
             }
             None => {}
         }
@@ -102,7 +104,44 @@ impl Draft {
             times: self.times,
             batch,
         };
-        self.redaction.apply(&mut record);
+        redaction.apply(&mut record, called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
         record
     }
+
+    /// Bytes that it holds, about: of what may be large.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |fields: &[Field]| fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        let values = |values: &[Value]| values.iter().map(bytes_of).sum::<usize>();
+        let contract::Request { path, parameters, query, headers, body, claims, .. } = &self.request;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let planned = match &self.planned {
+            Some(Planned::Call { arguments, carry, .. }) => values(arguments) + carry.len(),
+            _ => 0,
+        };
+        let ended = match self.ended.as_ref().and_then(|ended| ended.outcome.as_ref()) {
+            Some(contract::Outcome::Rows(rows)) => values(&rows.values),
+            _ => 0,
+        };
+        let response = &self.answer.response;
+        path.len()
+            + fields(parameters)
+            + optional(query)
+            + fields(headers)
+            + body.len()
+            + optional(claims)
+            + planned
+            + ended
+            + fields(&response.headers)
+            + response.body.len()
+            + limits::RECORD_OVERHEAD_BYTES
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
 }

@@ -6,6 +6,7 @@
 //! the secrets out, writes the record as one line of JSON, and keeps it in the ring of its handler. A record is the
 //! data of a client: `admin` decides who may read it.
 
+mod blank;
 mod cell;
 mod convert;
 mod draft;
@@ -13,7 +14,9 @@ mod format;
 mod recorder;
 mod redaction;
 mod ring;
+mod slow;
 mod times;
+mod visit;
 
 pub use self::cell::{Blob, Cell};
 pub use self::convert::fault_text;

@@ -30,11 +30,12 @@ use self::rescue::Called;
 use self::trail::Trail;
 use crate::contract::{Field, Outcome};
 use crate::cors::{self, Cors};
+use crate::database::Carried;
 use crate::failure::Failure;
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
-use crate::record::Times;
+use crate::record::{self, Times};
 use crate::registry::{Handler, Lineage};
 use crate::token::Verifier;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
@@ -243,30 +244,36 @@ async fn handled<F: Functions>(
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     let prepared = laps.end(&handler.metrics.prepare);
-    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
-    if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.recorded());
-    }
+    asked.note(|noted| {
+        noted.times.prepare = Times::micros(prepared);
+        noted.generation = Some(Arc::clone(generation));
+    });
     match decision {
-        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Reply(outgoing) => {
+            asked.note(|noted| noted.planned = Some(record::Planned::Reply));
+            Ok(outgoing)
+        }
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
-            let sent = laps.last();
-            let called = node.database.call(&procedure, arguments).await;
+            let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
             let since = laps.skip();
-            let outcome = match called {
+            asked.note(|noted| noted.passed(passage));
+            let outcome = match outcome {
                 Ok(rows) => Outcome::Rows(rows),
                 Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
                 Err(failure) => {
-                    asked.ended(None, since - sent);
+                    if let Some(arguments) = arguments {
+                        asked.called(Planned { procedure, arguments, carry }, passage, None);
+                    }
                     return Err(failure);
                 }
             };
-            asked.ended(Some(&outcome), since - sent);
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
             let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
             let responded = laps.end(&handler.metrics.respond);
             asked.note(|noted| noted.times.respond = Times::micros(responded));
+            let arguments = arguments.unwrap_or_default();
+            asked.called(Planned { procedure, arguments, carry }, passage, Some(outcome));
             answer
         }
     }

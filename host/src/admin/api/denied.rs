@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::admin::records::FORBIDDEN;
+
 /// A status, and a text for a person that names the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::admin) struct Denied {
@@ -28,8 +30,6 @@ impl Denied {
 
     /// For who may use the admin address, but not read records.
     pub(in crate::admin) fn records() -> Self {
-        let remedy =
-            "records are the data of clients: start the node with --admin-token-file FILE, or with --admin unix:PATH";
-        Self::new(StatusCode::FORBIDDEN, remedy)
+        Self::new(StatusCode::FORBIDDEN, FORBIDDEN.trim_end())
     }
 }

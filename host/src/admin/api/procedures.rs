@@ -63,7 +63,7 @@ pub(in crate::admin) fn all(admin: &Admin) -> Vec<Granted> {
                 let of = node.metrics.procedures.of(&procedure.name);
                 Granted {
                     name: procedure.name.clone(),
-                    parameters: procedure.parameters().map(Parameter::of).collect(),
+                    parameters: procedure.typed_parameters().map(Parameter::of).collect(),
                     columns: procedure.columns().map(Column::of).collect(),
                     writes: procedure.writes(),
                     batch: procedure.batch().map(|batch| format!("{} by {}", batch.form, batch.by)),

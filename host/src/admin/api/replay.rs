@@ -12,7 +12,7 @@ use super::requests;
 use crate::admin::Admin;
 use crate::guest::Component;
 use crate::limits;
-use crate::record::{Plan, Record};
+use crate::record::Record;
 use crate::registry::{Generation, Handler};
 use crate::replay::{self, Decision, Difference, Skipped};
 
@@ -88,7 +88,7 @@ impl Runnable {
     }
 
     fn run(&self, record: &Record) -> Result<Decision, Denied> {
-        replay::run(self.component(), record).map_err(|skipped| Denied::conflict(skipped.to_string()))
+        replay::run(self.component(), record).map_err(skipped)
     }
 }
 
@@ -98,7 +98,7 @@ pub(in crate::admin) fn replay(admin: &Admin, asked: &Replay) -> Result<Replayed
     let table = admin.started()?.registry.table();
     let none = |what: &str| Denied::new(StatusCode::CONFLICT, format!("{} has no {what}", asked.handler));
     let handler = table.handler(&asked.handler).ok_or_else(|| Denied::missing("no such handler"))?;
-    fits(handler, &record)?;
+    replay::check_signature(&handler.procedures, &record).map_err(skipped)?;
     let current = Runnable::find(handler, On::Current).ok_or_else(|| none("generation"))?;
     let candidate = || "candidate: none was refused, and there is no previous generation";
     let chosen = Runnable::find(handler, asked.on).ok_or_else(|| none(candidate()))?;
@@ -124,12 +124,8 @@ pub(in crate::admin) fn replay(admin: &Admin, asked: &Replay) -> Result<Replayed
     })
 }
 
-/// Whether the procedure of a record is still what it was.
-pub(super) fn fits(handler: &Handler, record: &Record) -> Result<(), Denied> {
-    let (Some(Plan::Call(called)), Some(signature)) = (&record.plan, &record.signature) else { return Ok(()) };
-    let now = handler.procedure(&called.procedure).map(|procedure| procedure.digest());
-    match now {
-        Some(now) if now == signature => Ok(()),
-        _ => Err(Denied::conflict(Skipped::Signature(called.procedure.clone()).to_string())),
-    }
+/// Why a record cannot be run here.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+pub(super) fn skipped(skipped: Skipped) -> Denied {
+    Denied::conflict(skipped.to_string())
 }

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::denied::Denied;
+use super::status;
 use crate::admin::Admin;
 use crate::config::Address;
 use crate::record::Blob;
@@ -153,7 +154,7 @@ where
 /// The record of a request, once it is written.
 async fn recorded(admin: &Admin, id: &str) -> Option<Recorded> {
     let table = admin.node.get()?.registry.table();
-    if admin.console.recording.every == 0 {
+    if status::recorded(admin) == 0 {
         return None;
     }
     for _ in 0..limits::ADMIN_RECORD_TRIES {

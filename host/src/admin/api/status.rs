@@ -23,7 +23,7 @@ pub(in crate::admin) struct Status {
     /// Whether it is a developer's: `galo dev`.
     pub(in crate::admin) dev: bool,
     pub(in crate::admin) began: String,
-    /// One request in so many is recorded; 0 records nothing.
+    /// One request in so many is recorded, of the handler that is recorded most; 0 if nothing is.
     pub(in crate::admin) recording: usize,
     pub(in crate::admin) record_format: u32,
     /// Whether whoever asks may read records.
@@ -38,6 +38,14 @@ pub(in crate::admin) struct Status {
     pub(in crate::admin) task_restarts: u64,
 }
 
+/// The most frequent sample of a handler: one request in so many; 0 if nothing is recorded.
+pub(super) fn recorded(admin: &Admin) -> usize {
+    let Some(node) = admin.node.get() else { return 0 };
+    let table = node.registry.table();
+    let rings = table.handlers.iter().filter_map(|handler| handler.ring.get());
+    rings.map(|ring| ring.every()).filter(|every| *every > 0).min().unwrap_or(0)
+}
+
 /// The node at this moment.
 pub(in crate::admin) fn status(admin: &Admin) -> Status {
     let (metrics, unready) = (&admin.metrics, admin.unready());
@@ -49,7 +57,7 @@ pub(in crate::admin) fn status(admin: &Admin) -> Status {
         listen: admin.console.listen.get().map(ToString::to_string),
         dev: admin.gate.readers == Readers::Loopback,
         began: moment(admin.console.began),
-        recording: admin.console.recording.every,
+        recording: recorded(admin),
         record_format: FORMAT,
         records_readable: admin.gate.may_read_records(),
         in_flight: metrics.in_flight.get(),
