@@ -85,22 +85,22 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
     }
 }
 
-/// Logs an error that a client's data caused and that the handler left to the host, once for each code of an answer:
-/// it may be what the handler means to do, or a constraint that nobody thought of. The texts of such an error quote the
-/// client's data, so that they are not logged.
+/// Logs an error that a client's data caused and that the handler left to the host, once for each SQLSTATE and
+/// constraint of a procedure: it may be what the handler means to do, or a constraint that nobody thought of. The
+/// texts of such an error quote the client's data, so that they are not logged.
 fn left_to_the_host(
     handler: &Handler,
     generation: &Generation,
     (head, own): Named<'_>,
     (raised, code): (&Raised, Code),
 ) {
-    if !generation.repeats.is_new(code.as_str()) {
+    let Raised { procedure, error } = raised;
+    let (sqlstate, constraint) = (failure::shown(&error.sqlstate), error.constraint.as_deref().map(failure::shown));
+    let kind = format!("left: {procedure} {sqlstate} {}", constraint.as_deref().unwrap_or_default());
+    if !generation.repeats.is_new(&kind) {
         return;
     }
-    let Raised { procedure, error } = raised;
-    let (handler, generation, sqlstate) =
-        (handler.entry.name.as_str(), generation.number, failure::shown(&error.sqlstate));
-    let constraint = error.constraint.as_deref().map(failure::shown);
+    let (handler, generation) = (handler.entry.name.as_str(), generation.number);
     let (code, status) = (code.as_str(), code.status().as_u16());
     let Trace { request_id, traceparent } = Trace::of(head, own);
     tracing::warn!(
