@@ -13,6 +13,7 @@
 pub mod config;
 pub mod contract;
 pub mod drain;
+pub mod events;
 pub mod failure;
 pub mod file;
 pub mod limits;
@@ -32,11 +33,13 @@ pub mod guest;
 pub mod route;
 pub mod state;
 pub mod token;
+pub mod traces;
 pub mod trust;
 pub mod wire;
 
 // The spine.
 pub mod example;
+pub mod gate;
 pub mod manifest;
 pub mod node;
 pub mod record;

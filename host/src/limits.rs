@@ -79,7 +79,7 @@ pub const GUEST_SLICE: Duration = Duration::from_millis(4);
 /// generation are shed: a handler that loops must not take more.
 pub const SLOW_CALLS_PER_GENERATION: usize = 2;
 /// Threads for such calls, of all generations together. Each holds an instance of the pool.
-pub const SLOW_THREADS_MAX: usize = 32;
+pub const SLOW_THREADS_MAX: usize = 28;
 /// Turns of the scheduler that a call of a generation with slow calls waits at most, while another call overruns in
 /// each.
 pub const SLOW_TURNS_MAX: usize = 16;
@@ -166,10 +166,116 @@ pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
 pub const RECORD_QUEUE_MAX: usize = 1024;
 /// The rarest sample of requests that is recorded: one in a million.
 pub const RECORD_EVERY_MAX: usize = 1_000_000;
+/// Bytes of requests that wait to be written by the recorder, on top of [`RECORD_QUEUE_MAX`]: one has up to a few MiB.
+pub const RECORD_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that are kept of a handler unless another number is asked for.
 pub const RECORDS_DEFAULT: usize = 256;
+/// Events that a node keeps for its page: those of a day of deployments.
+pub const EVENTS_MAX: usize = 256;
+/// Bytes of the text of one event; the log has all of it.
+pub const EVENT_BYTES_MAX: usize = 4 * 1024;
+/// How often the traffic of each route is sampled for the page, and how many samples it shows: a minute.
+pub const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);
+/// See [`TRAFFIC_INTERVAL`].
+pub const TRAFFIC_SAMPLES: usize = 60;
+/// Routes whose traffic is sampled, of all handlers together. A sample of one takes 2 µs and holds 4 KiB.
+pub const TRAFFIC_ROUTES_MAX: usize = 1024;
+/// Rows of each table of the page. The API has all of them.
+pub const PAGE_ROWS_MAX: usize = 100;
+/// Bytes of a text that the page shows whole; behind it is how many are left out.
+pub const PAGE_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the body of a request to the admin address: a request to be sent has its own body in it, in JSON.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Pages and replays that are made at once; others wait. They take a core for milliseconds, and files are read.
+pub const ADMIN_WORK_MAX: usize = 2;
+/// A request of the page, from the connection to the end of its response: more than the node itself takes at most.
+pub const ADMIN_SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of its response.
+pub const ADMIN_SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often and how many times the record of that request is looked for: it is written just after the response.
+pub const ADMIN_RECORD_PAUSE: Duration = Duration::from_millis(5);
+/// See [`ADMIN_RECORD_PAUSE`].
+pub const ADMIN_RECORD_TRIES: u32 = 40;
+/// Differences that a replay shows.
+pub const DIFFERENCES_SHOWN_MAX: usize = 50;
+/// Characters of a line of a saved example, as a person would break it.
+pub const EXAMPLE_LINE_MAX: usize = 110;
+/// Rows of the outcome of one call that the page shows.
+pub const PAGE_ROWS_SHOWN: usize = 20;
+/// Requests that the page lists unless more are asked for.
+pub const PAGE_REQUESTS: usize = 30;
+/// Characters of the name of a saved example.
+pub const EXAMPLE_NAME_MAX: usize = 64;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded; base64 and JSON escape them.
+pub const RECORD_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Paths of one handler at which a comparison counts differences; the rest is counted together. A path may contain
+/// names from a body, so that their number has no other bound.
+pub const DIFFERENCE_PATHS_MAX: usize = 1000;
+/// Differences of one record that are counted.
+pub const DIFFERENCES_PER_RECORD_MAX: usize = 100;
+/// Paths that `galo replay` prints; `--json` has all that are counted.
+pub const DIFFERENCE_PATHS_SHOWN: usize = 20;
+/// Between two lines about the progress of a comparison.
+pub const REPLAY_PROGRESS: Duration = Duration::from_secs(5);
+/// Between two requests of `galo tap` to a node: fast enough for a person who watches, nothing for a node.
+pub const TAP_PAUSE: Duration = Duration::from_millis(200);
+/// Records that `galo tap` takes at once. A node keeps no more of a handler by default.
+pub const TAP_RECORDS_MAX: usize = 10_000;
+/// Bytes of the path by which it asks: 16 of each handler's name and number, far below what a head may have.
+pub const TAP_CURSOR_BYTES_MAX: usize = 8 * 1024;
+/// The largest `--slower` of `galo tap`, in milliseconds: an hour.
+pub const TAP_SLOWER_MS_MAX: usize = 60 * 60 * 1000;
+/// Bytes of a line of a log that `galo explain` looks at at once.
+pub const LOG_LINE_BYTES_READ: u64 = 1024 * 1024;
+/// For the procedure of `galo explain`, from the connect to the last row. It is a look-up by key.
+pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of the records of all handlers: 32 handlers whose records are as large as they may be. Beyond it, the handler
+/// with the most bytes loses its oldest.
+pub const RECORDS_NODE_BYTES_MAX: usize = 32 * RECORDS_BYTES_MAX;
+/// Bytes of a record besides its line and its id: its place in the ring, and what the allocator adds.
+pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// How often the recorder looks at the last requests of each handler to find the slowest hundredth.
+pub const RECORD_WINDOW: Duration = Duration::from_secs(1);
+/// Requests that a look needs: with fewer, a hundredth is not one request.
+pub const RECORD_WINDOW_REQUESTS_MIN: u64 = 100;
+/// Names or paths of one list of the manifest's `record`.
+pub const RECORD_NAMES_MAX: usize = 64;
+/// Bytes of one of its paths. Each of its steps may visit all of a document.
+pub const RECORD_PATH_BYTES_MAX: usize = 256;
+/// Bytes of a text that is also taken out where it is repeated. A shorter one, such as `1`, is part of other texts.
+pub const REDACTED_TEXT_BYTES_MIN: usize = 8;
+/// Milliseconds that the export of one batch of spans may take, with its retries (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+pub const TRACES_TIMEOUT_MS_DEFAULT: usize = 10_000;
+/// Milliseconds that a span waits for others, unless a batch is full before (`OTEL_BSP_SCHEDULE_DELAY`).
+pub const TRACES_SCHEDULE_MS_DEFAULT: usize = 5_000;
+/// The most that either may be set to: five minutes. What waits for longer was dropped by then.
+pub const TRACES_MS_MAX: usize = 300_000;
+/// Spans that wait for the collector (`OTEL_BSP_MAX_QUEUE_SIZE`). What does not fit is dropped and counted.
+pub const TRACES_QUEUE_DEFAULT: usize = 2048;
+/// The most that it may be set to: a span takes half a kilobyte.
+pub const TRACES_QUEUE_CEILING: usize = 256 * 1024;
+/// Spans of one request to the collector (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
+pub const TRACES_BATCH_DEFAULT: usize = 512;
+/// How long the exporter waits before it sends a batch again; doubled each time.
+pub const TRACES_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a node that ends waits until the last spans are with the collector.
+pub const TRACES_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a collector's answer that are read: it says how many spans it rejected, and why.
+pub const TRACES_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a `tracestate` that is passed on; W3C asks for 512.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// Bytes of a path, a message or another text of a span.
+pub const SPAN_TEXT_BYTES_MAX: usize = 1024;
+/// How long the spans of a batch's calls are waited for before the span of the batch is made: they end together.
+pub const BATCH_SPAN_PATIENCE: Duration = Duration::from_secs(1);
+/// Batches whose span is waited with. A batch takes a millisecond, and few of them have a call that is traced.
+pub const BATCH_SPANS_MAX: usize = 1024;
+/// Bytes of the name of a node. Postgres keeps 63 of an `application_name`, which has `galo/` and ` batches` beside it.
+pub const NODE_NAME_BYTES_MAX: usize = 48;
+/// Bytes of the procedure in the comment of a statement. Its types are a part of its name where it is overloaded.
+pub const COMMENT_BYTES_MAX: usize = 512;
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.
@@ -199,7 +305,7 @@ pub const CORS_ORIGINS_MAX: usize = 64;
 pub const CORS_MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
 /// The most a manifest may set. Firefox keeps it for a day at most, Chromium for two hours.
 pub const CORS_MAX_AGE_CEILING: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of `X-Request-Id` or `traceparent` in a log line. nginx's `$request_id` has 32, a traceparent 55.
+/// Bytes of `X-Request-Id` in a log line. nginx's `$request_id` has 32.
 pub const TRACE_SHOWN_BYTES_MAX: usize = 128;
 /// Bytes of a path in a line of the access log, and of a method.
 pub const PATH_SHOWN_BYTES_MAX: usize = 256;
@@ -468,8 +574,9 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 /// One request of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
 /// from memory; a person waits for it.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal and a generation that was rolled back.
-pub const OPERATOR_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal, a generation that was rolled back, and what the
+/// gate found.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Time that one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// For making, filling and dropping a scratch database, and for the SQL of an example: each takes a tenth of a second,
@@ -539,6 +646,51 @@ pub const EXAMPLES_MAX: usize = 256;
 /// CPU time of all examples of a handler together: ours take 1 ms. Handlers are verified one after the other, so a
 /// component that loops delays the swap of another by this and one deadline.
 pub const EXAMPLES_CPU_MAX: Duration = Duration::from_secs(2);
+/// Bytes of the corpus of a handler, the recorded requests deployed with it: 4,096 of 4 KiB.
+pub const CORPUS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Records of a corpus. `galo record` writes a thousand unless it is asked for more.
+pub const CORPUS_RECORDS_MAX: usize = 5_000;
+/// The last records of a handler's ring that a candidate is compared on: as many as a corpus has.
+pub const RECORDS_GATE_MAX: usize = CORPUS_RECORDS_MAX;
+/// CPU time of the gate: 5,000 records of ours take 0.6 s, and twice that where both generations decide. What is left
+/// over is counted as skipped, and the swap of another handler is delayed by no more than this and one deadline.
+pub const GATE_CPU_MAX: Duration = Duration::from_secs(2);
+/// Paths that a comparison counts by themselves; further ones are counted together.
+pub const GATE_PATHS_MAX: usize = 8;
+/// Bytes of such a path: the names of some fields within each other. The rest is cut.
+pub const GATE_PATH_BYTES_MAX: usize = 96;
+/// Reasons for skipping a record that a comparison counts by themselves.
+pub const GATE_REASONS_MAX: usize = 4;
+/// Requests, and differences of each, that `galo dev` shows of those that would be answered otherwise.
+pub const GATE_REQUESTS_SHOWN: usize = 5;
+/// Bytes of a value in them.
+pub const GATE_VALUE_BYTES_SHOWN: usize = 60;
+/// Candidates of a handler whose changes were accepted and are remembered: more than are rolled back and forth.
+pub const ACCEPTED_MAX: usize = 16;
+/// Digits of a digest that name a candidate to `galo accept`: by chance one in 16 million begins alike.
+pub const ACCEPT_DIGITS_MIN: usize = 6;
+/// Shadows that a node runs at once. Each has a thread, and an instance of the pool while that calls.
+pub const SHADOWS_MAX: usize = 4;
+/// Shadows whose counts are kept when they have ended.
+pub const SHADOWS_KEPT_MAX: usize = 64;
+/// Requests that wait for a shadow. What does not fit is dropped and counted.
+pub const SHADOW_QUEUE_MAX: usize = 1024;
+/// One request in so many also runs on a shadow, unless another number is given.
+pub const SHADOW_EVERY_DEFAULT: usize = 10;
+/// How long a shadow runs unless another time is given.
+pub const SHADOW_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// The longest: a day has every kind of traffic.
+pub const SHADOW_CEILING: Duration = Duration::from_secs(24 * 3600);
+/// How often a shadow checks whether it was stopped, and how often its compilation is asked after.
+pub const SHADOW_POLL: Duration = Duration::from_millis(100);
+/// Priority of a shadow: behind everything else, so that it takes what nothing else wants.
+pub const SHADOW_NICENESS: i32 = 19;
+/// How long a node waits for the bytes of a component that is sent to it: 32 MiB over a slow network.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often `galo shadow` asks the node for the counts.
+pub const SHADOW_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often it prints them where they cannot be written over.
+pub const SHADOW_PRINT_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of one example: a body of the largest size, and the expected results.
 pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A folder without an event for this long has come to rest. `cp` and the linker write without pauses; a file that is
@@ -754,9 +906,12 @@ const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
 // The routes of all handlers together are shorter than the manifest.
 const _: () = assert!(
-    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024)) as u64 + MANIFEST_BYTES_MAX
+    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024 + 2048)) as u64 + MANIFEST_BYTES_MAX
         <= OPERATOR_ANSWER_BYTES_MAX as u64
 );
+const _: () = assert!(TAP_CURSOR_BYTES_MAX < HEAD_BYTES_MAX);
+// A person waits for the answer of a node, of which the procedure is a part.
+const _: () = assert!(EXPLAIN_TIMEOUT.as_millis() < OPERATOR_TIMEOUT.as_millis());
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_KEEP_RESIDENT_BYTES <= MEMORY_BYTES_CEILING);
 const _: () = assert!(MEMORY_BYTES_CEILING as u64 <= MEMORY_RESERVATION_BYTES);
@@ -783,7 +938,7 @@ const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());
 const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
-const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX <= INSTANCES_MAX as usize);
+const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX + SHADOWS_MAX <= INSTANCES_MAX as usize);
 const _: () = assert!(GUEST_SLICE.as_millis() < EPOCH_TICK.as_millis());
 const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
 // A proxy's configuration has it in KiB.
@@ -812,5 +967,7 @@ const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);
 const _: () = assert!(KEY_CALLS_MAX * 4 <= IN_FLIGHT_MAX_DEFAULT && KEY_CALLS_MAX <= LANE_CALLS_MAX);
+const _: () = assert!(TRACES_BATCH_DEFAULT <= TRACES_QUEUE_DEFAULT && TRACES_QUEUE_DEFAULT <= TRACES_QUEUE_CEILING);
+const _: () = assert!("galo/".len() + NODE_NAME_BYTES_MAX + " batches".len() <= IDENTIFIER_BYTES_MAX);
 const _: () = assert!(BATCH_LOCK_TIMEOUT.as_millis() < BATCH_STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(BATCH_STATEMENT_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());

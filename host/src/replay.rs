@@ -3,12 +3,26 @@
 //!
 //! Two decisions are the same if what leaves the node is: the call with its arguments, the response, and the lines for
 //! the log. A carry is the component's own affair.
+//!
+//! `whole` does it for a corpus, which `survey` has looked through before, and `tally` counts.
+
+mod budget;
+mod survey;
+mod tally;
+mod whole;
+
+use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::contract::{Plan, VERSION, Version};
-use crate::failure::{Fault, Phase};
+pub use self::budget::Budget;
+pub use self::survey::Survey;
+pub use self::tally::{Group, Instructions, Tallies, Tally, grouped};
+pub use self::whole::{Contender, File, compare};
+use crate::contract::{Outcome, Plan, Request, VERSION, Version};
+use crate::database::Procedure;
+use crate::failure::{Fault, FaultKind, Phase};
 use crate::guest::Component;
 use crate::record::{self, Blob, Record};
 use crate::wire;
@@ -57,6 +71,10 @@ pub enum Skipped {
     Contract(String),
     /// Its procedure has another signature now.
     Signature(String),
+    /// Something was taken out of it: components can be compared with each other on it, not with what was stored.
+    Redacted,
+    /// The host answered before the handler decided anything.
+    Undecided,
     /// A value in it is malformed.
     Malformed(String),
 }
@@ -66,12 +84,28 @@ impl std::fmt::Display for Skipped {
         match self {
             Self::Contract(version) => write!(f, "recorded under contract {version}, this host has {VERSION}"),
             Self::Signature(procedure) => write!(f, "the procedure `{procedure}` has another signature now"),
+            Self::Redacted => f.write_str("redacted: only two components can be compared on it"),
+            Self::Undecided => f.write_str("answered by the host before the handler decided"),
             Self::Malformed(cause) => f.write_str(cause),
         }
     }
 }
 
 /// What was decided when the request was recorded.
+///
+/// # Errors
+/// Why that cannot be compared with what a component decides now.
+pub fn stored(record: &Record) -> Result<Decision, Skipped> {
+    if is_redacted(record) {
+        return Err(Skipped::Redacted);
+    }
+    if record.plan.is_none() && record.fault.is_none() {
+        return Err(Skipped::Undecided);
+    }
+    Ok(recorded(record))
+}
+
+/// The same, whether or not it can be compared.
 pub fn recorded(record: &Record) -> Decision {
     let call = match &record.plan {
         Some(record::Plan::Call(called)) => Some(Call::of(called)),
@@ -87,6 +121,20 @@ pub fn recorded(record: &Record) -> Decision {
     }
 }
 
+/// Whether the procedure that was called has the signature that it was recorded with, where the granted procedures are
+/// known: an outcome of another one is not what a component would get now.
+///
+/// # Errors
+/// That it has another one, or is no longer granted.
+pub fn check_signature(granted: &[Arc<Procedure>], record: &Record) -> Result<(), Skipped> {
+    let (Some(record::Plan::Call(called)), Some(signature)) = (&record.plan, &record.signature) else { return Ok(()) };
+    let now = granted.iter().find(|procedure| procedure.name == called.procedure);
+    match now.is_some_and(|procedure| procedure.digest() == signature) {
+        true => Ok(()),
+        false => Err(Skipped::Signature(called.procedure.clone())),
+    }
+}
+
 /// Runs a recorded request on a component.
 ///
 /// # Errors
@@ -97,27 +145,61 @@ pub fn run(component: &Component, record: &Record) -> Result<Decision, Skipped> 
     }
     let request = record.request.to_contract().map_err(Skipped::Malformed)?;
     let outcome = record.outcome.as_ref().map(record::Outcome::to_contract).transpose().map_err(Skipped::Malformed)?;
+    // The outcome answers a call only if it is the one that was made. What was taken out of the request is not in the
+    // arguments either.
+    let fits = |its: &Call, made: &record::Called| {
+        Call::of(made) == *its || is_redacted(record) && made.procedure == its.procedure
+    };
+    let same = |its: &Call| matches!(&record.plan, Some(record::Plan::Call(made)) if fits(its, made));
+    Ok(decide(component, &request, |its| outcome.as_ref().filter(|_| same(its))))
+}
+
+/// What a component decides on a request. `outcome_of` is how the call that it plans ends, where that is known.
+pub fn decide<'a>(
+    component: &Component,
+    request: &Request,
+    outcome_of: impl FnOnce(&Call) -> Option<&'a Outcome>,
+) -> Decision {
     let mut decision = Decision::default();
-    let call = match component.prepare(&request) {
+    let call = match punctual(|| component.prepare(request)) {
         Ok(Plan::Reply(response)) => {
             decision.answer(wire::respond(response, Phase::Prepare));
-            return Ok(decision);
+            return decision;
         }
         Ok(Plan::Call(call)) => call,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     };
-    let called = record::Called::of(call.procedure, call.arguments, Vec::new());
-    let its = Call { procedure: called.procedure, arguments: called.arguments };
-    // The outcome answers this call only if it is the one that was made.
-    let same = matches!(&record.plan, Some(record::Plan::Call(made)) if Call::of(made) == its);
+    let its = Call { procedure: call.procedure, arguments: call.arguments.into_iter().map(record::Cell::of).collect() };
+    let outcome = outcome_of(&its);
     decision.call = Some(its);
-    let Some(outcome) = outcome.filter(|_| same) else { return Ok(decision) };
-    match component.respond(&call.carry, &outcome) {
+    match outcome {
+        Some(outcome) => Decision { call: decision.call, ..respond(component, &call.carry, outcome) },
+        None => decision,
+    }
+}
+
+/// What a component makes of the outcome of a call.
+pub fn respond(component: &Component, carry: &[u8], outcome: &Outcome) -> Decision {
+    let mut decision = Decision::default();
+    match punctual(|| component.respond(carry, outcome)) {
         Ok(Some(response)) => decision.answer(wire::respond(response, Phase::Respond)),
         Ok(None) => decision.left_to_host = true,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     }
-    Ok(decision)
+    decision
+}
+
+/// Whether something was taken out of a record.
+pub fn is_redacted(record: &Record) -> bool {
+    !record.redacted.is_empty()
+}
+
+/// Runs a guest again if it overran its deadline, which a busy machine may be the cause of. It is pure.
+fn punctual<T>(run: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+    match run() {
+        Err(fault) if fault.kind == FaultKind::Deadline => run(),
+        ended => ended,
+    }
 }
 
 impl Call {
@@ -139,55 +221,81 @@ impl Decision {
         self
     }
 
-    /// As JSON, with a body that is JSON as JSON, so that a path leads into it.
+    /// As JSON for people: arguments as plain values, headers by their names, and a body that is JSON as JSON, so that
+    /// a path leads into it.
     pub fn json(&self) -> Json {
         let mut json = serde_json::to_value(self).unwrap_or_default();
-        if let (Some(body), Some(response)) = (json.pointer_mut("/response/body"), &self.response)
-            && let Blob::Text(text) = &response.body
-            && let Ok(inside) = serde_json::from_str::<Json>(text)
-        {
-            *body = inside;
+        if let (Some(arguments), Some(call)) = (json.pointer_mut("/call/arguments"), &self.call) {
+            *arguments = call.arguments.iter().map(record::Cell::plain).collect();
+        }
+        let Some(response) = &self.response else { return json };
+        if let Some(Json::Object(shown)) = json.get_mut("response") {
+            if !response.headers.is_empty() {
+                shown.insert("headers".to_owned(), by_name(&response.headers));
+            }
+            if !response.log.is_empty() {
+                let lines = response.log.iter().map(|(level, text)| json!({ "level": level, "text": text }));
+                shown.insert("log".to_owned(), lines.collect());
+            }
+            if let Blob::Text(text) = &response.body
+                && let Ok(inside) = serde_json::from_str::<Json>(text)
+            {
+                shown.insert("body".to_owned(), inside);
+            }
         }
         json
     }
 }
 
-/// Where two decisions differ, at most `most` places. Bodies that are the same JSON, spelled otherwise, differ as text.
+/// Headers as an object; one that is there several times has a list of its values.
+fn by_name(headers: &[(String, String)]) -> Json {
+    let mut object = Map::new();
+    for (name, value) in headers {
+        match object.get_mut(name) {
+            None => drop(object.insert(name.clone(), json!(value))),
+            Some(Json::Array(values)) => values.push(json!(value)),
+            Some(one) => *one = json!([one.take(), value]),
+        }
+    }
+    Json::Object(object)
+}
+
+/// Where two decisions differ, at most `most` places. What is the same as JSON for people, spelled or ordered
+/// otherwise, differs as it was recorded.
 pub fn differences(before: &Decision, after: &Decision, most: usize) -> Vec<Difference> {
     let mut found = Vec::new();
     if before == after {
         return found;
     }
-    compare("", &before.json(), &after.json(), &mut found);
+    differ("", &before.json(), &after.json(), &mut found);
     if found.is_empty() {
-        let text = |decision: &Decision| serde_json::to_value(decision.response.as_ref().map(|it| &it.body));
-        let (before, after) = (text(before).unwrap_or_default(), text(after).unwrap_or_default());
-        found.push(Difference { path: "response.body".to_owned(), before, after });
+        let raw = |decision: &Decision| serde_json::to_value(decision).unwrap_or_default();
+        differ("", &raw(before), &raw(after), &mut found);
     }
     found.truncate(most);
     found
 }
 
-fn compare(path: &str, before: &Json, after: &Json, found: &mut Vec<Difference>) {
+fn differ(path: &str, before: &Json, after: &Json, found: &mut Vec<Difference>) {
     match (before, after) {
         _ if before == after => {}
-        (Json::Object(before), Json::Object(after)) => compare_objects(path, before, after, found),
+        (Json::Object(before), Json::Object(after)) => differ_in_objects(path, before, after, found),
         (Json::Array(before), Json::Array(after)) => {
             for index in 0..before.len().max(after.len()) {
                 let at = |items: &[Json]| items.get(index).cloned().unwrap_or_default();
-                compare(&format!("{path}[{index}]"), &at(before), &at(after), found);
+                differ(&format!("{path}[{index}]"), &at(before), &at(after), found);
             }
         }
         _ => found.push(Difference { path: path.to_owned(), before: before.clone(), after: after.clone() }),
     }
 }
 
-fn compare_objects(path: &str, before: &Map<String, Json>, after: &Map<String, Json>, found: &mut Vec<Difference>) {
+fn differ_in_objects(path: &str, before: &Map<String, Json>, after: &Map<String, Json>, found: &mut Vec<Difference>) {
     let added = after.keys().filter(|name| !before.contains_key(*name));
     for name in before.keys().chain(added) {
         let at = |object: &Map<String, Json>| object.get(name).cloned().unwrap_or_default();
         let inside = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        compare(&inside, &at(before), &at(after), found);
+        differ(&inside, &at(before), &at(after), found);
     }
 }
 
@@ -216,5 +324,36 @@ mod tests {
         assert_eq!(paths(answered(404, r#"{"total":100,"items":[1,2]}"#)), ["response.status: 200 404"]);
         assert_eq!(paths(answered(200, r#"{ "total":100,"items":[1,2]}"#)).len(), 1);
         assert_eq!(differences(&before, &answered(200, "{}"), 1).len(), 1);
+    }
+
+    #[test]
+    fn arguments_are_plain_values_and_headers_have_names() {
+        let called = |arguments: Vec<record::Cell>| Decision {
+            call: Some(Call { procedure: "f".to_owned(), arguments }),
+            ..Decision::default()
+        };
+        let (one, text) = (record::Cell::Integer(1), record::Cell::Text("1".to_owned()));
+        let found = differences(&called(vec![one.clone(), one.clone()]), &called(vec![one, text]), 9);
+        assert_eq!((found.len(), found[0].path.as_str()), (1, "call.arguments[1]"));
+        assert_eq!((&found[0].before, &found[0].after), (&json!(1), &json!("1")));
+        let json = |text: &str| called(vec![record::Cell::Json(text.to_owned())]);
+        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a":2}"#), 9);
+        assert_eq!(found[0].path, "call.arguments[0].a");
+        // The same JSON, spelled otherwise.
+        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a": 1}"#), 9);
+        assert_eq!(found[0].path, "call.arguments[0].json");
+
+        let headed = |headers: &[(&str, &str)]| {
+            let mut decision = answered(200, "");
+            if let Some(response) = &mut decision.response {
+                response.headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            }
+            decision
+        };
+        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("a", "1"), ("b", "3")]), 9);
+        assert_eq!(found[0].path, "response.headers.b");
+        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("b", "2"), ("a", "1")]), 9);
+        assert!(found[0].path.starts_with("response.headers["), "{found:?}");
+        assert_eq!(by_name(&[("a".into(), "1".into()), ("a".into(), "2".into())]), json!({ "a": ["1", "2"] }));
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
 use self::trusted::trusted;
-use crate::admin::{Admin, Gate};
+use crate::admin::{Admin, Console, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
@@ -25,13 +25,14 @@ use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::record::Recorder;
+use crate::record::{Recorder, Tracing};
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Worker};
 use crate::request::{self, Sandbox};
 pub use crate::signals::Signals;
 use crate::state::State;
 use crate::supervise::Supervisor;
+use crate::traces::Exporter;
 use crate::{limits, manifest, wire};
 
 /// A node that serves.
@@ -58,16 +59,19 @@ pub struct Running {
 /// Anything that keeps the node from being ready. It does not serve partially.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
+    // On the heap: the future of a start is large as it is.
+    let target = &*Box::new(target.of_node(&settings.node));
     let metrics = Arc::new(Metrics::new());
     let (drain, supervisor) = (Drain::default(), Supervisor::default());
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone() },
+        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
         supervisor: supervisor.clone(),
+        console: Console::default(),
     });
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
@@ -81,7 +85,8 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let tracing = tracing_to(settings, target, &metrics)?;
+    let recorder = Recorder::start(settings.recording, &metrics, tracing)?;
     let registry = Registry::new(table, Arc::clone(&recorder));
     if let Some(state) = &state {
         registry.audit.resume(state.audited(limits::AUDIT_ENTRIES_MAX));
@@ -93,6 +98,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         admission,
         metrics: Arc::clone(&metrics),
         recorder,
+        gates: Arc::clone(&worker.gates),
         access_log: settings.access_log,
         generation_header: settings.generation_header,
     });
@@ -120,11 +126,22 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         })
     });
     // The node becomes ready only here, because clients arrive as soon as a probe reports it.
+    admin.console.listen.get_or_init(|| listen.clone());
     admin.node.get_or_init(|| Arc::clone(&node));
     let orders = Arc::new(Orders::default());
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
+    tasks.push(supervisor.renewed("traffic", move || Arc::clone(&admin).sample()));
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
+}
+
+/// Where the traces of a node go, if they are exported.
+fn tracing_to(settings: &Settings, target: &Target, metrics: &Metrics) -> anyhow::Result<Option<Tracing>> {
+    let Some(traces) = &settings.traces else { return Ok(None) };
+    let (endpoint, node) = (traces.endpoint.to_string(), &settings.node);
+    let exporter = Exporter::start(traces, node, metrics.spans.clone())?;
+    tracing::info!(endpoint, node, "traces are exported");
+    Ok(Some(Tracing::new(exporter, target.peer())))
 }
 
 /// The maintenance tasks of a node. All their state is in the node, so each can be restarted.
@@ -147,6 +164,10 @@ fn upkeep(
         let (node, worker, state) = (Arc::clone(node), worker.clone(), state.cloned());
         move || reload::deploy(Arc::clone(&node), worker.clone(), state.clone())
     });
+    let shadow = supervisor.renewed("shadow", {
+        let (node, worker) = (Arc::clone(node), worker.clone());
+        move || reload::shadow(Arc::clone(&node), worker.clone())
+    });
     let reloader = supervisor.renewed("reloader", {
         let (node, folder, orders) = (Arc::clone(node), settings.handlers.clone(), Arc::clone(orders));
         let state = state.cloned();
@@ -159,7 +180,7 @@ fn upkeep(
         let (node, state) = (Arc::clone(node), Arc::clone(state));
         supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
     });
-    [caretaker, deployer, reloader].into_iter().chain(keeper).collect()
+    [caretaker, deployer, shadow, reloader].into_iter().chain(keeper).collect()
 }
 
 /// Everything a node serves with, verified.
@@ -206,11 +227,7 @@ async fn run_admin(listener: Listener, admin: Arc<Admin>) {
         timeouts: ClientTimeouts::default(),
         drain: Drain::default(),
     };
-    listen::run(listener, doors, move |incoming, checked| {
-        let admin = Arc::clone(&admin);
-        async move { admin.answer(incoming, checked).await }
-    })
-    .await;
+    listen::run(listener, doors, move |incoming, checked| Arc::clone(&admin).answer(incoming, checked)).await;
 }
 
 impl Running {
@@ -226,6 +243,8 @@ impl Running {
         if calls.is_err() {
             tracing::error!("calls without an outcome were left behind");
         }
+        // The last spans; a collector that does not answer delays the end no longer than this.
+        let _ = tokio::time::timeout(limits::TRACES_CLOSE_TIMEOUT, self.node.recorder.close()).await;
         self.tasks.iter().for_each(JoinHandle::abort);
         for task in self.tasks {
             let _ = task.await;
@@ -234,7 +253,7 @@ impl Running {
             Some(state) => {
                 let node = Arc::clone(&self.node);
                 let record = move || {
-                    let recorded = reload::record(&node.registry, &state);
+                    let recorded = reload::record(&node, &state);
                     state.close();
                     recorded
                 };

@@ -291,11 +291,28 @@ BEGIN
 END
 $$;
 
+-- The transaction that is recorded under a key of a client, for `galo explain`. No row when there is none.
+CREATE OR REPLACE FUNCTION public.transacao_por_chave(cliente_id integer, chave text)
+RETURNS TABLE (
+    seq bigint, valor bigint, tipo text, descricao text, saldo_apos bigint, realizada_em timestamptz
+)
+LANGUAGE plpgsql STABLE ROWS 1 SECURITY DEFINER SET search_path = rinha, pg_temp
+SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT t.seq::bigint, t.valor::bigint, t.tipo::text, t.descricao::text, t.saldo_apos::bigint, t.realizada_em
+    FROM rinha.transacoes AS t
+    WHERE t.cliente_id = transacao_por_chave.cliente_id AND t.chave = transacao_por_chave.chave;
+END
+$$;
+
 -- By default every role may execute a new function; for one that runs with its owner's rights this is revoked.
 REVOKE ALL ON FUNCTION public.realizar_transacao(integer, bigint, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.extrato(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.cliente_existe(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.transacao_por_chave(integer, text) FROM PUBLIC;
 
 RESET ROLE;
 REVOKE CREATE ON SCHEMA public FROM rinha_owner;

@@ -23,4 +23,5 @@ GRANT EXECUTE ON FUNCTION public.realizar_transacao(integer, bigint, text, text,
 GRANT EXECUTE ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) TO galo;
 GRANT EXECUTE ON FUNCTION public.extrato(integer) TO galo;
 GRANT EXECUTE ON FUNCTION public.cliente_existe(integer) TO galo;
+GRANT EXECUTE ON FUNCTION public.transacao_por_chave(integer, text) TO galo;
 RESET ROLE;

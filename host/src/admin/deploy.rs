@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::out::{json, only, text};
 use super::show;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{Denied, Generation, Handler, Percent, Share, What, Who};
 use crate::report::{DeployOrder, HandlerReport, RollbackOrder, StepOrder};
-use crate::wire::Incoming;
+use crate::wire::{Incoming, Outgoing};
 
 /// Why a command is not carried out: the status and the text of the answer.
-pub(super) type Denial = (StatusCode, String);
+type Denial = (StatusCode, String);
 
 /// Whether this is the path of a command.
 pub(super) fn is_command(path: &str) -> bool {
@@ -32,8 +33,20 @@ fn parts(path: &str) -> Option<(&str, &str)> {
     ["deploy", "canary", "rollback"].contains(&command).then_some((name, command))
 }
 
+/// Answers a request for a command.
+pub(super) async fn answer(node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
+    if incoming.method() != Method::POST {
+        return only(incoming.method(), "POST, OPTIONS");
+    }
+    let Some(node) = node else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+    match command(node, incoming).await {
+        Ok(report) => json(&report),
+        Err((status, message)) => text(status, message + "\n"),
+    }
+}
+
 /// Carries a command out. Returns the handler as it is afterwards.
-pub(super) async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
+async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
     let path = incoming.uri().path().to_owned();
     let (name, command) = parts(&path).unwrap_or_default();
     let absent = || (StatusCode::NOT_FOUND, format!("no handler {name}"));
@@ -52,7 +65,7 @@ pub(super) async fn command(node: &Node, incoming: Incoming) -> Result<HandlerRe
     }
     // A manifest may have replaced it in the meantime.
     let table = node.registry.table();
-    Ok(show::handler(table.handler(name).ok_or_else(absent)?))
+    Ok(show::handler(table.handler(name).ok_or_else(absent)?, &node.gates))
 }
 
 /// The body of a command, within its bounds.
@@ -102,7 +115,7 @@ fn step(handler: &Handler, order: &StepOrder) -> Result<(), Denial> {
         }
         None => {
             let serving = handler.promote(digest, &who, &order.why).map_err(conflict)?;
-            handler.metrics.swaps.inc();
+            handler.metrics.swapped(serving.number, "promoted from a canary");
             tracing::info!(sha256 = %digest, "{name}: generation {} live — promoted from a canary", serving.number);
         }
     }
@@ -139,8 +152,8 @@ fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
     }
     let none = || (StatusCode::CONFLICT, format!("{name} has no previous generation"));
     let serving = handler.roll_back(from, &Who::person(&order.who), order.why.clone()).ok_or_else(none)?;
-    handler.metrics.rollbacks.inc();
     let (back, number) = (serving.number, from.number);
+    handler.metrics.rolled_back(back, &format!("generation {number} rolled back, as requested: {}", order.why));
     tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
     Ok(())
 }

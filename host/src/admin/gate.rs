@@ -4,10 +4,12 @@
 //! A page of another origin is recognized by the headers that its browser adds (`Sec-Fetch-Site`, `Origin`), and one
 //! whose own name points at this address (DNS rebinding) by that name in `Host`. No response has a CORS header.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderName, Request};
 
-use crate::config::{Address, Token};
+use crate::config::{Address, Readers, Token};
 
 /// What a request must fulfil.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Gate {
     pub address: Address,
     /// The token that a request must have, if any.
     pub token: Option<Token>,
+    /// Who may read records besides.
+    pub readers: Readers,
 }
 
 /// Why a request is refused.
@@ -33,6 +37,13 @@ const OPEN: [&str; 2] = ["/live", "/ready"];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Gate {
+    /// Whether those who pass may read records, which are the data of clients: they have shown the token, or may open
+    /// the socket, or the node is a developer's on their own machine.
+    pub fn may_read_records(&self) -> bool {
+        let own = self.readers == Readers::Loopback && self.address.is_local();
+        own || self.token.is_some() || matches!(self.address, Address::Unix(_))
+    }
+
     /// Lets a request pass, or returns why not.
     ///
     /// # Errors
@@ -87,12 +98,23 @@ fn is_plain(host: &str) -> bool {
     }
 }
 
-/// Whether the request has exactly one `Authorization`, and it is `Bearer TOKEN`.
+/// Whether the request has exactly one `Authorization`, and it is `Bearer TOKEN`, or what a browser sends when its user
+/// has entered the token as a password: `Basic`, with any name of a user.
 fn shows<B>(request: &Request<B>, token: &Token) -> bool {
     let mut given = values(request, &AUTHORIZATION);
     let (Some(given), None) = (given.next(), given.next()) else { return false };
     let Some((scheme, shown)) = given.split_once(' ') else { return false };
-    scheme.eq_ignore_ascii_case("bearer") && token.is(shown)
+    match scheme {
+        bearer if bearer.eq_ignore_ascii_case("bearer") => token.is(shown),
+        basic if basic.eq_ignore_ascii_case("basic") => password(shown).is_some_and(|password| token.is(&password)),
+        _ => false,
+    }
+}
+
+/// The password of Basic credentials (RFC 7617).
+fn password(credentials: &str) -> Option<String> {
+    let text = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 #[cfg(test)]
@@ -102,7 +124,8 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     fn gate(address: &str, token: Option<&str>) -> Gate {
-        Gate { address: address.parse().unwrap(), token: token.map(|token| Token::new(token).unwrap()) }
+        let token = token.map(|token| Token::new(token).unwrap());
+        Gate { address: address.parse().unwrap(), token, readers: Readers::Guarded }
     }
 
     fn pass(gate: &Gate, target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
@@ -149,11 +172,28 @@ mod tests {
     }
 
     #[test]
+    fn records_are_for_who_shows_the_token_or_opens_the_socket_and_for_a_developer_on_loopback() {
+        for (address, token, readers, may) in [
+            ("127.0.0.1:9998", None, Readers::Guarded, false),
+            ("127.0.0.1:9998", None, Readers::Loopback, true),
+            ("10.0.0.1:9998", None, Readers::Loopback, false),
+            ("10.0.0.1:9998", Some(TOKEN), Readers::Guarded, true),
+            ("unix:/x", None, Readers::Guarded, true),
+        ] {
+            let gate = Gate { readers, ..gate(address, token) };
+            assert_eq!(gate.may_read_records(), may, "{address} {readers:?}");
+        }
+    }
+
+    #[test]
     fn a_token_is_required_for_everything_but_the_probes() {
         for gate in [gate("127.0.0.1:9998", Some(TOKEN)), gate("unix:/x", Some(TOKEN))] {
             let with = |value: &str| pass(&gate, "/handlers", &[("authorization", value)]);
             assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));
             assert_eq!(with(&format!("bearer {TOKEN}")), Ok(()));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode(format!("me:{TOKEN}")))), Ok(()));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode(TOKEN))), Err(Denial::Unauthorized));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode("me:0"))), Err(Denial::Unauthorized));
             for wrong in ["", "Bearer", "Bearer ", TOKEN, "Basic 0123456789abcdef", "Bearer 0123456789abcdeF"] {
                 assert_eq!(with(wrong), Err(Denial::Unauthorized), "{wrong}");
             }

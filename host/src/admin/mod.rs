@@ -1,24 +1,33 @@
-//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the commands it accepts (`deploy`).
-//! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, the commands it accepts (those of `deploy`
+//! and of `candidates`), and for people a page (`page`), whose data are also JSON (`api`). `gate` decides who may ask.
+//! It answers before the node is assembled: a starting node is live, not ready.
 
+mod api;
+mod body;
+mod candidates;
+mod console;
 mod deploy;
+mod explain;
 mod gate;
+mod out;
+mod page;
+mod recording;
+mod records;
 mod show;
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, StatusCode};
 
+pub use self::console::Console;
+pub use self::explain::{Explained, Found, Looked, Standing};
 pub use self::gate::{Denial, Gate};
+use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::metrics::{Format, Metrics};
 use crate::node::Node;
-use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Messages, Outgoing};
 use crate::{limits, log};
@@ -35,30 +44,42 @@ pub struct Admin {
     pub drain: Drain,
     /// A node that has lost a task is not live.
     pub supervisor: Supervisor,
+    /// What the page needs.
+    pub console: Console,
 }
 
 impl Admin {
     /// Answers a request. `checked` is the listener's verdict on its head.
-    pub async fn answer(&self, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-        let is_head = incoming.method() == Method::HEAD;
+    pub async fn answer(self: Arc<Self>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
+        let head = incoming.method() == Method::HEAD;
         let mut outgoing = match checked {
             Ok(()) => self.gated(incoming).await,
             Err(failure) => wire::failed(&failure, Messages::plain()),
         };
-        if is_head {
+        if head {
             wire::headed(&mut outgoing);
         }
         outgoing
     }
 
-    async fn gated(&self, incoming: Incoming) -> Outgoing {
+    async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
+        let is_page = page::is(incoming.uri().path());
         match self.gate.pass(&incoming) {
-            Ok(()) if deploy::is_command(incoming.uri().path()) => self.commanded(incoming).await,
+            Ok(()) if deploy::is_command(incoming.uri().path()) => deploy::answer(self.node.get(), incoming).await,
+            Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
+            Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
+            Ok(()) if is_page => page::private(page::answer(self, incoming).await),
+            Ok(()) if api::has(incoming.uri().path()) => page::private(api::answer(self, incoming).await),
             Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
                 let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
-                with(refused, WWW_AUTHENTICATE, "Bearer")
+                let mut refused = with(refused, WWW_AUTHENTICATE, "Bearer");
+                if is_page {
+                    // A browser asks its user for the token, as the password of any user.
+                    refused.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"galo\""));
+                }
+                refused
             }
         }
     }
@@ -79,9 +100,10 @@ impl Admin {
                 None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            "/handlers" => self.handlers(),
-            "/api/records" => self.records(incoming.uri().query().unwrap_or_default()),
+            "/handlers" => json(&api::handlers(self)),
+            "/api/records" => records::answer(self, incoming.uri().query().unwrap_or_default()),
             "/api/audit" => self.audit(incoming.uri().query().unwrap_or_default()),
+            recording::PATH => recording::answer(self, incoming),
             "/metrics" => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());
@@ -90,7 +112,7 @@ impl Admin {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "/live /ready /handlers /metrics /api/audit, and POST /handlers/NAME/rollback\n",
+                "/live /ready /handlers /metrics /api/audit, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n",
             ),
         }
     }
@@ -109,41 +131,6 @@ impl Admin {
             None => Some("starting\n"),
             Some(node) if !node.database.is_ready() => Some("database unavailable\n"),
             Some(_) => None,
-        }
-    }
-
-    fn handlers(&self) -> Outgoing {
-        let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
-        json(&self.node.get().map_or_else(starting, |node| show::node(&node.registry)))
-    }
-
-    /// The last records, as lines of JSON: `handler=NAME`, `last=N`, `after=NUMBER`.
-    fn records(&self, query: &str) -> Outgoing {
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let asked = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let number = |name| asked(name).and_then(|text| text.parse().ok());
-        let (most, after) = (number("last").unwrap_or(limits::RECORDS_DEFAULT as u64), number("after").unwrap_or(0));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let mut lines = String::new();
-        for handler in &node.registry.table().handlers {
-            if asked("handler").is_none_or(|name| name == handler.entry.name)
-                && let Some(ring) = handler.ring.get()
-            {
-                ring.last(most, after).iter().for_each(|kept| lines.extend([&kept.line, "\n"]));
-            }
-        }
-        typed(StatusCode::OK, "application/jsonl", lines)
-    }
-
-    /// Carries out a command, which has a body.
-    async fn commanded(&self, incoming: Incoming) -> Outgoing {
-        if incoming.method() != Method::POST {
-            return only(incoming.method(), "POST, OPTIONS");
-        }
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        match deploy::command(node, incoming).await {
-            Ok(report) => json(&report),
-            Err((status, message)) => text(status, message + "\n"),
         }
     }
 
@@ -168,34 +155,4 @@ fn wanted(incoming: &Incoming) -> Format {
         true => Format::OpenMetrics,
         false => Format::Classic,
     }
-}
-
-fn json(value: &impl Serialize) -> Outgoing {
-    match serde_json::to_string_pretty(value) {
-        Ok(json) => typed(StatusCode::OK, "application/json", json + "\n"),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-/// The answer to OPTIONS, or to a method that is not allowed.
-fn only(method: &Method, allow: &'static str) -> Outgoing {
-    if method == Method::OPTIONS {
-        return wire::options(&HeaderValue::from_static(allow));
-    }
-    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n")), ALLOW, allow)
-}
-
-fn with(mut outgoing: Outgoing, name: http::HeaderName, value: &'static str) -> Outgoing {
-    outgoing.headers_mut().insert(name, HeaderValue::from_static(value));
-    outgoing
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Outgoing {
-    typed(status, "text/plain; charset=utf-8", body)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Outgoing {
-    let mut outgoing = Response::new(Full::new(body.into()));
-    *outgoing.status_mut() = status;
-    with(outgoing, CONTENT_TYPE, content_type)
 }

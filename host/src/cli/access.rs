@@ -1,6 +1,6 @@
 //! The admin address and its token, for the nodes that require the token (`serve`, `dev`) and the commands that send it
-//! (`handlers`, `rollback`). The token comes from a file or from the environment, never from an argument, which `ps`
-//! would show.
+//! (`handlers`, `rollback`, `tap`, `explain`, `record`). The token comes from a file or from the environment, never
+//! from an argument, which `ps` would show.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -28,11 +28,34 @@ pub(super) struct AccessArgs {
     admin_token_file: Option<PathBuf>,
 }
 
+/// The admin addresses of several nodes.
+#[derive(Args)]
+pub(super) struct NodesArgs {
+    /// Admin address of a node: `host:port` or `unix:PATH`; repeat it for several nodes
+    #[arg(long, env = "GALO_ADMIN", value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:9998")]
+    admin: Vec<String>,
+    /// File with the token of the admin addresses
+    ///
+    /// Alternatively, set the token itself in GALO_ADMIN_TOKEN.
+    #[arg(long, env = "GALO_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+}
+
+impl NodesArgs {
+    /// How to reach the nodes; mistakes are noted.
+    pub(super) fn parse(&self, mistakes: &mut Mistakes) -> Option<Vec<Access>> {
+        let admins: Vec<_> = self.admin.iter().map(|admin| mistakes.parse("--admin", admin)).collect();
+        let token = token(self.admin_token_file.as_deref(), mistakes)?;
+        let access = |admin: Option<_>| Some(Access { admin: admin?, token: token.clone() });
+        admins.into_iter().map(access).collect()
+    }
+}
+
 impl AccessArgs {
     /// How to reach a node; mistakes are noted.
     pub(super) fn parse(&self, mistakes: &mut Mistakes) -> Option<Access> {
         let admin = mistakes.parse("--admin", &self.admin);
-        let token = self.token(mistakes)?;
+        let token = token(self.admin_token_file.as_deref(), mistakes)?;
         Some(Access { admin: admin?, token })
     }
 
@@ -49,22 +72,20 @@ impl AccessArgs {
         }
         Some(access)
     }
+}
 
-    /// The token, if one was given; the outer `None` is a mistake.
-    fn token(&self, mistakes: &mut Mistakes) -> Option<Option<Token>> {
-        let (option, text) = match (&self.admin_token_file, std::env::var_os(TOKEN_VARIABLE)) {
-            (None, None) => return Some(None),
-            (Some(_), Some(_)) => {
-                mistakes.note(TOKEN_FILE_OPTION, format!("{TOKEN_VARIABLE} is set too; use only one of them"));
-                return None;
-            }
-            (Some(file), None) => {
-                (TOKEN_FILE_OPTION, read(file).map_err(|error| format!("{}: {error}", file.display())))
-            }
-            (None, Some(text)) => (TOKEN_VARIABLE, text.into_string().map_err(|_| "not valid UTF-8".to_owned())),
-        };
-        text.and_then(Token::new).map_err(|error| mistakes.note(option, error)).ok().map(Some)
-    }
+/// The token, if one was given; the outer `None` is a mistake.
+fn token(file: Option<&Path>, mistakes: &mut Mistakes) -> Option<Option<Token>> {
+    let (option, text) = match (file, std::env::var_os(TOKEN_VARIABLE)) {
+        (None, None) => return Some(None),
+        (Some(_), Some(_)) => {
+            mistakes.note(TOKEN_FILE_OPTION, format!("{TOKEN_VARIABLE} is set too; use only one of them"));
+            return None;
+        }
+        (Some(file), None) => (TOKEN_FILE_OPTION, read(file).map_err(|error| format!("{}: {error}", file.display()))),
+        (None, Some(text)) => (TOKEN_VARIABLE, text.into_string().map_err(|_| "not valid UTF-8".to_owned())),
+    };
+    text.and_then(Token::new).map_err(|error| mistakes.note(option, error)).ok().map(Some)
 }
 
 /// The text of a token's file, without the newline at its end.

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use galo::config::{Mistakes, OWN_PROGRAM};
 use galo::drain::Outcome;
 use galo::guest::compile::{self, Bounds};
-use galo::guest::{Cache, Compiler, Declared, Digest, Engine, Grants};
+use galo::guest::{Cache, Compiler, Counting, Declared, Digest, Engine, Grants};
 use galo::limits::{self, CompileLimits};
 use galo::manifest::{self, Entry};
 use galo::reload;
@@ -45,12 +45,15 @@ pub(super) struct CompilerArgs {
     cpu_seconds: u64,
     #[arg(long, allow_hyphen_values = true)]
     niceness: i32,
+    #[arg(long)]
+    count_instructions: bool,
 }
 
 impl CompilerArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { memory_bytes, cpu_seconds, niceness } = self;
-        compile::compile(Bounds { memory_bytes, cpu: Duration::from_secs(cpu_seconds), niceness })
+        let Self { memory_bytes, cpu_seconds, niceness, count_instructions } = self;
+        let counting = if count_instructions { Counting::Instructions } else { Counting::Off };
+        compile::compile(Bounds { memory_bytes, cpu: Duration::from_secs(cpu_seconds), niceness }, counting)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use galo::config::{AccessLog, Mistakes, Recording};
+use galo::config::{AccessLog, Mistakes, Readers, Recording};
 use galo::database::Target;
 use galo::develop::build::Project;
 use galo::develop::dev::{self, Options, Place};
@@ -48,7 +48,9 @@ impl DevArgs {
         let folder = project.as_ref().map(|project| project.scratch().join("handlers")).unwrap_or_default();
         let defaults = Defaults { access_log: AccessLog::All, recording: Recording::one_in(1) };
         let node = node.parse(folder, defaults, mistakes);
-        let (project, (settings, workers)) = project.zip(node)?;
+        let (project, (mut settings, workers)) = project.zip(node)?;
+        // The data are a developer's own.
+        settings.readers = Readers::Loopback;
         Some(Box::new(move || {
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             if branches || drop_branch.is_some() {

@@ -7,10 +7,12 @@ mod check;
 mod clients;
 mod compile;
 mod componentize;
+mod contenders;
 mod database;
 mod deploy;
 mod dev;
 mod environment;
+mod explain;
 mod folder;
 mod init;
 mod memory;
@@ -23,10 +25,14 @@ mod project;
 mod proxy;
 mod psql;
 mod put;
+mod record;
+mod replay;
 mod runtime;
 mod serve;
+mod shadow;
 mod sign;
 mod size;
+mod tap;
 mod test;
 mod upgrade;
 mod variables;
@@ -112,6 +118,17 @@ enum Command {
     /// Writes X.wasm.minisig beside each component and galo.toml.minisig beside the manifest, in the format of
     /// minisign. A component's signature is over its handler's name, its digest and what the manifest grants it.
     Sign(sign::SignArgs),
+    /// Accept what a candidate decides otherwise
+    ///
+    /// For a handler with `gate = "refuse"` in the manifest: a component that decides otherwise on recorded requests is
+    /// refused until the change is accepted. The node remembers it, and tries the component again at once.
+    Accept(operator::AcceptArgs),
+    /// Run a component beside the live requests of a handler, and show what it decides otherwise
+    ///
+    /// A sample of the requests to a running node is run on the component too, after they were answered. It never
+    /// serves, and nothing that it plans is carried out. Ends by itself, or at Ctrl-C. The exit status is 1 if a
+    /// request was decided otherwise.
+    Shadow(shadow::ShadowArgs),
     /// Build this project's handlers into a folder for `galo serve`
     Build(build::BuildArgs),
     /// Create a handler in this project
@@ -143,6 +160,27 @@ enum Command {
     /// run on the components. An end-to-end example, one without `rows`, gets them from the procedure on a scratch
     /// database of its own, to which `sql/` is applied: on a private Postgres, or on that of `--database`.
     Test(test::TestArgs),
+    /// Follow the requests of running nodes
+    ///
+    /// Prints a line for each request that a node records, as it is answered: with `galo dev` every one. Ends with
+    /// Ctrl-C. A node that is restarted is followed further.
+    Tap(tap::TapArgs),
+    /// Print what became of a request
+    ///
+    /// Joins its record, the generation that decided, its trace, the log lines of its handler, and the rows that the
+    /// procedure finds which the manifest names for it (`explain`).
+    Explain(explain::ExplainArgs),
+    /// Write the last recorded requests of nodes to stdout, as JSON lines
+    ///
+    /// `galo replay` runs them again.
+    Record(record::RecordArgs),
+    /// Run recorded requests again and print what is decided otherwise
+    ///
+    /// Runs the records of a corpus (`galo record`) on the project's handlers, on those of a folder or on one
+    /// component, without a database and without a network, and compares calls and responses with the stored ones, or
+    /// with those of another component. Exits with 1 if one differs, if more instructions are executed than the budget
+    /// allows, or if nothing was compared.
+    Replay(replay::ReplayArgs),
     /// Compile the handlers of a folder into the cache
     ///
     /// A node that starts with this cache finds its components compiled. Compiled components are valid for this version
@@ -194,6 +232,12 @@ impl Command {
             Self::Rollback(arguments) => arguments.task(mistakes),
             Self::Deploy(arguments) => arguments.task(mistakes),
             Self::Audit(arguments) => arguments.task(mistakes),
+            Self::Accept(arguments) => arguments.task(mistakes),
+            Self::Shadow(arguments) => arguments.task(mistakes),
+            Self::Tap(arguments) => arguments.task(mistakes),
+            Self::Explain(arguments) => arguments.task(mistakes),
+            Self::Record(arguments) => arguments.task(mistakes),
+            Self::Replay(arguments) => arguments.task(mistakes),
             Self::Compile(arguments) => arguments.task(mistakes),
             Self::Put(arguments) => arguments.task(mistakes),
             Self::Test(arguments) => arguments.task(mistakes),

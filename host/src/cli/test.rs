@@ -26,6 +26,11 @@ pub(super) struct TestArgs {
     /// The same, for all handlers
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// Run recorded requests, too: handlers/NAME/corpus.jsonl, as `galo record` writes it
+    ///
+    /// What is decided otherwise than when they were recorded is a failure.
+    #[arg(long)]
+    corpus: bool,
     /// Test again after each change of the sources
     #[arg(long)]
     watch: bool,
@@ -109,7 +114,7 @@ impl TestArgs {
             let project = self.project.find()?;
             let galo = std::env::current_exe().context("cannot find the galo program itself")?;
             let (handler, junit, watch) = (self.what, self.junit, self.watch);
-            let options = Options { project, handler, selection, database, junit, watch };
+            let options = Options { project, handler, selection, database, junit, corpus: self.corpus, watch };
             Ok(match block_on(None, test_runner::test(options, &galo))? {
                 Ended::Passed => ExitCode::SUCCESS,
                 Ended::Failed => ExitCode::FAILURE,

@@ -148,7 +148,7 @@ async fn complete<P: ToSql + Sync>(
     Ok(rows)
 }
 
-async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
+pub(super) async fn rows(stream: RowStream, columns: Vec<String>) -> Result<Rows, Error> {
     tokio::pin!(stream);
     let mut values = Vec::with_capacity(columns.len());
     let mut bytes = 0;

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::{Signal, raise};
 
-use super::engine::Engine;
+use super::engine::{Counting, Engine};
 use crate::limits;
 
 /// The limits of one run.
@@ -44,10 +44,10 @@ pub(super) const MEMORY_REFUSED: &str = "memory allocation of";
 ///
 /// # Errors
 /// When the limits cannot be set, or a stream fails.
-pub fn compile(bounds: Bounds) -> anyhow::Result<ExitCode> {
+pub fn compile(bounds: Bounds, counting: Counting) -> anyhow::Result<ExitCode> {
     restrain(bounds)?;
     let component = read().context("cannot read a component from stdin")?;
-    let engine = Engine::for_compiling()?;
+    let engine = Engine::for_compiling(counting)?;
     match engine.inner().precompile_component(&component) {
         Ok(form) => {
             drop(component);

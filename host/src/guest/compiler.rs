@@ -21,7 +21,7 @@ use super::cache::{self, Cache};
 use super::compile::{MEMORY_REFUSED, STATUS_INVALID, STATUS_MEMORY, STATUS_OUTPUT, STATUS_PANIC};
 use super::component::Compiled;
 use super::digest::Digest;
-use super::engine::Engine;
+use super::engine::{Counting, Engine};
 use super::error::ComponentError;
 use super::{form, room};
 use crate::limits::{self, CompileLimits};
@@ -141,6 +141,9 @@ impl Compiler {
         command.arg("--memory-bytes").arg(memory.to_string());
         command.arg("--cpu-seconds").arg(self.limits.cpu.as_secs().to_string());
         command.arg("--niceness").arg(niceness.to_string());
+        if self.engine.counting() == Counting::Instructions {
+            command.arg("--count-instructions");
+        }
         // Otherwise its allocator reserves a gibibyte at once, which would count against the limit, or fills it step by
         // step and then crashes where it should report an error.
         command.env("MIMALLOC_DISALLOW_ARENA_ALLOC", "1").env("RUST_BACKTRACE", "0");

@@ -50,6 +50,19 @@ pub struct Component {
     pub compiled: Compiled,
 }
 
+impl Component {
+    /// Instructions that guests of its engine have executed; 0 if the engine does not count them.
+    pub fn executed(&self) -> u64 {
+        self.engine.executed()
+    }
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Component({})", self.compiled.digest)
+    }
+}
+
 /// What a component may import besides the contract's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grants {

@@ -1,20 +1,36 @@
 //! The one wasmtime engine of the process: pooled, copy-on-write, interrupted by epochs, and without what handlers do
-//! not need. The compiler's process (`compile`) has an engine with the same settings, without the pool.
+//! not need. The compiler's process (`compile`) has an engine with the same settings, without the pool. A process that
+//! compares components has one that counts instructions instead.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
 use nix::sys::resource::{Resource, getrlimit};
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Strategy,
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Store, Strategy,
 };
 
 use crate::{limits, supervise};
 
 /// The engine and its clock. Cheap to clone; the clock stops when the last clone is gone.
 #[derive(Clone)]
-pub struct Engine(wasmtime::Engine);
+pub struct Engine {
+    native: wasmtime::Engine,
+    /// Instructions that guests have executed, where the engine counts them.
+    executed: Option<Arc<AtomicU64>>,
+}
+
+/// Whether compiled code counts the instructions that it executes. It takes twice as long then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// It does not: for everything that serves.
+    Off,
+    /// It does: for comparisons of what a guest costs, whatever the machine.
+    Instructions,
+}
 
 impl Engine {
     /// Builds the engine and starts the thread that advances its epoch.
@@ -23,9 +39,9 @@ impl Engine {
     /// When the address space for the pool cannot be reserved, or the thread cannot be started.
     pub fn start() -> anyhow::Result<Self> {
         check_address_space()?;
-        let mut config = config();
+        let mut config = config(Counting::Off);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-        Self::with(&config)
+        Self::with(&config, Counting::Off)
     }
 
     /// An engine for commands: their memories are larger than a slot of the pool.
@@ -33,22 +49,37 @@ impl Engine {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start_unpooled() -> anyhow::Result<Self> {
-        let mut config = config();
+        let mut config = config(Counting::Off);
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand).max_wasm_stack(limits::COMMAND_STACK_BYTES);
-        Self::with(&config)
+        Self::with(&config, Counting::Off)
     }
 
-    /// An engine that only compiles, for engines made by `start` and `start_unpooled`. It creates no instances.
+    /// An engine that counts instructions, which are the same on every machine. It serves nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_counting() -> anyhow::Result<Self> {
+        let mut config = config(Counting::Instructions);
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        Self::with(&config, Counting::Instructions)
+    }
+
+    /// Instructions that guests of this engine have executed; 0 if it does not count them.
+    pub fn executed(&self) -> u64 {
+        self.executed.as_ref().map_or(0, |executed| executed.load(Ordering::Relaxed))
+    }
+
+    /// An engine that only compiles, for the other ones. It creates no instances.
     ///
     /// # Errors
     /// When the settings do not fit the machine.
-    pub(super) fn for_compiling() -> anyhow::Result<Self> {
-        let mut config = config();
+    pub(super) fn for_compiling(counting: Counting) -> anyhow::Result<Self> {
+        let mut config = config(counting);
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-        Ok(Self(wasmtime::Engine::new(&config)?))
+        Ok(Self { native: wasmtime::Engine::new(&config)?, executed: None })
     }
 
-    fn with(config: &Config) -> anyhow::Result<Self> {
+    fn with(config: &Config, counting: Counting) -> anyhow::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let weak = engine.weak();
         let thread = std::thread::Builder::new().name("epoch".to_owned()).stack_size(limits::SMALL_STACK_BYTES);
@@ -62,12 +93,25 @@ impl Engine {
                 }
             });
         })?;
-        Ok(Self(engine))
+        let executed = (counting == Counting::Instructions).then(Arc::default);
+        Ok(Self { native: engine, executed })
     }
 
     /// The wasmtime engine.
     pub(super) fn inner(&self) -> &wasmtime::Engine {
-        &self.0
+        &self.native
+    }
+
+    /// Whether its guests count their instructions.
+    pub(super) fn counting(&self) -> Counting {
+        if self.executed.is_some() { Counting::Instructions } else { Counting::Off }
+    }
+
+    /// Adds the instructions of a call, where they are counted: what has gone of the fuel that its store began with.
+    pub(super) fn count<T>(&self, store: &Store<T>) {
+        if let Some(executed) = &self.executed {
+            executed.fetch_add(FUEL - store.get_fuel().unwrap_or(FUEL), Ordering::Relaxed);
+        }
     }
 }
 
@@ -96,8 +140,11 @@ pub(super) fn ticks(deadline: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
 }
 
+/// What a store begins with where instructions are counted; nothing uses it up within a deadline.
+pub(super) const FUEL: u64 = u64::MAX;
+
 /// Settings are written out also where they equal wasmtime's default: a new wasmtime must not change them silently.
-fn config() -> Config {
+fn config(counting: Counting) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -108,7 +155,7 @@ fn config() -> Config {
         // A compiler uses one thread and the memory of one; several components are compiled in parallel instead.
         .parallel_compilation(false)
         .epoch_interruption(true)
-        .consume_fuel(false)
+        .consume_fuel(counting == Counting::Instructions)
         .max_wasm_stack(limits::GUEST_STACK_BYTES)
         // Guest calls are synchronous: no fibers, and no per-store state for them (it costs 1 µs a call).
         .concurrency_support(false)

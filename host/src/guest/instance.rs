@@ -92,6 +92,7 @@ impl Component {
         // Opened right before the instantiation: a guest's start functions count against its time as well.
         let mut store = store::open(&self.engine, &self.limits, self.grants.wasi, time);
         let outcome = self.pre.instantiate(&mut store).and_then(|instance| call(&mut store, &instance));
+        self.engine.count(&store);
         outcome.map_err(|error| fault(phase, &error, &store, &self.limits))
     }
 }

@@ -26,6 +26,6 @@ pub use compiler::Compiler;
 pub use component::{Compiled, Component, Grants};
 pub use declared::Declared;
 pub use digest::Digest;
-pub use engine::Engine;
+pub use engine::{Counting, Engine};
 pub use error::ComponentError;
 pub use store::Allowance;

@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use super::engine::{self, Engine};
+use super::engine::{self, Counting, Engine};
 use super::limiter::Limiter;
 use super::wasi;
 use crate::limits::{self, HandlerLimits};
@@ -63,6 +63,10 @@ pub(super) fn open(engine: &Engine, limits: &HandlerLimits, wasi: bool, time: Al
     let mut store = Store::new(engine.inner(), Guest::new(limits, wasi));
     store.limiter(|guest| &mut guest.limiter);
     store.set_hostcall_fuel(limits.reply_bytes_max);
+    if engine.counting() == Counting::Instructions {
+        // Fails only for an engine that does not count.
+        let _ = store.set_fuel(engine::FUEL);
+    }
     match time {
         Allowance::Whole(time) => store.set_epoch_deadline(engine::ticks(time)),
         Allowance::Slice(most) => {

@@ -5,6 +5,7 @@
 //! stderr has a queue and a thread, so a log line never waits for a reader either (`queue`). stdout carries the result
 //! of a command, so writing it waits for the reader.
 
+mod escape;
 mod queue;
 
 use std::fs::File;
@@ -13,9 +14,11 @@ use std::os::fd::AsFd as _;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+pub use self::escape::{controls_a_terminal, escaped, escaped_json};
 use self::queue::Queue;
 use crate::limits;
 
@@ -55,6 +58,9 @@ impl FromStr for Filter {
     }
 }
 
+/// The name of the thread that handles the data of clients, whose panics may quote some.
+pub const PRIVATE_THREAD: &str = "recorder";
+
 /// Starts the log of the process. From then on panics are logged too, because the standard library would write them
 /// to stderr directly and wait for its reader.
 pub fn start(format: Format, Filter(filter): Filter) {
@@ -74,9 +80,17 @@ pub fn start(format: Format, Filter(filter): Filter) {
             std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let message = panic_message(thread, panic.payload_as_str());
         tracing::error!(thread, at = at.unwrap_or_default(), "panic: {message}{trace}");
     }));
+}
+
+/// The message of a panic, unless it may quote a client.
+fn panic_message<'a>(thread: &str, message: Option<&'a str>) -> &'a str {
+    match thread {
+        PRIVATE_THREAD => "its message is not logged: it may quote a record",
+        _ => message.unwrap_or("no message"),
+    }
 }
 
 /// Writes a line to stderr that is not a log line: the final message of a command, or the progress of a download.
@@ -104,6 +118,25 @@ pub fn print(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
+/// Writes bytes to stdout.
+///
+/// # Errors
+/// When they cannot be written: the disk is full, or the reader of a pipe has gone, for which there is no more to do.
+pub fn write(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// Whether the reader of stdout has gone, which a command that follows something learns only here until it writes.
+pub fn is_closed() -> bool {
+    let stdout = std::io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    // Without events to wait for, these are the only ones that are reported.
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|found| found.intersects(gone))
+}
+
 /// The queue of stderr. `None` when its thread cannot be started, which then cannot be reported either.
 fn queue() -> Option<&'static Arc<Queue>> {
     static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
@@ -128,5 +161,18 @@ impl Write for Lines {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_on_a_record_does_not_log_it() {
+        let message = "byte index 2 is out of bounds of `card 4111`";
+        assert!(!panic_message(PRIVATE_THREAD, Some(message)).contains("4111"));
+        assert_eq!(panic_message("main", Some(message)), message);
+        assert_eq!(panic_message("main", None), "no message");
     }
 }

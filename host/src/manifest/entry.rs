@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 
 use super::build::Build;
+use super::record::RecordEntry;
 use crate::database::GrantedProcedure;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
@@ -17,6 +18,9 @@ pub static GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
 
 /// The header by which a client marks a request that it may send again.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The names of parameters by which a procedure that explains requests gets what names the request itself.
+pub const EXPLAIN_PARAMETERS: [&str; 3] = ["request_id", "trace_id", "idempotency_key"];
 
 /// One handler of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +47,14 @@ pub struct Entry {
     pub config: Vec<ConfigValue>,
     /// The procedures it may call.
     pub procedures: Vec<GrantedProcedure>,
+    /// The read-only procedure by which `galo explain` finds the rows of a request. The handler may not call it.
+    pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
+    /// What follows when a candidate decides otherwise on recorded requests.
+    pub gate: Gate,
+    /// What is recorded of its requests.
+    pub record: RecordEntry,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
     /// The limits of its calls.
@@ -141,4 +151,13 @@ pub enum Retry {
     Never,
     /// Yes, because the handler is granted the keys that both tries carry, and records them as one.
     Key,
+}
+
+/// What follows when a candidate decides otherwise on recorded requests than the generation that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It is reported, and the candidate serves.
+    Report,
+    /// The candidate is refused, unless the change is accepted.
+    Refuse,
 }

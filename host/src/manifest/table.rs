@@ -12,10 +12,11 @@ use super::build::BuildTable;
 use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Claims, Entry, GALO_TRY, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, Gate, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
+use super::record::{RecordEntry, RecordTable};
 use super::token::TokenTable;
 use crate::database::{Batch, GrantedProcedure};
 use crate::limits::ROUTES_MAX;
@@ -30,6 +31,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) messages: MessagesTable,
     pub(super) token: Option<Spanned<TokenTable>>,
+    pub(super) record: Option<RecordTable>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
     pub(super) built: Option<BuiltTable>,
@@ -53,9 +55,12 @@ pub(super) struct HandlerTable {
     procedures: Vec<Spanned<String>>,
     #[serde(default)]
     batch: BTreeMap<Spanned<String>, Spanned<Batch>>,
+    explain: Option<Spanned<String>>,
     #[serde(default)]
     remote: Vec<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
+    gate: Option<GateWord>,
+    record: Option<RecordTable>,
     #[serde(default)]
     wasi: bool,
     #[serde(default)]
@@ -66,6 +71,13 @@ pub(super) struct HandlerTable {
 #[serde(rename_all = "lowercase")]
 enum RetryWord {
     Key,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum GateWord {
+    Report,
+    Refuse,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -106,6 +118,7 @@ impl HandlerTable {
         });
         let retry = self.retry(&routes, &headers, mistake);
         self.check_procedures(mistake);
+        let record = self.record(&routes, mistake);
         let granted = |name: &Spanned<String>| GrantedProcedure {
             name: name.get_ref().clone(),
             batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
@@ -127,7 +140,13 @@ impl HandlerTable {
             },
             config: config::config(&self.config, folder, mistake),
             procedures: self.procedures.iter().map(granted).collect(),
+            explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
+            gate: match self.gate {
+                None | Some(GateWord::Report) => Gate::Report,
+                Some(GateWord::Refuse) => Gate::Refuse,
+            },
+            record,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
             line,
@@ -161,10 +180,19 @@ impl HandlerTable {
         parsed.collect()
     }
 
+    /// What is recorded of its requests, apart from what holds for all handlers.
+    fn record(&self, routes: &[Route], mistake: &mut dyn FnMut(usize, String)) -> RecordEntry {
+        let Some(record) = &self.record else { return RecordEntry::default() };
+        let known: Vec<_> = routes.iter().flat_map(Route::parameters).collect();
+        record.check_parameters(&known, mistake);
+        record.entry(mistake)
+    }
+
     fn check_procedures(&self, mistake: &mut dyn FnMut(usize, String)) {
         let procedures = self.procedures.iter().map(|name| (name.get_ref(), name.span()));
         let forms = self.batch.values().map(|batch| (&batch.get_ref().form, batch.span()));
-        for (_, span) in procedures.chain(forms).filter(|(name, _)| name.is_empty()) {
+        let explain = self.explain.iter().map(|name| (name.get_ref(), name.span()));
+        for (_, span) in procedures.chain(forms).chain(explain).filter(|(name, _)| name.is_empty()) {
             mistake(span.start, "a procedure has a name".to_owned());
         }
         for batched in self.batch.keys().filter(|batched| !self.procedures.iter().any(|one| one == *batched)) {

@@ -12,6 +12,8 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod spans;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,9 +35,12 @@ use self::histogram::CALLS;
 pub use self::histogram::Histogram;
 pub use self::laps::Laps;
 use self::procedures::Procedures;
-pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
+pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, ProcedureSummary, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::spans::SpanMetrics;
+pub use self::traffic::{Answered, RouteTraffic};
+use crate::events::Events;
 
 /// Everything a node counts.
 #[derive(Debug)]
@@ -63,8 +68,16 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     /// Records that were dropped because the recorder's queue was full.
     pub records_dropped: Counter,
+    /// Records that were not kept: they are larger than a handler's may be, or writing them failed.
+    pub records_skipped: Counter,
+    /// Bytes of the records that are kept.
+    pub records_bytes: Gauge,
+    /// Of the spans of traces.
+    pub spans: SpanMetrics,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
+    /// What happened, for the page.
+    pub events: Arc<Events>,
 }
 
 /// The format of the text.
@@ -157,7 +170,11 @@ impl Metrics {
             pool: PoolMetrics::default(),
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
+            records_skipped: Counter::default(),
+            records_bytes: Gauge::default(),
+            spans: SpanMetrics::default(),
             task_restarts: Counter::default(),
+            events: Arc::default(),
         };
         metrics.register();
         metrics
@@ -190,13 +207,19 @@ impl Metrics {
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
         let records = "Records dropped because the queue of the recorder was full";
         galo.register("records_dropped", records, self.records_dropped.clone());
+        let skipped = "Records that were not kept: too large, or writing them failed";
+        galo.register("records_skipped", skipped, self.records_skipped.clone());
+        galo.register("records_bytes", "Bytes of the records that are kept", self.records_bytes.clone());
+        self.spans.register(galo);
         let restarts = "Tasks that ended unasked and were restarted";
         galo.register("task_restarts", restarts, self.task_restarts.clone());
     }
 
     /// The counters of a handler: those that are shown, or new ones, which are not shown before it serves.
     pub fn handler(&self, name: &str) -> Arc<HandlerMetrics> {
-        self.handlers.of(name)
+        let of = self.handlers.of(name);
+        of.notes(name, &self.events);
+        of
     }
 
     /// Shows the counters of the handlers that serve, each with its name and its routes. Those of other handlers are

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::table::escaped;
 use crate::config::{Address, Token};
 use crate::limits;
+use crate::log::escaped;
 
 /// How to reach a node.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub(super) struct Answer {
     admin: Address,
     /// Never 401 or 403: these are errors of [`ask`].
     pub(super) status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -55,17 +56,29 @@ impl Answer {
     /// Its body, parsed line by line.
     ///
     /// # Errors
-    /// As [`Self::json`].
-    pub(super) fn lines<T: DeserializeOwned>(&self, status: StatusCode) -> anyhow::Result<Vec<T>> {
-        let Self { admin, status: got, .. } = self;
-        if *got != status {
-            bail!("{admin} answered {got}: {}; is it the admin address of a node of this version?", self.message());
-        }
-        let lines = self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let parsed = lines.map(serde_json::from_slice).collect::<serde_json::Result<_>>();
+    /// As [`Self::lines`]; also when a line cannot be parsed.
+    pub(super) fn json_lines<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
+        let parsed = self.lines()?.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
         parsed.with_context(|| {
-            format!("the answer of {admin} is not a node's; do node and `galo` have the same version?")
+            format!("the answer of {} is not a node's; do node and `galo` have the same version?", self.admin)
         })
+    }
+
+    /// Its body as a text.
+    ///
+    /// # Errors
+    /// When the status is not 200, or the body is not a text.
+    pub(super) fn lines(&self) -> anyhow::Result<&str> {
+        let Self { admin, status, body, .. } = self;
+        if *status != StatusCode::OK {
+            bail!("{admin} answered {status}: {}", self.message());
+        }
+        std::str::from_utf8(body).with_context(|| format!("the answer of {admin} is not a text"))
+    }
+
+    /// The value of a header; empty if there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The first line of its text, fit for a terminal.
@@ -80,7 +93,7 @@ impl Answer {
 /// # Errors
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
-    send(access, method, path, Bytes::new(), limits::OPERATOR_TIMEOUT).await
+    send(access, method, path, ("", Bytes::new()), limits::OPERATOR_TIMEOUT).await
 }
 
 /// Sends an order to a node, which may take `wait` to carry it out.
@@ -93,15 +106,26 @@ pub(super) async fn order(
     order: &impl Serialize,
     wait: Duration,
 ) -> anyhow::Result<Answer> {
-    send(access, Method::POST, path, serde_json::to_vec(order)?.into(), wait).await
+    send(access, Method::POST, path, ("application/json", serde_json::to_vec(order)?.into()), wait).await
 }
 
-async fn send(access: &Access, method: Method, path: &str, body: Bytes, wait: Duration) -> anyhow::Result<Answer> {
+/// Sends a request with a body, and the type of that, to a node.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn send(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: (&'static str, Bytes),
+    within: Duration,
+) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, body) = timeout(wait, exchange(access, method, path, body))
-        .await
-        .map_err(|_| anyhow!("{admin} did not answer within {} s", wait.as_secs()))??;
-    let answer = Answer { admin: admin.clone(), status, body };
+    let (status, headers, body) = timeout(within, exchange(access, method, path, body)).await.map_err(|_| {
+        let late = format!("{admin} did not answer within {} s", within.as_secs());
+        anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
+    })??;
+    let answer = Answer { admin: admin.clone(), status, headers, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
             bail!("{admin} requires a token: use --admin-token-file FILE, or set GALO_ADMIN_TOKEN")
@@ -114,7 +138,12 @@ async fn send(access: &Access, method: Method, path: &str, body: Bytes, wait: Du
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: (&'static str, Bytes),
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -141,8 +170,8 @@ async fn talk<S>(
     stream: S,
     access: &Access,
     host: &str,
-    (method, path, body): (Method, &str, Bytes),
-) -> anyhow::Result<(StatusCode, Bytes)>
+    (method, path, (content_type, body)): (Method, &str, (&'static str, Bytes)),
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -155,11 +184,11 @@ where
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
     if !body.is_empty() {
-        request = request.header(CONTENT_TYPE, "application/json");
+        request = request.header(CONTENT_TYPE, content_type);
     }
     let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;
-    Ok((status, body.to_bytes()))
+    Ok((head.status, head.headers, body.to_bytes()))
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{anyhow, bail, ensure};
 
 use super::ask::Access;
-use super::deployment::{Deployment, check_name};
+use super::deployment::Deployment;
 use super::fleet::{Found, Member};
-use super::table;
+use super::{name, table};
 use crate::limits;
 
 /// Deploys to all nodes. `say` gets a line for each step.
@@ -17,7 +17,7 @@ use crate::limits;
 /// # Errors
 /// When a node cannot be asked or refuses the component, or when the canary was taken back. Then no node serves it.
 pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str)) -> anyhow::Result<()> {
-    check_name(&deployment.name)?;
+    name::check(&deployment.name)?;
     let (mut members, resumed) = members(nodes, deployment).await?;
     let mut begun = resumed.contains(&true);
     match stages(&mut members, deployment, (&resumed, &mut begun), &say).await {

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-
-use super::table::escaped;
-
 /// What is deployed, and how.
 #[derive(Debug, Clone)]
 pub struct Deployment {
@@ -31,15 +27,4 @@ pub struct Deployment {
     pub who: String,
     /// Why.
     pub why: String,
-}
-
-/// Checks the name of a handler, which becomes part of a path. A manifest has the same rule.
-pub(super) fn check_name(name: &str) -> anyhow::Result<()> {
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
-    );
-    Ok(())
 }

@@ -9,8 +9,8 @@ use http::{Method, StatusCode};
 
 use super::ask::{Access, ask, order};
 use super::deployment::Deployment;
-use super::table::escaped;
 use crate::limits;
+use crate::log::escaped;
 use crate::report::{CanaryReport, DeployOrder, HandlerReport, NodeReport, RollbackOrder, StepOrder};
 
 /// One node.

@@ -1,23 +1,38 @@
-//! The commands for running nodes, `galo handlers`, `galo deploy`, `galo rollback` and `galo audit`, over their admin
-//! addresses. They return the text for stdout, except `deploy`, which reports as it goes.
+//! The commands for running nodes, over their admin addresses. `galo handlers`, `galo rollback`, `galo audit`,
+//! `galo accept` and `galo explain` return the text for stdout; `galo deploy`, `galo tap`, `galo record` and
+//! `galo shadow` report or write as they go.
 
 mod ask;
 mod deploy;
 mod deployment;
+mod explain;
+mod filter;
 mod fleet;
+mod line;
+mod logged;
+mod name;
+mod record;
+mod shadow;
 mod table;
+mod tap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 
 pub use self::ask::Access;
 use self::ask::{ask, order};
 pub use self::deploy::deploy;
 pub use self::deployment::Deployment;
-use self::deployment::check_name;
-use self::table::escaped;
+pub use self::explain::explain;
+pub use self::filter::{Filter, Statuses};
+pub use self::line::Colour;
+pub use self::logged::logged;
+pub use self::record::record;
+pub use self::shadow::{Ended, Shadowing};
+pub use self::tap::{Tap, tap};
 use crate::limits;
-use crate::report::{AuditEntry, HandlerReport, NodeReport, RollbackOrder};
+use crate::log::escaped;
+use crate::report::{Acceptance, AuditEntry, HandlerReport, NodeReport, RollbackOrder};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +61,7 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
 /// # Errors
 /// As [`handlers`]; also when the node has no such handler, or the handler no such generation.
 pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> anyhow::Result<String> {
-    check_name(name)?;
+    name::check(name)?;
     let wait = if rollback.to.is_some() { limits::DEPLOY_TIMEOUT } else { limits::OPERATOR_TIMEOUT };
     let answer = order(access, &format!("/handlers/{name}/rollback"), rollback, wait).await?;
     if answer.status.is_client_error() {
@@ -64,11 +79,58 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
 /// As [`handlers`].
 pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Listing) -> anyhow::Result<String> {
     let answer = ask(access, Method::GET, "/api/audit").await?;
-    let entries: Vec<AuditEntry> = answer.lines(StatusCode::OK)?;
+    let entries: Vec<AuditEntry> = answer.json_lines()?;
     let wanted: Vec<_> = entries.into_iter().filter(|entry| name.is_none_or(|name| entry.handler == name)).collect();
     let wanted = &wanted[wanted.len().saturating_sub(last)..];
     match listing {
         Listing::Table => Ok(table::audit(wanted)),
         Listing::Json => Ok(wanted.iter().map(table::line).collect::<serde_json::Result<String>>()?),
+    }
+}
+
+/// Accepts what a candidate decides otherwise on recorded requests.
+///
+/// # Errors
+/// As [`handlers`]; also when no candidate has such a digest, or several have.
+pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
+    // It becomes part of a path.
+    ensure!(
+        digest.len() >= limits::ACCEPT_DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "invalid digest `{}`: use at least {} of its digits, as `galo handlers` lists it",
+        escaped(digest),
+        limits::ACCEPT_DIGITS_MIN
+    );
+    let answer = ask(access, Method::POST, &format!("/candidates/{}/accept", digest.to_ascii_lowercase())).await?;
+    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+        bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
+    }
+    let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
+    let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();
+    Ok(format!("{}: {} is accepted\n", names.join(", "), escaped(&sha256)))
+}
+
+/// The handlers of a node that are meant: the one of this name, or all.
+async fn names(access: &Access, wanted: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let report: NodeReport = ask(access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
+    let names: Vec<_> = report.handlers.into_iter().map(|handler| handler.name).collect();
+    let Some(wanted) = wanted else { return Ok(names) };
+    name::check(wanted)?;
+    ensure!(
+        names.is_empty() || names.iter().any(|name| name == wanted),
+        "{} has no handler {wanted}; it has: {}",
+        access.admin,
+        escaped(&names.join(", "))
+    );
+    Ok(vec![wanted.to_owned()])
+}
+
+/// What a node says about recording when it has no record.
+fn nothing(admin: &crate::config::Address, recording: &str) -> String {
+    match recording {
+        "0" => format!(
+            "{admin} records nothing: start the node with --record 1 (or GALO_RECORD=1; N for one request in N), or switch \
+             it on while it runs: POST /api/recording?every=1 there"
+        ),
+        _ => format!("{admin} has no record yet"),
     }
 }

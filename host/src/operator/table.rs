@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{AuditEntry, CanaryReport, HandlerReport, NodeReport, Refusal, RolledBack};
+use crate::log::{escaped, escaped_json};
+use crate::report::{AuditEntry, CanaryReport, Counts, HandlerReport, NodeReport, PathCount, Refusal, RolledBack};
 
 /// Digits of a digest in the table, enough to compare; `--json` has all.
-const DIGEST_SHOWN: usize = 12;
+pub(super) const DIGEST_SHOWN: usize = 12;
 
 const TITLES: [&str; 8] = ["NAME", "ROUTE", "GENERATION", "DIGEST", "STATE", "SINCE", "CALLS", "FAULTS"];
 
@@ -38,6 +39,14 @@ pub(super) fn table(report: &NodeReport) -> String {
         if let Some(rollback) = &handler.rolled_back {
             rolled_back(&name, rollback, &mut text);
         }
+        if let Some(gate) = &handler.gate {
+            compared(&format!("{name}: gate: {}", escaped(&gate.summary)), &gate.sha256, &gate.counts, &mut text);
+        }
+        if let Some(shadow) = &handler.shadow {
+            let Counts { compared: of, differ, .. } = &shadow.counts;
+            let what = format!("{name}: shadow {:?}: {differ} of {of} differ", shadow.state).to_ascii_lowercase();
+            compared(&what, &shadow.sha256, &shadow.counts, &mut text);
+        }
     }
     text
 }
@@ -67,44 +76,12 @@ pub(super) fn audit(entries: &[AuditEntry]) -> String {
 
 /// An entry as a line of JSON.
 pub(super) fn line(entry: &AuditEntry) -> serde_json::Result<String> {
-    Ok(terminal_safe(&serde_json::to_string(entry)?) + "\n")
+    Ok(escaped_json(&serde_json::to_string(entry)?) + "\n")
 }
 
 /// The node's JSON. Control characters that JSON allows are escaped too; the value stays the same.
 pub(super) fn json(report: &NodeReport) -> serde_json::Result<String> {
-    Ok(terminal_safe(&serde_json::to_string_pretty(report)?) + "\n")
-}
-
-fn terminal_safe(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '\n' => text.push(c),
-            // All of them are below U+10000: four digits are enough.
-            _ if controls_a_terminal(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => text.push(c),
-        }
-    }
-    text
-}
-
-/// A text with every character that controls a terminal written as `\u{1b}`.
-pub(super) fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if controls_a_terminal(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Control characters, including C1, and those that change the direction of a line.
-fn controls_a_terminal(c: char) -> bool {
-    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || directs
+    Ok(escaped_json(&serde_json::to_string_pretty(report)?) + "\n")
 }
 
 /// A handler's row has its first route; each further one has a row of its own.
@@ -145,6 +122,15 @@ fn rolled_back(name: &str, RolledBack { generation, sha256: _, cause, at }: &Rol
     indented(cause, text);
 }
 
+/// What a component decides otherwise, with the paths.
+fn compared(what: &str, sha256: &str, counts: &Counts, text: &mut String) {
+    let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
+    let _ = writeln!(text, "\n{what} ({})", escaped(&digest));
+    for PathCount { path, count } in &counts.paths {
+        let _ = writeln!(text, "    {} ({count})", escaped(path));
+    }
+}
+
 fn indented(message: &str, text: &mut String) {
     for line in message.lines() {
         let _ = writeln!(text, "    {}", escaped(line));
@@ -154,6 +140,7 @@ fn indented(message: &str, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::controls_a_terminal;
     use crate::report::{ManifestReport, Previous, State};
 
     fn report() -> NodeReport {
@@ -177,6 +164,8 @@ mod tests {
             canary: None,
             rolled_back: None,
             refused: None,
+            gate: None,
+            shadow: None,
         };
         let items = HandlerReport {
             name: "items".to_owned(),

@@ -3,7 +3,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
 use crate::contract::Value;
 
@@ -91,6 +93,22 @@ impl Cell {
             Self::Timestamp(value) => Value::Timestamp(*value),
             Self::Json(value) => Value::Json(value.clone()),
         })
+    }
+
+    /// As plain JSON, for people: what JSON has a value for is that value, and a moment is written as in an example.
+    pub fn plain(&self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Boolean(value) => Json::from(*value),
+            Self::Integer(value) => Json::from(*value),
+            Self::Text(value) => Json::from(value.as_str()),
+            Self::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.as_str())),
+            Self::Timestamp(us) => match Timestamp::from_microsecond(*us) {
+                Ok(at) => json!({ "timestamp": format!("{at:.6}") }),
+                Err(_) => json!({ "timestamp": us }),
+            },
+            Self::Float(_) | Self::Bytes(_) => serde_json::to_value(self).unwrap_or_default(),
+        }
     }
 }
 

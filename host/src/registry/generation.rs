@@ -1,14 +1,15 @@
 //! One verified component of a handler, and one that was rolled back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::config::Config;
+use super::tally::Tally;
 use crate::guest::{Aside, Component, Digest};
+use crate::metrics::RouteTraffic;
 use crate::repeats::Repeats;
 
 /// One verified component of a handler.
@@ -23,6 +24,8 @@ pub struct Generation {
     pub aside: Arc<Aside>,
     /// The failures of it that were logged.
     pub repeats: Arc<Repeats>,
+    /// The requests to each route of its handler.
+    pub traffic: RouteTraffic,
     /// The component that the handlers folder held when this one was deployed: it serves in its place until the folder
     /// holds another one. `None` for a component that came from the folder itself.
     pub over: Option<Digest>,
@@ -30,12 +33,6 @@ pub struct Generation {
     pub label: HeaderValue,
     /// Shared with the same generation under another manifest.
     tally: Arc<Tally>,
-}
-
-struct Tally {
-    began: Instant,
-    calls: AtomicU64,
-    faults: AtomicU64,
 }
 
 /// A generation that was rolled back.
@@ -57,16 +54,16 @@ impl Generation {
     pub(super) fn new(number: u64, component: Component, config: Config) -> Self {
         let label = format!("{number};sha256=\"{}\"", component.compiled.digest);
         let label = HeaderValue::try_from(label).expect("digits and letters are a value of a header");
-        let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
         Self {
             number,
             component,
             config,
             aside: Arc::default(),
             repeats: Arc::default(),
+            traffic: RouteTraffic::default(),
             over: None,
             label,
-            tally: Arc::new(tally),
+            tally: Arc::new(Tally::begin()),
         }
     }
 
@@ -74,7 +71,8 @@ impl Generation {
     pub(super) fn refitted(&self, component: Component) -> Self {
         let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
         let (number, config, label) = (self.number, self.config.clone(), self.label.clone());
-        Self { number, component, config, aside, repeats, over: self.over, label, tally }
+        let (over, traffic) = (self.over, RouteTraffic::default());
+        Self { number, component, config, aside, repeats, traffic, over, label, tally }
     }
 
     /// The same, deployed over a component of the handlers folder.
@@ -88,28 +86,28 @@ impl Generation {
         RolledBack { number, digest, config: self.config.clone(), cause, at: Timestamp::now() }
     }
 
-    /// How long ago it was made.
-    pub(super) fn age(&self) -> Duration {
-        self.tally.began.elapsed()
+    /// Whether a probation of so many calls and so much time has passed.
+    pub(super) fn is_over(&self, calls: u64, time: Duration) -> bool {
+        self.tally.is_over(calls, time)
     }
 
     /// Counts a request that begins on it.
     pub fn called(&self) {
-        self.tally.calls.fetch_add(1, Ordering::Relaxed);
+        self.tally.called();
     }
 
     /// Counts a fault of it.
     pub fn faulted(&self) {
-        self.tally.faults.fetch_add(1, Ordering::Relaxed);
+        self.tally.faulted();
     }
 
     /// Requests that began on it.
     pub fn calls(&self) -> u64 {
-        self.tally.calls.load(Ordering::Relaxed)
+        self.tally.calls()
     }
 
     /// Faults of it.
     pub fn faults(&self) -> u64 {
-        self.tally.faults.load(Ordering::Relaxed)
+        self.tally.faults()
     }
 }

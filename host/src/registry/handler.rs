@@ -14,7 +14,7 @@ use super::generation::{Generation, RolledBack};
 use super::refusal::Refusal;
 use crate::database::Procedure;
 use crate::guest::{Component, Digest};
-use crate::manifest::{ConfigValue, Entry, Text};
+use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
 use crate::record::{Redaction, Ring};
 
@@ -70,9 +70,7 @@ impl Handler {
     /// A handler that serves with this lineage.
     pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: Arc<HandlerMetrics>, lineage: Lineage) -> Self {
         let routes = entry.routes.iter().map(|route| route.to_string().into()).collect();
-        let secret = |value: &&ConfigValue| matches!(value.value, Text::Secret(_));
-        let secrets = entry.config.iter().filter(secret).map(|value| value.name.clone()).collect();
-        let redaction = Redaction { secrets, headers: Vec::new() };
+        let redaction = Redaction::of(&entry);
         Self {
             entry,
             routes,
@@ -101,8 +99,7 @@ impl Handler {
     /// The generation before the current one, while that is on probation: until it has served for
     /// `probation_calls` calls and `probation` time.
     pub fn fallback<'a>(&self, lineage: &'a Lineage) -> Option<&'a Arc<Generation>> {
-        let (limits, current) = (&self.entry.limits, &lineage.current);
-        let proved = current.calls() >= limits.probation_calls && current.age() >= limits.probation;
+        let proved = lineage.current.is_over(self.entry.limits.probation_calls, self.entry.limits.probation);
         lineage.previous.as_ref().filter(|_| !proved)
     }
 

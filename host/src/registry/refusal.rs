@@ -1,8 +1,10 @@
 //! Why a manifest or a component was rejected, and the steps at which that can happen.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::guest::Digest;
+use crate::guest::{Component, Digest};
 use crate::limits;
 
 /// Why a manifest or a component was rejected.
@@ -18,6 +20,8 @@ pub struct Refusal {
     pub at: Timestamp,
     /// The cause may pass without a file being changed: it is tried again.
     pub passing: bool,
+    /// The component that failed its examples. It fits, so recorded requests can be run on it.
+    pub candidate: Option<Arc<Component>>,
 }
 
 /// The steps from a file to a generation.
@@ -39,6 +43,8 @@ pub enum Stage {
     Procedures,
     /// It does not behave as its examples require.
     Examples,
+    /// It decides otherwise on recorded requests, and its manifest refuses that.
+    Recorded,
 }
 
 impl Refusal {
@@ -49,7 +55,14 @@ impl Refusal {
             message.truncate(message.floor_char_boundary(limits::REFUSAL_BYTES_MAX));
             message.push_str(" …");
         }
-        Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures }
+        Self {
+            stage,
+            message,
+            digest: None,
+            at: Timestamp::now(),
+            passing: stage == Stage::Procedures,
+            candidate: None,
+        }
     }
 
     /// The same refusal, with a cause that may pass.
@@ -61,6 +74,11 @@ impl Refusal {
     pub fn is_news_after(&self, old: Option<&Self>) -> bool {
         let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
         !old.is_some_and(same)
+    }
+
+    /// The same refusal, of a component that fits.
+    pub fn of_candidate(self, candidate: Component) -> Self {
+        Self { candidate: Some(Arc::new(candidate)), ..self }
     }
 
     /// The same refusal, of this component.
@@ -81,6 +99,7 @@ impl Stage {
             Self::Config => "config",
             Self::Procedures => "procedures",
             Self::Examples => "examples",
+            Self::Recorded => "recorded",
         }
     }
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::compiling::Asker;
+use super::explaining;
 use super::order::{Before, Candidate, Made, Order, is_same_entry};
 use super::worker::{Priority, Worker};
 use crate::database::{Database, GrantedProcedure, Procedure, Unusable};
@@ -51,6 +52,7 @@ pub(super) async fn build(
 ) -> Result<Option<NewTable>, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
+    explaining::check(manifest, database, &described, &mut mistakes).await;
     let (kept, orders) = sort(manifest, known, &described);
     // Components of an earlier manifest may still be compiling; end those that are not needed any more.
     for asker in [Asker::Manifest, Asker::Kept] {
@@ -83,8 +85,8 @@ fn sort(
     let mut kept = ByPlace::new();
     let mut orders = Vec::new();
     for (index, entry) in manifest.handlers.iter().enumerate() {
-        let procedures: Vec<_> =
-            entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
+        let described = entry.procedures.iter().filter_map(|granted| described.get(granted));
+        let procedures: Vec<_> = described.map(|procedure| Arc::new(procedure.called_by(&entry.name))).collect();
         match known.table.handler(&entry.name) {
             Some(handler) if is_same_entry(&handler.entry, entry) && handler.procedures == procedures => {
                 kept.insert(index, Arc::clone(handler));
@@ -150,7 +152,7 @@ fn resumed_without(handler: &Handler, refusal: Refusal) {
     let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
     let Refusal { stage, message, .. } = &refusal;
     tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number} of the state folder: {message}");
-    handler.metrics.refusals.inc();
+    handler.metrics.refused(number, stage.as_str(), message);
     handler.note_refusal(refusal);
 }
 

@@ -42,6 +42,8 @@ pub(super) enum Asker {
     Kept,
     /// An operator, who deploys it.
     Deployment,
+    /// A shadow, which never serves.
+    Shadow,
 }
 
 struct Job {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::compiling::{Asker, Form};
 use super::component::described;
+use super::gate;
 use super::source::Source;
 use super::verify::{prove, refit_previous};
 use super::worker::{Priority, Without, Worker};
@@ -93,9 +94,17 @@ impl Deployment<'_> {
         described(&node.database, handler, digest).await?;
         let form = self.compiled(source).await?;
         let examples = worker.examples(BACKGROUND, &handler.entry).await;
-        let asked = Arc::clone(handler);
-        let prove = move || prove(form, &asked.entry, &asked.procedures, &examples);
-        Ok(worker.run(BACKGROUND, prove).await??.component)
+        let passage = worker.passage(BACKGROUND, &handler.entry, handler.ring.get().cloned()).await;
+        let (asked, serving) = (Arc::clone(handler), Arc::clone(&handler.lineage().current));
+        let prove = move || {
+            let Handler { entry, procedures, .. } = &*asked;
+            let component = prove(form, entry, procedures, &examples)?.component;
+            let verdict = passage.judge(&component, Some(&serving.component), entry, procedures, &examples)?;
+            Ok::<_, Refusal>((component, verdict))
+        };
+        let (component, verdict) = worker.run(BACKGROUND, prove).await??;
+        tracing::info!(sha256 = %digest, "{}: {}", handler.entry.name, gate::shown(&verdict));
+        Ok(component)
     }
 
     async fn compiled(&self, source: Source) -> Result<Form, Refusal> {
@@ -175,7 +184,7 @@ impl Deployment<'_> {
         let kept = Kept { number: mark.generation, component, over };
         let restored = Restored { kept, who: who.clone(), why: why.to_owned() };
         let serving = handler.restore(&lineage, restored).map_err(Denied::Conflict)?;
-        handler.metrics.rollbacks.inc();
+        handler.metrics.rolled_back(serving.number, &format!("generation {} serves again: {why}", serving.number));
         tracing::warn!(sha256 = %digest, "{name}: rolled back to generation {}, as requested", serving.number);
         Ok(())
     }
@@ -183,7 +192,8 @@ impl Deployment<'_> {
     fn refused(&self, digest: Digest, refusal: &Refusal, (who, why): By<'_>) -> Denied {
         let (name, Refusal { stage, message, .. }) = (&self.handler.entry.name, refusal);
         tracing::error!(%stage, sha256 = %digest, "{name}: deployment refused: {message}");
-        self.handler.metrics.refusals.inc();
+        let serving = self.handler.lineage().current.number;
+        self.handler.metrics.refused(serving, stage.as_str(), message);
         self.node.registry.audit.refused(name, digest.to_string(), who, &format!("{why}: {stage}: {message}"));
         Denied::Refused(format!("{stage}: {message}"))
     }

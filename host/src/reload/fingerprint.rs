@@ -3,9 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::example;
 use crate::manifest::{ConfigValue, Entry, Place, Text};
-use crate::trust;
+use crate::{example, gate, trust};
 
 /// The fingerprint of some files, in order. If two are equal, no file was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,10 +36,12 @@ impl Fingerprint {
         Self(self.0.iter().take(2).copied().collect())
     }
 
-    /// The fingerprint of a handler's component, its signature, its examples and the files of its secrets.
+    /// The fingerprint of a handler's component, its signature, its examples, its corpus and the files of its secrets.
     pub(super) fn of_handler(entry: &Entry) -> Self {
         let signature = trust::path_of(&entry.component);
-        let mut stats = vec![stat(&entry.component), stat(&signature), stat(&example::folder(entry))];
+        let beside = [signature, example::folder(entry), gate::path(entry)];
+        let mut stats = vec![stat(&entry.component)];
+        stats.extend(beside.iter().map(|path| stat(path)));
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));
         let secrets = entry.config.iter().filter_map(|ConfigValue { value, .. }| match value {
             Text::Secret(Place::File(path)) => Some(path),

@@ -10,14 +10,17 @@ mod change;
 mod compiling;
 mod component;
 mod deploy;
+mod explaining;
 mod fingerprint;
 mod fingerprints;
 mod folder;
+mod gate;
 mod order;
 mod orders;
 mod record;
 mod removal;
 mod retry;
+mod shadow;
 mod source;
 mod table;
 mod values;
@@ -38,6 +41,7 @@ use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
 use self::worker::Without;
+use crate::events::Kind;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::node::Node;
@@ -47,6 +51,7 @@ use crate::state::State;
 pub use self::deploy::deploy;
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
+pub use self::shadow::shadow;
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
@@ -96,6 +101,8 @@ impl Reloader {
     ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
         worker.notify(Arc::clone(&orders.news));
+        let accepted = Arc::clone(&orders);
+        worker.gates.when_accepted(move || accepted.scan_again());
         Self {
             node,
             folder,
@@ -257,7 +264,10 @@ impl Reloader {
                 // From here on each handler has the fingerprint of its files.
                 self.manifest.fingerprint = self.manifest.fingerprint.first();
                 self.refused = Vec::new();
-                changes.iter().for_each(|change| tracing::info!("{change}"));
+                for change in &changes {
+                    tracing::info!("{change}");
+                    self.node.metrics.events.note(Kind::Manifest, Some(change.name()), None, change.to_string());
+                }
                 // A handler that changed with the manifest is scanned again under its new entry.
                 let table = self.node.registry.table();
                 let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
@@ -282,6 +292,8 @@ impl Reloader {
         self.compiling = false;
         if refusal.is_news_after(registry.refusal().as_deref()) {
             tracing::error!(stage = %refusal.stage, "manifest rejected; still serving the previous one: {}", refusal.message);
+            let text = format!("{}: {}", refusal.stage, refusal.message);
+            self.node.metrics.events.note(Kind::Refusal, None, None, text);
             registry.note_refusal(refusal);
         }
     }

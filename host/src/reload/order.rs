@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compiling::{Asker, Form};
+use super::gate::{self, Passage};
 use super::source::Source;
 use super::verify::{Examples, prove, refit, refit_previous};
 use super::worker::{Priority, Without, Worker};
 use crate::database::Procedure;
+use crate::gate::Tally;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
+use crate::record::Ring;
 use crate::registry::{Config, Handler, Kept, Lineage, Refusal, RolledBack, Stage};
 use crate::state::{Barred, Record, State};
 
@@ -42,6 +45,7 @@ pub(super) struct Candidate {
     examples: Examples,
     /// Only what is signed may serve.
     signed_only: bool,
+    passage: Passage,
 }
 
 /// The result of an order: the lineage that is to serve, and why it differs from the folder, if it does.
@@ -59,6 +63,10 @@ impl Order {
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
         let examples = worker.examples(priority, &self.entry).await;
+        let passage = worker.passage(priority, &self.entry, self.ring()).await;
+        if let Before::State(_, past) = &self.before {
+            worker.gates.recall(&self.entry.name, &past.accepted);
+        }
         let (newcomer, kept) = match kept {
             Ok(kept) => match self.newcomer(worker, priority, &config, kept.is_some()).await {
                 Some(newcomer) => (newcomer, kept),
@@ -68,7 +76,7 @@ impl Order {
             Err(Without::Compiling) => return Ok(None),
         };
         let signed_only = worker.trust.is_some();
-        Ok(Some(Candidate { newcomer, kept, config, examples, signed_only }))
+        Ok(Some(Candidate { newcomer, kept, config, examples, passage, signed_only }))
     }
 
     /// The component in its file, compiled; `None` while that is under way.
@@ -169,10 +177,46 @@ impl Order {
         Ok(component.map(|component| Kept { number: mark.generation, component, over }))
     }
 
+    /// The records of the last requests, if it served before.
+    fn ring(&self) -> Option<Arc<Ring>> {
+        match &self.before {
+            Before::Lineage(handler, _) => handler.ring.get().cloned(),
+            Before::Nothing | Before::State(..) => None,
+        }
+    }
+
+    /// The component that a candidate is compared with.
+    fn serving<'a>(&'a self, kept: Option<&'a Kept>) -> Option<&'a Component> {
+        match &self.before {
+            Before::Lineage(_, lineage) => Some(&lineage.current.component),
+            Before::Nothing | Before::State(..) => kept.map(|kept| &kept.component),
+        }
+    }
+
+    /// Whether a component did not serve before: one that did has passed the gate already.
+    fn is_new(&self, component: &Component) -> bool {
+        let digest = component.compiled.digest;
+        match &self.before {
+            Before::Nothing => true,
+            Before::Lineage(_, lineage) => lineage.current.component.compiled.digest != digest,
+            Before::State(_, past) => past.current.as_ref().is_none_or(|current| current.sha256 != digest.to_string()),
+        }
+    }
+
     /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept, config, examples, signed_only } = candidate;
-        let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
+        let Candidate { newcomer, kept, config, examples, passage, signed_only } = candidate;
+        let prove = |form| {
+            let component = prove(form, &self.entry, &self.procedures, &examples)?.component;
+            let serving = self.serving(kept.as_ref());
+            if self.is_new(&component) {
+                let verdict = passage.judge(&component, serving, &self.entry, &self.procedures, &examples)?;
+                if verdict.tally != Tally::default() {
+                    tracing::info!("{}: {}", self.entry.name, gate::shown(&verdict));
+                }
+            }
+            Ok(component)
+        };
         let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
             (Before::State(_, past), proved) => resumed(past, proved, kept, &config),

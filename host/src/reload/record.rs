@@ -22,7 +22,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
     loop {
         let recorded = {
             let (node, state) = (Arc::clone(&node), Arc::clone(&state));
-            tokio::task::spawn_blocking(move || record(&node.registry, &state)).await
+            tokio::task::spawn_blocking(move || record(&node, &state)).await
         };
         match recorded.map_err(anyhow::Error::from).and_then(|recorded| recorded) {
             Ok(()) if std::mem::take(&mut failing) => tracing::info!("the state is recorded again"),
@@ -44,16 +44,17 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
-    let table = registry.table();
+pub fn record(node: &Node, state: &State) -> anyhow::Result<()> {
+    let table = node.registry.table();
     let mut records = BTreeMap::new();
-    let mut failed = write_audit(registry, state);
+    let mut failed = write_audit(&node.registry, state);
     for handler in &table.handlers {
         // A failure for one handler does not keep the others from being recorded.
         if let Err(error) = keep_component(handler, state) {
             failed = Err(error);
         }
-        records.insert(handler.entry.name.clone(), recorded(handler, state));
+        let accepted = node.gates.accepted(&handler.entry.name);
+        records.insert(handler.entry.name.clone(), Record { accepted, ..recorded(handler, state) });
     }
     if state.is_news(&records) {
         state.record(records)?;
@@ -109,6 +110,7 @@ fn recorded(handler: &Handler, state: &State) -> Record {
             cause: back.cause.clone(),
             at: back.at.to_string(),
         }),
+        accepted: Vec::new(),
         left: None,
     }
 }

@@ -51,11 +51,14 @@ pub(super) fn refit(
     examples: &Examples,
 ) -> Result<Component, Refusal> {
     let component = fit(compiled, entry)?;
-    run_examples(&component, entry, procedures, examples).map_err(|refusal| refusal.of(compiled.digest))?;
-    Ok(component)
+    match run_examples(&component, entry, procedures, examples) {
+        Ok(()) => Ok(component),
+        Err(refusal) => Err(refusal.of(compiled.digest).of_candidate(component)),
+    }
 }
 
-fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
+/// Proves that a compiled component fits a manifest's entry.
+pub(super) fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
     compiled.fit(Grants { wasi: entry.wasi }, entry.limits).map_err(|refusal| {
         let passing = refusal.may_pass();
         Refusal { passing, ..Refusal::new(Stage::Fit, refusal.to_string()).of(compiled.digest) }

@@ -15,6 +15,7 @@ use super::source::Source;
 use super::values;
 use super::verify::{Examples, read, read_examples};
 use crate::config::Sources;
+use crate::gate::Gates;
 use crate::guest::{Compiled, Compiler, ComponentError, Declared, Digest, Grants};
 use crate::manifest::{Entry, Mistake, TokenEntry};
 use crate::registry::{Config, Refusal, Stage};
@@ -31,6 +32,8 @@ pub struct Worker {
     pub(super) sources: Arc<Sources>,
     /// The keys of which one must have signed what serves, if there are any.
     pub(super) trust: Option<Arc<Trust>>,
+    /// What candidates are compared on, and what came out.
+    pub gates: Arc<Gates>,
     /// Sends work to one thread of low priority: verifying must not take the cores from requests.
     aside: mpsc::Sender<Work>,
 }
@@ -81,7 +84,8 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("reload".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
         thread.spawn(work).context("cannot start the thread that verifies")?;
-        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), trust, aside })
+        let (compiling, sources, gates) = (Arc::default(), Arc::new(sources), Arc::default());
+        Ok(Self { compiler, compiling, sources, trust, gates, aside })
     }
 
     /// Sets the handle that is notified when something was compiled.
@@ -227,6 +231,7 @@ impl Worker {
         let what = match asker {
             Asker::Deployment => "the component".to_owned(),
             Asker::Kept => "the proved component of the state".to_owned(),
+            Asker::Shadow => "the component of the shadow".to_owned(),
             Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
         };
         let refuse = |error: &ComponentError| {

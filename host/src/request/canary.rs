@@ -15,11 +15,13 @@ use super::functions::Functions;
 use super::invoke::{self, Halt};
 use super::rescue::{self, Called};
 use super::trace::Trace;
+use super::trail::Noted;
 use crate::contract::Outcome;
+use crate::database::Carried;
 use crate::failure::{Failure, Fault, FaultKind, Phase};
 use crate::metrics::Laps;
 use crate::node::Node;
-use crate::record::Times;
+use crate::record::{self, Times};
 use crate::registry::{Canary, Differences, Generation, Handler, Lineage, Who};
 use crate::wire::Outgoing;
 
@@ -62,31 +64,33 @@ pub(super) async fn handled<'a, F: Functions>(
     let trial = Trial { handler, lineage, canary, asked };
     let Chosen { generation, decision, old, took } = trial.prepare::<F>().await?;
     let prepared = laps.end(&handler.metrics.prepare);
-    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
-    if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.recorded());
-    }
+    asked.note(|noted| {
+        noted.times.prepare = Times::micros(prepared);
+        noted.generation = Some(Arc::clone(generation));
+    });
     let Planned { procedure, arguments, carry } = match decision {
         Decision::Reply(outgoing) => {
             if let Old::Same(_) = old {
                 trial.compared(took);
             }
+            asked.note(|noted| noted.planned = Some(record::Planned::Reply));
             return Ok((outgoing, generation));
         }
         Decision::Call(planned) => planned,
     };
-    let sent = laps.last();
-    let called = node.database.call(&procedure, arguments).await;
+    let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
     let since = laps.skip();
-    let outcome = match called {
+    asked.note(|noted| noted.passed(passage));
+    let outcome = match outcome {
         Ok(rows) => Outcome::Rows(rows),
         Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
         Err(failure) => {
-            asked.ended(None, since - sent);
+            if let Some(arguments) = arguments {
+                asked.called(Planned { procedure, arguments, carry }, passage, None);
+            }
             return Err(failure);
         }
     };
-    asked.ended(Some(&outcome), since - sent);
     let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
     let (answer, by) = if Arc::ptr_eq(generation, &canary.generation) {
         trial.respond::<F>(called, &old, took).await
@@ -94,7 +98,16 @@ pub(super) async fn handled<'a, F: Functions>(
         rescue::respond::<F>(handler, lineage, generation, asked, called, since).await
     };
     let responded = laps.end(&handler.metrics.respond);
-    asked.note(|noted| noted.times.respond = Times::micros(responded));
+    // The record is of the generation whose answer is sent, and so is the carry.
+    let carry = match old {
+        Old::Same(its) if !Arc::ptr_eq(generation, by) => its,
+        _ => carry,
+    };
+    asked.note(|noted| {
+        noted.times.respond = Times::micros(responded);
+        noted.generation = Some(Arc::clone(by));
+    });
+    asked.called(Planned { procedure, arguments: arguments.unwrap_or_default(), carry }, passage, Some(outcome));
     answer.map(|outgoing| (outgoing, by))
 }
 
@@ -133,7 +146,10 @@ impl<'a> Trial<'a, '_> {
                 Ok(instead(old))
             }
             // A shed call is not a reason to roll back: the slow calls that shed it fault by themselves.
-            (Ok(old), Err(Halt::Shed)) => Ok(instead(old)),
+            (Ok(old), Err(Halt::Shed)) => {
+                self.asked.note(Noted::shed);
+                Ok(instead(old))
+            }
             (Err(_), Ok(new)) => Ok(Chosen { generation, decision: new, old: Old::Nothing, took }),
             (Err(_), Err(Halt::Fault(fault))) => {
                 Err(Halt::Fault(rescue::count(self.handler, generation, self.asked, fault)))
@@ -237,12 +253,12 @@ impl<'a> Trial<'a, '_> {
         let Fault { phase, kind, detail, .. } = &fault;
         let cause = format!("{kind} in {phase}: {detail}");
         if let Some(serving) = handler.roll_back(&canary.generation, &Who::node(), cause.clone()) {
-            handler.metrics.rollbacks.inc();
             let (name, number, serving) = (&handler.entry.name, canary.generation.number, serving.number);
-            let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+            handler.metrics.rolled_back(serving, &format!("the canary, generation {number}: {cause}"));
+            let Trace { request_id, trace_id } = asked.named();
             tracing::error!(
                 request_id,
-                traceparent,
+                trace_id,
                 "{name}: CANARY ROLLED BACK: generation {serving} answers every request again, not generation {number}: {cause}"
             );
         }

@@ -34,13 +34,15 @@ use self::rescue::Called;
 use self::trail::Trail;
 use crate::contract::{Field, Outcome, Request};
 use crate::cors::{self, Cors};
+use crate::database::Carried;
 use crate::failure::Failure;
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
-use crate::record::Times;
+use crate::record::{self, Times};
 use crate::registry::{Canary, Generation, Handler, Lineage};
 use crate::token::Verifier;
+use crate::traces::TraceId;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
 
 /// Answers one request, whatever happens. `checked` is the result of the listener's checks of its head.
@@ -53,7 +55,9 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         course.cors.clone_from(&node.registry.table().cors);
         log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
-        return line.end(failed(&node, &failure));
+        let outgoing = failed(&node, &failure);
+        trail::unhandled(&node.recorder, &mut line, &outgoing, Some(failure.code().as_str()));
+        return line.end(outgoing);
     }
     // A panic of the host costs this request only, not the connection's task or the process.
     let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
@@ -66,12 +70,18 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         }
         Err(failure)
     });
-    let outgoing = answer.unwrap_or_else(|failure| {
-        if let Failure::Panic { message } = &failure {
-            log::panic((head, course.own), message);
-        }
-        failed(&node, &failure)
-    });
+    let has_trail = course.has_trail;
+    let (outgoing, failure) = match answer {
+        Ok(outgoing) => (outgoing, None),
+        Err(failure) => (failed(&node, &failure), Some(failure)),
+    };
+    if !has_trail {
+        let code = failure.as_ref().map(|failure| failure.code().as_str());
+        trail::unhandled(&node.recorder, &mut line, &outgoing, code);
+    }
+    if let Some(Failure::Panic { message }) = &failure {
+        log::panic((&line.head, line.course.given), message);
+    }
     line.end(outgoing)
 }
 
@@ -89,11 +99,12 @@ async fn attempt<F: Functions>(
         Ok(routed) => routed,
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
+    course.route = place;
     let handler = &**course.handler.insert(handler);
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
     course.generation = Some(lineage.current.number);
-    let mut current = &lineage.current;
+    let mut by = &lineage.current;
     let entry = &handler.entry;
     let answer = match welcome(node, (handler, verifier.as_deref()), head, &body, cors) {
         Ok(claims) => {
@@ -103,21 +114,21 @@ async fn attempt<F: Functions>(
                 headers: &entry.headers,
                 body_bytes_max: entry.limits.body_bytes_max,
                 config: lineage.current.config.fields(),
-                id: trace::id(head, &mut course.own),
+                id: trace::id(head, &mut course.given.id),
                 claims,
             };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     let served = (handler, &*lineage, &mut course.generation);
-                    let answer;
-                    (answer, current) = answered::<F>(node, served, head, request, laps).await;
-                    answer
+                    let done = answered::<F>(node, served, head, request, laps).await;
+                    (by, course.given.trace, course.has_trail) = (done.by, done.trace, done.has_trail);
+                    done.answer
                 }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
-            log::failure(handler, current, (head, None), &failure);
+            log::failure(handler, by, (head, course.given), &failure);
             if matches!(failure, Failure::Shed) {
                 node.metrics.shed.inc();
             }
@@ -133,28 +144,39 @@ async fn attempt<F: Functions>(
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
-    handler.metrics.duration.took(laps.whole());
-    handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    let named = (head, course.own);
+    let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
+    handler.answered(by, place, status, laps.whole());
+    let named = (head, course.given);
     let answer = answer.map(|mut outgoing| {
         if let Some(lines) = Lines::take(&mut outgoing) {
-            log::lines(handler, (&lineage, current), named, &lines);
+            log::lines(handler, (&lineage, by), named, &lines);
         }
         outgoing
     });
-    answer.inspect_err(|failure| log::failure(handler, current, named, failure))
+    answer.inspect_err(|failure| log::failure(handler, by, named, failure))
 }
 
-/// Answers a request that was read. Also returns the generation that was chosen for it.
+/// How a request that was read was answered.
+struct Answered<'a> {
+    answer: Result<Outgoing, Failure>,
+    /// The generation whose answer it is; without one, the generation that was chosen.
+    by: &'a Arc<Generation>,
+    /// The trace that its lines of the log name.
+    trace: Option<TraceId>,
+    has_trail: bool,
+}
+
+/// Answers a request that was read.
 async fn answered<'a, F: Functions>(
     node: &Node,
     (handler, lineage, generation): (&'a Handler, &'a Lineage, &mut Option<u64>),
     head: &Parts,
     request: Request,
     laps: &mut Laps,
-) -> (Result<Outgoing, Failure>, &'a Arc<Generation>) {
+) -> Answered<'a> {
     let read = laps.end(&handler.metrics.read);
-    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
+    let mut asked = Asked { head, request, trail: Trail::begin(handler, &node.recorder) };
+    let has_trail = asked.trail.is_some();
     asked.note(|noted| noted.times.read = Times::micros(read));
     // Chosen once, for both functions.
     let canary = lineage.canary.as_deref().filter(|canary| canary.takes(head, &asked.request));
@@ -162,8 +184,11 @@ async fn answered<'a, F: Functions>(
     *generation = Some(chosen.number);
     let handled = handled::<F>(node, (handler, lineage, canary), &mut asked, laps).await;
     let (answer, by) = handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
-    trail::keep(&node.recorder, handler, lineage, (asked.request, asked.trail), &answer, laps);
-    (answer.map(|outgoing| marked(node, outgoing, by)), chosen)
+    let done = (head, asked.request, asked.trail);
+    let trace = trail::keep(&node.recorder, handler, lineage, done, &answer, laps);
+    // Not recorded: the handler did not answer it.
+    let answer = answer.map(|outgoing| marked(node, outgoing, by));
+    Answered { answer, by: by.unwrap_or(chosen), trace, has_trail }
 }
 
 /// What the table has for a request.
@@ -269,30 +294,36 @@ async fn handled<'a, F: Functions>(
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     let prepared = laps.end(&handler.metrics.prepare);
-    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
-    if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.recorded());
-    }
+    asked.note(|noted| {
+        noted.times.prepare = Times::micros(prepared);
+        noted.generation = Some(Arc::clone(generation));
+    });
     match decision {
-        Decision::Reply(outgoing) => Ok((outgoing, generation)),
+        Decision::Reply(outgoing) => {
+            asked.note(|noted| noted.planned = Some(record::Planned::Reply));
+            Ok((outgoing, generation))
+        }
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
-            let sent = laps.last();
-            let called = node.database.call(&procedure, arguments).await;
+            let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
             let since = laps.skip();
-            let outcome = match called {
+            asked.note(|noted| noted.passed(passage));
+            let outcome = match outcome {
                 Ok(rows) => Outcome::Rows(rows),
                 Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
                 Err(failure) => {
-                    asked.ended(None, since - sent);
+                    if let Some(arguments) = arguments {
+                        asked.called(Planned { procedure, arguments, carry }, passage, None);
+                    }
                     return Err(failure);
                 }
             };
-            asked.ended(Some(&outcome), since - sent);
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
             let (answer, by) = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
             let responded = laps.end(&handler.metrics.respond);
             asked.note(|noted| noted.times.respond = Times::micros(responded));
+            let arguments = arguments.unwrap_or_default();
+            asked.called(Planned { procedure, arguments, carry }, passage, Some(outcome));
             answer.map(|outgoing| (outgoing, by))
         }
     }

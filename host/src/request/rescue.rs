@@ -19,6 +19,7 @@ use super::functions::Functions;
 use super::invoke::{self, Halt};
 use super::log;
 use super::trace::Trace;
+use super::trail::Noted;
 use crate::contract::Outcome;
 use crate::database::Procedure;
 use crate::failure::{Failure, Fault, FaultKind, Phase, Raised};
@@ -44,8 +45,9 @@ pub(super) async fn prepare<'a, F: Functions>(
         Ok(decision) => {
             // A shed call is not a reason to roll back: the slow calls that shed it fault by themselves when they pass
             // the deadline.
-            if let Halt::Fault(fault) = &halt {
-                roll_back(handler, newcomer, asked, fault);
+            match &halt {
+                Halt::Fault(fault) => roll_back(handler, newcomer, asked, fault),
+                Halt::Shed => asked.note(Noted::shed),
             }
             Ok((previous, decision))
         }
@@ -91,10 +93,12 @@ pub(super) async fn respond<'a, F: Functions>(
     match (answer, instead) {
         (Err(Failure::Fault(fault)), Instead::Answer(its)) => {
             roll_back(handler, generation, asked, &fault);
+            asked.note(|noted| noted.rescued(previous));
             (its, previous)
         }
         (Err(Failure::Fault(fault)), Instead::Reply(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
+            asked.note(|noted| noted.replied(previous));
             (Ok(outgoing), previous)
         }
         // The previous generation planned another call, so it cannot answer this one. The new one faulted all the same.
@@ -104,10 +108,12 @@ pub(super) async fn respond<'a, F: Functions>(
         }
         (_, Instead::Answer(its)) if !status_of(&its).is_server_error() => {
             worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {}", status_of(&its)));
+            asked.note(|noted| noted.rescued(previous));
             (its, previous)
         }
         (_, Instead::Reply(outgoing)) if !outgoing.status().is_server_error() => {
             worse(Phase::Prepare, &called.rejected(number));
+            asked.note(|noted| noted.replied(previous));
             (Ok(outgoing), previous)
         }
         (answer, Instead::OtherPlan) if matches!(called.outcome, Outcome::Error(_)) => {
@@ -199,9 +205,7 @@ pub(super) fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_
         fault.detail = detail;
     }
     generation.faulted();
-    if let Some(trail) = &asked.trail {
-        trail.fault(&fault);
-    }
+    asked.note(|noted| noted.faulted(&fault));
     handler.metrics.faulted(fault.kind);
     log::fault(handler, generation, asked, &fault);
     fault
@@ -211,12 +215,13 @@ pub(super) fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_
 fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
-    if let Some(serving) = handler.roll_back(from, &Who::node(), format!("{kind} in {phase}: {detail}")) {
-        handler.metrics.rollbacks.inc();
-        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+    let cause = format!("{kind} in {phase}: {detail}");
+    if let Some(serving) = handler.roll_back(from, &Who::node(), cause.clone()) {
+        handler.metrics.rolled_back(serving.number, &format!("generation {number} faulted on probation: {cause}"));
+        let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             request_id,
-            traceparent,
+            trace_id,
             "{name}: ROLLED BACK to generation {}: generation {number} faulted on probation",
             serving.number
         );

@@ -18,6 +18,9 @@ pub struct Record {
     /// The generations that have served, the newest first, kept for `galo rollback --to`.
     #[serde(default)]
     pub history: Vec<Mark>,
+    /// The digests of candidates whose changes were accepted, the newest last.
+    #[serde(default)]
+    pub accepted: Vec<String>,
     /// When the handler was removed from the manifest, in seconds since 1970.
     pub left: Option<u64>,
 }

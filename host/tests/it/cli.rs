@@ -192,7 +192,7 @@ fn help_names_every_command_and_variable() {
     assert!(success);
     for command in [
         "dev", "serve", "check", "handlers", "deploy", "rollback", "audit", "sign", "build", "new", "test", "compile",
-        "put", "proxy",
+        "put", "proxy", "tap", "explain", "record", "replay", "accept", "shadow",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing in: {help}");
     }

@@ -97,6 +97,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     let root = &copy.checkout.root;
     // Given a clean checkout, when dev runs, then it serves, and Ctrl-C ends all of it.
     let mut program = dev(&copy, &[], None);
+    program.wait_for(&format!("Page http://{}/", program.admin));
     program.wait_for(&format!("Galo serves on http://{}, admin on http://{}", program.listen, program.admin));
     program.wait_for("transacoes           POST /clientes/{id}/transacoes");
     program.wait_for(&format!("curl -i http://{}/clientes/1/extrato", program.listen));
@@ -416,6 +417,9 @@ async fn a_branch_is_a_copy_that_is_kept_listed_and_dropped() {
     let (done, stdout, stderr) = galo(&["dev", "--branches"]);
     assert!(done && stdout.starts_with("feature/x  ") && stdout.lines().count() == 1, "{stdout}{stderr}");
     stop(program);
+    // A branch that is not there is named as such, while dev runs or not.
+    let (done, _, stderr) = galo(&["psql", "--branch", "none", "--", "-c", "SELECT 1"]);
+    assert!(!done && stderr.contains("there is no branch none; `galo dev --branches` lists them"), "{stderr}");
     // `--fresh` copies again.
     let program = dev(&copy, &["--branch", "feature/x", "--fresh"], None);
     assert_eq!(credit(&program).await.json()["saldo"], 30);

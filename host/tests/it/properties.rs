@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use galo::admin::Gate;
-use galo::config::{Secret, Token};
+use galo::config::{Readers, Secret, Token};
 use galo::contract::{Field, Response, Value};
 use galo::database::Target;
 use galo::database::value::{self, Argument, Returned};
@@ -209,7 +209,8 @@ proptest! {
         values in vec(("(authorization|host|origin|sec-fetch-site|cookie)", "(Bearer |bearer )?[ -~]{0,24}"), 0..5),
     ) {
         const TOKEN: &str = "0123456789abcdef";
-        let gate = Gate { address: "127.0.0.1:1".parse().unwrap(), token: Some(Token::new(TOKEN).unwrap()) };
+        let token = Some(Token::new(TOKEN).unwrap());
+        let gate = Gate { address: "127.0.0.1:1".parse().unwrap(), token, readers: Readers::Guarded };
         let mut request = http::Request::get(&path);
         for (name, value) in &values {
             request = request.header(name, value);

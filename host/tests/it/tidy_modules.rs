@@ -30,13 +30,19 @@ const NOT_BOUNDS: &[(&str, &[&str], &str)] = &[
     ("develop/postgres/server.rs", &["PORT"], "part of a socket's name"),
     ("guest/compile.rs", &["STATUS_INVALID", "STATUS_MEMORY", "STATUS_OUTPUT", "STATUS_PANIC"], "exit statuses"),
     ("record/format.rs", &["FORMAT"], "the version of a format of ours"),
+    ("gate/verdict.rs", &["DIGEST_SHOWN"], "as many digits as `galo handlers` prints"),
+    ("guest/engine.rs", &["FUEL"], "as much as there is, to count what has gone"),
     ("guest/form.rs", &["SEAL_BYTES"], "a file format of ours"),
     ("guest/wasi.rs", &["from_secs"], "the resolution of a clock that stands still"),
     ("metrics/histogram.rs", &["US", "MS", "S", "BUCKETS_MAX"], "units, and the length of a list"),
+    ("operator/line.rs", &["DAY"], "the calendar"),
+    ("metrics/traffic.rs", &["PER_OCTAVE_BITS", "PER_OCTAVE", "OCTAVES", "BUCKETS"], "the length of a list"),
     ("operator/table.rs", &["DIGEST_SHOWN"], "the width of a column"),
     ("place.rs", &["IDLE", "BODY", "SERVED"], "marks in an atomic"),
+    ("record/span.rs", &["KNOWN", "REMOTE", "SAMPLED"], "flags of OTLP"),
     ("state/record.rs", &["FORMAT"], "the version of a file format"),
     ("token/keys.rs", &["RSA_BYTES"], "what ring verifies"),
+    ("traces/otlp.rs", &["ERROR"], "a number of OTLP"),
 ];
 
 /// The rows of a table of ARCHITECTURE.md as their cells.

@@ -6,13 +6,14 @@
 //! databases are dropped, and a private Postgres is stopped by its guard.
 
 mod application;
+mod corpora;
 mod examples;
 mod report;
 mod selection;
 mod units;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub struct Options {
     pub database: Option<Target>,
     /// Where a report in the format of JUnit is written to.
     pub junit: Option<PathBuf>,
+    /// Whether to run the corpora of the handlers, too.
+    pub corpus: bool,
     /// Whether to test again after each change.
     pub watch: bool,
 }
@@ -102,26 +105,19 @@ struct Run {
     server: OnceCell<Server>,
 }
 
-/// What a run needs: programs, components and a database.
+/// What a run needs: programs, components and a database, which is dropped with it.
 struct Ready<'a> {
     begun: Instant,
     /// The name of each crate, and the program of its unit tests.
     programs: Vec<(String, PathBuf)>,
     examples: Vec<Examples>,
+    /// The corpora of handlers, by their names.
+    corpora: HashMap<String, PathBuf>,
     /// The components of the handlers with examples, in the same order.
     built: Built,
     /// If an example needs one.
     application: Option<Prepared<'a>>,
     messages: Messages,
-}
-
-impl Ready<'_> {
-    /// Drops its database.
-    fn end(self) {
-        if let Some(Ok(application)) = self.application {
-            application.end();
-        }
-    }
 }
 
 impl Run {
@@ -145,7 +141,9 @@ impl Run {
         let (begun, Options { project, selection, .. }) = (Instant::now(), &self.options);
         let wanted = self.wanted(&prepared.manifest)?;
         let read = wanted.iter().map(|entry| Examples::read(entry, selection)).collect::<anyhow::Result<Vec<_>>>()?;
-        let examples: Vec<_> = read.into_iter().filter(|examples| !examples.is_empty()).collect();
+        let corpora = self.corpora(&wanted)?;
+        let has_some = |it: &Examples| !it.is_empty() || corpora.contains_key(&it.entry.name);
+        let examples: Vec<_> = read.into_iter().filter(has_some).collect();
         prepared.retain(|name| examples.iter().any(|examples| examples.entry.name == name));
         let manifest = Arc::clone(&prepared.manifest);
         let application = async {
@@ -166,18 +164,8 @@ impl Run {
             Ok::<_, anyhow::Error>((programs, prepared.build(Profile::Development, is_due, &cancel)?))
         });
         let (built, application) = tokio::join!(built, application);
-        match (built?, application) {
-            (Ok((programs, built)), application) => {
-                let messages = manifest.messages.clone();
-                Ok(Ready { begun, programs, examples, built, application, messages })
-            }
-            (Err(error), application) => {
-                if let Some(Ok(application)) = application {
-                    application.end();
-                }
-                Err(error)
-            }
-        }
+        let (programs, built) = built??;
+        Ok(Ready { begun, programs, examples, corpora, built, application, messages: manifest.messages.clone() })
     }
 
     /// Runs the unit tests and the examples. Returns whether everything passed.
@@ -193,12 +181,15 @@ impl Run {
                 Ok(component) => {
                     let application = ready.application.as_ref();
                     report.cases.extend(examples.run(&component, &ready.messages, application, &self.cancel).await);
+                    if let Some(path) = ready.corpora.get(&examples.entry.name) {
+                        report.cases.push(corpora::run(&examples.entry, path, component, &self.cancel));
+                    }
                 }
                 Err(refusal) => report.cases.push(rejected(&examples.entry, refusal)),
             }
         }
         let begun = ready.begun;
-        ready.end();
+        drop(ready);
         ensure!(!self.cancel.is_requested(), "the tests were stopped");
         self.check_some(&report)?;
         log::print(format_args!("\n{}", report.summary(begun.elapsed())));
@@ -217,6 +208,22 @@ impl Run {
             bail!("no handler `{name}`; there are: {}", names.join(", "));
         };
         Ok(vec![found.clone()])
+    }
+
+    /// The corpora of these handlers, if they are to be run.
+    fn corpora(&self, wanted: &[Entry]) -> anyhow::Result<HashMap<String, PathBuf>> {
+        if !self.options.corpus {
+            return Ok(HashMap::new());
+        }
+        let found = wanted.iter().filter_map(|entry| Some((entry.name.clone(), corpora::path(entry)?)));
+        let found: HashMap<_, _> = found.collect();
+        ensure!(
+            !found.is_empty(),
+            "no handler has a corpus; this writes one from a running node: \
+             galo record --handler NAME >handlers/NAME/{}",
+            crate::record::CORPUS_NAME
+        );
+        Ok(found)
     }
 
     async fn unit_tests(&self, programs: Vec<(String, PathBuf)>) -> anyhow::Result<Vec<Case>> {

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Example,
     /// An example whose rows come from the scratch database.
     EndToEnd,
+    /// Recorded requests.
+    Corpus,
 }
 
 /// How a case ended.
@@ -48,13 +50,14 @@ pub(super) struct Report {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Unit, Self::Example, Self::EndToEnd];
+    const ALL: [Self; 4] = [Self::Unit, Self::Example, Self::EndToEnd, Self::Corpus];
 
     fn plural(self) -> &'static str {
         match self {
             Self::Unit => "unit tests",
             Self::Example => "examples",
             Self::EndToEnd => "end-to-end examples",
+            Self::Corpus => "corpora",
         }
     }
 
@@ -63,6 +66,7 @@ impl Kind {
             Self::Unit => "test",
             Self::Example => "example",
             Self::EndToEnd => "end-to-end example",
+            Self::Corpus => "corpus",
         }
     }
 }

@@ -1,0 +1,211 @@
+//! `/api/explain?id=ID`: everything that the node knows of a request: its record, what became of the generation that
+//! decided, and the rows of the read-only procedure that the manifest names for its handler (`explain`).
+//!
+//! The host knows no business record: which rows belong to a request is the procedure's affair. It gets its arguments
+//! by the names of its parameters: the argument of the same name of the call that the request made, or what names the
+//! request itself.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::records::{FORBIDDEN, asked};
+use super::{Admin, json, only, text};
+use crate::contract::{Rows, Value};
+use crate::database::Procedure;
+use crate::log;
+use crate::node::Node;
+use crate::record::{Cell, Plan, Record};
+use crate::registry::Handler;
+use crate::wire::{Incoming, Outgoing};
+
+/// Where it is asked for.
+pub(super) const PATH: &str = "/api/explain";
+
+/// What a node knows of a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// The id of the request.
+    pub id: String,
+    /// Each time that it came: a proxy or a client may repeat a request under the same id.
+    pub requests: Vec<Found>,
+}
+
+/// One request that was found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// When it came, as RFC 3339.
+    pub at: String,
+    /// Its record.
+    pub record: Record,
+    /// What became of the generation that decided.
+    pub generation: Standing,
+    /// What the handler's `explain` procedure finds; absent if the manifest names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Looked>,
+}
+
+/// What became of a generation.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It serves.
+    Serves,
+    /// Another one serves, and a rollback would restore it.
+    Previous,
+    /// It was rolled back, for this reason.
+    RolledBack(String),
+    /// It was replaced.
+    Replaced,
+}
+
+/// What a procedure found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Looked {
+    /// The procedure.
+    pub procedure: String,
+    /// Its parameters and what it was called with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<(String, Json)>,
+    /// Its columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Its rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<Vec<Json>>,
+    /// Why it was not called, or how that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// Answers with what is known of the request with an id.
+pub(super) async fn answer(admin: &Arc<Admin>, incoming: &Incoming) -> Outgoing {
+    if !matches!(*incoming.method(), Method::GET | Method::HEAD) {
+        return only(incoming.method(), "GET, HEAD, OPTIONS");
+    }
+    if !admin.gate.may_read_records() {
+        return text(StatusCode::FORBIDDEN, FORBIDDEN);
+    }
+    let Some(node) = admin.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+    let id = asked(incoming.uri().query().unwrap_or_default(), "id").unwrap_or_default();
+    let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
+    let mut requests = Vec::new();
+    for handler in &node.registry.table().handlers {
+        let Some(ring) = handler.ring.get() else { continue };
+        for kept in ring.last(usize::MAX, 0).iter().filter(|kept| *kept.id == *id) {
+            match Record::parse(&kept.line) {
+                Ok(record) => requests.push(found(node, handler, record).await),
+                Err(error) => tracing::error!(handler = handler.entry.name, %error, "a record cannot be read"),
+            }
+        }
+    }
+    match requests.is_empty() {
+        true => text(StatusCode::NOT_FOUND, format!("no record of {}\n", log::escaped(&id))),
+        false => json(&Explained { id, requests }),
+    }
+}
+
+async fn found(node: &Node, handler: &Handler, record: Record) -> Found {
+    let explain = match &handler.entry.explain {
+        Some(procedure) => Some(looked_up(node, handler, procedure, &record).await),
+        None => None,
+    };
+    let at = Timestamp::from_microsecond(record.request.now).map(|at| format!("{at:.6}")).unwrap_or_default();
+    Found { at, generation: standing(handler, &record), record, explain }
+}
+
+fn standing(handler: &Handler, record: &Record) -> Standing {
+    let lineage = handler.lineage();
+    match (&lineage.previous, &lineage.rolled_back) {
+        _ if lineage.current.number == record.generation => Standing::Serves,
+        (_, Some(back)) if back.number == record.generation => Standing::RolledBack(back.cause.clone()),
+        (Some(previous), _) if previous.number == record.generation => Standing::Previous,
+        _ => Standing::Replaced,
+    }
+}
+
+async fn looked_up(node: &Node, handler: &Handler, name: &str, record: &Record) -> Looked {
+    let mut given = Vec::new();
+    let arguments = |procedure: &Procedure| {
+        let values = arguments(procedure, handler, record)?;
+        let plain = values.iter().cloned().map(|value| Cell::of(value).plain());
+        given = procedure.parameters().iter().cloned().zip(plain).collect();
+        Ok(values)
+    };
+    let (columns, rows, failure) = match node.database.read_only(name, arguments).await {
+        Ok(Rows { columns, values }) => {
+            let plain: Vec<_> = values.into_iter().map(|value| Cell::of(value).plain()).collect();
+            let rows = plain.chunks(columns.len().max(1)).map(<[_]>::to_vec).collect();
+            (columns, rows, None)
+        }
+        Err(failure) => (Vec::new(), Vec::new(), Some(failure)),
+    };
+    Looked { procedure: name.to_owned(), arguments: given, columns, rows, failure }
+}
+
+/// The arguments for an `explain` procedure, by the names of its parameters.
+fn arguments(procedure: &Procedure, handler: &Handler, record: &Record) -> Result<Vec<Value>, String> {
+    let made = match &record.plan {
+        Some(Plan::Call(made)) => handler.procedure(&made.procedure).map(|called| (called, made)),
+        _ => None,
+    };
+    if let Some((called, made)) = made
+        && record.signature.as_deref() != Some(called.digest())
+    {
+        return Err(format!("`{}` has another signature now than when the request called it", made.procedure));
+    }
+    let given = |name: &String| {
+        if let Some((called, made)) = made
+            && let Some(index) = called.parameters().iter().position(|parameter| parameter == name)
+        {
+            if let Some(path) = record.redacted.iter().find(|path| is_argument(path, name)) {
+                return Err(format!("`{path}` was redacted, so that its rows cannot be found"));
+            }
+            let cell = made.arguments.get(index);
+            return cell.ok_or_else(|| format!("the call of `{}` left `{name}` out", made.procedure))?.value();
+        }
+        let headers = || record.request.headers.iter().find(|(header, _)| header == "idempotency-key");
+        let own = match name.as_str() {
+            "request_id" => Some(record.request.id.clone()),
+            "trace_id" => record.trace.clone(),
+            "idempotency_key" => headers().map(|(_, key)| key.clone()),
+            _ => None,
+        };
+        own.map(Value::Text).ok_or_else(|| match &made {
+            Some((_, made)) => format!("the request called `{}`, which has no `{name}`", made.procedure),
+            None => format!("the request made no call, so that there is no `{name}`"),
+        })
+    };
+    procedure.parameters().iter().map(given).collect()
+}
+
+/// Whether what was redacted is, or may be, in an argument.
+fn is_argument(redacted: &str, name: &str) -> bool {
+    let Some(inside) = redacted.strip_prefix("call.arguments") else { return false };
+    let its = inside.strip_prefix('.').and_then(|inside| inside.strip_prefix(name));
+    inside.is_empty() || its.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_redacted_as_a_whole_in_part_or_somewhere() {
+        for (path, is) in [
+            ("call.arguments", true),
+            ("call.arguments.key", true),
+            ("call.arguments.key.part", true),
+            ("call.arguments.keys", false),
+            ("call.arguments.other", false),
+            ("call.carry", false),
+            ("request.body.key", false),
+        ] {
+            assert_eq!(is_argument(path, "key"), is, "{path}");
+        }
+    }
+}
