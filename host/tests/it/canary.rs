@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::future::join_all;
-use galo::config::{Settings, StateFolder};
+use galo::config::{Readers, Recording, Settings, StateFolder};
 use galo::guest::Digest;
 use galo::operator::{self, Access, Deployment};
+use galo::record::Record;
+use galo::replay;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fixture::{Guest, answers, calling, calling_with, marked, replying};
+use crate::fixture::{Guest, answers, calling, calling_then, calling_with, marked, replying};
 use crate::harness::{Answer, Guests, TestDatabase, TestNode, request, settings, until};
 
 /// A folder with the handler `x` on `GET /x/{id}`.
@@ -355,4 +359,79 @@ async fn a_kept_generation_serves_again_by_its_digest_and_the_node_remembers() {
     let told = story(&again).await;
     assert_eq!(told.last().unwrap(), &("restored".to_owned(), "the report is wrong".to_owned()));
     assert_eq!(order(&again, "rollback", to("nothing".to_owned())).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_names_the_generation_whose_answer_was_sent() {
+    // Given a node that records, when a canary answers alike or otherwise, or plans another call, then the record is of
+    // the generation that the client heard, and running it again on that one decides the same.
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+             CREATE FUNCTION dois() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'",
+        )
+        .await;
+    let right = calling("um");
+    let guests = folder(&right, "procedures = [\"um\", \"dois\"]");
+    let recording = Recording::one_in(1);
+    let node = TestNode::with(
+        &database,
+        Settings { recording, readers: Readers::Loopback, generation_header: true, ..settings(guests.folder.path()) },
+    )
+    .await;
+    let same = marked(&right, 1);
+    let cases = [
+        (same.clone(), &same, None),
+        (calling_then("um", 201).component(), &right, Some("it decides otherwise than generation 1: response.status")),
+        (calling("dois"), &right, Some("it decides otherwise than generation 1: call.procedure")),
+    ];
+    for (number, (component, by, fault)) in cases.into_iter().enumerate() {
+        let deploy = json!({
+            "component": BASE64_STANDARD.encode(&component), "percent": "100%", "by": "id", "differences": "refuse",
+            "who": "ana", "why": "a test",
+        });
+        let answer = order(&node, "deploy", deploy).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let lineage = node.handler("x").lineage();
+        let answer = node.get("/x/1").await;
+        let ring = node.handler("x").ring.get().unwrap().clone();
+        let last = || ring.last(1, number as u64).pop();
+        until("it is recorded", String::new, || last().is_some()).await;
+        let record = Record::parse(&last().unwrap().line).unwrap();
+        assert_eq!((answer.status.as_u16(), record.response.status), (200, 200));
+        let digest = Digest::of(by).to_string();
+        assert_eq!(record.sha256, digest);
+        let label = format!("{};sha256=\"{digest}\"", record.generation);
+        assert_eq!(answer.header("galo-generation"), label);
+        let generations = [&lineage.current, &lineage.canary.as_ref().unwrap().generation];
+        let generation = generations.into_iter().find(|it| it.number == record.generation).unwrap();
+        let again = replay::run(&generation.component, &record).unwrap();
+        assert_eq!(replay::differences(&replay::recorded(&record), &again, 9), [], "{}", record.line());
+        assert_eq!(record.fault.is_some(), fault.is_some(), "{}", record.line());
+        assert!(fault.is_none_or(|fault| record.fault.as_ref().unwrap().contains(fault)), "{}", record.line());
+        if fault.is_none() {
+            assert_eq!(order(&node, "rollback", json!({"who": "ana", "why": "next"})).await.status, 200);
+        }
+        assert_eq!(canary(&node), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_passes_the_gate_before_it_answers() {
+    let database = TestDatabase::new().await;
+    let guests = folder(&answers(200), "gate = \"refuse\"");
+    let recording = Recording::one_in(1);
+    let node = TestNode::with(&database, Settings { recording, ..settings(guests.folder.path()) }).await;
+    assert_eq!(node.get("/x/1").await.status, 200);
+    let ring = node.handler("x").ring.get().unwrap().clone();
+    until("it is recorded", String::new, || !ring.last(1, 0).is_empty()).await;
+    let report = Deployment { differences: "report".to_owned(), ..deployment(&answers(201), &["50%"]) };
+    let error = format!("{:#}", deploy(&[&node], &report).await.unwrap_err());
+    assert!(error.contains("recorded: ") && error.contains("1 of 1"), "{error}");
+    assert_eq!(canary(&node), None);
+    let path = format!("/candidates/{}/accept", report.sha256);
+    assert_eq!(request(&node.admin_address(), Method::POST, &path, "").await.status, 200);
+    deploy(&[&node], &report).await.unwrap();
+    assert_eq!(canary(&node), Some(2));
 }

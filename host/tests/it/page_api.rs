@@ -1,9 +1,12 @@
 //! The API of the page, held against its description: every answer has exactly the fields that it says.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use galo::develop::build::Profile;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::fixture::marked;
 use crate::harness::{TestDatabase, TestNode, handlers, request, transacao, until};
 use crate::page::{developers, recorded};
 use crate::postgres::OwnPostgres;
@@ -91,6 +94,18 @@ async fn every_answer_of_the_api_is_as_it_is_described() {
     node.get("/clientes/99/extrato").await;
     recorded(&node, "transacoes", 1).await;
     recorded(&node, "extrato", 1).await;
+    // Refused, so that the audit log has an entry; and a canary and a shadow, so that handlers have all that they may.
+    let component = std::fs::read(handlers(Profile::Release).join("extrato.wasm")).unwrap();
+    let component = [marked(&component, 1), marked(&component, 2), b"nothing".to_vec()];
+    let order = |component: &[u8]| json!({"component": BASE64_STANDARD.encode(component), "percent": "1%", "by": "id", "differences": "refuse", "who": "ana", "why": "a test"});
+    for (path, body, status) in [
+        ("deploy", order(&component[2]).to_string().into_bytes(), 422),
+        ("deploy", order(&component[0]).to_string().into_bytes(), 200),
+        ("shadow", component[1].clone(), 202),
+    ] {
+        let answer = request(&node.admin_address(), Method::POST, &format!("/handlers/extrato/{path}"), body).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
     let description = node.admin("/api/openapi.json").await.json();
     assert_eq!(description["openapi"], "3.1.0");
     let paths = description["paths"].as_object().unwrap();

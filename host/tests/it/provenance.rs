@@ -1,11 +1,12 @@
 //! A node that was given public keys serves only what one of them has signed; and the header that names what answered.
 
 use std::path::Path;
+use std::time::Duration;
 
 use galo::config::{Settings, StateFolder};
 use galo::guest::Digest;
 use galo::manifest;
-use galo::operator::{self, Access};
+use galo::operator::{self, Access, Ended, Shadowing};
 use galo::registry::Stage;
 use galo::trust::{Signer, make_keys, path_of};
 use tempfile::TempDir;
@@ -141,6 +142,32 @@ async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
         }
         Err(error) => assert!(format!("{error:#}").contains("signature"), "{error:#}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_runs_only_what_is_signed() {
+    let database = TestDatabase::new().await;
+    let (key, stranger, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    let access = Access { admin: node.running.admin.clone(), token: None };
+    let component = key.home.path().join("new.wasm");
+    std::fs::write(&component, answers(201)).unwrap();
+    for (signature, expected) in [
+        (None, "signature: x.wasm: it has no signature"),
+        (Some(stranger.of(&guests, &answers(201))), "does not trust"),
+        (Some(key.of(&guests, &answers(202))), "does not fit"),
+    ] {
+        if let Some(signature) = signature {
+            std::fs::write(path_of(&component), signature).unwrap();
+        }
+        let shadowing = Shadowing::begin(&access, "x", &component, 1, Duration::from_secs(60)).await.unwrap();
+        let refused = shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    std::fs::write(path_of(&component), key.of(&guests, &answers(201))).unwrap();
+    let shadowing = Shadowing::begin(&access, "x", &component, 1, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap(), Ended::Alike);
 }
 
 #[tokio::test(flavor = "multi_thread")]
