@@ -32,6 +32,7 @@ pub mod guest;
 pub mod route;
 pub mod state;
 pub mod token;
+pub mod traces;
 pub mod wire;
 
 // The spine.

@@ -166,6 +166,8 @@ pub const RESPONSE_LINES_BYTES_MAX: usize = 4 * 1024;
 pub const RECORD_QUEUE_MAX: usize = 1024;
 /// The rarest sample of requests that is recorded: one in a million.
 pub const RECORD_EVERY_MAX: usize = 1_000_000;
+/// Bytes of requests that wait to be written by the recorder, on top of [`RECORD_QUEUE_MAX`]: one has up to a few MiB.
+pub const RECORD_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that are kept of a handler unless another number is asked for.
 pub const RECORDS_DEFAULT: usize = 256;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
@@ -193,6 +195,51 @@ pub const TAP_SLOWER_MS_MAX: usize = 60 * 60 * 1000;
 pub const LOG_LINE_BYTES_READ: u64 = 1024 * 1024;
 /// For the procedure of `galo explain`, from the connect to the last row. It is a look-up by key.
 pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of the records of all handlers: 32 handlers whose records are as large as they may be. Beyond it, the handler
+/// with the most bytes loses its oldest.
+pub const RECORDS_NODE_BYTES_MAX: usize = 32 * RECORDS_BYTES_MAX;
+/// Bytes of a record besides its line and its id: its place in the ring, and what the allocator adds.
+pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// How often the recorder looks at the last requests of each handler to find the slowest hundredth.
+pub const RECORD_WINDOW: Duration = Duration::from_secs(1);
+/// Requests that a look needs: with fewer, a hundredth is not one request.
+pub const RECORD_WINDOW_REQUESTS_MIN: u64 = 100;
+/// Names or paths of one list of the manifest's `record`.
+pub const RECORD_NAMES_MAX: usize = 64;
+/// Bytes of one of its paths. Each of its steps may visit all of a document.
+pub const RECORD_PATH_BYTES_MAX: usize = 256;
+/// Bytes of a text that is also taken out where it is repeated. A shorter one, such as `1`, is part of other texts.
+pub const REDACTED_TEXT_BYTES_MIN: usize = 8;
+/// Milliseconds that the export of one batch of spans may take, with its retries (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+pub const TRACES_TIMEOUT_MS_DEFAULT: usize = 10_000;
+/// Milliseconds that a span waits for others, unless a batch is full before (`OTEL_BSP_SCHEDULE_DELAY`).
+pub const TRACES_SCHEDULE_MS_DEFAULT: usize = 5_000;
+/// The most that either may be set to: five minutes. What waits for longer was dropped by then.
+pub const TRACES_MS_MAX: usize = 300_000;
+/// Spans that wait for the collector (`OTEL_BSP_MAX_QUEUE_SIZE`). What does not fit is dropped and counted.
+pub const TRACES_QUEUE_DEFAULT: usize = 2048;
+/// The most that it may be set to: a span takes half a kilobyte.
+pub const TRACES_QUEUE_CEILING: usize = 256 * 1024;
+/// Spans of one request to the collector (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
+pub const TRACES_BATCH_DEFAULT: usize = 512;
+/// How long the exporter waits before it sends a batch again; doubled each time.
+pub const TRACES_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a node that ends waits until the last spans are with the collector.
+pub const TRACES_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a collector's answer that are read: it says how many spans it rejected, and why.
+pub const TRACES_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a `tracestate` that is passed on; W3C asks for 512.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// Bytes of a path, a message or another text of a span.
+pub const SPAN_TEXT_BYTES_MAX: usize = 1024;
+/// How long the spans of a batch's calls are waited for before the span of the batch is made: they end together.
+pub const BATCH_SPAN_PATIENCE: Duration = Duration::from_secs(1);
+/// Batches whose span is waited with. A batch takes a millisecond, and few of them have a call that is traced.
+pub const BATCH_SPANS_MAX: usize = 1024;
+/// Bytes of the name of a node. Postgres keeps 63 of an `application_name`, which has `galo/` and ` batches` beside it.
+pub const NODE_NAME_BYTES_MAX: usize = 48;
+/// Bytes of the procedure in the comment of a statement. Its types are a part of its name where it is overloaded.
+pub const COMMENT_BYTES_MAX: usize = 512;
 /// Bytes of the message of an error that a procedure raised, and of its detail, as a handler gets them.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the message of a `PTxyz` that a client reads.
@@ -222,7 +269,7 @@ pub const CORS_ORIGINS_MAX: usize = 64;
 pub const CORS_MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
 /// The most a manifest may set. Firefox keeps it for a day at most, Chromium for two hours.
 pub const CORS_MAX_AGE_CEILING: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of `X-Request-Id` or `traceparent` in a log line. nginx's `$request_id` has 32, a traceparent 55.
+/// Bytes of `X-Request-Id` in a log line. nginx's `$request_id` has 32.
 pub const TRACE_SHOWN_BYTES_MAX: usize = 128;
 /// Bytes of a path in a line of the access log, and of a method.
 pub const PATH_SHOWN_BYTES_MAX: usize = 256;
@@ -797,5 +844,7 @@ const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);
 const _: () = assert!(KEY_CALLS_MAX * 4 <= IN_FLIGHT_MAX_DEFAULT && KEY_CALLS_MAX <= LANE_CALLS_MAX);
+const _: () = assert!(TRACES_BATCH_DEFAULT <= TRACES_QUEUE_DEFAULT && TRACES_QUEUE_DEFAULT <= TRACES_QUEUE_CEILING);
+const _: () = assert!("galo/".len() + NODE_NAME_BYTES_MAX + " batches".len() <= IDENTIFIER_BYTES_MAX);
 const _: () = assert!(BATCH_LOCK_TIMEOUT.as_millis() < BATCH_STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(BATCH_STATEMENT_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());

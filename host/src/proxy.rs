@@ -20,6 +20,9 @@ const NEXT: &str = "error timeout invalid_header http_503";
 /// The methods that a location without a key takes; nginx knows the last two as those that it must not repeat.
 const KNOWN: &str = r#""^(GET|HEAD|OPTIONS|POST|PATCH)\z""#;
 
+/// A valid `traceparent`: nothing of it is all zeros, version ff is none, and only a later version than 00 has more.
+const TRACEPARENT: &str = r"^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?\z";
+
 /// The beginning of every file.
 const HEAD: &str = r#"# What nginx may send a second time, what it never does, and what it answers itself, for a galo.toml. Written by
 #
@@ -51,6 +54,18 @@ if ($galo_host = "") { set $galo_host @upstream@; }
 # For logs. Set, never passed on: it is not a key.
 proxy_set_header X-Request-Id $galo_request_id;
 set $galo_request_id $request_id;
+# The trace of the request (W3C Trace Context): the client's, or a new one where that is missing or malformed; then its
+# tracestate is removed too. Both tries of a request are in one trace. nginx makes no span, so the span of a new one is
+# the first half of its trace, by which a node knows that its own span is the root.
+proxy_set_header Traceparent $galo_traceparent;
+proxy_set_header Tracestate  $galo_tracestate;
+set $galo_traceparent $http_traceparent;
+set $galo_tracestate  $http_tracestate;
+if ($request_id ~ "^(.{16})") { set $galo_span $1; }
+if ($http_traceparent !~ "@traceparent@") {
+    set $galo_traceparent 00-$request_id-$galo_span-00;
+    set $galo_tracestate  "";
+}
 # Empty, and so not sent, but where it is set below: a client's own is removed. It begins with the time: keys that come
 # in order cost an index half the log of random ones.
 proxy_set_header Galo-Try $galo_try;
@@ -109,6 +124,7 @@ pub fn nginx(manifest: &Manifest, upstream: &str) -> String {
         .replace("@upstream@", upstream)
         .replace("@head@", &head)
         .replace("@body@", &body)
+        .replace("@traceparent@", TRACEPARENT)
         .replace("@cors@\n", &cors);
     // Last: a text of the manifest may look like one of the places.
     text = text.replace("@errors@", &errors(&manifest.messages));

@@ -11,6 +11,8 @@ mod survey;
 mod tally;
 mod whole;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
@@ -20,6 +22,7 @@ pub use self::tally::{Group, Instructions, Tallies, Tally};
 pub use self::whole::{Contender, File, compare};
 
 use crate::contract::{Plan, VERSION, Version};
+use crate::database::Procedure;
 use crate::failure::{Fault, FaultKind, Phase};
 use crate::guest::Component;
 use crate::record::{self, Blob, Record};
@@ -116,6 +119,20 @@ pub fn recorded(record: &Record) -> Decision {
         response: (!by_host && !unknown).then(|| record.response.clone()),
         left_to_host: by_host && matches!(record.outcome, Some(record::Outcome::Error(_))) && record.fault.is_none(),
         fault: record.fault.clone().filter(|_| by_host),
+    }
+}
+
+/// Whether the procedure that was called has the signature that it was recorded with, where the granted procedures are
+/// known: an outcome of another one is not what a component would get now.
+///
+/// # Errors
+/// That it has another one, or is no longer granted.
+pub fn check_signature(granted: &[Arc<Procedure>], record: &Record) -> Result<(), Skipped> {
+    let (Some(record::Plan::Call(called)), Some(signature)) = (&record.plan, &record.signature) else { return Ok(()) };
+    let now = granted.iter().find(|procedure| procedure.name == called.procedure);
+    match now.is_some_and(|procedure| procedure.digest() == signature) {
+        true => Ok(()),
+        false => Err(Skipped::Signature(called.procedure.clone())),
     }
 }
 

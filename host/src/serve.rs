@@ -23,13 +23,14 @@ use crate::limits::ClientTimeouts;
 use crate::listen::{self, Doors, Listener, Reach, files};
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::record::Recorder;
+use crate::record::{Recorder, Tracing};
 use crate::registry::{Registry, Table};
 use crate::reload::{self, Orders, Reloader, Worker};
 use crate::request::{self, Sandbox};
 pub use crate::signals::Signals;
 use crate::state::State;
 use crate::supervise::Supervisor;
+use crate::traces::Exporter;
 use crate::{limits, manifest, wire};
 
 /// A node that serves.
@@ -56,6 +57,8 @@ pub struct Running {
 /// Anything that keeps the node from being ready. It does not serve partially.
 pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> anyhow::Result<Running> {
     files::provide(settings, 0)?;
+    // On the heap: the future of a start is large as it is.
+    let target = &*Box::new(target.of_node(&settings.node));
     let metrics = Arc::new(Metrics::new());
     let (drain, supervisor) = (Drain::default(), Supervisor::default());
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
@@ -79,7 +82,8 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     };
     files::provide(settings, table.handlers.len())?;
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let tracing = tracing_to(settings, target, &metrics)?;
+    let recorder = Recorder::start(settings.recording, &metrics, tracing)?;
     let (registry, proxy, access_log) =
         (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
     let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
@@ -113,6 +117,15 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
+}
+
+/// Where the traces of a node go, if they are exported.
+fn tracing_to(settings: &Settings, target: &Target, metrics: &Metrics) -> anyhow::Result<Option<Tracing>> {
+    let Some(traces) = &settings.traces else { return Ok(None) };
+    let (endpoint, node) = (traces.endpoint.to_string(), &settings.node);
+    let exporter = Exporter::start(traces, node, metrics.spans.clone())?;
+    tracing::info!(endpoint, node, "traces are exported");
+    Ok(Some(Tracing::new(exporter, target.peer())))
 }
 
 /// The maintenance tasks of a node. All their state is in the node, so each can be restarted.
@@ -204,6 +217,8 @@ impl Running {
         if calls.is_err() {
             tracing::error!("calls without an outcome were left behind");
         }
+        // The last spans; a collector that does not answer delays the end no longer than this.
+        let _ = tokio::time::timeout(limits::TRACES_CLOSE_TIMEOUT, self.node.recorder.close()).await;
         self.tasks.iter().for_each(JoinHandle::abort);
         for task in self.tasks {
             let _ = task.await;

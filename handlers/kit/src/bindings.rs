@@ -970,9 +970,9 @@ pub trait Guest {
     fn prepare(request: Request) -> Plan;
     /// Builds the response from the outcome of the call that `prepare` planned.
     ///
-    /// `none` leaves an error to the host, which answers it by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and 23503 are
-    /// 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to 599), and any
-    /// other is 500. `none` for rows violates the contract.
+    /// `none` leaves an error to the host, which answers it by SQLSTATE: 22xxx is 400, 42501 is 403, 23503, 23505 and
+    /// 23P01 are 409, 23502 and 23514 are 422, `PT` and three digits is the status with these digits (`PT404`; 400 to
+    /// 599), and any other is 500. `none` for rows violates the contract.
     #[allow(async_fn_in_trait)]
     fn respond(carry: _rt::Vec<u8>, outcome: Outcome) -> Option<Response>;
 }

@@ -101,8 +101,8 @@ pub trait Handler {
 
     /// Answers an error that the procedure raised. Nothing of the call is recorded.
     ///
-    /// `None`, the default, leaves it to the host, which answers by SQLSTATE: 22xxx is 400, 42501 is 403, 23505 and
-    /// 23503 are 409, 23502 and 23514 are 422, `PT404` is 404, any other is 500.
+    /// `None`, the default, leaves it to the host, which answers by SQLSTATE: 22xxx is 400, 42501 is 403, 23503,
+    /// 23505 and 23P01 are 409, 23502 and 23514 are 422, `PT404` is 404, any other is 500.
     ///
     /// An error that may pass, such as a deadlock, or that leaves open whether something was recorded, such as a lost
     /// connection, does not come here: the host answers it with 503.

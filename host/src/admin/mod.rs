@@ -3,6 +3,7 @@
 
 mod explain;
 mod gate;
+mod recording;
 mod records;
 mod show;
 
@@ -86,6 +87,7 @@ impl Admin {
             },
             ("/handlers", None) => self.handlers(),
             ("/api/records", None) => records::answer(self, incoming.uri().query().unwrap_or_default()),
+            (recording::PATH, None) => recording::answer(self, incoming),
             ("/metrics", None) => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
                 self.metrics.counted_elsewhere(log::dropped(), self.supervisor.restarts());

@@ -1,9 +1,12 @@
 //! The options of a node, which `serve` and `dev` share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use galo::config::{AccessLog, Address, CacheFolder, Mistakes, Proxy, Recording, Settings, Sources, StateFolder};
+use galo::config::{
+    AccessLog, Address, CacheFolder, Mistakes, Proxy, Recording, Settings, Sources, StateFolder, Traces,
+};
 use galo::guest::Digest;
 use galo::limits;
 
@@ -51,9 +54,15 @@ pub(super) struct NodeArgs {
     access_log: Option<String>,
     /// Record one request in N, and every fault, 5xx and slow one; 0 records nothing [default: 0; `galo dev`: 1]
     ///
-    /// Records hold what clients sent. They are read at the admin address, with its token or over its unix socket.
+    /// It overrides `every` in the manifest's [record]. Records hold what clients sent: they are read at the admin
+    /// address, with its token or over its unix socket.
     #[arg(long, env = "GALO_RECORD", value_name = "N")]
     record: Option<String>,
+    /// Name of this node, which Postgres and traces show [default: the name of the machine]
+    ///
+    /// Connections to Postgres are called `galo/NAME` (`application_name`), unless the connection string names them.
+    #[arg(long, env = "GALO_NODE", value_name = "NAME")]
+    node: Option<String>,
     #[command(flatten)]
     clients: ClientArgs,
     /// Worker threads [default: one per available core, CPU quotas included]
@@ -96,9 +105,15 @@ impl NodeArgs {
             None => Some(defaults.access_log),
         };
         let recording = match &self.record {
-            Some(every) => mistakes.parse_within("--record", every, 0, limits::RECORD_EVERY_MAX).map(Recording::one_in),
+            Some(every) => {
+                let every = mistakes.parse_within("--record", every, 0, limits::RECORD_EVERY_MAX);
+                every.map(|every| defaults.recording.asked(every))
+            }
             None => Some(defaults.recording),
         };
+        let node = self.name(mistakes);
+        let variables = variables::snapshot();
+        let traces = Traces::read(&variables, mistakes);
         let clients = self.clients.parse(mistakes);
         let workers = match &self.workers {
             Some(workers) => Some(mistakes.parse_within("--workers", workers, 1, limits::WORKERS_MAX)?),
@@ -118,12 +133,34 @@ impl NodeArgs {
             in_flight_max: in_flight_max?,
             access_log: access_log?,
             recording: recording?,
-            sources: Sources { variables: variables::snapshot(), ..Sources::default() },
+            traces: traces.map(Arc::new),
+            node: node?,
+            sources: Sources { variables, ..Sources::default() },
             client_timeouts,
             backlog,
             ..Settings::new(handlers, listen?, access.admin)
         };
         Some((settings, workers))
+    }
+
+    /// The name of the node.
+    fn name(&self, mistakes: &mut Mistakes) -> Option<String> {
+        let most = limits::NODE_NAME_BYTES_MAX;
+        let is_visible = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\'');
+        match &self.node {
+            Some(name) if (1..=most).contains(&name.len()) && is_visible(name) => Some(name.clone()),
+            Some(name) => {
+                let rule = format!("use 1 to {most} visible ASCII characters, without spaces and quotes");
+                mistakes.note("--node", format!("invalid name `{name}`: {rule}"));
+                None
+            }
+            None => {
+                let machine = nix::sys::utsname::uname().ok();
+                let name = machine.as_ref().and_then(|machine| machine.nodename().to_str());
+                let name: String = name.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(most).collect();
+                Some(if name.is_empty() { "node".to_owned() } else { name.replace('\'', "") })
+            }
+        }
     }
 }
 

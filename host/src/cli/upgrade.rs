@@ -21,11 +21,14 @@ impl UpgradeArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let root = self.project.locate()?.root;
         let Upgrade { from, to, changes } = project::upgrade(&root, !self.dry_run)?;
-        if changes.is_empty() && from == to {
-            log::print(format_args!("the project is of galo {to} already, and all files are its own"));
-            return Ok(ExitCode::SUCCESS);
+        // A file that was removed from the project is none that would change.
+        let nothing = from == to && changes.iter().all(|(_, change)| *change == Change::Absent);
+        if nothing {
+            let rest = if changes.is_empty() { "all files are its own" } else { "nothing changes" };
+            log::print(format_args!("the project is of galo {to} already, and {rest}"));
+        } else {
+            log::print(format_args!("galo {from} -> {to}{}", if self.dry_run { ", not carried out" } else { "" }));
         }
-        log::print(format_args!("galo {from} -> {to}{}", if self.dry_run { ", not carried out" } else { "" }));
         for (path, change) in &changes {
             let more = match change {
                 Change::Edited => ": changed here, so only its versions were replaced".to_owned(),
@@ -34,6 +37,9 @@ impl UpgradeArgs {
                 Change::Added | Change::Replaced | Change::Removed => String::new(),
             };
             log::print(format_args!("  {change:<9} {path}{more}"));
+        }
+        if nothing {
+            return Ok(ExitCode::SUCCESS);
         }
         if self.dry_run {
             return Ok(ExitCode::FAILURE);

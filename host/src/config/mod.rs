@@ -4,18 +4,25 @@
 //! `cli` creates the settings. `database` parses the address of the database.
 
 mod recording;
+mod sampler;
 mod secret;
+mod secrets;
 mod sources;
+mod traces;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::recording::{Readers, Recording};
+pub use self::sampler::Sampler;
 pub use self::secret::{Secret, Token};
+pub use self::secrets::Secrets;
 pub use self::sources::{Missing, Sources, Variables};
+pub use self::traces::{Compression, TlsFiles, Traces};
 use crate::limits::{self, ClientTimeouts, CompileLimits};
 
 /// Everything `serve` needs to know.
@@ -53,6 +60,10 @@ pub struct Settings {
     pub recording: Recording,
     /// Who may read what is recorded.
     pub readers: Readers,
+    /// Where traces go, if they are exported.
+    pub traces: Option<Arc<Traces>>,
+    /// The name of the node, in Postgres and in traces.
+    pub node: String,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: usize,
     /// Where the secrets of the manifest come from.
@@ -83,6 +94,8 @@ impl Settings {
             access_log: AccessLog::Off,
             recording: Recording::OFF,
             readers: Readers::Guarded,
+            traces: None,
+            node: "node".to_owned(),
             backlog: limits::BACKLOG_DEFAULT,
             sources: Sources::default(),
             client_timeouts: ClientTimeouts::default(),

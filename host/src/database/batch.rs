@@ -15,9 +15,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::carried::Carried;
 use super::error::Error;
 use super::exchange::{alone, together};
 use super::lane::{Lane, Left, Start};
+use super::passage::UnderWay;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use super::waiter::{Key, Waiter};
@@ -33,37 +35,39 @@ impl Database {
         lane: Arc<Lane>,
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
-    ) -> Result<Rows, Failure> {
+    ) -> Carried {
+        let joined = Instant::now();
+        let unsent = |failure, arguments| {
+            lane.counted().unsent();
+            Carried::unsent(failure, joined, arguments)
+        };
         // While the database is unavailable, no call waits for it.
-        self.check_ready().inspect_err(|failure| {
-            lane.counted().unsent();
-            self.health().note_outcome(Some(failure));
-        })?;
+        if let Err(failure) = self.check_ready() {
+            self.health().note_outcome(Some(&failure));
+            return unsent(failure, arguments);
+        }
         let (sender, mut outcome) = oneshot::channel();
-        let waiter = Waiter::new(procedure, arguments, Instant::now(), sender);
+        let waiter = Waiter::new(procedure, arguments, joined, sender);
         let deadline = waiter.deadline();
-        let (ticket, start) = lane.join(waiter).inspect_err(|_| lane.counted().unsent())?;
+        let (ticket, start) = match lane.join(waiter) {
+            Ok(joined) => joined,
+            Err(arguments) => return unsent(Failure::Shed, arguments),
+        };
         start_task(self, &lane, start);
-        let lost = |_| Failure::Panic { message: "a batch was lost".to_owned() };
+        let lost = |_| Carried::lost("a batch was lost".to_owned());
         if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
-            return outcome.map_err(lost)?;
+            return outcome.unwrap_or_else(lost);
         }
-        let ms = limits::ACQUIRE_TIMEOUT.as_millis();
-        let left = lane.leave(ticket);
-        if left != Left::Sent {
-            lane.counted().unsent();
-        }
-        match left {
-            Left::Together => {
-                let failure = self.unavailable(format!("not sent within {ms} ms"));
+        let late = |why| self.unavailable(format!("not sent within {} ms{why}", limits::ACQUIRE_TIMEOUT.as_millis()));
+        match lane.leave(ticket) {
+            Left::Together(arguments) => {
+                let failure = late("");
                 self.health().note_outcome(Some(&failure));
-                Err(failure)
+                unsent(failure, arguments)
             }
-            Left::Apart => {
-                Err(self.unavailable(format!("not sent within {ms} ms: an earlier call of its key is under way")))
-            }
+            Left::Apart(arguments) => unsent(late(": an earlier call of its key is under way"), arguments),
             // It was sent, so its outcome is awaited; the lane bounds the wait.
-            Left::Sent => outcome.await.map_err(lost)?,
+            Left::Sent => outcome.await.unwrap_or_else(lost),
         }
     }
 }
@@ -127,7 +131,7 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
             }
         };
         let sent = Instant::now();
-        waiter.is_sent(lane.counted(), sent);
+        waiter.is_sent(lane.counted(), sent, None);
         let outcome = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT).await;
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
@@ -231,7 +235,8 @@ impl Carrier<'_> {
             None => self.database.acquire_for_batch().await.map_err(Unsent::Failure)?,
         };
         let now = Instant::now();
-        part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now));
+        let batch = (part.len() > 1).then(|| UnderWay::next(part.len(), now));
+        part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now, batch));
         let procedure = part[0].procedure();
         let outcome = match (&procedure.batch, &*part) {
             (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::carried::Carried;
 use super::error::Error;
 use super::exchange::alone;
 use super::lanes::Way;
+use super::passage::Passage;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use crate::contract::{Rows, Value};
@@ -26,12 +28,17 @@ impl Database {
     /// value that the contract cannot carry: then the call is recorded. [`Failure::Shed`] when too many calls wait for
     /// its batch form or its key.
     pub async fn call(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Result<Rows, Failure> {
+        self.carry_out(procedure, arguments).await.outcome
+    }
+
+    /// As [`Self::call`]. Also returns how the call went, and its arguments.
+    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
         match self.way(procedure) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
             Way::Alone(counted) => {
-                let outcome = self.detached(counted, procedure, arguments).await;
-                self.health().note_outcome(outcome.as_ref().err());
-                outcome
+                let carried = self.detached(counted, procedure, arguments).await;
+                self.health().note_outcome(carried.outcome.as_ref().err());
+                carried
             }
         }
     }
@@ -41,14 +48,29 @@ impl Database {
         counted: Arc<ProcedureMetrics>,
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
-    ) -> Result<Rows, Failure> {
+    ) -> Carried {
         let planned = Instant::now();
-        let connection = self.acquire().await.inspect_err(|_| counted.unsent())?;
+        let connection = match self.acquire().await {
+            Ok(connection) => connection,
+            Err(failure) => {
+                counted.unsent();
+                return Carried::unsent(failure, planned, arguments);
+            }
+        };
+        let sent = Instant::now();
+        counted.wait.took(sent - planned);
         let called = Arc::clone(procedure);
-        let task = self.calls().spawn(async move { run(connection, &called, &arguments, planned, &counted).await });
+        let task = self.calls().spawn(async move {
+            let outcome = run(connection, &called, &arguments, sent, &counted).await;
+            (outcome, arguments)
+        });
         match task.await {
-            Ok(outcome) => outcome.map_err(|error| self.failure(error, procedure)),
-            Err(panic) => Err(Failure::Panic { message: panic.to_string() }),
+            Ok((outcome, arguments)) => Carried {
+                outcome: outcome.map_err(|error| self.failure(error, procedure)),
+                passage: Passage::of(planned, Some(sent), None),
+                arguments: Some(arguments),
+            },
+            Err(panic) => Carried::lost(panic.to_string()),
         }
     }
 }
@@ -57,11 +79,9 @@ async fn run(
     connection: Client,
     procedure: &Procedure,
     arguments: &[Value],
-    planned: Instant,
+    sent: Instant,
     counted: &ProcedureMetrics,
 ) -> Result<Rows, Error> {
-    let sent = Instant::now();
-    counted.wait.took(sent - planned);
     let outcome = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await;
     counted.ended(sent.elapsed(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
     outcome.inspect_err(|error| drop(error.spare(connection)))

@@ -122,7 +122,7 @@ fn raised(procedure: &Procedure, reported: &DbError) -> Failure {
         sqlstate: reported.code().code().to_owned(),
         message: cut(reported.message()),
         detail: reported.detail().map(cut),
-        constraint: reported.constraint().map(str::to_owned),
+        constraint: reported.constraint().map(cut),
     };
     Failure::Raised(Box::new(Raised { procedure: procedure.name.clone(), error }))
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::waiter::{Key, Waiter};
+use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{NO_SQLSTATE, ProcedureMetrics};
@@ -56,13 +57,13 @@ pub(super) enum Start {
     Apart(Key),
 }
 
-/// Where a call was when its caller stopped waiting.
-#[derive(Debug, PartialEq, Eq)]
+/// Where a call was when its caller stopped waiting. One that was not sent hands its arguments back.
+#[derive(Debug)]
 pub(super) enum Left {
     /// It waited for a batch.
-    Together,
+    Together(Vec<Value>),
     /// It waited for an earlier call of its key.
-    Apart,
+    Apart(Vec<Value>),
     /// It was sent, or it will be answered without being sent.
     Sent,
 }
@@ -94,8 +95,9 @@ impl Lane {
         state.together.len() + state.apart.values().map(|apart| apart.calls.len()).sum::<usize>()
     }
 
-    /// Queues a call. Returns its ticket, and which task must be started for it.
-    pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Failure> {
+    /// Queues a call. Returns its ticket, and which task must be started for it; or its arguments, when too many calls
+    /// wait.
+    pub(super) fn join(&self, mut waiter: Waiter) -> Result<(u64, Start), Vec<Value>> {
         let mut state = self.state();
         let ticket = state.next_ticket;
         waiter.set_ticket(ticket);
@@ -116,15 +118,12 @@ impl Lane {
         let mut state = self.state();
         let remove = |calls: &mut VecDeque<Waiter>| {
             let place = calls.iter().position(|waiter| waiter.ticket() == ticket);
-            place.and_then(|place| calls.remove(place)).is_some()
+            place.and_then(|place| calls.remove(place)).map(Waiter::into_arguments)
         };
-        if remove(&mut state.together) {
-            Left::Together
-        } else if state.apart.values_mut().any(|apart| remove(&mut apart.calls)) {
-            Left::Apart
-        } else {
-            Left::Sent
+        if let Some(arguments) = remove(&mut state.together) {
+            return Left::Together(arguments);
         }
+        state.apart.values_mut().find_map(|apart| remove(&mut apart.calls)).map_or(Left::Sent, Left::Apart)
     }
 
     /// Lets requests that already arrived join: yields to the ready tasks of this worker until no more calls are added.
@@ -235,19 +234,19 @@ impl Lane {
 const NO_TIME: &str = "its row is locked or slow, and no time was left to send it again";
 
 impl State {
-    fn join_together(&mut self, waiter: Waiter) -> Result<Start, Failure> {
+    fn join_together(&mut self, waiter: Waiter) -> Result<Start, Vec<Value>> {
         if self.together.len() >= limits::LANE_CALLS_MAX {
-            return Err(Failure::Shed);
+            return Err(waiter.into_arguments());
         }
         self.together.push_back(waiter);
         Ok(self.start_together())
     }
 
-    fn join_apart(&mut self, key: Key, waiter: Waiter) -> Result<Start, Failure> {
+    fn join_apart(&mut self, key: Key, waiter: Waiter) -> Result<Start, Vec<Value>> {
         let all: usize = self.apart.values().map(|apart| apart.calls.len()).sum();
         let apart = self.apart.entry(key.clone()).or_default();
         if apart.calls.len() >= limits::KEY_CALLS_MAX || all >= limits::LANE_CALLS_MAX {
-            return Err(Failure::Shed);
+            return Err(waiter.into_arguments());
         }
         apart.calls.push_back(waiter);
         Ok(if std::mem::replace(&mut apart.busy, true) { Start::Nothing } else { Start::Apart(key) })

@@ -2,7 +2,7 @@
 //!
 //! - `procedure` describes what may be called; `catalogue/` looks it up.
 //! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for a
-//!   shared statement. `exchange` sends a statement and reads its rows.
+//!   shared statement; `passage` is how it went. `exchange` sends a statement and reads its rows.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
@@ -15,6 +15,7 @@
 mod batch;
 mod call;
 mod caretaker;
+mod carried;
 mod catalogue;
 mod connect;
 mod connection;
@@ -28,6 +29,7 @@ mod lane;
 mod lanes;
 pub mod migrate;
 mod opener;
+mod passage;
 mod pool;
 mod procedure;
 mod reading;
@@ -37,13 +39,15 @@ pub mod value;
 mod waiter;
 mod waiting;
 
+pub use carried::Carried;
 pub use catalogue::unusable::{Unsupported, Unusable};
 pub use connect::credentials::{Source, variables};
 pub use connect::keyword::VARIABLES;
 pub use connect::parameters::Defaults;
-pub use connect::target::Target;
+pub use connect::target::{Peer, Target};
 pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, enter};
 pub use migrate::{apply, migrate};
+pub use passage::{Batched, Passage};
 pub use pool::Database;
 pub use procedure::{Batch, GrantedProcedure, Procedure};
 pub use scratch::{Scratch, SqlError, run_sql};

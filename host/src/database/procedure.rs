@@ -3,15 +3,20 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::Type;
 
 use super::value;
 use crate::contract::Value;
+use crate::limits;
+
+/// What is written as `%XX` in a comment.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A procedure that may be called.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Procedure {
     /// The name handlers use, as the manifest grants it.
     pub name: String,
@@ -54,7 +59,7 @@ pub struct Batch {
 
 /// A procedure whose parameters are arrays, one element for each call, and that returns one row for each call, in
 /// their order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BatchForm {
     pub(super) granted: Batch,
     pub(super) signature: Signature,
@@ -76,6 +81,8 @@ pub(super) enum KeyArgument {
 pub(super) struct Signature {
     /// The name by which it was looked up.
     pub(super) name: String,
+    /// What both statements end with: a comment that names who calls.
+    pub(super) comment: String,
     /// The statement to prepare: Postgres reports its parameters and columns.
     pub(super) sql: String,
     /// The statement to send unprepared: it fails before the function runs if that is not the one that was looked up,
@@ -100,7 +107,59 @@ impl GrantedProcedure {
     }
 }
 
+impl Signature {
+    /// The same, with a comment at the end of its statements.
+    pub(super) fn commented(self, comment: &str) -> Self {
+        let Self { sql, complete, .. } = &self;
+        let (sql, complete) = (format!("{sql}{comment}"), format!("{complete}{comment}"));
+        Self { sql, complete, comment: comment.to_owned(), ..self }
+    }
+
+    /// Whether it is the same function, called by the same statement, whatever the comment.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let plain = |signature: &Self| signature.complete.strip_suffix(&signature.comment).map(str::to_owned);
+        plain(self) == plain(other)
+            && (&self.name, &self.parameters, &self.columns) == (&other.name, &other.parameters, &other.columns)
+            && (self.volatile, self.local) == (other.volatile, other.local)
+    }
+}
+
 impl Procedure {
+    /// The same procedure as a handler calls it: each of its statements ends with a comment, such as `
+    /// /*handler='orders',procedure='place_order'*/`, which views and logs of Postgres show. It is constant, because a
+    /// statement is prepared once: it never names a request or its trace.
+    #[must_use]
+    pub fn called_by(&self, handler: &str) -> Self {
+        // No quote, and no end of a comment.
+        let encoded = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+        // All of it is ASCII.
+        let procedure: String = encoded(&self.name).chars().take(limits::COMMENT_BYTES_MAX).collect();
+        let comment = format!(" /*handler='{}',procedure='{procedure}'*/", encoded(handler));
+        let commented = |signature: &Signature| signature.clone().commented(&comment);
+        let form = |form: &BatchForm| BatchForm { signature: commented(&form.signature), ..form.clone() };
+        Self {
+            signature: commented(&self.signature),
+            shorter: self.shorter.iter().map(commented).collect(),
+            batch: self.batch.as_ref().map(form),
+            ..self.clone()
+        }
+    }
+
+    /// The comment of its statements.
+    pub fn comment(&self) -> &str {
+        &self.signature.comment
+    }
+
+    /// Whether calls of both can go in one statement: it is the same procedure, for whichever handler.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        let forms = match (&self.batch, &other.batch) {
+            (Some(one), Some(other)) => one.key == other.key && one.signature.is_same_as(&other.signature),
+            (None, None) => true,
+            _ => false,
+        };
+        forms && self.signature.is_same_as(&other.signature)
+    }
+
     /// Whether a call's arguments fit its parameters.
     ///
     /// # Errors
@@ -216,5 +275,52 @@ impl fmt::Display for Procedure {
             f.write_str(" (remote)")?;
         }
         self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn procedure(name: &str) -> Procedure {
+        let signature = Signature {
+            name: name.to_owned(),
+            comment: String::new(),
+            sql: "SELECT 1".to_owned(),
+            complete: "SELECT 2".to_owned(),
+            parameters: Vec::new(),
+            columns: Vec::new(),
+            volatile: true,
+            local: true,
+            is_batch_form: false,
+        };
+        let granted = Batch { form: "g".to_owned(), by: "a".to_owned() };
+        let form = BatchForm { granted, signature: signature.clone(), key: KeyArgument::Plain(0) };
+        Procedure {
+            name: name.to_owned(),
+            shorter: vec![signature.clone()],
+            signature,
+            names: Vec::new(),
+            digest: String::new(),
+            remote: false,
+            batch: Some(form),
+        }
+    }
+
+    #[test]
+    fn every_statement_ends_with_a_comment_that_nothing_can_break_out_of() {
+        let called = procedure("loja.f(text, int) */; '--").called_by("orders");
+        let comment = " /*handler='orders',procedure='loja.f%28text%2C%20int%29%20%2A%2F%3B%20%27--'*/";
+        let form = &called.batch.as_ref().unwrap().signature;
+        for signature in [&called.signature, &called.shorter[0], form] {
+            assert_eq!(signature.sql, format!("SELECT 1{comment}"));
+            assert_eq!(signature.complete, format!("SELECT 2{comment}"));
+        }
+    }
+
+    #[test]
+    fn calls_of_two_handlers_go_in_one_statement() {
+        let [one, other] = ["a", "b"].map(|handler| procedure("f").called_by(handler));
+        assert!(one != other && one.is_same_as(&other) && !one.is_same_as(&procedure("g").called_by("a")));
     }
 }

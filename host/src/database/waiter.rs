@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::carried::Carried;
+use super::passage::{Passage, UnderWay};
 use super::procedure::{KeyArgument, Procedure};
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -24,7 +26,9 @@ pub(super) struct Waiter {
     joined: Instant,
     /// When it was first sent.
     sent: Option<Instant>,
-    outcome: oneshot::Sender<Result<Rows, Failure>>,
+    /// The statement that carries it, if that carries others too.
+    batch: Option<UnderWay>,
+    outcome: oneshot::Sender<Carried>,
 }
 
 /// The argument that identifies what a call works on.
@@ -37,10 +41,11 @@ impl Waiter {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
         joined: Instant,
-        outcome: oneshot::Sender<Result<Rows, Failure>>,
+        outcome: oneshot::Sender<Carried>,
     ) -> Self {
         let deadline = joined + limits::ACQUIRE_TIMEOUT;
-        Self { ticket: 0, procedure: Arc::clone(procedure), arguments, deadline, joined, sent: None, outcome }
+        let procedure = Arc::clone(procedure);
+        Self { ticket: 0, procedure, arguments, deadline, joined, sent: None, batch: None, outcome }
     }
 
     /// Identifies it on its lane.
@@ -63,13 +68,19 @@ impl Waiter {
         &self.arguments
     }
 
+    /// Its arguments, for a caller that waits no longer.
+    pub(super) fn into_arguments(self) -> Vec<Value> {
+        self.arguments
+    }
+
     /// It is sent before this, or not at all.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Records that it is sent, perhaps again; only the first time counts.
-    pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant) {
+    /// Records that it is sent, perhaps again; only the first time counts as the end of its wait.
+    pub(super) fn is_sent(&mut self, counted: &ProcedureMetrics, now: Instant, batch: Option<UnderWay>) {
+        self.batch = batch;
         if self.sent.is_none() {
             counted.wait.took(now - self.joined);
             self.sent = Some(now);
@@ -96,7 +107,7 @@ impl Waiter {
 
     /// Whether it can go in one statement with calls of this procedure.
     pub(super) fn is_of(&self, procedure: &Arc<Procedure>) -> bool {
-        Arc::ptr_eq(&self.procedure, procedure) || self.procedure == *procedure
+        Arc::ptr_eq(&self.procedure, procedure) || self.procedure.is_same_as(procedure)
     }
 
     /// Bytes of its arguments.
@@ -116,7 +127,8 @@ impl Waiter {
 
     /// Sends the outcome to its caller, which may no longer wait.
     pub(super) fn answer(self, outcome: Result<Rows, Failure>) {
-        let _ = self.outcome.send(outcome);
+        let passage = Passage::of(self.joined, self.sent, self.batch);
+        let _ = self.outcome.send(Carried { outcome, passage, arguments: Some(self.arguments) });
     }
 }
 

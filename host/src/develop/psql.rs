@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
 use crate::config::Secret;
@@ -40,7 +40,7 @@ pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
     let program = postgres::psql()?;
     let (mut variables, place) = match options.database {
         Database::Given(variables) => (variables, None),
-        Database::Private(project) => private(&project, galo).await?,
+        Database::Private(project) => private(&project, options.branch.as_deref(), galo).await?,
     };
     if let Some(branch) = &options.branch {
         let at = variables.iter().position(|(name, _)| *name == "PGDATABASE");
@@ -71,9 +71,20 @@ pub async fn psql(options: Options, galo: &Path) -> anyhow::Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// The database of a project. The cluster lasts as long as the place.
-async fn private(project: &Project, galo: &Path) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
+/// The database of a project, whose branch is there if one is named. The cluster lasts as long as the place.
+async fn private(
+    project: &Project,
+    branch: Option<&str>,
+    galo: &Path,
+) -> anyhow::Result<(Vec<(&'static str, Secret)>, Option<Place>)> {
     let place = Place::find(project, None, galo).await?;
+    if let Some(name) = branch {
+        let branches = database::branches(&place.owner).await?;
+        ensure!(
+            branches.iter().any(|branch| branch.name == name),
+            "there is no branch {name}; `galo dev --branches` lists them, and `galo dev --branch {name}` makes it"
+        );
+    }
     let (socket, port) = match &place.cluster {
         Some(cluster) => (cluster.socket.clone(), cluster.port),
         None => postgres::running(&Place::data(project)).context("`galo dev` has just ended; try again")?,

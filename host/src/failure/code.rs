@@ -24,7 +24,7 @@ pub enum Code {
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
-    /// Something exists already, or something that is referred to does not: SQLSTATE 23505, 23503.
+    /// Something exists already, or something that is referred to does not: SQLSTATE 23503, 23505, 23P01.
     Conflict,
     /// The body has more bytes than the handler accepts.
     BodyTooLarge,

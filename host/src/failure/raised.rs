@@ -22,7 +22,7 @@ impl Raised {
     /// The code that the client reads, unless the procedure has chosen the status.
     pub(super) fn code(&self) -> Code {
         match (self.error.sqlstate.as_str(), self.error.sqlstate.get(..2)) {
-            ("23503" | "23505", _) => Code::Conflict,
+            ("23503" | "23505" | "23P01", _) => Code::Conflict,
             ("23502" | "23514", _) => Code::ConstraintViolated,
             ("42501", _) => Code::Forbidden,
             (_, Some("22")) => Code::InvalidValue,
@@ -64,9 +64,9 @@ mod tests {
             ("22003", 400, Code::InvalidValue),
             ("23502", 422, Code::ConstraintViolated),
             ("23503", 409, Code::Conflict),
+            ("23P01", 409, Code::Conflict),
             ("23505", 409, Code::Conflict),
             ("23514", 422, Code::ConstraintViolated),
-            ("23P01", 500, Code::InternalError),
             ("42501", 403, Code::Forbidden),
             ("42P01", 500, Code::InternalError),
             ("P0001", 500, Code::InternalError),

@@ -58,6 +58,9 @@ impl FromStr for Filter {
     }
 }
 
+/// The name of the thread that handles the data of clients, whose panics may quote some.
+pub const PRIVATE_THREAD: &str = "recorder";
+
 /// Starts the log of the process. From then on panics are logged too, because the standard library would write them
 /// to stderr directly and wait for its reader.
 pub fn start(format: Format, Filter(filter): Filter) {
@@ -77,9 +80,17 @@ pub fn start(format: Format, Filter(filter): Filter) {
             std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let message = panic_message(thread, panic.payload_as_str());
         tracing::error!(thread, at = at.unwrap_or_default(), "panic: {message}{trace}");
     }));
+}
+
+/// The message of a panic, unless it may quote a client.
+fn panic_message<'a>(thread: &str, message: Option<&'a str>) -> &'a str {
+    match thread {
+        PRIVATE_THREAD => "its message is not logged: it may quote a record",
+        _ => message.unwrap_or("no message"),
+    }
 }
 
 /// Writes a line to stderr that is not a log line: the final message of a command, or the progress of a download.
@@ -150,5 +161,18 @@ impl Write for Lines {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_on_a_record_does_not_log_it() {
+        let message = "byte index 2 is out of bounds of `card 4111`";
+        assert!(!panic_message(PRIVATE_THREAD, Some(message)).contains("4111"));
+        assert_eq!(panic_message("main", Some(message)), message);
+        assert_eq!(panic_message("main", None), "no message");
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use http::HeaderName;
 
 use super::build::Build;
+use super::record::RecordEntry;
 use crate::database::GrantedProcedure;
 use crate::limits::HandlerLimits;
 use crate::route::Route;
@@ -50,6 +51,8 @@ pub struct Entry {
     pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
+    /// What is recorded of its requests.
+    pub record: RecordEntry,
     /// Whether its component may import the closed WASI.
     pub wasi: bool,
     /// The limits of its calls.

@@ -8,9 +8,11 @@ mod built;
 mod config;
 mod cors;
 mod entry;
+mod json_path;
 mod limits;
 mod messages;
 mod project;
+mod record;
 mod refused;
 mod table;
 mod token;
@@ -23,7 +25,9 @@ pub use self::built::built;
 pub use self::entry::{
     Claims, ConfigValue, EXPLAIN_PARAMETERS, Entry, GALO_TRY, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
 };
+pub use self::json_path::{JsonPath, Step};
 pub use self::project::{ProjectEntry, check_name};
+pub use self::record::{RecordEntry, Redact};
 pub use self::refused::{Mistake, Refused};
 use self::table::File;
 use crate::cors::Cors;
@@ -160,10 +164,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
             mistakes.push(Mistake::new(Some(line_of(offset)), text));
         })
     });
+    let recorded = tables.record.unwrap_or_default().entry(&mut |offset, text| {
+        mistakes.push(Mistake::new(Some(line_of(offset)), text));
+    });
     for table in &tables.handler {
         let (mut entry_mistakes, start) = (Vec::new(), table.span().start);
         let mut mistake = |offset, text| entry_mistakes.push(Mistake::new(Some(line_of(offset)), text));
-        let entry = table.get_ref().entry(path, (start, line_of(start)), &mut mistake);
+        let mut entry = table.get_ref().entry(path, (start, line_of(start)), &mut mistake);
+        entry.record = std::mem::take(&mut entry.record).on_top_of(&recorded);
         if let Some(claims) = table.get_ref().claims.as_ref().filter(|_| tables.token.is_none()) {
             let text = "claims: the manifest has no section [token], which says how tokens are verified; add one";
             mistake(claims.span().start, text.to_owned());

@@ -16,6 +16,7 @@ use super::entry::{Claims, Entry, GALO_TRY, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
+use super::record::{RecordEntry, RecordTable};
 use super::token::TokenTable;
 use crate::database::{Batch, GrantedProcedure};
 use crate::limits::ROUTES_MAX;
@@ -30,6 +31,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) messages: MessagesTable,
     pub(super) token: Option<Spanned<TokenTable>>,
+    pub(super) record: Option<RecordTable>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
     pub(super) built: Option<BuiltTable>,
@@ -57,6 +59,7 @@ pub(super) struct HandlerTable {
     #[serde(default)]
     remote: Vec<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
+    record: Option<RecordTable>,
     #[serde(default)]
     wasi: bool,
     #[serde(default)]
@@ -107,6 +110,7 @@ impl HandlerTable {
         });
         let retry = self.retry(&routes, &headers, mistake);
         self.check_procedures(mistake);
+        let record = self.record(&routes, mistake);
         let granted = |name: &Spanned<String>| GrantedProcedure {
             name: name.get_ref().clone(),
             batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
@@ -130,6 +134,7 @@ impl HandlerTable {
             procedures: self.procedures.iter().map(granted).collect(),
             explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
+            record,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),
             line,
@@ -161,6 +166,14 @@ impl HandlerTable {
             parsed.map_err(|error| mistake(text.span().start, format!("route `{}`: {error}", text.get_ref()))).ok()
         });
         parsed.collect()
+    }
+
+    /// What is recorded of its requests, apart from what holds for all handlers.
+    fn record(&self, routes: &[Route], mistake: &mut dyn FnMut(usize, String)) -> RecordEntry {
+        let Some(record) = &self.record else { return RecordEntry::default() };
+        let known: Vec<_> = routes.iter().flat_map(Route::parameters).collect();
+        record.check_parameters(&known, mistake);
+        record.entry(mistake)
     }
 
     fn check_procedures(&self, mistake: &mut dyn FnMut(usize, String)) {

@@ -34,6 +34,8 @@ pub struct HandlerMetrics {
     pub rollbacks: Counter,
     /// Candidates that were rejected.
     pub refusals: Counter,
+    /// Requests that were recorded.
+    pub records: Counter,
     /// Where it is asked, as the manifest has it.
     routes: Mutex<Vec<String>>,
 }
@@ -60,6 +62,7 @@ impl Default for HandlerMetrics {
             swaps: Counter::default(),
             rollbacks: Counter::default(),
             refusals: Counter::default(),
+            records: Counter::default(),
             routes: Mutex::default(),
         }
     }
@@ -103,10 +106,11 @@ const TIMES: [Times; 3] = [
 
 type Count = (&'static str, &'static str, fn(&HandlerMetrics) -> &Counter);
 
-const COUNTS: [Count; 3] = [
+const COUNTS: [Count; 4] = [
     ("swaps", "Generations that came into service after the first", |of| &of.swaps),
     ("rollbacks", "Generations that were rolled back", |of| &of.rollbacks),
     ("refusals", "Candidates that were not taken", |of| &of.refusals),
+    ("records_kept", "Requests that were recorded", |of| &of.records),
 ];
 
 impl Collector for Handlers {

@@ -79,6 +79,19 @@ impl Histogram {
         self.observe(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// How many values fell into each bucket until now.
+    pub fn counts(&self) -> Vec<u64> {
+        let counts = self.counts.iter().take(self.scale.bounds.len() + 1);
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// What a bucket begins behind, and where it ends. The last one has no end: four times its begin stands for it.
+    pub fn bucket(&self, index: usize) -> (u64, u64) {
+        let bounds = self.scale.bounds;
+        let begin = index.checked_sub(1).and_then(|before| bounds.get(before)).copied().unwrap_or_default();
+        (begin, bounds.get(index).copied().unwrap_or(begin * 4))
+    }
+
     /// How many values were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()

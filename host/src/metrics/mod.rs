@@ -12,6 +12,7 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod spans;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,7 @@ use self::procedures::Procedures;
 pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::spans::SpanMetrics;
 
 /// Everything a node counts.
 #[derive(Debug)]
@@ -63,6 +65,12 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     /// Records that were dropped because the recorder's queue was full.
     pub records_dropped: Counter,
+    /// Records that were not kept: they are larger than a handler's may be, or writing them failed.
+    pub records_skipped: Counter,
+    /// Bytes of the records that are kept.
+    pub records_bytes: Gauge,
+    /// Of the spans of traces.
+    pub spans: SpanMetrics,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
 }
@@ -157,6 +165,9 @@ impl Metrics {
             pool: PoolMetrics::default(),
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
+            records_skipped: Counter::default(),
+            records_bytes: Gauge::default(),
+            spans: SpanMetrics::default(),
             task_restarts: Counter::default(),
         };
         metrics.register();
@@ -190,6 +201,10 @@ impl Metrics {
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
         let records = "Records dropped because the queue of the recorder was full";
         galo.register("records_dropped", records, self.records_dropped.clone());
+        let skipped = "Records that were not kept: too large, or writing them failed";
+        galo.register("records_skipped", skipped, self.records_skipped.clone());
+        galo.register("records_bytes", "Bytes of the records that are kept", self.records_bytes.clone());
+        self.spans.register(galo);
         let restarts = "Tasks that ended unasked and were restarted";
         galo.register("task_restarts", restarts, self.task_restarts.clone());
     }

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
 use super::redaction::Redaction;
 use super::times::{Times, Why};
-use crate::contract::{self, Value};
+use crate::config::Secrets;
+use crate::contract::{self, Field, Value};
+use crate::database::{Passage, Procedure};
 use crate::guest::Digest;
+use crate::limits;
+use crate::traces::Place;
 
 /// A request that was answered.
 pub struct Draft {
@@ -19,10 +23,12 @@ pub struct Draft {
     pub digest: Digest,
     /// Why it is kept.
     pub why: Why,
-    /// What must not be kept.
-    pub redaction: Arc<Redaction>,
+    /// Whether it is recorded; otherwise only its trace is exported.
+    pub recorded: bool,
+    /// What the generations knew that may have answered: it must not be kept.
+    pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
-    pub trace: Option<String>,
+    pub trace: Traced,
     /// The request, as the guest saw it.
     pub request: contract::Request,
     /// What `prepare` decided.
@@ -37,6 +43,39 @@ pub struct Draft {
     pub times: Times,
 }
 
+/// A request in its trace.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Its trace and its caller.
+    pub place: Place,
+    /// The `tracestate` that it came with.
+    pub state: String,
+    /// Whether its spans are exported.
+    pub exported: bool,
+    /// When its head had been received, in nanoseconds since 1970.
+    pub begun: u64,
+}
+
+/// A request that no handler answered, of which only the trace is exported.
+pub struct Unhandled {
+    /// Its trace.
+    pub trace: Traced,
+    /// Its method.
+    pub method: String,
+    /// Its path, if it has no route: which parameters must not be kept is a matter of the route.
+    pub path: Option<String>,
+    /// Its route, if it has one.
+    pub route: Option<Arc<str>>,
+    /// The handler of the route.
+    pub handler: Option<Arc<str>>,
+    /// What was answered.
+    pub status: u16,
+    /// The stable code of the failure.
+    pub failure: Option<&'static str>,
+    /// From the head to the answer, in microseconds.
+    pub whole: u32,
+}
+
 /// What `prepare` decided.
 pub enum Planned {
     /// To reply.
@@ -44,9 +83,7 @@ pub enum Planned {
     /// To call a procedure.
     Call {
         /// The procedure.
-        procedure: String,
-        /// The digest of its signature.
-        signature: String,
+        procedure: Arc<Procedure>,
         /// Its arguments.
         arguments: Vec<Value>,
         /// What `respond` gets.
@@ -58,8 +95,8 @@ pub enum Planned {
 pub struct Ended {
     /// The outcome that `respond` got; `None` when there was none to give.
     pub outcome: Option<contract::Outcome>,
-    /// How many calls went in the statement.
-    pub batch: Option<u32>,
+    /// How it went.
+    pub passage: Passage,
 }
 
 /// What was answered.
@@ -72,17 +109,20 @@ pub struct Answer {
 
 impl Draft {
     /// The record, with what must not be kept taken out.
-    pub(super) fn record(self) -> Record {
-        let (mut signature, mut plan) = (None, None);
+    pub(super) fn record(self, redaction: &Redaction) -> Record {
+        let (mut signature, mut plan, mut called) = (None, None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
-            Some(Planned::Call { procedure, signature: its, arguments, carry }) => {
-                signature = Some(its);
-                plan = Some(Plan::Call(Called::of(procedure, arguments, carry)));
+            Some(Planned::Call { procedure, arguments, carry }) => {
+                signature = Some(procedure.digest().to_owned());
+                plan = Some(Plan::Call(Called::of(procedure.name.clone(), arguments, carry)));
+                called = Some(procedure);
             }
             None => {}
         }
-        let (outcome, batch) = self.ended.map_or((None, None), |ended| (ended.outcome.map(Outcome::of), ended.batch));
+        let (outcome, batch) = self.ended.map_or((None, None), |Ended { outcome, passage }| {
+            (outcome.map(Outcome::of), passage.batch.map(|batch| batch.calls))
+        });
         let mut record = Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
@@ -91,7 +131,7 @@ impl Draft {
             sha256: self.digest.to_string(),
             signature,
             why: self.why,
-            trace: self.trace,
+            trace: Some(self.trace.place.trace.to_string()),
             redacted: Vec::new(),
             request: Request::of(self.request),
             plan,
@@ -102,7 +142,44 @@ impl Draft {
             times: self.times,
             batch,
         };
-        self.redaction.apply(&mut record);
+        redaction.apply(&mut record, called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
         record
     }
+
+    /// Bytes that it holds, about: of what may be large.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = |fields: &[Field]| fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        let values = |values: &[Value]| values.iter().map(bytes_of).sum::<usize>();
+        let contract::Request { path, parameters, query, headers, body, claims, .. } = &self.request;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let planned = match &self.planned {
+            Some(Planned::Call { arguments, carry, .. }) => values(arguments) + carry.len(),
+            _ => 0,
+        };
+        let ended = match self.ended.as_ref().and_then(|ended| ended.outcome.as_ref()) {
+            Some(contract::Outcome::Rows(rows)) => values(&rows.values),
+            _ => 0,
+        };
+        let response = &self.answer.response;
+        path.len()
+            + fields(parameters)
+            + optional(query)
+            + fields(headers)
+            + body.len()
+            + optional(claims)
+            + planned
+            + ended
+            + fields(&response.headers)
+            + response.body.len()
+            + limits::RECORD_OVERHEAD_BYTES
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
 }

@@ -3,10 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::format::Record;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::redaction::Redaction;
+use super::slow::Limit;
 use super::times::Why;
+use crate::limits;
+use crate::metrics::HandlerMetrics;
 
 /// The records of one handler.
 pub struct Ring {
@@ -18,15 +23,33 @@ pub struct Ring {
     seen: AtomicU64,
     /// Microseconds from which a request is among the slowest hundredth.
     slow_from: AtomicU32,
-    kept: Mutex<Records>,
-    records_max: usize,
-    bytes_max: usize,
+    /// Requests that were.
+    slow: AtomicU64,
+    records: Mutex<Records>,
+    /// What holds for the handler at present. Only the recorder's thread and changes of the handler take it.
+    terms: Mutex<Terms>,
+    /// Bytes of the records of all handlers.
+    all_bytes: Gauge,
+}
+
+/// What holds for a handler at present.
+pub(super) struct Terms {
+    /// What must not be kept.
+    pub(super) redaction: Arc<Redaction>,
+    /// Its counters.
+    pub(super) metrics: Arc<HandlerMetrics>,
+    /// One request in so many, as the manifest says.
+    pub(super) manifest: Option<usize>,
+    /// One request in so many, as the operator said while the node ran.
+    pub(super) switched: Option<usize>,
+    limit: Limit,
 }
 
 #[derive(Default)]
 struct Records {
     lines: VecDeque<Kept>,
     bytes: usize,
+    /// The number of the last one, also of one that was dropped.
     last: u64,
 }
 
@@ -41,23 +64,43 @@ pub struct Kept {
     pub line: Arc<str>,
 }
 
+impl Kept {
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize {
+        bytes(&self.id, &self.line)
+    }
+}
+
+/// Bytes that a record takes.
+pub(super) fn bytes(id: &str, line: &str) -> usize {
+    id.len() + line.len() + limits::RECORD_OVERHEAD_BYTES
+}
+
+impl Terms {
+    pub(super) fn new(redaction: Arc<Redaction>, metrics: Arc<HandlerMetrics>, manifest: Option<usize>) -> Self {
+        let limit = Limit::new(&metrics.duration);
+        Self { redaction, metrics, manifest, switched: None, limit }
+    }
+}
+
 impl Ring {
-    /// An empty ring.
-    pub(super) fn new(handler: &str, every: usize, records_max: usize, bytes_max: usize) -> Self {
+    /// An empty ring that is off.
+    pub(super) fn new(handler: &str, terms: Terms, all_bytes: Gauge) -> Self {
         Self {
             handler: handler.into(),
-            every: AtomicUsize::new(every),
+            every: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             slow_from: AtomicU32::new(u32::MAX),
-            kept: Mutex::default(),
-            records_max,
-            bytes_max,
+            slow: AtomicU64::new(0),
+            records: Mutex::default(),
+            terms: Mutex::new(terms),
+            all_bytes,
         }
     }
 
     /// Whether anything is kept.
     pub fn is_on(&self) -> bool {
-        self.every.load(Ordering::Relaxed) != 0
+        self.every() != 0
     }
 
     /// One request in so many is kept; 0 if none is.
@@ -66,46 +109,151 @@ impl Ring {
     }
 
     /// Keeps one request in so many from now on; 0 keeps none at all.
-    pub fn sample(&self, every: usize) {
+    pub(super) fn sample(&self, every: usize) {
         self.every.store(every, Ordering::Relaxed);
     }
 
-    /// Why a request that took so many microseconds is kept, if it is.
-    pub fn wants(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
-        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
-        let every = self.every.load(Ordering::Relaxed) as u64;
+    /// Why a request that took so many microseconds is kept whatever the sampling, if it is.
+    pub fn notable(&self, faulted: bool, is_error: bool, micros: u32) -> Option<Why> {
+        let is_slow = micros >= self.slow_from.load(Ordering::Relaxed);
+        if is_slow {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        }
         match () {
-            () if every == 0 => None,
             () if faulted => Some(Why::Fault),
             () if is_error => Some(Why::Error),
-            () if turn.is_multiple_of(every) => Some(Why::Sampled),
-            () if micros >= self.slow_from.load(Ordering::Relaxed) => Some(Why::Slow),
+            () if is_slow => Some(Why::Slow),
             () => None,
         }
     }
 
-    /// Keeps a record; the oldest make room for it.
-    pub(super) fn keep(&self, record: &Record) {
-        let (id, line) = (Arc::from(record.request.id.as_str()), Arc::<str>::from(record.line()));
-        if line.len() > self.bytes_max {
-            return;
+    /// Why a request is recorded, if it is; `notable` is a reason that always counts.
+    pub fn wants(&self, notable: Option<Why>) -> Option<Why> {
+        let turn = self.seen.fetch_add(1, Ordering::Relaxed);
+        let every = self.every() as u64;
+        match notable {
+            _ if every == 0 => None,
+            Some(Why::Fault | Why::Error) => notable,
+            _ if turn.is_multiple_of(every) => Some(Why::Sampled),
+            _ => notable,
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.last += 1;
-        kept.bytes += line.len();
-        let number = kept.last;
-        kept.lines.push_back(Kept { number, id, line });
-        while kept.lines.len() > self.records_max || kept.bytes > self.bytes_max {
-            let Some(oldest) = kept.lines.pop_front() else { break };
-            kept.bytes -= oldest.line.len();
+    }
+
+    /// Finds the slowest hundredth again.
+    pub(super) fn look(&self) {
+        let mut terms = self.terms();
+        let metrics = Arc::clone(&terms.metrics);
+        let from = terms.limit.look(&metrics.duration, self.slow.load(Ordering::Relaxed));
+        self.slow_from.store(from, Ordering::Relaxed);
+    }
+
+    /// What holds for the handler at present.
+    pub(super) fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a record; the oldest make room for it, so that there are at most so many with so many bytes.
+    pub(super) fn keep(&self, id: Arc<str>, line: Arc<str>, (records_max, bytes_max): (usize, usize)) {
+        let mut records = self.records();
+        records.last += 1;
+        let record = Kept { number: records.last, id, line };
+        self.all_bytes.inc_by(signed(record.bytes()));
+        records.bytes += record.bytes();
+        records.lines.push_back(record);
+        while records.lines.len() > records_max || records.bytes > bytes_max {
+            if !self.drop_oldest(&mut records) {
+                break;
+            }
         }
+    }
+
+    /// Drops the oldest record, to make room for those of another handler.
+    pub(super) fn make_room(&self) {
+        self.drop_oldest(&mut self.records());
+    }
+
+    fn drop_oldest(&self, records: &mut Records) -> bool {
+        let Some(oldest) = records.lines.pop_front() else { return false };
+        records.bytes -= oldest.bytes();
+        self.all_bytes.dec_by(signed(oldest.bytes()));
+        true
+    }
+
+    /// Drops every record, and gives their memory back.
+    pub fn clear(&self) {
+        let mut records = self.records();
+        let bytes = std::mem::take(&mut records.bytes);
+        records.lines = VecDeque::new();
+        self.all_bytes.dec_by(signed(bytes));
+    }
+
+    /// How many records there are, and their bytes.
+    pub fn count(&self) -> (usize, usize) {
+        let records = self.records();
+        (records.lines.len(), records.bytes)
     }
 
     /// The last records, at most so many, the oldest first; only those after a number.
     pub fn last(&self, most: usize, after: u64) -> Vec<Kept> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let newer = kept.lines.iter().filter(|kept| kept.number > after);
+        let records = self.records();
+        let newer = records.lines.iter().filter(|kept| kept.number > after);
         let skipped = newer.clone().count().saturating_sub(most);
         newer.skip(skipped).cloned().collect()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(all_bytes: &Gauge) -> Ring {
+        let terms = Terms::new(Arc::default(), Arc::default(), None);
+        Ring::new("a", terms, all_bytes.clone())
+    }
+
+    fn line(bytes: usize) -> Arc<str> {
+        "x".repeat(bytes - limits::RECORD_OVERHEAD_BYTES).into()
+    }
+
+    #[test]
+    fn the_oldest_make_room_in_number_and_in_bytes() {
+        let all = Gauge::default();
+        let ring = ring(&all);
+        let numbers = |ring: &Ring| ring.last(9, 0).iter().map(|kept| kept.number).collect::<Vec<_>>();
+        (1..=5).for_each(|_| ring.keep("".into(), line(200), (3, 10_000)));
+        assert_eq!((numbers(&ring), ring.count(), all.get()), (vec![3, 4, 5], (3, 600), 600));
+        ring.keep("".into(), line(900), (3, 1000));
+        assert_eq!((numbers(&ring), ring.count()), (vec![6], (1, 900)));
+        ring.keep("".into(), line(150), (3, 10_000));
+        let after = |most, after| ring.last(most, after).iter().map(|kept| kept.number).collect::<Vec<_>>();
+        assert_eq!((after(1, 0), after(9, 6), after(9, 7)), (vec![7], vec![7], vec![]));
+        ring.make_room();
+        assert_eq!((numbers(&ring), all.get()), (vec![7], 150));
+        ring.clear();
+        assert_eq!((ring.count(), all.get()), ((0, 0), 0));
+        ring.make_room();
+        ring.keep("".into(), line(150), (3, 10_000));
+        assert_eq!(numbers(&ring), [8]);
+    }
+
+    #[test]
+    fn faults_errors_turns_and_slow_ones_are_wanted_and_none_while_it_is_off() {
+        let ring = ring(&Gauge::default());
+        let wants = |faulted, is_error, micros| ring.wants(ring.notable(faulted, is_error, micros));
+        assert_eq!((ring.is_on(), wants(true, true, u32::MAX)), (false, None));
+        ring.sample(4);
+        ring.slow_from.store(100, Ordering::Relaxed);
+        let wanted = [(true, true, 1), (false, true, 1), (false, false, 99), (false, false, 100), (false, false, 5)];
+        let why = wanted.map(|(faulted, is_error, micros)| wants(faulted, is_error, micros));
+        assert_eq!(why, [Some(Why::Fault), Some(Why::Error), None, Some(Why::Sampled), None]);
+        assert_eq!(wants(false, false, 100), Some(Why::Slow));
     }
 }

@@ -14,7 +14,7 @@ pub enum Why {
     Slow,
     /// The answer was a 5xx.
     Error,
-    /// A guest faulted, also if another generation finished the request.
+    /// A guest faulted, or had too many slow calls, also if another generation finished the request (a rescue).
     Fault,
 }
 

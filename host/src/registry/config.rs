@@ -5,16 +5,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::config::Secrets;
 use crate::contract::Field;
-use crate::failure::cut;
-use crate::limits;
 
 /// The values that a generation gets with every request.
 #[derive(Clone)]
 pub struct Config {
     fields: Arc<[Field]>,
-    /// The secrets, in every form in which a text may have them, the longest first.
-    secrets: Arc<[String]>,
+    secrets: Secrets,
 }
 
 /// What stands for a secret in a text.
@@ -25,11 +23,7 @@ impl Config {
     pub fn new(values: impl IntoIterator<Item = (Field, bool)>) -> Self {
         let (fields, secret): (Vec<Field>, Vec<bool>) = values.into_iter().unzip();
         let hidden = fields.iter().zip(secret).filter(|(_, is)| *is).map(|(field, _)| field.value.as_str());
-        let mut secrets: Vec<String> = hidden.flat_map(forms).collect();
-        // One that begins with another one is replaced as a whole.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.dedup();
-        Self { secrets: secrets.into(), fields: fields.into() }
+        Self { secrets: Secrets::new(hidden, REDACTED), fields: fields.into() }
     }
 
     /// The values, in the order of their names.
@@ -37,36 +31,15 @@ impl Config {
         &self.fields
     }
 
+    /// Its secrets, which must not be shown.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// A text of the guest, such as the message of a panic, without the secrets that it was given.
     pub fn redacted<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        // A text that was cut may end within a secret.
-        let cut = text.strip_suffix('…').and_then(|kept| {
-            let at = self.secrets.iter().filter_map(|secret| begins_at_the_end(kept, secret)).min()?;
-            Some(format!("{}{REDACTED}…", &kept[..at]))
-        });
-        let text = cut.map_or(Cow::Borrowed(text), Cow::Owned);
-        self.secrets.iter().fold(text, |text, secret| match text.contains(secret.as_str()) {
-            true => Cow::Owned(text.replace(secret.as_str(), REDACTED)),
-            false => text,
-        })
+        self.secrets.redacted(text)
     }
-}
-
-/// A secret as it is, as the log cleans it, and as a debug format shows it; and each of its lines.
-fn forms(secret: &str) -> Vec<String> {
-    let lines = secret.lines().filter(|line| line.len() >= limits::SECRET_LINE_BYTES_MIN);
-    let texts = std::iter::once(secret).chain(lines);
-    let forms = texts.flat_map(|text| {
-        let debug = format!("{text:?}");
-        [text.to_owned(), cut(text, text.len()), debug[1..debug.len() - 1].to_owned()]
-    });
-    forms.filter(|form| !form.is_empty()).collect()
-}
-
-/// Where a text ends with the beginning of a secret, if that is more than a few characters.
-fn begins_at_the_end(text: &str, secret: &str) -> Option<usize> {
-    let starts = secret.char_indices().map(|(at, _)| at).skip(limits::SECRET_SHOWN_CHARS_MAX + 1);
-    starts.filter(|end| text.ends_with(&secret[..*end])).map(|end| text.len() - end).min()
 }
 
 impl PartialEq for Config {
@@ -84,6 +57,7 @@ impl fmt::Debug for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::cut;
 
     #[test]
     fn a_secret_is_taken_out_in_every_form_that_a_log_line_may_give_it() {

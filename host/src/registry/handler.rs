@@ -13,7 +13,7 @@ use super::Refusal;
 use super::config::Config;
 use crate::database::Procedure;
 use crate::guest::{Aside, Component, Digest};
-use crate::manifest::{ConfigValue, Entry, Text};
+use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
 use crate::record::{Redaction, Ring};
 use crate::repeats::Repeats;
@@ -95,9 +95,7 @@ impl Handler {
     /// A handler that serves with this lineage.
     pub fn new(entry: Entry, procedures: Vec<Arc<Procedure>>, metrics: Arc<HandlerMetrics>, lineage: Lineage) -> Self {
         let routes = entry.routes.iter().map(|route| route.to_string().into()).collect();
-        let secret = |value: &&ConfigValue| matches!(value.value, Text::Secret(_));
-        let secrets = entry.config.iter().filter(secret).map(|value| value.name.clone()).collect();
-        let redaction = Redaction { secrets, headers: Vec::new() };
+        let redaction = Redaction::of(&entry);
         Self {
             entry,
             routes,

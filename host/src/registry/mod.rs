@@ -107,11 +107,14 @@ impl Registry {
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
             handler.news.get_or_init(|| Arc::clone(&self.news));
-            handler.ring.get_or_init(|| self.recorder.ring(&handler.entry.name));
+            let every = handler.entry.record.every;
+            let ring = || self.recorder.ring(&handler.entry.name, every, &handler.redaction, &handler.metrics);
+            handler.ring.get_or_init(ring);
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));
         let names: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
+        self.recorder.retain(|name| names.contains(name));
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let left = old.handlers.iter().map(|handler| (Instant::now(), Arc::clone(handler)));
         gone.extend(left);

@@ -85,8 +85,8 @@ fn sort(
     let mut kept = ByPlace::new();
     let mut orders = Vec::new();
     for (index, entry) in manifest.handlers.iter().enumerate() {
-        let procedures: Vec<_> =
-            entry.procedures.iter().filter_map(|granted| described.get(granted).cloned()).collect();
+        let described = entry.procedures.iter().filter_map(|granted| described.get(granted));
+        let procedures: Vec<_> = described.map(|procedure| Arc::new(procedure.called_by(&entry.name))).collect();
         match known.table.handler(&entry.name) {
             Some(handler) if is_same_entry(&handler.entry, entry) && handler.procedures == procedures => {
                 kept.insert(index, Arc::clone(handler));

@@ -113,11 +113,11 @@ fn refusal(refused: Refused) -> Refusal {
     Refusal { passing: refused.may_pass(), ..Refusal::new(stage, refused.to_string()) }
 }
 
-/// Every procedure any handler may call, once.
+/// Every procedure any handler may call, once for each: their statements differ in the comment.
 fn procedures(table: &Table) -> Vec<Arc<Procedure>> {
     let mut granted = HashMap::new();
     for procedure in table.handlers.iter().flat_map(|handler| &handler.procedures) {
-        granted.entry((procedure.name.as_str(), procedure.batch())).or_insert_with(|| Arc::clone(procedure));
+        granted.entry((procedure.comment(), procedure.batch())).or_insert_with(|| Arc::clone(procedure));
     }
     granted.into_values().collect()
 }

@@ -8,8 +8,7 @@ use std::time::Instant;
 use http::Method;
 use http::request::Parts;
 
-use super::id::Id;
-use super::trace::Trace;
+use super::trace::{Given, Trace};
 use crate::config::AccessLog;
 use crate::cors::Cors;
 use crate::failure::cut;
@@ -26,8 +25,12 @@ pub(super) struct Course {
     pub(super) handler: Option<Arc<Handler>>,
     /// The generation that was current when the request began.
     pub(super) generation: Option<u64>,
-    /// The id that the node gave it, if it came without one.
-    pub(super) own: Option<Id>,
+    /// The ids that the node gave it, if it came without.
+    pub(super) given: Given,
+    /// Which of the routes of its handler it took.
+    pub(super) route: usize,
+    /// Its trace was decided on with its record.
+    pub(super) has_trail: bool,
 }
 
 /// A request that is being answered. It is logged also when its client disconnects first, because the request is
@@ -84,7 +87,7 @@ impl Line {
         let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let handler = course.handler.as_ref().map(|handler| handler.entry.name.as_str());
         let generation = course.generation;
-        let Trace { request_id, traceparent } = Trace::of(head, course.own);
+        let Trace { request_id, trace_id } = Trace::of(head, course.given);
         // `log` lets this target pass whatever the filter is: the access log has its own switch.
         tracing::info!(
             target: "access",
@@ -96,7 +99,7 @@ impl Line {
             handler,
             generation,
             request_id,
-            traceparent,
+            trace_id,
             "{what}"
         );
     }

@@ -1,14 +1,14 @@
 //! The request that a guest is called with, and the checked decision of its `prepare`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
 
+use super::trace::Trace;
 use super::trail::{Noted, Trail};
 use crate::contract::{Outcome, Request, Value};
-use crate::database::Procedure;
-use crate::record;
+use crate::database::{Passage, Procedure};
+use crate::record::{self, Ended};
 use crate::wire::Outgoing;
 
 /// A request that was read: the part that a guest sees, and its head for the log.
@@ -27,11 +27,19 @@ impl Asked<'_> {
         }
     }
 
-    /// Notes how its call ended.
-    pub(super) fn ended(&self, outcome: Option<&Outcome>, took: Duration) {
-        if let Some(trail) = &self.trail {
-            trail.ended(outcome, took);
-        }
+    /// Notes a call and how it ended.
+    pub(super) fn called(&self, planned: Planned, passage: Passage, outcome: Option<Outcome>) {
+        self.note(|noted| {
+            let Planned { procedure, arguments, carry } = planned;
+            let planned = record::Planned::Call { procedure, arguments, carry };
+            noted.called(planned, Ended { outcome, passage });
+        });
+    }
+
+    /// What identifies it in the log.
+    pub(super) fn named(&self) -> Trace {
+        let trace = self.trail.as_ref().map(|trail| trail.trace(self.head));
+        Trace::named(self.head, &self.request.id, trace)
     }
 }
 
@@ -39,21 +47,6 @@ impl Asked<'_> {
 pub(super) enum Decision {
     Reply(Outgoing),
     Call(Planned),
-}
-
-impl Decision {
-    /// As a record keeps it.
-    pub(super) fn recorded(&self) -> record::Planned {
-        match self {
-            Self::Reply(_) => record::Planned::Reply,
-            Self::Call(Planned { procedure, arguments, carry }) => record::Planned::Call {
-                procedure: procedure.name.clone(),
-                signature: procedure.digest().to_owned(),
-                arguments: arguments.clone(),
-                carry: carry.clone(),
-            },
-        }
-    }
 }
 
 /// A call of a granted procedure with arguments that fit it.

@@ -3,8 +3,7 @@
 use http::request::Parts;
 
 use super::decision::Asked;
-use super::id::Id;
-use super::trace::Trace;
+use super::trace::{Given, Trace};
 use crate::contract::{Level, Line};
 use crate::failure::{self, Code, Failure, Fault, Raised};
 use crate::limits;
@@ -20,12 +19,12 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, asked: &Asked<'_
     };
     if generation.repeats.is_first(&format!("{kind} in {phase}"), again) {
         let (name, backtrace) = (handler.entry.name.as_str(), backtrace.as_deref());
-        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+        let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             handler = name,
             generation = number,
             request_id,
-            traceparent,
+            trace_id,
             %phase,
             %kind,
             detail,
@@ -35,11 +34,11 @@ pub(super) fn fault(handler: &Handler, generation: &Generation, asked: &Asked<'_
     }
 }
 
-/// The head of a request, and the id that the node gave it.
-pub(super) type Named<'a> = (&'a Parts, Option<Id>);
+/// The head of a request, and the ids that the node gave it.
+pub(super) type Named<'a> = (&'a Parts, Given);
 
 /// Logs any other failure. An outage is logged by `database`, once, not by every request.
-pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): Named<'_>, failure: &Failure) {
+pub(super) fn failure(handler: &Handler, generation: &Generation, (head, given): Named<'_>, failure: &Failure) {
     let (name, number) = (handler.entry.name.as_str(), generation.number);
     match failure {
         // Logged by `rescue`, which knows which generation faulted.
@@ -50,19 +49,19 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
             Code::InternalError | Code::Forbidden => {
                 let Raised { procedure, error } = &**raised;
                 let cause = format!("{}: {}", error.sqlstate, error.message);
-                procedure_failed(handler, generation, (head, own), (procedure, &error.sqlstate), &cause);
+                procedure_failed(handler, generation, (head, given), (procedure, &error.sqlstate), &cause);
             }
-            code => left_to_the_host(handler, generation, (head, own), (raised, code)),
+            code => left_to_the_host(handler, generation, (head, given), (raised, code)),
         },
         Failure::Procedure { procedure, cause } => {
-            procedure_failed(handler, generation, (head, own), (procedure, ""), cause);
+            procedure_failed(handler, generation, (head, given), (procedure, ""), cause);
         }
         Failure::Unauthorized { cause, is_notable: true, .. } => {
             let handler = handler.entry.name.clone();
             let again = move |what: &str, times| tracing::warn!(handler, what, times, "tokens refused again");
             if generation.repeats.is_first(cause, again) {
-                let Trace { request_id, traceparent } = Trace::of(head, own);
-                tracing::warn!(handler = name, request_id, traceparent, cause, "token refused");
+                let Trace { request_id, trace_id } = Trace::of(head, given);
+                tracing::warn!(handler = name, request_id, trace_id, cause, "token refused");
             }
         }
         Failure::Repeatable { cause } => {
@@ -72,42 +71,42 @@ pub(super) fn failure(handler: &Handler, generation: &Generation, (head, own): N
             };
             if generation.repeats.is_first(cause, again) {
                 let remedy = "write the proxy's configuration again, from this manifest: galo proxy nginx";
-                let Trace { request_id, traceparent } = Trace::of(head, own);
+                let Trace { request_id, trace_id } = Trace::of(head, given);
                 let what = "request of a proxy that may repeat it refused";
-                tracing::error!(handler = name, request_id, traceparent, cause, remedy, "{what}");
+                tracing::error!(handler = name, request_id, trace_id, cause, remedy, "{what}");
             }
         }
         _ if tracing::enabled!(tracing::Level::DEBUG) => {
-            let Trace { request_id, traceparent } = Trace::of(head, own);
-            tracing::debug!(handler = name, generation = number, request_id, traceparent, %failure, "request failed");
+            let Trace { request_id, trace_id } = Trace::of(head, given);
+            tracing::debug!(handler = name, generation = number, request_id, trace_id, %failure, "request failed");
         }
         _ => {}
     }
 }
 
-/// Logs an error that a client's data caused and that the handler left to the host, once for each code of an answer:
-/// it may be what the handler means to do, or a constraint that nobody thought of. The texts of such an error quote the
-/// client's data, so that they are not logged.
+/// Logs an error that a client's data caused and that the handler left to the host, once for each SQLSTATE and
+/// constraint of a procedure: it may be what the handler means to do, or a constraint that nobody thought of. The
+/// texts of such an error quote the client's data, so that they are not logged.
 fn left_to_the_host(
     handler: &Handler,
     generation: &Generation,
-    (head, own): Named<'_>,
+    (head, given): Named<'_>,
     (raised, code): (&Raised, Code),
 ) {
-    if !generation.repeats.is_new(code.as_str()) {
+    let Raised { procedure, error } = raised;
+    let (sqlstate, constraint) = (failure::shown(&error.sqlstate), error.constraint.as_deref().map(failure::shown));
+    let kind = format!("left: {procedure} {sqlstate} {}", constraint.as_deref().unwrap_or_default());
+    if !generation.repeats.is_new(&kind) {
         return;
     }
-    let Raised { procedure, error } = raised;
-    let (handler, generation, sqlstate) =
-        (handler.entry.name.as_str(), generation.number, failure::shown(&error.sqlstate));
-    let constraint = error.constraint.as_deref().map(failure::shown);
+    let (handler, generation) = (handler.entry.name.as_str(), generation.number);
     let (code, status) = (code.as_str(), code.status().as_u16());
-    let Trace { request_id, traceparent } = Trace::of(head, own);
+    let Trace { request_id, trace_id } = Trace::of(head, given);
     tracing::warn!(
         handler,
         generation,
         request_id,
-        traceparent,
+        trace_id,
         procedure,
         sqlstate,
         constraint,
@@ -121,7 +120,7 @@ fn left_to_the_host(
 fn procedure_failed(
     handler: &Handler,
     generation: &Generation,
-    (head, own): Named<'_>,
+    (head, given): Named<'_>,
     (procedure, sqlstate): (&str, &str),
     cause: &str,
 ) {
@@ -135,9 +134,9 @@ fn procedure_failed(
     if generation.repeats.is_first(&format!("{procedure} {sqlstate}"), again) {
         // Cut, because it may quote an argument.
         let cause = failure::cut(generation.config.redacted(cause), limits::FAULT_BYTES_MAX);
-        let Trace { request_id, traceparent } = Trace::of(head, own);
+        let Trace { request_id, trace_id } = Trace::of(head, given);
         let handler = name;
-        tracing::error!(handler, generation = number, request_id, traceparent, procedure, cause, "procedure failed");
+        tracing::error!(handler, generation = number, request_id, trace_id, procedure, cause, "procedure failed");
     }
 }
 
@@ -149,35 +148,35 @@ fn redacted(lineage: &Lineage, text: &str) -> String {
 
 /// Logs what a handler handed back for the log, within bounds.
 /// When the previous generation answered, its lines have its secrets.
-pub(super) fn lines(handler: &Handler, lineage: &Lineage, (head, own): Named<'_>, lines: &Lines) {
+pub(super) fn lines(handler: &Handler, lineage: &Lineage, (head, given): Named<'_>, lines: &Lines) {
     let (handler, generation) = (handler.entry.name.as_str(), lineage.current.number);
-    let Trace { request_id, traceparent } = Trace::of(head, own);
+    let Trace { request_id, trace_id } = Trace::of(head, given);
     for Line { level, text } in &lines.kept {
         let text = redacted(lineage, text);
         match level {
-            Level::Debug => tracing::debug!(handler, generation, request_id, traceparent, "{text}"),
-            Level::Info => tracing::info!(handler, generation, request_id, traceparent, "{text}"),
-            Level::Warning => tracing::warn!(handler, generation, request_id, traceparent, "{text}"),
-            Level::Error => tracing::error!(handler, generation, request_id, traceparent, "{text}"),
+            Level::Debug => tracing::debug!(handler, generation, request_id, trace_id, "{text}"),
+            Level::Info => tracing::info!(handler, generation, request_id, trace_id, "{text}"),
+            Level::Warning => tracing::warn!(handler, generation, request_id, trace_id, "{text}"),
+            Level::Error => tracing::error!(handler, generation, request_id, trace_id, "{text}"),
         }
     }
     if lines.dropped > 0 {
         let (lines, bytes) = (limits::RESPONSE_LINES_MAX, limits::RESPONSE_LINES_BYTES_MAX);
         let dropped = "lines of the handler dropped: a response may have so many lines and bytes";
-        tracing::warn!(handler, generation, request_id, traceparent, lines, bytes, "{dropped}");
+        tracing::warn!(handler, generation, request_id, trace_id, lines, bytes, "{dropped}");
     }
 }
 
 /// Logs a request that was refused because of its head.
 pub(super) fn refused(head: &Parts, failure: &Failure) {
     if tracing::enabled!(tracing::Level::DEBUG) {
-        let Trace { request_id, traceparent } = Trace::of(head, None);
-        tracing::debug!(request_id, traceparent, %failure, "request refused");
+        let Trace { request_id, trace_id } = Trace::of(head, Given::default());
+        tracing::debug!(request_id, trace_id, %failure, "request refused");
     }
 }
 
 /// Logs a panic of the host itself.
-pub(super) fn panic((head, own): Named<'_>, message: &str) {
-    let Trace { request_id, traceparent } = Trace::of(head, own);
-    tracing::error!(message, request_id, traceparent, "panic in the host");
+pub(super) fn panic((head, given): Named<'_>, message: &str) {
+    let Trace { request_id, trace_id } = Trace::of(head, given);
+    tracing::error!(message, request_id, trace_id, "panic in the host");
 }

@@ -30,11 +30,12 @@ use self::rescue::Called;
 use self::trail::Trail;
 use crate::contract::{Field, Outcome};
 use crate::cors::{self, Cors};
+use crate::database::Carried;
 use crate::failure::Failure;
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
-use crate::record::Times;
+use crate::record::{self, Times};
 use crate::registry::{Handler, Lineage};
 use crate::token::Verifier;
 use crate::wire::{self, Body, Incoming, Lines, Outgoing, Taken};
@@ -49,7 +50,9 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         course.cors.clone_from(&node.registry.table().cors);
         log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
-        return line.end(failed(&node, &failure));
+        let outgoing = failed(&node, &failure);
+        trail::unhandled(&node.recorder, &mut line, &outgoing, Some(failure.code().as_str()));
+        return line.end(outgoing);
     }
     // A panic of the host costs this request only, not the connection's task or the process.
     let answer = AssertUnwindSafe(attempt::<F>(&node, head, body, course, &mut laps)).catch_unwind().await;
@@ -62,12 +65,18 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         }
         Err(failure)
     });
-    let outgoing = answer.unwrap_or_else(|failure| {
-        if let Failure::Panic { message } = &failure {
-            log::panic((head, course.own), message);
-        }
-        failed(&node, &failure)
-    });
+    let has_trail = course.has_trail;
+    let (outgoing, failure) = match answer {
+        Ok(outgoing) => (outgoing, None),
+        Err(failure) => (failed(&node, &failure), Some(failure)),
+    };
+    if !has_trail {
+        let code = failure.as_ref().map(|failure| failure.code().as_str());
+        trail::unhandled(&node.recorder, &mut line, &outgoing, code);
+    }
+    if let Some(Failure::Panic { message }) = &failure {
+        log::panic((&line.head, line.course.given), message);
+    }
     line.end(outgoing)
 }
 
@@ -85,6 +94,7 @@ async fn attempt<F: Functions>(
         Ok(routed) => routed,
         Err(failure) => return Ok(unrouted(node, head, body, cors, &failure).await),
     };
+    course.route = place;
     let handler = &**course.handler.insert(handler);
     // Loaded once: both functions must run in the same generation, also when another one is swapped in between.
     let lineage = handler.lineage();
@@ -98,24 +108,26 @@ async fn attempt<F: Functions>(
                 headers: &entry.headers,
                 body_bytes_max: entry.limits.body_bytes_max,
                 config: lineage.current.config.fields(),
-                id: trace::id(head, &mut course.own),
+                id: trace::id(head, &mut course.given.id),
                 claims,
             };
             match wire::read(head, body, parameters, taken).await {
                 Ok(request) => {
                     let read = laps.end(&handler.metrics.read);
-                    let mut asked = Asked { head, request, trail: Trail::begin(handler) };
+                    let mut asked = Asked { head, request, trail: Trail::begin(handler, &node.recorder) };
+                    let has_trail = asked.trail.is_some();
                     asked.note(|noted| noted.times.read = Times::micros(read));
                     let answer = handled::<F>(node, handler, &lineage, &mut asked, laps).await;
-                    let done = (asked.request, asked.trail);
-                    trail::keep(&node.recorder, handler, &lineage, done, &answer, laps);
+                    let done = (head, asked.request, asked.trail);
+                    course.given.trace = trail::keep(&node.recorder, handler, &lineage, done, &answer, laps);
+                    course.has_trail = has_trail;
                     answer
                 }
                 Err(failure) => Err(failure),
             }
         }
         Err(failure) => {
-            log::failure(handler, &lineage.current, (head, None), &failure);
+            log::failure(handler, &lineage.current, (head, course.given), &failure);
             if matches!(failure, Failure::Shed) {
                 node.metrics.shed.inc();
             }
@@ -133,7 +145,7 @@ async fn attempt<F: Functions>(
     }
     handler.metrics.duration.took(laps.whole());
     handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
-    let named = (head, course.own);
+    let named = (head, course.given);
     let answer = answer.map(|mut outgoing| {
         if let Some(lines) = Lines::take(&mut outgoing) {
             log::lines(handler, &lineage, named, &lines);
@@ -243,30 +255,36 @@ async fn handled<F: Functions>(
     lineage.current.called();
     let (generation, decision) = rescue::prepare::<F>(handler, lineage, asked, laps.last()).await?;
     let prepared = laps.end(&handler.metrics.prepare);
-    asked.note(|noted| noted.times.prepare = Times::micros(prepared));
-    if let Some(trail) = &asked.trail {
-        trail.planned(generation, decision.recorded());
-    }
+    asked.note(|noted| {
+        noted.times.prepare = Times::micros(prepared);
+        noted.generation = Some(Arc::clone(generation));
+    });
     match decision {
-        Decision::Reply(outgoing) => Ok(outgoing),
+        Decision::Reply(outgoing) => {
+            asked.note(|noted| noted.planned = Some(record::Planned::Reply));
+            Ok(outgoing)
+        }
         Decision::Call(Planned { procedure, arguments, carry }) => {
             // `database` counts how long it waits and takes.
-            let sent = laps.last();
-            let called = node.database.call(&procedure, arguments).await;
+            let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
             let since = laps.skip();
-            let outcome = match called {
+            asked.note(|noted| noted.passed(passage));
+            let outcome = match outcome {
                 Ok(rows) => Outcome::Rows(rows),
                 Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
                 Err(failure) => {
-                    asked.ended(None, since - sent);
+                    if let Some(arguments) = arguments {
+                        asked.called(Planned { procedure, arguments, carry }, passage, None);
+                    }
                     return Err(failure);
                 }
             };
-            asked.ended(Some(&outcome), since - sent);
             let called = Called { procedure: &procedure, carry: &carry, outcome: &outcome };
             let answer = rescue::respond::<F>(handler, lineage, generation, asked, called, since).await;
             let responded = laps.end(&handler.metrics.respond);
             asked.note(|noted| noted.times.respond = Times::micros(responded));
+            let arguments = arguments.unwrap_or_default();
+            asked.called(Planned { procedure, arguments, carry }, passage, Some(outcome));
             answer
         }
     }

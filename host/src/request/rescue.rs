@@ -19,6 +19,7 @@ use super::functions::Functions;
 use super::invoke::{self, Halt};
 use super::log;
 use super::trace::Trace;
+use super::trail::Noted;
 use crate::contract::Outcome;
 use crate::database::Procedure;
 use crate::failure::{Failure, Fault, FaultKind, Phase, Raised};
@@ -44,8 +45,9 @@ pub(super) async fn prepare<'a, F: Functions>(
         Ok(decision) => {
             // A shed call is not a reason to roll back: the slow calls that shed it fault by themselves when they pass
             // the deadline.
-            if let Halt::Fault(fault) = &halt {
-                roll_back(handler, newcomer, asked, fault);
+            match &halt {
+                Halt::Fault(fault) => roll_back(handler, newcomer, asked, fault),
+                Halt::Shed => asked.note(Noted::shed),
             }
             Ok((previous, decision))
         }
@@ -90,10 +92,12 @@ pub(super) async fn respond<F: Functions>(
     match (answer, instead) {
         (Err(Failure::Fault(fault)), Instead::Answer(its)) => {
             roll_back(handler, generation, asked, &fault);
+            asked.note(|noted| noted.rescued(previous));
             its
         }
         (Err(Failure::Fault(fault)), Instead::Reply(outgoing)) => {
             roll_back(handler, generation, asked, &fault);
+            asked.note(|noted| noted.replied(previous));
             Ok(outgoing)
         }
         // The previous generation planned another call, so it cannot answer this one. The new one faulted all the same.
@@ -103,10 +107,12 @@ pub(super) async fn respond<F: Functions>(
         }
         (_, Instead::Answer(its)) if !status_of(&its).is_server_error() => {
             worse(Phase::Respond, &format!("it answered {status}, generation {number} answers {}", status_of(&its)));
+            asked.note(|noted| noted.rescued(previous));
             its
         }
         (_, Instead::Reply(outgoing)) if !outgoing.status().is_server_error() => {
             worse(Phase::Prepare, &called.rejected(number));
+            asked.note(|noted| noted.replied(previous));
             Ok(outgoing)
         }
         (answer, Instead::OtherPlan) if matches!(called.outcome, Outcome::Error(_)) => {
@@ -198,9 +204,7 @@ fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut faul
         fault.detail = detail;
     }
     generation.faulted();
-    if let Some(trail) = &asked.trail {
-        trail.fault(&fault);
-    }
+    asked.note(|noted| noted.faulted(&fault));
     handler.metrics.faulted(fault.kind);
     log::fault(handler, generation, asked, &fault);
     fault
@@ -212,10 +216,10 @@ fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fa
     let (name, number) = (handler.entry.name.as_str(), from.number);
     if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
         handler.metrics.rollbacks.inc();
-        let Trace { request_id, traceparent } = Trace::named(asked.head, &asked.request.id);
+        let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             request_id,
-            traceparent,
+            trace_id,
             "{name}: ROLLED BACK to generation {}: generation {number} faulted on probation",
             serving.number
         );

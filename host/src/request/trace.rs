@@ -1,36 +1,45 @@
-//! What identifies a request in the log: the `X-Request-Id` and the `traceparent` (W3C Trace Context) it came with. A
-//! client can send anything in them, so they are cut, escaped in the log, and never used as a key. A proxy that sends
-//! `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its `$request_id`. A request that
-//! reaches a handler without either gets an id of the node's.
+//! What identifies a request in the log: the `X-Request-Id` that it came with, and its trace. A client can send
+//! anything in an `X-Request-Id`, so it is cut, escaped in the log, and never used as a key; a `traceparent` is valid
+//! or ignored. A proxy that sends `Galo-Try` need not send a request id as well: nginx's `Galo-Try` ends with its
+//! `$request_id`. A request that reaches a handler without either gets an id of the node's.
 
 use http::HeaderName;
 use http::request::Parts;
 
 use super::id::Id;
 use crate::failure::cut;
+use crate::traces::{Place, TraceId};
 use crate::{limits, wire};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GALO_TRY: HeaderName = HeaderName::from_static("galo-try");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The ids that the node gave a request that came without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Given {
+    /// Its id.
+    pub(super) id: Option<Id>,
+    /// Its trace, which is made for what is recorded or exported.
+    pub(super) trace: Option<TraceId>,
+}
 
 /// The identifiers of one request. They are read only when there is something to log.
 pub(super) struct Trace {
     pub(super) request_id: Option<String>,
-    pub(super) traceparent: Option<String>,
+    pub(super) trace_id: Option<String>,
 }
 
 impl Trace {
-    /// Reads the identifiers from the head of a request; of repeated headers the first. `own` is the id that the node
-    /// gave the request, if it came without one.
-    pub(super) fn of(head: &Parts, own: Option<Id>) -> Self {
-        let request_id = given(head).or_else(|| own.map(|id| id.to_string()));
-        Self { request_id, traceparent: shown(head, &TRACEPARENT) }
+    /// Reads the identifiers from the head of a request; `own` are the ids that the node gave it.
+    pub(super) fn of(head: &Parts, own: Given) -> Self {
+        let request_id = given(head).or_else(|| own.id.map(|id| id.to_string()));
+        let trace = own.trace.or_else(|| Place::given(&head.headers).map(|place| place.trace));
+        Self { request_id, trace_id: trace.map(|trace| trace.to_string()) }
     }
 
-    /// The identifiers of a request whose id is known.
-    pub(super) fn named(head: &Parts, id: &str) -> Self {
-        Self { request_id: Some(id.to_owned()), traceparent: shown(head, &TRACEPARENT) }
+    /// The identifiers of a request that a handler answers.
+    pub(super) fn named(head: &Parts, id: &str, trace: Option<TraceId>) -> Self {
+        Self { request_id: Some(id.to_owned()), ..Self::of(head, Given { id: None, trace }) }
     }
 }
 
@@ -59,18 +68,24 @@ mod tests {
     #[test]
     fn the_names_of_a_request_are_cut() {
         let long = "x".repeat(limits::TRACE_SHOWN_BYTES_MAX * 2);
-        let request = http::Request::builder().header("x-request-id", &long).header("traceparent", &b"a\t\xff"[..]);
-        let Trace { request_id, traceparent } = Trace::of(&request.body(()).unwrap().into_parts().0, None);
-        assert_eq!(request_id.unwrap().len(), limits::TRACE_SHOWN_BYTES_MAX + '…'.len_utf8());
-        assert_eq!(traceparent.unwrap(), "a\t?");
+        let of = |id: &[u8], traceparent: &str| {
+            let request = http::Request::builder().header("x-request-id", id).header("traceparent", traceparent);
+            Trace::of(&request.body(()).unwrap().into_parts().0, Given::default())
+        };
+        let cut = of(long.as_bytes(), "a").request_id.unwrap();
+        assert_eq!(cut.len(), limits::TRACE_SHOWN_BYTES_MAX + '…'.len_utf8());
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let named = of(b"a\t\xff", &format!("00-{trace}-00f067aa0ba902b7-01"));
+        assert_eq!((named.request_id.as_deref(), named.trace_id.as_deref()), (Some("a\t?"), Some(trace)));
+        assert_eq!(of(b"a", &format!("00-{trace}-00f067aa0ba902b7")).trace_id, None);
         let tried = http::Request::builder().header("galo-try", "1-a").body(()).unwrap().into_parts().0;
         let mut own = None;
         assert_eq!((id(&tried, &mut own).as_str(), own), ("1-a", None));
-        assert_eq!(Trace::of(&tried, own).request_id.as_deref(), Some("1-a"));
+        assert_eq!(Trace::of(&tried, Given::default()).request_id.as_deref(), Some("1-a"));
         let head = http::Request::builder().header("x-request-id", "").body(()).unwrap().into_parts().0;
-        let none = Trace::of(&head, None);
-        assert!(none.request_id.is_none() && none.traceparent.is_none());
+        let none = Trace::of(&head, Given::default());
+        assert!(none.request_id.is_none() && none.trace_id.is_none());
         let new = id(&head, &mut own);
-        assert_eq!(Trace::of(&head, own).request_id, Some(new));
+        assert_eq!(Trace::of(&head, Given { id: own, trace: None }).request_id, Some(new));
     }
 }

@@ -1,94 +1,168 @@
-//! What is noted of a request for its record, while it is answered. Only when its handler is recorded: otherwise there
-//! is no trail, and noting is a branch.
+//! What is noted of a request for its record and its trace, while it is answered. Only when its handler is recorded, or
+//! traces are exported: otherwise there is no trail, and noting is a branch. Nothing is copied that the request does
+//! not need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are
+//! kept.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::contract::{Outcome, Request};
+use http::request::Parts;
+
+use super::access::Line;
+use crate::contract::Request;
+use crate::database::Passage;
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
-use crate::record::{self, Answer, Draft, Ended, Recorder, Ring, Times};
+use crate::record::{self, Answer, Draft, Ended, Planned, Recorder, Ring, Times, Traced, Unhandled, Why};
 use crate::registry::{Generation, Handler, Lineage};
+use crate::traces::{self, Place, TraceId};
 use crate::wire::{self, Outgoing};
 
 /// What is known so far.
-pub(super) struct Trail {
-    ring: Arc<Ring>,
-    noted: Mutex<Noted>,
-}
+#[derive(Default)]
+pub(super) struct Trail(Mutex<Noted>);
 
 #[derive(Default)]
 pub(super) struct Noted {
+    /// The generation whose answer is sent.
     pub(super) generation: Option<Arc<Generation>>,
-    pub(super) planned: Option<record::Planned>,
+    pub(super) planned: Option<Planned>,
     pub(super) ended: Option<Ended>,
     pub(super) fault: Option<String>,
+    /// Its place in its trace, once that is needed.
+    place: Option<Place>,
     pub(super) times: Times,
 }
 
 impl Trail {
-    /// Begins the trail of a request, if its handler is recorded.
-    pub(super) fn begin(handler: &Handler) -> Option<Box<Self>> {
-        let ring = handler.ring.get().filter(|ring| ring.is_on())?;
-        Some(Box::new(Self { ring: Arc::clone(ring), noted: Mutex::default() }))
+    /// Begins the trail of a request, if its handler is recorded or traces are exported.
+    pub(super) fn begin(handler: &Handler, recorder: &Recorder) -> Option<Box<Self>> {
+        handler.ring.get().filter(|ring| ring.is_on() || recorder.sampler().is_some()).map(|_| Box::default())
+    }
+
+    /// The trace that the request belongs to, for a line of the log before it is answered.
+    pub(super) fn trace(&self, head: &Parts) -> TraceId {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).place(head).trace
     }
 
     /// Notes something.
     pub(super) fn note(&self, note: impl FnOnce(&mut Noted)) {
-        note(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Notes a fault of a guest. The first one counts.
-    pub(super) fn fault(&self, fault: &Fault) {
-        self.note(|noted| {
-            noted.fault.get_or_insert_with(|| record::fault_text(fault));
-        });
-    }
-
-    /// Notes which generation decided, and what.
-    pub(super) fn planned(&self, generation: &Arc<Generation>, planned: record::Planned) {
-        self.note(|noted| {
-            noted.generation = Some(Arc::clone(generation));
-            noted.planned = Some(planned);
-        });
-    }
-
-    /// Notes how the call ended.
-    pub(super) fn ended(&self, outcome: Option<&Outcome>, took: Duration) {
-        self.note(|noted| {
-            noted.times.database = Times::micros(took);
-            noted.ended = Some(Ended { outcome: outcome.cloned(), batch: None });
-        });
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// Hands the record of a request over, if it is one that is kept.
+impl Noted {
+    /// Its place in its trace: that of its `traceparent`, or a new one.
+    fn place(&mut self, head: &Parts) -> Place {
+        *self.place.get_or_insert_with(|| Place::of(&head.headers))
+    }
+
+    /// Notes a fault of a guest. The first one counts.
+    pub(super) fn faulted(&mut self, fault: &Fault) {
+        self.fault.get_or_insert_with(|| record::fault_text(fault));
+    }
+
+    /// Notes that the previous generation planned, because the new one has too many slow calls.
+    pub(super) fn shed(&mut self) {
+        self.fault.get_or_insert_with(|| "shed in prepare: the generation has as many slow calls as it may".to_owned());
+    }
+
+    /// Notes that the previous generation answered the same call.
+    pub(super) fn rescued(&mut self, previous: &Arc<Generation>) {
+        self.generation = Some(Arc::clone(previous));
+    }
+
+    /// Notes that the previous generation replied. It would not have made the call, which was rolled back.
+    pub(super) fn replied(&mut self, previous: &Arc<Generation>) {
+        self.rescued(previous);
+        self.planned = Some(Planned::Reply);
+    }
+
+    /// Notes a call and how it ended, unless a reply of the previous generation has replaced it.
+    pub(super) fn called(&mut self, planned: Planned, ended: Ended) {
+        if self.planned.is_none() {
+            self.planned = Some(planned);
+            self.ended = Some(ended);
+        }
+    }
+
+    /// Notes how a call went.
+    pub(super) fn passed(&mut self, passage: Passage) {
+        self.times.wait = Times::micros(passage.waited);
+        self.times.database = passage.took.map_or(0, Times::micros);
+    }
+}
+
+/// Hands the record and the trace of a request over, if they are kept. Returns the trace that its lines of the log
+/// name.
 pub(super) fn keep(
     recorder: &Recorder,
     handler: &Handler,
     lineage: &Lineage,
-    (request, trail): (Request, Option<Box<Trail>>),
+    (head, request, trail): (&Parts, Request, Option<Box<Trail>>),
     answer: &Result<Outgoing, Failure>,
     laps: &Laps,
-) {
-    let Some(trail) = trail else { return };
-    let Trail { ring, noted } = *trail;
-    let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+) -> Option<TraceId> {
+    let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return None };
+    let mut noted = trail.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
-    let Some(why) = ring.wants(noted.fault.is_some(), status.is_server_error(), noted.times.whole) else { return };
+    let notable = ring.notable(noted.fault.is_some(), status.is_server_error(), noted.times.whole);
+    let kept = Kept {
+        recorded: ring.wants(notable),
+        exported: is_exported(recorder, notable.is_some(), || noted.place(head)),
+        notable,
+    };
+    if kept.recorded.is_none() && !kept.exported {
+        return noted.place.map(|place| place.trace);
+    }
+    let trace = noted.place(head).trace;
+    // A panic costs the record, not the answer. Unwind safe: what is worked on is dropped.
+    let handed = catch_unwind(AssertUnwindSafe(|| {
+        let whole = laps.whole();
+        hand_over(recorder, ring, lineage, (head, request, noted), answer, (kept, whole));
+    }));
+    if handed.is_err() {
+        recorder.lost();
+    }
+    Some(trace)
+}
+
+/// Why a request is kept.
+struct Kept {
+    recorded: Option<Why>,
+    exported: bool,
+    notable: Option<Why>,
+}
+
+fn hand_over(
+    recorder: &Recorder,
+    ring: &Arc<Ring>,
+    lineage: &Lineage,
+    (head, request, mut noted): (&Parts, Request, Noted),
+    answer: &Result<Outgoing, Failure>,
+    (kept, whole): (Kept, Duration),
+) {
+    let trace = traced(noted.place(head), head, kept.exported, whole);
     let generation = noted.generation.as_ref().unwrap_or(&lineage.current);
+    // Each of them may have answered, or its fault is quoted.
+    let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
     let answer = match answer {
-        Ok(outgoing) => Answer { response: wire::sent(outgoing), failure: None },
-        Err(failure) => Answer { response: wire::status_only(status), failure: Some(failure.code().as_str()) },
+        Ok(outgoing) if kept.recorded.is_some() => Answer { response: wire::sent(outgoing), failure: None },
+        Ok(outgoing) => Answer { response: wire::status_only(outgoing.status()), failure: None },
+        Err(failure) => {
+            Answer { response: wire::status_only(failure.status()), failure: Some(failure.code().as_str()) }
+        }
     };
     let draft = Draft {
         handler: Arc::clone(&ring.handler),
         generation: generation.number,
         digest: generation.component.compiled.digest,
-        why,
-        redaction: Arc::clone(&handler.redaction),
-        trace: None,
+        why: kept.recorded.or(kept.notable).unwrap_or(Why::Sampled),
+        recorded: kept.recorded.is_some(),
+        secrets: generations.map(|generation| generation.config.secrets().clone()).collect(),
+        trace,
         request,
         planned: noted.planned,
         ended: noted.ended,
@@ -96,5 +170,47 @@ pub(super) fn keep(
         answer,
         times: noted.times,
     };
-    recorder.hand_over(&ring, Box::new(draft));
+    recorder.hand_over(ring, Box::new(draft));
+}
+
+/// Hands the trace of a request over that no handler answered: its path or its head was refused, or the host panicked.
+pub(super) fn unhandled(recorder: &Recorder, line: &mut Line, outgoing: &Outgoing, failure: Option<&'static str>) {
+    if recorder.sampler().is_none() {
+        return;
+    }
+    let Line { head, course, begun, .. } = line;
+    let (place, status) = (Place::of(&head.headers), outgoing.status());
+    if !is_exported(recorder, status.is_server_error(), || place) {
+        return;
+    }
+    course.given.trace = Some(place.trace);
+    let (handler, whole) = (course.handler.as_deref(), begun.elapsed());
+    recorder.trace(Box::new(Unhandled {
+        trace: traced(place, head, true, whole),
+        method: head.method.as_str().to_owned(),
+        path: handler.is_none().then(|| head.uri.path().to_owned()),
+        route: handler.and_then(|handler| handler.routes.get(course.route).cloned()),
+        handler: handler.map(|handler| handler.entry.name.as_str().into()),
+        status: status.as_u16(),
+        failure,
+        whole: Times::micros(whole),
+    }));
+}
+
+/// Whether the trace of a request is exported: what went wrong always is.
+fn is_exported(recorder: &Recorder, notable: bool, place: impl FnOnce() -> Place) -> bool {
+    recorder.sampler().is_some_and(|sampler| {
+        notable || {
+            let Place { trace, decided, .. } = place();
+            sampler.samples(trace.low(), decided)
+        }
+    })
+}
+
+fn traced(place: Place, head: &Parts, exported: bool, whole: Duration) -> Traced {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let begun = u64::try_from(now.saturating_sub(whole).as_nanos()).unwrap_or_default();
+    // Only that of a valid traceparent counts.
+    let state = if exported && place.parent.is_some() { traces::state(&head.headers) } else { String::new() };
+    Traced { place, state, exported, begun }
 }

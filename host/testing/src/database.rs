@@ -122,7 +122,7 @@ impl TestDatabase {
     /// finish until the result is dropped. The connection must be idle.
     pub async fn hold_batches(&self) -> Held {
         let sql = "SELECT pid FROM pg_stat_activity
-                   WHERE datname = current_database() AND application_name = 'galo batches'";
+                   WHERE datname = current_database() AND application_name LIKE 'galo% batches'";
         let pids = self.owner().await.query(sql, &[]).await.unwrap();
         let pids: Vec<_> = pids.iter().map(|row| Pid::from_raw(row.get(0))).collect();
         assert!(!pids.is_empty(), "no connection carries batches out");
@@ -134,7 +134,7 @@ impl TestDatabase {
     /// gives up on that row on the connection of batches.
     pub async fn until_a_call_waits_for_a_lock(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'galo'";
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE 'galo%' AND application_name NOT LIKE '% batches'";
         let owner = self.owner().await;
         let deadline = Instant::now() + PATIENCE;
         while owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {

@@ -416,6 +416,9 @@ async fn a_branch_is_a_copy_that_is_kept_listed_and_dropped() {
     let (done, stdout, stderr) = galo(&["dev", "--branches"]);
     assert!(done && stdout.starts_with("feature/x  ") && stdout.lines().count() == 1, "{stdout}{stderr}");
     stop(program);
+    // A branch that is not there is named as such, while dev runs or not.
+    let (done, _, stderr) = galo(&["psql", "--branch", "none", "--", "-c", "SELECT 1"]);
+    assert!(!done && stderr.contains("there is no branch none; `galo dev --branches` lists them"), "{stderr}");
     // `--fresh` copies again.
     let program = dev(&copy, &["--branch", "feature/x", "--fresh"], None);
     assert_eq!(credit(&program).await.json()["saldo"], 30);

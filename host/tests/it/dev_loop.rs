@@ -235,6 +235,22 @@ fn a_handler_that_is_gone_renamed_or_has_nothing_to_build_is_named() {
 }
 
 #[test]
+fn a_handler_with_a_command_whose_folder_is_gone_is_named() {
+    let _turn = one_build_at_a_time();
+    let copy = project("command-gone");
+    with_command(&copy, COPY);
+    std::fs::create_dir(copy.path("handlers/greet/examples")).unwrap();
+    std::fs::rename(copy.path("handlers/greet"), copy.path("handlers/hello")).unwrap();
+    let (success, shown) = build(&copy);
+    assert!(!success, "{shown}");
+    for told in
+        ["greet: the folder handlers/greet does not exist", "if it was renamed to handlers/hello, change `name`"]
+    {
+        assert!(shown.contains(told), "`{told}` is missing in:\n{shown}");
+    }
+}
+
+#[test]
 fn a_folder_of_sources_is_not_served() {
     let copy = Copy::new("sources");
     for folder in [".", "handlers"] {

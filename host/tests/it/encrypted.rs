@@ -74,6 +74,11 @@ impl Authority {
         std::fs::write(path, self.issuer.pem()).unwrap();
     }
 
+    /// The certificate of a server of this name and its key, as PEM.
+    pub fn server(&self, name: &str) -> [String; 2] {
+        self.sign(name, &[name], ExtendedKeyUsagePurpose::ServerAuth, &Special::default())
+    }
+
     /// A certificate and its key, as PEM.
     fn sign(
         &self,
@@ -296,6 +301,13 @@ impl Encrypted {
                    FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'galo'";
         let row = owner.query_one(sql, &[]).await.unwrap();
         (row.get(0), row.get(1))
+    }
+
+    /// What the connections of the service's role are called.
+    pub async fn names(&self) -> Vec<String> {
+        let owner = connect(&self.owner_url("postgres")).await;
+        let sql = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'galo' ORDER BY 1";
+        owner.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
     /// Ends every connection of the service's role.

@@ -494,6 +494,29 @@ async fn a_watch_tests_again_after_a_change_of_an_example_and_of_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_keeps_no_scratch_database_of_a_run_that_failed() {
+    let project = Project::notes().example("notes", "first", &asking(&json!({"text": "milk", "...": "{any}"})));
+    let database = TestDatabase::new().await;
+    let mut command = project.galo(&["notes", "--watch"]);
+    command.env("GALO_TEST_DATABASE", database.owner_url());
+    let mut program = Program::start(command);
+    program.wait_for("result: ok");
+    // Given sql/ that cannot be applied,
+    for (n, sql) in ["SELEC", "SELEC 1"].into_iter().enumerate() {
+        project.write("sql/procedures/zz.sql", sql);
+        crate::cli::wait_until("it waits again", || program.log().matches("Waiting for a change").count() == n + 2);
+    }
+    // when it waits, then nothing of those runs is there.
+    let begun = Instant::now();
+    while left(&database).await > 0 {
+        assert!(begun.elapsed() < PATIENCE, "{}", program.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    program.signal(Signal::SIGINT);
+    assert!(program.wait().success(), "{}", program.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_follows_what_a_build_command_watches_and_not_what_it_or_a_run_writes() {
     // Given a command that writes beside its sources, and a report there, when nothing changes, then it waits.
     let project = Project::notes().example("notes", "first", &asking(&first_note()));

@@ -183,6 +183,7 @@ fn serve(database: &TestDatabase, folder: &std::path::Path, options: &[&str]) ->
     Program::serve_with(command, database, folder)
 }
 
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,14 +206,14 @@ async fn a_failure_is_logged_with_the_names_of_its_request() {
         let line = line(text);
         let shown = if id == long { format!("\"{}…\"", &long[1..]) } else { r#""a\"b\tc""#.to_owned() };
         assert!(line.contains(&format!("request_id={shown}")), "{line}");
-        assert!(line.contains(&format!("traceparent=\"{TRACEPARENT}\"")), "{line}");
+        assert!(line.contains(&format!("trace_id=\"{TRACE}\"")), "{line}");
     }
     guests.put("swapped", &marked(&Guest::default().component(), 1));
     line("swapped: generation 2 live");
     let named = [("x-request-id", "rescued"), ("traceparent", TRACEPARENT)];
     assert_eq!(request_with(&node.listen, Method::GET, "/swapped", &named).await.status, 200);
     let line = line("ROLLED BACK");
-    assert!(line.contains("request_id=\"rescued\"") && line.contains(TRACEPARENT), "{line}");
+    assert!(line.contains("request_id=\"rescued\"") && line.contains(TRACE), "{line}");
 }
 
 /// The lines of the access log, as JSON.
@@ -250,7 +251,7 @@ async fn the_access_log_has_a_line_for_each_request_whatever_the_filter_is() {
     assert_eq!((first("method"), first("path"), first("status")), ("GET".into(), EXTRATO.into(), 200.into()));
     assert_eq!((first("bytes"), first("handler")), (get.body.len().into(), "extrato".into()));
     assert_eq!((first("generation"), first("request_id")), (1.into(), "abc".into()));
-    assert_eq!((first("traceparent"), first("message")), (TRACEPARENT.into(), "answered".into()));
+    assert_eq!((first("trace_id"), first("message")), (TRACE.into(), "answered".into()));
     assert!(first("microseconds").as_u64().unwrap() > 0 && first("level") == "INFO", "{get_line}");
     assert_eq!((&head["method"], &head["bytes"]), (&"HEAD".into(), &0.into()));
     // One that reaches a handler without an id gets one of the node's.

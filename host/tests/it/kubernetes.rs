@@ -20,7 +20,13 @@ fn number(text: &str, behind: &str) -> u64 {
 fn a_pod_has_the_time_that_its_node_takes_to_end() {
     let deployment = deployment();
     let linger = number(&deployment, "name: GALO_LINGER, value:");
-    let ends = [limits::DRAIN_GRACE, limits::CALL_TIMEOUT, limits::STATE_CLOSE_TIMEOUT, limits::LOG_FLUSH_TIMEOUT];
+    let ends = [
+        limits::DRAIN_GRACE,
+        limits::CALL_TIMEOUT,
+        limits::TRACES_CLOSE_TIMEOUT,
+        limits::STATE_CLOSE_TIMEOUT,
+        limits::LOG_FLUSH_TIMEOUT,
+    ];
     let takes: u64 = linger + ends.iter().map(std::time::Duration::as_secs).sum::<u64>();
     let grace = number(&deployment, "terminationGracePeriodSeconds:");
     assert!(linger >= 5 && takes < grace, "{takes} s of {grace}");

@@ -96,7 +96,7 @@ impl Lane {
     /// How many calls wait for a lock on connections of the pool.
     async fn waiting(&self, owner: &tokio_postgres::Client) -> i64 {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND wait_event_type = 'Lock' AND application_name = 'galo'";
+                   AND wait_event_type = 'Lock' AND application_name LIKE 'galo%' AND application_name NOT LIKE '% batches'";
         owner.query_one(sql, &[]).await.unwrap().get(0)
     }
 
@@ -291,7 +291,7 @@ async fn a_batch_goes_on_the_pool_when_the_database_has_no_connection_to_spare()
     let database = &lane.database;
     database.execute(&limit(2)).await;
     let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-                WHERE datname = current_database() AND application_name = 'galo batches'";
+                WHERE datname = current_database() AND application_name LIKE 'galo% batches'";
     database.owner().await.query(kill, &[]).await.unwrap();
     // The first may get the connection that is ending.
     let _ = lane.call(1, 1).await;

@@ -45,7 +45,7 @@ async fn an_error_that_a_handler_leaves_is_answered_by_its_sqlstate() {
         ("42501", 403, r#"{"error":"forbidden"}"#),
         ("23514", 422, r#"{"error":"constraint_violated"}"#),
         ("23502", 422, r#"{"error":"constraint_violated"}"#),
-        ("23P01", 500, r#"{"error":"internal_error"}"#),
+        ("23P01", 409, r#"{"error":"conflict"}"#),
         ("P0001", 500, r#"{"error":"internal_error"}"#),
         ("XX000", 500, r#"{"error":"internal_error"}"#),
         ("PT404", 404, r#"{"error":"raised","message":"o segredo"}"#),
@@ -111,7 +111,8 @@ async fn a_handler_answers_an_error_with_what_it_says() {
 async fn a_long_text_of_an_error_is_cut_before_a_guest_gets_it() {
     let most = galo::limits::ERROR_TEXT_BYTES_MAX;
     let sql = "CREATE FUNCTION prolixo() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
-                   RAISE EXCEPTION USING ERRCODE = 'PT400', MESSAGE = 'x' || repeat('ü', 1000000); END $$";
+                   RAISE EXCEPTION USING ERRCODE = 'PT400', MESSAGE = 'x' || repeat('ü', 1000000),
+                                       CONSTRAINT = 'y' || repeat('ü', 1000000); END $$";
     let (_database, _guests, node) = node_with(sql, ["prolixo"].into_iter()).await;
     let answer = node.get("/prolixo").await;
     assert_eq!(answer.status, 400);
@@ -119,14 +120,18 @@ async fn a_long_text_of_an_error_is_cut_before_a_guest_gets_it() {
     assert!((shown / 2..shown * 2).contains(&answer.text().len()), "{}", answer.text().len());
     let database = TestDatabase::new().await;
     database.execute(sql).await;
-    let tells = Guest {
-        respond: "(i32.store (i32.const 4112) (local.get 5)) (i32.store (i32.const 4116) (local.get 6)) (i32.const 4096)",
-        ..calling_then("prolixo", 400)
-    };
-    let guests = Guests::new().add("x", &tells.component(), "procedures = [\"prolixo\"]");
+    let tells = |respond| Guest { respond, ..calling_then("prolixo", 400) }.component();
+    let message =
+        "(i32.store (i32.const 4112) (local.get 5)) (i32.store (i32.const 4116) (local.get 6)) (i32.const 4096)";
+    let constraint =
+        "(i32.store (i32.const 4112) (local.get 11)) (i32.store (i32.const 4116) (local.get 12)) (i32.const 4096)";
+    let granted = "procedures = [\"prolixo\"]";
+    let guests = Guests::new().add("x", &tells(message), granted).add("y", &tells(constraint), granted);
     let node = TestNode::guests(&database, &guests).await;
     // One byte less, so that no character is cut in two.
-    assert_eq!(node.get("/x").await.text(), format!("x{}", "ü".repeat(most / 2 - 1)));
+    for name in ["x", "y"] {
+        assert_eq!(node.get(&format!("/{name}")).await.text(), format!("{name}{}", "ü".repeat(most / 2 - 1)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,6 +245,30 @@ async fn an_error_left_to_the_host_is_logged_once_without_the_clients_data() {
     let log = program.log();
     assert_eq!(log.matches("leaves an error of its procedure to the host").count(), 2, "{log}");
     assert!(!left.concat().contains("segredo"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_constraint_that_is_left_to_the_host_is_logged_once() {
+    let database = TestDatabase::new().await;
+    // Two constraints with the same answer, one after the other; the second has a name that a procedure made up.
+    let sql = "CREATE FUNCTION alternado() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                   IF nextval('public.chamadas') % 2 = 1 THEN
+                       RAISE unique_violation USING CONSTRAINT = 'um';
+                   END IF;
+                   RAISE unique_violation USING CONSTRAINT = 'dois' || repeat('x', 100000);
+               END $$;";
+    database.execute(&(PROCEDURES.to_owned() + sql)).await;
+    let guests = Guests::new().add("alternado", &calling("alternado"), "procedures = [\"alternado\"]");
+    let program = Program::serve(&database, guests.folder.path());
+    for _ in 0..6 {
+        let answer = crate::harness::request(&program.listen, http::Method::GET, "/alternado", "").await;
+        assert_eq!(answer.status, 409);
+    }
+    program.wait_for("constraint=\"um\"");
+    let line = program.wait_for("constraint=\"dois");
+    assert!(line.len() < 1000, "{}", line.len());
+    let log = program.log();
+    assert_eq!(log.matches("leaves an error of its procedure to the host").count(), 2, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

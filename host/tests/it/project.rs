@@ -414,6 +414,17 @@ fn an_upgrade_replaces_what_nobody_changed_and_says_what_it_did() {
 }
 
 #[test]
+fn a_removed_file_is_not_a_change_of_an_upgrade() {
+    let project = Own::init("shop", &[]);
+    fs::remove_dir_all(project.root.join(".github")).unwrap();
+    for arguments in [["upgrade"].as_slice(), &["upgrade", "--dry-run"]] {
+        let printed = succeeds(&mut project.galo(arguments));
+        assert_eq!(changes(&printed), [("absent", CI)], "{printed}");
+        assert!(printed.contains("is of galo 0.1.0 already") && !printed.contains("git diff"), "{printed}");
+    }
+}
+
+#[test]
 fn an_upgrade_is_refused_as_a_whole() {
     let project = Own::init("shop", &[]);
     let refused = |expected: &str| {

@@ -119,6 +119,15 @@ fn a_new_handler_is_clean_passes_its_tests_and_answers() {
 }
 
 #[test]
+fn a_handler_that_is_not_a_crate_may_have_the_name_of_one() {
+    let copy = Copy::new("new-name");
+    for (name, language) in [("serde", "c"), ("core", "js")] {
+        let (success, shown) = new(&copy, &[name, "--route", &format!("GET /{name}"), "--lang", language]);
+        assert!(success, "{shown}");
+    }
+}
+
+#[test]
 fn a_refused_command_leaves_the_checkout_unchanged() {
     let copy = Copy::new("new-refused");
     let before = contents(&copy.checkout.root);

@@ -153,6 +153,9 @@ fn the_table_of_limits_is_that_of_the_code() {
         ),
         ("handlers", HANDLERS_MAX.to_string(), dash()),
         ("routes of a handler", ROUTES_MAX.to_string(), dash()),
+        ("records of a handler", format!("{RECORDS_DEFAULT}, {}", kib(RECORDS_BYTES_MAX)), dash()),
+        ("records of a node", kib(RECORDS_NODE_BYTES_MAX), dash()),
+        ("records that wait to be written", format!("{RECORD_QUEUE_MAX}, {}", kib(RECORD_QUEUE_BYTES_MAX)), dash()),
         ("values of a handler's `config`", format!("{CONFIG_VALUES_MAX}, {}", kib(CONFIG_BYTES_MAX)), dash()),
         (
             "keys of a JWKS file",

@@ -37,8 +37,10 @@ const NOT_BOUNDS: &[(&str, &[&str], &str)] = &[
     ("operator/line.rs", &["DAY"], "the calendar"),
     ("operator/table.rs", &["DIGEST_SHOWN"], "the width of a column"),
     ("place.rs", &["IDLE", "BODY", "SERVED"], "marks in an atomic"),
+    ("record/span.rs", &["KNOWN", "REMOTE", "SAMPLED"], "flags of OTLP"),
     ("state/record.rs", &["FORMAT"], "the version of a file format"),
     ("token/keys.rs", &["RSA_BYTES"], "what ring verifies"),
+    ("traces/otlp.rs", &["ERROR"], "a number of OTLP"),
 ];
 
 /// The rows of a table of ARCHITECTURE.md as their cells.

@@ -261,7 +261,8 @@ async fn the_log_reports_once_whether_the_database_is_encrypted_and_verified() {
     assert_eq!(log.matches("connected to the database").count(), 1, "{log}");
     assert!(log.contains("encrypted=\"TLS 1.3\"") && log.contains("verified=\"authority and name, by "), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
-    assert!(log.contains("application_name is not honoured"), "{log}");
+    // The name that the operator chose, for batches too.
+    assert_eq!(server.names().await, ["bank"]);
     // The connections of the pool, the batches, the probe and the catalogue.
     let (encrypted, plain) = server.connections().await;
     assert!(encrypted >= 4 && plain == 0, "{encrypted} {plain}");

@@ -37,7 +37,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let Loaded { table, database, worker: _bench, .. } = serve::load(&settings, &target, &engine, &metrics).await?;
     Linked::of(&table);
     let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let recorder = Recorder::start(settings.recording, metrics.records_dropped.clone())?;
+    let recorder = Recorder::start(settings.recording, &metrics, None)?;
     let (registry, access_log, proxy) =
         (Registry::new(table, Arc::clone(&recorder)), AccessLog::Off, settings.proxy_in_front());
     let node =

@@ -116,6 +116,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let condition = same_function(oid, &identity);
     let signature = |arguments: usize| Signature {
         name: granted.to_owned(),
+        comment: String::new(),
         sql: call.sql(arguments, &columns, &condition),
         complete: call.complete(arguments, &columns, &condition),
         parameters: parameters[..arguments].to_vec(),
@@ -157,7 +158,7 @@ pub(super) async fn look_up_again(client: &Client, outdated: &Signature) -> Resu
         is_batch_form: outdated.is_batch_form,
         // The catalogue does not know what the manifest grants as `remote`.
         local: outdated.local && found.local,
-        ..found
+        ..found.commented(&outdated.comment)
     }))
 }
 

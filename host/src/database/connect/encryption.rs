@@ -25,26 +25,17 @@ pub(super) enum TlsVersion {
 }
 
 /// The kinds of connection that were logged already.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Logged {
     ways: Mutex<Vec<Encryption>>,
-    /// Whether the connection string sets `application_name`, which is not used.
-    names_connections: bool,
 }
 
 impl Logged {
-    pub(super) fn new(names_connections: bool) -> Self {
-        Self { ways: Mutex::default(), names_connections }
-    }
-
     /// Logs how a connection is encrypted, if it is the first of its kind.
     pub(super) fn note(&self, database: &dyn Display, tls: &Tls, encryption: Encryption) {
         let mut logged = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.contains(&encryption) {
             return;
-        }
-        if logged.is_empty() && self.names_connections {
-            tracing::warn!("application_name is not honoured: connections are called `galo` and `galo batches`");
         }
         logged.push(encryption);
         let verified = match encryption {

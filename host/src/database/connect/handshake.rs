@@ -82,6 +82,7 @@ impl Target {
 
     fn config_of(&self, place: &Place, login: &Login) -> Config {
         let mut config = self.config.clone();
+        config.application_name(self.application.name());
         let user = self.role.as_deref().unwrap_or(&login.user);
         let host = match &place.host {
             Host::Tcp(name) => name.clone(),

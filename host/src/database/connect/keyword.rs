@@ -5,9 +5,11 @@
 
 /// Keywords that are honoured.
 const HONOURED: &[&str] = &[
+    "application_name",
     "channel_binding",
     "connect_timeout",
     "dbname",
+    "fallback_application_name",
     "host",
     "hostaddr",
     "keepalives",
@@ -36,9 +38,7 @@ const HONOURED: &[&str] = &[
 
 /// Keywords that have no effect with these values; an empty list means any value.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
-    ("application_name", &[]),
     ("client_encoding", &["utf8", "UTF8", "utf-8", "UTF-8", "auto"]),
-    ("fallback_application_name", &[]),
     ("gssencmode", &["disable", "prefer"]),
     ("max_protocol_version", &[]),
     ("min_protocol_version", &["3.0"]),
@@ -76,6 +76,7 @@ const OAUTH: &str = "OAuth is not supported; use a password or a client certific
 
 /// Environment variables that supply what a connection string leaves out, with their keywords.
 pub const VARIABLES: &[(&str, &str)] = &[
+    ("PGAPPNAME", "application_name"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGCLIENTENCODING", "client_encoding"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),

@@ -18,7 +18,7 @@ pub(in crate::database) use super::cause::{Cause, Unreachable};
 use super::encryption::Encryption;
 use super::handshake::{Access, Connected};
 use super::pooler::{Survey, Way, survey};
-use super::session::Session;
+use super::session::{Application, Session};
 use super::target::{Place, Target, Wanted};
 use crate::limits;
 
@@ -91,6 +91,7 @@ impl Target {
             }
         };
         let one = async |address| {
+            let session = session.map(|session| (session, &self.application));
             let greeted = async { greet(self.handshake(place, address, access).await?, wanted, session).await };
             let greeted = timeout(self.connect_timeout, greeted).await;
             let greeted = greeted.unwrap_or(Err(Cause::Silent(self.connect_timeout)));
@@ -114,13 +115,17 @@ pub(in crate::database) struct Opened {
 }
 
 /// Surveys a new connection and checks it, then sets up the session if one is wanted and no pooler is in between.
-async fn greet(connected: Connected, wanted: Wanted, session: Option<&Session>) -> Result<(Opened, Encryption), Cause> {
+async fn greet(
+    connected: Connected,
+    wanted: Wanted,
+    session: Option<(&Session, &Application)>,
+) -> Result<(Opened, Encryption), Cause> {
     let Connected { client, task, encryption } = connected;
     let survey = survey(&client).await.map_err(Cause::Refused)?;
     wanted.check(survey.read_only)?;
-    let way = session.map_or(Way::Direct, |session| session.way(&survey));
-    if let (Some(session), Way::Direct) = (session, &way) {
-        client.batch_execute(&session.sql()).await.map_err(Cause::Refused)?;
+    let way = session.map_or(Way::Direct, |(session, _)| session.way(&survey));
+    if let (Some((session, application)), Way::Direct) = (session, &way) {
+        client.batch_execute(&session.sql(application)).await.map_err(Cause::Refused)?;
     }
     Ok((Opened { client, task, way, survey }, encryption))
 }

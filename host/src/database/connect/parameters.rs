@@ -27,8 +27,6 @@ impl Defaults {
 pub(super) struct Parameters {
     values: BTreeMap<&'static str, Value>,
     home: Option<PathBuf>,
-    /// Whether the connection string sets `application_name`, which the host sets itself.
-    pub(super) names_connections: bool,
 }
 
 struct Value {
@@ -49,7 +47,6 @@ impl Parameters {
             note(&mut values, name, text.clone(), Some(variable)).map_err(|error| error.to_string())?;
         }
         let pairs = conninfo::pairs(text)?;
-        let names_connections = pairs.iter().any(|(keyword, _)| keyword == "application_name");
         // A text that is only a password may also parse as a pair.
         let is_told = !text.contains('@')
             && !text.contains("password")
@@ -65,7 +62,7 @@ impl Parameters {
                 error => error.to_string(),
             })?;
         }
-        Ok(Self { values, home: defaults.home.clone(), names_connections })
+        Ok(Self { values, home: defaults.home.clone() })
     }
 
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {

@@ -5,12 +5,44 @@ use std::time::Duration;
 use super::pooler::{Survey, Way};
 use crate::limits;
 
+/// The name by which Postgres shows connections (`application_name`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Application {
+    name: String,
+    /// The operator chose it, so it is used as it is.
+    is_given: bool,
+}
+
+impl Application {
+    /// The name that the operator chose, or else that of the program.
+    pub(super) fn new(given: Option<&str>) -> Self {
+        Self { name: given.unwrap_or("galo").to_owned(), is_given: given.is_some() }
+    }
+
+    /// `galo/NODE`, unless the operator chose another one.
+    pub(super) fn of_node(&self, node: &str) -> Self {
+        if self.is_given { self.clone() } else { Self { name: format!("galo/{node}"), is_given: false } }
+    }
+
+    /// As a connection starts with it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of a session, as SQL.
+    fn session(&self, suffix: &str) -> String {
+        let suffix = if self.is_given { "" } else { suffix };
+        let escaped = self.name.replace('\\', "\\\\").replace('\'', "''");
+        format!("E'{escaped}{suffix}'")
+    }
+}
+
 /// The settings of a session, which override the defaults of its role: Postgres itself ends statements that take too
 /// long, and idle connections stay open. Behind a pooler, transactions have the timeouts instead.
 #[derive(Clone, Copy)]
 pub(in crate::database) struct Session {
-    /// The name that Postgres shows (`application_name`).
-    name: &'static str,
+    /// What Postgres shows behind the name of the node (`application_name`).
+    suffix: &'static str,
     statement: Duration,
     lock: Duration,
     /// Whether the timeouts of the role may be used instead.
@@ -20,20 +52,21 @@ pub(in crate::database) struct Session {
 impl Session {
     /// For calls that are not batched, and for the probe.
     pub(in crate::database) const CALLS: Self =
-        Self { name: "galo", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, role_may: true };
+        Self { suffix: "", statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, role_may: true };
     /// For batches: a locked or slow row must not delay the calls of others.
     pub(in crate::database) const BATCHES: Self = Self {
-        name: "galo batches",
+        suffix: " batches",
         statement: limits::BATCH_STATEMENT_TIMEOUT,
         lock: limits::BATCH_LOCK_TIMEOUT,
         role_may: false,
     };
 
     /// SQL that sets up a session that no pooler shares with others.
-    pub(super) fn sql(self) -> String {
-        let (name, statement, lock) = (self.name, self.statement.as_millis(), self.lock.as_millis());
+    pub(super) fn sql(self, application: &Application) -> String {
+        let name = application.session(self.suffix);
+        let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
         format!(
-            "SET application_name = '{name}'; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+            "SET application_name = {name}; SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
              SET idle_in_transaction_session_timeout = {statement}; SET idle_session_timeout = 0"
         )
     }
@@ -54,5 +87,18 @@ impl Session {
             "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
              SET LOCAL idle_in_transaction_session_timeout = {idle}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_named_by_the_node_unless_the_operator_names_them() {
+        let node = Application::new(None).of_node("n1");
+        assert_eq!((node.name(), node.session(" batches").as_str()), ("galo/n1", "E'galo/n1 batches'"));
+        let given = Application::new(Some(r"it's \ mine")).of_node("n1");
+        assert_eq!((given.name(), given.session(" batches").as_str()), (r"it's \ mine", r"E'it''s \\ mine'"));
     }
 }

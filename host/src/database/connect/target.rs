@@ -16,6 +16,7 @@ use tokio_postgres::config::{ChannelBinding, Host};
 use super::credentials::{Credentials, Source};
 use super::encryption::Logged;
 use super::parameters::{Defaults, Parameters};
+use super::session::Application;
 use super::tls::Tls;
 use crate::config::Secret;
 use crate::limits;
@@ -38,8 +39,21 @@ pub struct Target {
     pub(super) credentials: Arc<Credentials>,
     /// The role that connects instead of the user of the credentials.
     pub(super) role: Option<String>,
+    /// What connections are called.
+    pub(super) application: Application,
     /// What was logged about connections. Shared with the targets derived from this one.
     pub(super) logged: Arc<Logged>,
+}
+
+/// A database as spans name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The name of the database.
+    pub namespace: String,
+    /// The name or the address of its host, or the folder of its socket.
+    pub address: String,
+    /// The port, if it is not on a socket.
+    pub port: Option<u16>,
 }
 
 /// One host of a URL.
@@ -93,15 +107,34 @@ impl Target {
             sockets: sockets(&parameters)?,
             tls: Arc::new(Tls::new(&parameters)?),
             config: config(&parameters)?,
+            application: Application::new(
+                parameters.get("application_name").or(parameters.get("fallback_application_name")),
+            ),
             credentials: Arc::new(credentials),
             role: None,
-            logged: Arc::new(Logged::new(parameters.names_connections)),
+            logged: Arc::default(),
         })
     }
 
     /// The same database for another role, with the same password, if there is one.
     pub fn of_role(&self, role: &str) -> Self {
         Self { role: Some(role.to_owned()), ..self.clone() }
+    }
+
+    /// The same database for a node, whose connections are called `galo/NODE` unless the operator names them.
+    #[must_use]
+    pub fn of_node(&self, node: &str) -> Self {
+        Self { application: self.application.of_node(node), ..self.clone() }
+    }
+
+    /// The database as the spans of its calls name it: of several hosts the first.
+    pub fn peer(&self) -> Peer {
+        let (address, port) = match self.hosts.first() {
+            Some(Place { host: Host::Tcp(name), port, .. }) => (name.clone(), Some(*port)),
+            Some(Place { host: Host::Unix(folder), .. }) => (folder.display().to_string(), None),
+            None => (String::new(), None),
+        };
+        Peer { namespace: self.dbname.clone(), address, port }
     }
 
     /// The name of the database.
@@ -207,7 +240,7 @@ fn config(parameters: &Parameters) -> Result<Config, String> {
     if let Some(options) = parameters.get("options") {
         config.options(options);
     }
-    config.application_name("galo").channel_binding(channel_binding);
+    config.channel_binding(channel_binding);
     Ok(config)
 }
 

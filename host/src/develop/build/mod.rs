@@ -57,7 +57,7 @@ pub struct Built {
 enum Maker<'a> {
     Cargo,
     Command(&'a Build),
-    /// Nothing: the file is there.
+    /// Nothing: the file is there, or nothing can make it.
     Nobody,
 }
 
@@ -209,6 +209,8 @@ impl Built {
 
 fn maker<'a>(project: &Project, entry: &'a Entry) -> Maker<'a> {
     match &entry.build {
+        // Without its folder, the command could not even be started.
+        Some(_) if !project.handlers().join(&entry.name).is_dir() => Maker::Nobody,
         Some(build) => Maker::Command(build),
         None if project.has_crate(entry) => Maker::Cargo,
         None => Maker::Nobody,

@@ -42,14 +42,14 @@ pub struct Options {
 /// cannot be written.
 pub fn new(project: &Project, options: &Options) -> anyhow::Result<()> {
     let Options { name, procedure, .. } = options;
-    check_name(name)?;
+    check_name(name, options.language)?;
     let route = parsed(&options.route)?;
     let further = options.further.iter().map(|text| parsed(text)).collect::<anyhow::Result<Vec<_>>>()?;
     check_parameters(&route, &further)?;
     if let Some(procedure) = procedure {
         check_procedure(procedure)?;
     }
-    check_free(project, name)?;
+    check_free(project, name, options.language)?;
     let draft = Draft { name, route: &route, procedure: procedure.as_deref(), language: options.language };
     let manifest = manifest_with(project, &draft, &further)?;
 
@@ -87,8 +87,8 @@ const RESERVED: &str = "abstract as async await become box break const continue 
                         self static struct super trait true try type typeof unsafe unsized use virtual where while \
                         yield alloc core proc_macro std test";
 
-/// A handler's name is also that of its crate, its folder and its component.
-fn check_name(name: &str) -> anyhow::Result<()> {
+/// A handler's name is also that of its folder and its component, and in Rust that of its crate.
+fn check_name(name: &str, language: Language) -> anyhow::Result<()> {
     let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     // The compiler wants a crate in snake case: no capital letter, and no two separators in a row.
     let words = || name.split(['-', '_']);
@@ -99,7 +99,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
          begin with a letter"
     );
     ensure!(
-        !RESERVED.split_whitespace().any(|word| word == crate_name(name)),
+        language != Language::Rust || !RESERVED.split_whitespace().any(|word| word == crate_name(name)),
         "invalid handler name `{name}`: a crate cannot have the name of a keyword or of a standard crate"
     );
     Ok(())
@@ -121,17 +121,23 @@ fn check_procedure(procedure: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that neither a folder, nor a crate of the workspace or of its dependencies has the name.
-fn check_free(project: &Project, name: &str) -> anyhow::Result<()> {
+/// Checks that no folder has the name; and if the handler is a crate, that no crate of the workspace or of its
+/// dependencies has it.
+fn check_free(project: &Project, name: &str, language: Language) -> anyhow::Result<()> {
     ensure!(
         fs::symlink_metadata(project.handlers().join(name)).is_err(),
         "handlers/{name} already exists; choose another name"
     );
+    if language != Language::Rust {
+        return Ok(());
+    }
     // Without a lock file nothing was built here yet; then Cargo finds out.
     let lock = fs::read_to_string(project.root.join("Cargo.lock")).unwrap_or_default();
     let mut crates = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
     let taken = crates.find(|taken| crate_name(taken) == crate_name(name));
-    taken.map_or(Ok(()), |taken| bail!("there already is a crate `{taken}`; choose another name"))
+    taken.map_or(Ok(()), |taken| {
+        bail!("there already is a crate `{taken}`, of the workspace or of its dependencies; choose another name")
+    })
 }
 
 /// The name that the compiler gives a crate: `a-b` and `a_b` would be the same file.

@@ -24,10 +24,23 @@ pub(super) struct Server {
     cluster: Option<Mutex<Option<Cluster>>>,
 }
 
+/// A scratch database, which is dropped when nobody needs it any more, however that comes.
+struct Made<'a> {
+    target: Target,
+    scratch: &'a Scratch,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        self.scratch.remove(&self.target);
+    }
+}
+
 /// A scratch database with everything that `sql/` makes.
 pub(super) struct Application<'a> {
-    scratch: &'a Scratch,
-    template: Target,
+    server: &'a Server,
+    /// What each example gets a copy of.
+    template: Made<'a>,
     /// The role that nodes serve as.
     role: String,
     /// What the manifest grants, as the database describes it.
@@ -50,6 +63,11 @@ impl Server {
         Ok(Self { scratch: Scratch::open(&owner).await?, cluster: Some(Mutex::new(Some(cluster))) })
     }
 
+    /// Creates a scratch database, empty or a copy.
+    async fn create(&self, template: Option<&Target>) -> anyhow::Result<Made<'_>> {
+        Ok(Made { target: self.scratch.create(template).await?, scratch: &self.scratch })
+    }
+
     /// Applies `sql/` to a new scratch database, and looks up what these handlers may call.
     ///
     /// # Errors
@@ -60,11 +78,10 @@ impl Server {
         role: &str,
         entries: &[Entry],
     ) -> anyhow::Result<Application<'_>> {
-        let scratch = &self.scratch;
-        let template = scratch.create(None).await?;
-        database::apply(&template, sql).await?;
-        let copy = scratch.create(Some(&template)).await?;
-        let service = copy.of_role(role);
+        let template = self.create(None).await?;
+        database::apply(&template.target, sql).await?;
+        let copy = self.create(Some(&template.target)).await?;
+        let service = copy.target.of_role(role);
         database::enter(&service).await.with_context(|| {
             format!(
                 "end-to-end examples call as the role `{role}`, with the password of the URL if it has one; \
@@ -79,9 +96,7 @@ impl Server {
                 procedures.insert(granted.clone(), described.map(Arc::new).map_err(|unusable| unusable.to_string()));
             }
         }
-        drop(database);
-        scratch.remove(&copy);
-        Ok(Application { scratch, template, role: role.to_owned(), procedures })
+        Ok(Application { server: self, template, role: role.to_owned(), procedures })
     }
 
     /// Drops every scratch database, and stops the private server.
@@ -115,15 +130,9 @@ impl Application<'_> {
         procedure: &Arc<Procedure>,
         arguments: Vec<Value>,
     ) -> Result<Result<Rows, Failure>, String> {
-        let copy = self.scratch.create(Some(&self.template)).await.map_err(|error| format!("{error:#}"))?;
-        let outcome = call_on(&copy, &copy.of_role(&self.role), before, procedure, arguments).await;
-        self.scratch.remove(&copy);
-        outcome
-    }
-
-    /// Drops the database that was copied.
-    pub(super) fn end(self) {
-        self.scratch.remove(&self.template);
+        let made = self.server.create(Some(&self.template.target)).await.map_err(|error| format!("{error:#}"))?;
+        let copy = &made.target;
+        call_on(copy, &copy.of_role(&self.role), before, procedure, arguments).await
     }
 }
 

@@ -62,7 +62,8 @@ impl Examples {
             return Vec::new();
         }
         let of = &self.entry.name;
-        log::print(format_args!("\n     Running examples of {of}\n\nrunning {} examples", self.examples.len()));
+        let (count, s) = (self.examples.len(), if self.examples.len() == 1 { "" } else { "s" });
+        log::print(format_args!("\n     Running examples of {of}\n\nrunning {count} example{s}"));
         let mut cases = Vec::new();
         for (name, example) in &self.examples {
             if cancel.is_requested() {

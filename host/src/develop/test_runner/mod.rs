@@ -105,7 +105,7 @@ struct Run {
     server: OnceCell<Server>,
 }
 
-/// What a run needs: programs, components and a database.
+/// What a run needs: programs, components and a database, which is dropped with it.
 struct Ready<'a> {
     begun: Instant,
     /// The name of each crate, and the program of its unit tests.
@@ -118,15 +118,6 @@ struct Ready<'a> {
     /// If an example needs one.
     application: Option<Prepared<'a>>,
     messages: Messages,
-}
-
-impl Ready<'_> {
-    /// Drops its database.
-    fn end(self) {
-        if let Some(Ok(application)) = self.application {
-            application.end();
-        }
-    }
 }
 
 impl Run {
@@ -173,18 +164,8 @@ impl Run {
             Ok::<_, anyhow::Error>((programs, prepared.build(Profile::Development, is_due, &cancel)?))
         });
         let (built, application) = tokio::join!(built, application);
-        match (built?, application) {
-            (Ok((programs, built)), application) => {
-                let messages = manifest.messages.clone();
-                Ok(Ready { begun, programs, examples, corpora, built, application, messages })
-            }
-            (Err(error), application) => {
-                if let Some(Ok(application)) = application {
-                    application.end();
-                }
-                Err(error)
-            }
-        }
+        let (programs, built) = built??;
+        Ok(Ready { begun, programs, examples, corpora, built, application, messages: manifest.messages.clone() })
     }
 
     /// Runs the unit tests and the examples. Returns whether everything passed.
@@ -208,7 +189,7 @@ impl Run {
             }
         }
         let begun = ready.begun;
-        ready.end();
+        drop(ready);
         ensure!(!self.cancel.is_requested(), "the tests were stopped");
         self.check_some(&report)?;
         log::print(format_args!("\n{}", report.summary(begun.elapsed())));

@@ -65,7 +65,6 @@ impl Run {
             sources.built(&ready.built, &due).await;
         }
         if stopped || sources.changed {
-            ready.end();
             return None;
         }
         let mut testing = pin!(self.test(ready));
