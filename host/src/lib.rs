@@ -37,6 +37,7 @@ pub mod wire;
 
 // The spine.
 pub mod example;
+pub mod gate;
 pub mod manifest;
 pub mod node;
 pub mod record;

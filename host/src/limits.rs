@@ -79,7 +79,7 @@ pub const GUEST_SLICE: Duration = Duration::from_millis(4);
 /// generation are shed: a handler that loops must not take more.
 pub const SLOW_CALLS_PER_GENERATION: usize = 2;
 /// Threads for such calls, of all generations together. Each holds an instance of the pool.
-pub const SLOW_THREADS_MAX: usize = 32;
+pub const SLOW_THREADS_MAX: usize = 28;
 /// Turns of the scheduler that a call of a generation with slow calls waits at most, while another call overruns in
 /// each.
 pub const SLOW_TURNS_MAX: usize = 16;
@@ -537,8 +537,9 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 /// One request of `galo handlers` or `galo rollback` to a node, from the connect to the last byte. A node answers it
 /// from memory; a person waits for it.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal and a generation that was rolled back.
-pub const OPERATOR_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of a node's answer to it: 4,096 handlers, each with a refusal, a generation that was rolled back, and what the
+/// gate found.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Time that one unit test of a handler may take under `galo test`.
 pub const HANDLER_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// For making, filling and dropping a scratch database, and for the SQL of an example: each takes a tenth of a second,
@@ -570,6 +571,51 @@ pub const EXAMPLES_MAX: usize = 256;
 /// CPU time of all examples of a handler together: ours take 1 ms. Handlers are verified one after the other, so a
 /// component that loops delays the swap of another by this and one deadline.
 pub const EXAMPLES_CPU_MAX: Duration = Duration::from_secs(2);
+/// Bytes of the corpus of a handler, the recorded requests deployed with it: 4,096 of 4 KiB.
+pub const CORPUS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Records of a corpus. `galo record` writes a thousand unless it is asked for more.
+pub const CORPUS_RECORDS_MAX: usize = 5_000;
+/// The last records of a handler's ring that a candidate is compared on: as many as a corpus has.
+pub const RECORDS_GATE_MAX: usize = CORPUS_RECORDS_MAX;
+/// CPU time of the gate: 5,000 records of ours take 0.6 s, and twice that where both generations decide. What is left
+/// over is counted as skipped, and the swap of another handler is delayed by no more than this and one deadline.
+pub const GATE_CPU_MAX: Duration = Duration::from_secs(2);
+/// Paths that a comparison counts by themselves; further ones are counted together.
+pub const GATE_PATHS_MAX: usize = 8;
+/// Bytes of such a path: the names of some fields within each other. The rest is cut.
+pub const GATE_PATH_BYTES_MAX: usize = 96;
+/// Reasons for skipping a record that a comparison counts by themselves.
+pub const GATE_REASONS_MAX: usize = 4;
+/// Requests, and differences of each, that `galo dev` shows of those that would be answered otherwise.
+pub const GATE_REQUESTS_SHOWN: usize = 5;
+/// Bytes of a value in them.
+pub const GATE_VALUE_BYTES_SHOWN: usize = 60;
+/// Candidates of a handler whose changes were accepted and are remembered: more than are rolled back and forth.
+pub const ACCEPTED_MAX: usize = 16;
+/// Digits of a digest that name a candidate to `galo accept`: by chance one in 16 million begins alike.
+pub const ACCEPT_DIGITS_MIN: usize = 6;
+/// Shadows that a node runs at once. Each has a thread, and an instance of the pool while that calls.
+pub const SHADOWS_MAX: usize = 4;
+/// Shadows whose counts are kept when they have ended.
+pub const SHADOWS_KEPT_MAX: usize = 64;
+/// Requests that wait for a shadow. What does not fit is dropped and counted.
+pub const SHADOW_QUEUE_MAX: usize = 1024;
+/// One request in so many also runs on a shadow, unless another number is given.
+pub const SHADOW_EVERY_DEFAULT: usize = 10;
+/// How long a shadow runs unless another time is given.
+pub const SHADOW_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// The longest: a day has every kind of traffic.
+pub const SHADOW_CEILING: Duration = Duration::from_secs(24 * 3600);
+/// How often a shadow checks whether it was stopped, and how often its compilation is asked after.
+pub const SHADOW_POLL: Duration = Duration::from_millis(100);
+/// Priority of a shadow: behind everything else, so that it takes what nothing else wants.
+pub const SHADOW_NICENESS: i32 = 19;
+/// How long a node waits for the bytes of a component that is sent to it: 32 MiB over a slow network.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often `galo shadow` asks the node for the counts.
+pub const SHADOW_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often it prints them where they cannot be written over.
+pub const SHADOW_PRINT_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of one example: a body of the largest size, and the expected results.
 pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A folder without an event for this long has come to rest. `cp` and the linker write without pauses; a file that is
@@ -783,7 +829,7 @@ const _: () = assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_CEILING);
 const _: () = assert!(ADMIN_TOKEN_BYTES_MIN < ADMIN_TOKEN_BYTES_MAX && ADMIN_TOKEN_BYTES_MAX * 4 <= HEAD_BYTES_MAX);
 // The routes of all handlers together are shorter than the manifest.
 const _: () = assert!(
-    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024)) as u64 + MANIFEST_BYTES_MAX
+    (HANDLERS_MAX * (REFUSAL_BYTES_MAX + FAULT_BYTES_MAX + 1024 + 2048)) as u64 + MANIFEST_BYTES_MAX
         <= OPERATOR_ANSWER_BYTES_MAX as u64
 );
 const _: () = assert!(TAP_CURSOR_BYTES_MAX < HEAD_BYTES_MAX);
@@ -815,7 +861,7 @@ const _: () = assert!(TABLE_ELEMENTS_DEFAULT <= TABLE_ELEMENTS_CEILING);
 const _: () = assert!(EPOCH_TICK.as_millis() * 4 <= DEADLINE_DEFAULT.as_millis());
 const _: () = assert!(DEADLINE_DEFAULT.as_millis() <= DEADLINE_CEILING.as_millis());
 const _: () = assert!(GUEST_STACK_BYTES * 4 <= WORKER_STACK_BYTES);
-const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX <= INSTANCES_MAX as usize);
+const _: () = assert!(WORKERS_MAX + BLOCKING_THREADS_MAX + SLOW_THREADS_MAX + SHADOWS_MAX <= INSTANCES_MAX as usize);
 const _: () = assert!(GUEST_SLICE.as_millis() < EPOCH_TICK.as_millis());
 const _: () = assert!(SLOW_CALLS_PER_GENERATION < SLOW_THREADS_MAX);
 // A proxy's configuration has it in KiB.

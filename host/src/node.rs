@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::admission::Admission;
 use crate::config::{AccessLog, Proxy};
 use crate::database::Database;
+use crate::gate::Gates;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -24,6 +25,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Records what became of requests.
     pub recorder: Arc<Recorder>,
+    /// What candidates were found to decide otherwise, and what runs beside the live requests.
+    pub gates: Arc<Gates>,
     /// Which requests are logged.
     pub access_log: AccessLog,
 }

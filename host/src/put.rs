@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::example;
 use crate::guest::Digest;
 use crate::manifest::{self, Entry, KeyPlace, Manifest};
+use crate::{example, gate};
 
 /// The name of the record of the files put last, in the folder they were put into.
 const RECORD: &str = ".put";
@@ -68,6 +68,10 @@ impl Handlers {
                 files.push((Source::File(file), name));
             }
             folders.push(folder);
+            let corpus = gate::path(entry);
+            if corpus.is_file() {
+                files.push((Source::File(corpus), Path::new(&entry.name).join(gate::FILE_NAME)));
+            }
             let (source, name) = (Source::File(component.to_owned()), name_of(entry, manifest)?);
             let twin = files.iter().find(|(other, taken)| *taken == name && *other != source);
             ensure!(
@@ -84,7 +88,8 @@ impl Handlers {
         Ok(Self { files, examples: folders })
     }
 
-    /// Puts all files into a folder and removes obsolete examples. Returns the paths of the changed files.
+    /// Puts all files into a folder and removes obsolete examples, and a corpus that is gone. Returns the paths of the
+    /// changed files.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.
@@ -124,7 +129,13 @@ impl Handlers {
                 fs::remove_file(old.path()).with_context(|| format!("cannot remove {}", old.path().display()))?;
             }
         }
-        Ok(())
+        // Beside the examples.
+        let corpus = examples.with_file_name(gate::FILE_NAME);
+        match self.files.iter().any(|(_, file)| *file == corpus) {
+            false if folder.join(&corpus).exists() => fs::remove_file(folder.join(&corpus))
+                .with_context(|| format!("cannot remove {}", folder.join(&corpus).display())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -18,10 +18,9 @@ use serde_json::{Map, Value as Json, json};
 
 pub use self::budget::Budget;
 pub use self::survey::Survey;
-pub use self::tally::{Group, Instructions, Tallies, Tally};
+pub use self::tally::{Group, Instructions, Tallies, Tally, grouped};
 pub use self::whole::{Contender, File, compare};
-
-use crate::contract::{Plan, VERSION, Version};
+use crate::contract::{Outcome, Plan, Request, VERSION, Version};
 use crate::database::Procedure;
 use crate::failure::{Fault, FaultKind, Phase};
 use crate::guest::Component;
@@ -146,29 +145,48 @@ pub fn run(component: &Component, record: &Record) -> Result<Decision, Skipped> 
     }
     let request = record.request.to_contract().map_err(Skipped::Malformed)?;
     let outcome = record.outcome.as_ref().map(record::Outcome::to_contract).transpose().map_err(Skipped::Malformed)?;
+    // The outcome answers a call only if it is the one that was made. What was taken out of the request is not in the
+    // arguments either.
+    let fits = |its: &Call, made: &record::Called| {
+        Call::of(made) == *its || is_redacted(record) && made.procedure == its.procedure
+    };
+    let same = |its: &Call| matches!(&record.plan, Some(record::Plan::Call(made)) if fits(its, made));
+    Ok(decide(component, &request, |its| outcome.as_ref().filter(|_| same(its))))
+}
+
+/// What a component decides on a request. `outcome_of` is how the call that it plans ends, where that is known.
+pub fn decide<'a>(
+    component: &Component,
+    request: &Request,
+    outcome_of: impl FnOnce(&Call) -> Option<&'a Outcome>,
+) -> Decision {
     let mut decision = Decision::default();
-    let call = match punctual(|| component.prepare(&request)) {
+    let call = match punctual(|| component.prepare(request)) {
         Ok(Plan::Reply(response)) => {
             decision.answer(wire::respond(response, Phase::Prepare));
-            return Ok(decision);
+            return decision;
         }
         Ok(Plan::Call(call)) => call,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     };
-    let called = record::Called::of(call.procedure, call.arguments, Vec::new());
-    let its = Call { procedure: called.procedure, arguments: called.arguments };
-    // The outcome answers this call only if it is the one that was made. What was taken out of the request is not in
-    // the arguments either.
-    let fits = |made: &record::Called| Call::of(made) == its || is_redacted(record) && made.procedure == its.procedure;
-    let same = matches!(&record.plan, Some(record::Plan::Call(made)) if fits(made));
+    let its = Call { procedure: call.procedure, arguments: call.arguments.into_iter().map(record::Cell::of).collect() };
+    let outcome = outcome_of(&its);
     decision.call = Some(its);
-    let Some(outcome) = outcome.filter(|_| same) else { return Ok(decision) };
-    match punctual(|| component.respond(&call.carry, &outcome)) {
+    match outcome {
+        Some(outcome) => Decision { call: decision.call, ..respond(component, &call.carry, outcome) },
+        None => decision,
+    }
+}
+
+/// What a component makes of the outcome of a call.
+pub fn respond(component: &Component, carry: &[u8], outcome: &Outcome) -> Decision {
+    let mut decision = Decision::default();
+    match punctual(|| component.respond(carry, outcome)) {
         Ok(Some(response)) => decision.answer(wire::respond(response, Phase::Respond)),
         Ok(None) => decision.left_to_host = true,
-        Err(fault) => return Ok(decision.faulted(&fault)),
+        Err(fault) => return decision.faulted(&fault),
     }
-    Ok(decision)
+    decision
 }
 
 /// Whether something was taken out of a record.

@@ -50,6 +50,93 @@ pub struct HandlerReport {
     pub rolled_back: Option<RolledBack>,
     /// Why a newer component does not serve.
     pub refused: Option<Refusal>,
+    /// What the last new component decides otherwise on recorded requests.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// What the last shadow decides otherwise on live requests.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
+}
+
+/// What a component decides otherwise on recorded requests than the generation that served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Its digest.
+    pub sha256: String,
+    /// What follows from a difference: `report` or `refuse`.
+    pub policy: String,
+    /// All of it in one line: `3 of 256 differ`.
+    pub summary: String,
+    /// The counts.
+    pub counts: Counts,
+    /// Requests that differ as changed examples state it.
+    pub intended: u64,
+    /// An operator has accepted it.
+    pub accepted: bool,
+}
+
+/// A component that runs beside the live requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Its digest.
+    pub sha256: String,
+    /// `verifying`, `running`, `refused` or `ended`.
+    pub state: ShadowState,
+    /// Why it was refused. It may contain text from a guest.
+    pub message: Option<String>,
+    /// One request in so many runs on it.
+    pub every: usize,
+    /// The seconds that it still runs.
+    pub seconds_left: u64,
+    /// The counts.
+    pub counts: Counts,
+    /// Requests that it had no time for.
+    pub dropped: u64,
+}
+
+/// How far a shadow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShadowState {
+    /// It is being compiled and verified.
+    Verifying,
+    /// It runs.
+    Running,
+    /// It did not pass, and never ran.
+    Refused,
+    /// It has ended.
+    Ended,
+}
+
+/// The counts of a comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests that were compared.
+    pub compared: u64,
+    /// Those of them that are decided otherwise.
+    pub differ: u64,
+    /// Requests that could not be compared.
+    pub skipped: u64,
+    /// Where, the most frequent first. The names in a path may come from a body.
+    pub paths: Vec<PathCount>,
+}
+
+/// In how many requests a path differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathCount {
+    /// The path, such as `response.body.items[].price`.
+    pub path: String,
+    /// In so many.
+    pub count: u64,
+}
+
+/// What was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// The digest of the component.
+    pub sha256: String,
+    /// The handlers that it is a component of.
+    pub handlers: Vec<String>,
 }
 
 /// The state of a serving generation.
@@ -126,6 +213,11 @@ mod tests {
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
                 "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
+                "gate": {"sha256": "ab", "policy": "report", "summary": "1 of 2 differ", "intended": 0, "accepted": false,
+                    "counts": {"compared": 2, "differ": 1, "skipped": 0,
+                        "paths": [{"path": "response.status", "count": 1}]}},
+                "shadow": {"sha256": "ab", "state": "running", "message": null, "every": 10, "seconds_left": 60,
+                    "dropped": 0, "counts": {"compared": 0, "differ": 0, "skipped": 0, "paths": []}},
             }],
         });
         let report: NodeReport = serde_json::from_value(json.clone()).unwrap();

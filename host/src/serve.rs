@@ -86,7 +86,9 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let recorder = Recorder::start(settings.recording, &metrics, tracing)?;
     let (registry, proxy, access_log) =
         (Registry::new(table, Arc::clone(&recorder)), settings.proxy_in_front(), settings.access_log);
-    let node = Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log };
+    let gates = Arc::clone(&worker.gates);
+    let node =
+        Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, gates, access_log };
     let node = Arc::new(node);
     let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();
@@ -144,6 +146,10 @@ fn upkeep(
             async move { node.database.look_after().await }
         }
     });
+    let shadow = supervisor.renewed("shadow", {
+        let (node, worker) = (Arc::clone(node), worker.clone());
+        move || reload::shadow(Arc::clone(&node), worker.clone())
+    });
     let reloader = supervisor.renewed("reloader", {
         let (node, folder, orders) = (Arc::clone(node), settings.handlers.clone(), Arc::clone(orders));
         let state = state.cloned();
@@ -156,7 +162,7 @@ fn upkeep(
         let (node, state) = (Arc::clone(node), Arc::clone(state));
         supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
     });
-    [caretaker, reloader].into_iter().chain(keeper).collect()
+    [caretaker, shadow, reloader].into_iter().chain(keeper).collect()
 }
 
 /// Everything a node serves with, verified.
@@ -227,7 +233,7 @@ impl Running {
             Some(state) => {
                 let node = Arc::clone(&self.node);
                 let record = move || {
-                    let recorded = reload::record(&node.registry, &state);
+                    let recorded = reload::record(&node, &state);
                     state.close();
                     recorded
                 };

@@ -1,22 +1,23 @@
-//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the one command it accepts, rollback.
-//! `gate` decides who may ask. It answers before the node is assembled: a starting node is live, not ready.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the commands it accepts: rollback, and
+//! those of `candidates`. `gate` decides who may ask. It answers before the node is assembled: a starting node is live,
+//! not ready.
 
+mod candidates;
 mod explain;
 mod gate;
+mod out;
 mod recording;
 mod records;
 mod show;
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
 
 pub use self::explain::{Explained, Found, Looked, Standing};
 pub use self::gate::{Denial, Gate};
+use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::log;
@@ -56,6 +57,7 @@ impl Admin {
 
     async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
         match self.gate.pass(&incoming) {
+            Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
             Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
             Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
@@ -117,7 +119,7 @@ impl Admin {
 
     fn handlers(&self) -> Outgoing {
         let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
-        json(&self.node.get().map_or_else(starting, |node| show::node(&node.registry)))
+        json(&self.node.get().map_or_else(starting, |node| show::node(node)))
     }
 
     /// Rolls a handler back to its previous generation.
@@ -133,7 +135,7 @@ impl Admin {
                 handler.metrics.rollbacks.inc();
                 let (back, number) = (serving.number, from.number);
                 tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
-                json(&show::handler(handler))
+                json(&show::handler(handler, &node.gates))
             }
             None => text(StatusCode::CONFLICT, format!("{name} has no previous generation\n")),
         }
@@ -147,34 +149,4 @@ fn wanted(incoming: &Incoming) -> Format {
         true => Format::OpenMetrics,
         false => Format::Classic,
     }
-}
-
-fn json(value: &impl Serialize) -> Outgoing {
-    match serde_json::to_string_pretty(value) {
-        Ok(json) => typed(StatusCode::OK, "application/json", json + "\n"),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-/// The answer to OPTIONS, or to a method that is not allowed.
-fn only(method: &Method, allow: &'static str) -> Outgoing {
-    if method == Method::OPTIONS {
-        return wire::options(&HeaderValue::from_static(allow));
-    }
-    with(text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n")), ALLOW, allow)
-}
-
-fn with(mut outgoing: Outgoing, name: http::HeaderName, value: &'static str) -> Outgoing {
-    outgoing.headers_mut().insert(name, HeaderValue::from_static(value));
-    outgoing
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Outgoing {
-    typed(status, "text/plain; charset=utf-8", body)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Outgoing {
-    let mut outgoing = Response::new(Full::new(body.into()));
-    *outgoing.status_mut() = status;
-    with(outgoing, CONTENT_TYPE, content_type)
 }

@@ -1,24 +1,34 @@
 //! The registry as a report: what serves, since when, what was refused and what was rolled back.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 
-use crate::registry::{self, Handler, Registry};
-use crate::report::{HandlerReport, ManifestReport, NodeReport, Previous, Refusal, RolledBack, State};
+use crate::gate::{Gates, Phase, Run, Tally, Verdict};
+use crate::manifest;
+use crate::node::Node;
+use crate::registry::{self, Handler};
+use crate::report::{
+    self, Counts, HandlerReport, ManifestReport, NodeReport, PathCount, Previous, Refusal, RolledBack, ShadowState,
+    State,
+};
 
 /// All handlers of a node.
-pub(super) fn node(registry: &Registry) -> NodeReport {
+pub(super) fn node(node: &Node) -> NodeReport {
+    let registry = &node.registry;
     let table = registry.table();
     NodeReport {
         manifest: ManifestReport {
             loaded: Some(moment(table.loaded)),
             refused: registry.refusal().as_deref().map(refusal),
         },
-        handlers: table.handlers.iter().map(|found| handler(found)).collect(),
+        handlers: table.handlers.iter().map(|found| handler(found, &node.gates)).collect(),
     }
 }
 
 /// One handler.
-pub(super) fn handler(handler: &Handler) -> HandlerReport {
+pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
     let lineage = handler.lineage();
     let current = &lineage.current;
     HandlerReport {
@@ -45,7 +55,46 @@ pub(super) fn handler(handler: &Handler) -> HandlerReport {
             at: moment(back.at),
         }),
         refused: handler.refusal().as_deref().map(refusal),
+        gate: gates.verdict(&handler.entry.name).as_deref().map(gate),
+        shadow: gates.shadows.of(&handler.entry.name).as_deref().map(shadow),
     }
+}
+
+fn gate(verdict: &Verdict) -> report::Gate {
+    report::Gate {
+        sha256: verdict.digest.to_string(),
+        policy: match verdict.policy {
+            manifest::Gate::Report => "report".to_owned(),
+            manifest::Gate::Refuse => "refuse".to_owned(),
+        },
+        summary: verdict.to_string(),
+        counts: counts(&verdict.tally),
+        intended: verdict.intended,
+        accepted: verdict.accepted,
+    }
+}
+
+fn shadow(run: &Run) -> report::Shadow {
+    let (state, message, left) = match run.phase() {
+        Phase::Verifying => (ShadowState::Verifying, None, run.span),
+        Phase::Running(until) => (ShadowState::Running, None, until.saturating_duration_since(Instant::now())),
+        Phase::Refused(message) => (ShadowState::Refused, Some(message), Duration::ZERO),
+        Phase::Ended => (ShadowState::Ended, None, Duration::ZERO),
+    };
+    report::Shadow {
+        sha256: run.digest.to_string(),
+        state,
+        message,
+        every: run.every,
+        seconds_left: left.as_secs(),
+        counts: counts(&run.tally()),
+        dropped: run.dropped.load(Ordering::Relaxed),
+    }
+}
+
+fn counts(tally: &Tally) -> Counts {
+    let paths = tally.paths().into_iter().map(|(path, count)| PathCount { path, count });
+    Counts { compared: tally.compared, differ: tally.differ, skipped: tally.skipped(), paths: paths.collect() }
 }
 
 fn refusal(refusal: &registry::Refusal) -> Refusal {

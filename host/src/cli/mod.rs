@@ -28,6 +28,7 @@ mod record;
 mod replay;
 mod runtime;
 mod serve;
+mod shadow;
 mod size;
 mod tap;
 mod test;
@@ -100,6 +101,17 @@ enum Command {
     /// Acts on a running node, which serves the component before this one again, with the config that it had. What was
     /// rolled back is not tried again until its component or its `config` in galo.toml changes.
     Rollback(operator::RollbackArgs),
+    /// Accept what a candidate decides otherwise
+    ///
+    /// For a handler with `gate = "refuse"` in the manifest: a component that decides otherwise on recorded requests is
+    /// refused until the change is accepted. The node remembers it, and tries the component again at once.
+    Accept(operator::AcceptArgs),
+    /// Run a component beside the live requests of a handler, and show what it decides otherwise
+    ///
+    /// A sample of the requests to a running node is run on the component too, after they were answered. It never
+    /// serves, and nothing that it plans is carried out. Ends by itself, or at Ctrl-C. The exit status is 1 if a
+    /// request was decided otherwise.
+    Shadow(shadow::ShadowArgs),
     /// Build this project's handlers into a folder for `galo serve`
     Build(build::BuildArgs),
     /// Create a handler in this project
@@ -201,6 +213,8 @@ impl Command {
             Self::Check(arguments) => arguments.task(mistakes),
             Self::Handlers(arguments) => arguments.task(mistakes),
             Self::Rollback(arguments) => arguments.task(mistakes),
+            Self::Accept(arguments) => arguments.task(mistakes),
+            Self::Shadow(arguments) => arguments.task(mistakes),
             Self::Tap(arguments) => arguments.task(mistakes),
             Self::Explain(arguments) => arguments.task(mistakes),
             Self::Record(arguments) => arguments.task(mistakes),

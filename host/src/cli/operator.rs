@@ -1,4 +1,4 @@
-//! `galo handlers` and `galo rollback`: their arguments, and the print of what the node answers.
+//! `galo handlers`, `galo rollback` and `galo accept`: their arguments, and the print of what the node answers.
 
 use std::process::ExitCode;
 
@@ -27,6 +27,22 @@ pub(super) struct RollbackArgs {
     name: String,
     #[command(flatten)]
     access: AccessArgs,
+}
+
+#[derive(Args)]
+pub(super) struct AcceptArgs {
+    /// Digest of the component, or its first digits (6 or more), as the refusal shows it
+    #[arg(value_name = "DIGEST")]
+    digest: String,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl AcceptArgs {
+    pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        let access = self.access.parse(mistakes)?;
+        Some(Box::new(move || print(operator::accept(&access, &self.digest))))
+    }
 }
 
 impl HandlersArgs {

@@ -3,6 +3,7 @@
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
+mod period;
 mod recording;
 mod sampler;
 mod secret;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::period::Period;
 pub use self::recording::{Readers, Recording};
 pub use self::sampler::Sampler;
 pub use self::secret::{Secret, Token};

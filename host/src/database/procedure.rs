@@ -100,13 +100,6 @@ pub(super) struct Signature {
     pub(super) is_batch_form: bool,
 }
 
-impl GrantedProcedure {
-    /// One without a batch form, that works in its own database.
-    pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), batch: None, remote: false }
-    }
-}
-
 impl Signature {
     /// The same, with a comment at the end of its statements.
     pub(super) fn commented(self, comment: &str) -> Self {
@@ -121,6 +114,13 @@ impl Signature {
         plain(self) == plain(other)
             && (&self.name, &self.parameters, &self.columns) == (&other.name, &other.parameters, &other.columns)
             && (self.volatile, self.local) == (other.volatile, other.local)
+    }
+}
+
+impl GrantedProcedure {
+    /// One without a batch form, that works in its own database.
+    pub fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), batch: None, remote: false }
     }
 }
 

@@ -19,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
-use crate::contract::{Call, Plan, Response};
+use crate::contract::{Call, Outcome, Plan, Request, Response};
 use crate::database::Procedure;
 use crate::file;
 use crate::guest::Component;
@@ -31,6 +31,16 @@ pub struct Example {
     /// The file, as messages name it.
     pub path: PathBuf,
     file: json::File,
+}
+
+/// What an example gives to a handler.
+pub struct Inputs {
+    /// The request, if it has one.
+    pub request: Option<Request>,
+    /// How the call ends, if it says so.
+    pub outcome: Option<Outcome>,
+    /// What `respond` gets without a request.
+    pub carry: Vec<u8>,
 }
 
 /// The name of the folder of a handler's examples, in a folder of the handler's name beside the manifest.
@@ -166,6 +176,16 @@ impl Example {
                 Ok(Some(call))
             }
         }
+    }
+
+    /// What it gives to a handler.
+    ///
+    /// # Errors
+    /// Why no node would pass it to this handler.
+    pub fn inputs(&self, entry: &Entry) -> Result<Inputs, String> {
+        let request = self.file.request.as_ref().map(|request| ask::request(request, entry)).transpose()?;
+        let carry = self.file.carry.clone().unwrap_or_default().into_bytes();
+        Ok(Inputs { request, outcome: self.file.outcome()?, carry })
     }
 
     /// Compares the response to an end-to-end example with the expected one, except for what may vary. A difference is

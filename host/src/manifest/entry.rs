@@ -51,6 +51,8 @@ pub struct Entry {
     pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
+    /// What follows when a candidate decides otherwise on recorded requests.
+    pub gate: Gate,
     /// What is recorded of its requests.
     pub record: RecordEntry,
     /// Whether its component may import the closed WASI.
@@ -149,4 +151,13 @@ pub enum Retry {
     Never,
     /// Yes, because the handler is granted the keys that both tries carry, and records them as one.
     Key,
+}
+
+/// What follows when a candidate decides otherwise on recorded requests than the generation that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It is reported, and the candidate serves.
+    Report,
+    /// The candidate is refused, unless the change is accepted.
+    Refuse,
 }

@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 pub use self::build::Build;
 pub use self::built::built;
 pub use self::entry::{
-    Claims, ConfigValue, EXPLAIN_PARAMETERS, Entry, GALO_TRY, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text, TokenEntry,
+    Claims, ConfigValue, EXPLAIN_PARAMETERS, Entry, GALO_TRY, Gate, IDEMPOTENCY_KEY, KeyPlace, Place, Retry, Text,
+    TokenEntry,
 };
 pub use self::json_path::{JsonPath, Step};
 pub use self::project::{ProjectEntry, check_name};

@@ -12,7 +12,7 @@ use super::build::BuildTable;
 use super::built::BuiltTable;
 use super::config::{self, ConfigTable};
 use super::cors::CorsTable;
-use super::entry::{Claims, Entry, GALO_TRY, IDEMPOTENCY_KEY, Retry};
+use super::entry::{Claims, Entry, GALO_TRY, Gate, IDEMPOTENCY_KEY, Retry};
 use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
@@ -59,6 +59,7 @@ pub(super) struct HandlerTable {
     #[serde(default)]
     remote: Vec<Spanned<String>>,
     retry: Option<Spanned<RetryWord>>,
+    gate: Option<GateWord>,
     record: Option<RecordTable>,
     #[serde(default)]
     wasi: bool,
@@ -70,6 +71,13 @@ pub(super) struct HandlerTable {
 #[serde(rename_all = "lowercase")]
 enum RetryWord {
     Key,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum GateWord {
+    Report,
+    Refuse,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -134,6 +142,10 @@ impl HandlerTable {
             procedures: self.procedures.iter().map(granted).collect(),
             explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
+            gate: match self.gate {
+                None | Some(GateWord::Report) => Gate::Report,
+                Some(GateWord::Refuse) => Gate::Refuse,
+            },
             record,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),

@@ -1,12 +1,13 @@
 //! One request to an admin address, over TCP or a unix socket, bounded in time and size. Every error names the remedy.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -80,12 +81,25 @@ impl Answer {
 /// # Errors
 /// When nobody listens there, no answer comes in time, or the node refuses the request.
 pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::Result<Answer> {
+    send(access, method, path, Bytes::new(), limits::OPERATOR_TIMEOUT).await
+}
+
+/// Sends a request with a body to a node.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn send(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> anyhow::Result<Answer> {
     let Access { admin, token } = access;
-    let (status, headers, body) =
-        timeout(limits::OPERATOR_TIMEOUT, exchange(access, method, path)).await.map_err(|_| {
-            let late = format!("{admin} did not answer within {} s", limits::OPERATOR_TIMEOUT.as_secs());
-            anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
-        })??;
+    let (status, headers, body) = timeout(within, exchange(access, method, path, body)).await.map_err(|_| {
+        let late = format!("{admin} did not answer within {} s", within.as_secs());
+        anyhow::Error::from(io::Error::from(io::ErrorKind::TimedOut)).context(late)
+    })??;
     let answer = Answer { admin: admin.clone(), status, headers, body };
     match (status, token) {
         (StatusCode::UNAUTHORIZED, None) => {
@@ -99,7 +113,12 @@ pub(super) async fn ask(access: &Access, method: Method, path: &str) -> anyhow::
     }
 }
 
-async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
+async fn exchange(
+    access: &Access,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let unreachable = |error: io::Error| {
         let admin = &access.admin;
         let advice = match error.kind() {
@@ -113,11 +132,11 @@ async fn exchange(access: &Access, method: Method, path: &str) -> anyhow::Result
     match &access.admin {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-            talk(stream, access, &address.to_string(), method, path).await
+            talk(stream, access, &address.to_string(), (method, path, body)).await
         }
         Address::Unix(path_of_socket) => {
             let stream = UnixStream::connect(path_of_socket).await.map_err(unreachable)?;
-            talk(stream, access, "localhost", method, path).await
+            talk(stream, access, "localhost", (method, path, body)).await
         }
     }
 }
@@ -126,8 +145,7 @@ async fn talk<S>(
     stream: S,
     access: &Access,
     host: &str,
-    method: Method,
-    path: &str,
+    (method, path, body): (Method, &str, Bytes),
 ) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -140,7 +158,7 @@ where
     if let Some(token) = &access.token {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
     }
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.with_context(broken)?;
+    let response = sender.send_request(request.body(Full::new(body))?).await.with_context(broken)?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, limits::OPERATOR_ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).with_context(broken)?;

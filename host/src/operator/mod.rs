@@ -1,12 +1,14 @@
-//! The commands for a running node over its admin address. `galo handlers`, `galo rollback` and `galo explain` return
-//! the text for stdout; `galo tap` and `galo record` write as they go.
+//! The commands for a running node over its admin address. `galo handlers`, `galo rollback`, `galo accept` and
+//! `galo explain` return the text for stdout; `galo tap`, `galo record` and `galo shadow` write as they go.
 
 mod ask;
 mod explain;
 mod filter;
 mod line;
 mod logged;
+mod name;
 mod record;
+mod shadow;
 mod table;
 mod tap;
 
@@ -20,9 +22,11 @@ pub use self::filter::{Filter, Statuses};
 pub use self::line::Colour;
 pub use self::logged::logged;
 pub use self::record::record;
+pub use self::shadow::{Ended, Shadowing};
 pub use self::tap::{Tap, tap};
+use crate::limits;
 use crate::log::escaped;
-use crate::report::{HandlerReport, NodeReport};
+use crate::report::{Acceptance, HandlerReport, NodeReport};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
 /// # Errors
 /// As [`handlers`]; also when the node has no such handler, or the handler no previous generation.
 pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
-    check_name(name)?;
+    name::check(name)?;
     let answer = ask(access, Method::POST, &format!("/handlers/{name}/rollback")).await?;
     if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
         bail!("{}; `galo handlers` lists the handlers and their generations", answer.message());
@@ -62,15 +66,25 @@ pub async fn rollback(access: &Access, name: &str) -> anyhow::Result<String> {
     Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
 }
 
-/// Checks the name of a handler, which becomes part of a path. A manifest has the same rule.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+/// Accepts what a candidate decides otherwise on recorded requests.
+///
+/// # Errors
+/// As [`handlers`]; also when no candidate has such a digest, or several have.
+pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
+    // It becomes part of a path.
     ensure!(
-        !name.is_empty() && name.chars().all(well_formed),
-        "invalid handler name `{}`: use letters, digits, `-` and `_`",
-        escaped(name)
+        digest.len() >= limits::ACCEPT_DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "invalid digest `{}`: use at least {} of its digits, as `galo handlers` lists it",
+        escaped(digest),
+        limits::ACCEPT_DIGITS_MIN
     );
-    Ok(())
+    let answer = ask(access, Method::POST, &format!("/candidates/{}/accept", digest.to_ascii_lowercase())).await?;
+    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+        bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
+    }
+    let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
+    let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();
+    Ok(format!("{}: {} is accepted\n", names.join(", "), escaped(&sha256)))
 }
 
 /// The handlers of a node that are meant: the one of this name, or all.
@@ -78,7 +92,7 @@ async fn names(access: &Access, wanted: Option<&str>) -> anyhow::Result<Vec<Stri
     let report: NodeReport = ask(access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
     let names: Vec<_> = report.handlers.into_iter().map(|handler| handler.name).collect();
     let Some(wanted) = wanted else { return Ok(names) };
-    check_name(wanted)?;
+    name::check(wanted)?;
     ensure!(
         names.is_empty() || names.iter().any(|name| name == wanted),
         "{} has no handler {wanted}; it has: {}",

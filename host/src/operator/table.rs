@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::log::{escaped, escaped_json};
-use crate::report::{HandlerReport, NodeReport, Refusal, RolledBack};
+use crate::report::{Counts, HandlerReport, NodeReport, PathCount, Refusal, RolledBack};
 
 /// Digits of a digest in the table, enough to compare; `--json` has all.
 pub(super) const DIGEST_SHOWN: usize = 12;
@@ -35,6 +35,14 @@ pub(super) fn table(report: &NodeReport) -> String {
         }
         if let Some(rollback) = &handler.rolled_back {
             rolled_back(&name, rollback, &mut text);
+        }
+        if let Some(gate) = &handler.gate {
+            compared(&format!("{name}: gate: {}", escaped(&gate.summary)), &gate.sha256, &gate.counts, &mut text);
+        }
+        if let Some(shadow) = &handler.shadow {
+            let Counts { compared: of, differ, .. } = &shadow.counts;
+            let what = format!("{name}: shadow {:?}: {differ} of {of} differ", shadow.state).to_ascii_lowercase();
+            compared(&what, &shadow.sha256, &shadow.counts, &mut text);
         }
     }
     text
@@ -83,6 +91,15 @@ fn rolled_back(name: &str, RolledBack { generation, sha256: _, cause, at }: &Rol
     indented(cause, text);
 }
 
+/// What a component decides otherwise, with the paths.
+fn compared(what: &str, sha256: &str, counts: &Counts, text: &mut String) {
+    let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
+    let _ = writeln!(text, "\n{what} ({})", escaped(&digest));
+    for PathCount { path, count } in &counts.paths {
+        let _ = writeln!(text, "    {} ({count})", escaped(path));
+    }
+}
+
 fn indented(message: &str, text: &mut String) {
     for line in message.lines() {
         let _ = writeln!(text, "    {}", escaped(line));
@@ -115,6 +132,8 @@ mod tests {
             previous: None,
             rolled_back: None,
             refused: None,
+            gate: None,
+            shadow: None,
         };
         let items = HandlerReport {
             name: "items".to_owned(),

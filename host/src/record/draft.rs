@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::format::{Called, FORMAT, Outcome, Plan, Record, Request, Response};
+use super::observer::Observed;
 use super::redaction::Redaction;
 use super::times::{Times, Why};
 use crate::config::Secrets;
@@ -23,8 +24,10 @@ pub struct Draft {
     pub digest: Digest,
     /// Why it is kept.
     pub why: Why,
-    /// Whether it is recorded; otherwise only its trace is exported.
+    /// Whether it is recorded; otherwise only its trace is exported, or only an observer gets it.
     pub recorded: bool,
+    /// Who gets it as it is.
+    pub observed: Option<Observed>,
     /// What the generations knew that may have answered: it must not be kept.
     pub secrets: Vec<Secrets>,
     /// The trace that it belongs to.
@@ -107,9 +110,22 @@ pub struct Answer {
     pub failure: Option<&'static str>,
 }
 
+/// What has to be taken out of a record besides what the manifest names.
+pub(super) struct Taking {
+    called: Option<Arc<Procedure>>,
+    secrets: Vec<Secrets>,
+}
+
+impl Taking {
+    /// Takes it out.
+    pub(super) fn apply(&self, redaction: &Redaction, record: &mut Record) {
+        redaction.apply(record, self.called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
+    }
+}
+
 impl Draft {
-    /// The record, with what must not be kept taken out.
-    pub(super) fn record(self, redaction: &Redaction) -> Record {
+    /// The record with nothing taken out, and what has to be taken out of it before it is kept.
+    pub(super) fn record(self) -> (Record, Taking) {
         let (mut signature, mut plan, mut called) = (None, None, None);
         match self.planned {
             Some(Planned::Reply) => plan = Some(Plan::Reply),
@@ -123,7 +139,7 @@ impl Draft {
         let (outcome, batch) = self.ended.map_or((None, None), |Ended { outcome, passage }| {
             (outcome.map(Outcome::of), passage.batch.map(|batch| batch.calls))
         });
-        let mut record = Record {
+        let record = Record {
             format: FORMAT,
             contract: contract::VERSION.to_string(),
             handler: self.handler.to_string(),
@@ -142,8 +158,7 @@ impl Draft {
             times: self.times,
             batch,
         };
-        redaction.apply(&mut record, called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
-        record
+        (record, Taking { called, secrets: self.secrets })
     }
 
     /// Bytes that it holds, about: of what may be large.

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
 use super::draft::{Draft, Unhandled};
+use super::observer::Observed;
 use super::redaction::Redaction;
 use super::ring::{Ring, Terms, bytes};
 use super::spans::Seen;
@@ -152,7 +153,9 @@ impl Recorder {
         let bytes = draft.bytes();
         let queued = self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
         let fits = queued + bytes <= limits::RECORD_QUEUE_BYTES_MAX;
+        let observed = draft.observed.clone();
         if !fits || self.queue.try_send(Message::Write(Arc::clone(ring), draft, bytes)).is_err() {
+            observed.iter().for_each(Observed::lost);
             self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.dropped.inc();
         }
@@ -248,18 +251,25 @@ impl Shared {
         }
     }
 
-    /// Exports the trace of a request, and keeps its record, unless its handler is no longer recorded or it is too
-    /// large.
-    fn write(&self, ring: &Ring, draft: Draft, tracing: Option<&mut Tracing>) {
-        let (seen, recorded) = (Seen::of(&draft), draft.recorded && ring.is_on());
-        if seen.is_none() && !recorded {
+    /// Exports the trace of a request, hands its record to whoever observes, and keeps it, unless its handler is no
+    /// longer recorded or it is too large.
+    fn write(&self, ring: &Ring, mut draft: Draft, tracing: Option<&mut Tracing>) {
+        let (seen, observed) = (Seen::of(&draft), draft.observed.take());
+        let recorded = draft.recorded && ring.is_on();
+        if seen.is_none() && observed.is_none() && !recorded {
             return;
+        }
+        let (mut record, taking) = draft.record();
+        match observed {
+            Some(observed) if seen.is_none() && !recorded => return observed.take(record),
+            Some(observed) => observed.take(record.clone()),
+            None => {}
         }
         let (redaction, metrics) = {
             let terms = ring.terms();
             (Arc::clone(&terms.redaction), Arc::clone(&terms.metrics))
         };
-        let record = draft.record(&redaction);
+        taking.apply(&redaction, &mut record);
         if let (Some(seen), Some(tracing)) = (seen, tracing) {
             tracing.answered(&record, &seen);
         }
@@ -320,6 +330,7 @@ mod tests {
             generation: 1,
             digest: Digest::of(b""),
             why: Why::Sampled,
+            observed: None,
             secrets: Vec::new(),
             recorded: true,
             trace: Traced { place: Place::of(&HeaderMap::new()), state: String::new(), exported: false, begun: 0 },

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::observer::Observer;
 use super::redaction::Redaction;
 use super::slow::Limit;
 use super::times::Why;
@@ -17,6 +18,8 @@ use crate::metrics::HandlerMetrics;
 pub struct Ring {
     /// The handler.
     pub handler: Arc<str>,
+    /// Who gets records beside it.
+    pub observer: Observer,
     /// One request in so many is kept; 0 keeps none at all.
     every: AtomicUsize,
     /// Requests that were answered while it was on.
@@ -88,6 +91,7 @@ impl Ring {
     pub(super) fn new(handler: &str, terms: Terms, all_bytes: Gauge) -> Self {
         Self {
             handler: handler.into(),
+            observer: Observer::default(),
             every: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             slow_from: AtomicU32::new(u32::MAX),
@@ -103,7 +107,7 @@ impl Ring {
         self.every() != 0
     }
 
-    /// One request in so many is kept; 0 if none is.
+    /// One request in so many is kept; 0 keeps none at all.
     pub fn every(&self) -> usize {
         self.every.load(Ordering::Relaxed)
     }

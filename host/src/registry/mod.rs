@@ -82,6 +82,8 @@ pub enum Stage {
     Procedures,
     /// It does not behave as its examples require.
     Examples,
+    /// It decides otherwise on recorded requests, and its manifest refuses that.
+    Recorded,
 }
 
 impl Registry {
@@ -211,6 +213,7 @@ impl Stage {
             Self::Config => "config",
             Self::Procedures => "procedures",
             Self::Examples => "examples",
+            Self::Recorded => "recorded",
         }
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Asker {
     Component,
     /// The same manifest, for the proved component of the state.
     Kept,
+    /// A shadow, which never serves.
+    Shadow,
 }
 
 struct Job {

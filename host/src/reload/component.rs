@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::compiling::Asker;
+use super::gate;
 use super::verify::{self, Proved, Times};
 use super::worker::{Priority, Without, Worker};
 use crate::database::Database;
+use crate::gate::Verdict;
 use crate::node::Node;
 use crate::registry::{Config, Handler, Refusal, Stage};
 
@@ -18,8 +20,8 @@ pub(super) async fn follow(
     built: Option<Duration>,
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
-    match candidate(&node.database, worker, handler).await {
-        Ok(Some((Proved { component, times }, config))) => {
+    match candidate(&node.database, worker, handler, built).await {
+        Ok(Some((Proved { component, times }, config, verdict))) => {
             let before = handler.lineage().current.component.compiled.digest;
             let begun = Instant::now();
             let generation = handler.swap(component, config);
@@ -31,7 +33,9 @@ pub(super) async fn follow(
                 true => "with its new config".to_owned(),
                 false => line(built, times, swap),
             };
-            tracing::info!(%sha256, "{name}: generation {} live — {line}", generation.number);
+            let shown = verdict.as_deref().map(|verdict| format!("; {}", gate::shown(verdict))).unwrap_or_default();
+            tracing::info!(%sha256, "{name}: generation {} live — {line}{shown}", generation.number);
+            show(built, name, verdict.as_deref());
             Ok(())
         }
         Ok(None) => {
@@ -43,8 +47,17 @@ pub(super) async fn follow(
         Err(Without::Compiling) => Err(Without::Compiling),
         Err(Without::Refused(refusal)) => {
             worker.settle(Asker::Component, name);
+            let verdict = worker.gates.verdict(name).filter(|verdict| Some(verdict.digest) == refusal.digest);
+            show(built, name, verdict.as_deref());
             Err(refusal.into())
         }
+    }
+}
+
+/// Logs which of the last requests would be answered otherwise, where the candidate comes from a build: of `galo dev`.
+fn show(built: Option<Duration>, name: &str, verdict: Option<&Verdict>) {
+    if let Some(text) = built.and(verdict).and_then(gate::for_developer) {
+        tracing::warn!("{name}: {text}");
     }
 }
 
@@ -61,12 +74,17 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// A component that was verified, and the config that it is to serve with.
-type Candidate = (Proved, Config);
+/// A component that was verified, the config that it is to serve with, and what the gate found if it is a new one.
+type Candidate = (Proved, Config, Option<Arc<Verdict>>);
 
 /// The component that the folder holds for a handler, verified; `None` when it serves already with the config that
 /// holds now, or was rolled back with it.
-async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>) -> Result<Option<Candidate>, Without> {
+async fn candidate(
+    database: &Database,
+    worker: &Worker,
+    handler: &Arc<Handler>,
+    built: Option<Duration>,
+) -> Result<Option<Candidate>, Without> {
     let source = worker.read(Priority::Background, &handler.entry).await?;
     let config = worker.config(Priority::Background, &handler.entry).await?;
     let digest = source.digest;
@@ -101,9 +119,30 @@ async fn candidate(database: &Database, worker: &Worker, handler: &Arc<Handler>)
         false => worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?,
     };
     let examples = worker.examples(Priority::Background, &handler.entry).await;
-    let prove = move || verify::prove(form, &asked.entry, &asked.procedures, &examples);
-    let proved = worker.run(Priority::Background, prove).await??;
-    Ok(Some((proved, config)))
+    let passage = worker.passage(Priority::Background, &handler.entry, handler.ring.get().cloned()).await;
+    let is_built = built.is_some();
+    let prove = move || {
+        let Handler { entry, procedures, .. } = &*asked;
+        let compiled = form.0.clone();
+        let proved = match verify::prove(form, entry, procedures, &examples) {
+            Err(refusal) if refusal.stage == Stage::Examples => {
+                // Whoever has just saved it sees what it changes all the same.
+                if is_built && let Ok(component) = verify::fit(&compiled, entry) {
+                    let _ = passage.judge(&component, Some(&current.component), entry, procedures, &examples);
+                }
+                return Err(refusal);
+            }
+            proved => proved?,
+        };
+        // A component that serves already, with another config, has nothing to be compared with.
+        let is_new = digest != current.component.compiled.digest;
+        let judged = is_new
+            .then(|| passage.judge(&proved.component, Some(&current.component), entry, procedures, &examples))
+            .transpose()?;
+        Ok::<_, Refusal>((proved, judged))
+    };
+    let (proved, verdict) = worker.run(Priority::Background, prove).await??;
+    Ok(Some((proved, config, verdict)))
 }
 
 /// `build 1.2 s, compile 80 ms, verify 6 ms, swap 2 µs`

@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::example;
 use crate::manifest::{ConfigValue, Entry, Place, Text};
+use crate::{example, gate};
 
 /// The fingerprint of some files, in order. If two are equal, no file was written, replaced, added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,9 +31,9 @@ impl Fingerprint {
         Self(self.0.iter().take(1).copied().collect())
     }
 
-    /// The fingerprint of a handler's component, its examples and the files of its secrets.
+    /// The fingerprint of a handler's component, its examples, its corpus and the files of its secrets.
     pub(super) fn of_handler(entry: &Entry) -> Self {
-        let mut stats = vec![stat(&entry.component), stat(&example::folder(entry))];
+        let mut stats = vec![stat(&entry.component), stat(&example::folder(entry)), stat(&gate::path(entry))];
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));
         let secrets = entry.config.iter().filter_map(|ConfigValue { value, .. }| match value {
             Text::Secret(Place::File(path)) => Some(path),

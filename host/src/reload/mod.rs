@@ -13,11 +13,13 @@ mod explaining;
 mod fingerprint;
 mod fingerprints;
 mod folder;
+mod gate;
 mod order;
 mod orders;
 mod record;
 mod removal;
 mod retry;
+mod shadow;
 mod table;
 mod values;
 mod verify;
@@ -45,6 +47,7 @@ use crate::state::State;
 
 pub use self::orders::Orders;
 pub use self::record::{keep, record};
+pub use self::shadow::shadow;
 pub use self::table::load;
 pub use self::verify::read;
 pub use self::watch::Watch;
@@ -94,6 +97,8 @@ impl Reloader {
     ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
         worker.notify(Arc::clone(&orders.news));
+        let accepted = Arc::clone(&orders);
+        worker.gates.when_accepted(move || accepted.scan_again());
         Self {
             node,
             folder,

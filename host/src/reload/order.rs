@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compiling::{Asker, Form};
+use super::gate::{self, Passage};
 use super::verify::{Examples, prove, refit, refit_previous};
 use super::worker::{Priority, Source, Without, Worker};
 use crate::database::Procedure;
+use crate::gate::Tally;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
+use crate::record::Ring;
 use crate::registry::{Config, Handler, Lineage, Refusal, RolledBack, Stage};
 use crate::state::{Barred, Mark, Record, State};
 
@@ -39,6 +42,7 @@ pub(super) struct Candidate {
     /// The config that it is to serve with.
     config: Config,
     examples: Examples,
+    passage: Passage,
 }
 
 /// The result of an order: the lineage that is to serve, and why it differs from the folder, if it does.
@@ -56,6 +60,10 @@ impl Order {
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
         let examples = worker.examples(priority, &self.entry).await;
+        let passage = worker.passage(priority, &self.entry, self.ring()).await;
+        if let Before::State(_, past) = &self.before {
+            worker.gates.recall(&self.entry.name, &past.accepted);
+        }
         let (newcomer, kept) = match kept {
             Ok(kept) => match self.newcomer(worker, priority, &config, kept.is_some()).await {
                 Some(newcomer) => (newcomer, kept),
@@ -64,7 +72,7 @@ impl Order {
             Err(Without::Refused(refusal)) => (Err(refusal), None),
             Err(Without::Compiling) => return Ok(None),
         };
-        Ok(Some(Candidate { newcomer, kept, config, examples }))
+        Ok(Some(Candidate { newcomer, kept, config, examples, passage }))
     }
 
     /// The component in its file, compiled; `None` while that is under way.
@@ -141,10 +149,46 @@ impl Order {
         Ok(component.map(|component| (generation, component)))
     }
 
+    /// The records of the last requests, if it served before.
+    fn ring(&self) -> Option<Arc<Ring>> {
+        match &self.before {
+            Before::Lineage(handler, _) => handler.ring.get().cloned(),
+            Before::Nothing | Before::State(..) => None,
+        }
+    }
+
+    /// The component that a candidate is compared with.
+    fn serving<'a>(&'a self, kept: Option<&'a (u64, Component)>) -> Option<&'a Component> {
+        match &self.before {
+            Before::Lineage(_, lineage) => Some(&lineage.current.component),
+            Before::Nothing | Before::State(..) => kept.map(|(_, component)| component),
+        }
+    }
+
+    /// Whether a component did not serve before: one that did has passed the gate already.
+    fn is_new(&self, component: &Component) -> bool {
+        let digest = component.compiled.digest;
+        match &self.before {
+            Before::Nothing => true,
+            Before::Lineage(_, lineage) => lineage.current.component.compiled.digest != digest,
+            Before::State(_, past) => past.current.as_ref().is_none_or(|current| current.sha256 != digest.to_string()),
+        }
+    }
+
     /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept, config, examples } = candidate;
-        let prove = |form| prove(form, &self.entry, &self.procedures, &examples).map(|proved| proved.component);
+        let Candidate { newcomer, kept, config, examples, passage } = candidate;
+        let prove = |form| {
+            let component = prove(form, &self.entry, &self.procedures, &examples)?.component;
+            let serving = self.serving(kept.as_ref());
+            if self.is_new(&component) {
+                let verdict = passage.judge(&component, serving, &self.entry, &self.procedures, &examples)?;
+                if verdict.tally != Tally::default() {
+                    tracing::info!("{}: {}", self.entry.name, gate::shown(&verdict));
+                }
+            }
+            Ok(component)
+        };
         let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
             (Before::State(_, past), proved) => resumed(past, proved, kept, &config),

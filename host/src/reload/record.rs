@@ -9,7 +9,7 @@ use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
-use crate::registry::{Generation, Handler, Registry};
+use crate::registry::{Generation, Handler};
 use crate::state::{Barred, Mark, Record, State};
 
 /// Records whenever something changed. The end of a probation sends no event, so it also checks from time to time. Runs
@@ -19,7 +19,7 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
     loop {
         let recorded = {
             let (node, state) = (Arc::clone(&node), Arc::clone(&state));
-            tokio::task::spawn_blocking(move || record(&node.registry, &state)).await
+            tokio::task::spawn_blocking(move || record(&node, &state)).await
         };
         match recorded.map_err(anyhow::Error::from).and_then(|recorded| recorded) {
             Ok(()) if std::mem::take(&mut failing) => tracing::info!("the state is recorded again"),
@@ -41,8 +41,8 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
-    let table = registry.table();
+pub fn record(node: &Node, state: &State) -> anyhow::Result<()> {
+    let table = node.registry.table();
     let mut records = BTreeMap::new();
     let mut failed = Ok(());
     for handler in &table.handlers {
@@ -50,7 +50,8 @@ pub fn record(registry: &Registry, state: &State) -> anyhow::Result<()> {
         if let Err(error) = keep_component(handler, state) {
             failed = Err(error);
         }
-        records.insert(handler.entry.name.clone(), recorded(handler, state));
+        let accepted = node.gates.accepted(&handler.entry.name);
+        records.insert(handler.entry.name.clone(), Record { accepted, ..recorded(handler, state) });
     }
     if state.is_news(&records) {
         state.record(records)?;
@@ -92,6 +93,7 @@ fn recorded(handler: &Handler, state: &State) -> Record {
             cause: back.cause.clone(),
             at: back.at.to_string(),
         }),
+        accepted: Vec::new(),
         left: None,
     }
 }

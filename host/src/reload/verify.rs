@@ -55,7 +55,8 @@ pub(super) fn refit(
     Ok(component)
 }
 
-fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
+/// Proves that a compiled component fits a manifest's entry.
+pub(super) fn fit(compiled: &Compiled, entry: &Entry) -> Result<Component, Refusal> {
     compiled.fit(Grants { wasi: entry.wasi }, entry.limits).map_err(|refusal| {
         let passing = refusal.may_pass();
         Refusal { passing, ..Refusal::new(Stage::Fit, refusal.to_string()).of(compiled.digest) }

@@ -14,6 +14,7 @@ use super::folder::aside;
 use super::values;
 use super::verify::{Examples, read, read_examples};
 use crate::config::Sources;
+use crate::gate::Gates;
 use crate::guest::{Compiler, ComponentError, Declared, Digest, Grants};
 use crate::limits;
 use crate::manifest::{Entry, Mistake, TokenEntry};
@@ -26,6 +27,8 @@ pub struct Worker {
     compiler: Compiler,
     compiling: Arc<Compiling>,
     pub(super) sources: Arc<Sources>,
+    /// What candidates are compared on, and what came out.
+    pub gates: Arc<Gates>,
     /// Sends work to one thread of low priority: verifying must not take the cores from requests.
     aside: mpsc::Sender<Work>,
 }
@@ -51,6 +54,7 @@ pub(super) enum Without {
 }
 
 /// The component that the file of a handler holds.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) digest: Digest,
     bytes: Vec<u8>,
@@ -83,7 +87,7 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("reload".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
         thread.spawn(work).context("cannot start the thread that verifies")?;
-        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), aside })
+        Ok(Self { compiler, compiling: Arc::default(), sources: Arc::new(sources), gates: Arc::default(), aside })
     }
 
     /// Sets the handle that is notified when something was compiled.
@@ -182,6 +186,7 @@ impl Worker {
         let Source { digest, bytes } = source;
         let what = match asker {
             Asker::Kept => "the proved component of the state".to_owned(),
+            Asker::Shadow => "the component of the shadow".to_owned(),
             Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
         };
         let refuse = |error: &ComponentError| {

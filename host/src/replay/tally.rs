@@ -155,7 +155,7 @@ fn shown(value: &Json) -> String {
 
 /// A path under which the same differences of many records are counted: places in lists do not matter, except that of
 /// an argument.
-fn grouped(path: &str) -> String {
+pub fn grouped(path: &str) -> String {
     const ARGUMENTS: &str = "call.arguments[";
     let (mut text, mut rest) = (String::with_capacity(path.len()), path);
     if let Some((argument, after)) = rest.strip_prefix(ARGUMENTS).and_then(|rest| rest.split_once(']')) {

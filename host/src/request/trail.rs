@@ -14,14 +14,18 @@ use crate::contract::Request;
 use crate::database::Passage;
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
-use crate::record::{self, Answer, Draft, Ended, Planned, Recorder, Ring, Times, Traced, Unhandled, Why};
+use crate::record::{self, Answer, Draft, Ended, Observed, Planned, Recorder, Ring, Times, Traced, Unhandled, Why};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::traces::{self, Place, TraceId};
 use crate::wire::{self, Outgoing};
 
 /// What is known so far.
 #[derive(Default)]
-pub(super) struct Trail(Mutex<Noted>);
+pub(super) struct Trail {
+    /// Who gets the record beside the ring.
+    observed: Option<Observed>,
+    noted: Mutex<Noted>,
+}
 
 #[derive(Default)]
 pub(super) struct Noted {
@@ -36,19 +40,22 @@ pub(super) struct Noted {
 }
 
 impl Trail {
-    /// Begins the trail of a request, if its handler is recorded or traces are exported.
+    /// Begins the trail of a request, if its handler is recorded or observed, or traces are exported.
     pub(super) fn begin(handler: &Handler, recorder: &Recorder) -> Option<Box<Self>> {
-        handler.ring.get().filter(|ring| ring.is_on() || recorder.sampler().is_some()).map(|_| Box::default())
+        let ring = handler.ring.get()?;
+        let observed = ring.observer.turn();
+        let wanted = ring.is_on() || observed.is_some() || recorder.sampler().is_some();
+        wanted.then(|| Box::new(Self { observed, noted: Mutex::default() }))
     }
 
     /// The trace that the request belongs to, for a line of the log before it is answered.
     pub(super) fn trace(&self, head: &Parts) -> TraceId {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).place(head).trace
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).place(head).trace
     }
 
     /// Notes something.
     pub(super) fn note(&self, note: impl FnOnce(&mut Noted)) {
-        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        note(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -105,7 +112,8 @@ pub(super) fn keep(
     laps: &Laps,
 ) -> Option<TraceId> {
     let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return None };
-    let mut noted = trail.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Trail { observed, noted } = *trail;
+    let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
     let notable = ring.notable(noted.fault.is_some(), status.is_server_error(), noted.times.whole);
@@ -113,8 +121,9 @@ pub(super) fn keep(
         recorded: ring.wants(notable),
         exported: is_exported(recorder, notable.is_some(), || noted.place(head)),
         notable,
+        observed,
     };
-    if kept.recorded.is_none() && !kept.exported {
+    if kept.recorded.is_none() && !kept.exported && kept.observed.is_none() {
         return noted.place.map(|place| place.trace);
     }
     let trace = noted.place(head).trace;
@@ -134,6 +143,7 @@ struct Kept {
     recorded: Option<Why>,
     exported: bool,
     notable: Option<Why>,
+    observed: Option<Observed>,
 }
 
 fn hand_over(
@@ -161,6 +171,7 @@ fn hand_over(
         digest: generation.component.compiled.digest,
         why: kept.recorded.or(kept.notable).unwrap_or(Why::Sampled),
         recorded: kept.recorded.is_some(),
+        observed: kept.observed,
         secrets: generations.map(|generation| generation.config.secrets().clone()).collect(),
         trace,
         request,

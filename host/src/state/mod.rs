@@ -175,7 +175,14 @@ mod tests {
     }
 
     fn record(proved: &str) -> Record {
-        Record { last: 2, current: mark("b", 2), proved: mark(proved, 1), barred: None, left: None }
+        Record {
+            last: 2,
+            current: mark("b", 2),
+            proved: mark(proved, 1),
+            barred: None,
+            accepted: Vec::new(),
+            left: None,
+        }
     }
 
     fn handlers(names: &[&str]) -> BTreeMap<String, Record> {

@@ -15,6 +15,9 @@ pub struct Record {
     pub proved: Option<Mark>,
     /// The generation that was rolled back, until a newer one follows.
     pub barred: Option<Barred>,
+    /// The digests of candidates whose changes were accepted, the newest last.
+    #[serde(default)]
+    pub accepted: Vec<String>,
     /// When the handler was removed from the manifest, in seconds since 1970.
     pub left: Option<u64>,
 }

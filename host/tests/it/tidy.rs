@@ -193,6 +193,11 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("examples of a handler", EXAMPLES_MAX.to_string(), dash()),
         ("CPU time of all of them", wait(EXAMPLES_CPU_MAX), dash()),
         ("example", kib(usize::try_from(EXAMPLE_BYTES_MAX).unwrap()), dash()),
+        (
+            "recorded requests of a [corpus](gate.md)",
+            format!("{CORPUS_RECORDS_MAX} in {}", kib(usize::try_from(CORPUS_BYTES_MAX).unwrap())),
+            dash(),
+        ),
     ];
     let document = fs::read_to_string(checkout().root.join("docs/operating.md")).unwrap();
     let table = document.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -40,8 +40,16 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let recorder = Recorder::start(settings.recording, &metrics, None)?;
     let (registry, access_log, proxy) =
         (Registry::new(table, Arc::clone(&recorder)), AccessLog::Off, settings.proxy_in_front());
-    let node =
-        Arc::new(Node { registry, database, proxy, admission, metrics: Arc::clone(&metrics), recorder, access_log });
+    let node = Arc::new(Node {
+        registry,
+        database,
+        proxy,
+        admission,
+        metrics: Arc::clone(&metrics),
+        recorder,
+        gates: Arc::default(),
+        access_log,
+    });
     let doors = Doors {
         connections_max: settings.connections_max,
         connections: metrics.connections.clone(),
