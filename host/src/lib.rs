@@ -13,6 +13,7 @@
 pub mod config;
 pub mod contract;
 pub mod drain;
+pub mod events;
 pub mod failure;
 pub mod file;
 pub mod limits;

@@ -170,6 +170,42 @@ pub const RECORD_EVERY_MAX: usize = 1_000_000;
 pub const RECORD_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that are kept of a handler unless another number is asked for.
 pub const RECORDS_DEFAULT: usize = 256;
+/// Events that a node keeps for its page: those of a day of deployments.
+pub const EVENTS_MAX: usize = 256;
+/// Bytes of the text of one event; the log has all of it.
+pub const EVENT_BYTES_MAX: usize = 4 * 1024;
+/// How often the traffic of each route is sampled for the page, and how many samples it shows: a minute.
+pub const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);
+/// See [`TRAFFIC_INTERVAL`].
+pub const TRAFFIC_SAMPLES: usize = 60;
+/// Routes whose traffic is sampled, of all handlers together. A sample of one takes 2 µs and holds 4 KiB.
+pub const TRAFFIC_ROUTES_MAX: usize = 1024;
+/// Rows of each table of the page. The API has all of them.
+pub const PAGE_ROWS_MAX: usize = 100;
+/// Bytes of a text that the page shows whole; behind it is how many are left out.
+pub const PAGE_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the body of a request to the admin address: a request to be sent has its own body in it, in JSON.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Pages and replays that are made at once; others wait. They take a core for milliseconds, and files are read.
+pub const ADMIN_WORK_MAX: usize = 2;
+/// A request of the page, from the connection to the end of its response: more than the node itself takes at most.
+pub const ADMIN_SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of its response.
+pub const ADMIN_SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often and how many times the record of that request is looked for: it is written just after the response.
+pub const ADMIN_RECORD_PAUSE: Duration = Duration::from_millis(5);
+/// See [`ADMIN_RECORD_PAUSE`].
+pub const ADMIN_RECORD_TRIES: u32 = 40;
+/// Differences that a replay shows.
+pub const DIFFERENCES_SHOWN_MAX: usize = 50;
+/// Characters of a line of a saved example, as a person would break it.
+pub const EXAMPLE_LINE_MAX: usize = 110;
+/// Rows of the outcome of one call that the page shows.
+pub const PAGE_ROWS_SHOWN: usize = 20;
+/// Requests that the page lists unless more are asked for.
+pub const PAGE_REQUESTS: usize = 30;
+/// Characters of the name of a saved example.
+pub const EXAMPLE_NAME_MAX: usize = 64;
 /// Bytes of the records that are kept of a handler: 256 of 4 KiB.
 pub const RECORDS_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a line of a corpus: a record holds a request and its rows, which are bounded; base64 and JSON escape them.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
-use crate::admin::{Admin, Gate};
+use crate::admin::{Admin, Console, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
@@ -69,6 +69,7 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
         supervisor: supervisor.clone(),
+        console: Console::default(),
     });
     // The admin address is not part of the drain, because probes must still be answered while a node drains.
     let admin_task = supervisor.vital("admin listener", run_admin(admin_listener, Arc::clone(&admin)));
@@ -114,9 +115,11 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         })
     });
     // The node becomes ready only here, because clients arrive as soon as a probe reports it.
+    admin.console.listen.get_or_init(|| listen.clone());
     admin.node.get_or_init(|| Arc::clone(&node));
     let orders = Arc::new(Orders::default());
     let mut tasks = upkeep(&supervisor, &node, settings, worker, &orders, state.as_ref());
+    tasks.push(supervisor.renewed("traffic", move || Arc::clone(&admin).sample()));
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
 }

@@ -4,6 +4,8 @@
 //! A page of another origin is recognized by the headers that its browser adds (`Sec-Fetch-Site`, `Origin`), and one
 //! whose own name points at this address (DNS rebinding) by that name in `Host`. No response has a CORS header.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderName, Request};
 
@@ -96,12 +98,23 @@ fn is_plain(host: &str) -> bool {
     }
 }
 
-/// Whether the request has exactly one `Authorization`, and it is `Bearer TOKEN`.
+/// Whether the request has exactly one `Authorization`, and it is `Bearer TOKEN`, or what a browser sends when its user
+/// has entered the token as a password: `Basic`, with any name of a user.
 fn shows<B>(request: &Request<B>, token: &Token) -> bool {
     let mut given = values(request, &AUTHORIZATION);
     let (Some(given), None) = (given.next(), given.next()) else { return false };
     let Some((scheme, shown)) = given.split_once(' ') else { return false };
-    scheme.eq_ignore_ascii_case("bearer") && token.is(shown)
+    match scheme {
+        bearer if bearer.eq_ignore_ascii_case("bearer") => token.is(shown),
+        basic if basic.eq_ignore_ascii_case("basic") => password(shown).is_some_and(|password| token.is(&password)),
+        _ => false,
+    }
+}
+
+/// The password of Basic credentials (RFC 7617).
+fn password(credentials: &str) -> Option<String> {
+    let text = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 #[cfg(test)]
@@ -178,6 +191,9 @@ mod tests {
             let with = |value: &str| pass(&gate, "/handlers", &[("authorization", value)]);
             assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));
             assert_eq!(with(&format!("bearer {TOKEN}")), Ok(()));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode(format!("me:{TOKEN}")))), Ok(()));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode(TOKEN))), Err(Denial::Unauthorized));
+            assert_eq!(with(&format!("Basic {}", BASE64.encode("me:0"))), Err(Denial::Unauthorized));
             for wrong in ["", "Bearer", "Bearer ", TOKEN, "Basic 0123456789abcdef", "Bearer 0123456789abcdeF"] {
                 assert_eq!(with(wrong), Err(Denial::Unauthorized), "{wrong}");
             }

@@ -1,11 +1,15 @@
-//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, and the commands it accepts: rollback, and
-//! those of `candidates`. `gate` decides who may ask. It answers before the node is assembled: a starting node is live,
-//! not ready.
+//! The admin address of a node: `/live`, `/ready`, `/handlers`, `/metrics`, the commands it accepts (rollback, and those
+//! of `candidates`), and for people a page (`page`), whose data are also JSON (`api`). `gate` decides who may ask. It
+//! answers before the node is assembled: a starting node is live, not ready.
 
+mod api;
+mod body;
 mod candidates;
+mod console;
 mod explain;
 mod gate;
 mod out;
+mod page;
 mod recording;
 mod records;
 mod show;
@@ -13,8 +17,9 @@ mod show;
 use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT, WWW_AUTHENTICATE};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
+pub use self::console::Console;
 pub use self::explain::{Explained, Found, Looked, Standing};
 pub use self::gate::{Denial, Gate};
 use self::out::{json, only, text, typed, with};
@@ -23,7 +28,6 @@ use crate::failure::Failure;
 use crate::log;
 use crate::metrics::{Format, Metrics};
 use crate::node::Node;
-use crate::report::{ManifestReport, NodeReport};
 use crate::supervise::Supervisor;
 use crate::wire::{self, Incoming, Messages, Outgoing};
 
@@ -39,6 +43,8 @@ pub struct Admin {
     pub drain: Drain,
     /// A node that has lost a task is not live.
     pub supervisor: Supervisor,
+    /// What the page needs.
+    pub console: Console,
 }
 
 impl Admin {
@@ -56,14 +62,22 @@ impl Admin {
     }
 
     async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
+        let is_page = page::is(incoming.uri().path());
         match self.gate.pass(&incoming) {
             Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
             Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
+            Ok(()) if is_page => page::private(page::answer(self, incoming).await),
+            Ok(()) if api::has(incoming.uri().path()) => page::private(api::answer(self, incoming).await),
             Ok(()) => self.routed(&incoming),
             Err(Denial::Foreign(reason)) => text(StatusCode::FORBIDDEN, format!("{reason}\n")),
             Err(Denial::Unauthorized) => {
                 let refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
-                with(refused, WWW_AUTHENTICATE, "Bearer")
+                let mut refused = with(refused, WWW_AUTHENTICATE, "Bearer");
+                if is_page {
+                    // A browser asks its user for the token, as the password of any user.
+                    refused.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"galo\""));
+                }
+                refused
             }
         }
     }
@@ -87,7 +101,7 @@ impl Admin {
                 None => text(StatusCode::OK, self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            ("/handlers", None) => self.handlers(),
+            ("/handlers", None) => json(&api::handlers(self)),
             ("/api/records", None) => records::answer(self, incoming.uri().query().unwrap_or_default()),
             (recording::PATH, None) => recording::answer(self, incoming),
             ("/metrics", None) => {
@@ -96,7 +110,10 @@ impl Admin {
                 let format = wanted(incoming);
                 typed(StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
-            _ => text(StatusCode::NOT_FOUND, "/live /ready /handlers /metrics, and POST /handlers/NAME/rollback\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/live /ready /handlers /metrics, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n",
+            ),
         }
     }
 
@@ -117,11 +134,6 @@ impl Admin {
         }
     }
 
-    fn handlers(&self) -> Outgoing {
-        let starting = || NodeReport { manifest: ManifestReport::default(), handlers: Vec::new() };
-        json(&self.node.get().map_or_else(starting, |node| show::node(node)))
-    }
-
     /// Rolls a handler back to its previous generation.
     fn rollback(&self, name: &str) -> Outgoing {
         let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
@@ -132,8 +144,8 @@ impl Admin {
         let from = Arc::clone(&handler.lineage().current);
         match handler.roll_back(&from, "requested at the admin address".to_owned()) {
             Some(serving) => {
-                handler.metrics.rollbacks.inc();
                 let (back, number) = (serving.number, from.number);
+                handler.metrics.rolled_back(back, &format!("generation {number} rolled back, as requested"));
                 tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
                 json(&show::handler(handler, &node.gates))
             }

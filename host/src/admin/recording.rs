@@ -4,8 +4,9 @@
 use http::{Method, StatusCode};
 use serde::Serialize;
 
+use super::Admin;
+use super::out::{json, only, text};
 use super::records::FORBIDDEN;
-use super::{Admin, json, only, text};
 use crate::limits;
 use crate::node::Node;
 use crate::wire::{Incoming, Outgoing};

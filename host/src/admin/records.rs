@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Admin, text, typed};
+use super::Admin;
+use super::out::{text, typed};
 use crate::limits;
 use crate::wire::Outgoing;
 

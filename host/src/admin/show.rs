@@ -106,6 +106,6 @@ fn refusal(refusal: &registry::Refusal) -> Refusal {
     }
 }
 
-fn moment(at: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp) -> String {
     format!("{at:.6}")
 }

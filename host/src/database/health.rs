@@ -2,16 +2,18 @@
 //! connections. The first failure and the recovery are logged, not every call of an outage.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connect::open::Unreachable;
 use super::connect::target::Target;
+use crate::events::{Events, Kind};
 use crate::failure::Failure;
 
 /// The state of a database.
 pub(super) struct Health {
     /// For the log.
     target: Target,
+    events: Arc<Events>,
     ready: AtomicBool,
     /// Whether the last call could not be answered.
     failing: AtomicBool,
@@ -25,9 +27,10 @@ pub(super) struct Health {
 
 impl Health {
     /// The state before the first connection.
-    pub(super) fn new(target: &Target) -> Self {
+    pub(super) fn new(target: &Target, events: &Arc<Events>) -> Self {
         Self {
             target: target.clone(),
+            events: Arc::clone(events),
             ready: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             answered: AtomicBool::new(false),
@@ -50,6 +53,7 @@ impl Health {
     pub(super) fn recover(&self) {
         if !self.ready.swap(true, Ordering::Relaxed) {
             tracing::info!(database = %self.target, "database available again");
+            self.events.note(Kind::Recovery, None, None, "database available again");
         }
     }
 
@@ -58,6 +62,7 @@ impl Health {
         let was_ready = self.ready.swap(false, Ordering::Relaxed);
         if was_ready {
             tracing::error!(database = %self.target, %cause, "database unavailable");
+            self.events.note(Kind::Outage, None, None, format!("database unavailable: {cause}"));
         }
         was_ready
     }

@@ -58,7 +58,7 @@ impl Database {
             for_batches,
             opener,
             connections,
-            health: Health::new(target),
+            health: Health::new(target, &metrics.events),
             calls: TaskTracker::new(),
             batches: metrics.batches.clone(),
             counted: metrics.pool.clone(),

@@ -200,6 +200,18 @@ impl Procedure {
         Self { name: name.clone(), digest: digest(&signature), signature, shorter, names, batch, remote: *remote }
     }
 
+    /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
+    pub fn typed_parameters(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let (types, least) = (&self.signature.parameters, self.signature.parameters.len() - self.shorter.len());
+        let named = self.names.iter().map(String::as_str).chain(std::iter::repeat(""));
+        types.iter().zip(named).enumerate().map(move |(index, (its, name))| (name, its.name(), index >= least))
+    }
+
+    /// The columns of its rows: name and type.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.signature.columns.iter().map(|(name, its)| (name.as_str(), its.name()))
+    }
+
     /// The signature for a call with this many arguments.
     pub(super) fn signature_of(&self, arguments: usize) -> Option<&Signature> {
         let all = self.signature.parameters.len();

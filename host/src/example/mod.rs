@@ -6,10 +6,13 @@
 
 mod ask;
 mod cell;
+mod filled;
 mod json;
+mod layout;
 mod outcome;
 mod pattern;
 mod response;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use anyhow::{Context as _, ensure};
 use nix::time::{ClockId, clock_gettime};
 use similar::TextDiff;
 
+pub use self::filled::Filled;
+pub use self::write::write;
 use crate::contract::{Call, Outcome, Plan, Request, Response};
 use crate::database::Procedure;
 use crate::file;

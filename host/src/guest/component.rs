@@ -57,6 +57,12 @@ impl Component {
     }
 }
 
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Component({})", self.compiled.digest)
+    }
+}
+
 /// What a component may import besides the contract's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grants {

@@ -1,6 +1,6 @@
 //! The metrics of each handler, and how they are shown.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::StatusCode;
 use prometheus_client::collector::Collector;
@@ -13,6 +13,7 @@ use prometheus_client::registry::Unit;
 use super::codes::Codes;
 use super::histogram::{Histogram, PHASES, REQUESTS};
 use super::series::Series;
+use crate::events::{Events, Kind};
 use crate::failure::FaultKind;
 
 /// The counters of one handler.
@@ -38,6 +39,8 @@ pub struct HandlerMetrics {
     pub records: Counter,
     /// Where it is asked, as the manifest has it.
     routes: Mutex<Vec<String>>,
+    /// Its name, and where its events are noted.
+    events: OnceLock<(String, Arc<Events>)>,
 }
 
 const FAULT_KINDS: [FaultKind; 6] = [
@@ -64,6 +67,7 @@ impl Default for HandlerMetrics {
             refusals: Counter::default(),
             records: Counter::default(),
             routes: Mutex::default(),
+            events: OnceLock::new(),
         }
     }
 }
@@ -79,6 +83,35 @@ impl HandlerMetrics {
         self.faults.iter().filter(|(counted, _)| *counted == kind).for_each(|(_, counter)| {
             counter.inc();
         });
+    }
+
+    /// Counts a generation that came into service after the first.
+    pub fn swapped(&self, generation: u64, how: &str) {
+        self.swaps.inc();
+        self.note(Kind::Swap, generation, how);
+    }
+
+    /// Counts a generation that was rolled back to the given one.
+    pub fn rolled_back(&self, generation: u64, why: &str) {
+        self.rollbacks.inc();
+        self.note(Kind::Rollback, generation, why);
+    }
+
+    /// Counts a candidate that was refused; the given generation still serves.
+    pub fn refused(&self, generation: u64, stage: &str, message: &str) {
+        self.refusals.inc();
+        self.note(Kind::Refusal, generation, &format!("{stage}: {message}"));
+    }
+
+    fn note(&self, kind: Kind, generation: u64, text: &str) {
+        if let Some((handler, events)) = self.events.get() {
+            events.note(kind, Some(handler), Some(generation), text);
+        }
+    }
+
+    /// Notes its events here.
+    pub(super) fn notes(&self, handler: &str, events: &Arc<Events>) {
+        self.events.get_or_init(|| (handler.to_owned(), Arc::clone(events)));
     }
 
     /// Notes the routes on which it serves.

@@ -97,6 +97,29 @@ impl Histogram {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
+    /// The time within which so many of a thousand ended, as Prometheus estimates it: evenly spread within a bucket.
+    /// `None` without any; those beyond the last bound count as at it.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "estimate"
+    )]
+    pub(super) fn within(&self, per_mille: u64) -> Option<Duration> {
+        let counts: Vec<_> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let wanted = counts.iter().sum::<u64>() as f64 * per_mille as f64 / 1e3;
+        let (mut passed, mut from) = (0.0, 0);
+        for (bound, count) in self.scale.bounds.iter().zip(counts).filter(|_| wanted > 0.0) {
+            let count = count as f64;
+            if count > 0.0 && passed + count >= wanted {
+                let inside = (wanted - passed) / count * (bound - from) as f64;
+                return Some(Duration::from_nanos(from + inside as u64));
+            }
+            (passed, from) = (passed + count, *bound);
+        }
+        (wanted > 0.0).then(|| Duration::from_nanos(from))
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "what is over 2^53 is shown to 16 digits")]
     pub(super) fn encode(&self, mut encoder: MetricEncoder) -> std::fmt::Result {
         let shown = |value: u64| value as f64 / self.scale.per_unit;
@@ -122,6 +145,17 @@ mod tests {
         let counts: Vec<_> = histogram.counts.iter().take(8).map(|count| count.load(Ordering::Relaxed)).collect();
         assert_eq!(counts, [1, 1, 1, 0, 0, 0, 1, 1]);
         assert_eq!((histogram.count(), histogram.sum.load(Ordering::Relaxed)), (5, 135));
+    }
+
+    #[test]
+    fn a_quantile_is_spread_evenly_within_its_bucket() {
+        let histogram = Histogram::new(&PHASES);
+        assert_eq!(histogram.within(500), None);
+        (0..10).for_each(|_| histogram.took(Duration::from_micros(20)));
+        assert_eq!(histogram.within(1000), Some(Duration::from_micros(25)));
+        assert_eq!(histogram.within(500), Some(Duration::from_nanos(17_500)));
+        (0..90).for_each(|_| histogram.took(Duration::from_secs(9)));
+        assert_eq!(histogram.within(990), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod procedures;
 mod process;
 mod series;
 mod spans;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,10 +35,12 @@ use self::histogram::CALLS;
 pub use self::histogram::Histogram;
 pub use self::laps::Laps;
 use self::procedures::Procedures;
-pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, SUCCEEDED};
+pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, ProcedureSummary, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
 pub use self::spans::SpanMetrics;
+pub use self::traffic::{Answered, RouteTraffic};
+use crate::events::Events;
 
 /// Everything a node counts.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub struct Metrics {
     pub spans: SpanMetrics,
     /// Tasks that ended unexpectedly and were restarted. `supervise` counts them.
     pub task_restarts: Counter,
+    /// What happened, for the page.
+    pub events: Arc<Events>,
 }
 
 /// The format of the text.
@@ -169,6 +174,7 @@ impl Metrics {
             records_bytes: Gauge::default(),
             spans: SpanMetrics::default(),
             task_restarts: Counter::default(),
+            events: Arc::default(),
         };
         metrics.register();
         metrics
@@ -211,7 +217,9 @@ impl Metrics {
 
     /// The counters of a handler: those that are shown, or new ones, which are not shown before it serves.
     pub fn handler(&self, name: &str) -> Arc<HandlerMetrics> {
-        self.handlers.of(name)
+        let of = self.handlers.of(name);
+        of.notes(name, &self.events);
+        of
     }
 
     /// Shows the counters of the handlers that serve, each with its name and its routes. Those of other handlers are

@@ -35,6 +35,23 @@ pub struct ProcedureMetrics {
     waiting: AtomicU64,
 }
 
+/// The calls of a procedure since the node started, in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcedureSummary {
+    /// Calls that succeeded.
+    pub succeeded: u64,
+    /// Calls that ended with an error or without an answer.
+    pub failed: u64,
+    /// Calls that were not sent.
+    pub unsent: u64,
+    /// Calls that wait on its lane.
+    pub waiting: u64,
+    /// How long half of the calls waited at most, and 99 of 100.
+    pub wait: [Option<Duration>; 2],
+    /// How long they took in the database, likewise.
+    pub database: [Option<Duration>; 2],
+}
+
 impl Default for ProcedureMetrics {
     fn default() -> Self {
         Self {
@@ -71,6 +88,19 @@ impl ProcedureMetrics {
     /// Sets how many calls wait on its lane.
     pub fn set_waiting(&self, calls: usize) {
         self.waiting.store(calls as u64, Ordering::Relaxed);
+    }
+
+    /// Its figures.
+    pub fn summary(&self) -> ProcedureSummary {
+        let quantiles = |of: &Histogram| [500, 990].map(|per_mille| of.within(per_mille));
+        ProcedureSummary {
+            succeeded: self.succeeded.load(Ordering::Relaxed),
+            failed: self.failed().values().sum(),
+            unsent: self.unsent.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            wait: quantiles(&self.wait),
+            database: quantiles(&self.database),
+        }
     }
 
     fn failed(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {

@@ -1,9 +1,8 @@
 //! One handler: its entry in the manifest, the generation that serves, the one before it, and how they are swapped. A
 //! request loads the lineage once; `reload` and a rollback store a new one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
@@ -11,10 +10,11 @@ use tokio::sync::Notify;
 
 use super::Refusal;
 use super::config::Config;
+use super::tally::Tally;
 use crate::database::Procedure;
 use crate::guest::{Aside, Component, Digest};
 use crate::manifest::Entry;
-use crate::metrics::HandlerMetrics;
+use crate::metrics::{HandlerMetrics, RouteTraffic};
 use crate::record::{Redaction, Ring};
 use crate::repeats::Repeats;
 
@@ -66,14 +66,10 @@ pub struct Generation {
     pub aside: Arc<Aside>,
     /// The failures of it that were logged.
     pub repeats: Arc<Repeats>,
+    /// The requests to each route of its handler.
+    pub traffic: RouteTraffic,
     /// Shared with the same generation under another manifest.
     tally: Arc<Tally>,
-}
-
-struct Tally {
-    began: Instant,
-    calls: AtomicU64,
-    faults: AtomicU64,
 }
 
 /// A generation that was rolled back.
@@ -124,9 +120,7 @@ impl Handler {
     /// The generation before the current one, while that is on probation: until it has served for
     /// `probation_calls` calls and `probation` time.
     pub fn fallback<'a>(&self, lineage: &'a Lineage) -> Option<&'a Arc<Generation>> {
-        let (limits, tally) = (&self.entry.limits, &lineage.current.tally);
-        let proved =
-            tally.calls.load(Ordering::Relaxed) >= limits.probation_calls && tally.began.elapsed() >= limits.probation;
+        let proved = lineage.current.tally.is_over(self.entry.limits.probation_calls, self.entry.limits.probation);
         lineage.previous.as_ref().filter(|_| !proved)
     }
 
@@ -264,33 +258,34 @@ impl Lineage {
 
 impl Generation {
     fn new(number: u64, component: Component, config: Config) -> Self {
-        let tally = Tally { began: Instant::now(), calls: AtomicU64::new(0), faults: AtomicU64::new(0) };
-        Self { number, component, config, aside: Arc::default(), repeats: Arc::default(), tally: Arc::new(tally) }
+        let (aside, repeats, traffic) = (Arc::default(), Arc::default(), RouteTraffic::default());
+        Self { number, component, config, aside, repeats, traffic, tally: Arc::new(Tally::begin()) }
     }
 
     /// The same generation, its component under other limits and grants.
     fn refitted(&self, component: Component) -> Self {
         let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
-        Self { number: self.number, component, config: self.config.clone(), aside, repeats, tally }
+        let (config, traffic) = (self.config.clone(), RouteTraffic::default());
+        Self { number: self.number, component, config, aside, repeats, traffic, tally }
     }
 
     /// Counts a request that begins on it.
     pub fn called(&self) {
-        self.tally.calls.fetch_add(1, Ordering::Relaxed);
+        self.tally.called();
     }
 
     /// Counts a fault of it.
     pub fn faulted(&self) {
-        self.tally.faults.fetch_add(1, Ordering::Relaxed);
+        self.tally.faulted();
     }
 
     /// Requests that began on it.
     pub fn calls(&self) -> u64 {
-        self.tally.calls.load(Ordering::Relaxed)
+        self.tally.calls()
     }
 
     /// Faults of it.
     pub fn faults(&self) -> u64 {
-        self.tally.faults.load(Ordering::Relaxed)
+        self.tally.faults()
     }
 }

@@ -5,6 +5,8 @@
 
 mod config;
 mod handler;
+mod tally;
+mod traffic;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +19,7 @@ use tokio::sync::Notify;
 pub use self::config::Config;
 pub use self::handler::{Generation, Handler, Lineage, RolledBack};
 use crate::cors::Cors;
-use crate::guest::Digest;
+use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::record::Recorder;
 use crate::route::Routes;
@@ -63,6 +65,8 @@ pub struct Refusal {
     pub at: Timestamp,
     /// The cause may pass without a file being changed: it is tried again.
     pub passing: bool,
+    /// The component that failed its examples. It fits, so recorded requests can be run on it.
+    pub candidate: Option<Arc<Component>>,
 }
 
 /// The steps from a file to a generation.
@@ -182,7 +186,14 @@ impl Refusal {
             message.truncate(message.floor_char_boundary(limits::REFUSAL_BYTES_MAX));
             message.push_str(" …");
         }
-        Self { stage, message, digest: None, at: Timestamp::now(), passing: stage == Stage::Procedures }
+        Self {
+            stage,
+            message,
+            digest: None,
+            at: Timestamp::now(),
+            passing: stage == Stage::Procedures,
+            candidate: None,
+        }
     }
 
     /// The same refusal, with a cause that may pass.
@@ -194,6 +205,11 @@ impl Refusal {
     pub fn is_news_after(&self, old: Option<&Self>) -> bool {
         let same = |old: &Self| old.stage == self.stage && old.message == self.message && old.digest == self.digest;
         !old.is_some_and(same)
+    }
+
+    /// The same refusal, of a component that fits.
+    pub fn of_candidate(self, candidate: Component) -> Self {
+        Self { candidate: Some(Arc::new(candidate)), ..self }
     }
 
     /// The same refusal, of this component.

@@ -152,7 +152,7 @@ fn resumed_without(handler: &Handler, refusal: Refusal) {
     let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
     let Refusal { stage, message, .. } = &refusal;
     tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number} of the state folder: {message}");
-    handler.metrics.refusals.inc();
+    handler.metrics.refused(number, stage.as_str(), message);
     handler.note_refusal(refusal);
 }
 

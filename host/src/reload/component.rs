@@ -27,7 +27,6 @@ pub(super) async fn follow(
             let generation = handler.swap(component, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
-            handler.metrics.swaps.inc();
             let sha256 = generation.component.compiled.digest;
             let line = match before == sha256 {
                 true => "with its new config".to_owned(),
@@ -35,6 +34,7 @@ pub(super) async fn follow(
             };
             let shown = verdict.as_deref().map(|verdict| format!("; {}", gate::shown(verdict))).unwrap_or_default();
             tracing::info!(%sha256, "{name}: generation {} live — {line}{shown}", generation.number);
+            handler.metrics.swapped(generation.number, &format!("{line}{shown}"));
             show(built, name, verdict.as_deref());
             Ok(())
         }
@@ -69,7 +69,7 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
         let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let Refusal { stage, message, .. } = refusal;
         tracing::error!(%stage, sha256, "{name}: candidate rejected; still serving generation {number}: {message}");
-        handler.metrics.refusals.inc();
+        handler.metrics.refused(number, stage.as_str(), message);
         handler.note_refusal(refusal.clone());
     }
 }

@@ -39,6 +39,7 @@ use self::orders::Asked;
 use self::removal::Removal;
 use self::retry::Retry;
 use self::worker::Without;
+use crate::events::Kind;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::node::Node;
@@ -260,7 +261,10 @@ impl Reloader {
                 // From here on each handler has the fingerprint of its files.
                 self.manifest.fingerprint = self.manifest.fingerprint.first();
                 self.refused = Vec::new();
-                changes.iter().for_each(|change| tracing::info!("{change}"));
+                for change in &changes {
+                    tracing::info!("{change}");
+                    self.node.metrics.events.note(Kind::Manifest, Some(change.name()), None, change.to_string());
+                }
                 // A handler that changed with the manifest is scanned again under its new entry.
                 let table = self.node.registry.table();
                 let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();
@@ -285,6 +289,8 @@ impl Reloader {
         self.compiling = false;
         if refusal.is_news_after(registry.refusal().as_deref()) {
             tracing::error!(stage = %refusal.stage, "manifest rejected; still serving the previous one: {}", refusal.message);
+            let text = format!("{}: {}", refusal.stage, refusal.message);
+            self.node.metrics.events.note(Kind::Refusal, None, None, text);
             registry.note_refusal(refusal);
         }
     }

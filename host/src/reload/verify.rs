@@ -51,8 +51,10 @@ pub(super) fn refit(
     examples: &Examples,
 ) -> Result<Component, Refusal> {
     let component = fit(compiled, entry)?;
-    run_examples(&component, entry, procedures, examples).map_err(|refusal| refusal.of(compiled.digest))?;
-    Ok(component)
+    match run_examples(&component, entry, procedures, examples) {
+        Ok(()) => Ok(component),
+        Err(refusal) => Err(refusal.of(compiled.digest).of_candidate(component)),
+    }
 }
 
 /// Proves that a compiled component fits a manifest's entry.

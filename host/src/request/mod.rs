@@ -143,8 +143,8 @@ async fn attempt<F: Functions>(
     if matches!(answer, Err(Failure::Shed)) {
         node.metrics.shed.inc();
     }
-    handler.metrics.duration.took(laps.whole());
-    handler.metrics.answered(answer.as_ref().map_or_else(Failure::status, Outgoing::status));
+    let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
+    handler.answered(&lineage.current, place, status, laps.whole());
     let named = (head, course.given);
     let answer = answer.map(|mut outgoing| {
         if let Some(lines) = Lines::take(&mut outgoing) {

@@ -214,8 +214,9 @@ fn count(handler: &Handler, generation: &Generation, asked: &Asked<'_>, mut faul
 fn roll_back(handler: &Handler, from: &Generation, asked: &Asked<'_>, fault: &Fault) {
     let Fault { phase, kind, detail, .. } = fault;
     let (name, number) = (handler.entry.name.as_str(), from.number);
-    if let Some(serving) = handler.roll_back(from, format!("{kind} in {phase}: {detail}")) {
-        handler.metrics.rollbacks.inc();
+    let cause = format!("{kind} in {phase}: {detail}");
+    if let Some(serving) = handler.roll_back(from, cause.clone()) {
+        handler.metrics.rolled_back(serving.number, &format!("generation {number} faulted on probation: {cause}"));
         let Trace { request_id, trace_id } = asked.named();
         tracing::error!(
             request_id,

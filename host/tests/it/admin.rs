@@ -73,7 +73,7 @@ async fn each_path_has_one_method_and_the_others_name_it() {
         let status = if method == Method::OPTIONS { 204 } else { 405 };
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (status, allow), "{path}");
     }
-    for path in ["/", "/clientes/1/extrato", "/handlers/", "/handlers/transacoes", "/live/"] {
+    for path in ["/page", "/api/", "/clientes/1/extrato", "/handlers/", "/handlers/transacoes", "/live/"] {
         assert_eq!(node.admin(path).await.status, 404, "{path}");
     }
     assert_eq!(node.get("/live").await.status, 404);

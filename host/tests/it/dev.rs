@@ -97,6 +97,7 @@ async fn dev_sets_everything_up_keeps_the_data_and_leaves_nothing_running() {
     let root = &copy.checkout.root;
     // Given a clean checkout, when dev runs, then it serves, and Ctrl-C ends all of it.
     let mut program = dev(&copy, &[], None);
+    program.wait_for(&format!("Page http://{}/", program.admin));
     program.wait_for(&format!("Galo serves on http://{}, admin on http://{}", program.listen, program.admin));
     program.wait_for("transacoes           POST /clientes/{id}/transacoes");
     program.wait_for(&format!("curl -i http://{}/clientes/1/extrato", program.listen));

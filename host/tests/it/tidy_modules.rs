@@ -36,6 +36,7 @@ const NOT_BOUNDS: &[(&str, &[&str], &str)] = &[
     ("guest/wasi.rs", &["from_secs"], "the resolution of a clock that stands still"),
     ("metrics/histogram.rs", &["US", "MS", "S", "BUCKETS_MAX"], "units, and the length of a list"),
     ("operator/line.rs", &["DAY"], "the calendar"),
+    ("metrics/traffic.rs", &["PER_OCTAVE_BITS", "PER_OCTAVE", "OCTAVES", "BUCKETS"], "the length of a list"),
     ("operator/table.rs", &["DIGEST_SHOWN"], "the width of a column"),
     ("place.rs", &["IDLE", "BODY", "SERVED"], "marks in an atomic"),
     ("record/span.rs", &["KNOWN", "REMOTE", "SAMPLED"], "flags of OTLP"),

@@ -19,7 +19,7 @@ use http::Method;
 use self::database::Database;
 pub use self::database::{Place, branches, drop_branch};
 use self::follow::Follower;
-use crate::config::Settings;
+use crate::config::{Address, Settings};
 use crate::database::{Target, apply, enter};
 use crate::develop::build::{self, Cancel, Project};
 use crate::develop::postgres::Cluster;
@@ -145,6 +145,7 @@ impl Database {
 
 /// Prints the addresses, the routes, and a command to try.
 fn banner(running: &serve::Running) {
+    log::print(format_args!("\n  Page {}", page(&running.admin)));
     log::print(format_args!("\n  Galo serves on http://{}, admin on http://{}\n", running.listen, running.admin));
     let table = running.node.registry.table();
     for handler in &table.handlers {
@@ -165,4 +166,12 @@ fn banner(running: &serve::Running) {
     log::print(format_args!(
         "  Changes in galo.toml, handlers/ and sql/ go live when saved. Ctrl-C stops everything; the data is kept.\n"
     ));
+}
+
+/// The address of the page as a browser takes it. A unix socket has none, but a tunnel to it has.
+fn page(admin: &Address) -> String {
+    match admin {
+        Address::Tcp(address) => format!("http://{address}/"),
+        Address::Unix(path) => format!("http://localhost:9998/ through ssh -L 9998:{} HOST", path.display()),
+    }
 }

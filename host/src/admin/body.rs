@@ -1,0 +1,48 @@
+//! What comes with a request to the admin address: its body, within its bound, and the fields of a query or a form.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Limited};
+use tokio::time::timeout;
+
+use super::api::denied::Denied;
+use crate::limits;
+use crate::wire::Incoming;
+
+/// Reads the body.
+pub(super) async fn read(incoming: Incoming) -> Result<Bytes, Denied> {
+    let body = incoming.into_body();
+    let (patience, most) = (body.timeout(), limits::ADMIN_BODY_BYTES_MAX);
+    let late = |_| Denied::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let read = timeout(patience, Limited::new(body, most).collect()).await.map_err(late)?;
+    let broken = |error| {
+        Denied::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body broke off or has over {most} bytes: {error}"))
+    };
+    Ok(read.map_err(broken)?.to_bytes())
+}
+
+/// Names with values, as a query or a form has them.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Of a query, or of the body of a form.
+    pub(super) fn of_query(text: &str) -> Self {
+        Self::of_form(text.as_bytes())
+    }
+
+    pub(super) fn of_form(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// The first value of a name.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Denied> {
+        let wrong = |text| Denied::bad(format!("`{name}`: `{text}` is not a whole number"));
+        self.get(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+    }
+}
