@@ -5,6 +5,7 @@
 mod begun;
 mod ending;
 mod trusted;
+mod upkeep;
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
 use self::trusted::trusted;
+use self::upkeep::upkeep;
 use crate::admin::{Admin, Console, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
@@ -27,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::record::{Recorder, Tracing};
 use crate::registry::{Registry, Table};
-use crate::reload::{self, Orders, Reloader, Worker};
+use crate::reload::{self, Orders, Worker};
 use crate::request::{self, Sandbox};
 pub use crate::signals::Signals;
 use crate::state::State;
@@ -142,45 +144,6 @@ fn tracing_to(settings: &Settings, target: &Target, metrics: &Metrics) -> anyhow
     let exporter = Exporter::start(traces, node, metrics.spans.clone())?;
     tracing::info!(endpoint, node, "traces are exported");
     Ok(Some(Tracing::new(exporter, target.peer())))
-}
-
-/// The maintenance tasks of a node. All their state is in the node, so each can be restarted.
-fn upkeep(
-    supervisor: &Supervisor,
-    node: &Arc<Node>,
-    settings: &Settings,
-    worker: Worker,
-    orders: &Arc<Orders>,
-    state: Option<&Arc<State>>,
-) -> Vec<JoinHandle<()>> {
-    let caretaker = supervisor.renewed("caretaker", {
-        let node = Arc::clone(node);
-        move || {
-            let node = Arc::clone(&node);
-            async move { node.database.look_after().await }
-        }
-    });
-    let deployer = supervisor.renewed("deployer", {
-        let (node, worker, state) = (Arc::clone(node), worker.clone(), state.cloned());
-        move || reload::deploy(Arc::clone(&node), worker.clone(), state.clone())
-    });
-    let shadow = supervisor.renewed("shadow", {
-        let (node, worker) = (Arc::clone(node), worker.clone());
-        move || reload::shadow(Arc::clone(&node), worker.clone())
-    });
-    let reloader = supervisor.renewed("reloader", {
-        let (node, folder, orders) = (Arc::clone(node), settings.handlers.clone(), Arc::clone(orders));
-        let state = state.cloned();
-        move || {
-            let (node, state, orders) = (Arc::clone(&node), state.clone(), Arc::clone(&orders));
-            Reloader::new(node, folder.clone(), worker.clone(), state, orders).run()
-        }
-    });
-    let keeper = state.map(|state| {
-        let (node, state) = (Arc::clone(node), Arc::clone(state));
-        supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
-    });
-    [caretaker, deployer, shadow, reloader].into_iter().chain(keeper).collect()
 }
 
 /// Everything a node serves with, verified.

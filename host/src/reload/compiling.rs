@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::guest::{Compiled, Compiler, ComponentError, Digest};
 use crate::limits;
+use crate::manifest::Entry;
 
 /// The components that are being compiled, and the outcome of each until it is settled.
 #[derive(Default)]
@@ -44,6 +45,18 @@ pub(super) enum Asker {
     Deployment,
     /// A shadow, which never serves.
     Shadow,
+}
+
+impl Asker {
+    /// The component that is asked for, as a refusal names it.
+    pub(super) fn shown(self, entry: &Entry) -> String {
+        match self {
+            Self::Deployment => "the component".to_owned(),
+            Self::Kept => "the proved component of the state".to_owned(),
+            Self::Shadow => "the component of the shadow".to_owned(),
+            Self::Manifest | Self::Component => entry.shown(&entry.component).display().to_string(),
+        }
+    }
 }
 
 struct Job {

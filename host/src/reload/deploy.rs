@@ -90,7 +90,7 @@ impl Deployment<'_> {
     async fn verified(&self, source: Source) -> Result<Component, Refusal> {
         let Self { node, worker, handler, .. } = self;
         let digest = source.digest;
-        worker.check(&handler.entry, &source)?;
+        worker.check(Asker::Deployment, &handler.entry, &source)?;
         described(&node.database, handler, digest).await?;
         let form = self.compiled(source).await?;
         let examples = worker.examples(BACKGROUND, &handler.entry).await;

@@ -48,7 +48,7 @@ pub async fn shadow(node: Arc<Node>, worker: Worker) {
 async fn begin(handler: &Arc<Handler>, worker: &Worker, order: Order) -> Result<(), Refusal> {
     let Order { bytes, signature, run, .. } = order;
     let source = Source::signed(bytes, signature);
-    worker.check(&handler.entry, &source)?;
+    worker.check(Asker::Shadow, &handler.entry, &source)?;
     let compiled = async {
         loop {
             match worker.compile(Priority::Background, Asker::Shadow, &handler.entry, source.clone()).await {

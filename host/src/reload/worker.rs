@@ -141,7 +141,7 @@ impl Worker {
             read(&asked).map(|bytes| Source::signed(bytes, signature))
         };
         let source = self.ask(priority, Stage::Read, read).await??;
-        self.check(entry, &source)?;
+        self.check(Asker::Component, entry, &source)?;
         Ok(source)
     }
 
@@ -163,17 +163,16 @@ impl Worker {
             Ok(bytes.map(|bytes| Source::signed(bytes, signature)))
         };
         let source = self.ask(priority, Stage::Read, read).await??;
-        source.iter().try_for_each(|source| self.check(entry, source))?;
+        source.iter().try_for_each(|source| self.check(Asker::Kept, entry, source))?;
         Ok(source)
     }
 
     /// Checks that one of the keys, if the node has any, has signed this component for this entry.
-    pub(super) fn check(&self, entry: &Entry, source: &Source) -> Result<(), Refusal> {
+    pub(super) fn check(&self, asker: Asker, entry: &Entry, source: &Source) -> Result<(), Refusal> {
         let Some(trust) = &self.trust else { return Ok(()) };
         let statement = entry.statement(&source.digest.to_string());
         let refuse = |untrusted: Untrusted| {
-            let text = format!("{}: {untrusted}", entry.shown(&entry.component).display());
-            Refusal::new(Stage::Signature, text).of(source.digest)
+            Refusal::new(Stage::Signature, format!("{}: {untrusted}", asker.shown(entry))).of(source.digest)
         };
         trust.check(statement.as_bytes(), source.signature()).map_err(refuse)
     }
@@ -228,12 +227,7 @@ impl Worker {
         source: Source,
     ) -> Result<Form, Without> {
         let Source { digest, bytes, .. } = source;
-        let what = match asker {
-            Asker::Deployment => "the component".to_owned(),
-            Asker::Kept => "the proved component of the state".to_owned(),
-            Asker::Shadow => "the component of the shadow".to_owned(),
-            Asker::Manifest | Asker::Component => entry.shown(&entry.component).display().to_string(),
-        };
+        let what = asker.shown(entry);
         let refuse = |error: &ComponentError| {
             let refusal = Refusal::new(Stage::Compile, format!("{what}: {error}")).of(digest);
             Refusal { passing: error.may_pass(), ..refusal }

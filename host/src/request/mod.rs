@@ -17,6 +17,7 @@ mod rescue;
 mod trace;
 mod trail;
 pub mod tries;
+mod unserved;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderValue, Method};
 
 use self::access::{Course, Line};
 use self::decision::{Asked, Decision, Planned};
@@ -32,6 +32,7 @@ pub use self::functions::{Functions, Sandbox};
 use self::label::marked;
 use self::rescue::Called;
 use self::trail::Trail;
+use self::unserved::{failed, unread, unrouted};
 use crate::contract::{Field, Outcome, Request};
 use crate::cors::{self, Cors};
 use crate::database::Carried;
@@ -238,42 +239,6 @@ fn welcome(
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Answers a request that no handler serves: OPTIONS with the allowed methods, anything else with the failure.
-async fn unrouted(node: &Node, head: &Parts, body: Body, cors: Option<&Cors>, failure: &Failure) -> Outgoing {
-    let allow = match failure {
-        // The methods of a manifest are tokens, so they are valid in a header value.
-        Failure::MethodNotAllowed { allow } if head.method == Method::OPTIONS => HeaderValue::from_str(allow).ok(),
-        _ => None,
-    };
-    let outgoing = match allow {
-        Some(allow) => {
-            let mut outgoing = wire::options(&allow);
-            if let Some(cors) = cors.filter(|_| cors::is_preflight(head)) {
-                cors.preflight(&head.headers, &allow, outgoing.headers_mut());
-            }
-            outgoing
-        }
-        None => {
-            node.metrics.unrouted(failure.status());
-            failed(node, failure)
-        }
-    };
-    unread(head, body, outgoing).await
-}
-
-/// The answer to a failure, with the messages of the current manifest.
-fn failed(node: &Node, failure: &Failure) -> Outgoing {
-    wire::failed(failure, &node.registry.table().messages)
-}
-
-/// Completes an answer to a request whose body is not needed: discards the body, or closes the connection.
-async fn unread(head: &Parts, body: Body, mut outgoing: Outgoing) -> Outgoing {
-    if !wire::discard(head, body).await {
-        wire::close(&mut outgoing);
-    }
-    outgoing
 }
 
 /// The stages of a handler: prepare, call, respond. Also returns the generation that answered.

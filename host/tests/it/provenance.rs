@@ -154,7 +154,7 @@ async fn a_shadow_runs_only_what_is_signed() {
     let component = key.home.path().join("new.wasm");
     std::fs::write(&component, answers(201)).unwrap();
     for (signature, expected) in [
-        (None, "signature: x.wasm: it has no signature"),
+        (None, "signature: the component of the shadow: it has no signature"),
         (Some(stranger.of(&guests, &answers(201))), "does not trust"),
         (Some(key.of(&guests, &answers(202))), "does not fit"),
     ] {
