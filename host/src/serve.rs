@@ -86,24 +86,10 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
         }
     };
     files::provide(settings, table.handlers.len())?;
-    let admission = Admission::new(settings.in_flight_max, Arc::clone(&metrics));
-    let tracing = tracing_to(settings, target, &metrics)?;
-    let recorder = Recorder::start(settings.recording, &metrics, tracing)?;
-    let registry = Registry::new(table, Arc::clone(&recorder));
+    let node = assembled(settings, target, &metrics, (table, database), &worker)?;
     if let Some(state) = &state {
-        registry.audit.resume(state.audited(limits::AUDIT_ENTRIES_MAX));
+        node.registry.audit.resume(state.audited(limits::AUDIT_ENTRIES_MAX));
     }
-    let node = Arc::new(Node {
-        registry,
-        database,
-        proxy: settings.proxy_in_front(),
-        admission,
-        metrics: Arc::clone(&metrics),
-        recorder,
-        gates: Arc::clone(&worker.gates),
-        access_log: settings.access_log,
-        generation_header: settings.generation_header,
-    });
     let listener = Listener::bind(&settings.listen, Reach::Group, settings.backlog)?;
     let listen = listener.address().clone();
     let doors = Doors {
@@ -135,6 +121,29 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     tasks.push(supervisor.renewed("traffic", move || Arc::clone(&admin).sample()));
     tasks.extend(begun.finished());
     Ok(Running { listen, admin: admin_address, node, orders, supervisor, drain, state, tasks, listener })
+}
+
+/// The node, of what was loaded.
+fn assembled(
+    settings: &Settings,
+    target: &Target,
+    metrics: &Arc<Metrics>,
+    (table, database): (Table, Arc<Database>),
+    worker: &Worker,
+) -> anyhow::Result<Arc<Node>> {
+    let tracing = tracing_to(settings, target, metrics)?;
+    let recorder = Recorder::start(settings.recording, metrics, tracing)?;
+    Ok(Arc::new(Node {
+        registry: Registry::new(table, Arc::clone(&recorder)),
+        database,
+        proxy: settings.proxy_in_front(),
+        admission: Admission::new(settings.in_flight_max, Arc::clone(metrics)),
+        metrics: Arc::clone(metrics),
+        recorder,
+        gates: Arc::clone(&worker.gates),
+        access_log: settings.access_log,
+        generation_header: settings.generation_header,
+    }))
 }
 
 /// Where the traces of a node go, if they are exported.

@@ -172,11 +172,13 @@ impl State {
             .map(|(left, name, record)| (name.clone(), Record { left: Some(left), ..record.clone() }))
             .collect();
         handlers.extend(gone);
-        if let Some(folder) = self.folder() {
+        let folder = self.folder();
+        if let Some(folder) = &folder {
             folder.write(&handlers)?;
-            folder.sweep(&handlers);
         }
-        *self.handlers() = handlers;
+        // Before components are removed: what is named is there.
+        self.handlers().clone_from(&handlers);
+        folder.into_iter().for_each(|folder| folder.sweep(&handlers));
         Ok(())
     }
 

@@ -106,6 +106,8 @@ async fn every_answer_of_the_api_is_as_it_is_described() {
         let answer = request(&node.admin_address(), Method::POST, &format!("/handlers/extrato/{path}"), body).await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
+    let page = node.admin("/").await;
+    assert!(page.text().contains("1% by id") && page.text().contains("0 of 0 decided otherwise"), "{}", page.text());
     let description = node.admin("/api/openapi.json").await.json();
     assert_eq!(description["openapi"], "3.1.0");
     let paths = description["paths"].as_object().unwrap();
