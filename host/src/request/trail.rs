@@ -159,7 +159,9 @@ fn hand_over(
     // Each of them may have answered, or its fault is quoted.
     let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
     let answer = match answer {
-        Ok(outgoing) if kept.recorded.is_some() => Answer { response: wire::sent(outgoing), failure: None },
+        Ok(outgoing) if kept.recorded.is_some() || kept.observed.is_some() => {
+            Answer { response: wire::sent(outgoing), failure: None }
+        }
         Ok(outgoing) => Answer { response: wire::status_only(outgoing.status()), failure: None },
         Err(failure) => {
             Answer { response: wire::status_only(failure.status()), failure: Some(failure.code().as_str()) }
