@@ -159,6 +159,7 @@ fn hand_over(
     // Each of them may have answered, or its fault is quoted.
     let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
     let answer = match answer {
+        // A shadow's answer is compared with the whole one, whether or not it is kept as a record.
         Ok(outgoing) if kept.recorded.is_some() || kept.observed.is_some() => {
             Answer { response: wire::sent(outgoing), failure: None }
         }
