@@ -220,7 +220,7 @@ fn edition(source: &str, edition: &str) -> String {
 /// The milliseconds of a step in the line about a live generation, as in `compile 34 ms`.
 fn milliseconds(line: &str, step: &str) -> f64 {
     let rest = line.split(&format!("{step} ")).nth(1).unwrap_or_else(|| panic!("no `{step}` in: {line}"));
-    let mut words = rest.split([' ', ',']);
+    let mut words = rest.split([' ', ',', ';']);
     let figure: f64 = words.next().unwrap().parse().unwrap();
     match words.next().unwrap() {
         "ms" => figure,

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::cli::{Program, run};
 use crate::dev::Dev;
 use crate::fixture::{answers, marked};
-use crate::harness::{Guests, TestDatabase, TestNode, galo, handlers, request, scratch, settings, until};
+use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, galo, handlers, request, scratch, settings, until};
 
 const REFUSE: &str = "gate = \"refuse\"";
 
@@ -260,6 +260,12 @@ async fn the_log_of_a_node_has_counts_and_no_value() {
     command.args(["serve", "--record", "1"]);
     let node = Program::serve_with(command, &database, guests.folder.path());
     request(&node.listen, Method::GET, "/x", "").await;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let kept = "galo_records_kept_total{handler=\"x\"} 1";
+    while !request(&node.admin, Method::GET, "/metrics", "").await.text().contains(kept) {
+        assert!(std::time::Instant::now() < deadline, "the request is not recorded");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     guests.put("x", &answers(201));
     let live = node.wait_for("x: generation 2 live");
     assert!(live.contains("; gate: 1 of 1 differ — response.status (1)"), "{live}");
