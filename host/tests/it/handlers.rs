@@ -90,14 +90,37 @@ impl Copy {
         }
     }
 
-    /// Builds a handler and returns its component's bytes.
+    /// Builds a handler and returns its component's bytes. It is built in this process, whose `CARGO_TARGET_DIR` may be
+    /// the checkout's target folder: what it left there is removed, so that no later build takes it for its own.
     pub fn component(&self, name: &str, profile: Profile) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let _turn = one_build_at_a_time();
         self.touch();
-        build::handlers(&self.checkout, profile, &Cancel::default()).unwrap().put(folder.path()).unwrap();
+        let built = build::handlers(&self.checkout, profile, &Cancel::default()).unwrap();
+        built.put(folder.path()).unwrap();
+        for component in built.components().iter().flatten() {
+            let (place, name) = (component.parent().unwrap(), component.file_name().unwrap());
+            for file in [place.join(name), place.join("deps").join(name)] {
+                assert!(std::fs::remove_file(&file).is_ok() || !file.exists(), "{}", file.display());
+            }
+        }
         std::fs::read(folder.path().join(format!("{name}.wasm"))).unwrap()
     }
+}
+
+#[test]
+fn the_component_of_a_copy_is_not_taken_for_that_of_the_checkout() {
+    let built = || {
+        let folder = tempfile::tempdir().unwrap();
+        let _turn = one_build_at_a_time();
+        build::handlers(&checkout(), Profile::Release, &Cancel::default()).unwrap().put(folder.path()).unwrap();
+        std::fs::read(folder.path().join("extrato.wasm")).unwrap()
+    };
+    let before = built();
+    let copy = Copy::new("mistaken");
+    copy.edit("handlers/extrato/src/lib.rs", |text| text.replace("cliente n", "outro cliente n"));
+    assert_ne!(copy.component("extrato", Profile::Release), before);
+    assert_eq!(built(), before);
 }
 
 /// The folder Cargo builds copies into. It is not the checkout's target folder: a component's file name has no hash,

@@ -14,7 +14,8 @@ use crate::harness::{Connection, Guests, TestDatabase, TestNode, galo, request, 
 
 const LOOP: &str = "(loop (br 0)) unreachable";
 
-/// The longest that others may wait because of a slow guest, in 99 of 100 requests.
+/// The longest that others may wait because of a slow guest, in 99 of 100 requests. On a busy machine it is thrice what
+/// the requests of a node without a slow guest take meanwhile.
 const OTHERS: Duration = Duration::from_millis(20);
 
 fn endless() -> Vec<u8> {
@@ -71,26 +72,44 @@ async fn a_guest_that_loops_keeps_nobody_else_waiting() {
             .add("endless", &endless(), &format!("limits = {{ deadline_ms = 2000 }}\nwasi = {wasi}"))
             .add("good", &replying(200, None, 0).component(), "")
             .add("um", &calling("um"), "procedures = [\"um\"]");
-        let mut command = galo();
-        command.args(["serve", "--workers", workers]);
-        let node = tokio::task::block_in_place(|| Program::serve_with(command, &database, guests.folder.path()));
+        let calm = Guests::new().add("good", &replying(200, None, 0).component(), "").add(
+            "um",
+            &calling("um"),
+            "procedures = [\"um\"]",
+        );
+        let serve = |guests: &Guests| {
+            let mut command = galo();
+            command.args(["serve", "--workers", workers]);
+            tokio::task::block_in_place(|| Program::serve_with(command, &database, guests.folder.path()))
+        };
+        let (node, calm_node) = (serve(&guests), serve(&calm));
         let stop = Arc::new(AtomicBool::new(false));
         let clients = assault(&node.listen, &stop);
         let mut connection = Connection::open(&node.listen).await;
-        let (mut times, begun) = (Vec::new(), Instant::now());
+        let mut calm_connection = Connection::open(&calm_node.listen).await;
+        let (mut times, mut calm_times, begun) = (Vec::new(), Vec::new(), Instant::now());
         while begun.elapsed() < Duration::from_secs(5) {
             for path in ["/good", "/um"] {
-                let asked = Instant::now();
-                assert_eq!(connection.send(Method::GET, path, "").await.unwrap().status, 200);
-                times.push(asked.elapsed());
+                for (connection, times) in [(&mut connection, &mut times), (&mut calm_connection, &mut calm_times)] {
+                    let asked = Instant::now();
+                    assert_eq!(connection.send(Method::GET, path, "").await.unwrap().status, 200);
+                    times.push(asked.elapsed());
+                }
             }
         }
         stop.store(true, Ordering::Relaxed);
         let statuses: Vec<_> = join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
-        times.sort();
-        let (p99, most) = (times[times.len() * 99 / 100], times[times.len() - 1]);
-        println!("{workers} workers, wasi {wasi}: {} requests, p99 {p99:?}, at most {most:?}", times.len());
-        assert!(p99 <= OTHERS, "{workers} workers, wasi {wasi}: p99 {p99:?} of {} requests, {most:?}", times.len());
+        let p99 = |times: &mut Vec<Duration>| {
+            times.sort();
+            (times[times.len() * 99 / 100], times[times.len() - 1])
+        };
+        let ((p99, most), (calm, _)) = (p99(&mut times), p99(&mut calm_times));
+        let figures = format!(
+            "{workers} workers, wasi {wasi}: {} requests, p99 {p99:?}, at most {most:?}; calm {calm:?}",
+            times.len()
+        );
+        println!("{figures}");
+        assert!(p99 <= OTHERS.max(3 * calm), "{figures}");
         assert!(times.len() > 500, "only {} requests in 5 s", times.len());
         assert!(statuses.iter().all(|status| [500, 503].contains(status)), "{statuses:?}");
         assert!([500, 503].iter().all(|status| statuses.contains(status)));
