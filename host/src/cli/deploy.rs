@@ -125,7 +125,7 @@ impl Order {
                     let name = &deployment.name;
                     bail!(
                         "{signal}: each node holds its step, and goes back by itself if the canary fails; run the same \
-                         command again to go on, or `galo rollback {name}` to take it back"
+                         command again to go on, or `galo rollback {name} -m WHY` to take it back"
                     )
                 }
             }

@@ -67,7 +67,7 @@ pub fn handlers_come_and_go_without_a_restart(stack: &Stack) {
     assert!(refused.contains("not a valid component"), "{refused}");
     assert_eq!(stack.credit(), 200);
     for node in ["node-1", "node-2"] {
-        stack.exec(node, &["galo", "rollback", "transacoes"]).unwrap();
+        stack.exec(node, &["galo", "rollback", "transacoes", "-m", "it was only a test"]).unwrap();
         assert_eq!(generation(node), Some(1), "{node}");
     }
     assert_eq!(stack.credit(), 200);
