@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::guest::Digest;
 use crate::manifest::{self, Entry, KeyPlace, Manifest};
+use crate::record::CORPUS_NAME;
 use crate::{example, gate, trust};
 
 /// The name of the record of the files put last, in the folder they were put into.
@@ -70,7 +71,7 @@ impl Handlers {
             folders.push(folder);
             let corpus = gate::path(entry);
             if corpus.is_file() {
-                files.push((Source::File(corpus), Path::new(&entry.name).join(gate::FILE_NAME)));
+                files.push((Source::File(corpus), Path::new(&entry.name).join(CORPUS_NAME)));
             }
             let (source, name) = (Source::File(component.to_owned()), name_of(entry, manifest)?);
             let twin = files.iter().find(|(other, taken)| *taken == name && *other != source);
@@ -134,7 +135,7 @@ impl Handlers {
             }
         }
         // Beside the examples.
-        let corpus = examples.with_file_name(gate::FILE_NAME);
+        let corpus = examples.with_file_name(CORPUS_NAME);
         match self.files.iter().any(|(_, file)| *file == corpus) {
             false if folder.join(&corpus).exists() => fs::remove_file(folder.join(&corpus))
                 .with_context(|| format!("cannot remove {}", folder.join(&corpus).display())),

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 
 use crate::file::Unreadable;
 use crate::manifest::Entry;
-use crate::record::{Corpus, Record};
+use crate::record::{CORPUS_NAME, Corpus, Record};
 use crate::{file, limits};
-
-/// The name of the file, in the folder of the handler's name beside the manifest.
-pub const FILE_NAME: &str = "corpus.jsonl";
 
 /// The recorded requests of a handler.
 #[derive(Default)]
@@ -20,9 +17,9 @@ pub struct Deployed {
     pub others: usize,
 }
 
-/// The file of a handler's corpus.
+/// The file of a handler's corpus, in the folder of the handler's name beside the manifest.
 pub fn path(entry: &Entry) -> PathBuf {
-    entry.folder.join(&entry.name).join(FILE_NAME)
+    entry.folder.join(&entry.name).join(CORPUS_NAME)
 }
 
 impl Deployed {

@@ -115,7 +115,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::gate::Tally;
@@ -124,16 +123,7 @@ mod tests {
     fn verdict(bytes: &[u8], differs: bool) -> Verdict {
         let mut tally = Tally::default();
         tally.add(differs.then(|| "response.status".to_owned()).into_iter().collect());
-        Verdict {
-            digest: Digest::of(bytes),
-            policy: Gate::Refuse,
-            tally,
-            intended: 0,
-            accepted: false,
-            unreadable: None,
-            otherwise: Vec::new(),
-            took: Duration::ZERO,
-        }
+        Verdict { tally, ..Verdict::open(Digest::of(bytes), Gate::Refuse) }
     }
 
     #[test]

@@ -63,16 +63,8 @@ pub struct Otherwise {
 pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[Example]) -> Verdict {
     let begun = spent();
     let until = begun + limits::GATE_CPU_MAX;
-    let mut verdict = Verdict {
-        digest: sides.candidate.compiled.digest,
-        policy: entry.gate,
-        tally: Tally::default(),
-        intended: 0,
-        accepted: false,
-        unreadable: material.corpus.as_ref().err().cloned(),
-        otherwise: Vec::new(),
-        took: Duration::ZERO,
-    };
+    let mut verdict = Verdict::open(sides.candidate.compiled.digest, entry.gate);
+    verdict.unreadable = material.corpus.as_ref().err().cloned();
     let empty = Deployed::default();
     let corpus = material.corpus.as_ref().unwrap_or(&empty);
     let last = material.last.iter().map(|line| Record::parse(line).map(Cow::Owned).map_err(|error| error.to_string()));
@@ -105,6 +97,20 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
 }
 
 impl Verdict {
+    /// The verdict before anything was compared.
+    pub(super) fn open(digest: Digest, policy: Gate) -> Self {
+        Self {
+            digest,
+            policy,
+            tally: Tally::default(),
+            intended: 0,
+            accepted: false,
+            unreadable: None,
+            otherwise: Vec::new(),
+            took: Duration::ZERO,
+        }
+    }
+
     /// Whether the candidate does not pass.
     pub fn refuses(&self) -> bool {
         let unexplained = self.tally.differ > self.intended || self.unreadable.is_some();
@@ -181,16 +187,7 @@ mod tests {
     use super::*;
 
     fn verdict(policy: Gate) -> Verdict {
-        Verdict {
-            digest: Digest::of(b"x"),
-            policy,
-            tally: Tally::default(),
-            intended: 0,
-            accepted: false,
-            unreadable: None,
-            otherwise: Vec::new(),
-            took: Duration::ZERO,
-        }
+        Verdict::open(Digest::of(b"x"), policy)
     }
 
     #[test]

@@ -17,8 +17,9 @@ use self::outputs::Outputs;
 use self::tree::{Roots, Tree};
 use crate::develop::build::{Built, Prepared, Project};
 use crate::manifest::{Build, Entry, FILE_NAME};
+use crate::record::CORPUS_NAME;
 use crate::reload::Watch;
-use crate::{example, gate, limits};
+use crate::{example, limits};
 
 /// What sources are followed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +248,7 @@ impl Command {
 
 /// Whether a file of a handler's folder is for the node, and not for what builds the handler.
 fn is_of_node(file: &Path) -> bool {
-    file.starts_with(example::FOLDER_NAME) || file == Path::new(gate::FILE_NAME)
+    file.starts_with(example::FOLDER_NAME) || file == Path::new(CORPUS_NAME)
 }
 
 /// Whether a file tells Cargo what to build.

@@ -10,14 +10,14 @@ use tokio::task::block_in_place;
 use super::report::{Case, Kind, Verdict};
 use crate::develop::build::Cancel;
 use crate::guest::Component;
-use crate::log;
 use crate::manifest::Entry;
 use crate::record::CORPUS_NAME;
 use crate::replay::{self, Contender, File, Survey, Tallies};
+use crate::{gate, log};
 
 /// The corpus of a handler, if it has one.
 pub(super) fn path(entry: &Entry) -> Option<PathBuf> {
-    let path = entry.folder.join(&entry.name).join(CORPUS_NAME);
+    let path = gate::path(entry);
     path.is_file().then_some(path)
 }
 
