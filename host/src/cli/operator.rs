@@ -7,7 +7,7 @@ use clap::Args;
 use galo::config::Mistakes;
 use galo::drain::Outcome;
 use galo::operator::{self, Listing};
-use galo::report::RollbackOrder;
+use galo::report::{Reason, RollbackOrder};
 use galo::{limits, log};
 
 use super::access::AccessArgs;
@@ -60,6 +60,11 @@ pub(super) struct AcceptArgs {
     /// Digest of the component, or its first digits (6 or more), as the refusal shows it
     #[arg(value_name = "DIGEST")]
     digest: String,
+    /// Why, for the audit log
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    why: String,
+    #[command(flatten)]
+    who: WhoArgs,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -67,7 +72,8 @@ pub(super) struct AcceptArgs {
 impl AcceptArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
         let access = self.access.parse(mistakes)?;
-        Some(Box::new(move || print(operator::accept(&access, &self.digest))))
+        let asked = Reason { who: self.who.name(), why: self.why };
+        Some(Box::new(move || print(async move { operator::accept(&access, &self.digest, &asked).await })))
     }
 }
 

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
-use super::audit::{Audit, Event, Who};
+use super::audit::{Audit, Event, Subject, Who};
 use super::canary::Canary;
 use super::config::Config;
 use super::generation::{Generation, RolledBack};
 use super::refusal::Refusal;
 use crate::database::Procedure;
+use crate::events::Kind;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
@@ -147,8 +148,13 @@ impl Handler {
         Some(serving)
     }
 
-    /// Notes a change of what serves.
+    /// Notes what was done with one of its generations.
     pub(super) fn note(&self, event: Event, generation: &Generation, who: &Who, why: &str) {
+        // The others are counted, which notes them as well.
+        if matches!(event, Event::Canary | Event::Step | Event::Ended) {
+            let text = format!("{event}, generation {}, by {who}: {why}", generation.number);
+            self.metrics.noted(Kind::Canary, self.lineage().current.number, &text);
+        }
         if let Some(audit) = self.audit.get() {
             audit.note(&self.entry.name, event, generation, who, why);
         }
@@ -173,8 +179,13 @@ impl Handler {
         self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
-    /// Notes that a candidate was refused.
+    /// Notes that a candidate of the handlers folder was refused.
     pub fn note_refusal(&self, refusal: Refusal) {
+        if let Some(audit) = self.audit.get() {
+            let subject = Subject { handler: Some(&self.entry.name), digest: refusal.digest };
+            let why = format!("{}: {}", refusal.stage, refusal.message);
+            audit.operated(subject, Event::Refused, &Who::folder(), &why);
+        }
         self.refusal.store(Some(Arc::new(refusal)));
     }
 

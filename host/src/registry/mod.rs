@@ -23,7 +23,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-pub use self::audit::{Audit, Event, Who};
+pub use self::audit::{Audit, Event, Subject, Who};
 pub use self::canary::{By, Canary, Differences, Percent, Share};
 pub use self::config::Config;
 pub use self::deploy::{Deployed, Restored};
@@ -131,6 +131,8 @@ impl Registry {
 
     /// Notes that a manifest was refused.
     pub fn note_refusal(&self, refusal: Refusal) {
+        let why = format!("{}: {}", refusal.stage, refusal.message);
+        self.audit.operated(Subject::default(), Event::Refused, &Who::folder(), &why);
         self.refusal.store(Some(Arc::new(refusal)));
     }
 

@@ -14,7 +14,7 @@ use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{
-    Denied, Deployed, Differences, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, What,
+    Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, Subject, What,
 };
 use crate::state::State;
 
@@ -184,7 +184,8 @@ impl Deployment<'_> {
         let kept = Kept { number: mark.generation, component, over };
         let restored = Restored { kept, who: who.clone(), why: why.to_owned() };
         let serving = handler.restore(&lineage, restored).map_err(Denied::Conflict)?;
-        handler.metrics.rolled_back(serving.number, &format!("generation {} serves again: {why}", serving.number));
+        let text = format!("generation {} serves again, as requested by {who}: {why}", serving.number);
+        handler.metrics.rolled_back(serving.number, &text);
         tracing::warn!(sha256 = %digest, "{name}: rolled back to generation {}, as requested", serving.number);
         Ok(())
     }
@@ -193,8 +194,10 @@ impl Deployment<'_> {
         let (name, Refusal { stage, message, .. }) = (&self.handler.entry.name, refusal);
         tracing::error!(%stage, sha256 = %digest, "{name}: deployment refused: {message}");
         let serving = self.handler.lineage().current.number;
-        self.handler.metrics.refused(serving, stage.as_str(), message);
-        self.node.registry.audit.refused(name, digest.to_string(), who, &format!("{why}: {stage}: {message}"));
+        self.handler.metrics.refused(serving, stage.as_str(), &format!("{message}; deployed by {who}: {why}"));
+        let subject = Subject { handler: Some(name), digest: Some(digest) };
+        let why = format!("{why}: {stage}: {message}");
+        self.node.registry.audit.operated(subject, Event::Refused, who, &why);
         Denied::Refused(format!("{stage}: {message}"))
     }
 }
