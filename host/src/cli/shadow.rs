@@ -43,7 +43,7 @@ pub(super) struct ShadowArgs {
 
 impl ShadowArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes);
+        let access = self.access.parse_one(mistakes);
         let every = mistakes.parse_within("--every", &self.every, 1, limits::RECORD_EVERY_MAX);
         let span = mistakes.parse::<Period>("--for", &self.span).map(|Period(span)| span);
         let span = span.filter(|span| {
