@@ -236,6 +236,8 @@ pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub const RECORDS_NODE_BYTES_MAX: usize = 32 * RECORDS_BYTES_MAX;
 /// Bytes of a record besides its line and its id: its place in the ring, and what the allocator adds.
 pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// One record in so many may be of a shed request: under overload there may be thousands a second.
+pub const RECORD_SHED_SHARE: usize = 8;
 /// How often the recorder looks at the last requests of each handler to find the slowest hundredth.
 pub const RECORD_WINDOW: Duration = Duration::from_secs(1);
 /// Requests that a look needs: with fewer, a hundredth is not one request.

@@ -99,7 +99,7 @@ pub fn stored(record: &Record) -> Result<Decision, Skipped> {
     if is_redacted(record) {
         return Err(Skipped::Redacted);
     }
-    if record.plan.is_none() && record.fault.is_none() {
+    if is_undecided(record) {
         return Err(Skipped::Undecided);
     }
     Ok(recorded(record))
@@ -187,6 +187,11 @@ pub fn respond(component: &Component, carry: &[u8], outcome: &Outcome) -> Decisi
         Err(fault) => return decision.faulted(&fault),
     }
     decision
+}
+
+/// Whether no handler has decided on a request: the host has answered it, or its client has left.
+pub fn is_undecided(record: &Record) -> bool {
+    record.plan.is_none() && record.fault.is_none()
 }
 
 /// Whether something was taken out of a record.

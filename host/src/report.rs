@@ -236,8 +236,9 @@ pub struct DeployOrder {
     pub percent: String,
     /// By what requests are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
     pub by: String,
-    /// What an answer that differs means: `refuse` or `report`.
-    pub differences: String,
+    /// What an answer that differs means: `refuse` or `report`; none is what the manifest says.
+    #[serde(default)]
+    pub differences: Option<String>,
     /// Who deploys.
     pub who: String,
     /// Why.

@@ -144,7 +144,14 @@ fn accept(node: &Node, prefix: &str, Reason { who, why }: &Reason) -> Outgoing {
         let least = limits::ACCEPT_DIGITS_MIN;
         return text(StatusCode::BAD_REQUEST, format!("a digest has at least {least} digits, 0 to 9 and a to f\n"));
     }
-    match node.gates.accept(prefix) {
+    let table = node.registry.table();
+    let canaries = table.handlers.iter().flat_map(|handler| {
+        let lineage = handler.lineage();
+        let canary = lineage.canary.as_ref().map(|canary| canary.generation.component.compiled.digest);
+        let back = lineage.rolled_back.as_ref().map(|back| back.digest);
+        canary.into_iter().chain(back).map(|digest| (handler.entry.name.clone(), digest))
+    });
+    match node.gates.accept(prefix, &canaries.collect::<Vec<_>>()) {
         Ok((digest, handlers)) => {
             tracing::info!(sha256 = %digest, "{}: what it decides otherwise is accepted, as requested", handlers.join(", "));
             for name in &handlers {
@@ -154,7 +161,9 @@ fn accept(node: &Node, prefix: &str, Reason { who, why }: &Reason) -> Outgoing {
             json(&Acceptance { sha256: digest.to_string(), handlers })
         }
         Err(Unaccepted::Unknown) => {
-            let unknown = format!("no candidate with the digest {prefix}... decides otherwise on recorded requests\n");
+            let unknown = format!(
+                "no candidate with the digest {prefix}... decides otherwise on recorded requests or was a canary\n"
+            );
             text(StatusCode::NOT_FOUND, unknown)
         }
         Err(Unaccepted::Ambiguous(found)) => {

@@ -98,7 +98,7 @@ async fn deploy(node: &Node, name: &str, order: DeployOrder) -> Result<(), Denia
         return Err(bad(format!("a component may have {} bytes", limits::COMPONENT_BYTES_MAX)));
     }
     let share = Share { percent: percent.parse().map_err(bad)?, by: by.parse().map_err(bad)? };
-    let differences = differences.parse().map_err(bad)?;
+    let differences = differences.map(|text| text.parse()).transpose().map_err(bad)?;
     let what = What::Canary { component, signature, share, differences };
     node.registry.deployments.order(name.to_owned(), what, Who::person(&who), why).await.map_err(denial)
 }

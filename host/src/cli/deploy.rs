@@ -40,12 +40,14 @@ pub(super) struct DeployArgs {
     /// each request by itself.
     #[arg(long, value_name = "WHAT", default_value = "request")]
     by: String,
-    /// What an answer that differs from that of the old generation means: `refuse` or `report`
+    /// What an answer that differs from that of the old generation means, `refuse` or `report` [default: `gate` of the
+    /// manifest]
     ///
     /// `refuse` gives the client the old answer and rolls back. Use `report` when answers are meant to change: they are
-    /// counted, and only faults, slowness and new 5xx roll back.
-    #[arg(long, value_name = "POLICY", default_value = "refuse")]
-    differences: String,
+    /// counted, and only faults, slowness and new 5xx roll back. A handler without a `gate` in the manifest refuses; a
+    /// component that `galo accept` has accepted reports.
+    #[arg(long, value_name = "POLICY")]
+    differences: Option<String>,
     /// Admin addresses of the nodes, separated by commas [default: those of --admin]
     #[arg(long, value_name = "NODE,NODE", value_delimiter = ',')]
     to: Vec<String>,
@@ -79,7 +81,10 @@ impl DeployArgs {
         let steps = steps(&self.canary).map_err(|mistake| mistakes.note("--canary", mistake)).ok();
         let hold = hold(&self.hold).map_err(|mistake| mistakes.note("--hold", mistake)).ok();
         let by = mistakes.parse::<By>("--by", &self.by);
-        let differences = mistakes.parse::<Differences>("--differences", &self.differences);
+        let differences = match &self.differences {
+            Some(text) => mistakes.parse::<Differences>("--differences", text).map(|parsed| Some(parsed.to_string())),
+            None => Some(None),
+        };
         let (nodes, steps) = (nodes?, steps?);
         let deployment = Deployment {
             name: self.name,
@@ -90,7 +95,7 @@ impl DeployArgs {
             steps: steps.iter().map(ToString::to_string).collect(),
             hold: hold?,
             by: by?.to_string(),
-            differences: differences?.to_string(),
+            differences: differences?,
             who: self.who.name(),
             why: self.why,
         };

@@ -38,12 +38,17 @@ struct Shared {
     queued: AtomicUsize,
     dropped: Counter,
     skipped: Counter,
+    shed: Counter,
     bytes: Gauge,
 }
 
 #[derive(Default)]
 struct Rings {
     of: BTreeMap<String, Arc<Ring>>,
+    /// The numbers of the last records of handlers that have left: their next ring goes on from there.
+    left: BTreeMap<String, u64>,
+    /// The highest number of those that are forgotten: a ring of a handler that is not among `left` begins after it.
+    forgotten: u64,
     /// One request in so many of every handler, as the operator said while the node ran.
     switched: Option<usize>,
 }
@@ -73,6 +78,7 @@ impl Recorder {
             queued: AtomicUsize::new(0),
             dropped: metrics.records_dropped.clone(),
             skipped: metrics.records_skipped.clone(),
+            shed: metrics.records_shed.clone(),
             bytes: metrics.records_bytes.clone(),
         });
         let its = Arc::clone(&shared);
@@ -103,7 +109,9 @@ impl Recorder {
                 Arc::clone(ring)
             }
             None => {
-                let ring = Arc::new(Ring::new(handler, terms, self.shared.bytes.clone()));
+                let last = rings.left.remove(handler).unwrap_or(rings.forgotten);
+                let ring = Ring::new(handler, terms, self.shared.bytes.clone(), last);
+                let ring = Arc::new(ring);
                 rings.of.insert(handler.to_owned(), Arc::clone(&ring));
                 ring
             }
@@ -116,14 +124,21 @@ impl Recorder {
 
     /// Drops the rings of handlers that no longer serve, and gives their memory back.
     pub fn retain(&self, serves: impl Fn(&str) -> bool) {
-        self.shared.rings().of.retain(|handler, ring| {
+        let mut rings = self.shared.rings();
+        let Rings { of, left, forgotten, .. } = &mut *rings;
+        of.retain(|handler, ring| {
             let stays = serves(handler);
             if !stays {
                 ring.sample(0);
                 ring.clear();
+                left.insert(handler.clone(), ring.last_number());
             }
             stays
         });
+        while left.len() > limits::HANDLERS_MAX {
+            let Some((_, last)) = left.pop_first() else { break };
+            *forgotten = last.max(*forgotten);
+        }
     }
 
     /// Records one request in so many from now on, until the node ends: of this handler, or of all. Returns whether
@@ -255,7 +270,7 @@ impl Shared {
     /// longer recorded or it is too large.
     fn write(&self, ring: &Ring, mut draft: Draft, tracing: Option<&mut Tracing>) {
         let (seen, observed) = (Seen::of(&draft), draft.observed.take());
-        let recorded = draft.recorded && ring.is_on();
+        let (recorded, is_shed) = (draft.recorded && ring.is_on(), draft.is_shed);
         if seen.is_none() && observed.is_none() && !recorded {
             return;
         }
@@ -288,7 +303,10 @@ impl Shared {
             self.skipped.inc();
             return;
         }
-        ring.keep(id, line, (records_max, bytes_max));
+        if !ring.keep((id, line), is_shed, (records_max, bytes_max)) {
+            self.shed.inc();
+            return;
+        }
         metrics.records.inc();
         let over = || usize::try_from(self.bytes.get()).unwrap_or_default() > node_bytes_max;
         while over() {
@@ -339,6 +357,7 @@ mod tests {
             ended: None,
             fault: None,
             answer: Answer { response, failure: None },
+            is_shed: false,
             times: Times::default(),
         })
     }

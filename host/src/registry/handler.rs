@@ -17,7 +17,7 @@ use crate::events::Kind;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
-use crate::record::{Redaction, Ring};
+use crate::record::{Recorder, Redaction, Ring};
 
 /// A named unit of guest code with its routes.
 pub struct Handler {
@@ -33,6 +33,8 @@ pub struct Handler {
     pub redaction: Arc<Redaction>,
     /// Its records; set when the handler is put into a registry.
     pub ring: OnceLock<Arc<Ring>>,
+    /// The recorder of the ring; set with it.
+    pub recorder: OnceLock<Arc<Recorder>>,
     pub(super) lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
     /// Held while a new lineage is derived from the old one; requests do not wait for it.
@@ -79,6 +81,7 @@ impl Handler {
             metrics,
             redaction: Arc::new(redaction),
             ring: OnceLock::new(),
+            recorder: OnceLock::new(),
             lineage: ArcSwap::from_pointee(lineage),
             refusal: ArcSwapOption::empty(),
             changing: Mutex::new(()),
@@ -136,7 +139,7 @@ impl Handler {
         }
         let (current, previous, since) = match &old.canary {
             Some(canary) if is_from(&canary.generation) => (Arc::clone(&old.current), old.previous.clone(), old.since),
-            _ => (old.previous.clone().filter(|_| is_from(&old.current))?, None, Timestamp::now()),
+            _ => (old.previous.clone().filter(|_| is_from(&old.current))?.instead_of(from), None, Timestamp::now()),
         };
         let serving = Arc::clone(&current);
         if let Some(canary) = old.canary.as_ref().filter(|canary| !is_from(&canary.generation)) {

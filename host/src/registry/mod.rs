@@ -97,6 +97,7 @@ impl Registry {
             let every = handler.entry.record.every;
             let ring = || self.recorder.ring(&handler.entry.name, every, &handler.redaction, &handler.metrics);
             handler.ring.get_or_init(ring);
+            handler.recorder.get_or_init(|| Arc::clone(&self.recorder));
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));

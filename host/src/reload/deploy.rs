@@ -57,7 +57,13 @@ struct Deployment<'a> {
 type By<'a> = (&'a crate::registry::Who, &'a str);
 
 impl Deployment<'_> {
-    async fn canary(&self, source: Source, share: Share, differences: Differences, by: By<'_>) -> Result<(), Denied> {
+    async fn canary(
+        &self,
+        source: Source,
+        share: Share,
+        differences: Option<Differences>,
+        by: By<'_>,
+    ) -> Result<(), Denied> {
         let Self { handler, .. } = self;
         let (name, digest, lineage) = (&handler.entry.name, source.digest, handler.lineage());
         share.by.check(&handler.entry).map_err(Denied::Conflict)?;
@@ -78,10 +84,16 @@ impl Deployment<'_> {
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
         self.keep(digest, bytes.clone(), signature.clone()).await.map_err(refused)?;
         let over = self.in_folder().await;
+        let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
+        let differences = differences.unwrap_or_else(manifests);
         let deployed = Deployed { component, baseline, over, share, differences };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
-        tracing::info!(sha256 = %digest, "{name}: generation {} is a canary", generation.number);
+        let what = match differences {
+            Differences::Refuse => "rolled back for",
+            Differences::Report => "not rolled back for",
+        };
+        tracing::info!(sha256 = %digest, "{name}: generation {} is a canary, {what} differences", generation.number);
         // Once more: a record that was written before it began has removed what it did not name.
         self.keep(digest, bytes, signature).await.map_err(refused)
     }

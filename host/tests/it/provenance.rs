@@ -123,7 +123,7 @@ async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
         assert!(error.contains(expected), "{error}");
     }
     let mut signed = deployment(&new, &["100%"]);
-    (signed.signature, signed.differences) = (Some(key.of(&guests, &new)), "report".to_owned());
+    (signed.signature, signed.differences) = (Some(key.of(&guests, &new)), Some("report".to_owned()));
     operator::deploy(&access, &signed, |_| {}).await.unwrap();
     assert_eq!(node.get("/x/1").await.status, 201);
     let state = key.home.path().join("state");
