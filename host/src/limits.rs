@@ -196,6 +196,10 @@ pub const ADMIN_SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ADMIN_RECORD_PAUSE: Duration = Duration::from_millis(5);
 /// See [`ADMIN_RECORD_PAUSE`].
 pub const ADMIN_RECORD_TRIES: u32 = 40;
+/// Records of a corpus that are read ahead for each thread of a replay.
+pub const REPLAY_RECORDS_AHEAD: usize = 64;
+/// Threads of a replay.
+pub const REPLAY_THREADS_MAX: usize = 256;
 /// Differences that a replay shows.
 pub const DIFFERENCES_SHOWN_MAX: usize = 50;
 /// Characters of a line of a saved example, as a person would break it.

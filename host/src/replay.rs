@@ -19,7 +19,7 @@ use serde_json::{Map, Value as Json, json};
 pub use self::budget::Budget;
 pub use self::survey::Survey;
 pub use self::tally::{Group, Instructions, Tallies, Tally, grouped};
-pub use self::whole::{Contender, File, compare};
+pub use self::whole::{Comparison, Contender, File, compare};
 use crate::contract::{Outcome, Plan, Request, VERSION, Version};
 use crate::database::Procedure;
 use crate::failure::{Fault, FaultKind, Phase};

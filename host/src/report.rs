@@ -53,6 +53,9 @@ pub struct HandlerReport {
     pub rolled_back: Option<RolledBack>,
     /// Why a newer component does not serve.
     pub refused: Option<Refusal>,
+    /// Why the last component that was deployed was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_deployment: Option<Refusal>,
     /// What the last new component decides otherwise on recorded requests.
     #[serde(default)]
     pub gate: Option<Gate>,

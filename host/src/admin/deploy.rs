@@ -145,20 +145,25 @@ async fn rollback(node: &Node, handler: &Handler, order: RollbackOrder) -> Resul
 }
 
 /// Ends the canary, or goes back to the generation before.
-fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
-    let (name, lineage) = (&handler.entry.name, handler.lineage());
-    let from = lineage.canary.as_ref().map_or(&lineage.current, |canary| &canary.generation);
+pub(super) fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
+    let (name, from) = (&handler.entry.name, newest(handler));
     // Whoever asks for a certain one has nothing against any other.
     if order.only.as_ref().is_some_and(|only| *only != from.component.compiled.digest.to_string()) {
         return Ok(());
     }
     let none = || (StatusCode::CONFLICT, format!("{name} has no previous generation"));
-    let serving = handler.roll_back(from, &Who::person(&order.who), order.why.clone()).ok_or_else(none)?;
+    let serving = handler.roll_back(&from, &Who::person(&order.who), order.why.clone()).ok_or_else(none)?;
     let (back, number) = (serving.number, from.number);
     let text = format!("generation {number} rolled back, as requested by {}: {}", order.who, order.why);
     handler.metrics.rolled_back(back, &text);
     tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
     Ok(())
+}
+
+/// What a rollback begins with: the canary, or what serves.
+pub(super) fn newest(handler: &Handler) -> Arc<Generation> {
+    let lineage = handler.lineage();
+    Arc::clone(lineage.canary.as_ref().map_or(&lineage.current, |canary| &canary.generation))
 }
 
 fn denial(denied: Denied) -> Denial {

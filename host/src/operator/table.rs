@@ -36,6 +36,9 @@ pub(super) fn table(report: &NodeReport) -> String {
         if let Some(refusal) = &handler.refused {
             refused(&name, refusal, &mut text);
         }
+        if let Some(refusal) = &handler.refused_deployment {
+            refused(&format!("{name}: deployment"), refusal, &mut text);
+        }
         if let Some(rollback) = &handler.rolled_back {
             rolled_back(&name, rollback, &mut text);
         }
@@ -165,6 +168,7 @@ mod tests {
             canary: None,
             rolled_back: None,
             refused: None,
+            refused_deployment: None,
             gate: None,
             shadow: None,
         };

@@ -148,6 +148,11 @@ impl Who {
         Self("admin address".to_owned())
     }
 
+    /// Whoever used the page and did not say who they are.
+    pub fn page() -> Self {
+        Self("page".to_owned())
+    }
+
     /// The node itself.
     pub fn node() -> Self {
         Self("node".to_owned())

@@ -37,6 +37,8 @@ pub struct Handler {
     pub recorder: OnceLock<Arc<Recorder>>,
     pub(super) lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
+    /// Why the last deployment was refused, if it was.
+    deployment: ArcSwapOption<Refusal>,
     /// Held while a new lineage is derived from the old one; requests do not wait for it.
     pub(super) changing: Mutex<()>,
     /// Another handler serves in its place.
@@ -84,6 +86,7 @@ impl Handler {
             recorder: OnceLock::new(),
             lineage: ArcSwap::from_pointee(lineage),
             refusal: ArcSwapOption::empty(),
+            deployment: ArcSwapOption::empty(),
             changing: Mutex::new(()),
             retired: AtomicBool::new(false),
             audit: OnceLock::new(),
@@ -195,6 +198,16 @@ impl Handler {
     /// Notes that the rejected component is gone, or was accepted after all.
     pub fn clear_refusal(&self) {
         self.refusal.store(None);
+    }
+
+    /// Notes that a deployment was refused; `None` once another one was not.
+    pub fn note_deployment(&self, refusal: Option<Refusal>) {
+        self.deployment.store(refusal.map(Arc::new));
+    }
+
+    /// Why the last deployment was refused, if it was.
+    pub fn refused_deployment(&self) -> Option<Arc<Refusal>> {
+        self.deployment.load_full()
     }
 
     /// Why the last candidate was rejected, if it was.

@@ -89,6 +89,7 @@ impl Deployment<'_> {
         let deployed = Deployed { component, baseline, over, share, differences };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
+        handler.note_deployment(None);
         let what = match differences {
             Differences::Refuse => "rolled back for",
             Differences::Report => "not rolled back for",
@@ -207,6 +208,7 @@ impl Deployment<'_> {
         tracing::error!(%stage, sha256 = %digest, "{name}: deployment refused: {message}");
         let serving = self.handler.lineage().current.number;
         self.handler.metrics.refused(serving, stage.as_str(), &format!("{message}; deployed by {who}: {why}"));
+        self.handler.note_deployment(Some(refusal.clone().of(digest)));
         let subject = Subject { handler: Some(name), digest: Some(digest) };
         let why = format!("{why}: {stage}: {message}");
         self.node.registry.audit.operated(subject, Event::Refused, who, &why);
