@@ -121,6 +121,11 @@ impl Options {
         (self.only.is_empty() || self.only.contains(&part)) && !self.without.contains(&part)
     }
 
+    /// Whether all that was chosen is left out again.
+    pub fn leaves_nothing(&self) -> bool {
+        !Part::value_variants().iter().any(|&part| self.wants(part))
+    }
+
     pub fn contenders(&self) -> Vec<Contender> {
         Contender::ALL.into_iter().filter(|contender| self.wants(part(*contender))).collect()
     }
@@ -155,5 +160,32 @@ fn part(contender: Contender) -> Part {
         Contender::Peer => Part::Peer,
         Contender::Twin => Part::Twin,
         Contender::Galo => Part::Galo,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from(std::iter::once(&"galo-bench").chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_is_measured_nowhere() {
+        let all = options(&[]);
+        assert!(all.wants_peer() && all.is_whole() && all.contenders().contains(&Contender::Peer));
+        let without = options(&["--without", "peer,extrato"]);
+        assert!(!without.wants_peer() && !without.is_whole() && !without.wants(Part::Extrato));
+        assert_eq!(without.contenders().len(), Contender::ALL.len() - 1);
+        assert_eq!(without.placed().len(), Contender::PLACED.len() - 1);
+    }
+
+    #[test]
+    fn a_part_alone_needs_no_go_unless_it_has_the_peer() {
+        assert!(!options(&["--only", "plain,galo"]).wants_peer());
+        assert!(options(&["--only", "placed"]).wants_peer());
+        assert!(!options(&["--only", "placed", "--without", "peer"]).wants_peer());
+        assert!(options(&["--only", "peer", "--without", "peer"]).leaves_nothing());
     }
 }

@@ -79,6 +79,9 @@ impl Toolchain {
             .status()
             .context("cannot run go")?;
         ensure!(status.success(), "the peer in Go could not be built; leave it out with --without peer");
-        Ok(Peer { program, go: programs::version(&self.go, "version") })
+        // `go version go1.19.8 linux/amd64`
+        let printed = programs::version(&self.go, "version");
+        let go = printed.split(' ').nth(2).unwrap_or(&printed).trim_start_matches("go").to_owned();
+        Ok(Peer { program, go })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::serve::Signals;
 
@@ -52,6 +52,7 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     if let Some(out) = &out {
         report::check(&out.join(report::FILE))?;
     }
+    ensure!(!options.leaves_nothing(), "--without leaves nothing to measure");
     let folder = tempfile::Builder::new().prefix("galo-bench-").tempdir()?;
     let bench = {
         let (checkout, cancel, folder) = (checkout.clone(), cancel.clone(), folder.path().to_owned());
