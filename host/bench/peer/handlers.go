@@ -48,8 +48,10 @@ func (m moment) MarshalJSON() ([]byte, error) {
 	return time.Time(m).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000Z"`), nil
 }
 
-type failure struct {
-	Error string `json:"error"`
+// refusal is the body of an answer that is not 200: a text, or the code and the text of what Galo refuses itself.
+type refusal struct {
+	Error   string `json:"error"`
+	Message string `json:"message,omitempty"`
 }
 
 func routes(s *store) http.Handler {
@@ -60,14 +62,14 @@ func routes(s *store) http.Handler {
 	router.GET("/clientes/:id/extrato", s.getExtrato)
 	router.HEAD("/clientes/:id/extrato", s.getExtrato)
 	router.NotFound = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "caminho desconhecido")
+		fail(w, http.StatusNotFound, "not_found", "caminho desconhecido")
 	})
 	router.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// httprouter sorts the methods; the order has no meaning, and this is that of the others.
 		if w.Header().Get("Allow") == "OPTIONS, POST" {
 			w.Header().Set("Allow", "POST, OPTIONS")
 		}
-		refuse(w, http.StatusMethodNotAllowed, "metodo nao permitido")
+		fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "método não permitido")
 	})
 	return router
 }
@@ -88,9 +90,9 @@ func (s *store) postTransacao(w http.ResponseWriter, r *http.Request, params htt
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, bodyBytesMax)); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			refuse(w, http.StatusRequestEntityTooLarge, "corpo grande demais")
+			fail(w, http.StatusRequestEntityTooLarge, "body_too_large", "corpo grande demais")
 		} else {
-			refuse(w, http.StatusBadRequest, "corpo incompleto")
+			fail(w, http.StatusBadRequest, "body_incomplete", "corpo incompleto")
 		}
 		return
 	}
@@ -189,11 +191,15 @@ func notFound(w http.ResponseWriter) {
 func unavailable(w http.ResponseWriter, err error) {
 	log.Print(err)
 	w.Header().Set("Retry-After", "1")
-	refuse(w, http.StatusServiceUnavailable, "indisponivel")
+	fail(w, http.StatusServiceUnavailable, "unavailable", "serviço indisponível")
 }
 
 func refuse(w http.ResponseWriter, status int, text string) {
-	answer(w, status, failure{text})
+	answer(w, status, refusal{Error: text})
+}
+
+func fail(w http.ResponseWriter, status int, code, text string) {
+	answer(w, status, refusal{code, text})
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -48,6 +48,9 @@ pub struct Options {
     /// over 1.03 for the nodes' CPU a request, or under 0.97 for throughput
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "without", "rows", "out"])]
     pub against: Option<PathBuf>,
+    /// A galo that is built already, for tests of this program
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "against")]
+    pub galo: Option<PathBuf>,
     /// Where BENCHMARKS.md and its plots go [default: the checkout]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -148,7 +151,7 @@ impl Options {
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty() && self.without.is_empty()
+        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none()
     }
 }
 

@@ -63,7 +63,10 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
             let peer = toolchain.map(|toolchain| toolchain.build(&checkout, &programs.own)).transpose()?;
             let mut galo = PathBuf::new();
             if options.wants_components() {
-                galo = programs::galo(&checkout, &programs.own)?;
+                galo = match &options.galo {
+                    Some(built) => built.clone(),
+                    None => programs::galo(&checkout, &programs.own)?,
+                };
                 build::handlers(&checkout, Profile::Release, &cancel)?.put(&folder.join("handlers"))?;
             }
             Bench::new(&options, checkout, programs, peer, galo, folder)

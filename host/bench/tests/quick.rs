@@ -77,10 +77,10 @@ fn refuses() {
 /// A run ends with an error where two services answer a request otherwise.
 fn measures_the_peer() {
     let out = tempfile::tempdir().unwrap();
-    let output = run(out.path(), "plain,peer");
+    let output = command(out.path(), "galo,plain,peer").arg("--galo").arg(program::galo()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
-    for row in ["| Go peer | ", "| context switches | ", "| Go | 1."] {
+    for row in ["| Galo to Go peer | ", "| context switches | ", "| Go | 1."] {
         assert!(text.contains(row), "{row} is missing in {text}");
     }
 }
