@@ -1,5 +1,5 @@
-//! What processes cost, as the kernel counts it: CPU time and context switches of a component with all its processes, and
-//! its memory; and how much of the machine is idle.
+//! What processes cost, as the kernel counts it: CPU time and context switches of a component with all its processes,
+//! and its memory; and how much of the machine is idle.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,8 +21,8 @@ pub struct Usage {
 
 /// What processes with all their descendants have cost.
 ///
-/// A process that ended has left its CPU time to its parent, which has waited for it: so the sum never goes back. Context
-/// switches of threads that ended are lost; components keep theirs.
+/// A process that ended has left its CPU time to its parent, which has waited for it: so the sum never goes back.
+/// Context switches of threads that ended are lost; components keep theirs.
 ///
 /// # Errors
 /// When one of them is gone.
