@@ -9,8 +9,9 @@ use crate::serve::ServeArgs;
 
 /// Compares Galo with what bounds it, with itself without WASM, and with services in Rust and Go, on this machine
 ///
-/// It needs nginx, wrk, chrt, the binaries of Postgres, and Go with two libraries; it builds the rest, runs everything as plain processes on
-/// unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
+/// It needs nginx, wrk, chrt, the binaries of Postgres, and Go with two libraries; it builds the rest, runs everything
+/// as plain processes on unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does
+/// nothing else.
 #[derive(Clone, Parser)]
 #[command(name = "galo-bench", max_term_width = 110)]
 pub struct Options {
