@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::body::unnamed;
+use super::gate::Gate;
 use super::out::{json, only, text};
 use super::show;
 use crate::guest::Digest;
@@ -35,21 +36,25 @@ fn parts(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Answers a request for a command.
-pub(super) async fn answer(node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
+pub(super) async fn answer(gate: &Gate, node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
     if incoming.method() != Method::POST {
         return only(incoming.method(), "POST, OPTIONS");
     }
     let Some(node) = node else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-    match command(node, incoming).await {
+    match command(gate, node, incoming).await {
         Ok(report) => json(&report),
         Err((status, message)) => text(status, message + "\n"),
     }
 }
 
 /// Carries a command out. Returns the handler as it is afterwards.
-async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
+async fn command(gate: &Gate, node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
     let path = incoming.uri().path().to_owned();
     let (name, command) = parts(&path).unwrap_or_default();
+    let operates = || gate.may_operate().map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()));
+    if command != "rollback" {
+        operates()?;
+    }
     let absent = || (StatusCode::NOT_FOUND, format!("no handler {name}"));
     let table = node.registry.table();
     let handler = Arc::clone(table.handler(name).ok_or_else(absent)?);
@@ -62,7 +67,14 @@ async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denia
             let Reason { who, why } = unnamed();
             back(&handler, &RollbackOrder { to: None, only: None, who, why })?;
         }
-        _ => rollback(node, &handler, parsed(&body)?).await?,
+        _ => {
+            let order: RollbackOrder = parsed(&body)?;
+            // Back to what served before goes whoever may ask at all: it is the brake.
+            if order.to.is_some() {
+                operates()?;
+            }
+            rollback(node, &handler, order).await?;
+        }
     }
     // A manifest may have replaced it in the meantime.
     let table = node.registry.table();

@@ -22,7 +22,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 pub use self::console::Console;
 pub use self::explain::{Explained, Found, Looked, Standing};
-pub use self::gate::{Denial, Gate};
+pub use self::gate::{Components, Denial, Gate};
 use self::out::{json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
@@ -65,8 +65,12 @@ impl Admin {
     async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
         let is_page = page::is(incoming.uri().path());
         match self.gate.pass(&incoming) {
-            Ok(()) if deploy::is_command(incoming.uri().path()) => deploy::answer(self.node.get(), incoming).await,
-            Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
+            Ok(()) if deploy::is_command(incoming.uri().path()) => {
+                deploy::answer(&self.gate, self.node.get(), incoming).await
+            }
+            Ok(()) if candidates::has(incoming.uri().path()) => {
+                candidates::answer(&self.gate, self.node.get(), incoming).await
+            }
             Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
             Ok(()) if is_page => page::private(page::answer(self, incoming).await),
             Ok(()) if api::has(incoming.uri().path()) => page::private(api::answer(self, incoming).await),
@@ -112,7 +116,9 @@ impl Admin {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "/live /ready /handlers /metrics /api/audit, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n",
+                "not here: the page is /, and /live /ready /handlers /metrics /api/audit /api/records /api/recording \
+                 /api/explain can be read. POST /handlers/NAME/deploy, /canary, /rollback or /shadow, and \
+                 /candidates/DIGEST/accept. /api/openapi.json describes the rest of /api\n",
             ),
         }
     }

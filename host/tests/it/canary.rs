@@ -392,7 +392,6 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
     for (wrong, expected) in [
         (by("nothing"), "no route of `x` has the parameter `nothing`, but id"),
         (by("claim:sub"), "`x` is not granted the claims of tokens"),
-        (deployment(&answers(200), &["1%"]), "x serves this component already"),
         (deployment(b"not a component", &["1%"]), "422"),
         (Deployment { name: "y".to_owned(), ..deployment(&new, &["1%"]) }, "has no handler y"),
         (Deployment { name: "../x".to_owned(), ..deployment(&new, &["1%"]) }, "invalid handler name"),
@@ -579,4 +578,39 @@ async fn a_canary_passes_the_gate_before_it_answers() {
     assert_eq!(request(&node.admin_address(), Method::POST, &path, "").await.status, 200);
     deploy(&[&node], &report).await.unwrap();
     assert_eq!(canary(&node), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_loopback_without_a_token_nobody_brings_a_component_or_changes_what_serves() {
+    // Given a node of production that every user of its machine can reach, when one of them orders what would run code
+    // of theirs, then it is refused with the remedy, and nothing has changed.
+    let database = TestDatabase::new().await;
+    let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    let state = StateFolder::Required(state.path().join("state"));
+    let guarded = Settings { state, readers: Readers::Guarded, ..settings(guests.folder.path()) };
+    let node = TestNode::with(&database, guarded).await;
+    let admin = node.admin_address();
+    let (new, asked) = (answers(201), json!({"who": "eve", "why": "a test"}));
+    let digest = Digest::of(&new).to_string();
+    let with = |more: Value| {
+        let mut order = asked.clone();
+        order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        order.to_string().into_bytes()
+    };
+    let component = BASE64_STANDARD.encode(&new);
+    for (path, body) in [
+        ("/handlers/x/deploy".to_owned(), with(json!({"component": component, "percent": "100%", "by": "request"}))),
+        ("/handlers/x/canary".to_owned(), with(json!({"sha256": digest}))),
+        ("/handlers/x/rollback".to_owned(), with(json!({"to": &digest[..12]}))),
+        ("/handlers/x/shadow".to_owned(), new.clone()),
+        (format!("/candidates/{}/accept", &digest[..12]), with(json!({}))),
+    ] {
+        let answer = request(&admin, Method::POST, &path, body).await;
+        assert_eq!(answer.status, 403, "{path}: {}", answer.text());
+        assert!(answer.text().contains("--admin-token-file FILE"), "{}", answer.text());
+    }
+    assert!(canary(&node).is_none() && story(&node).await.is_empty(), "{:?}", story(&node).await);
+    // What served before may be ordered by anyone: it is the brake.
+    let back = request(&admin, Method::POST, "/handlers/x/rollback", "").await;
+    assert_eq!(back.status, 409, "{}", back.text());
 }

@@ -138,6 +138,7 @@ async fn records_are_read_with_the_token_or_over_the_socket_only() {
     let with = |admin_token: Option<Token>| Settings {
         recording: Recording::one_in(1),
         admin_token,
+        readers: Readers::Guarded,
         ..settings(handlers(Profile::Release))
     };
     let open = TestNode::with(&database, with(None)).await;
