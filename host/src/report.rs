@@ -36,6 +36,9 @@ pub struct HandlerReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
+    /// The id of the deployment that it is of, if it was deployed since the node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// The state of the serving generation.
     pub state: State,
     /// Since when it serves, if known.
@@ -155,8 +158,8 @@ pub enum State {
     #[serde(rename = "probation")]
     Probation,
     /// It serves again, because its successor was rolled back.
-    #[serde(rename = "rolled back")]
-    RolledBack,
+    #[serde(rename = "restored", alias = "rolled back")]
+    Restored,
 }
 
 /// A generation that can be restored.
@@ -175,6 +178,9 @@ pub struct CanaryReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
+    /// The id of the deployment that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// How many requests it answers: `10%`.
     pub percent: String,
     /// By what they are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
@@ -242,6 +248,9 @@ pub struct DeployOrder {
     /// What an answer that differs means: `refuse` or `report`; none is what the manifest says.
     #[serde(default)]
     pub differences: Option<String>,
+    /// The id of the deployment, which the command has made up: further orders of the same deployment have it.
+    #[serde(default)]
+    pub deployment: Option<String>,
     /// Who deploys.
     pub who: String,
     /// Why.
@@ -256,6 +265,12 @@ pub struct StepOrder {
     pub sha256: String,
     /// Its next share; none promotes it: it serves from then on.
     pub percent: Option<String>,
+    /// Only if the canary is of this deployment.
+    #[serde(default)]
+    pub deployment: Option<String>,
+    /// The canary becomes one of this deployment, whatever it was of.
+    #[serde(default)]
+    pub resumes: bool,
     /// Who asks.
     pub who: String,
     /// Why.
@@ -269,13 +284,24 @@ pub struct RollbackOrder {
     /// How the digest of the kept generation begins that is to serve; none is the one before.
     #[serde(default)]
     pub to: Option<String>,
-    /// Only if this is the digest of the canary, or of what serves.
+    /// Only if the digest of the canary, or of what serves if there is none, begins so. Otherwise nothing is changed.
     #[serde(default)]
     pub only: Option<String>,
+    /// Only if that is of this deployment. Otherwise nothing is changed.
+    #[serde(default)]
+    pub deployment: Option<String>,
     /// Who asks.
     pub who: String,
     /// Why.
     pub why: String,
+}
+
+impl RollbackOrder {
+    /// Of the canary, or to the generation before.
+    #[must_use]
+    pub fn of(Reason { who, why }: Reason) -> Self {
+        Self { to: None, only: None, deployment: None, who, why }
+    }
 }
 
 /// A generation that was rolled back.
@@ -309,7 +335,7 @@ impl fmt::Display for State {
         f.pad(match self {
             Self::Live => "live",
             Self::Probation => "probation",
-            Self::RolledBack => "rolled back",
+            Self::Restored => "restored",
         })
     }
 }
@@ -325,7 +351,7 @@ mod tests {
                 "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
             "handlers": [{
                 "name": "orders", "routes": ["POST /customers/{id}/orders", "GET /orders"], "generation": 4, "sha256": "ab",
-                "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
+                "state": "restored", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
                 "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
@@ -338,6 +364,6 @@ mod tests {
         });
         let report: NodeReport = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(report.handlers[0].state.to_string(), "rolled back");
+        assert_eq!(report.handlers[0].state.to_string(), "restored");
     }
 }

@@ -1,5 +1,6 @@
 //! The registry as a report: what serves, since when, what was refused and what was rolled back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -36,10 +37,12 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
         routes: handler.routes.iter().map(|route| route.to_string()).collect(),
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
-        state: match (&lineage.rolled_back, handler.fallback(&lineage)) {
-            (Some(_), _) => State::RolledBack,
-            (None, Some(_)) => State::Probation,
-            (None, None) => State::Live,
+        deployment: current.deployment().map(Arc::unwrap_or_clone),
+        state: match (&lineage.rolled_back, &lineage.previous) {
+            // Where there is one before it, only a canary was rolled back.
+            (Some(_), None) => State::Restored,
+            _ if handler.fallback(&lineage).is_some() => State::Probation,
+            _ => State::Live,
         },
         since: Some(moment(lineage.since)),
         calls: current.calls(),
@@ -67,6 +70,7 @@ fn canary(canary: &registry::Canary) -> CanaryReport {
     CanaryReport {
         generation: generation.number,
         sha256: generation.component.compiled.digest.to_string(),
+        deployment: generation.deployment().map(Arc::unwrap_or_clone),
         percent: canary.share.percent.to_string(),
         by: canary.share.by.to_string(),
         differences: canary.differences.to_string(),

@@ -148,7 +148,7 @@ async fn exchange(
         let admin = &access.admin;
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one")
+                format!("nothing listens on {admin}; start a node there, or use the admin address of one")
             }
             _ => format!("cannot connect to {admin}"),
         };

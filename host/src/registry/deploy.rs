@@ -25,6 +25,19 @@ pub struct Deployed {
     pub share: Share,
     /// What an answer that differs means.
     pub differences: Differences,
+    /// The id of the deployment, if it has one.
+    pub deployment: Option<String>,
+}
+
+/// Which deployment an order is of.
+#[derive(Debug, Clone, Copy)]
+pub enum Of<'a> {
+    /// Any: a script's order has no id.
+    Any,
+    /// Only this one.
+    Only(&'a str),
+    /// This one from now on, whatever it was.
+    Resumed(&'a str),
 }
 
 /// A generation that is to serve again.
@@ -36,6 +49,9 @@ pub struct Restored {
     /// Why.
     pub why: String,
 }
+
+/// Who orders something, and why.
+type By<'a> = (&'a Who, &'a str);
 
 impl Handler {
     /// Has a new generation answer a share of the requests. `beside` is the lineage that it was verified beside.
@@ -54,9 +70,10 @@ impl Handler {
         if !Arc::ptr_eq(&old, beside) || self.retired.load(Ordering::Relaxed) {
             return Err("what serves was changed while the component was verified: deploy it again".to_owned());
         }
-        let Deployed { component, baseline, over, share, differences } = deployed;
+        let Deployed { component, baseline, over, share, differences, deployment } = deployed;
         let config = old.current.config.clone();
         let generation = Generation::new(old.last_number() + 1, component, config).deployed(over);
+        generation.deployment.store(deployment.map(Arc::new));
         let canary = Canary {
             generation: Arc::new(generation),
             baseline: Arc::new(old.current.refitted(baseline)),
@@ -73,15 +90,19 @@ impl Handler {
         Ok(generation)
     }
 
-    /// Changes the share of a canary.
+    /// Changes the share of a canary. Where that stays, the times that were compared so far stay as well.
     ///
     /// # Errors
-    /// This component is not a canary, or not any more.
-    pub fn step(&self, digest: Digest, percent: Percent, who: &Who, why: &str) -> Result<(), String> {
+    /// This component is not a canary, or not any more, or one of another deployment.
+    pub fn step(&self, digest: Digest, percent: Percent, of: Of<'_>, (who, why): By<'_>) -> Result<(), String> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let canary = self.canary(&old, digest)?;
+        let canary = self.canary(&old, digest, of)?;
         let generation = Arc::clone(&canary.generation);
+        if canary.share.percent == percent {
+            self.note(Event::Step, &generation, who, &format!("{percent} still: {why}"));
+            return Ok(());
+        }
         self.with_canary(&old, canary.at(percent));
         self.note(Event::Step, &generation, who, &format!("{percent}: {why}"));
         Ok(())
@@ -91,10 +112,10 @@ impl Handler {
     ///
     /// # Errors
     /// As [`Self::step`].
-    pub fn promote(&self, digest: Digest, who: &Who, why: &str) -> Result<Arc<Generation>, String> {
+    pub fn promote(&self, digest: Digest, of: Of<'_>, (who, why): By<'_>) -> Result<Arc<Generation>, String> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let current = Arc::clone(&self.canary(&old, digest)?.generation);
+        let current = Arc::clone(&self.canary(&old, digest, of)?.generation);
         let previous = Some(Arc::clone(self.proved(&old)));
         let promoted = Arc::clone(&current);
         let since = Timestamp::now();
@@ -147,12 +168,20 @@ impl Handler {
         }));
     }
 
-    fn canary<'a>(&self, lineage: &'a Lineage, digest: Digest) -> Result<&'a Arc<Canary>, String> {
+    fn canary<'a>(&self, lineage: &'a Lineage, digest: Digest, of: Of<'_>) -> Result<&'a Arc<Canary>, String> {
         let name = &self.entry.name;
         let canary = lineage.canary.as_ref().filter(|_| !self.retired.load(Ordering::Relaxed));
         let canary = canary.ok_or_else(|| format!("{name} has no canary"))?;
         if canary.generation.component.compiled.digest != digest {
             return Err(format!("the canary of {name} is another component"));
+        }
+        let generation = &canary.generation;
+        match of {
+            Of::Resumed(id) => generation.deployment.store(Some(Arc::new(id.to_owned()))),
+            Of::Only(id) if !generation.is_of(id) => {
+                return Err("another `galo deploy` has taken this deployment over".to_owned());
+            }
+            Of::Only(_) | Of::Any => {}
         }
         Ok(canary)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use jiff::Timestamp;
 
@@ -29,6 +30,8 @@ pub struct Generation {
     /// The component that the handlers folder held when this one was deployed: it serves in its place until the folder
     /// holds another one. `None` for a component that came from the folder itself.
     pub over: Option<Digest>,
+    /// The id of the deployment that it is of. A command that goes on with a deployment of another one replaces it.
+    pub(super) deployment: ArcSwapOption<String>,
     /// Its number and its component, as a header names them: `3;sha256="0a…"` (RFC 8941).
     pub label: HeaderValue,
     /// Shared with the same generation under another manifest.
@@ -62,6 +65,7 @@ impl Generation {
             repeats: Arc::default(),
             traffic: RouteTraffic::default(),
             over: None,
+            deployment: ArcSwapOption::empty(),
             label,
             tally: Arc::new(Tally::begin()),
         }
@@ -72,7 +76,8 @@ impl Generation {
         let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
         let (number, config, label) = (self.number, self.config.clone(), self.label.clone());
         let (over, traffic) = (self.over, RouteTraffic::default());
-        Self { number, component, config, aside, repeats, traffic, over, label, tally }
+        let deployment = ArcSwapOption::new(self.deployment.load_full());
+        Self { number, component, config, aside, repeats, traffic, over, deployment, label, tally }
     }
 
     /// The same, deployed over a component of the handlers folder.
@@ -87,6 +92,16 @@ impl Generation {
             Some(over) => Arc::new(self.refitted(self.component.clone()).deployed(Some(over))),
             None => self,
         }
+    }
+
+    /// The id of the deployment that it is of, if it was deployed.
+    pub fn deployment(&self) -> Option<Arc<String>> {
+        self.deployment.load_full()
+    }
+
+    /// Whether it is of this deployment.
+    pub fn is_of(&self, deployment: &str) -> bool {
+        self.deployment().is_some_and(|its| *its == deployment)
     }
 
     /// What rolling it back leaves.

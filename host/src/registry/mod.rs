@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 pub use self::audit::{Audit, Event, Subject, Who};
 pub use self::canary::{By, Canary, Differences, Percent, Share};
 pub use self::config::Config;
-pub use self::deploy::{Deployed, Restored};
+pub use self::deploy::{Deployed, Of, Restored};
 pub use self::deployments::{Denied, Deployments, Order, What};
 pub use self::generation::{Generation, RolledBack};
 pub use self::handler::{Handler, Kept, Lineage};

@@ -31,9 +31,9 @@ pub async fn deploy(node: Arc<Node>, worker: Worker, state: Option<Arc<State>>) 
         let deployment = Deployment { node: &node, worker: &worker, state: state.as_ref(), handler: found };
         let carried_out = async {
             match what {
-                What::Canary { component, signature, share, differences } => {
+                What::Canary { component, signature, share, differences, deployment: id } => {
                     let component = Source::signed(component, signature);
-                    deployment.canary(component, share, differences, (&who, &why)).await
+                    deployment.canary(component, share, (differences, id), (&who, &why)).await
                 }
                 What::Restore { digest } => deployment.restore(&digest, (&who, &why)).await,
             }
@@ -61,7 +61,7 @@ impl Deployment<'_> {
         &self,
         source: Source,
         share: Share,
-        differences: Option<Differences>,
+        (differences, deployment): (Option<Differences>, Option<String>),
         by: By<'_>,
     ) -> Result<(), Denied> {
         let Self { handler, .. } = self;
@@ -70,8 +70,9 @@ impl Deployment<'_> {
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
             let text = format!(
-                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} -m WHY`",
-                canary.share.percent
+                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} --only {:.12} -m WHY`",
+                canary.share.percent,
+                running.to_string()
             );
             return Err(Denied::Conflict(text));
         }
@@ -86,7 +87,7 @@ impl Deployment<'_> {
         let over = self.in_folder().await;
         let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
         let differences = differences.unwrap_or_else(manifests);
-        let deployed = Deployed { component, baseline, over, share, differences };
+        let deployed = Deployed { component, baseline, over, share, differences, deployment };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
         handler.note_deployment(None);

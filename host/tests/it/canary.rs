@@ -614,3 +614,34 @@ async fn on_loopback_without_a_token_nobody_brings_a_component_or_changes_what_s
     let back = request(&admin, Method::POST, "/handlers/x/rollback", "").await;
     assert_eq!(back.status, 409, "{}", back.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_one_deployment_leaves_another_one_of_the_same_component() {
+    let database = TestDatabase::new().await;
+    let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    let node = node(&database, &guests, &state).await;
+    let new = marked(&answers(200), 1);
+    let digest = Digest::of(&new).to_string();
+    deploy(&[&node], &deployment(&new, &["50%"])).await.unwrap();
+    // Another command that has the same component, and has begun nothing here, takes nothing back.
+    let back = |deployment: &str| json!({"only": digest, "deployment": deployment, "who": "ana", "why": "a test"});
+    assert_eq!(order(&node, "rollback", back("another")).await.status, 200);
+    assert!(canary(&node).is_some());
+    let report = node.admin("/handlers").await.json();
+    let own = report["handlers"][0]["canary"]["deployment"].as_str().unwrap().to_owned();
+    // Nor does it step with it, unless it takes it over.
+    let step = |deployment: &str, resumes: bool| json!({"sha256": digest, "percent": "60%", "deployment": deployment, "resumes": resumes, "who": "b", "why": "c"});
+    let answer = order(&node, "canary", step("another", false)).await;
+    assert!(answer.status == 409 && answer.text().contains("has taken this deployment over"), "{}", answer.text());
+    assert_eq!(order(&node, "canary", step("another", true)).await.status, 200);
+    assert_eq!(order(&node, "rollback", back(&own)).await.status, 200);
+    assert!(canary(&node).is_some());
+    // A promoted one keeps its deployment.
+    let promote = json!({"sha256": digest, "percent": null, "deployment": "another", "who": "b", "why": "c"});
+    assert_eq!(order(&node, "canary", promote).await.status, 200);
+    assert_eq!(node.admin("/handlers").await.json()["handlers"][0]["deployment"], "another");
+    assert_eq!(order(&node, "rollback", back(&own)).await.status, 200);
+    assert_eq!(node.generation("x"), 2);
+    assert_eq!(order(&node, "rollback", back("another")).await.status, 200);
+    assert_eq!(node.generation("x"), 1);
+}

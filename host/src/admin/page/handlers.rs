@@ -170,9 +170,8 @@ fn past(what: &str, generation: Markup, how: &str, at: &str, why: &str) -> Marku
 
 fn state(state: State) -> Markup {
     let class = match state {
-        State::Live => "chip good",
+        State::Live | State::Restored => "chip good",
         State::Probation => "chip",
-        State::RolledBack => "chip bad",
     };
     html! { span class=(class) { (state) } }
 }

@@ -36,7 +36,7 @@ use super::body::{self, Fields};
 use super::out::{only, typed, with};
 use super::{Admin, deploy, gate};
 use crate::registry::Who;
-use crate::report::RollbackOrder;
+use crate::report::{Reason, RollbackOrder};
 use crate::wire::{Incoming, Outgoing};
 
 const STYLE: &str = include_str!("style.css");
@@ -96,7 +96,7 @@ async fn act(admin: &Arc<Admin>, incoming: Incoming) -> Result<Done, Denied> {
                 text => text.to_owned(),
             };
             let (who, why) = (given("who", &user), given("why", ""));
-            let order = RollbackOrder { to: None, only: Some(field("only")), who, why };
+            let order = RollbackOrder { only: Some(field("only")), ..RollbackOrder::of(Reason { who, why }) };
             admin.work(move |admin| roll_back(admin, &handler, &order)).await.map(Done::RolledBack)
         }
         Some("save") => {
