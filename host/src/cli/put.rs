@@ -11,7 +11,7 @@ use galo::drain::Outcome;
 use galo::put::{self, Handlers};
 use galo::{log, manifest};
 
-use super::check::CheckArgs;
+use super::check::{CheckArgs, KeysArgs};
 use super::compile::{Compile, CompileArgs};
 use super::database::DatabaseArgs;
 use super::folder;
@@ -32,6 +32,8 @@ pub(super) struct PutArgs {
     #[arg(long)]
     require_secrets: bool,
     #[command(flatten)]
+    keys: KeysArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
 }
 
@@ -43,6 +45,8 @@ struct Put {
     to: PathBuf,
     /// The secrets are those of the nodes, so they may be missing here.
     missing: Missing,
+    /// The public keys of the nodes.
+    trust: Option<PathBuf>,
 }
 
 impl PutArgs {
@@ -58,7 +62,14 @@ impl PutArgs {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
         let missing = if self.require_secrets { Missing::Refused } else { Missing::Logged };
-        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers, missing })
+        Some(Put {
+            from: self.from,
+            compile: compile?,
+            target: target?,
+            to: self.handlers,
+            missing,
+            trust: self.keys.trust,
+        })
     }
 }
 
@@ -74,7 +85,7 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        CheckArgs::run(self.from.clone(), self.missing, &self.target, None).await?;
+        CheckArgs::run(self.from.clone(), self.missing, (&self.target, self.trust.clone()), None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }
