@@ -158,8 +158,8 @@ pub enum State {
     #[serde(rename = "probation")]
     Probation,
     /// It serves again, because its successor was rolled back.
-    #[serde(rename = "restored", alias = "rolled back")]
-    Restored,
+    #[serde(rename = "rolled back")]
+    RolledBack,
 }
 
 /// A generation that can be restored.
@@ -335,7 +335,7 @@ impl fmt::Display for State {
         f.pad(match self {
             Self::Live => "live",
             Self::Probation => "probation",
-            Self::Restored => "restored",
+            Self::RolledBack => "rolled back",
         })
     }
 }
@@ -351,7 +351,7 @@ mod tests {
                 "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
             "handlers": [{
                 "name": "orders", "routes": ["POST /customers/{id}/orders", "GET /orders"], "generation": 4, "sha256": "ab",
-                "state": "restored", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
+                "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
                 "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
@@ -364,6 +364,6 @@ mod tests {
         });
         let report: NodeReport = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(report.handlers[0].state.to_string(), "restored");
+        assert_eq!(report.handlers[0].state.to_string(), "rolled back");
     }
 }

@@ -38,11 +38,10 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
         deployment: current.deployment().map(Arc::unwrap_or_clone),
-        state: match (&lineage.rolled_back, &lineage.previous) {
-            // Where there is one before it, only a canary was rolled back.
-            (Some(_), None) => State::Restored,
-            _ if handler.fallback(&lineage).is_some() => State::Probation,
-            _ => State::Live,
+        state: match (&lineage.rolled_back, handler.fallback(&lineage)) {
+            (Some(_), _) => State::RolledBack,
+            (None, Some(_)) => State::Probation,
+            (None, None) => State::Live,
         },
         since: Some(moment(lineage.since)),
         calls: current.calls(),

@@ -37,19 +37,9 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
     #[command(flatten)]
-    pub(super) keys: KeysArgs,
-    #[command(flatten)]
     pub(super) project: ProjectArgs,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
-}
-
-/// The keys of the nodes.
-#[derive(Args)]
-pub(super) struct KeysArgs {
-    /// Refuse what nodes with this `--trust` would refuse: what none of the public keys in this file has signed
-    #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
-    pub(super) trust: Option<PathBuf>,
 }
 
 /// What is checked.
@@ -70,17 +60,11 @@ impl CheckArgs {
             None => self.project.find().map(Checked::Project).map_err(|error| mistakes.note("check", error)).ok(),
         };
         let ((memory, target), place) = memory.zip(target).zip(place)?;
-        let trust = self.keys.trust;
-        Some(Box::new(move || run_on(None, Self::check(place, target, memory, trust))))
+        Some(Box::new(move || run_on(None, Self::check(place, target, memory))))
     }
 
     /// Checks until a signal.
-    async fn check(
-        place: Checked,
-        target: Target,
-        memory: Option<Size>,
-        trust: Option<PathBuf>,
-    ) -> anyhow::Result<Outcome> {
+    async fn check(place: Checked, target: Target, memory: Option<Size>) -> anyhow::Result<Outcome> {
         let mut signals = Signals::new()?;
         let folder = match place {
             Checked::Folder(folder) => folder,
@@ -88,7 +72,7 @@ impl CheckArgs {
         };
         folder::check_built(&folder)?;
         tokio::select! {
-            checked = Self::run(folder, Missing::Refused, (&target, trust), memory) => checked.map(|()| Outcome::Graceful),
+            checked = Self::run(folder, Missing::Refused, &target, memory) => checked.map(|()| Outcome::Graceful),
             name = signals.next() => bail!("stopped by {name}"),
         }
     }
@@ -97,14 +81,13 @@ impl CheckArgs {
     pub(super) async fn run(
         handlers: PathBuf,
         missing: Missing,
-        (target, trust): (&Target, Option<PathBuf>),
+        target: &Target,
         memory: Option<Size>,
     ) -> anyhow::Result<()> {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let sources = Sources { variables: variables::snapshot(), missing };
-        let settings =
-            Settings { pool_connections: 1, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
+        let settings = Settings { pool_connections: 1, sources, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {

@@ -11,7 +11,7 @@ use galo::drain::Outcome;
 use galo::put::{self, Handlers};
 use galo::{log, manifest};
 
-use super::check::{CheckArgs, KeysArgs};
+use super::check::CheckArgs;
 use super::compile::{Compile, CompileArgs};
 use super::database::DatabaseArgs;
 use super::folder;
@@ -32,8 +32,6 @@ pub(super) struct PutArgs {
     #[arg(long)]
     require_secrets: bool,
     #[command(flatten)]
-    keys: KeysArgs,
-    #[command(flatten)]
     database: DatabaseArgs,
 }
 
@@ -45,8 +43,6 @@ struct Put {
     to: PathBuf,
     /// The secrets are those of the nodes, so they may be missing here.
     missing: Missing,
-    /// The public keys of the nodes.
-    trust: Option<PathBuf>,
 }
 
 impl PutArgs {
@@ -62,14 +58,7 @@ impl PutArgs {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
         let missing = if self.require_secrets { Missing::Refused } else { Missing::Logged };
-        Some(Put {
-            from: self.from,
-            compile: compile?,
-            target: target?,
-            to: self.handlers,
-            missing,
-            trust: self.keys.trust,
-        })
+        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers, missing })
     }
 }
 
@@ -85,7 +74,7 @@ impl Put {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        CheckArgs::run(self.from.clone(), self.missing, (&self.target, self.trust.clone()), None).await?;
+        CheckArgs::run(self.from.clone(), self.missing, &self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

@@ -180,7 +180,7 @@ mod tests {
             name: "items".to_owned(),
             routes: vec!["POST /x".to_owned()],
             generation: 3,
-            state: State::Restored,
+            state: State::RolledBack,
             since: Some(at()),
             calls: 123,
             faults: 7,
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_has_refusals_and_rollbacks_below() {
-        let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE     SINCE                        CALLS  FAULTS
-orders  GET /customers/{id}/orders  1           abababababab  live      -                            0      0
+        let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
+orders  GET /customers/{id}/orders  1           abababababab  live         -                            0      0
         DELETE /orders
-items   POST /x                     3           abababababab  restored  2026-01-02T03:04:05.000006Z  123    7
+items   POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
 
 manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
     line 3: no

@@ -170,8 +170,9 @@ fn past(what: &str, generation: Markup, how: &str, at: &str, why: &str) -> Marku
 
 fn state(state: State) -> Markup {
     let class = match state {
-        State::Live | State::Restored => "chip good",
+        State::Live => "chip good",
         State::Probation => "chip",
+        State::RolledBack => "chip bad",
     };
     html! { span class=(class) { (state) } }
 }
