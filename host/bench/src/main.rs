@@ -26,6 +26,7 @@ mod run;
 mod schedule;
 mod serve;
 mod server;
+mod shadow;
 mod tables;
 mod wrk;
 

@@ -36,7 +36,7 @@ const NAME: &str = "newcomer";
 const MARK: &str = "mistake=-";
 
 /// Turns of a loop that take about as long as the rest of a guest call on a host that is not optimised.
-const TURNS: u32 = 1_000_000;
+const TURNS: u32 = 300_000;
 
 /// The component with a mistake.
 pub fn component(mistake: Mistake) -> Vec<u8> {
@@ -86,14 +86,8 @@ fn built() -> Vec<u8> {
 /// Changes the sources of the handler, so that they have every mistake.
 fn mistaken(sources: &Path) {
     let met = |mistake: Mistake| format!("makes(b'{}')", char::from(letter(mistake)));
-    let [traps, answers, records, slow, refuses] = [
-        Mistake::Traps,
-        Mistake::AnswersACent,
-        Mistake::RecordsACent,
-        Mistake::IsSlow,
-        Mistake::RefusesAKey,
-    ]
-    .map(met);
+    let [traps, answers, records, slow, refuses] =
+        [Mistake::Traps, Mistake::AnswersACent, Mistake::RecordsACent, Mistake::IsSlow, Mistake::RefusesAKey].map(met);
     let helpers = format!(
         "mod rules;
          static MISTAKE: [u8; {length}] = *b\"{MARK}\";
@@ -116,7 +110,10 @@ fn mistaken(sources: &Path) {
         &sources.join("lib.rs"),
         &[("mod rules;", &helpers), (begin, &wait), (call, &calls), ("transacao.valor.into()", &more)],
     );
-    edit(&sources.join("rules.rs"), &[("saldo: row.integer(\"saldo\")?", "saldo: crate::cents(row.integer(\"saldo\")?)")]);
+    edit(
+        &sources.join("rules.rs"),
+        &[("saldo: row.integer(\"saldo\")?", "saldo: crate::cents(row.integer(\"saldo\")?)")],
+    );
 }
 
 /// Replaces texts of a file, each of which must be there.

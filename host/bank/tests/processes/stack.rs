@@ -72,9 +72,8 @@ pub struct Stack {
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
-    /// A component that is not swapped, because the test deploys it, and how often the others are.
+    /// A component that is not swapped, because the test deploys it.
     pub spared: Option<&'static str>,
-    pub swap_every: Duration,
     pub folder: TempDir,
 }
 
@@ -124,8 +123,7 @@ impl Stack {
         for name in names {
             nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url(), options).await);
         }
-        let (spared, swap_every) = (None, Self::SWAP_EVERY);
-        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, spared, swap_every, folder }
+        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, spared: None, folder }
     }
 
     /// Waits until every node serves a handler of this name.
@@ -177,7 +175,7 @@ impl faults::Stack for Stack {
     }
 
     fn swaps(&self) -> Swaps {
-        Swaps::start(&self.handlers, self.swap_every, self.spared)
+        Swaps::start(&self.handlers, Self::SWAP_EVERY, self.spared)
     }
 
     async fn until_served(&self, digests: &[String]) -> anyhow::Result<()> {
