@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Profile;
-use galo::report::NodeReport;
+use galo::report::{HandlerReport, NodeReport};
 use galo::{manifest, proxy};
 use galo_bank::client::Base;
 use galo_bank::faults::{self, Stack as _};
@@ -129,6 +129,12 @@ impl Stack {
     /// Waits until every node serves a handler of this name.
     pub async fn until_handler(&self, name: &str) {
         self.until_all(name, |report| report.handlers.iter().any(|handler| handler.name == name)).await;
+    }
+
+    /// Waits until every node has served so many generations of a handler.
+    pub async fn until_generation(&self, name: &str, number: u64) {
+        let serves = |handler: &HandlerReport| handler.name == name && handler.generation >= number;
+        self.until_all(name, |report| report.handlers.iter().any(serves)).await;
     }
 
     async fn until_all(&self, what: &str, holds: impl Fn(&NodeReport) -> bool) {
