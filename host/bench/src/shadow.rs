@@ -1,5 +1,5 @@
-//! What a shadow costs: Galo with one and without, measured in alternation. Each round gives a ratio of throughputs, and
-//! the median of the ratios decides.
+//! What a shadow costs: Galo with one and without, measured in alternation. Each round gives a ratio of throughputs,
+//! and the median of the ratios decides.
 
 use anyhow::{Context as _, ensure};
 
