@@ -36,7 +36,7 @@ const NAME: &str = "newcomer";
 const MARK: &str = "mistake=-";
 
 /// Turns of a loop that take about as long as the rest of a guest call on a host that is not optimised.
-const TURNS: u32 = 300_000;
+const TURNS: u32 = 1_000_000;
 
 /// The component with a mistake.
 pub fn component(mistake: Mistake) -> Vec<u8> {

@@ -108,6 +108,21 @@ impl Node {
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Bytes of the files that it has mapped: compiled components, in the cache or in memory, and images of guests.
+    pub fn mapped(&self) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id().unwrap())).unwrap();
+        let cache = self.folder.join("cache");
+        let is_its = |path: &str| path.starts_with("/memfd:") || Path::new(path).starts_with(&cache);
+        let size = |line: &str| {
+            // `start-end mode offset device inode path`
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            let path = line.splitn(6, ' ').nth(5).map(str::trim).filter(|path| is_its(path));
+            let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+            path.map(|_| end - start)
+        };
+        maps.lines().filter_map(size).sum()
+    }
+
     /// Its admin address.
     pub fn admin_address(&self) -> String {
         format!("unix:{}", admin(&self.folder, &self.name).display())
