@@ -31,8 +31,8 @@ const BETWEEN: u64 = 50;
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
 /// How many bytes more a node may have in memory in the last third of the storm than in the first: records that came
-/// late, a megabyte for each handler; more instances of the pool, each touched for the first time; and what the allocator
-/// keeps, which on two cores was up to 7 MiB.
+/// late, a megabyte for each handler; more instances of the pool, each touched for the first time; and what the
+/// allocator keeps, which on two cores was up to 7 MiB.
 const RESIDENT_MAX: u64 = 24 << 20;
 
 /// How many more it may have mapped: two more generations of each handler.
@@ -174,8 +174,8 @@ async fn everything_took_place(node: &Node) {
     assert!(kept > 2.0 * BETWEEN as f64);
 }
 
-/// The rings of records stay within their bound, and no node grows with the generations that it has served: neither what
-/// it has in memory nor what it has mapped, of which it touches a part.
+/// The rings of records stay within their bound, and no node grows with the generations that it has served: neither
+/// what it has in memory nor what it has mapped, of which it touches a part.
 fn memory_is_bounded(samples: &[Sample]) {
     let (early, late) = (&samples[..samples.len() / 3], &samples[samples.len() * 2 / 3..]);
     for node in 0..samples[0].records.len() {
