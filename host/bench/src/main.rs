@@ -28,6 +28,7 @@ mod run;
 mod schedule;
 mod serve;
 mod server;
+mod shadow;
 mod tables;
 mod wrk;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Project;
+use galo::operator::Ended;
 use galo_testing::nginx::{Front, Listen, Nginx};
 
 use crate::cluster::Cluster;
@@ -41,6 +42,8 @@ pub struct Bench {
     pub cores: Cores,
     pub seconds: u64,
     pub warm_seconds: u64,
+    /// One request in so many also runs on a shadow.
+    pub shadow: Option<usize>,
 }
 
 impl Bench {
@@ -75,6 +78,7 @@ impl Bench {
             cores,
             seconds,
             warm_seconds,
+            shadow: None,
         })
     }
 }
@@ -170,6 +174,12 @@ async fn attempt(
         let sockets: Vec<_> = servers.iter().map(|server| server.socket.clone()).collect();
         nginx = Some(front(bench, placement, folder.path(), &sockets).await?);
     }
+    let mut shadows = Vec::new();
+    for server in &servers {
+        if let Some(every) = bench.shadow {
+            shadows.push(server.shadow(&bench.handlers, every).await?);
+        }
+    }
     let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
     let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
     bench.cores.place(placement, &gate, &pids, &[cluster.postmaster])?;
@@ -188,6 +198,10 @@ async fn attempt(
     let mut memory = [Memory::default(); 4];
     for (memory, roots) in memory.iter_mut().zip(&roots) {
         *memory = process::memory(roots)?;
+    }
+    for shadow in shadows {
+        let ended = shadow.follow(std::future::ready(()), false, |counts| eprintln!("{counts}")).await?;
+        ensure!(ended == Ended::Alike, "a component decides otherwise than itself");
     }
     let log = nginx.as_ref().map(Nginx::log).unwrap_or_default();
     ensure!(log.is_empty(), "nginx logged: {}", log.lines().take(5).collect::<Vec<_>>().join("\n"));

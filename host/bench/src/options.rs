@@ -23,10 +23,10 @@ pub struct Options {
     /// How long each measurement lasts [default: 8, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
-    /// How often each is made; an odd number has a middle [default: 5, 7 with --against, or 1 with --quick]
+    /// How often each is made; an odd number has a middle [default: 5, 7 with --against or --shadow, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
-    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick or --against]
+    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick, --against or --shadow]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     connections: Vec<usize>,
     /// Measure these parts only; writes nothing without --out
@@ -49,6 +49,11 @@ pub struct Options {
     /// over 1.03 for the nodes' CPU a request, or under 0.97 for throughput
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "without", "rows", "out"])]
     pub against: Option<PathBuf>,
+    /// Measure what a shadow costs instead: Galo with one of `transacoes` on one request in N and without, in
+    /// alternation, 7 rounds by default. Fails when the median of the paired ratios is under 0.95 for throughput, or
+    /// when the median p99 with it is over every p99 without
+    #[arg(long, value_name = "N", conflicts_with_all = ["only", "without", "rows", "out", "against"])]
+    pub shadow: Option<usize>,
     /// A galo that is built already, for tests of this program
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "against")]
     pub galo: Option<PathBuf>,
@@ -100,18 +105,23 @@ impl Options {
     }
 
     pub fn rounds(&self) -> usize {
-        let default = match (self.quick, &self.against) {
+        let default = match (self.quick, self.is_paired()) {
             (true, _) => 1,
-            (false, None) => 5,
+            (false, false) => 5,
             // Fewer pairs have no interval for their median.
-            (false, Some(_)) => 7,
+            (false, true) => 7,
         };
         self.rounds.map_or(default, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
     }
 
+    /// Whether each round is a pair of measurements.
+    fn is_paired(&self) -> bool {
+        self.against.is_some() || self.shadow.is_some()
+    }
+
     pub fn connections(&self) -> Vec<usize> {
         match self.connections.as_slice() {
-            [] if self.quick || self.against.is_some() => vec![64],
+            [] if self.quick || self.is_paired() => vec![64],
             [] => vec![8, 32, 64, 256],
             chosen => chosen.to_vec(),
         }
@@ -142,7 +152,7 @@ impl Options {
 
     /// Whether the peer in Go is measured.
     pub fn wants_peer(&self) -> bool {
-        self.wants(Part::Peer) || self.placed().contains(&Contender::Peer)
+        self.shadow.is_none() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
     }
 
     /// Whether anything is measured that runs components.
@@ -152,7 +162,7 @@ impl Options {
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none()
+        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && self.shadow.is_none()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use galo::limits;
+use galo::operator::{Access, Shadowing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -21,6 +22,9 @@ pub const START_MAX: Duration = Duration::from_secs(30);
 
 /// Between two checks of something that gives no event.
 pub const POLL_EVERY: Duration = Duration::from_millis(5);
+
+/// Longer than any measurement.
+const SHADOW: Duration = Duration::from_secs(3600);
 
 /// A drain ends after ten seconds at most.
 const STOP_MAX: Duration = Duration::from_secs(15);
@@ -45,6 +49,7 @@ pub struct Server {
     child: Child,
     pub pid: i32,
     pub socket: PathBuf,
+    admin: PathBuf,
 }
 
 impl Server {
@@ -77,7 +82,17 @@ impl Server {
             ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", contender.name(), tail());
             sleep(POLL_EVERY).await;
         }
-        Ok(Self { child, pid, socket })
+        Ok(Self { child, pid, socket, admin: place("admin") })
+    }
+
+    /// Has the component of the transactions run beside it, on one request in so many.
+    ///
+    /// # Errors
+    /// That the node refuses.
+    pub async fn shadow(&self, handlers: &Path, every: usize) -> anyhow::Result<Shadowing> {
+        let admin = format!("unix:{}", self.admin.display());
+        let access = Access { admin: admin.parse().map_err(anyhow::Error::msg)?, token: None };
+        Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), every, SHADOW).await
     }
 
     /// Stops it gracefully.
