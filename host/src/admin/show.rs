@@ -36,10 +36,9 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
         routes: handler.routes.iter().map(|route| route.to_string()).collect(),
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
-        state: match (&lineage.rolled_back, handler.fallback(&lineage)) {
-            (Some(_), _) => State::RolledBack,
-            (None, Some(_)) => State::Probation,
-            (None, None) => State::Live,
+        state: match handler.fallback(&lineage) {
+            Some(_) => State::Probation,
+            None => State::Live,
         },
         since: Some(moment(lineage.since)),
         calls: current.calls(),
@@ -54,6 +53,7 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
             sha256: back.digest.to_string(),
             cause: back.cause.clone(),
             at: moment(back.at),
+            passed_over: back.passed_over,
         }),
         refused: handler.refusal().as_deref().map(refusal),
         refused_deployment: handler.refused_deployment().as_deref().map(refusal),
