@@ -622,6 +622,9 @@ pub const DEPLOY_TIMEOUT: Duration = Duration::from_secs(180);
 pub const DEPLOY_BYTES_MAX: usize = 44 * 1024 * 1024;
 /// Generations of a handler that are kept for `galo rollback --to`.
 pub const HISTORY_MAX: usize = 10;
+/// Rolled-back generations of a handler that are not taken from the handlers folder again: more than an operator rolls
+/// back before the folder changes.
+pub const BARS_MAX: usize = 16;
 /// Entries of the audit log that are kept in memory for the admin address: some weeks of a busy team.
 pub const AUDIT_ENTRIES_MAX: usize = 1000;
 /// Bytes of the file of the audit log. When it is full it becomes the one before, which is replaced.

@@ -151,15 +151,12 @@ pub struct Acceptance {
 /// The state of a serving generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// It serves.
-    #[serde(rename = "live")]
+    /// It serves. An older node reports `rolled back` where its successor was.
+    #[serde(rename = "live", alias = "rolled back")]
     Live,
     /// It serves, but its first faults restore the previous generation.
     #[serde(rename = "probation")]
     Probation,
-    /// It serves again, because its successor was rolled back.
-    #[serde(rename = "rolled back")]
-    RolledBack,
 }
 
 /// A generation that can be restored.
@@ -315,6 +312,9 @@ pub struct RolledBack {
     pub cause: String,
     /// When.
     pub at: String,
+    /// The generation that it replaced while that was on probation, and that therefore does not serve again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<u64>,
 }
 
 /// A manifest or component that does not serve.
@@ -330,12 +330,19 @@ pub struct Refusal {
     pub at: String,
 }
 
+impl RolledBack {
+    /// Why the generation before it does not serve again, to be added to a line.
+    pub fn passed_over(&self) -> Option<String> {
+        let passed = self.passed_over?;
+        Some(format!("; generation {passed} had not finished its probation when it was replaced"))
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Live => "live",
             Self::Probation => "probation",
-            Self::RolledBack => "rolled back",
         })
     }
 }
@@ -351,7 +358,7 @@ mod tests {
                 "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
             "handlers": [{
                 "name": "orders", "routes": ["POST /customers/{id}/orders", "GET /orders"], "generation": 4, "sha256": "ab",
-                "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
+                "state": "live", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
                 "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
@@ -364,6 +371,8 @@ mod tests {
         });
         let report: NodeReport = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(report.handlers[0].state.to_string(), "rolled back");
+        assert_eq!(report.handlers[0].state.to_string(), "live");
+        // As a node of an earlier version reports it.
+        assert_eq!(serde_json::from_value::<State>("rolled back".into()).unwrap(), State::Live);
     }
 }

@@ -38,10 +38,9 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
         deployment: current.deployment().map(Arc::unwrap_or_clone),
-        state: match (&lineage.rolled_back, handler.fallback(&lineage)) {
-            (Some(_), _) => State::RolledBack,
-            (None, Some(_)) => State::Probation,
-            (None, None) => State::Live,
+        state: match handler.fallback(&lineage) {
+            Some(_) => State::Probation,
+            None => State::Live,
         },
         since: Some(moment(lineage.since)),
         calls: current.calls(),
@@ -56,6 +55,7 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
             sha256: back.digest.to_string(),
             cause: back.cause.clone(),
             at: moment(back.at),
+            passed_over: back.passed_over,
         }),
         refused: handler.refusal().as_deref().map(refusal),
         refused_deployment: handler.refused_deployment().as_deref().map(refusal),

@@ -81,7 +81,9 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
     let handler: HandlerReport = answer.json(StatusCode::OK)?;
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
     let name = escaped(&handler.name);
-    Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
+    let (from, to) = (rolled_back.generation, handler.generation);
+    let passed = rolled_back.passed_over().unwrap_or_default();
+    Ok(format!("{name}: rolled back from generation {from} to generation {to}{passed}\n"))
 }
 
 /// The audit log of a node: its last entries, or those that concern one handler.

@@ -8,15 +8,16 @@ use jiff::Timestamp;
 
 use super::audit::{Event, Who};
 use super::canary::{Canary, Counts, Differences, Percent, Share};
-use super::generation::Generation;
-use super::handler::{Handler, Kept, Lineage};
+use super::generation::{Generation, Signed};
+use super::handler::Handler;
+use super::lineage::{Kept, Lineage};
 use super::sequential::Evidence;
 use crate::guest::{Component, Digest};
 
 /// A component that is to be a canary.
 pub struct Deployed {
     /// It, verified.
-    pub component: Component,
+    pub component: Signed,
     /// The component that serves, loaded once more.
     pub baseline: Component,
     /// What the handlers folder holds.
@@ -72,8 +73,9 @@ impl Handler {
         }
         let Deployed { component, baseline, over, share, differences, deployment } = deployed;
         let config = old.current.config.clone();
-        let generation = Generation::new(old.last_number() + 1, component, config).deployed(over);
+        let generation = Generation::new(old.next_number(), component, config).deployed(over);
         generation.deployment.store(deployment.map(Arc::new));
+        let baseline = Signed { component: baseline, signature: old.current.signature() };
         let canary = Canary {
             generation: Arc::new(generation),
             baseline: Arc::new(old.current.refitted(baseline)),
@@ -115,12 +117,12 @@ impl Handler {
     pub fn promote(&self, digest: Digest, of: Of<'_>, (who, why): By<'_>) -> Result<Arc<Generation>, String> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let current = Arc::clone(&self.canary(&old, digest, of)?.generation);
-        let previous = Some(Arc::clone(self.proved(&old)));
-        let promoted = Arc::clone(&current);
-        let since = Timestamp::now();
+        let promoted = Arc::clone(&self.canary(&old, digest, of)?.generation);
+        let lineage = old.followed_by(Arc::clone(&promoted), Some(Arc::clone(self.proved(&old))));
+        // What the folder holds stays barred; this one does not, because somebody deployed it again.
+        let bars = old.bars.clone().without(digest, &promoted.config);
         self.clear_refusal();
-        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back: None, since }));
+        self.lineage.store(Arc::new(lineage.barring(bars)));
         self.note(Event::Promoted, &promoted, who, why);
         Ok(promoted)
     }
@@ -138,14 +140,13 @@ impl Handler {
         }
         let Restored { kept: Kept { number, component, over }, who, why } = restored;
         let current = Generation::new(number, component, old.current.config.clone()).deployed(over);
-        let (current, since) = (Arc::new(current), Timestamp::now());
-        let serving = Arc::clone(&current);
-        let rolled_back = Some(old.current.rolled_back(why.clone()));
+        let serving = Arc::new(current);
+        let lineage = old.rolled_back_to(Arc::clone(&serving), None, old.current.rolled_back(why.clone(), None));
         if let Some(canary) = &old.canary {
             self.note(Event::Ended, &canary.generation, &who, &why);
         }
         self.note(Event::RolledBack, &old.current, &who, &why);
-        self.lineage.store(Arc::new(Lineage { current, previous: None, canary: None, rolled_back, since }));
+        self.lineage.store(Arc::new(Lineage { since: Timestamp::now(), passed_over: None, ..lineage }));
         self.note(Event::Restored, &serving, &who, &why);
         Ok(serving)
     }
@@ -159,13 +160,8 @@ impl Handler {
 
     /// The same lineage with this canary.
     fn with_canary(&self, old: &Lineage, canary: Canary) {
-        self.lineage.store(Arc::new(Lineage {
-            current: Arc::clone(&old.current),
-            previous: old.previous.clone(),
-            canary: Some(Arc::new(canary)),
-            rolled_back: old.rolled_back.clone(),
-            since: old.since,
-        }));
+        let last = old.last.max(canary.generation.number);
+        self.lineage.store(Arc::new(Lineage { canary: Some(Arc::new(canary)), last, ..old.clone() }));
     }
 
     fn canary<'a>(&self, lineage: &'a Lineage, digest: Digest, of: Of<'_>) -> Result<&'a Arc<Canary>, String> {
