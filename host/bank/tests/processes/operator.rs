@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use galo::report::AuditEntry;
+use galo::report::{AuditEntry, Reason};
 use galo_testing::program;
 use tokio::process::{Child, Command};
 
@@ -23,6 +23,11 @@ pub struct Deploy<'a> {
 
 /// Who deploys.
 pub const WHO: &str = "ana@bank";
+
+/// Who asks for a shadow, and why.
+pub fn asked() -> Reason {
+    Reason { who: WHO.to_owned(), why: "a test".to_owned() }
+}
 
 /// The handler that is deployed.
 pub const HANDLER: &str = "transacoes";
@@ -75,5 +80,5 @@ pub async fn run(node: &Node, arguments: &[&str]) -> String {
 pub async fn story(node: &Node, sha256: &str) -> Vec<AuditEntry> {
     let lines = run(node, &["audit", HANDLER, "--last", "1000", "--json"]).await;
     let entries = lines.lines().map(|line| serde_json::from_str::<AuditEntry>(line).unwrap());
-    entries.filter(|entry| entry.sha256 == sha256).collect()
+    entries.filter(|entry| entry.sha256.as_deref() == Some(sha256)).collect()
 }

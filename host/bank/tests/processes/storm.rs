@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::keyless;
 use crate::node::{Node, PATIENCE, POLL_EVERY};
-use crate::operator::{self, Deploy, HANDLER};
+use crate::operator::{self, Deploy, HANDLER, asked};
 use crate::postgres::Database;
 use crate::stack::{Stack, block_on};
 
@@ -100,7 +100,7 @@ async fn shadow(stack: &Stack, name: &str) {
     std::fs::write(&file, swap::numbered(&original, SHADOW)).unwrap();
     for node in &stack.nodes {
         let access = Access { admin: node.admin_address().parse().unwrap(), token: None };
-        Shadowing::begin(&access, name, &file, 1, Duration::from_secs(600)).await.unwrap();
+        Shadowing::begin(&access, name, &file, (1, Duration::from_secs(600)), asked()).await.unwrap();
         let begun = Instant::now();
         while node.handler(name).await.shadow.unwrap().state != ShadowState::Running {
             assert!(begun.elapsed() < PATIENCE, "{:?}", node.handler(name).await.shadow);
