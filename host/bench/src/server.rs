@@ -93,7 +93,7 @@ impl Server {
     pub async fn shadow(&self, handlers: &Path, every: usize) -> anyhow::Result<Shadowing> {
         let admin = format!("unix:{}", self.admin.display());
         let access = Access { admin: admin.parse().map_err(anyhow::Error::msg)?, token: None };
-        let asked = Reason { who: "the comparison".to_owned(), why: "what a shadow costs".to_owned() };
+        let asked = Reason { who: "galo-bench".to_owned(), why: "what a shadow costs".to_owned() };
         Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), (every, SHADOW), asked).await
     }
 
