@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use galo::report::{AuditEntry, Reason};
+use galo::report::AuditEntry;
 use galo_testing::program;
 use tokio::process::{Child, Command};
 
@@ -23,11 +23,6 @@ pub struct Deploy<'a> {
 
 /// Who deploys.
 pub const WHO: &str = "ana@bank";
-
-/// Who asks for a shadow, and why.
-pub fn asked() -> Reason {
-    Reason { who: WHO.to_owned(), why: "a test".to_owned() }
-}
 
 /// The handler that is deployed.
 pub const HANDLER: &str = "transacoes";
