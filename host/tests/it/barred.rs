@@ -3,7 +3,7 @@
 use galo::config::{Settings, StateFolder};
 use galo::guest::Digest;
 use galo::operator::{self, Access, Deployment};
-use galo::report::RollbackOrder;
+use galo::report::{Reason, RollbackOrder};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,7 +46,7 @@ impl Scanned {
     }
 
     async fn roll_back(&self) -> String {
-        let order = RollbackOrder { to: None, only: None, who: "ana".to_owned(), why: "wrong".to_owned() };
+        let order = RollbackOrder::of(Reason { who: "ana".to_owned(), why: "wrong".to_owned() });
         operator::rollback(&self.access(), "x", &order).await.unwrap()
     }
 
