@@ -82,7 +82,7 @@ impl Record {
 
     /// What was rolled back, each component once.
     pub fn all_barred(&self) -> impl Iterator<Item = &Barred> {
-        let known = |last: &&Barred| self.bars.iter().all(|barred| barred.sha256 != last.sha256);
+        let known = move |last: &&Barred| self.bars.iter().all(|barred| barred.sha256 != last.sha256);
         self.barred.iter().filter(known).chain(&self.bars)
     }
 

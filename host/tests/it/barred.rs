@@ -52,7 +52,8 @@ impl Scanned {
 
     /// Deploys a component up to this step.
     async fn deploy(&self, component: &[u8], step: &str) {
-        let deployment = Deployment { differences: Some("report".to_owned()), ..deployment(component, &[step]) };
+        let differences = Some("report".to_owned());
+        let deployment = Deployment { by: "request".to_owned(), differences, ..deployment(component, &[step]) };
         operator::deploy(&[self.access()], &deployment, |_| {}).await.unwrap();
     }
 
