@@ -131,9 +131,7 @@ async fn what_the_folder_holds_stays_rolled_back_after_a_promoted_canary_was() {
     assert_eq!(x.serves().await.0, 202);
     let kept = RollbackOrder {
         to: Some(Digest::of(&answers(200)).to_string()),
-        only: None,
-        who: "ana".to_owned(),
-        why: "wrong".to_owned(),
+        ..RollbackOrder::of(Reason { who: "ana".to_owned(), why: "wrong".to_owned() })
     };
     operator::rollback(&x.access(), "x", &kept).await.unwrap();
     x.scan().await;
@@ -202,7 +200,8 @@ async fn a_deployed_component_that_the_state_folder_lost_is_missed_aloud() {
     std::fs::remove_file(file).unwrap();
     x.node = start(&x.database, &x.guests, &x.state).await;
     assert_eq!(x.serves().await.0, 200);
-    let audit = x.node.admin("/api/audit").await.text();
+    let audit = x.node.admin("/api/audit").await;
+    let audit = audit.text();
     let entry: Value = serde_json::from_str(audit.lines().last().unwrap()).unwrap();
     assert_eq!((&entry["event"], &entry["handler"]), (&"refused".into(), &"x".into()), "{audit}");
     assert!(entry["why"].as_str().unwrap().contains("is missing in the state folder"), "{audit}");
