@@ -32,7 +32,7 @@ pub(super) struct RollbackArgs {
     /// The kept generation that is to serve: how its digest begins [default: the one before the current one]
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
-    /// Take back only this component: how its digest begins; where it neither serves nor is a canary, nothing is changed
+    /// Take back only the component whose digest begins so; where it neither serves nor is a canary, nothing is changed
     #[arg(long, value_name = "DIGEST", conflicts_with = "to")]
     only: Option<String>,
     /// Why, for the audit log

@@ -144,18 +144,15 @@ fn indented(message: &str) -> String {
     message.lines().map(escaped).collect::<Vec<_>>().join("\n    ")
 }
 
-/// The counts, in a few lines; one that was refused has none.
+/// The counts, in a few lines; one that has not run has none.
 fn shown(name: &str, shadow: &Shadow) -> String {
     let Shadow { state, every, seconds_left, counts, dropped, .. } = shadow;
     let Counts { compared, differ, skipped, paths } = counts;
     let (minutes, seconds) = (seconds_left / 60, seconds_left % 60);
-    if *state == ShadowState::Refused {
-        return format!("{name}: refused");
-    }
     let state = match state {
-        ShadowState::Verifying => "verifying the component".to_owned(),
+        ShadowState::Verifying => return format!("{name}: verifying the component"),
+        ShadowState::Refused => return format!("{name}: refused"),
         ShadowState::Running => format!("1 in {every} requests, {minutes} min {seconds} s left"),
-        ShadowState::Refused => "refused".to_owned(),
         ShadowState::Ended => "ended".to_owned(),
     };
     let mut text = format!("{name}: {state}: {differ} of {compared} differ, {skipped} skipped, {dropped} dropped");

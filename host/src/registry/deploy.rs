@@ -102,7 +102,6 @@ impl Handler {
         let canary = self.canary(&old, digest, of)?;
         let generation = Arc::clone(&canary.generation);
         if canary.share.percent == percent {
-            self.note(Event::Step, &generation, who, &format!("{percent} still: {why}"));
             return Ok(());
         }
         self.with_canary(&old, canary.at(percent));

@@ -151,7 +151,7 @@ async fn what_the_folder_holds_stays_rolled_back_after_a_promoted_canary_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_components_have_the_same_number() {
-    let mut x = Scanned::new().await;
+    let x = Scanned::new().await;
     x.put(&answers(201)).await;
     x.deploy(&answers(202), "50%").await;
     // The canary was generation 3, what is rolled back after it is generation 2.
