@@ -116,9 +116,9 @@ impl Admin {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "not here: the page is /, and /live /ready /handlers /metrics /api/audit /api/records /api/recording \
-                 /api/explain can be read. POST /handlers/NAME/deploy, /canary, /rollback or /shadow, and \
-                 /candidates/DIGEST/accept. /api/openapi.json describes the rest of /api\n",
+                "/live /ready /handlers /metrics /api/audit /api/records /api/explain /api/recording, the page /, and \
+                 /api/openapi.json with all of /api/. POST /handlers/NAME/rollback, /handlers/NAME/deploy, \
+                 /handlers/NAME/shadow and /candidates/DIGEST/accept\n",
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! The audit log: everything that an operator does to a node is an entry that says who, what, when and why, and an event
-//! of the node, wherever it came from.
+//! The audit log: everything that an operator does to a node is an entry that says who, what, when and why, and an
+//! event of the node, wherever it came from.
 
 use galo::config::{Readers, Settings};
 use galo::guest::Digest;
