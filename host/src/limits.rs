@@ -377,6 +377,9 @@ pub const POOL_CONNECTIONS_CEILING: usize = 90;
 /// lane needs one at a time, for a millisecond.
 pub const BATCH_CONNECTIONS_MAX: usize = 4;
 
+/// Partitions of the data. A shard has at least one, and a router keeps a connection to each shard in every session.
+pub const PARTITIONS_MAX: u32 = 64;
+
 /// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
 /// these a backend returns the top of its heap after every statement, and requests it again with the next.
 pub const POSTGRES_MALLOC: [(&str, usize); 2] =
@@ -516,6 +519,13 @@ pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
 pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// A router gives a connection to a shard up after this (PL/Proxy's `connect_timeout`, whole seconds).
+pub const SHARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A router gives a statement on a shard up after this (PL/Proxy's `query_timeout`, whole seconds): it hangs, since
+/// Postgres itself would have ended the statement after `STATEMENT_TIMEOUT`.
+pub const SHARD_QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// A router itself ends a statement only after this: to cancel one, it would wait for the shard that hangs.
+pub const ROUTER_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the database is probed, on a separate connection. While it is unavailable only the probe contacts it;
 /// service resumes within two seconds and five round trips of its return.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -963,6 +973,8 @@ const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
 const _: () = assert!(LOCK_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < SHARD_QUERY_TIMEOUT.as_millis());
+const _: () = assert!(2 * SHARD_QUERY_TIMEOUT.as_millis() < ROUTER_STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);

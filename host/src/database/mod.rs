@@ -35,6 +35,7 @@ mod procedure;
 mod reading;
 mod scratch;
 mod start;
+mod stubs;
 pub mod value;
 mod waiter;
 mod waiting;
@@ -49,5 +50,6 @@ pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, 
 pub use migrate::{apply, migrate};
 pub use passage::{Batched, Passage};
 pub use pool::Database;
-pub use procedure::{Batch, GrantedProcedure, Procedure};
+pub use procedure::{Batch, GrantedProcedure, Partition, Procedure};
 pub use scratch::{Scratch, SqlError, run_sql};
+pub use stubs::{NoStubs, Router, stubs};

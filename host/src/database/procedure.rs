@@ -32,6 +32,8 @@ pub struct Procedure {
     pub(super) batch: Option<BatchForm>,
     /// Whether the manifest grants it as one that also works in another database.
     pub(super) remote: bool,
+    /// Which shard a call goes to, if the manifest has shards.
+    pub(super) partition: Option<Partition>,
 }
 
 /// A procedure, as a manifest grants it.
@@ -43,6 +45,17 @@ pub struct GrantedProcedure {
     pub batch: Option<Batch>,
     /// Whether it also works in another database, which its language does not show: by dblink or a foreign table.
     pub remote: bool,
+    /// Which shard a call goes to, if the manifest has shards.
+    pub partition: Option<Partition>,
+}
+
+/// Which shard a call goes to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Partition {
+    /// The one of the value of this parameter.
+    By(String),
+    /// Any: it reads what every shard has.
+    Any,
 }
 
 /// A batch form, as a manifest grants it.
@@ -120,7 +133,7 @@ impl Signature {
 impl GrantedProcedure {
     /// One without a batch form, that works in its own database.
     pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), batch: None, remote: false }
+        Self { name: name.to_owned(), batch: None, remote: false, partition: None }
     }
 }
 
@@ -196,8 +209,17 @@ impl Procedure {
         names: Vec<String>,
         batch: Option<BatchForm>,
     ) -> Self {
-        let GrantedProcedure { name, remote, .. } = granted;
-        Self { name: name.clone(), digest: digest(&signature), signature, shorter, names, batch, remote: *remote }
+        let GrantedProcedure { name, remote, partition, .. } = granted;
+        Self {
+            name: name.clone(),
+            digest: digest(&signature),
+            signature,
+            shorter,
+            names,
+            batch,
+            remote: *remote,
+            partition: partition.clone(),
+        }
     }
 
     /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
@@ -256,7 +278,8 @@ impl Procedure {
 
     /// What the manifest grants.
     pub fn granted(&self) -> GrantedProcedure {
-        GrantedProcedure { name: self.name.clone(), batch: self.batch().cloned(), remote: self.remote }
+        let (name, batch, partition) = (self.name.clone(), self.batch().cloned(), self.partition.clone());
+        GrantedProcedure { name, batch, remote: self.remote, partition }
     }
 
     /// Whether an error of it proves that nothing was recorded anywhere.
@@ -315,6 +338,7 @@ mod tests {
             names: Vec::new(),
             digest: String::new(),
             remote: false,
+            partition: None,
             batch: Some(form),
         }
     }

@@ -17,6 +17,7 @@ use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
 use super::record::{RecordEntry, RecordTable};
+use super::shards::ShardsTable;
 use super::token::TokenTable;
 use crate::database::{Batch, GrantedProcedure};
 use crate::limits::ROUTES_MAX;
@@ -32,6 +33,7 @@ pub(super) struct File {
     pub(super) messages: MessagesTable,
     pub(super) token: Option<Spanned<TokenTable>>,
     pub(super) record: Option<RecordTable>,
+    pub(super) shards: Option<Spanned<ShardsTable>>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
     pub(super) built: Option<BuiltTable>,
@@ -123,6 +125,7 @@ impl HandlerTable {
             name: name.get_ref().clone(),
             batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
             remote: self.remote.contains(name),
+            partition: None,
         };
         Entry {
             name: name.clone(),

@@ -1,7 +1,7 @@
 //! A function as the catalogue has it, and whether it fits what a manifest grants: values that the contract has, a key,
 //! a batch form. It asks the database nothing.
 
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::{Kind, Oid, Type};
 
 use super::statement;
 use super::unusable::{Unsupported, Unusable};
@@ -10,6 +10,7 @@ use crate::database::value::kind;
 
 /// A function as the catalogue has it.
 pub(super) struct Found {
+    pub(super) oid: Oid,
     pub(super) signature: Signature,
     pub(super) shorter: Vec<Signature>,
     pub(super) returns_set: bool,

@@ -7,6 +7,7 @@ pub(super) mod connection;
 mod description;
 mod found;
 pub(super) mod statement;
+pub(super) mod stub;
 pub(super) mod unusable;
 
 use tokio_postgres::types::{Oid, Type};
@@ -56,7 +57,7 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
 
 /// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
 pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
-    let GrantedProcedure { name, batch, remote } = granted;
+    let GrantedProcedure { name, batch, remote, .. } = granted;
     let mut one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
@@ -128,6 +129,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let all = call.types.len();
     let defaults = if call.typed { 0 } else { usize::try_from(row.get::<_, i32>("defaults")).unwrap_or(0).min(all) };
     Ok(Found {
+        oid,
         signature: signature(all),
         shorter: (1..=defaults).map(|left_out| signature(all - left_out)).collect(),
         returns_set: row.get("returns_set"),

@@ -68,6 +68,9 @@ pub enum Unusable {
         /// Its type.
         type_name: String,
     },
+    /// A router cannot have a stub of it. Holds why, and what to do.
+    #[error("`{0}` cannot run on shards: {1}")]
+    NoStub(String, String),
     /// The database could not be queried.
     #[error("cannot look up `{0}` in the database: {1}")]
     Unknown(String, String),
