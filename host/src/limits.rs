@@ -519,13 +519,12 @@ pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
 pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// A router gives a connection to a shard up after this (PL/Proxy's `connect_timeout`, whole seconds).
-pub const SHARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A router gives a statement on a shard up after this (PL/Proxy's `query_timeout`, whole seconds): it hangs, since
 /// Postgres itself would have ended the statement after `STATEMENT_TIMEOUT`.
 pub const SHARD_QUERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// A router itself ends a statement only after this: to cancel one, it would wait for the shard that hangs.
-pub const ROUTER_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A router itself ends a statement only after this, which PL/Proxy's own timeout, checked once a second, precedes: to
+/// cancel a statement, PL/Proxy would wait for a shard that hangs. It ends a connection to a shard that never opens.
+pub const ROUTER_STATEMENT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often the database is probed, on a separate connection. While it is unavailable only the probe contacts it;
 /// service resumes within two seconds and five round trips of its return.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -974,7 +973,7 @@ const _: () = assert!(LOCK_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < SHARD_QUERY_TIMEOUT.as_millis());
-const _: () = assert!(2 * SHARD_QUERY_TIMEOUT.as_millis() < ROUTER_STATEMENT_TIMEOUT.as_millis());
+const _: () = assert!(SHARD_QUERY_TIMEOUT.as_secs() + 3 <= ROUTER_STATEMENT_TIMEOUT.as_secs());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::catalogue::statement::quoted;
-use super::catalogue::stub::{self, Place, Stub};
+use super::catalogue::stub::{self, ONLY_READS, Place, Stub};
 use super::catalogue::unusable::Unusable;
 use super::connect::target::Target;
 use super::procedure::GrantedProcedure;
@@ -84,6 +84,7 @@ impl Router {
                 quoted(&self.role)
             );
         }
+        add_removal(&mut sql, stubs);
         stubs.iter().for_each(|stub| self.add_stub(&mut sql, stub));
         sql.push_str("COMMIT;\n");
         sql
@@ -111,7 +112,6 @@ impl Router {
     fn add_cluster(&self, sql: &mut String, name: &str, [statement, lock]: [u128; 2]) {
         let mut options = vec![
             ("connection_lifetime".to_owned(), limits::CONNECTION_AGE_MAX.as_secs().to_string()),
-            ("connect_timeout".to_owned(), limits::SHARD_CONNECT_TIMEOUT.as_secs().to_string()),
             ("query_timeout".to_owned(), limits::SHARD_QUERY_TIMEOUT.as_secs().to_string()),
         ];
         for partition in 0..self.partitions {
@@ -122,25 +122,25 @@ impl Router {
         let pairs: Vec<_> =
             options.iter().map(|(key, value)| format!("        ({}, {})", literal(key), literal(value))).collect();
         let role = quoted(&self.role);
+        // All of them in one statement, because a cluster must have a power of two of partitions at any time.
         let _ = write!(
             sql,
-            "\nDO $galo$\nDECLARE one record;\nBEGIN\n    \
-                 IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server WHERE srvname = '{name}') THEN\n        \
-                     CREATE SERVER {name} FOREIGN DATA WRAPPER plproxy;\n    \
-                 END IF;\n    \
-                 FOR one IN\n    \
+            "\nDO $galo$\nDECLARE\n    options text;\n    \
+                 is_there constant boolean := EXISTS (SELECT FROM pg_catalog.pg_foreign_server WHERE srvname = '{name}');\n\
+             BEGIN\n    \
                  WITH wanted (key, value) AS (VALUES\n{}\n    ),\n    \
-                 present AS (SELECT split_part(o, '=', 1) AS key\n        \
-                     FROM pg_catalog.pg_foreign_server, unnest(srvoptions) AS o WHERE srvname = '{name}')\n    \
-                 SELECT 1 AS turn, CASE WHEN p.key IS NULL THEN 'ADD' ELSE 'SET' END AS verb, key, value\n    \
-                 FROM wanted LEFT JOIN present AS p USING (key)\n    \
-                 UNION ALL\n    \
-                 SELECT 0, 'DROP', key, NULL FROM present\n    \
-                 WHERE key ~ '^p[0-9]+$' AND key NOT IN (SELECT key FROM wanted)\n    \
-                 ORDER BY 1\n    LOOP\n        \
-                     EXECUTE pg_catalog.format('ALTER SERVER {name} OPTIONS (%s %I %s)', one.verb, one.key,\n            \
-                         CASE WHEN one.value IS NULL THEN '' ELSE pg_catalog.quote_literal(one.value) END);\n    \
-                 END LOOP;\n\
+                 present AS (SELECT pg_catalog.split_part(o, '=', 1) AS key\n        \
+                     FROM pg_catalog.pg_foreign_server, unnest(srvoptions) AS o WHERE srvname = '{name}'),\n    \
+                 change (verb, key, value) AS (\n        \
+                     SELECT CASE WHEN NOT is_there THEN '' WHEN p.key IS NULL THEN 'ADD' ELSE 'SET' END,\n            \
+                         key, pg_catalog.quote_literal(value)\n        \
+                     FROM wanted LEFT JOIN present AS p USING (key)\n        \
+                     UNION ALL\n        \
+                     SELECT 'DROP', key, '' FROM present\n        \
+                     WHERE key ~ '^p[0-9]+$' AND key NOT IN (SELECT key FROM wanted))\n    \
+                 SELECT pg_catalog.string_agg(pg_catalog.format('%s %I %s', verb, key, value), ', ') INTO options FROM change;\n    \
+                 EXECUTE CASE WHEN is_there THEN 'ALTER SERVER {name} OPTIONS ('\n        \
+                     ELSE 'CREATE SERVER {name} FOREIGN DATA WRAPPER plproxy OPTIONS (' END || options || ')';\n\
              END $galo$;\n\
              CREATE USER MAPPING IF NOT EXISTS FOR {role} SERVER {name} OPTIONS (user {});\n\
              GRANT USAGE ON FOREIGN SERVER {name} TO {role};\n",
@@ -187,9 +187,9 @@ impl Router {
         }
     }
 
-    /// A stub, and its grants. A stub with another signature is replaced.
+    /// A stub, and its grants.
     fn add_stub(&self, sql: &mut String, stub: &Stub) {
-        let Stub { schema, function, arguments, identity, result, volatility, place } = stub;
+        let Stub { schema, function, arguments, identity, result, reads, place } = stub;
         let name = format!("{schema}.{function}");
         let (cluster, run) = match place {
             Place::Key(hash, index) => (CALLS, format!("{}(${index})", hash.function())),
@@ -198,22 +198,14 @@ impl Router {
         };
         let _ = write!(
             sql,
-            "\nDO $galo$\nDECLARE other regprocedure;\nBEGIN\n    \
-                 FOR other IN\n    \
-                 SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang\n    \
-                 WHERE l.lanname = 'plproxy' AND p.proname = {} AND p.pronamespace = pg_catalog.to_regnamespace({})\n      \
-                   AND (pg_catalog.pg_get_function_arguments(p.oid), pg_catalog.pg_get_function_result(p.oid))\n          \
-                       <> ({}, {})\n    LOOP\n        \
-                     EXECUTE pg_catalog.format('DROP FUNCTION %s', other);\n    \
-                 END LOOP;\n\
-             END $galo$;\n\
-             CREATE OR REPLACE FUNCTION {name}({arguments})\nRETURNS {result}\nLANGUAGE plproxy {volatility} AS \
+            "\n\
+             CREATE OR REPLACE FUNCTION {name}({arguments})\nRETURNS {result}\nLANGUAGE plproxy AS \
              $galo$\n    CLUSTER '{cluster}';\n    RUN ON {run};\n$galo$;\n",
-            literal(&unquoted(function)),
-            literal(schema),
-            literal(arguments),
-            literal(result),
         );
+        if *reads {
+            // PL/Proxy has no STABLE functions.
+            let _ = writeln!(sql, "COMMENT ON FUNCTION {name}({identity}) IS '{ONLY_READS}';");
+        }
         self.add_grants(sql, &format!("{name}({identity})"));
     }
 
@@ -224,6 +216,30 @@ impl Router {
             "REVOKE ALL ON FUNCTION {function} FROM PUBLIC;\nGRANT EXECUTE ON FUNCTION {function} TO {role};\n"
         );
     }
+}
+
+/// Removes stubs that have another signature now, or whose procedure is no longer granted.
+fn add_removal(sql: &mut String, stubs: &[Stub]) {
+    let kept: Vec<_> = stubs
+        .iter()
+        .map(|Stub { schema, function, arguments, result, .. }| {
+            let [schema, function, arguments, result] =
+                [&unquoted(schema), &unquoted(function), arguments, result].map(|text| literal(text));
+            format!("        ({schema}, {function}, {arguments}, {result})")
+        })
+        .collect();
+    let _ = write!(
+        sql,
+        "\n-- Stubs that have another signature now, or that no handler is granted any more.\n\
+         DO $galo$\nDECLARE stub regprocedure;\nBEGIN\n    FOR stub IN\n    \
+             SELECT p.oid FROM pg_catalog.pg_proc p\n    \
+             JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname = 'plproxy'\n    \
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname <> '{SCHEMA}'\n    \
+             WHERE (n.nspname::text, p.proname::text, pg_catalog.pg_get_function_arguments(p.oid),\n           \
+                    pg_catalog.pg_get_function_result(p.oid)) NOT IN (VALUES\n{}\n    )\n    \
+             LOOP\n        EXECUTE pg_catalog.format('DROP FUNCTION %s', stub);\n    END LOOP;\nEND $galo$;\n",
+        kept.join(",\n"),
+    );
 }
 
 /// A text as a literal of SQL.

@@ -26,7 +26,9 @@ use unusable::{Unsupported, Unusable};
 /// search path; `$2` is the name.
 const LOOKUP: &str = "
     SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set,
-           p.provolatile = 'v' AS volatile, l.lanpltrusted AS local, p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
+           p.provolatile = 'v' AND NOT (l.lanname = 'plproxy'
+             AND coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), '') = 'only reads') AS volatile,
+           l.lanpltrusted AS local, p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY (p.proargtypes)
                              AND NOT has_schema_privilege(t.typnamespace, 'USAGE')) AS allowed,

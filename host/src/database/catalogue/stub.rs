@@ -12,13 +12,16 @@ use crate::database::connect::target::chain;
 use crate::database::procedure::{GrantedProcedure, KeyArgument, Partition};
 use crate::database::value::kind;
 
+/// The comment of a stub whose procedure only reads: every function of PL/Proxy is VOLATILE.
+pub(in crate::database) const ONLY_READS: &str = "only reads";
+
 /// What a router needs to know of a function: its signature as Postgres writes it, and the types that a router lacks.
 const DEFINITION: &str = "
     SELECT n.nspname::text AS schema, p.proname::text AS function,
            pg_catalog.pg_get_function_arguments(p.oid) AS arguments,
            pg_catalog.pg_get_function_identity_arguments(p.oid) AS identity,
            pg_catalog.pg_get_function_result(p.oid) AS result,
-           p.provolatile::text AS volatility,
+           p.provolatile = 'v' AS volatile,
            ARRAY(SELECT DISTINCT t.oid::regtype::text
                  FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]) || p.prorettype) AS a(type)
                  JOIN pg_catalog.pg_type t ON t.oid = a.type JOIN pg_catalog.pg_type e
@@ -36,7 +39,8 @@ pub(in crate::database) struct Stub {
     /// The types by which `DROP` and `GRANT` name it.
     pub(in crate::database) identity: String,
     pub(in crate::database) result: String,
-    pub(in crate::database) volatility: &'static str,
+    /// Whether it never writes.
+    pub(in crate::database) reads: bool,
     pub(in crate::database) place: Place,
 }
 
@@ -153,11 +157,7 @@ async fn stub(client: &Client, name: &str, oid: Oid, place: Place) -> Result<Stu
         arguments: row.get("arguments"),
         identity: row.get("identity"),
         result: row.get("result"),
-        volatility: match row.get("volatility") {
-            "i" => "IMMUTABLE",
-            "s" => "STABLE",
-            _ => "VOLATILE",
-        },
+        reads: !row.get::<_, bool>("volatile"),
         place,
     })
 }
