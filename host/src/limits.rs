@@ -35,7 +35,7 @@ pub const TEXT_BYTES: usize = 8;
 pub const BATCH_CALLS_MAX: usize = 64;
 /// Bytes of their arguments: 16 KiB for each call of a full batch. Calls beyond it go with the next statement.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Calls that wait for one batch form. Requests in flight are fewer; this also counts calls whose clients have
+/// Calls that wait for one lane of a batch form. Requests in flight are fewer; this also counts calls whose clients have
 /// disconnected.
 pub const LANE_CALLS_MAX: usize = 1024;
 /// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the rest is left for
@@ -370,12 +370,14 @@ pub const BACKLOG_CEILING: usize = 65_535;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
 /// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a
-/// Postgres with 200 connections.
+/// Postgres with 200 connections; with `lanes` in the manifest, up to twice as many.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 /// Database connections for batches, beside those of the pool: one for each procedure with a batch form, up to this. A
-/// lane needs one at a time, for a millisecond.
+/// lane needs one at a time, for a millisecond. Lanes that a procedure has several of have one each.
 pub const BATCH_CONNECTIONS_MAX: usize = 4;
+/// Lanes of one procedure, a power of two. Together they may have as many connections as the pool.
+pub const LANES_MAX: usize = 64;
 
 /// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
 /// these a backend returns the top of its heap after every statement, and requests it again with the next.
@@ -966,6 +968,7 @@ const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);
+const _: () = assert!(LANES_MAX.is_power_of_two() && LANES_MAX <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(KEY_CALLS_MAX * 4 <= IN_FLIGHT_MAX_DEFAULT && KEY_CALLS_MAX <= LANE_CALLS_MAX);
 const _: () = assert!(TRACES_BATCH_DEFAULT <= TRACES_QUEUE_DEFAULT && TRACES_QUEUE_DEFAULT <= TRACES_QUEUE_CEILING);
 const _: () = assert!("galo/".len() + NODE_NAME_BYTES_MAX + " batches".len() <= IDENTIFIER_BYTES_MAX);

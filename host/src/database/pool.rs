@@ -17,10 +17,12 @@ use super::connect::open::Unreachable;
 use super::connect::target::Target;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
+use super::grant::GrantedProcedure;
 use super::health::Health;
-use super::lanes::{Lanes, Way};
+use super::lanes::{Lanes, Way, connections_of_lanes};
 use super::opener::Opener;
-use super::procedure::{GrantedProcedure, Procedure};
+use super::procedure::Procedure;
+use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -107,14 +109,31 @@ impl Database {
     /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
+    }
+
+    /// Whether a node may have a connection for each lane of these procedures: as many as there are for calls, which
+    /// stand in for them.
+    ///
+    /// # Errors
+    /// A description of how many lanes there are, and what to do.
+    pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
+        let (lanes, most) = (connections_of_lanes(procedures), self.connections.wanted());
+        if lanes <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "the batch forms with `lanes` have {lanes} lanes, and each needs a database connection of its own; the node \
+             has {most} for calls and opens at most as many for lanes: lower `lanes`, or start it with \
+             `--pool-connections {lanes}`"
+        ))
     }
 
     /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
         self.lanes.keep(granted);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
     }
 
     /// Whether there are connections and the database is usable.
@@ -199,7 +218,7 @@ impl Database {
         if self.for_batches.is_short() {
             return self.take(&self.connections).await;
         }
-        // All are in use: there are more lanes than connections for them.
+        // All are in use: lanes of procedures that have one each share connections.
         self.take(&self.for_batches).await
     }
 
@@ -247,8 +266,8 @@ impl Database {
     }
 
     /// How a call of a procedure is executed.
-    pub(super) fn way(&self, procedure: &Procedure) -> Way {
-        self.lanes.way(procedure)
+    pub(super) fn way(&self, procedure: &Procedure, arguments: &[Value]) -> Way {
+        self.lanes.way(procedure, arguments)
     }
 
     /// The database.

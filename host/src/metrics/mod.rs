@@ -139,7 +139,7 @@ impl PoolMetrics {
 pub struct BatchMetrics {
     /// Calls that went in one statement.
     pub calls: Arc<Histogram>,
-    /// Batches that failed and whose calls went one by one.
+    /// Batches that failed, and whose calls were sent again one by one, or failed too.
     pub broken: Counter,
     /// Batches that gave up on a locked or slow row, and whose calls went by keys.
     pub given_up: Counter,
@@ -195,7 +195,11 @@ impl Metrics {
         galo.register("shed", shed, self.shed.clone());
         galo.register("connections", "Open client connections", self.connections.clone());
         galo.register("made_room", "Connections that were closed for a newcomer", self.made_room.clone());
-        galo.register("batches_broken", "Batches whose calls went one by one", self.batches.broken.clone());
+        galo.register(
+            "batches_broken",
+            "Batches that failed and whose calls went one by one, or failed too",
+            self.batches.broken.clone(),
+        );
         galo.register("batches_given_up", "Batches that gave up on a row", self.batches.given_up.clone());
         let pool = &self.pool;
         galo.register("database_up", "Whether the database answers and takes what is asked of it", pool.up.clone());

@@ -13,7 +13,9 @@ use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::target::chain;
-use super::procedure::{BatchForm, GrantedProcedure, Procedure, Signature};
+use super::form::BatchForm;
+use super::grant::GrantedProcedure;
+use super::procedure::{Procedure, Signature};
 use crate::limits;
 use complete::same_function;
 use description::Description;
@@ -71,10 +73,11 @@ pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Res
             let many = look_up(client, &batch.form).await?;
             let refuse =
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
-            check_batch_form(&one, &many).map_err(refuse)?;
-            let key = one.key(name, &batch.by)?;
-            let signature = Signature { is_batch_form: true, ..many.signature };
-            Some(BatchForm { granted: batch.clone(), signature, key })
+            check_batch_form(&one, &many, batch).map_err(refuse)?;
+            let (key, retry) = (one.key(name, batch)?, one.retry(name, batch)?);
+            let local = many.signature.local && one.signature.local;
+            let signature = Signature { is_batch_form: true, local, ..many.signature };
+            Some(BatchForm { granted: batch.clone(), signature, key, retry })
         }
     };
     // Calls of a batch have all arguments.
