@@ -2,77 +2,33 @@
 //! No call waits for others: one that finds the lane free is sent at once, alone, through the procedure itself.
 //!
 //! A batch is one statement, one transaction and one awaited round trip, and each of its calls gets a row. When the
-//! statement fails, nothing of it is recorded, and its calls are retried separately, so that a call that cannot be
-//! executed fails alone. A batch gives up early on a lock or on a slow call, and is then split by keys: a key that
-//! makes even its own calls wait is set apart, and its calls go one after the other on a connection with longer
-//! timeouts. Calls of one key are sent in the order in which they arrived. Batches do not skip locked rows (`SKIP
-//! LOCKED`): with two nodes every row is locked for a moment by the other's batches, so rows would be skipped
-//! constantly.
+//! statement fails and that proves that nothing of it is recorded, its calls are retried separately, so that a call
+//! that cannot be executed fails alone. When nothing proves it (the connection was lost, rows do not match the calls,
+//! or it works in another database), only calls are retried that may be repeated. A batch gives up early on a lock or
+//! on a slow call, and is then split by keys: a key that makes even its own calls wait is set apart, and its calls go
+//! one after the other on a connection with longer timeouts. Calls of one key are sent in the order in which they
+//! arrived. Batches do not skip locked rows (`SKIP LOCKED`): with two nodes every row is locked for a moment by the
+//! other's batches, so rows would be skipped constantly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::carried::Carried;
 use super::error::Error;
 use super::exchange::{alone, together};
-use super::lane::{Lane, Left, Start};
+use super::lane::{Lane, Start};
 use super::passage::UnderWay;
 use super::pool::{Client, Database};
-use super::procedure::Procedure;
-use super::waiter::{Key, Waiter};
-use crate::contract::{Rows, Value};
+use super::router::on;
+use super::waiter::{Key, Waiter, by_keys};
+use crate::contract::Rows;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{NO_SQLSTATE, SUCCEEDED};
 
-impl Database {
-    /// Executes a call on the lane of its procedure.
-    pub(super) async fn call_on_lane(
-        self: &Arc<Self>,
-        lane: Arc<Lane>,
-        procedure: &Arc<Procedure>,
-        arguments: Vec<Value>,
-    ) -> Carried {
-        let joined = Instant::now();
-        let unsent = |failure, arguments| {
-            lane.counted().unsent();
-            Carried::unsent(failure, joined, arguments)
-        };
-        // While the database is unavailable, no call waits for it.
-        if let Err(failure) = self.check_ready() {
-            self.health().note_outcome(Some(&failure));
-            return unsent(failure, arguments);
-        }
-        let (sender, mut outcome) = oneshot::channel();
-        let waiter = Waiter::new(procedure, arguments, joined, sender);
-        let deadline = waiter.deadline();
-        let (ticket, start) = match lane.join(waiter) {
-            Ok(joined) => joined,
-            Err(arguments) => return unsent(Failure::Shed, arguments),
-        };
-        start_task(self, &lane, start);
-        let lost = |_| Carried::lost("a batch was lost".to_owned());
-        if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
-            return outcome.unwrap_or_else(lost);
-        }
-        let late = |why| self.unavailable(format!("not sent within {} ms{why}", limits::ACQUIRE_TIMEOUT.as_millis()));
-        match lane.leave(ticket) {
-            Left::Together(arguments) => {
-                let failure = late("");
-                self.health().note_outcome(Some(&failure));
-                unsent(failure, arguments)
-            }
-            Left::Apart(arguments) => unsent(late(": an earlier call of its key is under way"), arguments),
-            // It was sent, so its outcome is awaited; the lane bounds the wait.
-            Left::Sent => outcome.await.unwrap_or_else(lost),
-        }
-    }
-}
-
-fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
+/// Starts the task that a changed lane asks for.
+pub(super) fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
     let (on, lane) = (Arc::clone(database), Arc::clone(lane));
     match start {
         Start::Nothing => {}
@@ -109,7 +65,8 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
         database.batches().calls.observe(batch.len() as u64);
         // One deadline for the whole batch, also when it is split: requests rely on it for their answer.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
-        let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
+        let carrier =
+            Carrier { database: &database, lane: &lane, deadline, connection: None, repeats: false, is_split: false };
         carrier.carry_out(batch).await;
     }
 }
@@ -132,8 +89,11 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         };
         let sent = Instant::now();
         waiter.is_sent(lane.counted(), sent, None);
-        let outcome = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT).await;
-        let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
+        let deadline = sent + limits::CALL_TIMEOUT;
+        let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), deadline);
+        let outcome = on(database.shard(waiter.procedure(), waiter.arguments()), exchange).await;
+        let procedure = waiter.procedure();
+        let stays = matches!(&outcome, Err(error) if !error.is_of_one_call(procedure) || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
         answer_apart(&database, &lane, waiter, connection, outcome);
         drop(place);
@@ -161,7 +121,8 @@ fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Cl
     let of_one_row = error.is_of_one_row();
     let failure = database.failure(error, waiter.procedure());
     if !of_one_row {
-        database.health().note_outcome(Some(&failure));
+        let shard = database.shard(waiter.procedure(), waiter.arguments());
+        database.note_outcome(shard, Some(&failure));
     } else if lane.note_stuck(true) {
         let procedure = &waiter.procedure().name;
         tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
@@ -176,6 +137,10 @@ struct Carrier<'a> {
     deadline: Instant,
     /// A connection whose session has short timeouts. `None` before the first statement, and after one that broke it.
     connection: Option<Client>,
+    /// Whether the parts are calls of a batch that may be recorded, and are repeated.
+    repeats: bool,
+    /// Whether calls of the batch are sent one by one.
+    is_split: bool,
 }
 
 /// Why a part was not executed.
@@ -208,17 +173,37 @@ impl Carrier<'_> {
                         waiter.answer(Ok(rows));
                     }
                 }
-                Err(Unsent::Failure(failure)) => self.fail(part, failure, NO_SQLSTATE),
-                Err(Unsent::Error(error)) if error.is_of_one_row() => self.without_slow_keys(part, &mut parts),
-                Err(Unsent::Error(error)) => {
-                    let apart = error.is_of_one_call() && part.len() > 1;
-                    let class = error.class().to_owned();
-                    let failure = self.database.failure(error, part[0].procedure());
-                    match apart {
-                        true => self.one_by_one(part, &failure, &mut parts),
-                        false => self.fail(part, failure, &class),
-                    }
+                Err(Unsent::Failure(failure)) => self.fail_with_repeats(part, failure, NO_SQLSTATE, &mut parts),
+                Err(Unsent::Error(error)) => self.part_failed(part, error, &mut parts),
+            }
+        }
+    }
+
+    /// Decides which calls of a part whose statement failed are sent again, and fails the others.
+    fn part_failed(&mut self, part: Vec<Waiter>, error: Error, parts: &mut VecDeque<Vec<Waiter>>) {
+        let (is_slow, is_rolled_back) = (error.is_of_one_row(), error.is_of_one_call(part[0].procedure()));
+        if is_slow && is_rolled_back {
+            return self.without_slow_keys(part, parts);
+        }
+        let is_broken = matches!(error, Error::Unpaired(_));
+        let class = error.class().to_owned();
+        let failure = self.database.failure(error, part[0].procedure());
+        let has_time = Instant::now() < self.deadline;
+        let is_repeated = |waiter: &mut Waiter| has_time && waiter.may_repeat();
+        let via_form = self.takes_form(&part);
+        match (is_slow, is_rolled_back, part.len()) {
+            (true, _, _) => self.set_all_apart(part, is_repeated, (failure, &class), parts),
+            (false, true, 1) if !via_form => self.fail(part, failure, &class),
+            (false, false, 1) => self.fail_with_repeats(part, failure, &class, parts),
+            (false, true, _) => self.one_by_one(part, &failure, parts),
+            (false, false, _) => {
+                let mut lost = part;
+                let repeated: Vec<_> = lost.extract_if(.., is_repeated).collect();
+                if is_broken || !repeated.is_empty() {
+                    self.repeats = true;
+                    self.one_by_one(repeated, &failure, parts);
                 }
+                self.fail(lost, failure, &class);
             }
         }
     }
@@ -229,6 +214,10 @@ impl Carrier<'_> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
+        // Calls that waited while the shard of their lane became unavailable.
+        if let Some(shard) = self.database.shard(part[0].procedure(), part[0].arguments()) {
+            shard.check().map_err(Unsent::Failure)?;
+        }
         // A statement may have succeeded and the connection may have been closed afterwards.
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
@@ -237,11 +226,14 @@ impl Carrier<'_> {
         let now = Instant::now();
         let batch = (part.len() > 1).then(|| UnderWay::next(part.len(), now));
         part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now, batch));
-        let procedure = part[0].procedure();
-        let outcome = match (&procedure.batch, &*part) {
-            (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,
-            _ => alone(&connection, procedure, part[0].arguments(), self.deadline).await.map(|rows| vec![rows]),
+        let (procedure, first) = (part[0].procedure(), part[0].arguments());
+        let exchange = async {
+            match &procedure.batch {
+                Some(form) if self.takes_form(part) => together(&connection, form, part, self.deadline).await,
+                _ => alone(&connection, procedure, first, self.deadline).await.map(|rows| vec![rows]),
+            }
         };
+        let outcome = on(self.database.shard(procedure, first), exchange).await;
         match outcome {
             Ok(outcomes) => {
                 self.connection = Some(connection);
@@ -254,43 +246,76 @@ impl Carrier<'_> {
         }
     }
 
+    /// Whether a part goes through the batch form. On a shard a single call does too, because only the batch form's
+    /// session has short timeouts there; one that failed is answered by the procedure itself.
+    fn takes_form(&self, part: &[Waiter]) -> bool {
+        part.len() > 1 || !self.is_split && part[0].procedure().shard.is_some()
+    }
+
     /// Splits calls that waited too long and were rolled back: those of each key are sent separately, and a key that
     /// makes even those wait is set apart.
     fn without_slow_keys(&self, part: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().given_up.inc();
-        let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
-        for waiter in part {
-            let key = waiter.key();
-            match keys.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, calls)) => calls.push(waiter),
-                None => keys.push((key, vec![waiter])),
-            }
-        }
+        let keys = by_keys(part);
         if keys.len() > 1 {
             return keys.into_iter().rev().for_each(|(_, calls)| parts.push_front(calls));
         }
-        for (key, mut calls) in keys {
-            // If the calls went one by one, later ones of the key are still among the parts.
-            for part in parts.iter_mut() {
-                calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
-            }
-            parts.retain(|part| !part.is_empty());
-            start_task(self.database, self.lane, self.lane.set_apart(key, calls));
+        keys.into_iter().for_each(|(key, calls)| self.set_apart(key, calls, parts));
+    }
+
+    /// Fails calls that waited too long and may be recorded, except those that are repeated. It is not known whose row
+    /// was slow, so all their keys are set apart: each returns to the batches with its first quick call.
+    fn set_all_apart(
+        &self,
+        part: Vec<Waiter>,
+        mut is_repeated: impl FnMut(&mut Waiter) -> bool,
+        (failure, class): (Failure, &str),
+        parts: &mut VecDeque<Vec<Waiter>>,
+    ) {
+        self.database.batches().given_up.inc();
+        for (key, mut calls) in by_keys(part) {
+            let repeated = calls.extract_if(.., &mut is_repeated).collect();
+            self.set_apart(key, repeated, parts);
+            self.fail(calls, failure.clone(), class);
         }
     }
 
-    /// Splits calls that were rolled back because one of them cannot be executed.
-    fn one_by_one(&self, part: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
+    fn set_apart(&self, key: Key, mut calls: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
+        // If the calls went one by one, later ones of the key are still among the parts.
+        for part in parts.iter_mut() {
+            calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
+        }
+        parts.retain(|part| !part.is_empty());
+        start_task(self.database, self.lane, self.lane.set_apart(key, calls));
+    }
+
+    /// Has these calls of a failed batch sent again, each by itself.
+    fn one_by_one(&mut self, calls: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
+        self.is_split = true;
         self.database.batches().broken.inc();
         if self.lane.note_broken(true) {
-            let (procedure, calls) = (&part[0].procedure().name, part.len());
-            tracing::warn!(procedure, calls, cause = %failure, "batch failed; retrying its calls one by one");
+            tracing::warn!(calls = calls.len(), cause = %failure, "batch failed; retrying calls one by one");
         }
-        part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
+        calls.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
+    }
+
+    /// Fails a part, and what is left of a batch that is being repeated: it would meet the same.
+    fn fail_with_repeats(
+        &self,
+        mut part: Vec<Waiter>,
+        failure: Failure,
+        class: &str,
+        parts: &mut VecDeque<Vec<Waiter>>,
+    ) {
+        if self.repeats {
+            part.extend(parts.drain(..).flatten());
+        }
+        self.fail(part, failure, class);
     }
 
     fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
-        self.database.health().note_outcome(Some(&failure));
+        let shard = part.first().and_then(|first| self.database.shard(first.procedure(), first.arguments()));
+        self.database.note_outcome(shard, Some(&failure));
         let now = Instant::now();
         for waiter in part {
             waiter.count(self.lane.counted(), now, class);

@@ -1,5 +1,6 @@
 //! Opens a connection, prepares its statements, and adds it to the pool.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -26,10 +27,12 @@ pub(super) enum Use {
 }
 
 impl Use {
-    fn session(self) -> &'static Session {
-        match self {
-            Self::Calls => &Session::CALLS,
-            Self::Batches => &Session::BATCHES,
+    fn session(self, is_router: bool) -> &'static Session {
+        match (self, is_router) {
+            (Self::Calls, false) => &Session::CALLS,
+            (Self::Batches, false) => &Session::BATCHES,
+            (Self::Calls, true) => &Session::ROUTER,
+            (Self::Batches, true) => &Session::ROUTER_BATCHES,
         }
     }
 
@@ -53,6 +56,8 @@ pub(super) struct Opener {
     notice: Arc<Notice>,
     /// The age at which a connection is replaced at the latest.
     age: Duration,
+    /// Whether the database is a router in front of shards.
+    is_router: Arc<AtomicBool>,
 }
 
 impl Opener {
@@ -65,6 +70,7 @@ impl Opener {
             of: Use::Calls,
             notice: Arc::default(),
             age: limits::CONNECTION_AGE_MAX,
+            is_router: Arc::default(),
         }
     }
 
@@ -81,6 +87,11 @@ impl Opener {
     /// Sets the procedures whose statements new connections prepare. Shared with [`Self::for_batches`].
     pub(super) fn set_procedures(&self, procedures: Vec<Arc<Procedure>>) {
         *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
+    }
+
+    /// The database is a router. Shared with [`Self::for_batches`].
+    pub(super) fn is_of_router(&self) {
+        self.is_router.store(true, Ordering::Relaxed);
     }
 
     /// Sets the age at which new connections are replaced.
@@ -108,7 +119,7 @@ impl Opener {
     /// Opens a connection, prepares its statements and adds it to the pool.
     pub(super) async fn add_one(self) -> Result<(), Unreachable> {
         let epoch = self.connections.epoch();
-        let opened = self.target.open(self.calls(), self.of.session()).await?;
+        let opened = self.target.open(self.calls(), self.of.session(self.is_router.load(Ordering::Relaxed))).await?;
         self.notice.note(&opened.survey);
         let connection = Connection::new(opened, epoch, self.age);
         let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();

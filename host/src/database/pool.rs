@@ -4,7 +4,7 @@
 //! calls only take open ones (`connections`). While the database is unavailable, calls are refused at once. A pool that
 //! is short of connections serves with those it has.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -17,10 +17,13 @@ use super::connect::open::Unreachable;
 use super::connect::target::Target;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
+use super::grant::GrantedProcedure;
 use super::health::Health;
-use super::lanes::{Lanes, Way};
+use super::lanes::{Lanes, Way, connections_of_lanes};
 use super::opener::Opener;
-use super::procedure::{GrantedProcedure, Procedure};
+use super::procedure::Procedure;
+use super::shards::{Shard, Shards};
+use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -44,6 +47,8 @@ pub struct Database {
     /// Limits the calls of keys that are apart: to half of a full pool, so that the other half is free for other calls.
     apart: Semaphore,
     catalogue: CatalogueConnection,
+    /// If the database is a router in front of shards.
+    shards: OnceLock<Shards>,
 }
 
 impl Database {
@@ -65,6 +70,7 @@ impl Database {
             lanes: Lanes::new(Arc::clone(&metrics.procedures)),
             apart,
             catalogue: CatalogueConnection::new(target),
+            shards: OnceLock::new(),
         }
     }
 
@@ -107,14 +113,31 @@ impl Database {
     /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
+    }
+
+    /// Whether a node may have a connection for each lane of these procedures: as many as there are for calls, which
+    /// stand in for them.
+    ///
+    /// # Errors
+    /// A description of how many lanes there are, and what to do.
+    pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
+        let (lanes, most) = (connections_of_lanes(procedures), self.connections.wanted());
+        if lanes <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "the batch forms with `lanes` have {lanes} lanes, and each needs a database connection of its own; the node \
+             has {most} for calls and opens at most as many for lanes: lower `lanes`, or start it with \
+             `--pool-connections {lanes}`"
+        ))
     }
 
     /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
         self.lanes.keep(granted);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
     }
 
     /// Whether there are connections and the database is usable.
@@ -122,11 +145,13 @@ impl Database {
         self.health.is_ready()
     }
 
-    /// A description of how short the pool is, and why, if it is.
+    /// A description of what is missing, and why: connections of the pool, or shards.
     pub fn shortage(&self) -> Option<String> {
-        let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
-        Some(format!("{size} of {wanted} database connections: {cause}"))
+        let cause = self.health.cause_of_shortage();
+        let short = cause.map(|cause| format!("{size} of {wanted} database connections: {cause}"));
+        let all: Vec<_> = short.into_iter().chain(self.shards().and_then(Shards::unavailable)).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
@@ -199,7 +224,7 @@ impl Database {
         if self.for_batches.is_short() {
             return self.take(&self.connections).await;
         }
-        // All are in use: there are more lanes than connections for them.
+        // All are in use: lanes of procedures that have one each share connections.
         self.take(&self.for_batches).await
     }
 
@@ -241,14 +266,29 @@ impl Database {
         self.health.note_full(self.size().0);
     }
 
+    /// The shards, if the database is a router in front of them.
+    pub(super) fn shards(&self) -> Option<&Shards> {
+        self.shards.get()
+    }
+
+    /// Sets them, before the first call.
+    pub(super) fn set_shards(&self, shards: Shards) {
+        self.shards.get_or_init(|| shards);
+    }
+
+    /// The shard of a call, if it goes to one.
+    pub(super) fn shard(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
+        self.shards()?.of(procedure, arguments)
+    }
+
     /// Tracks the tasks of calls, which go on when their client leaves and which [`Self::drain`] waits for.
     pub(super) fn calls(&self) -> &TaskTracker {
         &self.calls
     }
 
     /// How a call of a procedure is executed.
-    pub(super) fn way(&self, procedure: &Procedure) -> Way {
-        self.lanes.way(procedure)
+    pub(super) fn way(&self, procedure: &Procedure, arguments: &[Value]) -> Way {
+        self.lanes.way(procedure, arguments)
     }
 
     /// The database.

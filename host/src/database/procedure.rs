@@ -1,13 +1,14 @@
 //! Procedures that may be called: a function as the catalogue of the database describes it, and its batch form, which
-//! takes many calls at once. This is only a description; `lane` holds the calls that wait.
+//! takes many calls at once (`form`). This is only a description; `lane` holds the calls that wait.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::Type;
 
+use super::form::{BatchForm, KeyArgument};
+use super::grant::{Batch, GrantedProcedure, Partition};
 use super::value;
 use crate::contract::Value;
 use crate::limits;
@@ -34,59 +35,8 @@ pub struct Procedure {
     pub(super) remote: bool,
     /// Which shard a call goes to, if the manifest has shards.
     pub(super) partition: Option<Partition>,
-}
-
-/// A procedure, as a manifest grants it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GrantedProcedure {
-    /// The name handlers use.
-    pub name: String,
-    /// The batch form that runs many of its calls at once, if there is one.
-    pub batch: Option<Batch>,
-    /// Whether it also works in another database, which its language does not show: by dblink or a foreign table.
-    pub remote: bool,
-    /// Which shard a call goes to, if the manifest has shards.
-    pub partition: Option<Partition>,
-}
-
-/// Which shard a call goes to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Partition {
-    /// The one of the value of this parameter.
-    By(String),
-    /// Any: it reads what every shard has.
-    Any,
-}
-
-/// A batch form, as a manifest grants it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[serde(expecting = "{ form = \"FUNCTION\", by = \"PARAMETER\" }, PARAMETER being that of the row a call works on")]
-pub struct Batch {
-    /// The function that executes many calls at once.
-    pub form: String,
-    /// The parameter of the procedure whose value is a call's key: calls that may have to wait for each other, because
-    /// they work on the same row, have the same key.
-    pub by: String,
-}
-
-/// A procedure whose parameters are arrays, one element for each call, and that returns one row for each call, in
-/// their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BatchForm {
-    pub(super) granted: Batch,
-    pub(super) signature: Signature,
-    /// The argument that is a call's key.
-    pub(super) key: KeyArgument,
-}
-
-/// Which argument of a call is its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyArgument {
-    /// The index of an argument whose type has only one spelling of each value.
-    Plain(usize),
-    /// The index of a uuid, which may be spelled with capitals, braces and other hyphens.
-    Uuid(usize),
+    /// The argument that decides the shard, if it works on one.
+    pub(super) shard: Option<KeyArgument>,
 }
 
 /// A function with what it takes and returns, and the statements that call it.
@@ -127,13 +77,6 @@ impl Signature {
         plain(self) == plain(other)
             && (&self.name, &self.parameters, &self.columns) == (&other.name, &other.parameters, &other.columns)
             && (self.volatile, self.local) == (other.volatile, other.local)
-    }
-}
-
-impl GrantedProcedure {
-    /// One without a batch form, that works in its own database.
-    pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), batch: None, remote: false, partition: None }
     }
 }
 
@@ -219,6 +162,7 @@ impl Procedure {
             batch,
             remote: *remote,
             partition: partition.clone(),
+            shard: None,
         }
     }
 
@@ -282,9 +226,14 @@ impl Procedure {
         GrantedProcedure { name, batch, remote: self.remote, partition }
     }
 
-    /// Whether an error of it proves that nothing was recorded anywhere.
+    /// Whether any error that a statement of it raises proves that nothing was recorded anywhere.
     pub(super) fn is_local(&self) -> bool {
-        self.signature.local
+        self.signature.local && self.batch.as_ref().is_none_or(|form| form.signature.local)
+    }
+
+    /// How many lanes its calls have. None without a batch form.
+    pub(super) fn lanes(&self) -> usize {
+        self.batch().map_or(0, Batch::lanes)
     }
 
     /// Whether calling it needs a database that accepts writes.
@@ -309,7 +258,7 @@ impl fmt::Display for Procedure {
         if self.remote {
             f.write_str(" (remote)")?;
         }
-        self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
+        self.batch().map_or(Ok(()), |batch| write!(f, " ({batch})"))
     }
 }
 
@@ -329,8 +278,9 @@ mod tests {
             local: true,
             is_batch_form: false,
         };
-        let granted = Batch { form: "g".to_owned(), by: "a".to_owned() };
-        let form = BatchForm { granted, signature: signature.clone(), key: KeyArgument::Plain(0) };
+        let granted = Batch::new("g", "a");
+        let key = KeyArgument { index: 0, is_uuid: false, hash: None };
+        let form = BatchForm { granted, signature: signature.clone(), key, retry: None };
         Procedure {
             name: name.to_owned(),
             shorter: vec![signature.clone()],
@@ -339,6 +289,7 @@ mod tests {
             digest: String::new(),
             remote: false,
             partition: None,
+            shard: None,
             batch: Some(form),
         }
     }

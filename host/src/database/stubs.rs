@@ -2,8 +2,8 @@
 //! that refuses a batch of several partitions, and the grants of the service's role. It is applied again after each
 //! change: what is there already is altered.
 //!
-//! Nothing on a router may end a statement before PL/Proxy does: it would ask the shard to cancel, and a shard that
-//! hangs never answers that.
+//! A router may not cancel a statement: PL/Proxy would ask the shard to, and wait for one that hangs. So timeouts are
+//! those of the shards, and the router ends a session whose client has left.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use super::catalogue::statement::quoted;
 use super::catalogue::stub::{self, ONLY_READS, Place, Stub};
 use super::catalogue::unusable::Unusable;
 use super::connect::target::Target;
-use super::procedure::GrantedProcedure;
+use super::grant::GrantedProcedure;
 use crate::limits;
 
 /// The schema of what a router has beside the stubs, and the clusters: of calls, and of batches.
@@ -90,10 +90,10 @@ impl Router {
         sql
     }
 
-    /// The role of the service. The shards end its statements; see the head of this module.
+    /// The role of the service. The shards end its statements: see the head of this file.
     fn add_role(&self, sql: &mut String) {
         let (role, name) = (quoted(&self.role), literal(&self.role));
-        let seconds = limits::ROUTER_STATEMENT_TIMEOUT.as_secs();
+        let (seconds, check) = (limits::ROUTER_STATEMENT_TIMEOUT.as_secs(), limits::ROUTER_CLIENT_CHECK.as_secs());
         let _ = write!(
             sql,
             "\nDO $galo$ BEGIN\n    \
@@ -103,17 +103,14 @@ impl Router {
              END $galo$;\n\
              -- Longer than the shards': a statement that is cancelled here waits for a shard that hangs.\n\
              ALTER ROLE {role} SET statement_timeout = '{seconds}s';\n\
-             ALTER ROLE {role} SET lock_timeout = '{seconds}s';\n\
+             ALTER ROLE {role} SET client_connection_check_interval = '{check}s';\n\
              GRANT USAGE ON SCHEMA {SCHEMA} TO {role};\n",
         );
     }
 
     /// A cluster, with these timeouts on the shards. Options that an operator has added are kept.
     fn add_cluster(&self, sql: &mut String, name: &str, [statement, lock]: [u128; 2]) {
-        let mut options = vec![
-            ("connection_lifetime".to_owned(), limits::CONNECTION_AGE_MAX.as_secs().to_string()),
-            ("query_timeout".to_owned(), limits::SHARD_QUERY_TIMEOUT.as_secs().to_string()),
-        ];
+        let mut options = vec![("connection_lifetime".to_owned(), limits::CONNECTION_AGE_MAX.as_secs().to_string())];
         for partition in 0..self.partitions {
             let shard = &self.shards[partition as usize % self.shards.len()];
             let timeouts = format!("options='-c statement_timeout={statement} -c lock_timeout={lock}'");
@@ -167,8 +164,8 @@ impl Router {
             Place::Keys(hash, _) => Some(hash),
             Place::Key(..) | Place::Any => None,
         });
-        for hash in hashes.collect::<BTreeSet<_>>() {
-            let (function, key, mask) = (hash.function(), hash.type_name(), self.partitions - 1);
+        let mask = self.partitions - 1;
+        for (function, key) in hashes.map(stub::hashing).collect::<BTreeSet<_>>() {
             let _ = write!(
                 sql,
                 "\n-- The partition of a batch. It refuses one of several partitions before anything runs.\n\
@@ -192,7 +189,7 @@ impl Router {
         let Stub { schema, function, arguments, identity, result, reads, place } = stub;
         let name = format!("{schema}.{function}");
         let (cluster, run) = match place {
-            Place::Key(hash, index) => (CALLS, format!("{}(${index})", hash.function())),
+            Place::Key(hash, index) => (CALLS, format!("{}(${index})", stub::hashing(*hash).0)),
             Place::Keys(_, index) => (BATCHES, format!("{SCHEMA}.partition_of(${index})")),
             Place::Any => (CALLS, "ANY".to_owned()),
         };
@@ -240,6 +237,12 @@ fn add_removal(sql: &mut String, stubs: &[Stub]) {
              LOOP\n        EXECUTE pg_catalog.format('DROP FUNCTION %s', stub);\n    END LOOP;\nEND $galo$;\n",
         kept.join(",\n"),
     );
+}
+
+/// What PL/Proxy's message says of a shard, in one line: `connection to server ... failed: Connection refused`.
+pub(super) fn cause(message: &str) -> String {
+    let first = message.lines().next().unwrap_or_default();
+    first.split_once("): [").and_then(|(_, rest)| rest.split_once("] ")).map_or(first, |(_, cause)| cause).to_owned()
 }
 
 /// A text as a literal of SQL.

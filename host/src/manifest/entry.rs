@@ -9,7 +9,7 @@ use super::build::Build;
 use super::record::RecordEntry;
 use super::refused::Mistake;
 use super::shards::ShardsEntry;
-use crate::database::{GrantedProcedure, Partition};
+use crate::database::{Batch, GrantedProcedure, Partition};
 use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::token::Policy;
@@ -151,6 +151,16 @@ impl Entry {
                 (Some(Partition::Any), Some(_)) => mistake(format!(
                     "`{procedure}` has a batch form and runs on any shard: remove it from `batch` or from `any`"
                 )),
+                (Some(Partition::By(_)), Some(_)) => {
+                    let (lanes, partitions) =
+                        (granted.batch.as_ref().map_or(1, Batch::lanes), shards.partitions as usize);
+                    if lanes % partitions.max(1) != 0 {
+                        mistake(format!(
+                            "`{procedure}` has {lanes} lanes and [shards] {partitions} partitions, so that a batch would be \
+                             of several: set `lanes` in `batch` to {partitions} or a multiple of it"
+                        ));
+                    }
+                }
                 _ => {}
             }
         }

@@ -265,7 +265,7 @@ limits = { deadline_ms = 20 }
         assert!(!entry.wasi);
         assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         assert_eq!(entry.retry, Retry::Never);
-        let batch = Batch { form: "place_orders".to_owned(), by: "customer_id".to_owned() };
+        let batch = Batch::new("place_orders", "customer_id");
         let expected = [("place_order", Some(batch), false), ("customer_exists", None, false), ("pay", None, true)];
         let expected =
             expected.map(|(name, batch, remote)| GrantedProcedure { batch, remote, ..GrantedProcedure::plain(name) });

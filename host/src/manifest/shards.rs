@@ -103,7 +103,7 @@ name = "a"
 component = "a.wasm"
 route = "GET /a"
 procedures = ["f", "g", "rates"]
-batch = { f = { form = "fs", by = "id" } }
+batch = { f = { form = "fs", by = "id", lanes = 4 } }
 explain = "why"
 "#;
 
@@ -141,6 +141,10 @@ explain = "why"
             (
                 "partitions = 2\nby = \"owner\"",
                 "galo.toml:5: a: `f` is batched by `id` and partitioned by `owner`: a batch stays within one partition",
+            ),
+            (
+                "partitions = 8\nby = \"id\"",
+                "galo.toml:5: a: `f` has 4 lanes and [shards] 8 partitions, so that a batch would be of several: set",
             ),
             ("by = \"id\"", "galo.toml:1: missing field `partitions`"),
         ] {

@@ -20,7 +20,7 @@ impl Entry {
         let routes = sorted(&mut self.routes.iter().map(ToString::to_string));
         let headers = sorted(&mut self.headers.iter().map(|name| name.as_str().to_owned()));
         let procedures = sorted(&mut self.procedures.iter().map(|granted| match &granted.batch {
-            Some(batch) => format!("{} (batch {} by {})", granted.name, batch.form, batch.by),
+            Some(batch) => format!("{} (batch {batch}{})", granted.name, if granted.remote { ", remote" } else { "" }),
             None if granted.remote => format!("{} (remote)", granted.name),
             None => granted.name.clone(),
         }));

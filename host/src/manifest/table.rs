@@ -206,12 +206,21 @@ impl HandlerTable {
             let (name, start) = (remote.get_ref(), remote.span().start);
             if !self.procedures.contains(remote) {
                 mistake(start, format!("remote: `{name}` is not among the procedures; add it to `procedures`"));
-            } else if self.batch.contains_key(remote) {
-                let remedy = "remove it from `remote` or from `batch`";
+            } else if self.batch.get(remote).is_some_and(|batch| batch.get_ref().lanes.is_none()) {
+                let remedy = "remove it from `remote`, or state in `batch` how many `lanes` there are if all calls of a \
+                              lane work in the same database";
                 mistake(
                     start,
                     format!("remote: `{name}` has a batch form, and a batch must be one transaction: {remedy}"),
                 );
+            }
+        }
+        for batch in self.batch.values() {
+            let Batch { by, key, .. } = batch.get_ref();
+            if key.as_ref() == Some(by) {
+                let text =
+                    format!("batch: `by` and `key` are both `{by}`; `key` makes two tries of a call one transaction");
+                mistake(batch.span().start, text);
             }
         }
     }

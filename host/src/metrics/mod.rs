@@ -12,6 +12,7 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod shards;
 mod spans;
 mod traffic;
 
@@ -38,6 +39,7 @@ use self::procedures::Procedures;
 pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, ProcedureSummary, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::shards::{ShardCounters, ShardMetrics};
 pub use self::spans::SpanMetrics;
 pub use self::traffic::{Answered, RouteTraffic};
 use crate::events::Events;
@@ -64,6 +66,8 @@ pub struct Metrics {
     pub batches: BatchMetrics,
     /// Of the database and its connections.
     pub pool: PoolMetrics,
+    /// Of the shards behind a router.
+    pub shards: ShardMetrics,
     /// Log lines that could not be written; `log` counts.
     pub log_lines_dropped: Counter,
     /// Records that were dropped because the recorder's queue was full.
@@ -139,7 +143,7 @@ impl PoolMetrics {
 pub struct BatchMetrics {
     /// Calls that went in one statement.
     pub calls: Arc<Histogram>,
-    /// Batches that failed and whose calls went one by one.
+    /// Batches that failed, and whose calls were sent again one by one, or failed too.
     pub broken: Counter,
     /// Batches that gave up on a locked or slow row, and whose calls went by keys.
     pub given_up: Counter,
@@ -168,6 +172,7 @@ impl Metrics {
                 given_up: Counter::default(),
             },
             pool: PoolMetrics::default(),
+            shards: ShardMetrics::default(),
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
             records_skipped: Counter::default(),
@@ -195,7 +200,11 @@ impl Metrics {
         galo.register("shed", shed, self.shed.clone());
         galo.register("connections", "Open client connections", self.connections.clone());
         galo.register("made_room", "Connections that were closed for a newcomer", self.made_room.clone());
-        galo.register("batches_broken", "Batches whose calls went one by one", self.batches.broken.clone());
+        galo.register(
+            "batches_broken",
+            "Batches that failed and whose calls went one by one, or failed too",
+            self.batches.broken.clone(),
+        );
         galo.register("batches_given_up", "Batches that gave up on a row", self.batches.given_up.clone());
         let pool = &self.pool;
         galo.register("database_up", "Whether the database answers and takes what is asked of it", pool.up.clone());
@@ -203,6 +212,7 @@ impl Metrics {
         galo.register("pool_connections_open", "Database connections there are", pool.open.clone());
         galo.register("pool_connections_in_use", "Database connections that carry a call", pool.in_use.clone());
         galo.register("pool_calls_waiting", "Calls that wait for a database connection", pool.waiting.clone());
+        self.shards.register(galo);
         let dropped = "Log lines dropped because stderr was full, closed or too slow";
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
         let records = "Records dropped because the queue of the recorder was full";

@@ -32,11 +32,12 @@ const PROCEDURES: &str = "
         y := x;
         por := 'um';
     END $$;
-    CREATE FUNCTION muitos(id integer[], x integer[]) RETURNS TABLE (y integer, por text)
+    CREATE FUNCTION muitos(ordinals integer[], id integer[], x integer[])
+    RETURNS TABLE (ordinal integer, y integer, por text)
     LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
         FOR i IN 1 .. cardinality(muitos.x) LOOP
-            SELECT u.y, 'muitos' INTO y, por FROM um(muitos.id[i], muitos.x[i]) AS u;
+            SELECT muitos.ordinals[i], u.y, 'muitos' INTO ordinal, y, por FROM um(muitos.id[i], muitos.x[i]) AS u;
             RETURN NEXT;
         END LOOP;
     END $$;
@@ -51,7 +52,7 @@ struct Lane {
 }
 
 fn batch(by: &str) -> Batch {
-    Batch { form: "muitos".to_owned(), by: by.to_owned() }
+    Batch::new("muitos", by)
 }
 
 impl Lane {
@@ -335,7 +336,7 @@ async fn a_key_that_is_not_a_parameter_is_refused_with_its_line_and_the_paramete
     database.execute(PROCEDURES).await;
     let grant = |by: &str| format!("procedures = [\"um\"]\nbatch = {{ um = {{ form = \"muitos\", by = \"{by}\" }} }}");
     let refusal = Guests::new().add("um", &calling("um"), &grant("por")).refusal(&database).await;
-    let expected = "galo.toml:1: um: `um` has no parameter `por` to batch by; its parameters are id, x";
+    let expected = "galo.toml:1: um: `um` has no parameter `por`, its `by` in `batch`; its parameters are id, x";
     assert!(refusal.contains(expected), "{refusal}");
 }
 

@@ -14,7 +14,9 @@ use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::target::chain;
-use super::procedure::{BatchForm, GrantedProcedure, Procedure, Signature};
+use super::form::BatchForm;
+use super::grant::{GrantedProcedure, Partition};
+use super::procedure::{Procedure, Signature};
 use crate::limits;
 use complete::same_function;
 use description::Description;
@@ -59,7 +61,7 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
 
 /// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
 pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
-    let GrantedProcedure { name, batch, remote, .. } = granted;
+    let GrantedProcedure { name, batch, remote, partition } = granted;
     let mut one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
@@ -68,22 +70,28 @@ pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Res
     for signature in one.shorter.iter_mut().chain([&mut one.signature]) {
         signature.local &= !remote;
     }
+    // A function that works here has no shard: a developer's database is not partitioned.
+    let shard = match partition {
+        Some(Partition::By(by)) if !one.signature.local => Some(one.shard(name, by)?),
+        _ => None,
+    };
     let batch = match batch {
         None => None,
         Some(batch) => {
             let many = look_up(client, &batch.form).await?;
             let refuse =
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
-            check_batch_form(&one, &many).map_err(refuse)?;
-            let key = one.key(name, &batch.by)?;
-            let signature = Signature { is_batch_form: true, ..many.signature };
-            Some(BatchForm { granted: batch.clone(), signature, key })
+            check_batch_form(&one, &many, batch).map_err(refuse)?;
+            let (key, retry) = (one.key(name, batch)?, one.retry(name, batch)?);
+            let local = many.signature.local && one.signature.local;
+            let signature = Signature { is_batch_form: true, local, ..many.signature };
+            Some(BatchForm { granted: batch.clone(), signature, key, retry })
         }
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
     let Found { signature, names, .. } = one;
-    Ok(Procedure::new(granted, signature, shorter, names, batch))
+    Ok(Procedure { shard, ..Procedure::new(granted, signature, shorter, names, batch) })
 }
 
 async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {

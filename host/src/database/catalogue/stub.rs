@@ -4,13 +4,13 @@
 use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
 
-use super::found::Found;
 use super::statement::quoted;
 use super::unusable::Unusable;
 use super::{describe, look_up};
 use crate::database::connect::target::chain;
-use crate::database::procedure::{GrantedProcedure, KeyArgument, Partition};
-use crate::database::value::kind;
+use crate::database::form::KeyArgument;
+use crate::database::grant::{GrantedProcedure, Partition};
+use crate::database::hash::KeyHash;
 
 /// The comment of a stub whose procedure only reads: every function of PL/Proxy is VOLATILE.
 pub(in crate::database) const ONLY_READS: &str = "only reads";
@@ -48,52 +48,20 @@ pub(in crate::database) struct Stub {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::database) enum Place {
     /// On the shard of the key that is this parameter, from 1.
-    Key(Hash, usize),
+    Key(KeyHash, usize),
     /// On the one shard of all keys of this parameter, an array.
-    Keys(Hash, usize),
+    Keys(KeyHash, usize),
     /// On any shard.
     Any,
 }
 
-/// The function of Postgres that hashes a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::database) enum Hash {
-    Integer,
-    Bigint,
-    Text,
-    Uuid,
-}
-
-impl Hash {
-    /// The one for keys of this type.
-    pub(in crate::database) fn of(ty: &Type) -> Option<Self> {
-        match *kind::base(ty) {
-            Type::INT4 => Some(Self::Integer),
-            Type::INT8 => Some(Self::Bigint),
-            Type::TEXT | Type::VARCHAR => Some(Self::Text),
-            Type::UUID => Some(Self::Uuid),
-            _ => None,
-        }
-    }
-
-    /// Its name.
-    pub(in crate::database) fn function(self) -> &'static str {
-        match self {
-            Self::Integer => "pg_catalog.hashint4",
-            Self::Bigint => "pg_catalog.hashint8",
-            Self::Text => "pg_catalog.hashtext",
-            Self::Uuid => "pg_catalog.uuid_hash",
-        }
-    }
-
-    /// The type that it takes.
-    pub(in crate::database) fn type_name(self) -> &'static str {
-        match self {
-            Self::Integer => "integer",
-            Self::Bigint => "bigint",
-            Self::Text => "text",
-            Self::Uuid => "uuid",
-        }
+/// The function that hashes a key, and the type that it takes.
+pub(in crate::database) fn hashing(hash: KeyHash) -> (&'static str, &'static str) {
+    match hash {
+        KeyHash::Integer => ("pg_catalog.hashint4", "integer"),
+        KeyHash::Bigint => ("pg_catalog.hashint8", "bigint"),
+        KeyHash::Text => ("pg_catalog.hashtext", "text"),
+        KeyHash::Uuid => ("pg_catalog.uuid_hash", "uuid"),
     }
 }
 
@@ -115,7 +83,8 @@ pub(in crate::database) async fn stubs(client: &Client, granted: &GrantedProcedu
         }
         return Ok(vec![stub(client, &granted.name, one.oid, Place::Any).await?]);
     };
-    let (hash, index) = hash_of(&one, &granted.name, by)?;
+    let KeyArgument { index, hash, .. } = one.shard(&granted.name, by)?;
+    let Some(hash) = hash else { return Err(refuse("its key has no hash")) };
     let mut stubs = vec![stub(client, &granted.name, one.oid, Place::Key(hash, index + 1)).await?];
     if let Some(batch) = &granted.batch {
         let many = look_up(client, &batch.form).await?;
@@ -124,20 +93,6 @@ pub(in crate::database) async fn stubs(client: &Client, granted: &GrantedProcedu
         stubs.push(stub(client, &batch.form, many.oid, Place::Keys(hash, index + more + 1)).await?);
     }
     Ok(stubs)
-}
-
-/// How the key of a procedure is hashed, and which of its parameters it is, from 0.
-pub(super) fn hash_of(one: &Found, procedure: &str, by: &str) -> Result<(Hash, usize), Unusable> {
-    let (KeyArgument::Plain(index) | KeyArgument::Uuid(index)) = one.key(procedure, by)?;
-    let ty = &one.signature.parameters[index];
-    let hash = Hash::of(ty).ok_or_else(|| {
-        let cause = format!(
-            "it is partitioned by `{by}` of type {}; partition by an integer, bigint, text or uuid",
-            kind::named(ty)
-        );
-        Unusable::NoStub(procedure.to_owned(), cause)
-    })?;
-    Ok((hash, index))
 }
 
 async fn stub(client: &Client, name: &str, oid: Oid, place: Place) -> Result<Stub, Unusable> {

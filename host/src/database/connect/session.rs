@@ -61,6 +61,16 @@ impl Session {
         role_may: false,
     };
 
+    /// For both on a router, which must not end a statement before its shard does.
+    pub(in crate::database) const ROUTER: Self = Self {
+        suffix: "",
+        statement: limits::ROUTER_STATEMENT_TIMEOUT,
+        lock: limits::ROUTER_STATEMENT_TIMEOUT,
+        role_may: false,
+    };
+    /// The same for batches.
+    pub(in crate::database) const ROUTER_BATCHES: Self = Self { suffix: " batches", ..Self::ROUTER };
+
     /// SQL that sets up a session that no pooler shares with others.
     pub(super) fn sql(self, application: &Application) -> String {
         let name = application.session(self.suffix);
