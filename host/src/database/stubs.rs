@@ -64,7 +64,6 @@ impl Router {
             "-- The router's side of {} partitions on {} shards, written by `galo shards stubs`.\n\
              -- Apply it to the database of each router as a superuser, again after each change:\n\
              --     psql -v ON_ERROR_STOP=1 -f FILE\n\
-             \\set ON_ERROR_STOP on\n\
              BEGIN;\n\
              SET LOCAL client_min_messages = warning;\n\
              CREATE EXTENSION IF NOT EXISTS plproxy;\n\
