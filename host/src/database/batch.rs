@@ -307,7 +307,7 @@ impl Carrier<'_> {
         class: &str,
         parts: &mut VecDeque<Vec<Waiter>>,
     ) {
-        if self.repeats {
+        if self.repeats && matches!(failure, Failure::Unavailable { .. }) {
             part.extend(parts.drain(..).flatten());
         }
         self.fail(part, failure, class);

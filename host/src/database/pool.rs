@@ -94,7 +94,10 @@ impl Database {
     /// idle ones stay available to calls: these, and those in use, prepare missing statements when they are called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
         self.open_lanes(&procedures);
-        self.opener.set_procedures(procedures.clone());
+        if self.opener.set_procedures(procedures.clone()) {
+            // Lanes use those for calls until they are replaced.
+            self.for_batches.give_up();
+        }
         // Held until all are done, because the pool would hand out the first one again. Calls get these first.
         let mut prepared = Vec::new();
         for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {

@@ -42,7 +42,8 @@ impl Database {
     /// When no connection can be opened in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         self.keep(&procedures);
-        self.opener().set_procedures(procedures);
+        // No connection is open yet.
+        let _ = self.opener().set_procedures(procedures);
         let mut patience = Patience::new(self.target());
         while let Some(error) = patience.while_waiting(self.fill()).await {
             if self.connections().size() > 0 {

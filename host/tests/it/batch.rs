@@ -47,11 +47,14 @@ impl Lane {
     }
 
     async fn by(key: &str, procedures: &str) -> Self {
+        Self::with(&Batch::new("muitos", key), procedures).await
+    }
+
+    async fn with(batch: &Batch, procedures: &str) -> Self {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(procedures).await;
         let pool = Arc::new(Database::new(&database.target(), 2, &metrics));
-        let batch = Batch { by: key.to_owned(), ..muitos("muitos") };
-        let um = Arc::new(pool.describe(&granted("um", Some(&batch))).await.unwrap());
+        let um = Arc::new(pool.describe(&granted("um", Some(batch))).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         Self { database, pool, um, metrics }
     }
@@ -263,6 +266,54 @@ async fn a_batch_form_whose_rows_do_not_match_costs_its_calls_a_failure_and_none
         assert_eq!(lane.seen().await, [0, 5, 9]);
         assert_eq!(lane.figure("galo_batches_broken_total"), "1");
         assert_eq!(lane.call(1).await.unwrap(), "2 um");
+    }
+}
+
+/// A key makes two tries of a call one. What `muitos` does wrong follows.
+const KEYED: &str = "
+    CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer, chave text UNIQUE);
+    CREATE FUNCTION um(x integer, chave text, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO vistos (x, chave) VALUES (um.x, um.chave) ON CONFLICT DO NOTHING;
+        SELECT x * 2, 'um' INTO y, por;
+    END $$;
+    CREATE FUNCTION muitos(ordinals integer[], x integer[], chave text[])
+    RETURNS TABLE (ordinal integer, y integer, por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO vistos (x, chave) SELECT * FROM unnest(muitos.x, muitos.chave);
+        WRONG
+    END $$;
+    GRANT EXECUTE ON FUNCTION um, muitos TO galo";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_with_a_key_are_sent_again_also_when_nothing_proves_that_the_batch_was_rolled_back() {
+    for (wrong, told, recorded) in [
+        ("RETURN QUERY SELECT 1, 2, 'muitos' FROM unnest(muitos.x);", "two rows with `ordinal` 1", 5),
+        ("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1);", "unavailable", 3),
+        ("RETURN QUERY SELECT o, 1, repeat('x', 300000) FROM unnest(ordinals) AS o;", "more than", 5),
+    ] {
+        let batch = Batch { key: Some("chave".to_owned()), ..Batch::new("muitos", "x") };
+        let lane = Lane::with(&batch, &KEYED.replace("WRONG", wrong)).await;
+        let call = async |x: i64, key: Option<&str>| {
+            let key = key.map_or(Value::Null, |key| Value::Text(key.to_owned()));
+            let rows = lane.pool.call(&lane.um, vec![Value::Integer(x), key]).await;
+            rows.map(|rows| rows.values[0].clone()).map_err(|failure| failure.to_string())
+        };
+        let calls = [(1, Some("a")), (2, None), (3, Some("b")), (4, None)];
+        let rest = join_all(calls.map(|(x, key)| call(x, key)));
+        let (first, rest) = lane.behind(call(0, None), rest, async || {}).await;
+        assert_eq!(first, Ok(Value::Integer(0)), "{wrong}");
+        for ((x, key), outcome) in calls.iter().zip(rest) {
+            match key {
+                Some(_) => assert_eq!(outcome, Ok(Value::Integer(x * 2)), "{wrong}"),
+                None => assert!(outcome.as_ref().is_err_and(|failure| failure.contains(told)), "{wrong}: {outcome:?}"),
+            }
+        }
+        let mut seen = lane.seen().await;
+        assert_eq!(seen.len(), recorded, "{wrong}: {seen:?}");
+        seen.dedup();
+        assert_eq!(seen.len(), recorded, "{wrong}: {seen:?}");
+        assert_eq!(lane.figure("galo_batches_broken_total"), "1");
     }
 }
 

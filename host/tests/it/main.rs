@@ -56,6 +56,7 @@ mod overload;
 mod page;
 mod page_api;
 mod page_browser;
+mod partitions;
 mod pooler;
 mod postgres;
 mod postgres_types;
