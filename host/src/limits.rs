@@ -379,6 +379,8 @@ pub const BATCH_CONNECTIONS_MAX: usize = 4;
 /// Lanes of one procedure, a power of two. Together they may have as many connections as the pool.
 pub const LANES_MAX: usize = 64;
 
+/// Violations of one proof that `galo check --sql` prints.
+pub const VIOLATIONS_SHOWN_MAX: usize = 20;
 /// Partitions of the data. A shard has at least one, and a router keeps a connection to each shard in every session.
 pub const PARTITIONS_MAX: u32 = 64;
 

@@ -22,6 +22,7 @@ mod node;
 mod operator;
 mod postgres;
 mod project;
+mod proofs;
 mod proxy;
 mod psql;
 mod put;

@@ -34,6 +34,9 @@ impl Database {
                  shards stubs` to it, or change `partitions` in [shards]"
             ),
             None => {
+                if let Some(shard) = shard_of(&client).await? {
+                    bail!("the database {target} is shard {shard} itself: DATABASE_URL must name a router");
+                }
                 tracing::warn!(
                     database = %target,
                     "the manifest has [shards], and the database no stubs of them (`galo shards stubs`): it is used as one \
@@ -88,6 +91,14 @@ pub(super) async fn on<T>(
     drop(under_way);
     shard.note(outcome.as_ref().err().and_then(Error::of_shard).as_deref());
     outcome
+}
+
+/// Which shard a database is, if it has the mark of one (`deploy/shards/shard.sql`).
+async fn shard_of(client: &tokio_postgres::Client) -> anyhow::Result<Option<String>> {
+    let sql = "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace
+               WHERE nspname = 'galo_shard'";
+    let marks = client.query_typed(sql, &[]).await.context("cannot look for the mark of a shard")?;
+    Ok(marks.first().and_then(|mark| mark.try_get(0).ok().flatten()))
 }
 
 /// Whether there is no such function, no such schema, or none that this role may use: no router has made it.

@@ -73,6 +73,7 @@ mod replay;
 mod rolling;
 mod scaffold;
 mod shadow;
+mod shards;
 mod slow;
 mod state;
 mod strict;

@@ -12,6 +12,7 @@ mod keyless;
 mod node;
 mod postgres;
 mod repeats;
+mod shards;
 mod stack;
 mod standby;
 
@@ -54,6 +55,19 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
 ];
 
+/// The same on two shards behind a router with PL/Proxy.
+const SHARDS: &[(&str, Test)] = &[
+    ("shards::nothing_but_swaps", shards::nothing_but_swaps),
+    ("shards::a_node_is_killed_again_and_again", shards::a_node_is_killed_again_and_again),
+    ("shards::both_nodes_are_restarted_in_turn", shards::both_nodes_are_restarted_in_turn),
+    ("shards::a_node_hangs", shards::a_node_hangs),
+    ("shards::nginx_is_reloaded", shards::nginx_is_reloaded),
+    ("shards::clients_leave_right_after_sending", shards::clients_leave_right_after_sending),
+    ("shards::a_shard_is_killed", shards::a_shard_is_killed),
+    ("shards::a_router_is_killed", shards::a_router_is_killed),
+    ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
+];
+
 /// What nginx sends a second time, and what a node makes of it.
 const REPEATS: &[(&str, Test)] = &[
     ("repeats::nginx_repeats_what_has_a_key_or_only_reads", repeats::nginx_repeats_what_has_a_key_or_only_reads),
@@ -83,6 +97,7 @@ fn main() -> ExitCode {
         })
     };
     let can_fail = CAN_FAIL.iter().map(trial);
-    let faults = FAULTS.iter().chain(REPEATS).map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
+    let faults =
+        FAULTS.iter().chain(SHARDS).chain(REPEATS).map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
     libtest_mimic::run(&arguments, can_fail.chain(faults).collect()).exit_code()
 }

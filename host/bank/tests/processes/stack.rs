@@ -25,6 +25,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::keyless;
 use crate::node::{Node, PATIENCE, POLL_EVERY};
 use crate::postgres::{Database, Durable};
+use crate::shards::{self, Shard};
 
 /// Clients of the handler without a key, beside those of the ledger.
 const KEYLESS_CLIENTS: u32 = 4;
@@ -65,6 +66,8 @@ pub struct Stack {
     pub nginx: Option<Nginx>,
     /// The cluster of the database, when it is not the shared one.
     durable: Option<Durable>,
+    /// What is behind the database, when that is a router.
+    shards: Vec<Shard>,
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
@@ -84,9 +87,27 @@ impl Stack {
         stack
     }
 
+    /// The same on a router in front of these shards.
+    pub async fn sharded(router: (Durable, Database), shards: Vec<Shard>) -> Self {
+        let (durable, database) = router;
+        let places: Vec<_> = shards.iter().map(|shard| shard.database.place()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let handlers = shards::handlers(folder.path(), shards.len());
+        database.execute(&shards::stubs(&handlers, &shards[0].database, &places)).await;
+        shards::admit(&handlers, "somar");
+        let nodes = Self::nodes(database, &["node-1", "node-2"], (folder, handlers)).await;
+        let mut stack = Self::front(nodes, |deployed| deployed).await;
+        (stack.durable, stack.shards) = (Some(durable), shards);
+        stack
+    }
+
     /// The same, with what `galo proxy nginx` wrote changed.
     pub async fn with_routes(database: Database, change: impl FnOnce(String) -> String) -> Self {
-        let mut stack = Self::nodes(database, &["node-1", "node-2"]).await;
+        Self::front(Self::nodes(database, &["node-1", "node-2"], Self::handlers()).await, change).await
+    }
+
+    /// With nginx in front of the nodes.
+    async fn front(mut stack: Self, change: impl FnOnce(String) -> String) -> Self {
         let sockets: Vec<_> = stack.nodes.iter().map(Node::socket).collect();
         let routes = change(proxy::nginx(&manifest::read(&stack.handlers).unwrap(), "nodes"));
         stack.nginx = Some(front(stack.folder.path(), &sockets, &routes).await);
@@ -95,20 +116,25 @@ impl Stack {
 
     /// One node that clients connect to directly.
     pub async fn direct(database: Database) -> Self {
-        Self::nodes(database, &["node-1"]).await
+        Self::nodes(database, &["node-1"], Self::handlers()).await
     }
 
-    async fn nodes(database: Database, names: &[&str]) -> Self {
+    /// A folder of a stack, and its handlers in it.
+    fn handlers() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let handlers = folder.path().join("handlers");
         copy(folder::handlers(Profile::Release), &handlers);
+        (folder, handlers)
+    }
+
+    async fn nodes(database: Database, names: &[&str], (folder, handlers): (TempDir, PathBuf)) -> Self {
         keyless::put(&handlers);
         keyless::create(&database).await;
         let mut nodes = Vec::new();
         for name in names {
             nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url()).await);
         }
-        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, folder }
+        Self { database, nodes, nginx: None, durable: None, shards: Vec::new(), lost: Vec::new(), handlers, folder }
     }
 
     /// Waits until every node serves a handler of this name.
@@ -152,7 +178,10 @@ impl faults::Stack for Stack {
     }
 
     fn source(&self) -> Source {
-        Source::Url(self.database.owner_url())
+        match self.shards.as_slice() {
+            [] => Source::Url(self.database.owner_url()),
+            shards => Source::Shards(shards.iter().map(|shard| shard.database.owner_url()).collect()),
+        }
     }
 
     fn handlers(&self) -> &Path {
@@ -202,6 +231,17 @@ impl faults::Stack for Stack {
         Ok(())
     }
 
+    async fn kill_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        self.shards[shard].durable.kill();
+        Ok(())
+    }
+
+    async fn start_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        let Shard { durable, database } = &mut self.shards[shard];
+        durable.restart(database).await;
+        Ok(())
+    }
+
     async fn reload_nginx(&mut self) -> anyhow::Result<()> {
         self.nginx.as_ref().context("this stack has no nginx")?.reload().await
     }
@@ -247,7 +287,7 @@ impl Drop for Stack {
 }
 
 /// Copies a folder of handlers with what is in it.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
