@@ -89,9 +89,8 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         };
         let sent = Instant::now();
         waiter.is_sent(lane.counted(), sent, None);
-        let deadline = sent + limits::CALL_TIMEOUT;
-        let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), deadline);
-        let outcome = on(database.shard(waiter.procedure(), waiter.arguments()), exchange).await;
+        let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT);
+        let outcome = on(database.shard_of(&waiter), exchange).await;
         let procedure = waiter.procedure();
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call(procedure) || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
@@ -121,8 +120,7 @@ fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Cl
     let of_one_row = error.is_of_one_row();
     let failure = database.failure(error, waiter.procedure());
     if !of_one_row {
-        let shard = database.shard(waiter.procedure(), waiter.arguments());
-        database.note_outcome(shard, Some(&failure));
+        database.note_outcome(database.shard_of(&waiter), Some(&failure));
     } else if lane.note_stuck(true) {
         let procedure = &waiter.procedure().name;
         tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
@@ -215,9 +213,8 @@ impl Carrier<'_> {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
         // Calls that waited while the shard of their lane became unavailable.
-        if let Some(shard) = self.database.shard(part[0].procedure(), part[0].arguments()) {
-            shard.check().map_err(Unsent::Failure)?;
-        }
+        let shard = self.database.shard_of(&part[0]);
+        shard.map_or(Ok(()), |shard| shard.check()).map_err(Unsent::Failure)?;
         // A statement may have succeeded and the connection may have been closed afterwards.
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
@@ -233,7 +230,7 @@ impl Carrier<'_> {
                 _ => alone(&connection, procedure, first, self.deadline).await.map(|rows| vec![rows]),
             }
         };
-        let outcome = on(self.database.shard(procedure, first), exchange).await;
+        let outcome = on(shard, exchange).await;
         match outcome {
             Ok(outcomes) => {
                 self.connection = Some(connection);
@@ -314,7 +311,7 @@ impl Carrier<'_> {
     }
 
     fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
-        let shard = part.first().and_then(|first| self.database.shard(first.procedure(), first.arguments()));
+        let shard = part.first().and_then(|first| self.database.shard_of(first));
         self.database.note_outcome(shard, Some(&failure));
         let now = Instant::now();
         for waiter in part {

@@ -1,7 +1,7 @@
 //! Why a statement returned no rows, and what becomes of it: an error that the procedure raised, which its handler may
 //! answer, or a failure.
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::catalogue::complete;
 use super::connect::target::chain;
@@ -38,8 +38,8 @@ impl From<tokio_postgres::Error> for Error {
 impl Error {
     /// Returns the connection if it is still usable, and discards it otherwise.
     pub(super) fn spare(&self, connection: Client) -> Option<Client> {
-        // What still arrives on it belongs to this call; or it now leads to a standby.
-        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
+        // What still arrives on it belongs to this call; or it is about to close; or it now leads to a standby.
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_fatal() || self.is_read_only() {
             connection.discard();
             return None;
         }
@@ -66,6 +66,13 @@ impl Error {
         let leaves = is_remote && matches!(code, "57P01" | "57P02" | "57P03" | "25006");
         let is_full = FULL.iter().any(|text| message.contains(text));
         ((lost && !is_remote || leaves) && !is_full).then(|| stubs::cause(message))
+    }
+
+    /// Whether Postgres closes the connection after this error.
+    fn is_fatal(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        matches!(severity, Some(Severity::Fatal | Severity::Panic))
     }
 
     fn is_read_only(&self) -> bool {

@@ -22,7 +22,7 @@ use super::health::Health;
 use super::lanes::{Lanes, Way, connections_of_lanes};
 use super::opener::Opener;
 use super::procedure::Procedure;
-use super::shards::{Shard, Shards};
+use super::shards::Shards;
 use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
@@ -47,8 +47,8 @@ pub struct Database {
     /// Limits the calls of keys that are apart: to half of a full pool, so that the other half is free for other calls.
     apart: Semaphore,
     catalogue: CatalogueConnection,
-    /// If the database is a router in front of shards.
-    shards: OnceLock<Shards>,
+    /// If the database is a router in front of shards (`router`).
+    pub(super) shards: OnceLock<Shards>,
 }
 
 impl Database {
@@ -148,13 +148,11 @@ impl Database {
         self.health.is_ready()
     }
 
-    /// A description of what is missing, and why: connections of the pool, or shards.
+    /// A description of how short the pool is, and why, if it is.
     pub fn shortage(&self) -> Option<String> {
+        let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
-        let cause = self.health.cause_of_shortage();
-        let short = cause.map(|cause| format!("{size} of {wanted} database connections: {cause}"));
-        let all: Vec<_> = short.into_iter().chain(self.shards().and_then(Shards::unavailable)).collect();
-        (!all.is_empty()).then(|| all.join("; "))
+        Some(format!("{size} of {wanted} database connections: {cause}"))
     }
 
     /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
@@ -267,21 +265,6 @@ impl Database {
     /// Records that no connection is missing.
     pub(super) fn note_full(&self) {
         self.health.note_full(self.size().0);
-    }
-
-    /// The shards, if the database is a router in front of them.
-    pub(super) fn shards(&self) -> Option<&Shards> {
-        self.shards.get()
-    }
-
-    /// Sets them, before the first call.
-    pub(super) fn set_shards(&self, shards: Shards) {
-        self.shards.get_or_init(|| shards);
-    }
-
-    /// The shard of a call, if it goes to one.
-    pub(super) fn shard(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
-        self.shards()?.of(procedure, arguments)
     }
 
     /// Tracks the tasks of calls, which go on when their client leaves and which [`Self::drain`] waits for.

@@ -7,8 +7,11 @@ use tokio_postgres::error::SqlState;
 
 use super::error::Error;
 use super::pool::{Client, Database};
+use super::procedure::Procedure;
 use super::shards::{Place, Shard, Shards};
 use super::stubs;
+use super::waiter::Waiter;
+use crate::contract::Value;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 
@@ -46,8 +49,29 @@ impl Database {
             }
         }
         self.opener().is_of_router();
-        self.set_shards(Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events));
+        let shards = || Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events);
+        self.shards.get_or_init(shards);
         Ok(())
+    }
+
+    /// The shards, if the database is a router in front of them.
+    pub(super) fn shards(&self) -> Option<&Shards> {
+        self.shards.get()
+    }
+
+    /// A description of the shards that are unavailable, and why, if any is.
+    pub fn missing_shards(&self) -> Option<String> {
+        self.shards()?.unavailable()
+    }
+
+    /// The shard of a call, if it goes to one.
+    pub(super) fn shard(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
+        self.shards()?.of(procedure, arguments)
+    }
+
+    /// The shard of a call that waits on a lane.
+    pub(super) fn shard_of(&self, waiter: &Waiter) -> Option<&Arc<Shard>> {
+        self.shard(waiter.procedure(), waiter.arguments())
     }
 
     /// Whether a manifest has the partitions that the node started with.

@@ -59,7 +59,8 @@ fn batch(by: &str) -> Batch {
 
 /// With lanes by id.
 fn several(lanes: i64) -> Batch {
-    Batch { lanes: Some(LaneCount::try_from(lanes).unwrap()), ..batch("id") }
+    let lanes = (lanes > 1).then(|| LaneCount::try_from(lanes).unwrap());
+    Batch { lanes, ..batch("id") }
 }
 
 /// What holds with one lane holds with several.
@@ -392,26 +393,26 @@ async fn a_key_is_hashed_as_postgres_hashes_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_go_side_by_side_and_the_calls_of_a_key_go_one_after_the_other() {
-    // Given four lanes whose connections do not answer, when calls of eight rows join them, then each lane sends one
+    // Given four lanes whose connections do not answer, when calls of sixteen rows join them, then each lane sends one
     // statement, and the rest waits; when they answer, each row has its calls in their order, and one lane its batches.
     let lane = Lane::with(8, 4).await;
     let stopped = lane.database.hold_batches().await;
-    let mut calls = join_all((0..12).flat_map(|x| (1..=8).map(move |id| (id, x))).map(|(id, x)| lane.call(id, x)));
+    let mut calls = join_all((0..12).flat_map(|x| (1..=16).map(move |id| (id, x))).map(|(id, x)| lane.call(id, x)));
     assert!(poll!(&mut calls).is_pending());
-    let of: Vec<_> = (1..=8).map(|id| KeyHash::Integer.of(&Value::Integer(id)).unwrap() & 3).collect();
+    let of: Vec<_> = (1..=16).map(|id| KeyHash::Integer.of(&Value::Integer(id)).unwrap() & 3).collect();
     let lanes: std::collections::HashSet<_> = of.iter().collect();
     assert_eq!(lanes.len(), 4, "{of:?}");
     until("each lane has sent", String::new, || lane.figure("galo_batch_calls_count") == 4).await;
     lane.pool.count();
-    assert_eq!(lane.figure("galo_lane_calls_waiting{procedure=\"um\"}"), 96 - lane.figure("galo_batch_calls_sum"));
+    assert_eq!(lane.figure("galo_lane_calls_waiting{procedure=\"um\"}"), 192 - lane.figure("galo_batch_calls_sum"));
     assert_eq!(lane.figure("galo_pool_connections_wanted{pool=\"batches\"}"), 4);
     drop(stopped);
     assert!(calls.await.iter().all(Result::is_ok));
-    for id in 1..=8 {
+    for id in 1..=16 {
         assert_eq!(lane.seen(id).await, (0..12).collect::<Vec<_>>(), "row {id}");
     }
     let statements = lane.figure("galo_batch_calls_count");
-    assert!(statements <= 12, "{statements} statements for 96 calls on four lanes");
+    assert!(statements <= 16, "{statements} statements for 192 calls on four lanes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,7 +451,7 @@ async fn lanes_that_cannot_be_are_refused_with_the_remedy() {
     };
     let um = |more: &str| grant("um", &format!("form = \"muitos\", by = \"id\", {more}"));
     for (entry, expected) in [
-        (um("lanes = 3"), "galo.toml:5: lanes = 3: use a power of two from 1 to 64"),
+        (um("lanes = 3"), "galo.toml:6: lanes = 3: use a power of two from 1 to 64"),
         (um("lanes = 0"), "lanes = 0: use a power of two from 1 to 64"),
         (um("lanes = 128"), "lanes = 128: use a power of two from 1 to 64"),
         (um("lanes = -4"), "lanes = -4: use a power of two from 1 to 64"),

@@ -180,15 +180,13 @@ async fn a_shard_that_hangs_costs_its_own_clients_only() {
     sharded.shards[1].signal(Signal::SIGSTOP);
     let hung = (0..40).map(|_| node.get("/clientes/3/extrato"));
     let others = async {
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(1) {
+        let (begun, mut took) = (Instant::now(), Vec::new());
+        while begun.elapsed() < Duration::from_millis(1200) {
             let asked = Instant::now();
             assert_eq!(node.get(&extrato(1)).await.status, 200);
-            assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+            took.push(asked.elapsed());
         }
-        let asked = Instant::now();
-        assert_eq!(node.get(&extrato(4)).await.status, 503);
-        assert!(asked.elapsed() < Duration::from_millis(50), "{:?}", asked.elapsed());
+        assert_quick(took);
         down(&node).await;
     };
     let (hung, ()) = tokio::join!(join_all(hung), others);
@@ -202,23 +200,34 @@ async fn a_shard_that_hangs_costs_its_own_clients_only() {
     assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
+/// Asserts that requests did not wait for anything: half of them took at most 50 ms, on a busy machine too, and none as
+/// long as a call waits for a connection.
+fn assert_quick(mut took: Vec<Duration>) {
+    took.sort();
+    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    assert!(median < Duration::from_millis(50) && most < Duration::from_millis(700), "{median:?}, at most {most:?}");
+}
+
 /// Asserts that the second shard is down for its clients only.
 async fn down(node: &TestNode) {
+    let (mut refusals, mut others) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         for client in [3, 4] {
             let asked = Instant::now();
-            let refused = [
-                node.get(&extrato(client)).await,
-                node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await,
-            ];
-            assert!(asked.elapsed() < Duration::from_millis(100), "{:?}", asked.elapsed());
-            for answer in refused {
+            let answer = node.get(&extrato(client)).await;
+            refusals.push(asked.elapsed());
+            let other = node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await;
+            for answer in [answer, other] {
                 assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
             }
         }
+        let asked = Instant::now();
         assert_eq!(node.get(&extrato(1)).await.status, 200);
+        others.push(asked.elapsed());
         assert_eq!(node.post("/clientes/5/transacoes", transacao(1, "c", "x")).await.status, 200);
     }
+    assert_quick(refusals);
+    assert_quick(others);
     let ready = node.admin("/ready").await;
     assert_eq!(ready.status, 200);
     assert!(ready.text().starts_with("ready, with shard p1 of 2 unavailable: "), "{}", ready.text());
