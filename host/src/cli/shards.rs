@@ -89,7 +89,9 @@ impl StubsArgs {
         );
         let role = manifest.project.role.clone();
         let router = Router { role, partitions: most, shards: self.shards };
-        let sql = database::stubs(target, &router, &granted(&manifest, shards)?).await?;
+        let granted = granted(&manifest, shards)?;
+        ensure!(!granted.is_empty(), "{} grants no procedures, so there is nothing to stub", manifest.path.display());
+        let sql = database::stubs(target, &router, &granted).await?;
         match self.out {
             Some(out) => std::fs::write(&out, sql).with_context(|| format!("cannot write {}", out.display())),
             None => {

@@ -253,3 +253,27 @@ fn literal(text: &str) -> String {
 fn unquoted(name: &str) -> String {
     name.trim_matches('"').replace("\"\"", "\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_what_pl_proxy_says_of_the_shard() {
+        let refused =
+            "PL/Proxy function public.f(1): [shop] PQconnectStart: connection to server at \"a\" failed: no\nIs it up?";
+        assert_eq!(cause(refused), "PQconnectStart: connection to server at \"a\" failed: no");
+        assert_eq!(cause("something else"), "something else");
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        let router = Router { role: "o'\"x".to_owned(), partitions: 4, shards: vec!["a=1".into(), "b='2'".into()] };
+        let sql = router.sql(&[]);
+        assert!(sql.contains("CREATE ROLE \"o'\"\"x\" LOGIN") && sql.contains("rolname = 'o''\"x'"), "{sql}");
+        // Partition n is on shard n modulo their number.
+        for expected in ["('p0', 'a=1 ", "('p1', 'b=''2'' ", "('p2', 'a=1 ", "('p3', 'b=''2'' "] {
+            assert!(sql.contains(expected), "{expected}: {sql}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! The number of series with external names (handlers, procedures, SQLSTATEs) is bounded (`series`, `codes`), so that
 //! neither swaps nor refused manifests make the text grow.
 
+mod build;
 mod classic;
 mod codes;
 mod handlers;
@@ -26,9 +27,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use self::build::Build;
 use self::codes::Codes;
 pub use self::handlers::HandlerMetrics;
 use self::handlers::Handlers;
@@ -268,20 +270,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Which program this is.
-#[derive(Debug)]
-struct Build;
-
-impl Collector for Build {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
-        let help = "The version of this program, and the revision it was made of where that is known";
-        let mut info = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
-        let revision = option_env!("GALO_REVISION").unwrap_or_default();
-        let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
-        ConstGauge::new(1_i64).encode(info.encode_family(&labels)?)
     }
 }
 

@@ -362,3 +362,79 @@ async fn without_a_router_a_manifest_with_shards_uses_one_database() {
     assert_eq!(node.get(&extrato(3)).await.status, 200);
     assert!(!node.admin("/metrics").await.text().contains("galo_shard_up{"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_run_on_every_shard_and_across_them() {
+    // Given two shards with transactions, when their proofs run, then they hold and the sums are printed; when a client
+    // is on both shards, then the command fails and names it.
+    let sharded = Sharded::start().await;
+    let node = sharded.node().await;
+    for client in [1, 3, 3] {
+        assert_eq!(node.post(&format!("/clientes/{client}/transacoes"), transacao(7, "c", "x")).await.status, 200);
+    }
+    let prove = async || {
+        let mut command = Command::new(GALO);
+        command.args(["check", "--sql"]).arg(checkout().root.join("sql/check"));
+        for shard in &sharded.shards {
+            command.arg("--shard").arg(shard.url(SUPERUSER, DATABASE));
+        }
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (held, told) = prove().await;
+    assert!(held, "{told}");
+    for expected in [
+        "ledger.sql on shard 0: holds",
+        "ledger.sql on shard 1: holds",
+        "across/clientes.sql: holds",
+        "5 keys",
+        "saldo: 7 + 14 = 21",
+        "transacoes: 1 + 2 = 3",
+        "all proofs hold",
+    ] {
+        assert!(told.contains(expected), "`{expected}` is missing in: {told}");
+    }
+    let owner = connect(&sharded.shards[0].url(SUPERUSER, DATABASE)).await;
+    let twice = "ALTER TABLE rinha.clientes DISABLE TRIGGER ALL;
+                 INSERT INTO rinha.clientes (id, limite) VALUES (3, 1);
+                 INSERT INTO rinha.transacoes (cliente_id, seq, valor, tipo, descricao, realizada_em, saldo_apos)
+                 VALUES (1, 5, 1, 'c', 'x', now(), 8)";
+    owner.batch_execute(twice).await.unwrap();
+    let (held, told) = prove().await;
+    assert!(!held, "{told}");
+    for expected in [
+        "key 3 is on shard 0, and its hash decides shard 1",
+        "key 3 is on shard 0 and on shard 1",
+        "gap in seq 1 5 follows seq 1",
+        "violations",
+    ] {
+        assert!(told.contains(expected), "`{expected}` is missing in: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_sets_up_shards_and_router_and_can_be_repeated() {
+    // Given three empty Postgres, when `deploy/shards/set-up` has run, then a node on the router serves each client; a
+    // second run changes nothing.
+    let (shards, router) = ([OwnPostgres::empty().await, OwnPostgres::empty().await], OwnPostgres::empty().await);
+    let handlers = sharded_handlers(2);
+    let url = |own: &OwnPostgres| own.url(SUPERUSER, DATABASE);
+    for _ in 0..2 {
+        let mut script = Command::new(checkout().root.join("deploy/shards/set-up"));
+        script.arg(handlers.path()).env("GALO", GALO).env("ROUTERS", url(&router));
+        script.env("SHARDS", format!("{}\n{}", url(&shards[0]), url(&shards[1])));
+        let output = script.output().await.unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains("shard 2 of 2: migrations") && told.ends_with("done: 2 shards, 1 routers\n"), "{told}");
+    }
+    let sharded = Sharded { shards: Vec::from(shards), router, handlers };
+    let node = sharded.node().await;
+    for client in 1..=5 {
+        let answer = node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let expected: Vec<Vec<_>> = OF_SHARD.iter().map(|of| of.iter().map(|client| (*client, 1)).collect()).collect();
+    assert_eq!(sharded.rows().await, expected);
+}
