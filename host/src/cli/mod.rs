@@ -200,8 +200,8 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// Prepare several Postgres servers to be used as one
     ///
-    /// Each has a part of the data, and nodes connect to a router, a Postgres without data whose procedures are stubs of
-    /// PL/Proxy.
+    /// Each has a part of the data, and nodes connect to a router: a Postgres without data, whose procedures are stubs
+    /// of PL/Proxy.
     Shards(shards::ShardsArgs),
     /// Compile the component on stdin to stdout
     #[command(hide = true)]

@@ -119,8 +119,8 @@ async fn until_status(node: &TestNode, client: i32, status: u16, within: Duratio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_client_is_on_one_shard_and_gets_its_own_answers() {
-    // Given two shards that have seeded only their own clients, when all clients send transactions at once, then each is
-    // answered with its own limit, and its rows are on its shard.
+    // Given two shards that have seeded only their own clients, when all clients send transactions at once, then each
+    // is answered with its own limit, and its rows are on its shard.
     let sharded = Sharded::start().await;
     let node = sharded.node().await;
     let limits = [100_000, 80_000, 1_000_000, 10_000_000, 500_000];
@@ -154,8 +154,8 @@ async fn each_client_is_on_one_shard_and_gets_its_own_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_down_costs_its_own_clients_only() {
-    // Given a node on two shards, when one is stopped, then its clients get 503 with Retry-After at once, all others are
-    // served, and the node stays ready and names the shard; when it is back, then so are its clients within 2 s.
+    // Given a node on two shards, when one is stopped, then its clients get 503 with Retry-After at once, all others
+    // are served, and the node stays ready and names the shard; when it is back, then so are its clients within 2 s.
     let mut sharded = Sharded::start().await;
     let node = sharded.node().await;
     assert_eq!(node.get(&extrato(3)).await.status, 200);

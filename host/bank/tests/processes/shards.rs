@@ -1,5 +1,5 @@
-//! The bank test on two shards behind a router, set up as `deploy/shards` does it. All faults of one Postgres, and those
-//! of shards: one is killed, the router is killed.
+//! The bank test on two shards behind a router, set up as `deploy/shards` does it: with the faults of one Postgres, and
+//! with those of shards.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The stubs of a procedure and of its batch form for a router: functions of PL/Proxy with the same signature, which run
-//! on the shard of a call's key. Read from the catalogue of a shard; `stubs` writes the rest of the router's SQL.
+//! The stubs of a procedure and of its batch form for a router: functions of PL/Proxy with the same signature, which
+//! run on the shard of a call's key. Read from the catalogue of a shard; `stubs` writes the rest of the router's SQL.
 
 use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
