@@ -37,7 +37,7 @@ impl Database {
 
     /// As [`Self::call`]. Also returns how the call went, and its arguments.
     pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
-        match self.way(procedure, &arguments) {
+        match self.lanes().way(procedure, &arguments) {
             Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
             Way::Alone(counted) => {
                 let carried = self.detached(counted, procedure, arguments).await;

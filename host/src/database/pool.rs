@@ -19,10 +19,9 @@ pub(super) use super::connections::Client;
 use super::connections::Connections;
 use super::grant::GrantedProcedure;
 use super::health::Health;
-use super::lanes::{Lanes, Way, connections_of_lanes};
+use super::lanes::Lanes;
 use super::opener::Opener;
 use super::procedure::Procedure;
-use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -38,7 +37,6 @@ pub struct Database {
     health: Health,
     /// Calls that are under way, whether or not their clients are still there.
     calls: TaskTracker,
-    /// The metrics of batches.
     batches: BatchMetrics,
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
@@ -113,23 +111,6 @@ impl Database {
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
         self.for_batches.want(self.lanes.connections());
-    }
-
-    /// Whether a node may have a connection for each lane of these procedures: as many as there are for calls, which
-    /// stand in for them.
-    ///
-    /// # Errors
-    /// A description of how many lanes there are, and what to do.
-    pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
-        let (lanes, most) = (connections_of_lanes(procedures), self.connections.wanted());
-        if lanes <= most {
-            return Ok(());
-        }
-        Err(format!(
-            "the batch forms with `lanes` have {lanes} lanes, and each needs a database connection of its own; the node \
-             has {most} for calls and opens at most as many for lanes: lower `lanes`, or start it with \
-             `--pool-connections {lanes}`"
-        ))
     }
 
     /// Drops the lanes and metrics of procedures that are no longer granted.
@@ -268,9 +249,9 @@ impl Database {
         &self.calls
     }
 
-    /// How a call of a procedure is executed.
-    pub(super) fn way(&self, procedure: &Procedure, arguments: &[Value]) -> Way {
-        self.lanes.way(procedure, arguments)
+    /// Where calls of procedures with a batch form wait.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The database.
