@@ -35,7 +35,7 @@ pub const TEXT_BYTES: usize = 8;
 pub const BATCH_CALLS_MAX: usize = 64;
 /// Bytes of their arguments: 16 KiB for each call of a full batch. Calls beyond it go with the next statement.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Calls that wait for one lane of a batch form. Requests in flight are fewer; this also counts calls whose clients have
+/// Calls that wait for one lane. Requests in flight are fewer; this also counts calls whose clients have
 /// disconnected.
 pub const LANE_CALLS_MAX: usize = 1024;
 /// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the rest is left for

@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::answer::{answer, answer_apart, fail};
 use super::error::Error;
 use super::exchange::{alone, together};
+use super::form::BatchForm;
 use super::lane::{Lane, Start};
 use super::passage::UnderWay;
 use super::pool::{Client, Database};
@@ -65,9 +67,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
         database.batches().calls.observe(batch.len() as u64);
         // One deadline for the whole batch, also when it is split: requests rely on it for their answer.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
-        let carrier =
-            Carrier { database: &database, lane: &lane, deadline, connection: None, repeats: false, is_split: false };
-        carrier.carry_out(batch).await;
+        Carrier::new(&database, &lane, deadline).carry_out(batch).await;
     }
 }
 
@@ -79,7 +79,7 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let connection = database.acquire().await;
         // Taken off the queue only now: until here a waiting call could still give up.
         let Some(mut waiter) = lane.next_apart(&key) else { continue };
-        let connection = match connection {
+        let connection = match connection.and_then(|it| database.check_shard(&waiter).map(|()| it)) {
             Ok(connection) => connection,
             Err(failure) => {
                 waiter.count(lane.counted(), Instant::now(), NO_SQLSTATE);
@@ -107,27 +107,6 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     turn.over = true;
 }
 
-fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Client, outcome: Result<Rows, Error>) {
-    let error = match outcome {
-        Ok(rows) => {
-            drop(connection);
-            database.health().note_outcome(None);
-            return waiter.answer(Ok(rows));
-        }
-        Err(error) => error,
-    };
-    drop(error.spare(connection));
-    let of_one_row = error.is_of_one_row();
-    let failure = database.failure(error, waiter.procedure());
-    if !of_one_row {
-        database.note_outcome(database.shard_of(&waiter), Some(&failure));
-    } else if lane.note_stuck(true) {
-        let procedure = &waiter.procedure().name;
-        tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
-    }
-    waiter.answer(Err(failure));
-}
-
 /// Executes a batch, whole or in parts.
 struct Carrier<'a> {
     database: &'a Arc<Database>,
@@ -135,10 +114,10 @@ struct Carrier<'a> {
     deadline: Instant,
     /// A connection whose session has short timeouts. `None` before the first statement, and after one that broke it.
     connection: Option<Client>,
+    /// Whether the batch was not split yet.
+    is_whole: bool,
     /// Whether the parts are calls of a batch that may be recorded, and are repeated.
     repeats: bool,
-    /// Whether calls of the batch are sent one by one.
-    is_split: bool,
 }
 
 /// Why a part was not executed.
@@ -149,7 +128,11 @@ enum Unsent {
     Failure(Failure),
 }
 
-impl Carrier<'_> {
+impl<'a> Carrier<'a> {
+    fn new(database: &'a Arc<Database>, lane: &'a Arc<Lane>, deadline: Instant) -> Self {
+        Self { database, lane, deadline, connection: None, is_whole: true, repeats: false }
+    }
+
     /// Executes a batch and answers each call. A failed part is split until the failing call is known.
     async fn carry_out(mut self, batch: Vec<Waiter>) {
         let calls = batch.len();
@@ -165,56 +148,56 @@ impl Carrier<'_> {
                     if part.len() == calls && calls > 1 && self.lane.note_broken(false) {
                         tracing::info!(procedure = part[0].procedure().name, "batches succeed again");
                     }
-                    let now = Instant::now();
-                    for (waiter, rows) in part.into_iter().zip(outcomes) {
-                        waiter.count(self.lane.counted(), now, SUCCEEDED);
-                        waiter.answer(Ok(rows));
-                    }
+                    answer(self.lane, part, outcomes);
                 }
-                Err(Unsent::Failure(failure)) => self.fail_with_repeats(part, failure, NO_SQLSTATE, &mut parts),
+                Err(Unsent::Failure(failure)) => self.fail_with_repeats(part, &failure, NO_SQLSTATE, &mut parts),
                 Err(Unsent::Error(error)) => self.part_failed(part, error, &mut parts),
             }
         }
     }
 
     /// Decides which calls of a part whose statement failed are sent again, and fails the others.
-    fn part_failed(&mut self, part: Vec<Waiter>, error: Error, parts: &mut VecDeque<Vec<Waiter>>) {
-        let (is_slow, is_rolled_back) = (error.is_of_one_row(), error.is_of_one_call(part[0].procedure()));
-        if is_slow && is_rolled_back {
+    fn part_failed(&mut self, mut part: Vec<Waiter>, error: Error, parts: &mut VecDeque<Vec<Waiter>>) {
+        let procedure = part[0].procedure();
+        let by_form = self.form_for(&part).is_some();
+        let (is_slow, is_rolled_back) = (error.is_of_one_row(), error.is_of_one_call(procedure));
+        self.is_whole = false;
+        if is_slow && procedure.is_local() {
             return self.without_slow_keys(part, parts);
         }
-        let is_broken = matches!(error, Error::Unpaired(_));
+        let is_unpaired = matches!(error, Error::Unpaired(_));
         let class = error.class().to_owned();
-        let failure = self.database.failure(error, part[0].procedure());
+        let failure = self.database.failure(error, procedure);
         let has_time = Instant::now() < self.deadline;
-        let is_repeated = |waiter: &mut Waiter| has_time && waiter.may_repeat();
-        let via_form = self.takes_form(&part);
-        match (is_slow, is_rolled_back, part.len()) {
-            (true, _, _) => self.set_all_apart(part, is_repeated, (failure, &class), parts),
-            (false, true, 1) if !via_form => self.fail(part, failure, &class),
-            (false, false, 1) => self.fail_with_repeats(part, failure, &class, parts),
-            (false, true, _) => self.one_by_one(part, &failure, parts),
-            (false, false, _) => {
-                let mut lost = part;
-                let repeated: Vec<_> = lost.extract_if(.., is_repeated).collect();
-                if is_broken || !repeated.is_empty() {
+        let is_sent_again = |waiter: &mut Waiter| is_rolled_back || has_time && waiter.may_repeat();
+        match (is_slow, is_rolled_back) {
+            (true, _) => self.set_all_apart(part, is_sent_again, (&failure, &class), parts),
+            (false, true) if by_form => self.one_by_one(part, &failure, parts),
+            (false, false) if by_form => {
+                let again: Vec<_> = part.extract_if(.., is_sent_again).collect();
+                if is_unpaired || !again.is_empty() {
                     self.repeats = true;
-                    self.one_by_one(repeated, &failure, parts);
+                    self.one_by_one(again, &failure, parts);
                 }
-                self.fail(lost, failure, &class);
+                fail(self.database, self.lane, part, &failure, &class);
             }
+            (false, _) => self.fail_with_repeats(part, &failure, &class, parts),
         }
     }
 
-    /// Sends a part and returns the rows of each call, in order: one call through the procedure itself, more through
-    /// its batch form.
+    /// The batch form, for a part that goes through it: several calls, or the one call of a batch that works in another
+    /// database. There the timeouts of this session do not end a wait for a row, and those of the form do.
+    fn form_for<'p>(&self, part: &'p [Waiter]) -> Option<&'p BatchForm> {
+        let form = part.first()?.procedure().batch.as_ref()?;
+        (part.len() > 1 || self.is_whole && !form.signature.local).then_some(form)
+    }
+
+    /// Sends a part and returns the rows of each call, in order.
     async fn send(&mut self, part: &mut [Waiter]) -> Result<Vec<Rows>, Unsent> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
-        // Calls that waited while the shard of their lane became unavailable.
-        let shard = self.database.shard_of(&part[0]);
-        shard.map_or(Ok(()), |shard| shard.check()).map_err(Unsent::Failure)?;
+        self.database.check_shard(&part[0]).map_err(Unsent::Failure)?;
         // A statement may have succeeded and the connection may have been closed afterwards.
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
@@ -223,14 +206,14 @@ impl Carrier<'_> {
         let now = Instant::now();
         let batch = (part.len() > 1).then(|| UnderWay::next(part.len(), now));
         part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now, batch));
-        let (procedure, first) = (part[0].procedure(), part[0].arguments());
+        let (procedure, deadline) = (part[0].procedure(), self.deadline);
         let exchange = async {
-            match &procedure.batch {
-                Some(form) if self.takes_form(part) => together(&connection, form, part, self.deadline).await,
-                _ => alone(&connection, procedure, first, self.deadline).await.map(|rows| vec![rows]),
+            match self.form_for(part) {
+                Some(form) => together(&connection, form, part, deadline).await,
+                None => alone(&connection, procedure, part[0].arguments(), deadline).await.map(|rows| vec![rows]),
             }
         };
-        let outcome = on(shard, exchange).await;
+        let outcome = on(self.database.shard_of(&part[0]), exchange).await;
         match outcome {
             Ok(outcomes) => {
                 self.connection = Some(connection);
@@ -241,12 +224,6 @@ impl Carrier<'_> {
                 Err(Unsent::Error(error))
             }
         }
-    }
-
-    /// Whether a part goes through the batch form. On a shard a single call does too, because only the batch form's
-    /// session has short timeouts there; one that failed is answered by the procedure itself.
-    fn takes_form(&self, part: &[Waiter]) -> bool {
-        part.len() > 1 || !self.is_split && part[0].procedure().shard.is_some()
     }
 
     /// Splits calls that waited too long and were rolled back: those of each key are sent separately, and a key that
@@ -260,20 +237,20 @@ impl Carrier<'_> {
         keys.into_iter().for_each(|(key, calls)| self.set_apart(key, calls, parts));
     }
 
-    /// Fails calls that waited too long and may be recorded, except those that are repeated. It is not known whose row
-    /// was slow, so all their keys are set apart: each returns to the batches with its first quick call.
+    /// The same for calls that work in another database: those that are sent again go apart, the others fail. A call
+    /// by itself could wait there for long, so all keys are set apart: each returns with its first quick call.
     fn set_all_apart(
         &self,
         part: Vec<Waiter>,
-        mut is_repeated: impl FnMut(&mut Waiter) -> bool,
-        (failure, class): (Failure, &str),
+        mut is_sent_again: impl FnMut(&mut Waiter) -> bool,
+        (failure, class): (&Failure, &str),
         parts: &mut VecDeque<Vec<Waiter>>,
     ) {
         self.database.batches().given_up.inc();
         for (key, mut calls) in by_keys(part) {
-            let repeated = calls.extract_if(.., &mut is_repeated).collect();
-            self.set_apart(key, repeated, parts);
-            self.fail(calls, failure.clone(), class);
+            let again = calls.extract_if(.., &mut is_sent_again).collect();
+            self.set_apart(key, again, parts);
+            fail(self.database, self.lane, calls, failure, class);
         }
     }
 
@@ -287,8 +264,7 @@ impl Carrier<'_> {
     }
 
     /// Has these calls of a failed batch sent again, each by itself.
-    fn one_by_one(&mut self, calls: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
-        self.is_split = true;
+    fn one_by_one(&self, calls: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().broken.inc();
         if self.lane.note_broken(true) {
             tracing::warn!(calls = calls.len(), cause = %failure, "batch failed; retrying calls one by one");
@@ -296,27 +272,17 @@ impl Carrier<'_> {
         calls.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
     }
 
-    /// Fails a part, and what is left of a batch that is being repeated: it would meet the same.
+    /// Fails a part, and what is left of a batch that is repeated while the database is unavailable.
     fn fail_with_repeats(
         &self,
         mut part: Vec<Waiter>,
-        failure: Failure,
+        failure: &Failure,
         class: &str,
         parts: &mut VecDeque<Vec<Waiter>>,
     ) {
         if self.repeats && matches!(failure, Failure::Unavailable { .. }) {
             part.extend(parts.drain(..).flatten());
         }
-        self.fail(part, failure, class);
-    }
-
-    fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
-        let shard = part.first().and_then(|first| self.database.shard_of(first));
-        self.database.note_outcome(shard, Some(&failure));
-        let now = Instant::now();
-        for waiter in part {
-            waiter.count(self.lane.counted(), now, class);
-            waiter.answer(Err(failure.clone()));
-        }
+        fail(self.database, self.lane, part, failure, class);
     }
 }

@@ -41,7 +41,7 @@ impl Database {
     pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
         let shard = self.shard(procedure, &arguments);
         let refused = shard.and_then(|shard| shard.check().err());
-        match (self.way(procedure, &arguments), refused) {
+        match (self.lanes().way(procedure, &arguments), refused) {
             (Way::Together(lane), None) => self.call_on_lane(lane, procedure, arguments).await,
             (Way::Alone(counted), None) => {
                 let carried = self.detached(counted, procedure, shard, arguments).await;

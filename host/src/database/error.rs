@@ -88,7 +88,7 @@ impl Error {
     /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
     /// because of a deadlock or a serialization failure. A statement of a local procedure was rolled back.
     pub(super) fn is_of_one_row(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| of_one_row(code)))
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(of_one_row))
     }
 
     /// Whether a single call of a batch may have caused this, and nothing of the batch is recorded anywhere. An

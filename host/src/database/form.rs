@@ -3,7 +3,7 @@
 
 use super::grant::Batch;
 use super::hash::KeyHash;
-use super::procedure::Signature;
+use super::signature::Signature;
 use crate::contract::Value;
 
 /// The name of the parameter that gets the ordinals of the calls, an `integer[]`. PL/pgSQL does not allow a parameter

@@ -1,8 +1,8 @@
 //! Postgres: how to connect to it, the connection pool, the procedures that may be called, and the call itself.
 //!
-//! - `procedure` and `form` describe what may be called; `catalogue/` looks up what a manifest grants (`grant`).
+//! - `procedure`, `form` and `signature` describe what may be called; `catalogue/` looks up what a manifest grants (`grant`).
 //! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`, `hash`)
-//!   for a shared statement; `passage` is how it went. `exchange` sends a statement and reads its rows, `pairing`
+//!   for a shared statement; `passage` is how it went, `answer` answers it. `exchange` sends a statement and reads its rows, `pairing`
 //!   matches those of a batch to its calls.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
@@ -13,6 +13,7 @@
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
+mod answer;
 mod batch;
 mod call;
 mod caretaker;
@@ -43,6 +44,7 @@ mod router;
 mod scratch;
 mod shard_watch;
 mod shards;
+mod signature;
 mod start;
 mod stubs;
 pub mod value;

@@ -14,7 +14,8 @@ use super::connect::session::Session;
 use super::connect::target::{Target, Wanted, chain};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::procedure::{Procedure, Signature};
+use super::procedure::Procedure;
+use super::signature::Signature;
 use crate::limits;
 
 /// What a connection is for.

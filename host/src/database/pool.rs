@@ -19,11 +19,10 @@ pub(super) use super::connections::Client;
 use super::connections::Connections;
 use super::grant::GrantedProcedure;
 use super::health::Health;
-use super::lanes::{Lanes, Way, connections_of_lanes};
+use super::lanes::Lanes;
 use super::opener::Opener;
 use super::procedure::Procedure;
 use super::shards::Shards;
-use crate::contract::Value;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -39,7 +38,6 @@ pub struct Database {
     health: Health,
     /// Calls that are under way, whether or not their clients are still there.
     calls: TaskTracker,
-    /// The metrics of batches.
     batches: BatchMetrics,
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
@@ -119,23 +117,6 @@ impl Database {
         self.for_batches.want(self.lanes.connections());
     }
 
-    /// Whether a node may have a connection for each lane of these procedures: as many as there are for calls, which
-    /// stand in for them.
-    ///
-    /// # Errors
-    /// A description of how many lanes there are, and what to do.
-    pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
-        let (lanes, most) = (connections_of_lanes(procedures), self.connections.wanted());
-        if lanes <= most {
-            return Ok(());
-        }
-        Err(format!(
-            "the batch forms with `lanes` have {lanes} lanes, and each needs a database connection of its own; the node \
-             has {most} for calls and opens at most as many for lanes: lower `lanes`, or start it with \
-             `--pool-connections {lanes}`"
-        ))
-    }
-
     /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
@@ -153,11 +134,6 @@ impl Database {
         let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
         Some(format!("{size} of {wanted} database connections: {cause}"))
-    }
-
-    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
-    pub fn missing_timeouts(&self) -> Option<String> {
-        self.opener.missing_timeouts()
     }
 
     /// Updates the metrics of connections and waiting calls.
@@ -272,9 +248,9 @@ impl Database {
         &self.calls
     }
 
-    /// How a call of a procedure is executed.
-    pub(super) fn way(&self, procedure: &Procedure, arguments: &[Value]) -> Way {
-        self.lanes.way(procedure, arguments)
+    /// Where calls of procedures with a batch form wait.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The database.

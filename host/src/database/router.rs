@@ -69,6 +69,11 @@ impl Database {
         self.shards()?.of(procedure, arguments)
     }
 
+    /// Whether a call that waits on a lane may be sent: its shard may have become unavailable while it waited.
+    pub(super) fn check_shard(&self, waiter: &Waiter) -> Result<(), Failure> {
+        self.shard_of(waiter).map_or(Ok(()), |shard| shard.check())
+    }
+
     /// The shard of a call that waits on a lane.
     pub(super) fn shard_of(&self, waiter: &Waiter) -> Option<&Arc<Shard>> {
         self.shard(waiter.procedure(), waiter.arguments())

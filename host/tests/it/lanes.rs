@@ -140,7 +140,8 @@ impl Lane {
     fn figure(&self, name: &str) -> u64 {
         let text = self.metrics.text(Format::Classic);
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        // The sum of a histogram is a float.
+        line.rsplit(' ').next().unwrap().trim_end_matches(".0").parse().unwrap()
     }
 }
 
@@ -458,7 +459,7 @@ async fn lanes_that_cannot_be_are_refused_with_the_remedy() {
         (
             um("lanes = 16"),
             "the batch forms with `lanes` have 16 lanes, and each needs a database connection of its own; the node has \
-             8 for calls and opens at most as many for lanes: lower `lanes`, or start it with `--pool-connections 16`",
+             4 for calls and opens at most as many for lanes: lower `lanes`, or start it with `--pool-connections 16`",
         ),
         (um("key = \"z\""), "um: `um` has no parameter `z`, its `key` in `batch`; its parameters are id, x"),
         (um("key = \"id\""), "batch: `by` and `key` are both `id`; `key` makes two tries of a call one transaction"),

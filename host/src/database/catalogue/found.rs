@@ -8,7 +8,7 @@ use super::unusable::{Unsupported, Unusable};
 use crate::database::form::{KeyArgument, ORDINAL, ORDINALS};
 use crate::database::grant::Batch;
 use crate::database::hash::KeyHash;
-use crate::database::procedure::Signature;
+use crate::database::signature::Signature;
 use crate::database::value::kind;
 
 /// A function as the catalogue has it.

@@ -140,10 +140,10 @@ pub(super) enum Arguments<'a> {
 /// The ordinals of a full batch.
 static ORDINALS: [i32; limits::BATCH_CALLS_MAX] = {
     let mut ordinals = [0; limits::BATCH_CALLS_MAX];
-    let mut at = 0;
+    let (mut at, mut ordinal) = (0, 1);
     while at < ordinals.len() {
-        ordinals[at] = at as i32 + 1;
-        at += 1;
+        ordinals[at] = ordinal;
+        (at, ordinal) = (at + 1, ordinal + 1);
     }
     ordinals
 };
