@@ -533,6 +533,9 @@ pub const SHARD_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// only thing that ends a statement that waits for a shard that hangs. PL/Proxy 2.10 does not apply its own timeouts
 /// while it waits for a single shard, and to cancel a statement it waits for that shard.
 pub const ROUTER_CLIENT_CHECK: Duration = Duration::from_secs(1);
+/// A router drops a connection to a shard whose machine has not acknowledged for this long (`tcp_user_timeout`): it was
+/// switched off, or its address has moved.
+pub const SHARD_TCP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A router itself ends a statement only after this, when its client is long gone: see `ROUTER_CLIENT_CHECK`.
 pub const ROUTER_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the database is probed, on a separate connection. While it is unavailable only the probe contacts it;

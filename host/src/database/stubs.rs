@@ -110,10 +110,12 @@ impl Router {
     /// A cluster, with these timeouts on the shards. Options that an operator has added are kept.
     fn add_cluster(&self, sql: &mut String, name: &str, [statement, lock]: [u128; 2]) {
         let mut options = vec![("connection_lifetime".to_owned(), limits::CONNECTION_AGE_MAX.as_secs().to_string())];
+        let unanswered = limits::SHARD_TCP_TIMEOUT.as_millis();
         for partition in 0..self.partitions {
             let shard = &self.shards[partition as usize % self.shards.len()];
             let timeouts = format!("options='-c statement_timeout={statement} -c lock_timeout={lock}'");
-            options.push((format!("p{partition}"), format!("{shard} application_name=galo/router {timeouts}")));
+            let place = format!("{shard} application_name=galo/router tcp_user_timeout={unanswered} {timeouts}");
+            options.push((format!("p{partition}"), place));
         }
         let pairs: Vec<_> =
             options.iter().map(|(key, value)| format!("        ({}, {})", literal(key), literal(value))).collect();
