@@ -66,6 +66,7 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::a_shard_is_killed", shards::a_shard_is_killed),
     ("shards::a_router_is_killed", shards::a_router_is_killed),
     ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
+    ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.

@@ -20,8 +20,11 @@ use crate::stack::{Stack, block_on, copy};
 /// The clientes of the second shard.
 const OF_THE_SECOND: &[i32] = &[3, 4];
 
-/// Answers of a shard that are lost.
+/// Answers of the router that are lost.
 const CUTS: usize = 40;
+
+/// Answers of a shard that are lost. After each, a node refuses the shard's calls until it has asked for it.
+const CUTS_OF_A_SHARD: usize = 10;
 
 /// A part of the clientes.
 pub struct Shard {
@@ -109,6 +112,22 @@ pub fn answers_of_the_router_are_cut_off() {
         let cut = Cut::start(&stack.database.door(), &stack.database.socket(), 1);
         let fault = async |_: &mut Stack, _: &Progress| {
             cut.answers(CUTS).await;
+            Ok(())
+        };
+        verdict::refusals_only(&proved(&mut stack, Mix::default(), fault).await.unwrap()).unwrap();
+    });
+}
+
+/// Between the router and a shard: whether a batch is recorded there is what the router cannot know.
+pub fn answers_of_a_shard_are_cut_off() {
+    block_on(async {
+        let mut stack = stack().await;
+        let shard = &stack.shards[1].database;
+        let cut = Cut::behind_a_router(&shard.door(), &shard.socket(), 1);
+        // The router comes by the door again.
+        shard.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'galo'").await;
+        let fault = async |_: &mut Stack, _: &Progress| {
+            cut.answers(CUTS_OF_A_SHARD).await;
             Ok(())
         };
         verdict::refusals_only(&proved(&mut stack, Mix::default(), fault).await.unwrap()).unwrap();

@@ -67,7 +67,7 @@ pub struct Stack {
     /// The cluster of the database, when it is not the shared one.
     durable: Option<Durable>,
     /// What is behind the database, when that is a router.
-    shards: Vec<Shard>,
+    pub shards: Vec<Shard>,
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
