@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Profile;
-use galo::report::NodeReport;
+use galo::report::{HandlerReport, NodeReport};
 use galo::{manifest, proxy};
 use galo_bank::client::Base;
 use galo_bank::faults::{self, Stack as _};
@@ -15,6 +15,7 @@ use galo_bank::load::Progress;
 use galo_bank::plan::Mix;
 use galo_bank::proof::{Invariant, Violation};
 use galo_bank::source::Source;
+use galo_bank::swap::Swaps;
 use galo_testing::folder;
 use galo_testing::nginx::{Front, Listen, Nginx};
 use galo_testing::program::{self, checkout};
@@ -28,6 +29,9 @@ use crate::postgres::{Database, Durable};
 
 /// Clients of the handler without a key, beside those of the ledger.
 const KEYLESS_CLIENTS: u32 = 4;
+
+/// Two nodes.
+const PAIR: [&str; 2] = ["node-1", "node-2"];
 
 /// Lines of each log that are shown when a test fails.
 const LOG_TAIL_LINES: usize = 15;
@@ -68,7 +72,9 @@ pub struct Stack {
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
-    folder: TempDir,
+    /// A component that is not swapped, because the test deploys it.
+    pub spared: Option<&'static str>,
+    pub folder: TempDir,
 }
 
 impl Stack {
@@ -86,19 +92,28 @@ impl Stack {
 
     /// The same, with what `galo proxy nginx` wrote changed.
     pub async fn with_routes(database: Database, change: impl FnOnce(String) -> String) -> Self {
-        let mut stack = Self::nodes(database, &["node-1", "node-2"]).await;
-        let sockets: Vec<_> = stack.nodes.iter().map(Node::socket).collect();
-        let routes = change(proxy::nginx(&manifest::read(&stack.handlers).unwrap(), "nodes"));
-        stack.nginx = Some(front(stack.folder.path(), &sockets, &routes).await);
-        stack
+        Self::nodes(database, &PAIR, &[]).await.behind(change).await
+    }
+
+    /// The same, with nodes that have more options.
+    pub async fn with_options(database: Database, options: &'static [&'static str]) -> Self {
+        Self::nodes(database, &PAIR, options).await.behind(|deployed| deployed).await
+    }
+
+    /// Puts nginx in front of its nodes.
+    async fn behind(mut self, change: impl FnOnce(String) -> String) -> Self {
+        let sockets: Vec<_> = self.nodes.iter().map(Node::socket).collect();
+        let routes = change(proxy::nginx(&manifest::read(&self.handlers).unwrap(), "nodes"));
+        self.nginx = Some(front(self.folder.path(), &sockets, &routes).await);
+        self
     }
 
     /// One node that clients connect to directly.
     pub async fn direct(database: Database) -> Self {
-        Self::nodes(database, &["node-1"]).await
+        Self::nodes(database, &["node-1"], &[]).await
     }
 
-    async fn nodes(database: Database, names: &[&str]) -> Self {
+    async fn nodes(database: Database, names: &[&str], options: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let handlers = folder.path().join("handlers");
         copy(folder::handlers(Profile::Release), &handlers);
@@ -106,14 +121,20 @@ impl Stack {
         keyless::create(&database).await;
         let mut nodes = Vec::new();
         for name in names {
-            nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url()).await);
+            nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url(), options).await);
         }
-        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, folder }
+        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, spared: None, folder }
     }
 
     /// Waits until every node serves a handler of this name.
     pub async fn until_handler(&self, name: &str) {
         self.until_all(name, |report| report.handlers.iter().any(|handler| handler.name == name)).await;
+    }
+
+    /// Waits until every node has served so many generations of a handler.
+    pub async fn until_generation(&self, name: &str, number: u64) {
+        let serves = |handler: &HandlerReport| handler.name == name && handler.generation >= number;
+        self.until_all(name, |report| report.handlers.iter().any(serves)).await;
     }
 
     async fn until_all(&self, what: &str, holds: impl Fn(&NodeReport) -> bool) {
@@ -157,6 +178,10 @@ impl faults::Stack for Stack {
 
     fn handlers(&self) -> &Path {
         &self.handlers
+    }
+
+    fn swaps(&self) -> Swaps {
+        Swaps::start(&self.handlers, Self::SWAP_EVERY, self.spared)
     }
 
     async fn until_served(&self, digests: &[String]) -> anyhow::Result<()> {
@@ -246,8 +271,8 @@ impl Drop for Stack {
     }
 }
 
-/// Copies a folder of handlers with what is in it.
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder with what is in it.
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
