@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use galo::limits;
 use galo::operator::{Access, Shadowing};
+use galo::report::Reason;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -92,7 +93,8 @@ impl Server {
     pub async fn shadow(&self, handlers: &Path, every: usize) -> anyhow::Result<Shadowing> {
         let admin = format!("unix:{}", self.admin.display());
         let access = Access { admin: admin.parse().map_err(anyhow::Error::msg)?, token: None };
-        Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), every, SHADOW).await
+        let asked = Reason { who: "galo-bench".to_owned(), why: "what a shadow costs".to_owned() };
+        Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), (every, SHADOW), asked).await
     }
 
     /// Stops it gracefully.

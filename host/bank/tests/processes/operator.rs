@@ -75,5 +75,5 @@ pub async fn run(node: &Node, arguments: &[&str]) -> String {
 pub async fn story(node: &Node, sha256: &str) -> Vec<AuditEntry> {
     let lines = run(node, &["audit", HANDLER, "--last", "1000", "--json"]).await;
     let entries = lines.lines().map(|line| serde_json::from_str::<AuditEntry>(line).unwrap());
-    entries.filter(|entry| entry.sha256 == sha256).collect()
+    entries.filter(|entry| entry.sha256.as_deref() == Some(sha256)).collect()
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use galo::operator::{Access, Shadowing};
-use galo::report::{Shadow, ShadowState};
+use galo::report::{Reason, Shadow, ShadowState};
 use galo_bank::faults::Stack as _;
 use galo_bank::ledger::Ledger;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -51,7 +51,8 @@ pub fn a_hundred_thousand_posts_are_shadowed_and_the_shadow_writes_nothing() {
         let (node, file) = (&stack.nodes[0], stack.folder.path().join("shadow.wasm"));
         std::fs::write(&file, newcomers::component(Mistake::RecordsACent)).unwrap();
         let access = Access { admin: node.admin_address().parse().unwrap(), token: None };
-        Shadowing::begin(&access, HANDLER, &file, 1, Duration::from_secs(3600)).await.unwrap();
+        let asked = Reason { who: "bank".to_owned(), why: "the same requests, nothing recorded".to_owned() };
+        Shadowing::begin(&access, HANDLER, &file, (1, Duration::from_secs(3600)), asked).await.unwrap();
         until(node, |shadow| shadow.state == ShadowState::Running).await;
         let begun = Instant::now();
         let (turns, mut clients) = (Arc::new(Turns::default()), JoinSet::new());

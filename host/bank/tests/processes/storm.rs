@@ -8,7 +8,7 @@ use std::time::Duration;
 use galo::guest::Digest;
 use galo::limits;
 use galo::operator::{Access, Shadowing};
-use galo::report::ShadowState;
+use galo::report::{Reason, ShadowState};
 use galo_bank::faults::{Stack as _, proved};
 use galo_bank::load::Progress;
 use galo_bank::plan::Mix;
@@ -100,7 +100,8 @@ async fn shadow(stack: &Stack, name: &str) {
     std::fs::write(&file, swap::numbered(&original, SHADOW)).unwrap();
     for node in &stack.nodes {
         let access = Access { admin: node.admin_address().parse().unwrap(), token: None };
-        Shadowing::begin(&access, name, &file, 1, Duration::from_secs(600)).await.unwrap();
+        let asked = Reason { who: "bank".to_owned(), why: "the same requests, nothing recorded".to_owned() };
+        Shadowing::begin(&access, name, &file, (1, Duration::from_secs(600)), asked).await.unwrap();
         let begun = Instant::now();
         while node.handler(name).await.shadow.unwrap().state != ShadowState::Running {
             assert!(begun.elapsed() < PATIENCE, "{:?}", node.handler(name).await.shadow);
