@@ -35,7 +35,7 @@ pub const TEXT_BYTES: usize = 8;
 pub const BATCH_CALLS_MAX: usize = 64;
 /// Bytes of their arguments: 16 KiB for each call of a full batch. Calls beyond it go with the next statement.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Calls that wait for one batch form. Requests in flight are fewer; this also counts calls whose clients have
+/// Calls that wait for one lane. Requests in flight are fewer; this also counts calls whose clients have
 /// disconnected.
 pub const LANE_CALLS_MAX: usize = 1024;
 /// Calls that wait for one key whose row is locked or slow. A quarter of the requests in flight: the rest is left for
@@ -376,12 +376,19 @@ pub const BACKLOG_CEILING: usize = 65_535;
 /// Database connections of one node. Four keep a core of Postgres busy; two nodes of 8 leave room in its 100.
 pub const POOL_CONNECTIONS_DEFAULT: usize = 8;
 /// Two nodes at this ceiling, each with two more for probes and the catalogue and those for batches, still fit a
-/// Postgres with 200 connections.
+/// Postgres with 200 connections; with `lanes` in the manifest, up to twice as many.
 pub const POOL_CONNECTIONS_CEILING: usize = 90;
 
 /// Database connections for batches, beside those of the pool: one for each procedure with a batch form, up to this. A
-/// lane needs one at a time, for a millisecond.
+/// lane needs one at a time, for a millisecond. Lanes that a procedure has several of have one each.
 pub const BATCH_CONNECTIONS_MAX: usize = 4;
+/// Lanes of one procedure, a power of two. Together they may have as many connections as the pool.
+pub const LANES_MAX: usize = 64;
+
+/// Violations of one proof that `galo check --sql` prints.
+pub const VIOLATIONS_SHOWN_MAX: usize = 20;
+/// Partitions of the data. A shard has at least one, and a router keeps a connection to each shard in every session.
+pub const PARTITIONS_MAX: u32 = 64;
 
 /// What the allocator of a private Postgres takes from the kernel at once, and keeps before it gives any back. Without
 /// these a backend returns the top of its heap after every statement, and requests it again with the next.
@@ -522,6 +529,21 @@ pub const BATCH_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
 pub const BATCH_STATEMENT_TIMEOUT: Duration = Duration::from_millis(100);
 /// The host's wait for the outcome of a call that was sent; then the connection is dropped as dead.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the calls of each shard are looked at: one that answers none of them since the last time is asked itself.
+pub const SHARD_WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// A shard's answer to that question, as `PROBE_TIMEOUT`, but on a connection that exists already.
+pub const SHARD_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A shard is asked again after this. It serves within two seconds of its return.
+pub const SHARD_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a router looks whether the client of a statement is still there (`client_connection_check_interval`): the
+/// only thing that ends a statement that waits for a shard that hangs. PL/Proxy 2.10 does not apply its own timeouts
+/// while it waits for a single shard, and to cancel a statement it waits for that shard.
+pub const ROUTER_CLIENT_CHECK: Duration = Duration::from_secs(1);
+/// A router drops a connection to a shard whose machine has not acknowledged for this long (`tcp_user_timeout`): it was
+/// switched off, or its address has moved.
+pub const SHARD_TCP_TIMEOUT: Duration = Duration::from_secs(2);
+/// A router itself ends a statement only after this, when its client is long gone: see `ROUTER_CLIENT_CHECK`.
+pub const ROUTER_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the database is probed, on a separate connection. While it is unavailable only the probe contacts it;
 /// service resumes within two seconds and five round trips of its return.
 pub const POOL_PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -972,9 +994,11 @@ const _: () = assert!(ACQUIRE_TIMEOUT.as_millis() < 1000);
 const _: () = assert!(LOCK_TIMEOUT.as_millis() < STATEMENT_TIMEOUT.as_millis());
 const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < CALL_TIMEOUT.as_millis());
 const _: () = assert!(CALL_TIMEOUT.as_millis() < DRAIN_GRACE.as_millis());
+const _: () = assert!(CALL_TIMEOUT.as_secs() + 2 * ROUTER_CLIENT_CHECK.as_secs() < ROUTER_STATEMENT_TIMEOUT.as_secs());
 const _: () = assert!(BATCH_CALLS_MAX <= LANE_CALLS_MAX && IN_FLIGHT_MAX_DEFAULT <= LANE_CALLS_MAX);
 const _: () = assert!(POOL_CONNECTIONS_DEFAULT <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(2 * (POOL_CONNECTIONS_CEILING + BATCH_CONNECTIONS_MAX + 2) <= 200 - 3);
+const _: () = assert!(LANES_MAX.is_power_of_two() && LANES_MAX <= POOL_CONNECTIONS_CEILING);
 const _: () = assert!(KEY_CALLS_MAX * 4 <= IN_FLIGHT_MAX_DEFAULT && KEY_CALLS_MAX <= LANE_CALLS_MAX);
 const _: () = assert!(TRACES_BATCH_DEFAULT <= TRACES_QUEUE_DEFAULT && TRACES_QUEUE_DEFAULT <= TRACES_QUEUE_CEILING);
 const _: () = assert!("galo/".len() + NODE_NAME_BYTES_MAX + " batches".len() <= IDENTIFIER_BYTES_MAX);

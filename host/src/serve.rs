@@ -190,6 +190,9 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
     let database = Database::new(target, settings.pool_connections, metrics);
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
+    if let Some(shards) = &manifest.shards {
+        database.lead_to_shards(shards.partitions, metrics).await?;
+    }
     let compiler = Compiler::new(engine, &settings.galo, settings.compile, cache);
     let worker = Worker::new(compiler, settings.sources.clone(), trust)?;
     let table = reload::load(&manifest, &worker, &database, metrics, state.as_ref()).await?;

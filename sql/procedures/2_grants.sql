@@ -20,7 +20,7 @@ SET ROLE rinha_owner;
 REVOKE ALL ON SCHEMA rinha FROM PUBLIC, galo;
 REVOKE ALL ON ALL TABLES IN SCHEMA rinha FROM PUBLIC, galo;
 GRANT EXECUTE ON FUNCTION public.realizar_transacao(integer, bigint, text, text, text) TO galo;
-GRANT EXECUTE ON FUNCTION public.realizar_transacoes(integer[], bigint[], text[], text[], text[]) TO galo;
+GRANT EXECUTE ON FUNCTION public.realizar_transacoes(integer[], integer[], bigint[], text[], text[], text[]) TO galo;
 GRANT EXECUTE ON FUNCTION public.extrato(integer) TO galo;
 GRANT EXECUTE ON FUNCTION public.cliente_existe(integer) TO galo;
 GRANT EXECUTE ON FUNCTION public.transacao_por_chave(integer, text) TO galo;

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use tokio::time::sleep;
 
 use crate::client::Base;
@@ -82,6 +82,16 @@ pub trait Stack {
 
     /// Starts Postgres on what is on the disk; it takes connections again.
     async fn start_postgres(&mut self) -> anyhow::Result<()>;
+
+    /// Kills every process of a shard.
+    async fn kill_shard(&mut self, _shard: usize) -> anyhow::Result<()> {
+        bail!("this stack has no shards")
+    }
+
+    /// Starts a shard on what is on the disk; it takes connections again.
+    async fn start_shard(&mut self, _shard: usize) -> anyhow::Result<()> {
+        bail!("this stack has no shards")
+    }
 
     /// Has nginx read its configuration again; new workers have taken over.
     async fn reload_nginx(&mut self) -> anyhow::Result<()>;
@@ -239,6 +249,24 @@ pub async fn outage<S: Stack>(
     };
     let history = proved(stack, Mix::default(), timed).await?;
     verdict::outage(&history, moments.0, moments.1)
+}
+
+/// The shard of these clientes is killed, and started again on what is on the disk.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_shard_is_killed<S: Stack>(stack: &mut S, shard: usize, of: &[i32]) -> anyhow::Result<()> {
+    let mut moments = (Duration::ZERO, Duration::ZERO);
+    let timed = async |stack: &mut S, progress: &Progress| {
+        let killed = progress.elapsed();
+        stack.kill_shard(shard).await?;
+        sleep(OUTAGE).await;
+        stack.start_shard(shard).await?;
+        moments = (killed, progress.elapsed());
+        Ok(())
+    };
+    let history = proved(stack, Mix::default(), timed).await?;
+    verdict::shard_outage(&history, of, moments.0, moments.1)
 }
 
 /// As after a change of its configuration.

@@ -99,6 +99,8 @@ pub struct Reading {
 /// A request that was not answered while its client waited.
 #[derive(Clone, Debug)]
 pub struct Failed {
+    /// Whose it was.
+    pub cliente: i32,
     /// When it was sent.
     pub sent: Duration,
     /// When that was known.
@@ -126,10 +128,17 @@ impl History {
     #[must_use]
     pub fn failed(&self) -> Vec<Failed> {
         let transacoes =
-            self.transacoes.iter().flat_map(|record| &record.tries).filter_map(|each| match &each.answer {
-                Answer::Failed(why) => Some(Failed { sent: each.sent, ended: each.ended, why: why.clone() }),
-                _ => None,
-            });
+            self.transacoes.iter().flat_map(|record| record.tries.iter().map(move |each| (record, each))).filter_map(
+                |(record, each)| match &each.answer {
+                    Answer::Failed(why) => Some(Failed {
+                        cliente: record.transacao.cliente,
+                        sent: each.sent,
+                        ended: each.ended,
+                        why: why.clone(),
+                    }),
+                    _ => None,
+                },
+            );
         let mut failed: Vec<_> = transacoes.chain(self.extratos_failed.iter().cloned()).collect();
         failed.sort_by_key(|failed| failed.sent);
         failed

@@ -211,7 +211,7 @@ impl Session {
         match answer {
             Ok(extrato) => self.part.extratos.push(Reading { cliente, sent, ended, extrato }),
             Err(error) => {
-                self.part.extratos_failed.push(Failed { sent, ended, why: format!("extrato: {error:#}") });
+                self.part.extratos_failed.push(Failed { cliente, sent, ended, why: format!("extrato: {error:#}") });
             }
         }
     }

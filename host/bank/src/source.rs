@@ -13,11 +13,22 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 pub enum Source {
     /// A connection string or URL.
     Url(String),
+    /// The connection strings of shards, each with its part of the clientes.
+    Shards(Vec<String>),
     /// psql and its arguments, `-qAtX` and `-v ON_ERROR_STOP=1` among them, or a command that ends in it.
     Psql(Vec<String>),
 }
 
 impl Source {
+    /// Each database by itself.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        match self {
+            Self::Shards(urls) => urls.iter().cloned().map(Self::Url).collect(),
+            one => vec![one.clone()],
+        }
+    }
+
     /// Runs the statements, and returns a line for each row: its cells with `|` between them, null as nothing.
     ///
     /// # Errors
@@ -39,6 +50,7 @@ impl Source {
                 };
                 Ok(rows.map(line).collect())
             }
+            Self::Shards(_) => bail!("several databases are not one: ask each"),
             Self::Psql(command) => {
                 let (program, arguments) = command.split_first().context("no psql")?;
                 let mut psql = Command::new(program)

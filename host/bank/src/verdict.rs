@@ -63,6 +63,17 @@ pub fn outage(history: &History, killed: Duration, back: Duration) -> anyhow::Re
     none_of(&bad.collect::<Vec<_>>())
 }
 
+/// The shard of these clientes was `killed`, and took connections again when it was `back`: as an outage for them, and
+/// the others notice nothing.
+///
+/// # Errors
+/// As [`outage`]; also a request of another cliente that failed.
+pub fn shard_outage(history: &History, of: &[i32], killed: Duration, back: Duration) -> anyhow::Result<()> {
+    let others: Vec<_> = history.failed().into_iter().filter(|failed| !of.contains(&failed.cliente)).collect();
+    none_of(&others)?;
+    outage(history, killed, back)
+}
+
 /// nginx was reloaded: retiring workers close idle connections, and a request may have been sent on one at that moment.
 ///
 /// # Errors

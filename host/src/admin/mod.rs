@@ -125,8 +125,10 @@ impl Admin {
 
     /// The answer of a node that is ready, with what it lacks.
     fn ready(&self) -> String {
-        let shortage = self.node.get().and_then(|node| node.database.shortage());
-        shortage.map_or_else(|| "ready\n".to_owned(), |shortage| format!("ready, with {shortage}\n"))
+        let Some(node) = self.node.get() else { return "ready\n".to_owned() };
+        let lacks = [node.database.shortage(), node.database.missing_shards()];
+        let lacks: Vec<_> = lacks.into_iter().flatten().collect();
+        if lacks.is_empty() { "ready\n".to_owned() } else { format!("ready, with {}\n", lacks.join("; ")) }
     }
 
     /// Why the node is not ready, if it is not.

@@ -23,7 +23,7 @@ use super::database::DatabaseArgs;
 use super::project::ProjectArgs;
 use super::runtime::{Task, run_on};
 use super::size::Size;
-use super::{folder, memory, variables};
+use super::{folder, memory, proofs, variables};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -36,9 +36,20 @@ pub(super) struct CheckArgs {
     /// as this machine has cores.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
+<<<<<<< HEAD
     /// Refuse what is not signed by one of the public keys in this file, as `galo serve --trust` does
     #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
     trust: Option<PathBuf>,
+=======
+    /// Run the SQL files of this folder instead, each of which returns a row for each violation
+    ///
+    /// With --shard they run on every shard, and those in DIR/across compare the shards with one another.
+    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    pub(super) sql: Option<PathBuf>,
+    /// A shard to prove, in the order of the partitions: a Postgres URL, or libpq's key=value pairs; repeat it for each
+    #[arg(long = "shard", value_name = "URL", requires = "sql")]
+    pub(super) shards: Vec<String>,
+>>>>>>> main
     #[command(flatten)]
     pub(super) project: ProjectArgs,
     #[command(flatten)]
@@ -65,6 +76,9 @@ enum Checked {
 
 impl CheckArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
+        if let Some(folder) = self.sql {
+            return proofs::task(folder, &self.shards, &self.database, mistakes);
+        }
         // What a node needs is known once it has loaded the handlers.
         let memory = Size::of_memory(self.memory.as_deref(), None, mistakes);
         let target = self.database.required(mistakes);

@@ -22,6 +22,7 @@ mod node;
 mod operator;
 mod postgres;
 mod project;
+mod proofs;
 mod proxy;
 mod psql;
 mod put;
@@ -30,6 +31,7 @@ mod replay;
 mod runtime;
 mod serve;
 mod shadow;
+mod shards;
 mod sign;
 mod size;
 mod tap;
@@ -196,6 +198,11 @@ enum Command {
     /// The configuration decides, for each route of the manifest, which requests the proxy may send to another node
     /// after a first one failed.
     Proxy(proxy::ProxyArgs),
+    /// Prepare several Postgres servers to be used as one
+    ///
+    /// Each has a part of the data, and nodes connect to a router: a Postgres without data, whose procedures are stubs
+    /// of PL/Proxy.
+    Shards(shards::ShardsArgs),
     /// Compile the component on stdin to stdout
     #[command(hide = true)]
     Compiler(compile::CompilerArgs),
@@ -245,6 +252,7 @@ impl Command {
             Self::Upgrade(arguments) => Some(Box::new(|| arguments.run())),
             Self::Migrate(arguments) => arguments.task(mistakes),
             Self::Psql(arguments) => arguments.task(mistakes),
+            Self::Shards(arguments) => arguments.task(mistakes),
             Self::Sign(arguments) => Some(Box::new(|| arguments.run())),
             Self::Build(arguments) => Some(Box::new(|| arguments.run())),
             Self::New(arguments) => Some(Box::new(|| arguments.run())),

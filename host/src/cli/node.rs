@@ -35,7 +35,8 @@ pub(super) struct NodeArgs {
     cache: Option<PathBuf>,
     /// Database connections for calls
     ///
-    /// A node opens further ones: one for each batch form (at most 4), one for probes and one for the catalogue.
+    /// A node opens further ones: one for each batch form (at most 4) or, where the manifest states `lanes`, one for
+    /// each of them (at most N in all), one for probes and one for the catalogue.
     #[arg(long, env = "GALO_POOL_CONNECTIONS", value_name = "N", default_value_t = limits::POOL_CONNECTIONS_DEFAULT.to_string())]
     pool_connections: String,
     /// Client connections that may be open at the same time

@@ -2,77 +2,35 @@
 //! No call waits for others: one that finds the lane free is sent at once, alone, through the procedure itself.
 //!
 //! A batch is one statement, one transaction and one awaited round trip, and each of its calls gets a row. When the
-//! statement fails, nothing of it is recorded, and its calls are retried separately, so that a call that cannot be
-//! executed fails alone. A batch gives up early on a lock or on a slow call, and is then split by keys: a key that
-//! makes even its own calls wait is set apart, and its calls go one after the other on a connection with longer
-//! timeouts. Calls of one key are sent in the order in which they arrived. Batches do not skip locked rows (`SKIP
-//! LOCKED`): with two nodes every row is locked for a moment by the other's batches, so rows would be skipped
-//! constantly.
+//! statement fails and that proves that nothing of it is recorded, its calls are retried separately, so that a call
+//! that cannot be executed fails alone. When nothing proves it (the connection was lost, rows do not match the calls,
+//! or it works in another database), only calls are retried that may be repeated. A batch gives up early on a lock or
+//! on a slow call, and is then split by keys: a key that makes even its own calls wait is set apart, and its calls go
+//! one after the other on a connection with longer timeouts. Calls of one key are sent in the order in which they
+//! arrived. Batches do not skip locked rows (`SKIP LOCKED`): with two nodes every row is locked for a moment by the
+//! other's batches, so rows would be skipped constantly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::carried::Carried;
+use super::answer::{answer, answer_apart, fail};
 use super::error::Error;
 use super::exchange::{alone, together};
-use super::lane::{Lane, Left, Start};
+use super::form::BatchForm;
+use super::lane::{Lane, Start};
 use super::passage::UnderWay;
 use super::pool::{Client, Database};
-use super::procedure::Procedure;
-use super::waiter::{Key, Waiter};
-use crate::contract::{Rows, Value};
+use super::router::on;
+use super::waiter::{Key, Waiter, by_keys};
+use crate::contract::Rows;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{NO_SQLSTATE, SUCCEEDED};
 
-impl Database {
-    /// Executes a call on the lane of its procedure.
-    pub(super) async fn call_on_lane(
-        self: &Arc<Self>,
-        lane: Arc<Lane>,
-        procedure: &Arc<Procedure>,
-        arguments: Vec<Value>,
-    ) -> Carried {
-        let joined = Instant::now();
-        let unsent = |failure, arguments| {
-            lane.counted().unsent();
-            Carried::unsent(failure, joined, arguments)
-        };
-        // While the database is unavailable, no call waits for it.
-        if let Err(failure) = self.check_ready() {
-            self.health().note_outcome(Some(&failure));
-            return unsent(failure, arguments);
-        }
-        let (sender, mut outcome) = oneshot::channel();
-        let waiter = Waiter::new(procedure, arguments, joined, sender);
-        let deadline = waiter.deadline();
-        let (ticket, start) = match lane.join(waiter) {
-            Ok(joined) => joined,
-            Err(arguments) => return unsent(Failure::Shed, arguments),
-        };
-        start_task(self, &lane, start);
-        let lost = |_| Carried::lost("a batch was lost".to_owned());
-        if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
-            return outcome.unwrap_or_else(lost);
-        }
-        let late = |why| self.unavailable(format!("not sent within {} ms{why}", limits::ACQUIRE_TIMEOUT.as_millis()));
-        match lane.leave(ticket) {
-            Left::Together(arguments) => {
-                let failure = late("");
-                self.health().note_outcome(Some(&failure));
-                unsent(failure, arguments)
-            }
-            Left::Apart(arguments) => unsent(late(": an earlier call of its key is under way"), arguments),
-            // It was sent, so its outcome is awaited; the lane bounds the wait.
-            Left::Sent => outcome.await.unwrap_or_else(lost),
-        }
-    }
-}
-
-fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
+/// Starts the task that a changed lane asks for.
+pub(super) fn start_task(database: &Arc<Database>, lane: &Arc<Lane>, start: Start) {
     let (on, lane) = (Arc::clone(database), Arc::clone(lane));
     match start {
         Start::Nothing => {}
@@ -109,8 +67,7 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
         database.batches().calls.observe(batch.len() as u64);
         // One deadline for the whole batch, also when it is split: requests rely on it for their answer.
         let deadline = Instant::now() + limits::CALL_TIMEOUT;
-        let carrier = Carrier { database: &database, lane: &lane, deadline, connection: None };
-        carrier.carry_out(batch).await;
+        Carrier::new(&database, &lane, deadline).carry_out(batch).await;
     }
 }
 
@@ -122,7 +79,7 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let connection = database.acquire().await;
         // Taken off the queue only now: until here a waiting call could still give up.
         let Some(mut waiter) = lane.next_apart(&key) else { continue };
-        let connection = match connection {
+        let connection = match connection.and_then(|it| database.check_shard(&waiter).map(|()| it)) {
             Ok(connection) => connection,
             Err(failure) => {
                 waiter.count(lane.counted(), Instant::now(), NO_SQLSTATE);
@@ -132,8 +89,10 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         };
         let sent = Instant::now();
         waiter.is_sent(lane.counted(), sent, None);
-        let outcome = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT).await;
-        let stays = matches!(&outcome, Err(error) if !error.is_of_one_call() || error.is_of_one_row());
+        let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT);
+        let outcome = on(database.shard_of(&waiter), exchange).await;
+        let procedure = waiter.procedure();
+        let stays = matches!(&outcome, Err(error) if !error.is_of_one_call(procedure) || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
         answer_apart(&database, &lane, waiter, connection, outcome);
         drop(place);
@@ -148,27 +107,6 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     turn.over = true;
 }
 
-fn answer_apart(database: &Database, lane: &Lane, waiter: Waiter, connection: Client, outcome: Result<Rows, Error>) {
-    let error = match outcome {
-        Ok(rows) => {
-            drop(connection);
-            database.health().note_outcome(None);
-            return waiter.answer(Ok(rows));
-        }
-        Err(error) => error,
-    };
-    drop(error.spare(connection));
-    let of_one_row = error.is_of_one_row();
-    let failure = database.failure(error, waiter.procedure());
-    if !of_one_row {
-        database.health().note_outcome(Some(&failure));
-    } else if lane.note_stuck(true) {
-        let procedure = &waiter.procedure().name;
-        tracing::warn!(procedure, cause = %failure, "a call timed out waiting for a locked or slow row");
-    }
-    waiter.answer(Err(failure));
-}
-
 /// Executes a batch, whole or in parts.
 struct Carrier<'a> {
     database: &'a Arc<Database>,
@@ -176,6 +114,10 @@ struct Carrier<'a> {
     deadline: Instant,
     /// A connection whose session has short timeouts. `None` before the first statement, and after one that broke it.
     connection: Option<Client>,
+    /// Whether the batch was not split yet.
+    is_whole: bool,
+    /// Whether the parts are calls of a batch that may be recorded, and are repeated.
+    repeats: bool,
 }
 
 /// Why a part was not executed.
@@ -186,7 +128,11 @@ enum Unsent {
     Failure(Failure),
 }
 
-impl Carrier<'_> {
+impl<'a> Carrier<'a> {
+    fn new(database: &'a Arc<Database>, lane: &'a Arc<Lane>, deadline: Instant) -> Self {
+        Self { database, lane, deadline, connection: None, is_whole: true, repeats: false }
+    }
+
     /// Executes a batch and answers each call. A failed part is split until the failing call is known.
     async fn carry_out(mut self, batch: Vec<Waiter>) {
         let calls = batch.len();
@@ -202,33 +148,56 @@ impl Carrier<'_> {
                     if part.len() == calls && calls > 1 && self.lane.note_broken(false) {
                         tracing::info!(procedure = part[0].procedure().name, "batches succeed again");
                     }
-                    let now = Instant::now();
-                    for (waiter, rows) in part.into_iter().zip(outcomes) {
-                        waiter.count(self.lane.counted(), now, SUCCEEDED);
-                        waiter.answer(Ok(rows));
-                    }
+                    answer(self.lane, part, outcomes);
                 }
-                Err(Unsent::Failure(failure)) => self.fail(part, failure, NO_SQLSTATE),
-                Err(Unsent::Error(error)) if error.is_of_one_row() => self.without_slow_keys(part, &mut parts),
-                Err(Unsent::Error(error)) => {
-                    let apart = error.is_of_one_call() && part.len() > 1;
-                    let class = error.class().to_owned();
-                    let failure = self.database.failure(error, part[0].procedure());
-                    match apart {
-                        true => self.one_by_one(part, &failure, &mut parts),
-                        false => self.fail(part, failure, &class),
-                    }
-                }
+                Err(Unsent::Failure(failure)) => self.fail_with_repeats(part, &failure, NO_SQLSTATE, &mut parts),
+                Err(Unsent::Error(error)) => self.part_failed(part, error, &mut parts),
             }
         }
     }
 
-    /// Sends a part and returns the rows of each call, in order: one call through the procedure itself, more through
-    /// its batch form.
+    /// Decides which calls of a part whose statement failed are sent again, and fails the others.
+    fn part_failed(&mut self, mut part: Vec<Waiter>, error: Error, parts: &mut VecDeque<Vec<Waiter>>) {
+        let procedure = part[0].procedure();
+        let by_form = self.form_for(&part).is_some();
+        let (is_slow, is_rolled_back) = (error.is_of_one_row(), error.is_of_one_call(procedure));
+        self.is_whole = false;
+        if is_slow && procedure.is_local() {
+            return self.without_slow_keys(part, parts);
+        }
+        let is_unpaired = matches!(error, Error::Unpaired(_));
+        let class = error.class().to_owned();
+        let failure = self.database.failure(error, procedure);
+        let has_time = Instant::now() < self.deadline;
+        let is_sent_again = |waiter: &mut Waiter| is_rolled_back || has_time && waiter.may_repeat();
+        match (is_slow, is_rolled_back) {
+            (true, _) => self.set_all_apart(part, is_sent_again, (&failure, &class), parts),
+            (false, true) if by_form => self.one_by_one(part, &failure, parts),
+            (false, false) if by_form => {
+                let again: Vec<_> = part.extract_if(.., is_sent_again).collect();
+                if is_unpaired || !again.is_empty() {
+                    self.repeats = true;
+                    self.one_by_one(again, &failure, parts);
+                }
+                fail(self.database, self.lane, part, &failure, &class);
+            }
+            (false, _) => self.fail_with_repeats(part, &failure, &class, parts),
+        }
+    }
+
+    /// The batch form, for a part that goes through it: several calls, or the one call of a batch that works in another
+    /// database. There the timeouts of this session do not end a wait for a row, and those of the form do.
+    fn form_for<'p>(&self, part: &'p [Waiter]) -> Option<&'p BatchForm> {
+        let form = part.first()?.procedure().batch.as_ref()?;
+        (part.len() > 1 || self.is_whole && !form.signature.local).then_some(form)
+    }
+
+    /// Sends a part and returns the rows of each call, in order.
     async fn send(&mut self, part: &mut [Waiter]) -> Result<Vec<Rows>, Unsent> {
         if Instant::now() >= self.deadline {
             return Err(Unsent::Failure(self.database.unavailable("no time was left to send it")));
         }
+        self.database.check_shard(&part[0]).map_err(Unsent::Failure)?;
         // A statement may have succeeded and the connection may have been closed afterwards.
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
@@ -237,11 +206,14 @@ impl Carrier<'_> {
         let now = Instant::now();
         let batch = (part.len() > 1).then(|| UnderWay::next(part.len(), now));
         part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now, batch));
-        let procedure = part[0].procedure();
-        let outcome = match (&procedure.batch, &*part) {
-            (Some(form), [_, _, ..]) => together(&connection, form, part, self.deadline).await,
-            _ => alone(&connection, procedure, part[0].arguments(), self.deadline).await.map(|rows| vec![rows]),
+        let (procedure, deadline) = (part[0].procedure(), self.deadline);
+        let exchange = async {
+            match self.form_for(part) {
+                Some(form) => together(&connection, form, part, deadline).await,
+                None => alone(&connection, procedure, part[0].arguments(), deadline).await.map(|rows| vec![rows]),
+            }
         };
+        let outcome = on(self.database.shard_of(&part[0]), exchange).await;
         match outcome {
             Ok(outcomes) => {
                 self.connection = Some(connection);
@@ -258,43 +230,59 @@ impl Carrier<'_> {
     /// makes even those wait is set apart.
     fn without_slow_keys(&self, part: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().given_up.inc();
-        let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
-        for waiter in part {
-            let key = waiter.key();
-            match keys.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, calls)) => calls.push(waiter),
-                None => keys.push((key, vec![waiter])),
-            }
-        }
+        let keys = by_keys(part);
         if keys.len() > 1 {
             return keys.into_iter().rev().for_each(|(_, calls)| parts.push_front(calls));
         }
-        for (key, mut calls) in keys {
-            // If the calls went one by one, later ones of the key are still among the parts.
-            for part in parts.iter_mut() {
-                calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
-            }
-            parts.retain(|part| !part.is_empty());
-            start_task(self.database, self.lane, self.lane.set_apart(key, calls));
+        keys.into_iter().for_each(|(key, calls)| self.set_apart(key, calls, parts));
+    }
+
+    /// The same for calls that work in another database: those that are sent again go apart, the others fail. A call
+    /// by itself could wait there for long, so all keys are set apart: each returns with its first quick call.
+    fn set_all_apart(
+        &self,
+        part: Vec<Waiter>,
+        mut is_sent_again: impl FnMut(&mut Waiter) -> bool,
+        (failure, class): (&Failure, &str),
+        parts: &mut VecDeque<Vec<Waiter>>,
+    ) {
+        self.database.batches().given_up.inc();
+        for (key, mut calls) in by_keys(part) {
+            let again = calls.extract_if(.., &mut is_sent_again).collect();
+            self.set_apart(key, again, parts);
+            fail(self.database, self.lane, calls, failure, class);
         }
     }
 
-    /// Splits calls that were rolled back because one of them cannot be executed.
-    fn one_by_one(&self, part: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
+    fn set_apart(&self, key: Key, mut calls: Vec<Waiter>, parts: &mut VecDeque<Vec<Waiter>>) {
+        // If the calls went one by one, later ones of the key are still among the parts.
+        for part in parts.iter_mut() {
+            calls.extend(part.extract_if(.., |waiter| waiter.key() == key));
+        }
+        parts.retain(|part| !part.is_empty());
+        start_task(self.database, self.lane, self.lane.set_apart(key, calls));
+    }
+
+    /// Has these calls of a failed batch sent again, each by itself.
+    fn one_by_one(&self, calls: Vec<Waiter>, failure: &Failure, parts: &mut VecDeque<Vec<Waiter>>) {
         self.database.batches().broken.inc();
         if self.lane.note_broken(true) {
-            let (procedure, calls) = (&part[0].procedure().name, part.len());
-            tracing::warn!(procedure, calls, cause = %failure, "batch failed; retrying its calls one by one");
+            tracing::warn!(calls = calls.len(), cause = %failure, "batch failed; retrying calls one by one");
         }
-        part.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
+        calls.into_iter().rev().for_each(|waiter| parts.push_front(vec![waiter]));
     }
 
-    fn fail(&self, part: Vec<Waiter>, failure: Failure, class: &str) {
-        self.database.health().note_outcome(Some(&failure));
-        let now = Instant::now();
-        for waiter in part {
-            waiter.count(self.lane.counted(), now, class);
-            waiter.answer(Err(failure.clone()));
+    /// Fails a part, and what is left of a batch that is repeated while the database is unavailable.
+    fn fail_with_repeats(
+        &self,
+        mut part: Vec<Waiter>,
+        failure: &Failure,
+        class: &str,
+        parts: &mut VecDeque<Vec<Waiter>>,
+    ) {
+        if self.repeats && matches!(failure, Failure::Unavailable { .. }) {
+            part.extend(parts.drain(..).flatten());
         }
+        fail(self.database, self.lane, part, failure, class);
     }
 }

@@ -4,15 +4,21 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
+use super::batch::start_task;
 use super::carried::Carried;
 use super::error::Error;
 use super::exchange::alone;
+use super::lane::{Lane, Left};
 use super::lanes::Way;
 use super::passage::Passage;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
+use super::router::on;
+use super::shards::Shard;
+use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
@@ -33,13 +39,61 @@ impl Database {
 
     /// As [`Self::call`]. Also returns how the call went, and its arguments.
     pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
-        match self.way(procedure) {
-            Way::Together(lane) => self.call_on_lane(lane, procedure, arguments).await,
-            Way::Alone(counted) => {
-                let carried = self.detached(counted, procedure, arguments).await;
-                self.health().note_outcome(carried.outcome.as_ref().err());
+        let shard = self.shard(procedure, &arguments);
+        let refused = shard.and_then(|shard| shard.check().err());
+        match (self.lanes().way(procedure, &arguments), refused) {
+            (Way::Together(lane), None) => self.call_on_lane(lane, procedure, arguments).await,
+            (Way::Alone(counted), None) => {
+                let carried = self.detached(counted, procedure, shard, arguments).await;
+                self.note_outcome(shard, carried.outcome.as_ref().err());
                 carried
             }
+            (way, Some(failure)) => {
+                way.counted().unsent();
+                Carried::unsent(failure, Instant::now(), arguments)
+            }
+        }
+    }
+
+    /// Executes a call on the lane of its procedure.
+    async fn call_on_lane(
+        self: &Arc<Self>,
+        lane: Arc<Lane>,
+        procedure: &Arc<Procedure>,
+        arguments: Vec<Value>,
+    ) -> Carried {
+        let joined = Instant::now();
+        let unsent = |failure, arguments| {
+            lane.counted().unsent();
+            Carried::unsent(failure, joined, arguments)
+        };
+        // While the database is unavailable, no call waits for it.
+        if let Err(failure) = self.check_ready() {
+            self.health().note_outcome(Some(&failure));
+            return unsent(failure, arguments);
+        }
+        let (sender, mut outcome) = oneshot::channel();
+        let waiter = Waiter::new(procedure, arguments, joined, sender);
+        let deadline = waiter.deadline();
+        let (ticket, start) = match lane.join(waiter) {
+            Ok(joined) => joined,
+            Err(arguments) => return unsent(Failure::Shed, arguments),
+        };
+        start_task(self, &lane, start);
+        let lost = |_| Carried::lost("a batch was lost".to_owned());
+        if let Ok(outcome) = timeout_at(deadline, &mut outcome).await {
+            return outcome.unwrap_or_else(lost);
+        }
+        let late = |why| self.unavailable(format!("not sent within {} ms{why}", limits::ACQUIRE_TIMEOUT.as_millis()));
+        match lane.leave(ticket) {
+            Left::Together(arguments) => {
+                let failure = late("");
+                self.health().note_outcome(Some(&failure));
+                unsent(failure, arguments)
+            }
+            Left::Apart(arguments) => unsent(late(": an earlier call of its key is under way"), arguments),
+            // It was sent, so its outcome is awaited; the lane bounds the wait.
+            Left::Sent => outcome.await.unwrap_or_else(lost),
         }
     }
 
@@ -47,11 +101,12 @@ impl Database {
         &self,
         counted: Arc<ProcedureMetrics>,
         procedure: &Arc<Procedure>,
+        shard: Option<&Arc<Shard>>,
         arguments: Vec<Value>,
     ) -> Carried {
         let planned = Instant::now();
-        let connection = match self.acquire().await {
-            Ok(connection) => connection,
+        let (connection, place) = match self.acquire_for(shard).await {
+            Ok(acquired) => acquired,
             Err(failure) => {
                 counted.unsent();
                 return Carried::unsent(failure, planned, arguments);
@@ -59,9 +114,11 @@ impl Database {
         };
         let sent = Instant::now();
         counted.wait.took(sent - planned);
-        let called = Arc::clone(procedure);
+        let (called, shard) = (Arc::clone(procedure), shard.cloned());
         let task = self.calls().spawn(async move {
-            let outcome = run(connection, &called, &arguments, sent, &counted).await;
+            let exchange = run(connection, &called, &arguments, sent, &counted);
+            let outcome = on(shard.as_ref(), exchange).await;
+            drop(place);
             (outcome, arguments)
         });
         match task.await {

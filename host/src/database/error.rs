@@ -1,16 +1,21 @@
 //! Why a statement returned no rows, and what becomes of it: an error that the procedure raised, which its handler may
 //! answer, or a failure.
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::catalogue::complete;
 use super::connect::target::chain;
+use super::pairing::Unpaired;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
+use super::stubs;
 use crate::contract::DatabaseError;
 use crate::failure::{Failure, Raised};
 use crate::limits;
 use crate::metrics::NO_SQLSTATE;
+
+/// What Postgres reports when it has no connection left. PL/Proxy passes on no SQLSTATE of a connection.
+const FULL: [&str; 3] = ["too many clients", "too many connections", "remaining connection slots"];
 
 /// Why a statement returned no rows.
 pub(super) enum Error {
@@ -19,10 +24,8 @@ pub(super) enum Error {
     Changed,
     /// It returned more bytes than a call may return.
     TooManyRows,
-    /// A batch form returned a number of rows other than the number of calls.
-    OtherRows {
-        calls: usize,
-    },
+    /// The rows of a batch form do not match its calls. What it recorded stays recorded.
+    Unpaired(Unpaired),
     NoAnswer,
 }
 
@@ -35,8 +38,8 @@ impl From<tokio_postgres::Error> for Error {
 impl Error {
     /// Returns the connection if it is still usable, and discards it otherwise.
     pub(super) fn spare(&self, connection: Client) -> Option<Client> {
-        // What still arrives on it belongs to this call; or it now leads to a standby.
-        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_read_only() {
+        // What still arrives on it belongs to this call; or it is about to close; or it now leads to a standby.
+        if matches!(self, Self::TooManyRows | Self::NoAnswer) || self.is_fatal() || self.is_read_only() {
             connection.discard();
             return None;
         }
@@ -52,6 +55,26 @@ impl Error {
         }
     }
 
+    /// Why the shard of the call is unavailable, if that is why it failed: PL/Proxy could not connect or lost the
+    /// connection, or the shard is stopping, or a standby. A shard that has no connection left serves those it has.
+    pub(super) fn of_shard(&self) -> Option<String> {
+        let Self::Postgres(error) = self else { return None };
+        let reported = error.as_db_error()?;
+        let (code, message) = (reported.code().code(), reported.message());
+        let is_remote = message.contains("] REMOTE ");
+        let lost = code == "XX000" && message.starts_with("PL/Proxy function ") && message.contains("): [");
+        let leaves = is_remote && matches!(code, "57P01" | "57P02" | "57P03" | "25006");
+        let is_full = FULL.iter().any(|text| message.contains(text));
+        ((lost && !is_remote || leaves) && !is_full).then(|| stubs::cause(message))
+    }
+
+    /// Whether Postgres closes the connection after this error.
+    fn is_fatal(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        matches!(severity, Some(Severity::Fatal | Severity::Panic))
+    }
+
     fn is_read_only(&self) -> bool {
         matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
     }
@@ -63,24 +86,24 @@ impl Error {
     }
 
     /// Whether Postgres ended the statement because it waited for a lock or ran longer than its timeouts allow, or
-    /// because of a deadlock or a serialization failure. It was rolled back.
+    /// because of a deadlock or a serialization failure. A statement of a local procedure was rolled back.
     pub(super) fn is_of_one_row(&self) -> bool {
-        let codes = [
-            &SqlState::LOCK_NOT_AVAILABLE,
-            &SqlState::QUERY_CANCELED,
-            &SqlState::T_R_DEADLOCK_DETECTED,
-            &SqlState::T_R_SERIALIZATION_FAILURE,
-        ];
-        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| codes.contains(&code)))
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(of_one_row))
     }
 
-    /// Whether a single call of a batch may have caused this, and the batch was rolled back. An unavailable database
-    /// does not point to a single call.
-    pub(super) fn is_of_one_call(&self) -> bool {
+    /// Whether a single call of a batch may have caused this, and nothing of the batch is recorded anywhere. An
+    /// unavailable database does not point to a single call.
+    ///
+    /// A batch of a procedure that is not local works in one other database, and what that one raises was rolled back
+    /// there. It is not known where a timeout ended it: here the statement was given up, and may go on there.
+    pub(super) fn is_of_one_call(&self, procedure: &Procedure) -> bool {
         match self {
-            Self::Postgres(error) => error.code().is_some_and(|code| !passing(code)) || self.is_of_one_row(),
+            Self::Postgres(error) => error.code().is_some_and(|code| {
+                let gave_up = *code == SqlState::QUERY_CANCELED;
+                is_outcome(error, code, procedure) || of_one_row(code) && (procedure.is_local() || !gave_up)
+            }),
             Self::Changed => true,
-            Self::TooManyRows | Self::OtherRows { .. } | Self::NoAnswer => false,
+            Self::TooManyRows | Self::Unpaired(_) | Self::NoAnswer => false,
         }
     }
 }
@@ -93,8 +116,8 @@ impl Database {
             Error::TooManyRows => {
                 failed(format!("it returned more than {} bytes; return fewer rows at once", limits::ROWS_BYTES_MAX))
             }
-            Error::OtherRows { calls } => {
-                failed(format!("its batch form did not return one row for each of {calls} calls"))
+            Error::Unpaired(unpaired) => {
+                failed(format!("its batch form returned {unpaired}, so that no row was used; what it recorded remains"))
             }
             Error::Changed => {
                 self.health().note_changed();
@@ -137,6 +160,16 @@ fn is_outcome(error: &tokio_postgres::Error, code: &SqlState, procedure: &Proced
         matches!(class, Some("22" | "23" | "P0" | "PT")) && !complete::is_of_another_function(error)
     };
     !passing(code) && (procedure.is_local() || raised_there() || *code == SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+fn of_one_row(code: &SqlState) -> bool {
+    let codes = [
+        &SqlState::LOCK_NOT_AVAILABLE,
+        &SqlState::QUERY_CANCELED,
+        &SqlState::T_R_DEADLOCK_DETECTED,
+        &SqlState::T_R_SERIALIZATION_FAILURE,
+    ];
+    codes.contains(&code)
 }
 
 fn broken(error: &tokio_postgres::Error) -> bool {

@@ -12,8 +12,11 @@ use super::catalogue;
 use super::catalogue::unusable::Unusable;
 use super::connect::pooler::Way;
 use super::error::Error;
+use super::form::BatchForm;
+use super::pairing::pair;
 use super::pool::Client;
-use super::procedure::{BatchForm, Procedure, Signature};
+use super::procedure::Procedure;
+use super::signature::Signature;
 use super::value::{Argument, Arguments, Returned, kind};
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
@@ -32,7 +35,7 @@ pub(super) async fn alone(
     exchange(connection, signature, &arguments, deadline).await
 }
 
-/// All calls in one statement. Returns the rows of each, in the order of the calls.
+/// All calls in one statement. Returns the row of each, in the order of the calls.
 pub(super) async fn together(
     connection: &Client,
     form: &BatchForm,
@@ -40,16 +43,12 @@ pub(super) async fn together(
     deadline: Instant,
 ) -> Result<Vec<Rows>, Error> {
     let parameters = batch[0].arguments().len();
-    let column = |index: usize| Arguments(batch.iter().map(|waiter| Argument(&waiter.arguments()[index])).collect());
-    let arguments: Vec<_> = (0..parameters).map(column).collect();
-    let Rows { columns, values } = exchange(connection, &form.signature, &arguments, deadline).await?;
-    let width = columns.len();
-    if values.len() != batch.len() * width {
-        return Err(Error::OtherRows { calls: batch.len() });
-    }
-    let mut values = values.into_iter();
-    let row = |_: &Waiter| Rows { columns: columns.clone(), values: values.by_ref().take(width).collect() };
-    Ok(batch.iter().map(row).collect())
+    let given =
+        |index: usize| Arguments::Given(batch.iter().map(|waiter| Argument(&waiter.arguments()[index])).collect());
+    let arguments: Vec<_> =
+        std::iter::once(Arguments::Ordinals(batch.len())).chain((0..parameters).map(given)).collect();
+    let rows = exchange(connection, &form.signature, &arguments, deadline).await?;
+    pair(rows, batch.len()).map_err(Error::Unpaired)
 }
 
 /// Executes one statement. If DDL made it obsolete, it fails before it runs; it is then prepared or looked up again and

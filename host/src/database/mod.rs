@@ -1,8 +1,10 @@
 //! Postgres: how to connect to it, the connection pool, the procedures that may be called, and the call itself.
 //!
-//! - `procedure` describes what may be called; `catalogue/` looks it up.
-//! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`) for a
-//!   shared statement; `passage` is how it went. `exchange` sends a statement and reads its rows.
+//! - `procedure`, `form` and `signature` describe what may be called; `catalogue/` looks up what a manifest grants
+//!   (`grant`).
+//! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`, `hash`)
+//!   for a shared statement; `passage` is how it went, and `answer` answers it. `exchange` sends a statement and reads
+//!   its rows, `pairing` matches those of a batch to its calls.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
@@ -12,6 +14,7 @@
 //!
 //! Only this module builds SQL text, from names that the catalogue confirmed; guests never see or supply any.
 
+mod answer;
 mod batch;
 mod call;
 mod caretaker;
@@ -24,17 +27,27 @@ mod databases;
 mod error;
 mod exchange;
 mod filling;
+mod form;
+mod grant;
+pub mod hash;
 mod health;
 mod lane;
 mod lanes;
 pub mod migrate;
 mod opener;
+mod pairing;
 mod passage;
 mod pool;
 mod procedure;
+mod proofs;
 mod reading;
+mod router;
 mod scratch;
+mod shard_watch;
+mod shards;
+mod signature;
 mod start;
+mod stubs;
 pub mod value;
 mod waiter;
 mod waiting;
@@ -46,8 +59,11 @@ pub use connect::keyword::VARIABLES;
 pub use connect::parameters::Defaults;
 pub use connect::target::{Peer, Target};
 pub use databases::{Branch, branch, branch_name, branches, create, drop_branch, enter};
+pub use grant::{Batch, GrantedProcedure, LaneCount, Partition};
 pub use migrate::{apply, migrate};
 pub use passage::{Batched, Passage};
 pub use pool::Database;
-pub use procedure::{Batch, GrantedProcedure, Procedure};
+pub use procedure::Procedure;
+pub use proofs::{Proofs, Proved};
 pub use scratch::{Scratch, SqlError, run_sql};
+pub use stubs::{NoStubs, Router, stubs};

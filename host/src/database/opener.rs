@@ -1,5 +1,6 @@
 //! Opens a connection, prepares its statements, and adds it to the pool.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::connect::session::Session;
 use super::connect::target::{Target, Wanted, chain};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::procedure::{Procedure, Signature};
+use super::procedure::Procedure;
+use super::signature::Signature;
 use crate::limits;
 
 /// What a connection is for.
@@ -26,9 +28,14 @@ pub(super) enum Use {
 }
 
 impl Use {
-    fn session(self) -> &'static Session {
+    /// The timeouts of a connection on which these procedures are called.
+    fn session(self, is_router: bool, procedures: &[Arc<Procedure>]) -> &'static Session {
+        let is_remote = |procedure: &Arc<Procedure>| procedure.batch.is_some() && !procedure.is_local();
         match self {
+            Self::Calls if is_router => &Session::ROUTER,
+            Self::Batches if is_router => &Session::ROUTER_BATCHES,
             Self::Calls => &Session::CALLS,
+            Self::Batches if procedures.iter().any(is_remote) => &Session::REMOTE_BATCHES,
             Self::Batches => &Session::BATCHES,
         }
     }
@@ -53,6 +60,8 @@ pub(super) struct Opener {
     notice: Arc<Notice>,
     /// The age at which a connection is replaced at the latest.
     age: Duration,
+    /// Whether the database is a router in front of shards.
+    is_router: Arc<AtomicBool>,
 }
 
 impl Opener {
@@ -65,6 +74,7 @@ impl Opener {
             of: Use::Calls,
             notice: Arc::default(),
             age: limits::CONNECTION_AGE_MAX,
+            is_router: Arc::default(),
         }
     }
 
@@ -78,9 +88,22 @@ impl Opener {
         &self.target
     }
 
-    /// Sets the procedures whose statements new connections prepare. Shared with [`Self::for_batches`].
-    pub(super) fn set_procedures(&self, procedures: Vec<Arc<Procedure>>) {
-        *self.procedures.write().unwrap_or_else(PoisonError::into_inner) = procedures;
+    /// Sets the procedures whose statements new connections prepare. Shared with [`Self::for_batches`]. Returns whether
+    /// those for batches have other timeouts from now on.
+    pub(super) fn set_procedures(&self, procedures: Vec<Arc<Procedure>>) -> bool {
+        let session = Use::Batches.session(self.is_router(), &procedures);
+        let before =
+            std::mem::replace(&mut *self.procedures.write().unwrap_or_else(PoisonError::into_inner), procedures);
+        Use::Batches.session(self.is_router(), &before) != session
+    }
+
+    /// The database is a router. Shared with [`Self::for_batches`].
+    pub(super) fn is_of_router(&self) {
+        self.is_router.store(true, Ordering::Relaxed);
+    }
+
+    fn is_router(&self) -> bool {
+        self.is_router.load(Ordering::Relaxed)
     }
 
     /// Sets the age at which new connections are replaced.
@@ -108,10 +131,10 @@ impl Opener {
     /// Opens a connection, prepares its statements and adds it to the pool.
     pub(super) async fn add_one(self) -> Result<(), Unreachable> {
         let epoch = self.connections.epoch();
-        let opened = self.target.open(self.calls(), self.of.session()).await?;
+        let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self.target.open(self.calls(), self.of.session(self.is_router(), &procedures)).await?;
         self.notice.note(&opened.survey);
         let connection = Connection::new(opened, epoch, self.age);
-        let procedures = self.procedures.read().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(limits::PREPARE_TIMEOUT, self.prepare(&connection, &procedures)).await {
             Ok(prepared) => prepared.map_err(|error| Unreachable::broken(Cause::Refused(error)))?,
             Err(_) => return Err(Unreachable::broken(Cause::Silent(limits::PREPARE_TIMEOUT))),

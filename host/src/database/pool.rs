@@ -4,7 +4,7 @@
 //! calls only take open ones (`connections`). While the database is unavailable, calls are refused at once. A pool that
 //! is short of connections serves with those it has.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -17,10 +17,12 @@ use super::connect::open::Unreachable;
 use super::connect::target::Target;
 pub(super) use super::connections::Client;
 use super::connections::Connections;
+use super::grant::GrantedProcedure;
 use super::health::Health;
-use super::lanes::{Lanes, Way};
+use super::lanes::Lanes;
 use super::opener::Opener;
-use super::procedure::{GrantedProcedure, Procedure};
+use super::procedure::Procedure;
+use super::shards::Shards;
 use crate::failure::Failure;
 use crate::limits;
 use crate::metrics::{BatchMetrics, Metrics, PoolMetrics};
@@ -36,7 +38,6 @@ pub struct Database {
     health: Health,
     /// Calls that are under way, whether or not their clients are still there.
     calls: TaskTracker,
-    /// The metrics of batches.
     batches: BatchMetrics,
     counted: PoolMetrics,
     /// Where calls of procedures with a batch form wait.
@@ -44,6 +45,8 @@ pub struct Database {
     /// Limits the calls of keys that are apart: to half of a full pool, so that the other half is free for other calls.
     apart: Semaphore,
     catalogue: CatalogueConnection,
+    /// If the database is a router in front of shards (`router`).
+    pub(super) shards: OnceLock<Shards>,
 }
 
 impl Database {
@@ -65,6 +68,7 @@ impl Database {
             lanes: Lanes::new(Arc::clone(&metrics.procedures)),
             apart,
             catalogue: CatalogueConnection::new(target),
+            shards: OnceLock::new(),
         }
     }
 
@@ -88,7 +92,10 @@ impl Database {
     /// idle ones stay available to calls: these, and those in use, prepare missing statements when they are called.
     pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
         self.open_lanes(&procedures);
-        self.opener.set_procedures(procedures.clone());
+        if self.opener.set_procedures(procedures.clone()) {
+            // Lanes use those for calls until they are replaced.
+            self.for_batches.give_up();
+        }
         // Held until all are done, because the pool would hand out the first one again. Calls get these first.
         let mut prepared = Vec::new();
         for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
@@ -107,14 +114,14 @@ impl Database {
     /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
     }
 
     /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
         self.lanes.keep(granted);
-        self.for_batches.want(self.lanes.count().min(limits::BATCH_CONNECTIONS_MAX));
+        self.for_batches.want(self.lanes.connections());
     }
 
     /// Whether there are connections and the database is usable.
@@ -127,11 +134,6 @@ impl Database {
         let cause = self.health.cause_of_shortage()?;
         let (size, wanted) = self.size();
         Some(format!("{size} of {wanted} database connections: {cause}"))
-    }
-
-    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
-    pub fn missing_timeouts(&self) -> Option<String> {
-        self.opener.missing_timeouts()
     }
 
     /// Updates the metrics of connections and waiting calls.
@@ -199,7 +201,7 @@ impl Database {
         if self.for_batches.is_short() {
             return self.take(&self.connections).await;
         }
-        // All are in use: there are more lanes than connections for them.
+        // All are in use: lanes of procedures that have one each share connections.
         self.take(&self.for_batches).await
     }
 
@@ -246,9 +248,9 @@ impl Database {
         &self.calls
     }
 
-    /// How a call of a procedure is executed.
-    pub(super) fn way(&self, procedure: &Procedure) -> Way {
-        self.lanes.way(procedure)
+    /// Where calls of procedures with a batch form wait.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The database.

@@ -1,13 +1,15 @@
 //! Procedures that may be called: a function as the catalogue of the database describes it, and its batch form, which
-//! takes many calls at once. This is only a description; `lane` holds the calls that wait.
+//! takes many calls at once (`form`). How it is called is its `signature`. This is only a description; `lane` holds the
+//! calls that wait.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tokio_postgres::types::Type;
 
+use super::form::{BatchForm, KeyArgument};
+use super::grant::{Batch, GrantedProcedure, Partition};
+use super::signature::Signature;
 use super::value;
 use crate::contract::Value;
 use crate::limits;
@@ -32,96 +34,10 @@ pub struct Procedure {
     pub(super) batch: Option<BatchForm>,
     /// Whether the manifest grants it as one that also works in another database.
     pub(super) remote: bool,
-}
-
-/// A procedure, as a manifest grants it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GrantedProcedure {
-    /// The name handlers use.
-    pub name: String,
-    /// The batch form that runs many of its calls at once, if there is one.
-    pub batch: Option<Batch>,
-    /// Whether it also works in another database, which its language does not show: by dblink or a foreign table.
-    pub remote: bool,
-}
-
-/// A batch form, as a manifest grants it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[serde(expecting = "{ form = \"FUNCTION\", by = \"PARAMETER\" }, PARAMETER being that of the row a call works on")]
-pub struct Batch {
-    /// The function that executes many calls at once.
-    pub form: String,
-    /// The parameter of the procedure whose value is a call's key: calls that may have to wait for each other, because
-    /// they work on the same row, have the same key.
-    pub by: String,
-}
-
-/// A procedure whose parameters are arrays, one element for each call, and that returns one row for each call, in
-/// their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BatchForm {
-    pub(super) granted: Batch,
-    pub(super) signature: Signature,
-    /// The argument that is a call's key.
-    pub(super) key: KeyArgument,
-}
-
-/// Which argument of a call is its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyArgument {
-    /// The index of an argument whose type has only one spelling of each value.
-    Plain(usize),
-    /// The index of a uuid, which may be spelled with capitals, braces and other hyphens.
-    Uuid(usize),
-}
-
-/// A function with what it takes and returns, and the statements that call it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Signature {
-    /// The name by which it was looked up.
-    pub(super) name: String,
-    /// What both statements end with: a comment that names who calls.
-    pub(super) comment: String,
-    /// The statement to prepare: Postgres reports its parameters and columns.
-    pub(super) sql: String,
-    /// The statement to send unprepared: it fails before the function runs if that is not the one that was looked up,
-    /// and its columns always have the same types.
-    pub(super) complete: String,
-    pub(super) parameters: Vec<Type>,
-    /// As the function returns them; the statement may cast them.
-    pub(super) columns: Vec<(String, Type)>,
-    /// Whether it may write: a standby refuses it.
-    pub(super) volatile: bool,
-    /// Whether it works in its own database, so that what its statement did is rolled back with it: its language is one
-    /// that Postgres trusts (`pg_language.lanpltrusted`), and the manifest does not grant it as `remote`.
-    pub(super) local: bool,
-    /// Whether it executes many calls, and returns a row for each.
-    pub(super) is_batch_form: bool,
-}
-
-impl Signature {
-    /// The same, with a comment at the end of its statements.
-    pub(super) fn commented(self, comment: &str) -> Self {
-        let Self { sql, complete, .. } = &self;
-        let (sql, complete) = (format!("{sql}{comment}"), format!("{complete}{comment}"));
-        Self { sql, complete, comment: comment.to_owned(), ..self }
-    }
-
-    /// Whether it is the same function, called by the same statement, whatever the comment.
-    fn is_same_as(&self, other: &Self) -> bool {
-        let plain = |signature: &Self| signature.complete.strip_suffix(&signature.comment).map(str::to_owned);
-        plain(self) == plain(other)
-            && (&self.name, &self.parameters, &self.columns) == (&other.name, &other.parameters, &other.columns)
-            && (self.volatile, self.local) == (other.volatile, other.local)
-    }
-}
-
-impl GrantedProcedure {
-    /// One without a batch form, that works in its own database.
-    pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), batch: None, remote: false }
-    }
+    /// Which shard a call goes to, if the manifest has shards.
+    pub(super) partition: Option<Partition>,
+    /// The argument that decides the shard, if it works on one.
+    pub(super) shard: Option<KeyArgument>,
 }
 
 impl Procedure {
@@ -196,8 +112,18 @@ impl Procedure {
         names: Vec<String>,
         batch: Option<BatchForm>,
     ) -> Self {
-        let GrantedProcedure { name, remote, .. } = granted;
-        Self { name: name.clone(), digest: digest(&signature), signature, shorter, names, batch, remote: *remote }
+        let GrantedProcedure { name, remote, partition, .. } = granted;
+        Self {
+            name: name.clone(),
+            digest: digest(&signature),
+            signature,
+            shorter,
+            names,
+            batch,
+            remote: *remote,
+            partition: partition.clone(),
+            shard: None,
+        }
     }
 
     /// Its parameters: the name, empty if it has none, the type, and whether a call may leave it out.
@@ -256,12 +182,18 @@ impl Procedure {
 
     /// What the manifest grants.
     pub fn granted(&self) -> GrantedProcedure {
-        GrantedProcedure { name: self.name.clone(), batch: self.batch().cloned(), remote: self.remote }
+        let (name, batch, partition) = (self.name.clone(), self.batch().cloned(), self.partition.clone());
+        GrantedProcedure { name, batch, remote: self.remote, partition }
     }
 
-    /// Whether an error of it proves that nothing was recorded anywhere.
+    /// Whether any error that a statement of it raises proves that nothing was recorded anywhere.
     pub(super) fn is_local(&self) -> bool {
-        self.signature.local
+        self.signature.local && self.batch.as_ref().is_none_or(|form| form.signature.local)
+    }
+
+    /// How many lanes its calls have. None without a batch form.
+    pub(super) fn lanes(&self) -> usize {
+        self.batch().map_or(0, Batch::lanes)
     }
 
     /// Whether calling it needs a database that accepts writes.
@@ -286,7 +218,7 @@ impl fmt::Display for Procedure {
         if self.remote {
             f.write_str(" (remote)")?;
         }
-        self.batch().map_or(Ok(()), |batch| write!(f, " ({} by {})", batch.form, batch.by))
+        self.batch().map_or(Ok(()), |batch| write!(f, " ({batch})"))
     }
 }
 
@@ -306,8 +238,9 @@ mod tests {
             local: true,
             is_batch_form: false,
         };
-        let granted = Batch { form: "g".to_owned(), by: "a".to_owned() };
-        let form = BatchForm { granted, signature: signature.clone(), key: KeyArgument::Plain(0) };
+        let granted = Batch::new("g", "a");
+        let key = KeyArgument { index: 0, is_uuid: false, hash: None };
+        let form = BatchForm { granted, signature: signature.clone(), key, retry: None };
         Procedure {
             name: name.to_owned(),
             shorter: vec![signature.clone()],
@@ -315,6 +248,8 @@ mod tests {
             names: Vec::new(),
             digest: String::new(),
             remote: false,
+            partition: None,
+            shard: None,
             batch: Some(form),
         }
     }

@@ -8,8 +8,9 @@ use super::catalogue::{complete, describe};
 use super::connect::target::chain;
 use super::error::Error;
 use super::exchange::rows;
+use super::grant::GrantedProcedure;
 use super::pool::Database;
-use super::procedure::{GrantedProcedure, Procedure};
+use super::procedure::Procedure;
 use super::value::Argument;
 use crate::contract::{Rows, Value};
 use crate::limits;
@@ -56,6 +57,6 @@ async fn call(
         Error::Postgres(error) if complete::is_outdated(&error) => format!("`{name}` was replaced just now; ask again"),
         Error::Postgres(error) => chain(&error),
         Error::TooManyRows => format!("`{name}` returns more than {} bytes", limits::ROWS_BYTES_MAX),
-        Error::Changed | Error::OtherRows { .. } | Error::NoAnswer => format!("`{name}` did not answer"),
+        Error::Changed | Error::Unpaired(_) | Error::NoAnswer => format!("`{name}` did not answer"),
     })
 }

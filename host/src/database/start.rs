@@ -8,11 +8,17 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::open::Unreachable;
 use super::connect::target::Target;
+use super::lanes::connections_of_lanes;
 use super::pool::Database;
 use super::procedure::Procedure;
 use crate::limits;
 
 impl Database {
+    /// The statements that give the role the timeouts that it lacks behind a pooler, if it lacks any.
+    pub fn missing_timeouts(&self) -> Option<String> {
+        self.opener().missing_timeouts()
+    }
+
     /// Waits until the database accepts a connection: a node may start before it.
     ///
     /// # Errors
@@ -35,6 +41,23 @@ impl Database {
         }
     }
 
+    /// Whether a node may have a connection for each lane of these procedures: as many as there are for calls, which
+    /// stand in for them.
+    ///
+    /// # Errors
+    /// A description of how many lanes there are, and what to do.
+    pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
+        let (lanes, most) = (connections_of_lanes(procedures), self.connections().wanted());
+        if lanes <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "the batch forms with `lanes` have {lanes} lanes, and each needs a database connection of its own; the node \
+             has {most} for calls and opens at most as many for lanes: lower `lanes`, or start it with \
+             `--pool-connections {lanes}`"
+        ))
+    }
+
     /// Opens all connections, or as many as the database allows, and prepares the statements of these procedures on
     /// each of them. The database is ready from then on, until a probe fails.
     ///
@@ -42,7 +65,8 @@ impl Database {
     /// When no connection can be opened in the time a node has to start.
     pub async fn start(&self, procedures: Vec<Arc<Procedure>>) -> anyhow::Result<()> {
         self.keep(&procedures);
-        self.opener().set_procedures(procedures);
+        // No connection is open yet.
+        let _ = self.opener().set_procedures(procedures);
         let mut patience = Patience::new(self.target());
         while let Some(error) = patience.while_waiting(self.fill()).await {
             if self.connections().size() > 0 {

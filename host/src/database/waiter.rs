@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::carried::Carried;
 use super::passage::{Passage, UnderWay};
-use super::procedure::{KeyArgument, Procedure};
+use super::procedure::Procedure;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
 use crate::limits;
@@ -97,12 +97,18 @@ impl Waiter {
 
     /// Identifies what it works on.
     pub(super) fn key(&self) -> Key {
-        let key = self.procedure.batch.as_ref().map(|form| form.key).and_then(|key| match key {
-            KeyArgument::Plain(index) => self.arguments.get(index).cloned(),
-            KeyArgument::Uuid(index) => self.arguments.get(index).map(digits),
+        let key = self.procedure.batch.as_ref().map(|form| form.key).and_then(|key| {
+            let argument = self.arguments.get(key.index)?;
+            Some(if key.is_uuid { digits(argument) } else { argument.clone() })
         });
         // Every call on a lane has a key: its arguments were checked, and its procedure has a batch form.
         Key(key.unwrap_or(Value::Null))
+    }
+
+    /// Whether it has the argument by which two tries of it are one transaction: to send it again is harmless.
+    pub(super) fn may_repeat(&self) -> bool {
+        let argument = self.procedure.batch.as_ref().and_then(|form| self.arguments.get(form.retry?));
+        argument.is_some_and(|argument| *argument != Value::Null)
     }
 
     /// Whether it can go in one statement with calls of this procedure.
@@ -130,6 +136,19 @@ impl Waiter {
         let passage = Passage::of(self.joined, self.sent, self.batch);
         let _ = self.outcome.send(Carried { outcome, passage, arguments: Some(self.arguments) });
     }
+}
+
+/// The calls of each key, in their order.
+pub(super) fn by_keys(part: Vec<Waiter>) -> Vec<(Key, Vec<Waiter>)> {
+    let mut keys: Vec<(Key, Vec<Waiter>)> = Vec::new();
+    for waiter in part {
+        let key = waiter.key();
+        match keys.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, calls)) => calls.push(waiter),
+            None => keys.push((key, vec![waiter])),
+        }
+    }
+    keys
 }
 
 /// The digits of a uuid in lower case, so that all its spellings give the same key.

@@ -7,7 +7,9 @@ use http::HeaderName;
 
 use super::build::Build;
 use super::record::RecordEntry;
-use crate::database::GrantedProcedure;
+use super::refused::Mistake;
+use super::shards::ShardsEntry;
+use crate::database::{Batch, GrantedProcedure, Partition};
 use crate::limits::HandlerLimits;
 use crate::route::Route;
 use crate::token::Policy;
@@ -127,6 +129,44 @@ impl Entry {
         let Some(sources) = &self.sources else { return file.to_owned() };
         let inside = file.strip_prefix(self.folder.join(&self.name));
         inside.map_or_else(|_| sources.clone(), |inside| sources.join(inside))
+    }
+
+    /// Whether a function of this name runs for it.
+    pub(super) fn uses(&self, name: &str) -> bool {
+        self.explain.as_deref() == Some(name) || self.procedures.iter().any(|granted| granted.name == name)
+    }
+
+    /// Notes by which parameter each of its procedures is partitioned.
+    pub(super) fn partition(&mut self, shards: &ShardsEntry, mistakes: &mut Vec<Mistake>) {
+        let (name, line) = (&self.name, self.line);
+        let mut mistake = |text: String| mistakes.push(Mistake::new(Some(line), format!("{name}: {text}")));
+        for granted in &mut self.procedures {
+            granted.partition = shards.partition(&granted.name).map_err(&mut mistake).ok();
+            let (procedure, by) = (&granted.name, granted.batch.as_ref().map(|batch| &batch.by));
+            match (&granted.partition, by) {
+                (Some(Partition::By(partition)), Some(by)) if partition != by => mistake(format!(
+                    "`{procedure}` is batched by `{by}` and partitioned by `{partition}`: a batch stays within one \
+                     partition; use the same parameter"
+                )),
+                (Some(Partition::Any), Some(_)) => mistake(format!(
+                    "`{procedure}` has a batch form and runs on any shard: remove it from `batch` or from `any`"
+                )),
+                (Some(Partition::By(_)), Some(_)) => {
+                    let (lanes, partitions) =
+                        (granted.batch.as_ref().map_or(1, Batch::lanes), shards.partitions as usize);
+                    if lanes % partitions.max(1) != 0 {
+                        mistake(format!(
+                            "`{procedure}` has {lanes} lanes and [shards] {partitions} partitions, so that a batch would be \
+                             of several: set `lanes` in `batch` to {partitions} or a multiple of it"
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(Err(text)) = self.explain.as_ref().map(|explain| shards.partition(explain)) {
+            mistake(text);
+        }
     }
 
     /// Its routes as the manifest writes them, in one line.

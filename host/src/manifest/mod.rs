@@ -14,6 +14,7 @@ mod messages;
 mod project;
 mod record;
 mod refused;
+mod shards;
 mod statement;
 mod table;
 mod token;
@@ -31,6 +32,7 @@ pub use self::json_path::{JsonPath, Step};
 pub use self::project::{ProjectEntry, check_name};
 pub use self::record::{RecordEntry, Redact};
 pub use self::refused::{Mistake, Refused};
+pub use self::shards::ShardsEntry;
 use self::table::File;
 use crate::cors::Cors;
 use crate::file;
@@ -58,6 +60,8 @@ pub struct Manifest {
     pub messages: Messages,
     /// How tokens of clients are verified, if configured.
     pub token: Option<TokenEntry>,
+    /// How the data is partitioned, if it is on several shards.
+    pub shards: Option<ShardsEntry>,
     /// Its handlers, in the order of the file.
     pub handlers: Vec<Entry>,
 }
@@ -204,12 +208,20 @@ pub fn parse(path: &Path, text: &str) -> Result<Manifest, Refused> {
         mistakes.append(&mut entry_mistakes);
         handlers.push(entry);
     }
+    let shards = tables.shards.as_ref().map(|shards| {
+        let mut mistake = |offset, text| mistakes.push(Mistake::new(Some(line_of(offset)), text));
+        let entry = shards.get_ref().entry(line_of(shards.span().start), &mut mistake);
+        let is_used = |name: &str| handlers.iter().any(|handler| handler.uses(name));
+        shards.get_ref().check_names(is_used, &mut mistake);
+        handlers.iter_mut().for_each(|handler| handler.partition(&entry, &mut mistakes));
+        entry
+    });
     if let Some(built) = &tables.built {
         handlers = built.entries(handlers, copy.parent().unwrap_or(Path::new("")));
     }
     if mistakes.is_empty() {
         let project = project.unwrap_or_default();
-        Ok(Manifest { path: path.to_owned(), project, cors, messages, token, handlers })
+        Ok(Manifest { path: path.to_owned(), project, cors, messages, token, shards, handlers })
     } else {
         Err(Refused { path: path.to_owned(), mistakes })
     }
@@ -253,9 +265,10 @@ limits = { deadline_ms = 20 }
         assert!(!entry.wasi);
         assert_eq!(entry.content_type, Some("application/json".parse().unwrap()));
         assert_eq!(entry.retry, Retry::Never);
-        let batch = Batch { form: "place_orders".to_owned(), by: "customer_id".to_owned() };
+        let batch = Batch::new("place_orders", "customer_id");
         let expected = [("place_order", Some(batch), false), ("customer_exists", None, false), ("pay", None, true)];
-        let expected = expected.map(|(name, batch, remote)| GrantedProcedure { name: name.to_owned(), batch, remote });
+        let expected =
+            expected.map(|(name, batch, remote)| GrantedProcedure { batch, remote, ..GrantedProcedure::plain(name) });
         assert_eq!(entry.procedures, expected);
     }
 

@@ -20,7 +20,7 @@ impl Entry {
         let routes = sorted(&mut self.routes.iter().map(ToString::to_string));
         let headers = sorted(&mut self.headers.iter().map(|name| name.as_str().to_owned()));
         let procedures = sorted(&mut self.procedures.iter().map(|granted| match &granted.batch {
-            Some(batch) => format!("{} (batch {} by {})", granted.name, batch.form, batch.by),
+            Some(batch) => format!("{} (batch {batch}{})", granted.name, if granted.remote { ", remote" } else { "" }),
             None if granted.remote => format!("{} (remote)", granted.name),
             None => granted.name.clone(),
         }));
@@ -79,5 +79,10 @@ mod tests {
         );
         assert_ne!(entry("procedures = [\"a\", \"b\", \"c\"]").statement("00ff"), plain.statement("00ff"));
         assert_ne!(plain.statement("00fe"), plain.statement("00ff"));
+        for (more, stated) in [("", ""), (", lanes = 4", ", 4 lanes"), (", key = \"x\"", ", key x")] {
+            let batch = format!("procedures = [\"b\"]\nbatch = {{ b = {{ form = \"bs\", by = \"k\"{more} }} }}");
+            let statement = entry(&batch).statement("00ff");
+            assert!(statement.contains(&format!("procedures: b (batch bs by k{stated})\n")), "{statement}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::limits::LimitsTable;
 use super::messages::MessagesTable;
 use super::project::ProjectTable;
 use super::record::{RecordEntry, RecordTable};
+use super::shards::ShardsTable;
 use super::token::TokenTable;
 use crate::database::{Batch, GrantedProcedure};
 use crate::limits::ROUTES_MAX;
@@ -32,6 +33,7 @@ pub(super) struct File {
     pub(super) messages: MessagesTable,
     pub(super) token: Option<Spanned<TokenTable>>,
     pub(super) record: Option<RecordTable>,
+    pub(super) shards: Option<Spanned<ShardsTable>>,
     #[serde(default)]
     pub(super) handler: Vec<Spanned<HandlerTable>>,
     pub(super) built: Option<BuiltTable>,
@@ -123,6 +125,7 @@ impl HandlerTable {
             name: name.get_ref().clone(),
             batch: self.batch.get(name).map(|batch| batch.get_ref().clone()),
             remote: self.remote.contains(name),
+            partition: None,
         };
         Entry {
             name: name.clone(),
@@ -203,12 +206,21 @@ impl HandlerTable {
             let (name, start) = (remote.get_ref(), remote.span().start);
             if !self.procedures.contains(remote) {
                 mistake(start, format!("remote: `{name}` is not among the procedures; add it to `procedures`"));
-            } else if self.batch.contains_key(remote) {
-                let remedy = "remove it from `remote` or from `batch`";
+            } else if self.batch.get(remote).is_some_and(|batch| batch.get_ref().lanes.is_none()) {
+                let remedy = "remove it from `remote`, or state in `batch` how many `lanes` there are if all calls of a \
+                              lane work in the same database";
                 mistake(
                     start,
                     format!("remote: `{name}` has a batch form, and a batch must be one transaction: {remedy}"),
                 );
+            }
+        }
+        for batch in self.batch.values() {
+            let Batch { by, key, .. } = batch.get_ref();
+            if key.as_ref() == Some(by) {
+                let text =
+                    format!("batch: `by` and `key` are both `{by}`; `key` makes two tries of a call one transaction");
+                mistake(batch.span().start, text);
             }
         }
     }

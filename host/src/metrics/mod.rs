@@ -4,6 +4,7 @@
 //! The number of series with external names (handlers, procedures, SQLSTATEs) is bounded (`series`, `codes`), so that
 //! neither swaps nor refused manifests make the text grow.
 
+mod build;
 mod classic;
 mod codes;
 mod handlers;
@@ -12,6 +13,7 @@ mod laps;
 mod procedures;
 mod process;
 mod series;
+mod shards;
 mod spans;
 mod traffic;
 
@@ -21,13 +23,14 @@ use std::sync::atomic::Ordering;
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use self::build::Build;
 use self::codes::Codes;
 pub use self::handlers::HandlerMetrics;
 use self::handlers::Handlers;
@@ -38,6 +41,7 @@ use self::procedures::Procedures;
 pub use self::procedures::{NO_SQLSTATE, ProcedureMetrics, ProcedureSummary, SUCCEEDED};
 use self::process::Process;
 pub use self::series::Series;
+pub use self::shards::{ShardCounters, ShardMetrics};
 pub use self::spans::SpanMetrics;
 pub use self::traffic::{Answered, RouteTraffic};
 use crate::events::Events;
@@ -64,6 +68,8 @@ pub struct Metrics {
     pub batches: BatchMetrics,
     /// Of the database and its connections.
     pub pool: PoolMetrics,
+    /// Of the shards behind a router.
+    pub shards: ShardMetrics,
     /// Log lines that could not be written; `log` counts.
     pub log_lines_dropped: Counter,
     /// Records that were dropped because the recorder's queue was full.
@@ -141,7 +147,7 @@ impl PoolMetrics {
 pub struct BatchMetrics {
     /// Calls that went in one statement.
     pub calls: Arc<Histogram>,
-    /// Batches that failed and whose calls went one by one.
+    /// Batches that failed, and whose calls were sent again one by one, or failed too.
     pub broken: Counter,
     /// Batches that gave up on a locked or slow row, and whose calls went by keys.
     pub given_up: Counter,
@@ -170,6 +176,7 @@ impl Metrics {
                 given_up: Counter::default(),
             },
             pool: PoolMetrics::default(),
+            shards: ShardMetrics::default(),
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
             records_skipped: Counter::default(),
@@ -198,7 +205,11 @@ impl Metrics {
         galo.register("shed", shed, self.shed.clone());
         galo.register("connections", "Open client connections", self.connections.clone());
         galo.register("made_room", "Connections that were closed for a newcomer", self.made_room.clone());
-        galo.register("batches_broken", "Batches whose calls went one by one", self.batches.broken.clone());
+        galo.register(
+            "batches_broken",
+            "Batches that failed and whose calls went one by one, or failed too",
+            self.batches.broken.clone(),
+        );
         galo.register("batches_given_up", "Batches that gave up on a row", self.batches.given_up.clone());
         let pool = &self.pool;
         galo.register("database_up", "Whether the database answers and takes what is asked of it", pool.up.clone());
@@ -206,6 +217,7 @@ impl Metrics {
         galo.register("pool_connections_open", "Database connections there are", pool.open.clone());
         galo.register("pool_connections_in_use", "Database connections that carry a call", pool.in_use.clone());
         galo.register("pool_calls_waiting", "Calls that wait for a database connection", pool.waiting.clone());
+        self.shards.register(galo);
         let dropped = "Log lines dropped because stderr was full, closed or too slow";
         galo.register("log_lines_dropped", dropped, self.log_lines_dropped.clone());
         let records = "Records dropped because the queue of the recorder was full";
@@ -263,20 +275,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Which program this is.
-#[derive(Debug)]
-struct Build;
-
-impl Collector for Build {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
-        let help = "The version of this program, and the revision it was made of where that is known";
-        let mut info = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
-        let revision = option_env!("GALO_REVISION").unwrap_or_default();
-        let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
-        ConstGauge::new(1_i64).encode(info.encode_family(&labels)?)
     }
 }
 

@@ -44,7 +44,7 @@ pub struct ProcedureSummary {
     pub failed: u64,
     /// Calls that were not sent.
     pub unsent: u64,
-    /// Calls that wait on its lane.
+    /// Calls that wait on its lanes.
     pub waiting: u64,
     /// How long half of the calls waited at most, and 99 of 100.
     pub wait: [Option<Duration>; 2],
@@ -85,7 +85,7 @@ impl ProcedureMetrics {
         self.unsent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets how many calls wait on its lane.
+    /// Sets how many calls wait on its lanes.
     pub fn set_waiting(&self, calls: usize) {
         self.waiting.store(calls as u64, Ordering::Relaxed);
     }
@@ -137,7 +137,7 @@ impl Collector for Procedures {
             let count = of.unsent.load(Ordering::Relaxed);
             unsent.encode_family(&[("procedure", name)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
-        let help = "Calls that wait on the lane of their procedure";
+        let help = "Calls that wait on the lanes of their procedure";
         let mut waiting = encoder.encode_descriptor("lane_calls_waiting", help, None, MetricType::Gauge)?;
         for (name, of) in &all {
             waiting.encode_family(&[("procedure", name)])?.encode_gauge(&of.waiting.load(Ordering::Relaxed))?;

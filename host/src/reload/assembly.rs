@@ -53,6 +53,13 @@ pub(super) async fn build(
 ) -> Result<Option<NewTable>, Refused> {
     let mut mistakes = Vec::new();
     let described = describe(manifest, database, &mut mistakes).await;
+    if let Err(text) = database.check_lanes(described.values().map(|procedure| &**procedure)) {
+        mistakes.push(Mistake::new(None, text));
+    }
+    let shards = manifest.shards.as_ref();
+    if let Err(text) = database.check_partitions(shards.map(|shards| shards.partitions)) {
+        mistakes.push(Mistake::new(shards.map(|shards| shards.line), text));
+    }
     explaining::check(manifest, database, &described, &mut mistakes).await;
     let (kept, orders) = sort(manifest, known, &described);
     // Components of an earlier manifest may still be compiling; end those that are not needed any more.

@@ -26,6 +26,10 @@ pub(super) fn upkeep(
             async move { node.database.look_after().await }
         }
     });
+    let shards = supervisor.renewed("shards", {
+        let node = Arc::clone(node);
+        move || Arc::clone(&node.database).watch_shards()
+    });
     let deployer = supervisor.renewed("deployer", {
         let (node, worker, state) = (Arc::clone(node), worker.clone(), state.cloned());
         move || reload::deploy(Arc::clone(&node), worker.clone(), state.clone())
@@ -46,5 +50,5 @@ pub(super) fn upkeep(
         let (node, state) = (Arc::clone(node), Arc::clone(state));
         supervisor.renewed("state", move || reload::keep(Arc::clone(&node), Arc::clone(&state)))
     });
-    [caretaker, deployer, shadow, reloader].into_iter().chain(keeper).collect()
+    [caretaker, shards, deployer, shadow, reloader].into_iter().chain(keeper).collect()
 }

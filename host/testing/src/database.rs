@@ -28,7 +28,7 @@ const TEMPLATE: &str = "galo_template";
 
 /// What a manifest grants with this procedure and this batch form.
 pub fn granted(name: &str, batch: Option<&Batch>) -> GrantedProcedure {
-    GrantedProcedure { name: name.to_owned(), batch: batch.cloned(), remote: false }
+    GrantedProcedure { batch: batch.cloned(), ..GrantedProcedure::plain(name) }
 }
 
 /// The URL of a database of the one cluster. Its guard stops it when this process has ended, and deletes it.

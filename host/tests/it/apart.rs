@@ -121,7 +121,7 @@ fn of_the_application() -> BTreeSet<String> {
         }
     }
     // These are English words too.
-    let common = ["by", "form", "get", "id", "post", "seq"];
+    let common = ["by", "form", "get", "id", "key", "lanes", "post", "seq"];
     found.retain(|word| word.len() > 1 && !common.contains(&word.as_str()));
     found
 }

@@ -25,11 +25,12 @@ const PROCEDURES: &str = "
         y := x * 2;
         por := CASE x WHEN 99 THEN repeat('x', 2000000) ELSE 'um' END;
     END $$;
-    CREATE FUNCTION muitos(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    CREATE FUNCTION muitos(ordinals integer[], x integer[]) RETURNS TABLE (ordinal integer, y integer, por text)
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
         INSERT INTO vistos (x) SELECT unnest(muitos.x);
         IF 13 = ANY (muitos.x) THEN RAISE 'thirteen'; END IF;
-        RETURN QUERY SELECT u.e * 2, 'muitos' FROM unnest(muitos.x) WITH ORDINALITY AS u (e, n) ORDER BY u.n;
+        RETURN QUERY SELECT u.o, u.e * 2, 'muitos' FROM unnest(muitos.ordinals, muitos.x) AS u (o, e);
     END $$;
     GRANT EXECUTE ON FUNCTION um, muitos TO galo";
 
@@ -46,11 +47,14 @@ impl Lane {
     }
 
     async fn by(key: &str, procedures: &str) -> Self {
+        Self::with(&Batch::new("muitos", key), procedures).await
+    }
+
+    async fn with(batch: &Batch, procedures: &str) -> Self {
         let (database, metrics) = (TestDatabase::new().await, Metrics::new());
         database.execute(procedures).await;
         let pool = Arc::new(Database::new(&database.target(), 2, &metrics));
-        let batch = Batch { by: key.to_owned(), ..muitos("muitos") };
-        let um = Arc::new(pool.describe(&granted("um", Some(&batch))).await.unwrap());
+        let um = Arc::new(pool.describe(&granted("um", Some(batch))).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();
         Self { database, pool, um, metrics }
     }
@@ -114,7 +118,7 @@ impl Lane {
 
 /// A batch form of `um`.
 fn muitos(form: &str) -> Batch {
-    Batch { form: form.to_owned(), by: "x".to_owned() }
+    Batch::new(form, "x")
 }
 
 fn shown(outcomes: &[Result<String, Failure>]) -> Vec<String> {
@@ -166,8 +170,9 @@ async fn a_statement_takes_no_more_bytes_than_it_may() {
              bytes := length(x);
              por := 'um';
          END $$;
-         CREATE FUNCTION muitos(x text[]) RETURNS TABLE (bytes integer, por text) LANGUAGE sql AS $$
-             SELECT length(u.e), 'muitos ' || cardinality(x) FROM unnest(x) WITH ORDINALITY AS u (e, n) ORDER BY u.n $$;
+         CREATE FUNCTION muitos(ordinals integer[], x text[]) RETURNS TABLE (ordinal integer, bytes integer, por text)
+         LANGUAGE sql AS $$
+             SELECT u.o, length(u.e), 'muitos ' || cardinality(x) FROM unnest(ordinals, x) AS u (o, e) $$;
          GRANT EXECUTE ON FUNCTION um, muitos TO galo",
     )
     .await;
@@ -214,19 +219,102 @@ async fn a_batch_form_that_is_gone_leaves_the_procedure() {
     let drop = async || lane.database.execute("DROP FUNCTION muitos").await;
     let outcomes = lane.behind_call_0(&[5, 9], drop).await;
     assert_eq!(shown(&outcomes), ["0 um", "10 um", "18 um"]);
-    let other = "CREATE FUNCTION muitos(x text[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, x[1]';
+    let other =
+        "CREATE FUNCTION muitos(ordinals integer[], x text[]) RETURNS TABLE (ordinal integer, y integer, por text)
+                 LANGUAGE sql AS 'SELECT 1, 1, x[1]';
                  GRANT EXECUTE ON FUNCTION muitos TO galo";
     lane.database.execute(other).await;
     assert_eq!(shown(&lane.behind_call_0(&[5, 9], async || {}).await), ["0 um", "10 um", "18 um"]);
 }
 
+/// `muitos` with these ordinals, in the form of a query over the `o` that it was given.
+fn with_ordinals(query: &str) -> String {
+    let all = "SELECT u.o, u.e * 2, 'muitos' FROM unnest(muitos.ordinals, muitos.x) AS u (o, e)";
+    assert!(PROCEDURES.contains(all));
+    PROCEDURES.replace(all, query)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_form_that_loses_rows_costs_its_calls_a_failure() {
-    let fewer = PROCEDURES.replace("ORDER BY u.n", "WHERE u.n > 1 ORDER BY u.n");
-    let lane = Lane::new(&fewer).await;
-    let outcomes = lane.behind_call_0(&[5, 9], async || {}).await;
-    let expected = "procedure um failed: its batch form did not return one row for each of 2 calls";
-    assert_eq!(shown(&outcomes), ["0 um", expected, expected]);
+async fn rows_in_another_order_are_matched_to_their_calls() {
+    let all = "SELECT u.o, u.e * 2, 'muitos' FROM unnest(muitos.ordinals, muitos.x) AS u (o, e) ORDER BY";
+    for order in ["u.o DESC", "u.o % 2, u.o", "hashint4(u.o)"] {
+        let lane = Lane::new(&with_ordinals(&format!("{all} {order}"))).await;
+        let calls: Vec<_> = (100..100 + 30).collect();
+        let outcomes = lane.behind_call_0(&calls, async || {}).await;
+        let expected: Vec<_> = calls.iter().map(|x| format!("{} muitos", x * 2)).collect();
+        assert_eq!(shown(&outcomes)[1..], expected, "{order}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_form_whose_rows_do_not_match_costs_its_calls_a_failure_and_none_is_sent_again() {
+    let all = "unnest(muitos.ordinals, muitos.x) AS u (o, e)";
+    for (query, told) in [
+        (format!("SELECT u.o, u.e * 2, 'muitos' FROM {all} WHERE u.o > 1"), "1 rows for 2 calls"),
+        (format!("SELECT u.o, u.e * 2, 'muitos' FROM {all}, generate_series(1, 2)"), "4 rows for 2 calls"),
+        (format!("SELECT 1, u.e * 2, 'muitos' FROM {all}"), "two rows with `ordinal` 1"),
+        (format!("SELECT u.o + 1, u.e * 2, 'muitos' FROM {all} ORDER BY u.o"), "a row with `ordinal` 3 for 2 calls"),
+        (format!("SELECT NULL::integer, u.e * 2, 'muitos' FROM {all}"), "a row whose `ordinal` is null"),
+    ] {
+        let lane = Lane::new(&with_ordinals(&query)).await;
+        let outcomes = lane.behind_call_0(&[5, 9], async || {}).await;
+        let expected = format!(
+            "procedure um failed: its batch form returned {told}, so that no row was used; what it recorded remains"
+        );
+        assert_eq!(shown(&outcomes), ["0 um", &expected, &expected]);
+        // The batch recorded them once.
+        assert_eq!(lane.seen().await, [0, 5, 9]);
+        assert_eq!(lane.figure("galo_batches_broken_total"), "1");
+        assert_eq!(lane.call(1).await.unwrap(), "2 um");
+    }
+}
+
+/// A key makes two tries of a call one. What `muitos` does wrong follows.
+const KEYED: &str = "
+    CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, x integer, chave text UNIQUE);
+    CREATE FUNCTION um(x integer, chave text, OUT y integer, OUT por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO vistos (x, chave) VALUES (um.x, um.chave) ON CONFLICT DO NOTHING;
+        SELECT x * 2, 'um' INTO y, por;
+    END $$;
+    CREATE FUNCTION muitos(ordinals integer[], x integer[], chave text[])
+    RETURNS TABLE (ordinal integer, y integer, por text) LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO vistos (x, chave) SELECT * FROM unnest(muitos.x, muitos.chave);
+        WRONG
+    END $$;
+    GRANT EXECUTE ON FUNCTION um, muitos TO galo";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_with_a_key_are_sent_again_also_when_nothing_proves_that_the_batch_was_rolled_back() {
+    for (wrong, told, recorded) in [
+        ("RETURN QUERY SELECT 1, 2, 'muitos' FROM unnest(muitos.x);", "two rows with `ordinal` 1", 5),
+        ("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1);", "unavailable", 3),
+        ("RETURN QUERY SELECT o, 1, repeat('x', 300000) FROM unnest(ordinals) AS o;", "more than", 5),
+    ] {
+        let batch = Batch { key: Some("chave".to_owned()), ..Batch::new("muitos", "x") };
+        let lane = Lane::with(&batch, &KEYED.replace("WRONG", wrong)).await;
+        let call = async |x: i64, key: Option<&str>| {
+            let key = key.map_or(Value::Null, |key| Value::Text(key.to_owned()));
+            let rows = lane.pool.call(&lane.um, vec![Value::Integer(x), key]).await;
+            rows.map(|rows| rows.values[0].clone()).map_err(|failure| failure.to_string())
+        };
+        let calls = [(1, Some("a")), (2, None), (3, Some("b")), (4, None)];
+        let rest = join_all(calls.map(|(x, key)| call(x, key)));
+        let (first, rest) = lane.behind(call(0, None), rest, async || {}).await;
+        assert_eq!(first, Ok(Value::Integer(0)), "{wrong}");
+        for ((x, key), outcome) in calls.iter().zip(rest) {
+            match key {
+                Some(_) => assert_eq!(outcome, Ok(Value::Integer(x * 2)), "{wrong}"),
+                None => assert!(outcome.as_ref().is_err_and(|failure| failure.contains(told)), "{wrong}: {outcome:?}"),
+            }
+        }
+        let mut seen = lane.seen().await;
+        assert_eq!(seen.len(), recorded, "{wrong}: {seen:?}");
+        seen.dedup();
+        assert_eq!(seen.len(), recorded, "{wrong}: {seen:?}");
+        assert_eq!(lane.figure("galo_batches_broken_total"), "1");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,11 +376,11 @@ async fn values_come_back_from_a_batch_as_they_went_out() {
              OUT e2 real, OUT f2 double precision, OUT g2 text, OUT h2 varchar, OUT i2 bytea, OUT j2 timestamptz,
              OUT k2 timestamp)
          LANGUAGE sql AS 'SELECT a, b, c, d, e, f, g, h, i, j, k';
-         CREATE FUNCTION muitos(a boolean[], b smallint[], c integer[], d bigint[], e real[], f double precision[],
+         CREATE FUNCTION muitos(ordinals integer[], a boolean[], b smallint[], c integer[], d bigint[], e real[], f double precision[],
              g text[], h varchar[], i bytea[], j timestamptz[], k timestamp[])
-         RETURNS TABLE (a2 boolean, b2 smallint, c2 integer, d2 bigint, e2 real, f2 double precision, g2 text,
+         RETURNS TABLE (ordinal integer, a2 boolean, b2 smallint, c2 integer, d2 bigint, e2 real, f2 double precision, g2 text,
              h2 varchar, i2 bytea, j2 timestamptz, k2 timestamp)
-         LANGUAGE sql AS 'SELECT * FROM unnest(a, b, c, d, e, f, g, h, i, j, k)';
+         LANGUAGE sql AS 'SELECT * FROM unnest(ordinals, a, b, c, d, e, f, g, h, i, j, k)';
          GRANT EXECUTE ON FUNCTION um, muitos TO galo",
     )
     .await;
@@ -324,28 +412,50 @@ async fn values_come_back_from_a_batch_as_they_went_out() {
 async fn a_procedure_that_is_not_a_batch_form_is_refused() {
     let lane = Lane::new(PROCEDURES).await;
     let create = "
-        CREATE FUNCTION mais(x integer[], z integer[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, 1';
-        CREATE FUNCTION largo(x bigint[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
-        CREATE FUNCTION solto(x integer) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
-        CREATE FUNCTION outro(x integer[]) RETURNS TABLE (por text, y integer) LANGUAGE sql AS 'SELECT '''', 1';
+        CREATE FUNCTION velho(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE sql AS 'SELECT 1, ''''';
+        CREATE FUNCTION sem(numeros integer[], x integer[]) RETURNS TABLE (ordinal integer, y integer, por text)
+            LANGUAGE sql AS 'SELECT 1, 1, ''''';
+        CREATE FUNCTION curto(ordinals smallint[], x integer[]) RETURNS TABLE (ordinal integer, y integer, por text)
+            LANGUAGE sql AS 'SELECT 1, 1, ''''';
+        CREATE FUNCTION longo(ordinals integer[], x integer[]) RETURNS TABLE (ordinal bigint, y integer, por text)
+            LANGUAGE sql AS 'SELECT 1::bigint, 1, ''''';
+        CREATE FUNCTION mais(ordinals integer[], x integer[], z integer[])
+            RETURNS TABLE (ordinal integer, y integer, por text) LANGUAGE sql AS 'SELECT 1, 1, ''''';
+        CREATE FUNCTION largo(ordinals integer[], x bigint[]) RETURNS TABLE (ordinal integer, y integer, por text)
+            LANGUAGE sql AS 'SELECT 1, 1, ''''';
+        CREATE FUNCTION solto(ordinals integer[], x integer) RETURNS TABLE (ordinal integer, y integer, por text)
+            LANGUAGE sql AS 'SELECT 1, 1, ''''';
+        CREATE FUNCTION outro(ordinals integer[], x integer[]) RETURNS TABLE (ordinal integer, por text, y integer)
+            LANGUAGE sql AS 'SELECT 1, '''', 1';
         CREATE FUNCTION um_so(x integer[], OUT y integer, OUT por text) LANGUAGE sql AS 'SELECT 1, ''''';
         CREATE FUNCTION de_lista(x uuid[], OUT y integer) LANGUAGE sql AS 'SELECT 1';
-        CREATE FUNCTION de_listas(x uuid[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION de_listas(ordinals integer[], x uuid[]) RETURNS TABLE (ordinal integer, y integer)
+            LANGUAGE sql AS 'SELECT 1, 1';
         CREATE LANGUAGE distante HANDLER plpgsql_call_handler VALIDATOR plpgsql_validator;
-        CREATE FUNCTION longe(x integer[]) RETURNS TABLE (y integer, por text) LANGUAGE distante AS 'BEGIN END';
+        CREATE FUNCTION longe(ordinals integer[], x integer[]) RETURNS TABLE (ordinal integer, y integer, por text)
+            LANGUAGE distante AS 'BEGIN END';
         CREATE FUNCTION de_longe(x integer, OUT y integer, OUT por text) LANGUAGE distante AS 'BEGIN END';
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galo";
-    let create = create.replace("'SELECT 1, 1'", "'SELECT 1, '''''");
-    lane.database.execute(&create).await;
+    lane.database.execute(create).await;
     for (procedure, batch, expected) in [
         ("um", "nada", "the database has no procedure `nada`"),
-        ("um", "mais", "`mais` is not a batch form of `um`: it takes 2 arguments, not 1"),
+        (
+            "um",
+            "velho",
+            "`velho` is not a batch form of `um`: its first parameter is not `ordinals integer[]`, nor its first column \
+             `ordinal integer`: a row is matched to its call by the ordinal that the call was given; declare it as \
+             velho(ordinals integer[], x int4[]) RETURNS TABLE (ordinal integer, y int4, por text)",
+        ),
+        ("um", "sem", "its first parameter is not `ordinals integer[]`: a row"),
+        ("um", "curto", "its first parameter is not `ordinals integer[]`: a row"),
+        ("um", "longo", "its first column is not `ordinal integer`: a row"),
+        ("um", "mais", "`mais` is not a batch form of `um`: it takes 2 arguments beside `ordinals`, not 1"),
         ("um", "largo", "its parameter 1 `x` is of type int8[], not an array of int4"),
         ("um", "solto", "its parameter 1 `x` is of type int4, not an array of int4"),
-        ("um", "outro", "it returns other columns"),
+        ("um", "outro", "beside `ordinal` it returns other columns"),
         ("um", "um_so", "it does not return a set"),
         ("muitos", "muitos", "what returns a set has no batch form"),
-        ("solto", "muitos", "what returns a set has no batch form"),
+        ("velho", "muitos", "what returns a set has no batch form"),
         ("um", "longe", "`longe` is not a batch form of `um`: it may work in another database, by its language or"),
         ("de_longe", "muitos", "the procedure may work in another database, by its language or by `remote`"),
         ("de_lista", "de_listas", "parameter 1 `x` is of type uuid[], which does not travel in an array"),

@@ -48,13 +48,16 @@ async fn one_by_one(client: &tokio_postgres::Client, calls: &[Call]) -> Vec<Answ
 }
 
 async fn together(client: &tokio_postgres::Client, calls: &[Call]) -> Result<Vec<Answer>, tokio_postgres::Error> {
-    let sql = "SELECT * FROM realizar_transacoes($1, $2, $3, $4, $5)";
+    let sql = "SELECT resultado, limite, saldo, ordinal FROM realizar_transacoes($1, $2, $3, $4, $5, $6)";
+    // Not from 1, and not ascending: each row has the ordinal that its call was given.
+    let ordinals: Vec<i32> = (0..calls.len()).map(|n| 100 - i32::try_from(n).unwrap()).collect();
     let clientes: Vec<_> = calls.iter().map(|call| call.0).collect();
     let valores: Vec<_> = calls.iter().map(|call| call.1).collect();
     let tipos: Vec<_> = calls.iter().map(|call| call.2).collect();
     let descricoes: Vec<_> = calls.iter().map(|call| call.3).collect();
     let chaves: Vec<_> = calls.iter().map(|call| call.4.as_deref()).collect();
-    let rows = client.query(sql, &[&clientes, &valores, &tipos, &descricoes, &chaves]).await?;
+    let rows = client.query(sql, &[&ordinals, &clientes, &valores, &tipos, &descricoes, &chaves]).await?;
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>(3)).collect::<Vec<_>>(), ordinals);
     Ok(rows.iter().map(answer).collect())
 }
 
@@ -102,10 +105,12 @@ async fn an_invalid_call_fails_the_batch_and_records_nothing() {
         together(&service, &[good.clone(), bad]).await.unwrap_err();
     }
     for sql in [
-        "SELECT realizar_transacoes('{1}', '{1,2}', '{c}', '{x}', '{null}')",
-        "SELECT realizar_transacoes('{1,2}', '{1,2}', '{c,c}', '{x,x}', '{null}')",
-        "SELECT realizar_transacoes('{1}', '{null}', '{c}', '{x}', '{null}')",
-        "SELECT realizar_transacoes('{1}', '{1}', null, '{x}', '{null}')",
+        "SELECT realizar_transacoes('{1}', '{1}', '{1,2}', '{c}', '{x}', '{null}')",
+        "SELECT realizar_transacoes('{1,2}', '{1,2}', '{1,2}', '{c,c}', '{x,x}', '{null}')",
+        "SELECT realizar_transacoes('{1,2}', '{1}', '{1}', '{c}', '{x}', '{null}')",
+        "SELECT realizar_transacoes(null, '{1}', '{1}', '{c}', '{x}', '{null}')",
+        "SELECT realizar_transacoes('{1}', '{1}', '{null}', '{c}', '{x}', '{null}')",
+        "SELECT realizar_transacoes('{1}', '{1}', '{1}', null, '{x}', '{null}')",
     ] {
         service.batch_execute(sql).await.unwrap_err();
     }

@@ -311,11 +311,11 @@ async fn calls_are_counted_by_how_they_end_and_where_their_time_goes() {
     database
         .execute(
             "CREATE FUNCTION um(id int, divisor int, OUT v int) LANGUAGE sql AS 'SELECT 1 / divisor';
-             CREATE FUNCTION muitos(ids int[], divisores int[]) RETURNS TABLE (v int) LANGUAGE sql
-             AS 'SELECT 1 / d FROM unnest(divisores) WITH ORDINALITY AS u(d, o) ORDER BY o'",
+             CREATE FUNCTION muitos(ordinals int[], ids int[], divisores int[]) RETURNS TABLE (ordinal int, v int) LANGUAGE sql
+             AS 'SELECT o, 1 / d FROM unnest(ordinals, divisores) AS u(o, d)'",
         )
         .await;
-    for batch in [None, Some(Batch { form: "muitos".to_owned(), by: "id".to_owned() })] {
+    for batch in [None, Some(Batch::new("muitos", "id"))] {
         let pool = Arc::new(Database::new(&database.target(), 1, &metrics));
         let um = Arc::new(pool.describe(&granted("um", batch.as_ref())).await.unwrap());
         pool.start(vec![Arc::clone(&um)]).await.unwrap();

@@ -29,12 +29,18 @@ pub struct OwnPostgres {
 
 impl OwnPostgres {
     pub async fn start() -> Self {
+        let own = Self::empty().await;
+        database::apply(&own.target(SUPERUSER, DATABASE), &checkout().root.join("sql")).await.unwrap();
+        own
+    }
+
+    /// With a database that has nothing in it.
+    pub async fn empty() -> Self {
         let (folder, data) = scratch("data");
         let cluster = tokio::task::block_in_place(|| Cluster::start(Path::new(GALO), Data::Lasting(data)).unwrap());
         let own = Self { folder, cluster };
         own.link();
         database::create(&own.target(SUPERUSER, "postgres"), DATABASE).await.unwrap();
-        database::apply(&own.target(SUPERUSER, DATABASE), &checkout().root.join("sql")).await.unwrap();
         own
     }
 

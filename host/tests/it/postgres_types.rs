@@ -788,21 +788,23 @@ async fn a_batch_carries_the_same_types_as_a_call_by_itself() {
                 OUT id2 uuid, OUT a2 numeric, OUT b2 date, OUT c2 estado, OUT d2 jsonb, OUT e2 interval, OUT f2 inet,
                 OUT g2 preco, OUT h2 text, OUT i2 integer[], OUT por text)
             LANGUAGE sql AS 'SELECT id, a, b, c, d, e, f, g, h, ARRAY[i], ''um''';
-        CREATE FUNCTION muitos(id uuid[], a numeric[], b date[], c estado[], d jsonb[], e interval[], f inet[], g preco[],
+        CREATE FUNCTION muitos(ordinals integer[], id uuid[], a numeric[], b date[], c estado[], d jsonb[], e interval[], f inet[], g preco[],
                 h text[], i integer[])
-            RETURNS TABLE (id2 uuid, a2 numeric, b2 date, c2 estado, d2 jsonb, e2 interval, f2 inet, g2 preco, h2 text,
+            RETURNS TABLE (ordinal integer, id2 uuid, a2 numeric, b2 date, c2 estado, d2 jsonb, e2 interval, f2 inet, g2 preco, h2 text,
                 i2 integer[], por text)
-            LANGUAGE sql AS 'SELECT x.*, ARRAY[y.i], ''muitos'' FROM unnest(id, a, b, c, d, e, f, g, h) WITH ORDINALITY
+            LANGUAGE sql AS 'SELECT ordinals[n], x.*, ARRAY[y.i], ''muitos'' FROM unnest(id, a, b, c, d, e, f, g, h) WITH ORDINALITY
                 AS z(id, a, b, c, d, e, f, g, h, n) JOIN unnest(i) WITH ORDINALITY AS y(i, n) USING (n),
                 LATERAL (SELECT z.id, z.a, z.b, z.c, z.d, z.e, z.f, z.g, z.h) AS x ORDER BY n';
         CREATE FUNCTION lista(id integer, x integer[], OUT y integer) LANGUAGE sql AS 'SELECT 1';
-        CREATE FUNCTION listas(id integer[], x integer[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION listas(ordinals integer[], id integer[], x integer[]) RETURNS TABLE (ordinal integer, y integer)
+            LANGUAGE sql AS 'SELECT 1, 1';
         CREATE FUNCTION valor(id numeric, OUT y integer) LANGUAGE sql AS 'SELECT 1';
-        CREATE FUNCTION valores(id numeric[]) RETURNS TABLE (y integer) LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION valores(ordinals integer[], id numeric[]) RETURNS TABLE (ordinal integer, y integer)
+            LANGUAGE sql AS 'SELECT 1, 1';
         CREATE FUNCTION nada(id integer) RETURNS void LANGUAGE sql AS '';
         CREATE FUNCTION nadas(id integer[]) RETURNS SETOF void LANGUAGE sql AS ''";
     let called = Called::new(SQL).await;
-    let batch = |form: &str| Batch { form: form.to_owned(), by: "id".to_owned() };
+    let batch = |form: &str| Batch::new(form, "id");
     let um = Arc::new(called.pool.describe(&granted("um", Some(&batch("muitos")))).await.unwrap());
     let pool = Arc::new(Database::new(&called.database.target(), 1, &Metrics::new()));
     pool.start(vec![Arc::clone(&um)]).await.unwrap();

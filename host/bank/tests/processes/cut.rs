@@ -1,6 +1,8 @@
 //! A proxy between the nodes and Postgres that loses answers: it forwards a statement, and then closes both
 //! connections. Whether the statement was carried out is what the node cannot know.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +17,9 @@ use crate::node::{PATIENCE, POLL_EVERY};
 /// What a statement's message begins with: Bind, of the extended protocol. Logging in, preparing and probing begin
 /// with others, and are left alone.
 const BIND: u8 = b'B';
+
+/// What one of a router begins with: Parse, because PL/Proxy prepares nothing.
+const PARSE: u8 = b'P';
 
 /// Statements of a hundred that are cut off.
 const CUT_PERCENT: u64 = 3;
@@ -31,8 +36,19 @@ pub struct Cut {
 impl Cut {
     /// Listens on `door`, in place of what is there, and forwards to `postgres`. It cuts nothing yet.
     pub fn start(door: &Path, postgres: &Path, seed: u64) -> Self {
+        Self::of(BIND, door, postgres, seed)
+    }
+
+    /// The same between a router and a shard.
+    pub fn behind_a_router(door: &Path, postgres: &Path, seed: u64) -> Self {
+        Self::of(PARSE, door, postgres, seed)
+    }
+
+    fn of(first: u8, door: &Path, postgres: &Path, seed: u64) -> Self {
         std::fs::remove_file(door).unwrap();
         let listener = UnixListener::bind(door).unwrap();
+        // A router runs as another user than the tests.
+        std::fs::set_permissions(door, Permissions::from_mode(0o777)).unwrap();
         let (cutting, cuts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let proxy = Self { cutting: Arc::clone(&cutting), cuts: Arc::clone(&cuts) };
         let postgres = postgres.to_owned();
@@ -40,7 +56,8 @@ impl Cut {
             for number in 0.. {
                 let (node, _) = listener.accept().await.unwrap();
                 let postgres = UnixStream::connect(&postgres).await.unwrap();
-                let relay = Relay { random: Random::new(seed, number), cutting: cutting.clone(), cuts: cuts.clone() };
+                let random = Random::new(seed, number);
+                let relay = Relay { first, random, cutting: cutting.clone(), cuts: cuts.clone() };
                 // Either side may go first.
                 tokio::spawn(async move { drop(relay.run(node, postgres).await) });
             }
@@ -61,6 +78,8 @@ impl Cut {
 }
 
 struct Relay {
+    /// What the statements begin with that are cut off.
+    first: u8,
     random: Random,
     cutting: Arc<AtomicBool>,
     cuts: Arc<AtomicUsize>,
@@ -77,7 +96,7 @@ impl Relay {
                         return Ok(());
                     }
                     postgres.write_all(message).await?;
-                    let cuts = self.cutting.load(Ordering::Relaxed) && message[0] == BIND;
+                    let cuts = self.cutting.load(Ordering::Relaxed) && message[0] == self.first;
                     if cuts && self.random.percent(CUT_PERCENT) {
                         self.cuts.fetch_add(1, Ordering::Relaxed);
                         // Sometimes when it was certainly carried out, sometimes while it is.

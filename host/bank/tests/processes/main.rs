@@ -16,6 +16,7 @@ mod operator;
 mod postgres;
 mod repeats;
 mod shadowed;
+mod shards;
 mod stack;
 mod standby;
 mod storm;
@@ -57,6 +58,20 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),
     ("faults::a_postgres_that_forgets_is_caught", faults::a_postgres_that_forgets_is_caught),
     ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
+];
+
+/// The same on two shards behind a router with PL/Proxy.
+const SHARDS: &[(&str, Test)] = &[
+    ("shards::nothing_but_swaps", shards::nothing_but_swaps),
+    ("shards::a_node_is_killed_again_and_again", shards::a_node_is_killed_again_and_again),
+    ("shards::both_nodes_are_restarted_in_turn", shards::both_nodes_are_restarted_in_turn),
+    ("shards::a_node_hangs", shards::a_node_hangs),
+    ("shards::nginx_is_reloaded", shards::nginx_is_reloaded),
+    ("shards::clients_leave_right_after_sending", shards::clients_leave_right_after_sending),
+    ("shards::a_shard_is_killed", shards::a_shard_is_killed),
+    ("shards::a_router_is_killed", shards::a_router_is_killed),
+    ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
+    ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.
@@ -110,7 +125,7 @@ fn main() -> ExitCode {
         })
     };
     let can_fail = CAN_FAIL.iter().map(trial);
-    let behind_nginx = FAULTS.iter().chain(REPEATS).chain(DEPLOYED).map(trial);
+    let behind_nginx = FAULTS.iter().chain(SHARDS).chain(REPEATS).chain(DEPLOYED).map(trial);
     let behind_nginx = behind_nginx.map(|trial| trial.with_ignored_flag(nginx.is_none()));
     let long = LONG.iter().map(trial).map(|trial| trial.with_ignored_flag(true));
     libtest_mimic::run(&arguments, can_fail.chain(behind_nginx).chain(long).collect()).exit_code()

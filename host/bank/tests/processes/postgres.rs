@@ -47,14 +47,25 @@ impl Database {
     }
 
     async fn create(socket: PathBuf, name: String) -> Self {
+        let database = Self::empty(socket, name).await;
+        database::apply(&target(&database.owner_url()), &checkout().sql()).await.unwrap();
+        database
+    }
+
+    /// With nothing in it.
+    async fn empty(socket: PathBuf, name: String) -> Self {
         let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let database = Self { name, socket, door, back_door };
         database.lead();
         database::create(&target(&database.url(&database.socket, SUPERUSER, "postgres")), &database.name)
             .await
             .unwrap();
-        database::apply(&target(&database.owner_url()), &checkout().sql()).await.unwrap();
         database
+    }
+
+    /// How a router connects to it.
+    pub fn place(&self) -> String {
+        format!("host={} dbname={}", self.door.path().display(), self.name)
     }
 
     fn url(&self, folder: &Path, user: &str, database: &str) -> String {
@@ -135,6 +146,14 @@ impl Durable {
         let data = tempfile::tempdir().unwrap();
         let cluster = start(Data::Lasting(data.path().to_owned())).await;
         let database = Database::create(cluster.socket.clone(), DATABASE.to_owned()).await;
+        (Self { cluster: Some(cluster), data }, database)
+    }
+
+    /// The same with nothing in the database.
+    pub async fn empty() -> (Self, Database) {
+        let data = tempfile::tempdir().unwrap();
+        let cluster = start(Data::Lasting(data.path().to_owned())).await;
+        let database = Database::empty(cluster.socket.clone(), DATABASE.to_owned()).await;
         (Self { cluster: Some(cluster), data }, database)
     }
 

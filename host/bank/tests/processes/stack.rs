@@ -26,6 +26,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::keyless;
 use crate::node::{Node, PATIENCE, POLL_EVERY};
 use crate::postgres::{Database, Durable};
+use crate::shards::{self, Shard};
 
 /// Clients of the handler without a key, beside those of the ledger.
 const KEYLESS_CLIENTS: u32 = 4;
@@ -69,6 +70,8 @@ pub struct Stack {
     pub nginx: Option<Nginx>,
     /// The cluster of the database, when it is not the shared one.
     durable: Option<Durable>,
+    /// What is behind the database, when that is a router.
+    pub shards: Vec<Shard>,
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
@@ -87,6 +90,20 @@ impl Stack {
     pub async fn durable(durable: Durable, database: Database) -> Self {
         let mut stack = Self::start(database).await;
         stack.durable = Some(durable);
+        stack
+    }
+
+    /// The same on a router in front of these shards.
+    pub async fn sharded(router: (Durable, Database), shards: Vec<Shard>) -> Self {
+        let (durable, database) = router;
+        let places: Vec<_> = shards.iter().map(|shard| shard.database.place()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let handlers = shards::handlers(folder.path(), shards.len());
+        database.execute(&shards::stubs(&handlers, &shards[0].database, &places)).await;
+        shards::admit(&handlers, "somar");
+        let nodes = Self::serving(database, &PAIR, &[], (folder, handlers)).await;
+        let mut stack = nodes.behind(|deployed| deployed).await;
+        (stack.durable, stack.shards) = (Some(durable), shards);
         stack
     }
 
@@ -117,13 +134,33 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let handlers = folder.path().join("handlers");
         copy(folder::handlers(Profile::Release), &handlers);
+        Self::serving(database, names, options, (folder, handlers)).await
+    }
+
+    /// Nodes that serve from a folder of handlers, in the folder of the stack.
+    async fn serving(
+        database: Database,
+        names: &[&str],
+        options: &'static [&'static str],
+        (folder, handlers): (TempDir, PathBuf),
+    ) -> Self {
         keyless::put(&handlers);
         keyless::create(&database).await;
         let mut nodes = Vec::new();
         for name in names {
             nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url(), options).await);
         }
-        Self { database, nodes, nginx: None, durable: None, lost: Vec::new(), handlers, spared: None, folder }
+        Self {
+            database,
+            nodes,
+            nginx: None,
+            durable: None,
+            shards: Vec::new(),
+            lost: Vec::new(),
+            handlers,
+            spared: None,
+            folder,
+        }
     }
 
     /// Waits until every node serves a handler of this name.
@@ -173,7 +210,10 @@ impl faults::Stack for Stack {
     }
 
     fn source(&self) -> Source {
-        Source::Url(self.database.owner_url())
+        match self.shards.as_slice() {
+            [] => Source::Url(self.database.owner_url()),
+            shards => Source::Shards(shards.iter().map(|shard| shard.database.owner_url()).collect()),
+        }
     }
 
     fn handlers(&self) -> &Path {
@@ -224,6 +264,17 @@ impl faults::Stack for Stack {
 
     async fn start_postgres(&mut self) -> anyhow::Result<()> {
         self.durable.as_mut().context("the shared cluster is not killed")?.restart(&mut self.database).await;
+        Ok(())
+    }
+
+    async fn kill_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        self.shards[shard].durable.kill();
+        Ok(())
+    }
+
+    async fn start_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        let Shard { durable, database } = &mut self.shards[shard];
+        durable.restart(database).await;
         Ok(())
     }
 

@@ -16,7 +16,8 @@ pub(in crate::admin) struct Granted {
     pub(in crate::admin) columns: Vec<Column>,
     /// Whether calling it needs a database that accepts writes.
     pub(in crate::admin) writes: bool,
-    /// The function that carries out several calls, and the parameter that is their key.
+    /// The function that carries out several calls, the parameter that is their key, and what else the manifest states
+    /// of it.
     pub(in crate::admin) batch: Option<String>,
     /// The handlers that may call it.
     pub(in crate::admin) handlers: Vec<String>,
@@ -24,7 +25,7 @@ pub(in crate::admin) struct Granted {
     pub(in crate::admin) failed: u64,
     /// Calls that were not sent: the database was unavailable, or too many waited.
     pub(in crate::admin) unsent: u64,
-    /// Calls that wait on its lane now.
+    /// Calls that wait on its lanes now.
     pub(in crate::admin) waiting: u64,
     /// Microseconds that half of the calls, and 99 of 100, waited at most, as the buckets of the metrics tell.
     pub(in crate::admin) wait_p50_us: Option<u64>,
@@ -66,7 +67,7 @@ pub(in crate::admin) fn all(admin: &Admin) -> Vec<Granted> {
                     parameters: procedure.typed_parameters().map(Parameter::of).collect(),
                     columns: procedure.columns().map(Column::of).collect(),
                     writes: procedure.writes(),
-                    batch: procedure.batch().map(|batch| format!("{} by {}", batch.form, batch.by)),
+                    batch: procedure.batch().map(ToString::to_string),
                     handlers: Vec::new(),
                     ..Granted::counted(of.summary())
                 }

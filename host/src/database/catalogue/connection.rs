@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 use super::describe;
 use super::unusable::Unusable;
 use crate::database::connect::target::Target;
-use crate::database::procedure::{GrantedProcedure, Procedure};
+use crate::database::grant::GrantedProcedure;
+use crate::database::procedure::Procedure;
 use crate::limits;
 
 /// The connection for the catalogue, opened when it is needed.

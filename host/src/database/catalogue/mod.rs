@@ -7,13 +7,17 @@ pub(super) mod connection;
 mod description;
 mod found;
 pub(super) mod statement;
+pub(super) mod stub;
 pub(super) mod unusable;
 
 use tokio_postgres::types::{Oid, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::target::chain;
-use super::procedure::{BatchForm, GrantedProcedure, Procedure, Signature};
+use super::form::BatchForm;
+use super::grant::{GrantedProcedure, Partition};
+use super::procedure::Procedure;
+use super::signature::Signature;
 use crate::limits;
 use complete::same_function;
 use description::Description;
@@ -25,7 +29,9 @@ use unusable::{Unsupported, Unusable};
 /// search path; `$2` is the name.
 const LOOKUP: &str = "
     SELECT p.oid AS oid, n.nspname::text AS schema, p.prokind::text AS kind, p.proretset AS returns_set,
-           p.provolatile = 'v' AS volatile, l.lanpltrusted AS local, p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
+           p.provolatile = 'v' AND NOT (l.lanname = 'plproxy'
+             AND coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), '') = 'only reads') AS volatile,
+           l.lanpltrusted AS local, p.provariadic <> 0 AS variadic, p.pronargdefaults::int AS defaults, current_user::text AS role,
            has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY (p.proargtypes)
                              AND NOT has_schema_privilege(t.typnamespace, 'USAGE')) AS allowed,
@@ -56,7 +62,7 @@ const TYPES: &str = "SELECT ARRAY(SELECT pg_catalog.to_regtype(name)::oid
 
 /// Looks up a procedure and its batch form, by `name`, `schema.name` or either with the types of its parameters.
 pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Result<Procedure, Unusable> {
-    let GrantedProcedure { name, batch, remote } = granted;
+    let GrantedProcedure { name, batch, remote, partition } = granted;
     let mut one = look_up(client, name).await?;
     let unsupported = one.unsupported();
     if !unsupported.is_empty() {
@@ -65,22 +71,28 @@ pub(super) async fn describe(client: &Client, granted: &GrantedProcedure) -> Res
     for signature in one.shorter.iter_mut().chain([&mut one.signature]) {
         signature.local &= !remote;
     }
+    // A function that works here has no shard: a developer's database is not partitioned.
+    let shard = match partition {
+        Some(Partition::By(by)) if !one.signature.local => Some(one.shard(name, by)?),
+        _ => None,
+    };
     let batch = match batch {
         None => None,
         Some(batch) => {
             let many = look_up(client, &batch.form).await?;
             let refuse =
                 |cause| Unusable::NotItsBatchForm { procedure: name.to_owned(), batch: batch.form.clone(), cause };
-            check_batch_form(&one, &many).map_err(refuse)?;
-            let key = one.key(name, &batch.by)?;
-            let signature = Signature { is_batch_form: true, ..many.signature };
-            Some(BatchForm { granted: batch.clone(), signature, key })
+            check_batch_form(&one, &many, batch).map_err(refuse)?;
+            let (key, retry) = (one.key(name, batch)?, one.retry(name, batch)?);
+            let local = many.signature.local && one.signature.local;
+            let signature = Signature { is_batch_form: true, local, ..many.signature };
+            Some(BatchForm { granted: batch.clone(), signature, key, retry })
         }
     };
     // Calls of a batch have all arguments.
     let shorter = if batch.is_some() { Vec::new() } else { one.shorter };
     let Found { signature, names, .. } = one;
-    Ok(Procedure::new(granted, signature, shorter, names, batch))
+    Ok(Procedure { shard, ..Procedure::new(granted, signature, shorter, names, batch) })
 }
 
 async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
@@ -128,6 +140,7 @@ async fn look_up(client: &Client, granted: &str) -> Result<Found, Unusable> {
     let all = call.types.len();
     let defaults = if call.typed { 0 } else { usize::try_from(row.get::<_, i32>("defaults")).unwrap_or(0).min(all) };
     Ok(Found {
+        oid,
         signature: signature(all),
         shorter: (1..=defaults).map(|left_out| signature(all - left_out)).collect(),
         returns_set: row.get("returns_set"),

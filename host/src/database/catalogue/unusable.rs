@@ -45,20 +45,23 @@ pub enum Unusable {
         /// What does not fit.
         cause: String,
     },
-    /// The parameter that is to be the key does not exist.
-    #[error("`{procedure}` has no parameter `{by}` to batch by; its parameters are {parameters}")]
-    NoSuchKey {
+    /// A parameter that the entry of its batch form names does not exist.
+    #[error("`{procedure}` has no parameter `{name}`, its `{entry}` in `batch`; its parameters are {parameters}")]
+    NoSuchParameter {
         /// The procedure.
         procedure: String,
+        /// Which part of the entry names it.
+        entry: &'static str,
         /// The parameter that the manifest names.
-        by: String,
+        name: String,
         /// The parameters it has.
         parameters: String,
     },
-    /// The parameter that is to be the key is of a type whose values can be written in more than one way.
+    /// The parameter that is to be the key is of a type whose values can be written in more than one way, or have no
+    /// lane.
     #[error(
-        "`{procedure}` cannot be batched by `{by}`: a value of type {type_name} has several spellings; \
-         batch by a parameter of type integer, text or uuid, or an enum"
+        "`{procedure}` cannot be batched by `{by}`: a value of type {type_name} {what}; \
+         batch by a parameter of type {types}"
     )]
     NotAKey {
         /// The procedure.
@@ -67,7 +70,14 @@ pub enum Unusable {
         by: String,
         /// Its type.
         type_name: String,
+        /// What is wrong with its values.
+        what: &'static str,
+        /// The types that can be a key.
+        types: &'static str,
     },
+    /// A router cannot have a stub of it. Holds why, and what to do.
+    #[error("`{0}` cannot run on shards: {1}")]
+    NoStub(String, String),
     /// The database could not be queried.
     #[error("cannot look up `{0}` in the database: {1}")]
     Unknown(String, String),

@@ -39,7 +39,7 @@ impl Application {
 
 /// The settings of a session, which override the defaults of its role: Postgres itself ends statements that take too
 /// long, and idle connections stay open. Behind a pooler, transactions have the timeouts instead.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::database) struct Session {
     /// What Postgres shows behind the name of the node (`application_name`).
     suffix: &'static str,
@@ -60,6 +60,19 @@ impl Session {
         lock: limits::BATCH_LOCK_TIMEOUT,
         role_may: false,
     };
+    /// For batches of procedures that also work in other databases. A timeout does not prove what happened there, so it
+    /// is not a means to find the slow call.
+    pub(in crate::database) const REMOTE_BATCHES: Self = Self { statement: limits::STATEMENT_TIMEOUT, ..Self::BATCHES };
+
+    /// For both on a router, which must not end a statement before its shard does.
+    pub(in crate::database) const ROUTER: Self = Self {
+        suffix: "",
+        statement: limits::ROUTER_STATEMENT_TIMEOUT,
+        lock: limits::ROUTER_STATEMENT_TIMEOUT,
+        role_may: false,
+    };
+    /// The same for batches.
+    pub(in crate::database) const ROUTER_BATCHES: Self = Self { suffix: " batches", ..Self::ROUTER };
 
     /// SQL that sets up a session that no pooler shares with others.
     pub(super) fn sql(self, application: &Application) -> String {

@@ -15,6 +15,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type};
 
 use crate::contract::Value;
+use crate::limits;
 pub use kind::supported;
 use kind::{Sent, base, element_read, named, readable, sent, travels_in_array};
 
@@ -127,9 +128,25 @@ impl ToSql for Argument<'_> {
     tokio_postgres::types::to_sql_checked!();
 }
 
-/// The arguments of all calls of a batch for one parameter, sent as an array; they were checked.
+/// What all calls of a batch have for one parameter, sent as an array.
 #[derive(Debug)]
-pub(super) struct Arguments<'a>(pub(super) Vec<Argument<'a>>);
+pub(super) enum Arguments<'a> {
+    /// The ordinals of so many calls, from 1.
+    Ordinals(usize),
+    /// Their arguments, which were checked.
+    Given(Vec<Argument<'a>>),
+}
+
+/// The ordinals of a full batch.
+static ORDINALS: [i32; limits::BATCH_CALLS_MAX] = {
+    let mut ordinals = [0; limits::BATCH_CALLS_MAX];
+    let (mut at, mut ordinal) = (0, 1);
+    while at < ordinals.len() {
+        ordinals[at] = ordinal;
+        (at, ordinal) = (at + 1, ordinal + 1);
+    }
+    ordinals
+};
 
 /// The element type, if elements are sent as text.
 fn spelled_element(ty: &Type) -> Option<&Type> {
@@ -141,10 +158,16 @@ fn spelled_element(ty: &Type) -> Option<&Type> {
 
 impl ToSql for Arguments<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let Some(element) = spelled_element(ty) else { return self.0.to_sql(ty, out) };
+        let arguments = match self {
+            Self::Ordinals(calls) => {
+                return ORDINALS.get(..*calls).ok_or("more calls than a batch may have")?.to_sql(ty, out);
+            }
+            Self::Given(arguments) => arguments,
+        };
+        let Some(element) = spelled_element(ty) else { return arguments.to_sql(ty, out) };
         let mut literal = String::from("{");
         let mut spelled = BytesMut::new();
-        for (index, argument) in self.0.iter().enumerate() {
+        for (index, argument) in arguments.iter().enumerate() {
             if index > 0 {
                 literal.push(',');
             }

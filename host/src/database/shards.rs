@@ -1,0 +1,182 @@
+//! What a node knows of the shards behind a router: which partition a call is of, and whether the shard of a partition
+//! is available. A statement that fails because of its shard makes it unavailable (`note`), and so does `shard_watch`
+//! when nothing is answered; calls of the partition are then refused at once, until `shard_watch` finds the shard back.
+//!
+//! It sends nothing, and the other partitions are not affected: a partition never has more than half of the pool.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::procedure::Procedure;
+use crate::contract::Value;
+use crate::events::{Events, Kind};
+use crate::failure::Failure;
+use crate::limits;
+use crate::metrics::{ShardCounters, ShardMetrics};
+
+/// The shards behind a router.
+pub(super) struct Shards {
+    partitions: Vec<Arc<Shard>>,
+    /// A shard has become unavailable.
+    failed: Arc<Notify>,
+}
+
+/// The shard of a partition.
+pub(super) struct Shard {
+    partition: u32,
+    of: usize,
+    available: AtomicBool,
+    /// Why it is not available.
+    cause: Mutex<String>,
+    /// Statements that were sent and not answered yet.
+    under_way: AtomicUsize,
+    /// Statements that were answered.
+    answered: AtomicU64,
+    /// For calls that are not batched.
+    places: Arc<Semaphore>,
+    counted: ShardCounters,
+    events: Arc<Events>,
+    failed: Arc<Notify>,
+}
+
+/// A place of a call that is not batched.
+pub(super) type Place = OwnedSemaphorePermit;
+
+/// A statement that is under way on a shard.
+pub(super) struct UnderWay<'a>(&'a Shard);
+
+impl Shards {
+    /// So many partitions, for a pool with so many connections for calls.
+    pub(super) fn new(partitions: u32, connections: usize, metrics: &ShardMetrics, events: &Arc<Events>) -> Self {
+        let failed = Arc::new(Notify::new());
+        let shard = |partition| Shard {
+            partition,
+            of: partitions as usize,
+            available: AtomicBool::new(true),
+            cause: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new((connections / 2).max(1))),
+            counted: metrics.of(partition),
+            events: Arc::clone(events),
+            failed: Arc::clone(&failed),
+        };
+        Self { partitions: (0..partitions).map(|partition| Arc::new(shard(partition))).collect(), failed }
+    }
+
+    /// All of them, by their partitions.
+    pub(super) fn all(&self) -> &[Arc<Shard>] {
+        &self.partitions
+    }
+
+    /// The shard of a call; `None` for one that runs on any, or on the router itself.
+    pub(super) fn of(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
+        let key = procedure.shard?;
+        self.partitions.get(key.lane(arguments, self.partitions.len()))
+    }
+
+    /// Waits until a shard becomes unavailable.
+    pub(super) async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// A description of the shards that are unavailable, if any is.
+    pub(super) fn unavailable(&self) -> Option<String> {
+        let down = self.partitions.iter().filter(|shard| !shard.is_available());
+        let down: Vec<_> = down.map(|shard| format!("{} unavailable: {}", shard.name(), *shard.cause())).collect();
+        (!down.is_empty()).then(|| down.join("; "))
+    }
+}
+
+impl Shard {
+    /// Its partition.
+    pub(super) fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// As the router names it: `shard p1 of 4`.
+    pub(super) fn name(&self) -> String {
+        format!("shard p{} of {}", self.partition, self.of)
+    }
+
+    /// Whether calls are sent to it.
+    pub(super) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call may be sent to it. One that may not is counted.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.is_available() {
+            return Ok(());
+        }
+        self.counted.refused.inc();
+        Err(Failure::Unavailable { cause: format!("{} is unavailable: {}", self.name(), *self.cause()) })
+    }
+
+    /// A place for a call that is not batched: calls of a shard that hangs must leave connections to the others.
+    pub(super) async fn place(&self) -> Result<Place, Failure> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let waited = timeout(limits::ACQUIRE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
+        self.check()?;
+        let busy = || Failure::Unavailable { cause: format!("{}: too many calls under way", self.name()) };
+        waited.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
+    /// A statement is sent to it.
+    pub(super) fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// Records that a statement ended, and why the shard was unavailable, if that is how it ended.
+    pub(super) fn note(&self, unavailable: Option<&str>) {
+        self.counted.calls.inc();
+        if let Some(cause) = unavailable {
+            self.counted.failed.inc();
+            self.fail(cause);
+        }
+    }
+
+    /// How many statements were answered, unless none is under way.
+    pub(super) fn progress(&self) -> Option<u64> {
+        (self.under_way.load(Ordering::Relaxed) > 0).then(|| self.answered.load(Ordering::Relaxed))
+    }
+
+    /// Calls are refused from now on.
+    pub(super) fn fail(&self, cause: &str) {
+        cause.clone_into(&mut self.cause());
+        if self.available.swap(false, Ordering::Relaxed) {
+            self.counted.up.set(0);
+            let shard = self.name();
+            tracing::error!(%shard, cause, "shard unavailable");
+            self.events.note(Kind::Outage, None, None, format!("{shard} unavailable: {cause}"));
+        }
+        self.failed.notify_one();
+    }
+
+    /// Calls are sent again.
+    pub(super) fn recover(&self) {
+        if !self.available.swap(true, Ordering::Relaxed) {
+            self.counted.up.set(1);
+            let shard = self.name();
+            tracing::info!(%shard, "shard available again");
+            self.events.note(Kind::Recovery, None, None, format!("{shard} available again"));
+        }
+    }
+
+    fn cause(&self) -> MutexGuard<'_, String> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
