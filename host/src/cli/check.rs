@@ -36,11 +36,9 @@ pub(super) struct CheckArgs {
     /// as this machine has cores.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
-<<<<<<< HEAD
     /// Refuse what is not signed by one of the public keys in this file, as `galo serve --trust` does
     #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
     trust: Option<PathBuf>,
-=======
     /// Run the SQL files of this folder instead, each of which returns a row for each violation
     ///
     /// With --shard they run on every shard, and those in DIR/across compare the shards with one another.
@@ -49,7 +47,6 @@ pub(super) struct CheckArgs {
     /// A shard to prove, in the order of the partitions: a Postgres URL, or libpq's key=value pairs; repeat it for each
     #[arg(long = "shard", value_name = "URL", requires = "sql")]
     pub(super) shards: Vec<String>,
->>>>>>> main
     #[command(flatten)]
     pub(super) project: ProjectArgs,
     #[command(flatten)]
