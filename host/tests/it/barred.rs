@@ -153,7 +153,7 @@ async fn what_the_folder_holds_stays_rolled_back_after_a_promoted_canary_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_components_have_the_same_number() {
-    let mut x = Scanned::new().await;
+    let x = Scanned::new().await;
     x.put(&answers(201)).await;
     x.deploy(&answers(202), "50%").await;
     // The canary was generation 3, what is rolled back after it is generation 2.
@@ -202,7 +202,8 @@ async fn a_deployed_component_that_the_state_folder_lost_is_missed_aloud() {
     std::fs::remove_file(file).unwrap();
     x.node = start(&x.database, &x.guests, &x.state).await;
     assert_eq!(x.serves().await.0, 200);
-    let audit = x.node.admin("/api/audit").await.text();
+    let audit = x.node.admin("/api/audit").await;
+    let audit = audit.text();
     let entry: Value = serde_json::from_str(audit.lines().last().unwrap()).unwrap();
     assert_eq!((&entry["event"], &entry["handler"]), (&"refused".into(), &"x".into()), "{audit}");
     assert!(entry["why"].as_str().unwrap().contains("is missing in the state folder"), "{audit}");
