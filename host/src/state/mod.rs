@@ -322,7 +322,9 @@ mod tests {
         mode(0o777);
         assert!(format!("{:#}", State::configured(&preferred).unwrap_err()).contains("others may write"));
         // If the folder contains no record, this is only a warning.
-        ["state.json", "state.copy.json"].map(|name| std::fs::remove_file(path.join(name)).unwrap());
+        for name in ["state.json", "state.copy.json"] {
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Preferred("/proc/none/state".into())).unwrap().is_none());
     }
