@@ -255,8 +255,7 @@ pub struct Refusal {
 impl RolledBack {
     /// Why the generation before it does not serve again, to be added to a line.
     pub fn passed_over(&self) -> Option<String> {
-        let passed = self.passed_over?;
-        Some(format!("; generation {passed} had not finished its probation when it was replaced"))
+        Some(format!("; generation {} had not finished its probation when it was replaced", self.passed_over?))
     }
 }
 

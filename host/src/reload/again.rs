@@ -1,5 +1,5 @@
-//! A handler whose entry changed, or that came back: what served before is proved again under the new entry. Where a node
-//! has keys, this is also where it is checked that each component is signed for that entry.
+//! A handler whose entry changed, or that came back: what served before is proved again under the new entry. Where a
+//! node has keys, this is also where it is checked that each component is signed for that entry.
 
 use std::sync::Arc;
 
@@ -79,8 +79,8 @@ impl Again<'_> {
         Ok(refit_previous(compiled, self.entry)?.map(|component| Signed { component, signature }))
     }
 
-    /// The signature with which a component may serve under the new entry: that of the file, if it is the file's, or the
-    /// one that it served with.
+    /// The signature with which a component may serve under the new entry: that of the file, if it is the file's, or
+    /// the one that it served with.
     fn signature(&self, digest: Digest, served: &Generation) -> Result<Option<Arc<String>>, Untrusted> {
         let Self { entry, terms, .. } = self;
         let of_file = terms.vouched.as_ref().filter(|vouched| vouched.digest == digest);

@@ -75,8 +75,8 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// A component that was verified, its signature, the config that it is to serve with, and what the gate found if it is a
-/// new one.
+/// A component that was verified, its signature, the config that it is to serve with, and what the gate found if it
+/// is a new one.
 type Candidate = (Proved, Option<Arc<String>>, Config, Option<Arc<Verdict>>);
 
 /// The component that the folder holds for a handler, verified; `None` when it serves already with the config that

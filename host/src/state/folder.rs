@@ -1,4 +1,5 @@
-//! The state folder: `state.json` and its copy, a component for each digest named in it, and a lock that one node holds.
+//! The state folder: `state.json` and its copy, a component for each digest named in it, and a lock that one node
+//! holds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -72,8 +73,8 @@ impl Folder {
     /// The recorded state. If its file is damaged or missing, the copy is used, and written back.
     ///
     /// # Errors
-    /// When a file cannot be read, which does not count as damage, or has a newer format; and when the record is damaged
-    /// and there is no copy: it is not known then what was rolled back.
+    /// When a file cannot be read, which does not count as damage, or has a newer format; and when the record is
+    /// damaged and there is no copy: it is not known then what was rolled back.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, Record>> {
         let (index, copy) = (self.index(INDEX)?, self.index(COPY)?);
         let (shown, other) = (self.path.join(INDEX), self.path.join(COPY));

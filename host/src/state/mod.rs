@@ -2,9 +2,9 @@
 //! serves, the last proved one with a copy of its bytes, and the one that was rolled back.
 //!
 //! `reload` reads it at the start and writes to it. Requests never wait for it. The records are kept in memory too, so
-//! reading them does not wait for a write to disk. Files are replaced atomically and synced. A damaged file is set aside
-//! and reported; of the record there is a copy. A folder with a newer format, or of another node or user, is refused,
-//! and so is one whose record and copy are both damaged.
+//! reading them does not wait for a write to disk. Files are replaced atomically and synced. A damaged file is set
+//! aside and reported; of the record there is a copy. A folder with a newer format, or of another node or user, is
+//! refused, and so is one whose record and copy are both damaged.
 
 mod audit;
 mod folder;
@@ -71,8 +71,8 @@ impl State {
     /// Opens the folder for this node alone, and creates it if necessary.
     ///
     /// # Errors
-    /// When it cannot be made or written, belongs to another user, is in use by another node, has a newer format, or its
-    /// record is damaged and so is the copy.
+    /// When it cannot be made or written, belongs to another user, is in use by another node, has a newer format, or
+    /// its record is damaged and so is the copy.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let folder = Folder::open(path)?;
         let handlers = folder.read()?;
@@ -150,8 +150,8 @@ impl State {
         self.folder().map_or(Ok(()), |folder| folder.keep_signature(sha256, signature))
     }
 
-    /// Keeps a component that no record names yet, once it is there, until the pin is dropped and a record that was made
-    /// after that is written.
+    /// Keeps a component that no record names yet, once it is there, until the pin is dropped and a record that was
+    /// made after that is written.
     pub fn pin(&self, sha256: &str) -> Pin<'_> {
         self.pins.pin(sha256)
     }
@@ -322,7 +322,9 @@ mod tests {
         mode(0o777);
         assert!(format!("{:#}", State::configured(&preferred).unwrap_err()).contains("others may write"));
         // If the folder contains no record, this is only a warning.
-        ["state.json", "state.copy.json"].iter().for_each(|name| std::fs::remove_file(path.join(name)).unwrap());
+        for name in ["state.json", "state.copy.json"] {
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Preferred("/proc/none/state".into())).unwrap().is_none());
     }
