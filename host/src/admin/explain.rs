@@ -17,10 +17,11 @@ use super::records::{FORBIDDEN, asked};
 use super::{Admin, json, only, text};
 use crate::contract::{Rows, Value};
 use crate::database::Procedure;
+use crate::guest::Digest;
 use crate::log;
 use crate::node::Node;
 use crate::record::{Cell, Plan, Record};
-use crate::registry::Handler;
+use crate::registry::{Generation, Handler};
 use crate::wire::{Incoming, Outgoing};
 
 /// Where it is asked for.
@@ -55,6 +56,8 @@ pub struct Found {
 pub enum Standing {
     /// It serves.
     Serves,
+    /// It answers a share of the requests, beside the one that serves.
+    Canary,
     /// Another one serves, and a rollback would restore it.
     Previous,
     /// It was rolled back, for this reason.
@@ -120,10 +123,13 @@ async fn found(node: &Node, handler: &Handler, record: Record) -> Found {
 
 fn standing(handler: &Handler, record: &Record) -> Standing {
     let lineage = handler.lineage();
+    let is = |number: u64, digest: Digest| number == record.generation && digest.to_string() == record.sha256;
+    let decided = |generation: &Generation| is(generation.number, generation.component.compiled.digest);
     match (&lineage.previous, &lineage.rolled_back) {
-        _ if lineage.current.number == record.generation => Standing::Serves,
-        (_, Some(back)) if back.number == record.generation => Standing::RolledBack(back.cause.clone()),
-        (Some(previous), _) if previous.number == record.generation => Standing::Previous,
+        _ if decided(&lineage.current) => Standing::Serves,
+        _ if lineage.canary.as_ref().is_some_and(|canary| decided(&canary.generation)) => Standing::Canary,
+        (_, Some(back)) if is(back.number, back.digest) => Standing::RolledBack(back.cause.clone()),
+        (Some(previous), _) if decided(previous) => Standing::Previous,
         _ => Standing::Replaced,
     }
 }

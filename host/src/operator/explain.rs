@@ -66,6 +66,7 @@ fn shown(Found { at, record, generation, explain }: &Found, text: &mut String) {
     part(text, "request", &format!("{} {}{query}  id {}  {at}", request.method, request.path, request.id));
     let standing = match generation {
         Standing::Serves => "serves".to_owned(),
+        Standing::Canary => "is a canary, which answers a share of the requests".to_owned(),
         Standing::Previous => "replaced, kept for a rollback".to_owned(),
         Standing::RolledBack(cause) => format!("rolled back: {cause}"),
         Standing::Replaced => "replaced".to_owned(),
