@@ -24,6 +24,7 @@ use crate::contract::{Outcome, Plan, Request, VERSION, Version};
 use crate::database::Procedure;
 use crate::failure::{Fault, FaultKind, Phase};
 use crate::guest::Component;
+use crate::members::{Members, UNNAMED};
 use crate::record::{self, Blob, Record};
 use crate::wire;
 
@@ -58,6 +59,9 @@ pub struct Call {
 pub struct Difference {
     /// Where: `response.body.total`, `call.arguments[2]`.
     pub path: String,
+    /// The same, with [`UNNAMED`] for each name of a member that may be a client's data.
+    #[serde(skip)]
+    pub place: String,
     /// What was there before; `null` if nothing was.
     pub before: Json,
     /// What is there now; `null` if nothing is.
@@ -265,42 +269,102 @@ fn by_name(headers: &[(String, String)]) -> Json {
     Json::Object(object)
 }
 
-/// Where two decisions differ, at most `most` places. What is the same as JSON for people, spelled or ordered
-/// otherwise, differs as it was recorded.
-pub fn differences(before: &Decision, after: &Decision, most: usize) -> Vec<Difference> {
+/// Where two decisions differ, at most `most` places; `members` are the names that are no client's data. What is the same
+/// as JSON for people, spelled or ordered otherwise, differs as it was recorded.
+pub fn differences(before: &Decision, after: &Decision, most: usize, members: &[&Members]) -> Vec<Difference> {
     let mut found = Vec::new();
     if before == after {
         return found;
     }
-    differ("", &before.json(), &after.json(), &mut found);
+    differ(&At::default(), Naming::Known(members), (&before.json(), &after.json()), &mut found);
     if found.is_empty() {
         let raw = |decision: &Decision| serde_json::to_value(decision).unwrap_or_default();
-        differ("", &raw(before), &raw(after), &mut found);
+        differ(&At::default(), Naming::Format, (&raw(before), &raw(after)), &mut found);
     }
     found.truncate(most);
     found
 }
 
-fn differ(path: &str, before: &Json, after: &Json, found: &mut Vec<Difference>) {
-    match (before, after) {
-        _ if before == after => {}
-        (Json::Object(before), Json::Object(after)) => differ_in_objects(path, before, after, found),
-        (Json::Array(before), Json::Array(after)) => {
-            for index in 0..before.len().max(after.len()) {
-                let at = |items: &[Json]| items.get(index).cloned().unwrap_or_default();
-                differ(&format!("{path}[{index}]"), &at(before), &at(after), found);
+/// Where the comparison is.
+#[derive(Default)]
+struct At {
+    path: String,
+    place: String,
+}
+
+/// Which names of members may be shown.
+#[derive(Clone, Copy)]
+enum Naming<'a> {
+    /// In what a handler or a client wrote, these.
+    Known(&'a [&'a Members]),
+    /// All: they are those of the format of records.
+    Format,
+}
+
+/// Names of headers that any handler may set.
+const HEADERS: [&str; 12] = [
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-language",
+    "content-type",
+    "etag",
+    "expires",
+    "last-modified",
+    "link",
+    "location",
+    "retry-after",
+    "vary",
+];
+
+/// Within these, names are written by a handler, or by its client.
+const FREE: [&str; 3] = ["response.body", "response.headers", "call.arguments"];
+
+impl At {
+    fn element(&self, index: usize) -> Self {
+        Self { path: format!("{}[{index}]", self.path), place: format!("{}[{index}]", self.place) }
+    }
+
+    fn member(&self, name: &str, naming: Naming<'_>) -> Self {
+        let is_shown = match naming {
+            Naming::Format => true,
+            Naming::Known(members) => {
+                let is_header = self.path == "response.headers" && HEADERS.contains(&name);
+                let is_free = FREE.iter().any(|free| self.path.starts_with(free));
+                !is_free || is_header || members.iter().any(|members| members.has(name))
             }
-        }
-        _ => found.push(Difference { path: path.to_owned(), before: before.clone(), after: after.clone() }),
+        };
+        let inside = |before: &str, name: &str| match before {
+            "" => name.to_owned(),
+            before => format!("{before}.{name}"),
+        };
+        let shown = if is_shown { name } else { UNNAMED };
+        Self { path: inside(&self.path, name), place: inside(&self.place, shown) }
     }
 }
 
-fn differ_in_objects(path: &str, before: &Map<String, Json>, after: &Map<String, Json>, found: &mut Vec<Difference>) {
-    let added = after.keys().filter(|name| !before.contains_key(*name));
-    for name in before.keys().chain(added) {
-        let at = |object: &Map<String, Json>| object.get(name).cloned().unwrap_or_default();
-        let inside = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        differ(&inside, &at(before), &at(after), found);
+fn differ(at: &At, naming: Naming<'_>, sides: (&Json, &Json), found: &mut Vec<Difference>) {
+    match sides {
+        (before, after) if before == after => {}
+        (Json::Object(before), Json::Object(after)) => {
+            let added = after.keys().filter(|name| !before.contains_key(*name));
+            for name in before.keys().chain(added) {
+                let of = |object: &Map<String, Json>| object.get(name).cloned().unwrap_or_default();
+                differ(&at.member(name, naming), naming, (&of(before), &of(after)), found);
+            }
+        }
+        (Json::Array(before), Json::Array(after)) => {
+            for index in 0..before.len().max(after.len()) {
+                let of = |items: &[Json]| items.get(index).cloned().unwrap_or_default();
+                differ(&at.element(index), naming, (&of(before), &of(after)), found);
+            }
+        }
+        (before, after) => found.push(Difference {
+            path: at.path.clone(),
+            place: at.place.clone(),
+            before: before.clone(),
+            after: after.clone(),
+        }),
     }
 }
 
@@ -318,7 +382,7 @@ mod tests {
     fn a_difference_is_named_by_its_path() {
         let before = answered(200, r#"{"total":100,"items":[1,2]}"#);
         let paths = |after| {
-            let found = differences(&before, &after, 9);
+            let found = differences(&before, &after, 9, &[]);
             found.into_iter().map(|it| format!("{}: {} {}", it.path, it.before, it.after)).collect::<Vec<_>>()
         };
         assert_eq!(paths(before.clone()), Vec::<String>::new());
@@ -328,7 +392,39 @@ mod tests {
         );
         assert_eq!(paths(answered(404, r#"{"total":100,"items":[1,2]}"#)), ["response.status: 200 404"]);
         assert_eq!(paths(answered(200, r#"{ "total":100,"items":[1,2]}"#)).len(), 1);
-        assert_eq!(differences(&before, &answered(200, "{}"), 1).len(), 1);
+        assert_eq!(differences(&before, &answered(200, "{}"), 1, &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_clients_is_not_in_a_place() {
+        let mut members = Members::default();
+        members.add("balances");
+        let places = |before: &Decision, after: &Decision| {
+            let found = differences(before, after, 9, &[&members]);
+            found.into_iter().map(|it| it.place).collect::<Vec<_>>()
+        };
+        let body = |body| answered(200, body);
+        assert_eq!(
+            places(&body(r#"{"balances":{"ana":1},"x.y[0]":[1]}"#), &body(r#"{"balances":{"ana":2},"x.y[0]":[2]}"#)),
+            ["response.body.balances.*", "response.body.*[0]"]
+        );
+        // Names of the format are its own; of headers, those that are in use.
+        let headed = |value: &str| {
+            let mut decision = answered(200, "");
+            if let Some(response) = &mut decision.response {
+                let header = |name: &str| (name.to_owned(), value.to_owned());
+                response.headers = vec![header("location"), header("x-ana")];
+            }
+            decision
+        };
+        assert_eq!(places(&headed("a"), &headed("b")), ["response.headers.location", "response.headers.*"]);
+        let called = |json: &str| Decision {
+            call: Some(Call { procedure: "f".to_owned(), arguments: vec![record::Cell::Json(json.to_owned())] }),
+            ..Decision::default()
+        };
+        assert_eq!(places(&called(r#"{"ana":1}"#), &called(r#"{"ana":2}"#)), ["call.arguments[0].*"]);
+        assert_eq!(places(&called(r#"{"ana":1}"#), &called(r#"{"ana": 1}"#)), ["call.arguments[0].json"]);
+        assert_eq!(places(&called("1"), &body("{}")), ["call", "response"]);
     }
 
     #[test]
@@ -338,14 +434,14 @@ mod tests {
             ..Decision::default()
         };
         let (one, text) = (record::Cell::Integer(1), record::Cell::Text("1".to_owned()));
-        let found = differences(&called(vec![one.clone(), one.clone()]), &called(vec![one, text]), 9);
+        let found = differences(&called(vec![one.clone(), one.clone()]), &called(vec![one, text]), 9, &[]);
         assert_eq!((found.len(), found[0].path.as_str()), (1, "call.arguments[1]"));
         assert_eq!((&found[0].before, &found[0].after), (&json!(1), &json!("1")));
         let json = |text: &str| called(vec![record::Cell::Json(text.to_owned())]);
-        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a":2}"#), 9);
+        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a":2}"#), 9, &[]);
         assert_eq!(found[0].path, "call.arguments[0].a");
         // The same JSON, spelled otherwise.
-        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a": 1}"#), 9);
+        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a": 1}"#), 9, &[]);
         assert_eq!(found[0].path, "call.arguments[0].json");
 
         let headed = |headers: &[(&str, &str)]| {
@@ -355,9 +451,9 @@ mod tests {
             }
             decision
         };
-        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("a", "1"), ("b", "3")]), 9);
+        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("a", "1"), ("b", "3")]), 9, &[]);
         assert_eq!(found[0].path, "response.headers.b");
-        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("b", "2"), ("a", "1")]), 9);
+        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("b", "2"), ("a", "1")]), 9, &[]);
         assert!(found[0].path.starts_with("response.headers["), "{found:?}");
         assert_eq!(by_name(&[("a".into(), "1".into()), ("a".into(), "2".into())]), json!({ "a": ["1", "2"] }));
     }

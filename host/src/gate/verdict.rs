@@ -10,7 +10,7 @@ use super::compare::Sides;
 use super::corpus::Deployed;
 use super::cpu::spent;
 use super::intended::Intended;
-use super::tally::{Tally, paths};
+use super::tally::{Tally, paths, places};
 use crate::example::Example;
 use crate::guest::Digest;
 use crate::limits;
@@ -83,13 +83,13 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
                 continue;
             }
         };
-        let paths = paths(&differences);
+        let (paths, places) = (paths(&differences), places(&differences));
         if !paths.is_empty() {
             let intended = intended.get_or_insert_with(|| Intended::of(examples, entry, sides, until));
             verdict.intended += u64::from(intended.covers(&record.request.route, &paths));
             verdict.note(&record, differences);
         }
-        verdict.tally.add(paths);
+        verdict.tally.add(places);
     }
     verdict.otherwise.reverse();
     verdict.took = spent().saturating_sub(begun);

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn difference(path: &str) -> Difference {
-        Difference { path: path.to_owned(), before: json!(1), after: json!("\u{9b}2") }
+        Difference { path: path.to_owned(), place: path.to_owned(), before: json!(1), after: json!("\u{9b}2") }
     }
 
     #[test]
