@@ -682,6 +682,8 @@ pub const GATE_REQUESTS_SHOWN: usize = 5;
 pub const GATE_VALUE_BYTES_SHOWN: usize = 60;
 /// Candidates of a handler whose changes were accepted and are remembered: more than are rolled back and forth.
 pub const ACCEPTED_MAX: usize = 16;
+/// Bytes of the file of accepted digests of a handler: some hundreds of them.
+pub const ACCEPTED_BYTES_MAX: u64 = 64 * 1024;
 /// Digits of a digest that name a candidate to `galo accept`: by chance one in 16 million begins alike.
 pub const ACCEPT_DIGITS_MIN: usize = 6;
 /// Shadows that a node runs at once. Each has a thread, and an instance of the pool while that calls.
