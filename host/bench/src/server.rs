@@ -29,6 +29,8 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     pub programs: &'a Programs,
+    /// Only built when it is measured.
+    pub peer: Option<&'a Path>,
     pub galo: &'a Path,
     /// The folder of galo.toml and the components.
     pub handlers: &'a Path,
@@ -90,7 +92,7 @@ impl Server {
 }
 
 fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
-    let Launch { programs, galo, handlers, cache, .. } = launch;
+    let Launch { programs, peer, galo, handlers, cache, .. } = launch;
     let own = |what: &str| {
         let mut command = Command::new(&programs.own);
         command.args(["serve", what, "--listen"]).arg(socket);
@@ -99,6 +101,11 @@ fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>
     let mut command = match contender {
         Contender::Limit => own("limit"),
         Contender::Plain => own("plain"),
+        Contender::Peer => {
+            let mut command = Command::new(peer.context("the peer was not built")?);
+            command.arg("--listen").arg(socket);
+            command
+        }
         Contender::Twin => own("twin"),
         Contender::Galo => {
             let mut command = Command::new(galo);

@@ -1,7 +1,6 @@
 //! The recorder of a node: the rings of its handlers, and the thread that writes what is handed to it. The queue is
 //! bounded in number and bytes: what does not fit is dropped and counted, and no request waits.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,6 +15,7 @@ use super::draft::{Draft, Unhandled};
 use super::observer::Observed;
 use super::redaction::Redaction;
 use super::ring::{Ring, Terms, bytes};
+use super::rings::Rings;
 use super::spans::Seen;
 use super::tracing::Tracing;
 use crate::config::{Recording, Sampler};
@@ -40,17 +40,6 @@ struct Shared {
     skipped: Counter,
     shed: Counter,
     bytes: Gauge,
-}
-
-#[derive(Default)]
-struct Rings {
-    of: BTreeMap<String, Arc<Ring>>,
-    /// The numbers of the last records of handlers that have left: their next ring goes on from there.
-    left: BTreeMap<String, u64>,
-    /// The highest number of those that are forgotten: a ring of a handler that is not among `left` begins after it.
-    forgotten: u64,
-    /// One request in so many of every handler, as the operator said while the node ran.
-    switched: Option<usize>,
 }
 
 enum Message {
@@ -109,7 +98,7 @@ impl Recorder {
                 Arc::clone(ring)
             }
             None => {
-                let last = rings.left.remove(handler).unwrap_or(rings.forgotten);
+                let last = rings.goes_on_after(handler);
                 let ring = Ring::new(handler, terms, self.shared.bytes.clone(), last);
                 let ring = Arc::new(ring);
                 rings.of.insert(handler.to_owned(), Arc::clone(&ring));
@@ -124,21 +113,7 @@ impl Recorder {
 
     /// Drops the rings of handlers that no longer serve, and gives their memory back.
     pub fn retain(&self, serves: impl Fn(&str) -> bool) {
-        let mut rings = self.shared.rings();
-        let Rings { of, left, forgotten, .. } = &mut *rings;
-        of.retain(|handler, ring| {
-            let stays = serves(handler);
-            if !stays {
-                ring.sample(0);
-                ring.clear();
-                left.insert(handler.clone(), ring.last_number());
-            }
-            stays
-        });
-        while left.len() > limits::HANDLERS_MAX {
-            let Some((_, last)) = left.pop_first() else { break };
-            *forgotten = last.max(*forgotten);
-        }
+        self.shared.rings().retain(serves);
     }
 
     /// Records one request in so many from now on, until the node ends: of this handler, or of all. Returns whether

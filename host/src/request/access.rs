@@ -33,8 +33,8 @@ pub(super) struct Course {
     pub(super) has_trail: bool,
 }
 
-/// A request that is being answered. It is logged and recorded also when its client disconnects first, because the request is
-/// carried out all the same.
+/// A request that is being answered. It is logged and recorded also when its client disconnects first, because the
+/// request is carried out all the same.
 pub(super) struct Line {
     /// Which requests are logged.
     pub(super) log: AccessLog,

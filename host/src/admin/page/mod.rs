@@ -33,9 +33,8 @@ use super::api::save::Save;
 use super::api::send::Send;
 use super::api::{replay, save, send};
 use super::body::{self, Fields};
-use super::{Admin, deploy, gate};
-
 use super::out::{only, typed, with};
+use super::{Admin, deploy, gate};
 use crate::registry::Who;
 use crate::report::RollbackOrder;
 use crate::wire::{Incoming, Outgoing};

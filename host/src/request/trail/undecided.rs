@@ -1,6 +1,6 @@
-//! The record and the trace of a request on which no handler has decided: its path or its head was refused, its body did
-//! not arrive, the host panicked, or its client left before its answer. They are made from its head, when it has ended:
-//! nothing is noted for them before.
+//! The record and the trace of a request on which no handler has decided: its path or its head was refused, its body
+//! did not arrive, the host panicked, or its client left before its answer. They are made from its head, when it has
+//! ended: nothing is noted for them before.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -53,10 +53,14 @@ impl Drop for Line {
 /// `registry` has the routes, for the path of a request that has none.
 fn unanswered(recorder: &Recorder, registry: Option<&Registry>, line: &mut Line, ended: (u16, Option<&'static str>)) {
     let (status, failure) = ended;
-    let (is_error, traced_at_all) = (status >= 500, recorder.sampler().is_some());
+    // Of a request that was answered without a trail, there is nothing to do.
+    if failure.is_none() && recorder.sampler().is_none() {
+        return;
+    }
+    let is_error = status >= 500;
     let handler = line.course.handler.clone();
     let ring = handler.as_ref().and_then(|handler| handler.ring.get()).filter(|ring| failure.is_some() && ring.is_on());
-    if !traced_at_all && ring.is_none() {
+    if ring.is_none() && recorder.sampler().is_none() {
         return;
     }
     let place = Place::of(&line.head.headers);
