@@ -215,7 +215,7 @@ impl Shared {
                 }
                 Ok(Message::Close(sent)) => {
                     if let Some(mut tracing) = tracing.take() {
-                        tracing.close(sent);
+                        self.guarded(|| tracing.close(sent));
                     }
                 }
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}

@@ -112,7 +112,7 @@ async fn a_refused_candidate_serves_when_it_is_accepted_and_is_remembered_after_
     guests.put("x", &answers(201));
     let (stage, message) = node.until_refused("x").await;
     let digest = verdict(&node).digest.to_string();
-    let accept = format!("accept the change with `galo accept {}`", &digest[..12]);
+    let accept = format!("`galo accept {} -m WHY`", &digest[..12]);
     assert_eq!(stage, Stage::Recorded);
     assert!(message.starts_with("2 of 2 differ\n    response.status (2)\n") && message.contains(&accept), "{message}");
     assert_eq!(node.get("/x").await.status, 200);
