@@ -96,8 +96,8 @@ impl Handlers {
         Ok(Self { files, examples: folders })
     }
 
-    /// Puts all files into a folder and removes obsolete examples, and a corpus or accepted digests that are gone. Returns the paths of the
-    /// changed files.
+    /// Puts all files into a folder, and removes old examples, and a corpus or accepted digests that are gone. Returns
+    /// the paths of the changed files.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.

@@ -28,7 +28,7 @@ pub struct Tap {
 /// Follows nodes until stdout is closed.
 ///
 /// # Errors
-/// When no node can be reached at the beginning, or one refuses the request or has no such handler, or the output fails.
+/// When no node can be reached at the beginning, one refuses the request or has no such handler, or the output fails.
 pub async fn tap(tap: &Tap) -> anyhow::Result<()> {
     let (mut followers, mut away) = (Vec::new(), None);
     for access in &tap.nodes {

@@ -23,8 +23,8 @@ pub struct Difference {
     pub after: Json,
 }
 
-/// Where two decisions differ, at most `most` places; `members` are the names that are no client's data. What is the same
-/// as JSON for people, spelled or ordered otherwise, differs as it was recorded.
+/// Where two decisions differ, at most `most` places; `members` are the names that are no client's data. What is the
+/// same as JSON for people, spelled or ordered otherwise, differs as it was recorded.
 pub fn differences(before: &Decision, after: &Decision, most: usize, members: &[&Members]) -> Vec<Difference> {
     let mut found = Vec::new();
     if before == after {
