@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::record::{self, Blob};
-    use crate::replay::Call;
+    use crate::replay::{Call, by_name};
 
     fn answered(status: u16, body: &str) -> Decision {
         let body = Blob::Text(body.to_owned());
