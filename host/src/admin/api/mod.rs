@@ -182,13 +182,16 @@ mod tests {
             let named = path.replace("{handler}", "orders").replace("{number}", "1");
             // The parent answers these.
             let Some(asked) = Asked::find(&named) else {
-                assert!(["/api/records", "/api/recording", "/api/audit"].contains(&path.as_str()), "{path}");
+                assert!(
+                    ["/api/records", "/api/explain", "/api/recording", "/api/audit"].contains(&path.as_str()),
+                    "{path}"
+                );
                 continue;
             };
             assert_eq!(methods, [if asked.changes() { "post" } else { "get" }], "{path}");
         }
         // Each variant has one path; `find` has no other.
-        assert_eq!(paths.len(), 15);
+        assert_eq!(paths.len(), 16);
         for path in ["/api", "/api/", "/api/records/x", "/api/records/x/y", "/api/records/x/1/2", "/api/nodes"] {
             assert_eq!(Asked::find(path), None, "{path}");
         }

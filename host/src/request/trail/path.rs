@@ -76,7 +76,7 @@ mod tests {
             ("/people/maria", "/people/maria"),
             ("/people/new/", "/people/new/(redacted)"),
             ("/peoples/maria", "/(redacted)"),
-            ("//maria", "/(redacted)"),
+            ("//maria", "//(redacted)"),
             ("/", "/"),
             ("*", "*"),
         ] {
