@@ -4,10 +4,13 @@
 mod against;
 mod chart;
 mod cluster;
+mod collector;
 mod compare;
 mod contender;
+mod cost;
 mod costs;
 mod equal;
+mod feature;
 mod figures;
 mod growth;
 mod load;
@@ -28,7 +31,6 @@ mod run;
 mod schedule;
 mod serve;
 mod server;
-mod shadow;
 mod tables;
 mod wrk;
 
