@@ -82,12 +82,18 @@ impl Cluster {
         Ok(Self { inner, sql: checkout.sql(), postmaster, version: row.get(2), databases: 0 })
     }
 
-    /// Makes a database, empty but for the five clients.
-    pub async fn database(&mut self) -> anyhow::Result<Database> {
+    /// Makes a database without anything in it.
+    pub async fn empty(&mut self) -> anyhow::Result<Database> {
         self.databases += 1;
         let name = format!("bench_{}", self.databases);
         let database = Database { socket: self.inner.socket.clone(), name };
         database::create(&target(&database.url(SUPERUSER, "postgres"))?, &database.name).await?;
+        Ok(database)
+    }
+
+    /// Makes a database, empty but for the five clients.
+    pub async fn database(&mut self) -> anyhow::Result<Database> {
+        let database = self.empty().await?;
         database::apply(&target(&database.owner_url())?, &self.sql).await?;
         Ok(database)
     }
@@ -127,6 +133,11 @@ impl Database {
     /// As a node sees it.
     pub fn service_url(&self) -> String {
         self.url(SERVICE_ROLE, &self.name)
+    }
+
+    /// How a router connects to it.
+    pub fn place(&self) -> String {
+        format!("host={} port=5432 dbname={}", self.socket.display(), self.name)
     }
 
     /// A connection as the superuser.

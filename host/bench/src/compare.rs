@@ -4,7 +4,8 @@
 use crate::cluster::{Cluster, Durability};
 use crate::contender::Contender;
 use crate::figures::{brief, whole};
-use crate::measure::{Bench, Measured, measure};
+use crate::measure::{Bench, measure};
+use crate::measured::Measured;
 use crate::pgbench;
 use crate::progress::Progress;
 use crate::schedule::Placement;

@@ -2,7 +2,7 @@
 
 use crate::contender::Contender;
 use crate::figures::{Spread, brief};
-use crate::measure::{Component, Measured};
+use crate::measured::{Component, Measured};
 use crate::results::Results;
 use crate::tables::{by_contender, dash};
 

@@ -1,7 +1,7 @@
 //! What a load generator reports, whichever it is.
 
 /// What a load generator saw.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
     pub requests: u64,
     /// Of them answered 422.

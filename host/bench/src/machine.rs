@@ -33,6 +33,13 @@ pub fn facts(bench: &Bench, postgres: &str) -> Facts {
     facts
 }
 
+/// The machine and the build.
+pub fn in_a_line() -> String {
+    let cpu = field("/proc/cpuinfo", "model name", ':').unwrap_or_else(|| "unknown".to_owned());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cpu}, {cores} cores, {}", build())
+}
+
 fn build() -> &'static str {
     match (cfg!(debug_assertions), pgo::USED) {
         (true, _) => "development: NOT the figures of a release",

@@ -11,7 +11,7 @@ use galo_testing::nginx::{Front, Listen, Nginx};
 use crate::cluster::Cluster;
 use crate::contender::Contender;
 use crate::feature::{Feature, Sampled};
-use crate::load::Load;
+use crate::measured::{Measured, Sent, number};
 use crate::options::Options;
 use crate::peer::Peer;
 use crate::process::{self, Memory, Usage};
@@ -22,6 +22,9 @@ use crate::{pgbench, wrk};
 
 /// As many as are deployed.
 const NODES: usize = 2;
+
+/// The place of a router behind those of the components.
+const ROUTER: usize = 4;
 
 /// What a run measures with.
 pub struct Bench {
@@ -84,66 +87,17 @@ impl Bench {
     }
 }
 
-/// What takes CPU and memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Component {
-    Generator,
-    Nginx,
-    Nodes,
-    Postgres,
+/// What a contender's calls go to.
+pub struct Reached<'a> {
+    /// As a node connects.
+    pub url: &'a str,
+    /// The postmasters.
+    pub postgres: &'a [i32],
+    /// The one among them that is a router in front of shards.
+    pub router: Option<i32>,
 }
 
-impl Component {
-    /// All, in the order of a request's way.
-    pub const ALL: [Self; 4] = [Self::Generator, Self::Nginx, Self::Nodes, Self::Postgres];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Generator => "load generator",
-            Self::Nginx => "nginx",
-            Self::Nodes => "nodes",
-            Self::Postgres => "Postgres",
-        }
-    }
-}
-
-/// One measurement.
-#[derive(Debug, Clone, Copy)]
-pub struct Measured {
-    pub load: Load,
-    /// Microseconds of CPU for a request, by component.
-    pub cpu: [f64; 4],
-    /// Context switches for a request, by component.
-    pub switches: [f64; 4],
-    /// The part of all cores that was idle, in percent.
-    pub idle: f64,
-    /// At the end of the window, by component; none of the load generator, which has ended then.
-    pub memory: [Memory; 4],
-}
-
-impl Measured {
-    /// Requests a second.
-    pub fn throughput(&self) -> f64 {
-        number(self.load.requests) / self.load.seconds
-    }
-
-    /// Microseconds of CPU of a component for a request.
-    pub fn cpu_of(&self, component: Component) -> f64 {
-        Component::ALL.iter().position(|one| *one == component).map_or(f64::NAN, |place| self.cpu[place])
-    }
-
-    /// The part of requests that were refused, in percent.
-    pub fn refused(&self) -> f64 {
-        100.0 * number(self.load.refused) / number(self.load.requests)
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-fn number(count: u64) -> f64 {
-    count as f64
-}
-
-/// Measures a contender.
+/// Measures a contender on a new database of this cluster.
 ///
 /// # Errors
 /// Whatever makes the measurement invalid.
@@ -155,25 +109,35 @@ pub async fn measure(
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<Measured> {
-    let measured = attempt(bench, cluster, placement, contender, connections, seed).await;
+    let attempt = async {
+        let database = cluster.database_for(contender).await?;
+        let (url, postgres) = (database.service_url(), [cluster.postmaster]);
+        let reached = Reached { url: &url, postgres: &postgres, router: None };
+        let measured = measure_on(bench, &reached, placement, contender, connections, seed).await?;
+        cluster.drop(database).await?;
+        Ok(measured)
+    };
+    let measured: anyhow::Result<_> = attempt.await;
     measured.with_context(|| format!("{} with {connections} connections", contender.name()))
 }
 
-async fn attempt(
+/// The same on databases that were made for it.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn measure_on(
     bench: &Bench,
-    cluster: &mut Cluster,
+    reached: &Reached<'_>,
     placement: Placement,
     contender: Contender,
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir_in(&bench.folder)?;
-    let database = cluster.database_for(contender).await?;
-    let url = database.service_url();
     let mut servers = Vec::new();
     let mut nginx = None;
     if contender.speaks_http() {
-        let launch = bench.launch(if contender == Contender::Limit { "" } else { &url });
+        let launch = bench.launch(if contender == Contender::Limit { "" } else { reached.url });
         for number in 1..=NODES {
             servers.push(Server::start(contender, number, folder.path(), launch).await?);
         }
@@ -188,19 +152,20 @@ async fn attempt(
     }
     let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
     let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
-    bench.cores.place(placement, &gate, &pids, &[cluster.postmaster])?;
+    bench.cores.place(placement, &gate, &pids, reached.postgres)?;
     let listen = nginx.as_ref().map(|nginx| nginx.listen.to_string());
     let drive = async |seconds: u64, seed: u64| match &listen {
         Some(listen) => wrk::run(&bench.programs, folder.path(), listen, connections, seconds, seed).await,
-        None => pgbench::run(&bench.programs, folder.path(), &database, seconds, seed).await,
+        None => pgbench::run(&bench.programs, folder.path(), reached.url, seconds, seed).await,
     };
     // Other requests than those that count.
     drive(bench.warm_seconds, seed + 1_000_000).await.context("warming up")?;
-    let roots =
-        [Vec::new(), gate, pids, if contender == Contender::Limit { Vec::new() } else { vec![cluster.postmaster] }];
-    let before = (usage(&roots)?, process::machine_time()?);
+    let postgres = if contender == Contender::Limit { Vec::new() } else { reached.postgres.to_vec() };
+    let roots = [Vec::new(), gate, pids, postgres, Vec::from_iter(reached.router)];
+    let nodes = if contender == Contender::Galo { servers.as_slice() } else { &[] };
+    let (sent_before, before) = (sent(nodes).await?, (usage(&roots)?, process::machine_time()?));
     let load = drive(bench.seconds, seed).await?;
-    let after = (usage(&roots)?, process::machine_time()?);
+    let (after, sent_after) = ((usage(&roots)?, process::machine_time()?), sent(nodes).await?);
     let mut memory = [Memory::default(); 4];
     for (memory, roots) in memory.iter_mut().zip(&roots) {
         *memory = process::memory(roots)?;
@@ -215,14 +180,29 @@ async fn attempt(
     for server in servers {
         server.stop().await?;
     }
-    cluster.drop(database).await?;
-    let (mut cpu, mut switches) = ([0.0; 4], [0.0; 4]);
-    for (place, (after, before)) in after.0.iter().zip(&before.0).enumerate() {
-        cpu[place] = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / number(load.requests);
-        switches[place] = number(after.switches.saturating_sub(before.switches)) / number(load.requests);
-    }
+    let requests = number(load.requests);
+    let cpu = |place: usize| after.0[place].cpu.saturating_sub(before.0[place].cpu).as_secs_f64() * 1e6 / requests;
+    let switches = |place: usize| number(after.0[place].switches.saturating_sub(before.0[place].switches)) / requests;
     let (all, idle) = (after.1.0 - before.1.0, after.1.1 - before.1.1);
-    Ok(Measured { load, cpu, switches, idle: 100.0 * number(idle) / number(all.max(1)), memory })
+    Ok(Measured {
+        load,
+        cpu: [0, 1, 2, 3].map(cpu),
+        switches: [0, 1, 2, 3].map(switches),
+        idle: 100.0 * number(idle) / number(all.max(1)),
+        memory,
+        router: cpu(ROUTER),
+        sent: sent_after.since(sent_before),
+    })
+}
+
+/// What the lanes of all nodes have sent so far.
+async fn sent(nodes: &[Server]) -> anyhow::Result<Sent> {
+    let mut all = Sent::default();
+    for node in nodes {
+        let sent = node.sent().await?;
+        all = Sent { calls: all.calls + sent.calls, statements: all.statements + sent.statements };
+    }
+    Ok(all)
 }
 
 /// nginx as it is deployed, on a port: wrk speaks TCP only.
@@ -244,10 +224,10 @@ async fn front(bench: &Bench, placement: Placement, folder: &Path, sockets: &[Pa
     Nginx::start(front).await
 }
 
-/// What each component has cost so far. A load generator has ended when its time counts.
-fn usage(roots: &[Vec<i32>; 4]) -> anyhow::Result<[Usage; 4]> {
+/// What each component has cost so far, and a router. A load generator has ended when its time counts.
+fn usage(roots: &[Vec<i32>; 5]) -> anyhow::Result<[Usage; 5]> {
     let of = |place: usize| process::usage(&roots[place]);
-    Ok([process::ended_children()?, of(1)?, of(2)?, of(3)?])
+    Ok([process::ended_children()?, of(1)?, of(2)?, of(3)?, of(ROUTER)?])
 }
 
 impl Bench {

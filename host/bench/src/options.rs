@@ -8,6 +8,9 @@ use crate::contender::Contender;
 use crate::feature::Feature;
 use crate::serve::ServeArgs;
 
+/// Each is a Postgres of its own on this machine.
+const SHARDS_MAX: usize = 8;
+
 /// Compares Galo with what bounds it, with itself without WASM, and with services in Rust and Go, on this machine
 ///
 /// It needs nginx, wrk, chrt, the binaries of Postgres, and Go with two libraries; it builds the rest, runs everything
@@ -27,7 +30,8 @@ pub struct Options {
     /// How often each is made; an odd number has a middle [default: 5; 7 in pairs; 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
-    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick, --against or --cost-of]
+    /// Connections to nginx [default: 8,32,64,256; 8,64 with --shards; 64 with --quick, --against or
+    /// --cost-of]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     connections: Vec<usize>,
     /// Measure these parts only; writes nothing without --out
@@ -58,6 +62,11 @@ pub struct Options {
     /// The feature works on one request in N [default: 100, or 10 for a shadow]
     #[arg(long, value_name = "N", requires = "cost_of", value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
+    /// Measure shards instead: Galo in front of one Postgres, and of a router with so many shards, each a cluster of its
+    /// own, in alternation, 7 rounds by default; and predict the cost of several from one. It needs PL/Proxy
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = shards)]
+    #[arg(conflicts_with_all = ["only", "without", "rows", "out", "against", "cost_of"])]
+    pub shards: Vec<usize>,
     /// A galo that is built already, for tests of this program
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "against")]
     pub galo: Option<PathBuf>,
@@ -120,11 +129,13 @@ impl Options {
 
     /// Whether each round is a pair of measurements.
     fn is_paired(&self) -> bool {
-        self.against.is_some() || self.cost_of.is_some()
+        self.against.is_some() || self.cost_of.is_some() || !self.shards.is_empty()
     }
 
     pub fn connections(&self) -> Vec<usize> {
         match self.connections.as_slice() {
+            // Batches of two sizes.
+            [] if !self.shards.is_empty() => vec![8, 64],
             [] if self.quick || self.is_paired() => vec![64],
             [] => vec![8, 32, 64, 256],
             chosen => chosen.to_vec(),
@@ -161,7 +172,7 @@ impl Options {
 
     /// Whether the peer in Go is measured.
     pub fn wants_peer(&self) -> bool {
-        self.cost_of.is_none() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
+        !self.is_paired() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
     }
 
     /// Whether anything is measured that runs components.
@@ -171,8 +182,14 @@ impl Options {
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && self.cost_of.is_none()
+        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && !self.is_paired()
     }
+}
+
+/// A number of shards.
+fn shards(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count: &usize| count.is_power_of_two() && *count <= SHARDS_MAX);
+    count.ok_or_else(|| format!("a power of two, at most {SHARDS_MAX}"))
 }
 
 fn part(contender: Contender) -> Part {
@@ -202,6 +219,16 @@ mod tests {
         assert!(!without.wants_peer() && !without.is_whole() && !without.wants(Part::Extrato));
         assert_eq!(without.contenders().len(), Contender::ALL.len() - 1);
         assert_eq!(without.placed().len(), Contender::PLACED.len() - 1);
+    }
+
+    #[test]
+    fn shards_are_powers_of_two_and_measured_alone() {
+        let chosen = options(&["--shards", "1,2,4"]);
+        assert_eq!((chosen.shards.as_slice(), chosen.connections()), (&[1, 2, 4][..], vec![8, 64]));
+        assert!(!chosen.wants_peer() && !chosen.is_whole() && chosen.rounds() == 7);
+        for wrong in [&["--shards", "3"][..], &["--shards", "16"], &["--shards", "2", "--cost-of", "traces"]] {
+            assert!(Options::try_parse_from(std::iter::once(&"galo-bench").chain(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

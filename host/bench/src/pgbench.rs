@@ -8,7 +8,6 @@ use std::process::Stdio;
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use crate::cluster::Database;
 use crate::load::Load;
 use crate::programs::Programs;
 
@@ -20,13 +19,7 @@ pub const CONNECTIONS: usize = 16;
 const SCRIPTS: [(&str, &str); 3] = [("debit@220", "d"), ("credit@110", "c"), ("extrato@10", "")];
 
 /// Drives a database.
-pub async fn run(
-    programs: &Programs,
-    folder: &Path,
-    database: &Database,
-    seconds: u64,
-    seed: u64,
-) -> anyhow::Result<Load> {
+pub async fn run(programs: &Programs, folder: &Path, url: &str, seconds: u64, seed: u64) -> anyhow::Result<Load> {
     let folder = tempfile::tempdir_in(folder)?;
     let mut command = Command::new(&programs.pgbench);
     command.args(["--no-vacuum", "--protocol", "prepared", "--jobs", "1", "--log", "--log-prefix"]);
@@ -41,7 +34,7 @@ pub async fn run(
         command.arg("--file").arg(format!("{}@{weight}", file.display()));
     }
     let output = command
-        .arg(database.service_url())
+        .arg(url)
         .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true)

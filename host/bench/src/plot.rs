@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use crate::chart::{Bars, Lines, Series, bars, lines};
 use crate::contender::Contender;
 use crate::load::PERCENTILES;
-use crate::measure::{Component, Measured};
+use crate::measured::{Component, Measured};
 use crate::results::Results;
 
 /// Draws all of them into a folder, except those of parts that were not measured.

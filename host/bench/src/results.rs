@@ -5,7 +5,7 @@ use crate::contender::Contender;
 use crate::figures::Spread;
 use crate::growth::Growth;
 use crate::machine::Facts;
-use crate::measure::Measured;
+use crate::measured::Measured;
 use crate::rounds;
 
 /// Where goals are measured, when these connections are among those of the run.

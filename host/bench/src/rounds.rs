@@ -4,7 +4,7 @@
 use crate::compare::Sample;
 use crate::contender::Contender;
 use crate::figures::{Spread, spread};
-use crate::measure::Measured;
+use crate::measured::Measured;
 use crate::pgbench;
 
 /// The spread of a figure.
@@ -49,11 +49,10 @@ fn chosen(samples: &[Sample], contender: Contender, connections: usize) -> impl 
 mod tests {
     use super::*;
     use crate::load::Load;
-    use crate::process::Memory;
 
     fn sample(contender: Contender, round: usize, requests: u64) -> Sample {
         let load = Load { requests, refused: 0, seconds: 1.0, latency: [0.0; 6] };
-        let measured = Measured { load, cpu: [0.0; 4], switches: [0.0; 4], idle: 0.0, memory: [Memory::default(); 4] };
+        let measured = Measured { load, ..Measured::default() };
         Sample { contender, connections: 64, round, measured }
     }
 

@@ -18,7 +18,7 @@ use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::results::{GOAL_CONNECTIONS, Results};
 use crate::schedule::Placement;
-use crate::{against, equal, overhead, peer, plot, programs, report};
+use crate::{against, equal, overhead, peer, plot, programs, report, shards};
 
 /// Runs, until it is done or interrupted.
 ///
@@ -75,6 +75,9 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     };
     if let Some(feature) = options.cost_of {
         return overhead::run(options, bench, feature).await;
+    }
+    if !options.shards.is_empty() {
+        return shards::run(options, bench, &options.shards).await;
     }
     let results = measure(options, &bench).await?;
     let text = report::generated(&results);

@@ -9,6 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 use galo::limits;
 use galo::operator::{Access, Shadowing};
 use galo::report::Reason;
+use galo_testing::http::Connection;
+use http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -17,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::contender::Contender;
 use crate::feature::Sampled;
+use crate::measured::Sent;
 use crate::programs::Programs;
 
 /// A first start compiles two components, in a development build and beside others.
@@ -98,6 +101,16 @@ impl Server {
         let access = Access { admin: admin.parse().map_err(anyhow::Error::msg)?, token: None };
         let asked = Reason { who: "galo-bench".to_owned(), why: "what a shadow costs".to_owned() };
         Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), (every, SHADOW), asked).await
+    }
+
+    /// What the lanes of a node have sent so far.
+    ///
+    /// # Errors
+    /// That it does not report it.
+    pub async fn sent(&self) -> anyhow::Result<Sent> {
+        let mut admin = Connection::try_open(&format!("unix:{}", self.admin.display())).await?;
+        let metrics = admin.send(Method::GET, "/metrics", "").await?;
+        Sent::read(metrics.text()).context("the node has no metrics of batches")
     }
 
     /// Stops it gracefully.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::contender::Contender;
 use crate::figures::{brief, ratio, spread, whole};
 use crate::load::PERCENTILES;
-use crate::measure::Measured;
+use crate::measured::Measured;
 use crate::pgbench;
 use crate::pgo;
 use crate::results::Results;
