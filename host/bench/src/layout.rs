@@ -15,6 +15,9 @@ use crate::measure::{Bench, Reached, measure, measure_on};
 use crate::measured::Measured;
 use crate::schedule::Placement;
 
+/// The lanes that the five clients of the contest have.
+const USED: &str = "SELECT count(DISTINCT hashint4(id) & $1) FROM generate_series(1, 5) AS id";
+
 /// What stands behind the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -51,6 +54,8 @@ pub struct Ground {
     router: Cluster,
     /// Folders of handlers, by the lanes of their manifest.
     handlers: BTreeMap<usize, PathBuf>,
+    /// Lanes that have clients, of as many lanes.
+    used: BTreeMap<usize, u32>,
 }
 
 impl Ground {
@@ -68,6 +73,11 @@ impl Ground {
             is_there,
             "missing: PL/Proxy; on Debian: apt-get install --no-install-recommends postgresql-{major}-plproxy"
         );
+        let mut used = BTreeMap::new();
+        for layout in layouts {
+            let row = database.owner().await?.query_one(USED, &[&i32::try_from(layout.lanes() - 1)?]).await?;
+            used.insert(layout.lanes(), u32::try_from(row.get::<_, i64>(0))?);
+        }
         router.drop(database).await?;
         let (mut shards, mut handlers) = (Vec::new(), BTreeMap::from([(1, bench.handlers.clone())]));
         for layout in layouts {
@@ -82,7 +92,12 @@ impl Ground {
                 handlers.insert(lanes, folder);
             }
         }
-        Ok(Self { shards, router, handlers })
+        Ok(Self { shards, router, handlers, used })
+    }
+
+    /// How many lanes have clients.
+    pub fn used(&self, layout: Layout) -> u32 {
+        self.used.get(&layout.lanes()).copied().unwrap_or_default()
     }
 
     /// Measures Galo in front of this, on new databases.

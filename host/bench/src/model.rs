@@ -66,9 +66,10 @@ impl Statements {
         self.on_lanes / self.of_lanes
     }
 
-    /// With so many times as many lanes: each gets as much less, down to one call.
+    /// With so many times as many lanes: one call of each statement finds its lane free, and those that join it are
+    /// spread over the lanes.
     pub fn with_lanes(self, times: f64) -> Self {
-        self.with_batch((self.batch() / times).max(1.0))
+        self.with_batch(1.0 + (self.batch() - 1.0) / times)
     }
 
     /// With so many calls in a statement of a lane.
@@ -123,9 +124,9 @@ mod tests {
     #[test]
     fn lanes_make_batches_smaller_down_to_one_call() {
         assert!((LOAD.batch() - 12.0).abs() < 1e-9 && (LOAD.all() - 0.12).abs() < 1e-9);
-        assert!((LOAD.with_lanes(2.0).batch() - 6.0).abs() < 1e-9);
-        assert!((LOAD.with_lanes(2.0).all() - 0.2).abs() < 1e-9);
-        assert!((LOAD.with_lanes(64.0).batch() - 1.0).abs() < 1e-9);
-        assert!((LOAD.with_lanes(64.0).all() - 1.0).abs() < 1e-9);
+        assert!((LOAD.with_lanes(2.0).batch() - 6.5).abs() < 1e-9);
+        assert!((LOAD.with_lanes(1e9).batch() - 1.0).abs() < 1e-6);
+        assert!((LOAD.with_batch(6.0).all() - 0.2).abs() < 1e-9);
+        assert!((LOAD.with_batch(1.0).all() - 1.0).abs() < 1e-9);
     }
 }

@@ -25,7 +25,11 @@ struct Sample {
 }
 
 /// All of them.
-struct Samples(Vec<Sample>);
+struct Samples {
+    all: Vec<Sample>,
+    /// How many lanes have clients.
+    used: Vec<(Layout, u32)>,
+}
 
 /// Measures one Postgres and so many shards, and prints the figures.
 ///
@@ -51,7 +55,8 @@ pub async fn run(options: &Options, mut bench: Bench, counts: &[usize]) -> anyho
         }
     }
     progress.finish();
-    let samples = Samples(samples);
+    let used = layouts.iter().map(|&layout| (layout, ground.used(layout))).collect();
+    let samples = Samples { all: samples, used };
     println!("{}, {rounds} rounds of {} s", machine::in_a_line(), bench.seconds);
     for &connections in &connections {
         println!("\n{}", samples.table(&layouts, connections));
@@ -72,7 +77,7 @@ fn layouts(counts: &[usize]) -> Vec<Layout> {
 
 impl Samples {
     fn of(&self, layout: Layout, connections: usize) -> impl Iterator<Item = &Sample> + Clone {
-        self.0.iter().filter(move |sample| sample.layout == layout && sample.connections == connections)
+        self.all.iter().filter(move |sample| sample.layout == layout && sample.connections == connections)
     }
 
     fn measured(&self, layout: Layout, connections: usize) -> impl Iterator<Item = &Measured> + Clone {
@@ -180,7 +185,8 @@ impl Samples {
     fn predicted(&self, layout: Layout, connections: usize, parts: [Line; 3]) -> Option<String> {
         let one = Layout::Shards(1);
         let before = Statements::median(self.measured(one, connections))?;
-        let lanes = |layout: Layout| u32::try_from(layout.lanes()).map_or(f64::NAN, f64::from);
+        let lanes =
+            |layout: Layout| self.used.iter().find(|(of, _)| *of == layout).map_or(f64::NAN, |used| used.1.into());
         let after = before.with_lanes(lanes(layout) / lanes(one));
         let more: f64 = parts.iter().map(|line| line.at(after.all()) - line.at(before.all())).sum();
         let cpu = self.median(one, connections, Measured::cpu_of_all) + more;
@@ -189,8 +195,9 @@ impl Samples {
         let throughput = self.median(one, connections, busy) / cpu;
         let found = |value: &dyn Fn(&Measured) -> f64| self.median(layout, connections, value);
         Some(format!(
-            "| {}, {connections} connections | {}, {} | {}, {} | {}, {} |",
+            "| {} ({} with clients), {connections} connections | {}, {} | {}, {} | {}, {} |",
             layout.name(),
+            lanes(layout),
             brief(after.batch()),
             brief(found(&|one| Statements::of(one).batch())),
             brief(cpu),
@@ -243,11 +250,12 @@ mod tests {
     #[test]
     fn two_points_of_one_shard_predict_four() {
         let (one, four) = (Layout::Shards(1), Layout::Shards(4));
-        let samples = Samples(vec![sample(one, 8, 2.0), sample(one, 64, 16.0), sample(four, 64, 8.0)]);
+        let all = vec![sample(one, 8, 2.0), sample(one, 64, 16.0), sample(four, 64, 8.5)];
+        let samples = Samples { all, used: vec![(one, 2), (four, 4)] };
         let text = samples.prediction(&[one, four], &[8, 64]);
         assert!(text.contains("| router | 20.0 | 5.00 |"), "{text}");
-        // Three times 20 / 8 + 5, and 20 beside that; as busy as with one shard: 1,000 times three times 6.25, and 20.
-        assert!(text.contains("| router, 4 shards, 64 connections | 8.00, 8.00 | 42.5, 42.5 | 912, 1,000 |"), "{text}");
+        let expected = "| router, 4 shards (4 with clients), 64 connections | 8.50, 8.50 | 42.1, 42.1 | 921, 1,000 |";
+        assert!(text.contains(expected), "{text}");
         assert!(text.contains("| 1 calls a batch | 40,000 | 40,000 | 40,000 |"), "{text}");
         assert!(samples.prediction(&[one, four], &[64]).contains("two numbers of connections"));
     }

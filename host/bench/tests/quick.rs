@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
+use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
     if !go && !arguments.list {
         let _ = writeln!(std::io::stderr(), "\n*** Go or its libraries not installed: the peer is NOT tested. ***\n");
     }
+    let plproxy = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let plproxy = plproxy.map(|version| version.path().join("lib/plproxy.so")).any(|file| file.is_file());
+    if !plproxy && !arguments.list {
+        let _ = writeln!(std::io::stderr(), "\n*** PL/Proxy not installed: --shards is NOT tested. ***\n");
+    }
     let trial = |name: &str, possible: bool, test: fn()| {
         let run = move || {
             test();
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
         trial("what_was_written_by_hand_without_markers_is_not_touched", true, refuses),
         trial("the_peer_in_go_answers_as_the_others_and_is_measured", go, measures_the_peer),
         trial("what_a_feature_costs_is_measured_in_pairs", true, measures_a_feature),
+        trial("what_shards_cost_is_measured_beside_one_postgres", plproxy, measures_shards),
         trial("go_that_is_missing_is_named_with_its_packages", true, names_what_is_missing),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -57,22 +64,22 @@ fn writes() {
     let out = tempfile::tempdir().unwrap();
     let output = run(out.path(), "plain,pgbench");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
+    let text = fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
     for row in ["| plain | ", "| pgbench, 16 connections | ", "| build | "] {
         assert!(text.contains(row), "{row} is missing in {text}");
     }
-    let plot = std::fs::read_to_string(out.path().join("host/bench/plots/throughput.svg")).unwrap();
+    let plot = fs::read_to_string(out.path().join("host/bench/plots/throughput.svg")).unwrap();
     assert!(plot.contains("plain"));
 }
 
 fn refuses() {
     let out = tempfile::tempdir().unwrap();
     let file = out.path().join("BENCHMARKS.md");
-    std::fs::write(&file, "by hand\n").unwrap();
+    fs::write(&file, "by hand\n").unwrap();
     let output = run(out.path(), "limit");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("markers"));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "by hand\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "by hand\n");
 }
 
 /// A run ends with an error where two services answer a request otherwise.
@@ -80,7 +87,7 @@ fn measures_the_peer() {
     let out = tempfile::tempdir().unwrap();
     let output = command(out.path(), "galo,plain,peer").arg("--galo").arg(program::galo()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
+    let text = fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
     for row in ["| Galo to Go peer | ", "| context switches | ", "| Go | 1."] {
         assert!(text.contains(row), "{row} is missing in {text}");
     }
@@ -98,6 +105,25 @@ fn measures_a_feature() {
     }
 }
 
+/// Two sizes of batches, so that there is a prediction.
+fn measures_shards() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_galo-bench"));
+    command.args(["--quick", "--shards", "2", "--galo"]).arg(program::galo());
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let (printed, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{printed}{error}");
+    for row in [
+        "| one Postgres, 2 lanes | ",
+        "| router, 1 shard | ",
+        "| router, 2 shards | ",
+        "The router's price, µs of CPU for a request: ",
+        "| router, 2 shards (2 with clients), 64 connections | ",
+        "| 16 calls a batch | ",
+    ] {
+        assert!(printed.contains(row), "{row} is missing in {printed}{error}");
+    }
+}
+
 fn names_what_is_missing() {
     let (out, programs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for name in ["nginx", "wrk", "pgbench", "chrt"] {
@@ -108,5 +134,5 @@ fn names_what_is_missing() {
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(printed.contains("apt-get install") && printed.contains("golang-go"), "{printed}");
     assert!(printed.contains("--without peer"), "{printed}");
-    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
 }

@@ -17,12 +17,13 @@ pub fn part(checkout: &Project, number: usize, shards: usize) -> anyhow::Result<
     Ok(sql.replace(":shard", &number.to_string()))
 }
 
-/// Copies built handlers into a new folder, with the manifest that `deploy/shards/manifest` writes.
+/// Copies built handlers into a folder, which is made if there is none, with the manifest that `deploy/shards/manifest` writes.
 ///
 /// # Errors
 /// When something cannot be copied, or the script fails.
 pub fn handlers(checkout: &Project, built: &Path, folder: &Path, partitions: usize) -> anyhow::Result<()> {
-    let copied = Command::new("cp").arg("-R").arg(built).arg(folder).status()?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let copied = Command::new("cp").arg("-R").arg(built.join(".")).arg(folder).status()?;
     ensure!(copied.success(), "cannot copy {} to {}", built.display(), folder.display());
     let mut script = Command::new(checkout.root.join("deploy/shards/manifest"));
     let written = script.arg(partitions.to_string()).stdin(File::open(built.join("galo.toml"))?).output()?;

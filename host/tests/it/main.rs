@@ -75,6 +75,7 @@ mod replay;
 mod rolling;
 mod scaffold;
 mod shadow;
+mod shard_bounds;
 mod shards;
 mod slow;
 mod state;

@@ -1,7 +1,6 @@
 //! Shards: a router with the stubs of `galo shards stubs` in front of several Postgres, set up as `deploy/shards` does
 //! it, and a node in front of the router.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -22,21 +21,27 @@ use crate::postgres::OwnPostgres;
 const OF_SHARD: [&[i32]; 2] = [&[1, 2, 5], &[3, 4]];
 
 /// Shards, a router in front of them, and handlers whose manifest has as many partitions.
-struct Sharded {
-    shards: Vec<OwnPostgres>,
+pub struct Sharded {
+    pub shards: Vec<OwnPostgres>,
     router: OwnPostgres,
     handlers: TempDir,
 }
 
 impl Sharded {
+    /// Two shards.
     async fn start() -> Self {
+        Self::of(2).await
+    }
+
+    /// So many.
+    pub async fn of(count: usize) -> Self {
         let mut shards = Vec::new();
-        for number in 0..2 {
+        for number in 0..count {
             let shard = OwnPostgres::start().await;
-            connect(&shard.url(SUPERUSER, DATABASE)).await.batch_execute(&part(number)).await.unwrap();
+            connect(&shard.url(SUPERUSER, DATABASE)).await.batch_execute(&part(number, count)).await.unwrap();
             shards.push(shard);
         }
-        let (router, handlers) = (OwnPostgres::empty().await, sharded_handlers(2));
+        let (router, handlers) = (OwnPostgres::empty().await, sharded_handlers(count));
         let sharded = Self { shards, router, handlers };
         sharded.apply(&sharded.stubs(&[]).await.unwrap()).await;
         sharded
@@ -60,7 +65,7 @@ impl Sharded {
         Target::parse(&Secret::new(self.router.url(SERVICE_ROLE, DATABASE))).unwrap()
     }
 
-    async fn node(&self) -> TestNode {
+    pub async fn node(&self) -> TestNode {
         let settings = settings(self.handlers.path());
         TestNode { running: serve::start(&settings, &self.target(), engine()).await.unwrap() }
     }
@@ -86,26 +91,15 @@ impl Sharded {
     }
 }
 
-/// `deploy/shards/shard.sql` for one of two shards.
-fn part(number: usize) -> String {
-    let sql = std::fs::read_to_string(checkout().root.join("deploy/shards/shard.sql")).unwrap();
-    sql.replace(":shards", "2").replace(":'shard'", &format!("'{number}'")).replace(":shard", &number.to_string())
+fn part(number: usize, shards: usize) -> String {
+    galo_testing::shards::part(&checkout(), number, shards).unwrap()
 }
 
-/// The project's handlers with a manifest as `deploy/shards/manifest` writes it.
+/// The project's handlers with a manifest for so many partitions.
 fn sharded_handlers(partitions: usize) -> TempDir {
-    let (folder, built) = (tempfile::tempdir().unwrap(), handlers(Profile::Release));
-    copy(built, folder.path());
-    let manifest = std::fs::File::open(built.join("galo.toml")).unwrap();
-    let mut script = std::process::Command::new(checkout().root.join("deploy/shards/manifest"));
-    let output = script.arg(partitions.to_string()).stdin(manifest).output().unwrap();
-    std::fs::write(folder.path().join("galo.toml"), output.stdout).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    galo_testing::shards::handlers(&checkout(), handlers(Profile::Release), folder.path(), partitions).unwrap();
     folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = std::process::Command::new("cp").arg("-r").arg(from.join(".")).arg(to).status().unwrap();
-    assert!(copied.success());
 }
 
 fn extrato(client: i32) -> String {
@@ -150,6 +144,31 @@ async fn each_client_is_on_one_shard_and_gets_its_own_answers() {
         .sum();
     assert!((2..300).contains(&statements), "{statements}");
     assert_eq!(node.admin("/ready").await.text(), "ready\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_shards_have_the_clients_that_their_hash_decides() {
+    // Given four shards and four lanes, when all clients send transactions at once, then each client is on the shard
+    // that Postgres's own hash decides and on no other, its answers are its own, and no batch was refused.
+    let sharded = Sharded::of(4).await;
+    let node = sharded.node().await;
+    let calls = (0..400).map(|number| {
+        let node = &node;
+        async move { node.post(&format!("/clientes/{}/transacoes", number % 5 + 1), transacao(1, "c", "x")).await }
+    });
+    assert!(join_all(calls).await.iter().all(|answer| answer.status == 200));
+    for client in 1..=5 {
+        let statement = node.get(&extrato(client)).await;
+        assert_eq!(statement.json()["saldo"]["total"], 80, "{}", statement.text());
+    }
+    // By `SELECT hashint4(id) & 3`: no client is on the second shard.
+    assert_eq!(sharded.rows().await, [vec![(5, 80)], vec![], vec![(1, 80), (2, 80)], vec![(3, 80), (4, 80)]]);
+    let metrics = node.admin("/metrics").await.text().to_owned();
+    let is_there = |line: &str| assert!(metrics.lines().any(|its| its == line), "{line}");
+    is_there("galo_batches_broken_total 0");
+    is_there("galo_shard_statements_total{partition=\"1\"} 0");
+    (0..4)
+        .for_each(|partition| is_there(&format!("galo_shard_statements_failed_total{{partition=\"{partition}\"}} 0")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +368,7 @@ async fn a_shard_keeps_foreign_clients_out() {
     let error = service.batch_execute("INSERT INTO rinha.clientes (id, limite) VALUES (3, 1)").await.unwrap_err();
     assert!(error.as_db_error().unwrap().message().contains("belongs to another shard"), "{error}");
     // The script runs again, as after each migration.
-    shard.batch_execute(&part(0)).await.unwrap();
+    shard.batch_execute(&part(0, 2)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
