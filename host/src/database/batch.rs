@@ -75,12 +75,12 @@ async fn carry_out_together(database: Arc<Database>, lane: Arc<Lane>) {
 async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
     let mut turn = Turn { lane: &lane, key: Some(&key), over: false };
     while lane.has_apart(&key) {
-        let place = database.place_apart().await;
-        let connection = database.acquire().await;
+        let shard = lane.look_apart(&key, |waiter| database.shard_of(waiter).cloned()).flatten();
+        let acquired = database.acquire_apart(shard.as_ref()).await;
         // Taken off the queue only now: until here a waiting call could still give up.
         let Some(mut waiter) = lane.next_apart(&key) else { continue };
-        let connection = match connection.and_then(|it| database.check_shard(&waiter).map(|()| it)) {
-            Ok(connection) => connection,
+        let (connection, places) = match acquired.and_then(|it| database.check_shard(&waiter).map(|()| it)) {
+            Ok(acquired) => acquired,
             Err(failure) => {
                 waiter.count(lane.counted(), Instant::now(), NO_SQLSTATE);
                 waiter.answer(Err(failure));
@@ -90,12 +90,12 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let sent = Instant::now();
         waiter.is_sent(lane.counted(), sent, None);
         let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT);
-        let outcome = on(database.shard_of(&waiter), exchange).await;
+        let outcome = on(shard.as_ref(), exchange).await;
         let procedure = waiter.procedure();
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call(procedure) || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
         answer_apart(&database, &lane, waiter, connection, outcome);
-        drop(place);
+        drop(places);
         if !stays && sent.elapsed() < limits::BATCH_STATEMENT_TIMEOUT {
             start_task(&database, &lane, lane.rejoin(&key));
             if lane.note_stuck(false) {

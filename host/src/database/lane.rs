@@ -197,6 +197,11 @@ impl Lane {
         apart.busy
     }
 
+    /// Looks at the next call of a key.
+    pub(super) fn look_apart<T>(&self, key: &Key, look: impl FnOnce(&Waiter) -> T) -> Option<T> {
+        self.state().apart.get(key)?.calls.front().map(look)
+    }
+
     /// The next call of a key. Calls that nobody waits for any more are dropped.
     pub(super) fn next_apart(&self, key: &Key) -> Option<Waiter> {
         let mut state = self.state();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::SemaphorePermit;
 use tokio_postgres::error::SqlState;
 
 use super::error::Error;
@@ -14,6 +15,9 @@ use super::waiter::Waiter;
 use crate::contract::Value;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
+
+/// The places of a call of a key that is apart: among those of the database, or of its shard.
+pub(super) type PlacesApart<'a> = (Option<SemaphorePermit<'a>>, Option<Place>, Option<Place>);
 
 impl Database {
     /// Prepares for the shards of a manifest. Without the stubs of a router, the database is used as one: a developer
@@ -99,6 +103,15 @@ impl Database {
             None => None,
         };
         Ok((self.acquire().await?, place))
+    }
+
+    /// The same for a call of a key that is apart. Those of a shard on which everything waits leave connections to others.
+    pub(super) async fn acquire_apart(&self, shard: Option<&Arc<Shard>>) -> Result<(Client, PlacesApart<'_>), Failure> {
+        let places = match shard {
+            Some(shard) => (None, shard.turn_apart().await, Some(shard.place().await?)),
+            None => (self.place_apart().await, None, None),
+        };
+        Ok((self.acquire().await?, places))
     }
 
     /// Records the outcome of a call. That a shard is unavailable is not a failure of the database.

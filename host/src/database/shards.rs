@@ -37,6 +37,8 @@ pub(super) struct Shard {
     answered: AtomicU64,
     /// For calls that are not batched.
     places: Arc<Semaphore>,
+    /// For those of them whose key is apart: half of the places, so that the other half is free for other calls.
+    apart: Arc<Semaphore>,
     counted: ShardCounters,
     events: Arc<Events>,
     failed: Arc<Notify>,
@@ -52,6 +54,7 @@ impl Shards {
     /// So many partitions, for a pool with so many connections for calls.
     pub(super) fn new(partitions: u32, connections: usize, metrics: &ShardMetrics, events: &Arc<Events>) -> Self {
         let failed = Arc::new(Notify::new());
+        let places = (connections / 2).max(1);
         let shard = |partition| Shard {
             partition,
             of: partitions as usize,
@@ -59,7 +62,8 @@ impl Shards {
             cause: Mutex::default(),
             under_way: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new((connections / 2).max(1))),
+            places: Arc::new(Semaphore::new(places)),
+            apart: Arc::new(Semaphore::new((places / 2).max(1))),
             counted: metrics.of(partition),
             events: Arc::clone(events),
             failed: Arc::clone(&failed),
@@ -125,6 +129,11 @@ impl Shard {
         self.check()?;
         let busy = || Failure::Unavailable { cause: format!("{}: too many calls under way", self.name()) };
         waited.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
+    /// Waits until a call of a key that is apart may take a place.
+    pub(super) async fn turn_apart(&self) -> Option<Place> {
+        Arc::clone(&self.apart).acquire_owned().await.ok()
     }
 
     /// A statement is sent to it.

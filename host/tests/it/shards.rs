@@ -283,6 +283,46 @@ async fn a_locked_row_on_a_shard_holds_up_its_own_client_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_on_which_everything_waits_leaves_connections_to_the_others() {
+    // Given a shard whose table is locked, when more of its clients send transactions and read than the node has
+    // connections for calls, then clients of the other shard are read without delay.
+    let sharded = Sharded::start().await;
+    let more = "INSERT INTO rinha.clientes (id, limite) SELECT n, 100 FROM generate_series(6, 65) AS n";
+    for shard in &sharded.shards {
+        connect(&shard.url(SUPERUSER, DATABASE)).await.batch_execute(more).await.unwrap();
+    }
+    let of_second: Vec<i32> = sharded.rows().await[1].iter().map(|(client, _)| *client).collect();
+    assert!(of_second.len() > 20, "{of_second:?}");
+    let node = sharded.node().await;
+    let owner = connect(&sharded.shards[1].url(SUPERUSER, DATABASE)).await;
+    owner.batch_execute("BEGIN; LOCK TABLE rinha.clientes").await.unwrap();
+    let writes = of_second.iter().take(12).map(|client| {
+        let node = &node;
+        async move { node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await }
+    });
+    let reads = of_second.iter().skip(12).take(8).map(|client| {
+        let node = &node;
+        async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            node.get(&extrato(*client)).await
+        }
+    });
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(node.get(&extrato(1)).await.status, 200);
+            assert!(asked.elapsed() < Duration::from_millis(250), "{:?}", asked.elapsed());
+        }
+        owner.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (writes, _, ()) = tokio::join!(join_all(writes), join_all(reads), others);
+    // Those that found a place were answered when the table was free.
+    assert!(writes.iter().any(|answer| answer.status == 200));
+    assert_eq!(node.admin("/ready").await.text(), "ready\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_starts_only_on_the_router_that_its_manifest_expects() {
     // Given a router of two partitions, when a manifest has four or the database is a shard, then the node does not
     // start, and says what to do.
