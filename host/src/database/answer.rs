@@ -1,5 +1,5 @@
-//! Answers the calls of a lane when their statement has ended, and counts how they ended. Used by `batch`, which decides
-//! what is sent.
+//! Answers the calls of a lane when their statement has ended, and counts how they ended. Used by `batch`, which
+//! decides what is sent.
 
 use tokio::time::Instant;
 

@@ -1,9 +1,10 @@
 //! Postgres: how to connect to it, the connection pool, the procedures that may be called, and the call itself.
 //!
-//! - `procedure`, `form` and `signature` describe what may be called; `catalogue/` looks up what a manifest grants (`grant`).
+//! - `procedure`, `form` and `signature` describe what may be called; `catalogue/` looks up what a manifest grants
+//!   (`grant`).
 //! - `call` executes one call: by itself, or through `batch`, where calls wait in a `lane` (`lanes`, `waiter`, `hash`)
-//!   for a shared statement; `passage` is how it went, `answer` answers it. `exchange` sends a statement and reads its rows, `pairing`
-//!   matches those of a batch to its calls.
+//!   for a shared statement; `passage` is how it went, and `answer` answers it. `exchange` sends a statement and reads
+//!   its rows, `pairing` matches those of a batch to its calls.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and

@@ -1,5 +1,6 @@
 //! Procedures that may be called: a function as the catalogue of the database describes it, and its batch form, which
-//! takes many calls at once (`form`). How it is called is its `signature`. This is only a description; `lane` holds the calls that wait.
+//! takes many calls at once (`form`). How it is called is its `signature`. This is only a description; `lane` holds the
+//! calls that wait.
 
 use std::fmt;
 

@@ -79,5 +79,10 @@ mod tests {
         );
         assert_ne!(entry("procedures = [\"a\", \"b\", \"c\"]").statement("00ff"), plain.statement("00ff"));
         assert_ne!(plain.statement("00fe"), plain.statement("00ff"));
+        for (more, stated) in [("", ""), (", lanes = 4", ", 4 lanes"), (", key = \"x\"", ", key x")] {
+            let batch = format!("procedures = [\"b\"]\nbatch = {{ b = {{ form = \"bs\", by = \"k\"{more} }} }}");
+            let statement = entry(&batch).statement("00ff");
+            assert!(statement.contains(&format!("procedures: b (batch bs by k{stated})\n")), "{statement}");
+        }
     }
 }

@@ -461,7 +461,7 @@ async fn lanes_that_cannot_be_are_refused_with_the_remedy() {
             "the batch forms with `lanes` have 16 lanes, and each needs a database connection of its own; the node has \
              4 for calls and opens at most as many for lanes: lower `lanes`, or start it with `--pool-connections 16`",
         ),
-        (um("key = \"z\""), "um: `um` has no parameter `z`, its `key` in `batch`; its parameters are id, x"),
+        (um("key = \"z\""), "x: `um` has no parameter `z`, its `key` in `batch`; its parameters are id, x"),
         (um("key = \"id\""), "batch: `by` and `key` are both `id`; `key` makes two tries of a call one transaction"),
         (
             grant("de_cor", "form = \"de_cores\", by = \"c\", lanes = 2"),
