@@ -7,6 +7,7 @@
 
 mod can_fail;
 mod cut;
+mod doubling;
 mod faults;
 mod keyless;
 mod node;
@@ -67,6 +68,8 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::a_router_is_killed", shards::a_router_is_killed),
     ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
     ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
+    ("shards::are_doubled", doubling::under_load),
+    ("shards::are_doubled_by_a_script_that_is_killed", doubling::by_a_script_that_is_killed),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.

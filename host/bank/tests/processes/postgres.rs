@@ -54,12 +54,18 @@ impl Database {
 
     /// With nothing in it.
     async fn empty(socket: PathBuf, name: String) -> Self {
-        let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let database = Self { name, socket, door, back_door };
-        database.lead();
+        let database = Self::at(socket, name);
         database::create(&target(&database.url(&database.socket, SUPERUSER, "postgres")), &database.name)
             .await
             .unwrap();
+        database
+    }
+
+    /// One that is there.
+    fn at(socket: PathBuf, name: String) -> Self {
+        let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let database = Self { name, socket, door, back_door };
+        database.lead();
         database
     }
 
@@ -154,6 +160,23 @@ impl Durable {
         let data = tempfile::tempdir().unwrap();
         let cluster = start(Data::Lasting(data.path().to_owned())).await;
         let database = Database::empty(cluster.socket.clone(), DATABASE.to_owned()).await;
+        (Self { cluster: Some(cluster), data }, database)
+    }
+
+    /// A streaming standby of it, as `deploy/shards/standby` makes it for this new shard, and its database.
+    pub async fn standby(&self, database: &Database, shard: usize) -> (Self, Database) {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("data");
+        let mut script = tokio::process::Command::new(checkout().root.join("deploy/shards/standby"));
+        script.arg(database.owner_url()).arg(&folder).arg(shard.to_string());
+        let output = script.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Root makes the copy; the account that runs Postgres owns it.
+        let mut chown = std::process::Command::new("chown");
+        chown.arg("-R").arg("--reference").arg(self.data()).arg(&folder);
+        assert!(chown.status().unwrap().success());
+        let cluster = start(Data::Lasting(data.path().to_owned())).await;
+        let database = Database::at(cluster.socket.clone(), database.name.clone());
         (Self { cluster: Some(cluster), data }, database)
     }
 
