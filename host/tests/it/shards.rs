@@ -353,6 +353,24 @@ async fn a_shard_keeps_foreign_clients_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_is_not_made_another_one() {
+    // Given shard 0 of 2, when the script is run for shard 1, or for 4 shards, as with wrong lines in SHARDS, then it is
+    // refused, and no client is deleted.
+    let sharded = Sharded::start().await;
+    let owner = connect(&sharded.shards[0].url(SUPERUSER, DATABASE)).await;
+    let of_four = part(0).replace("shards = 2", "shards = 4");
+    for (sql, expected) in
+        [(part(1), "is shard 0, and not 1: are lines of SHARDS exchanged?"), (of_four, "one of 2 shards, and not of 4")]
+    {
+        let error = owner.batch_execute(&sql).await.unwrap_err();
+        assert!(error.as_db_error().unwrap().message().contains(expected), "{error}");
+        owner.batch_execute("ROLLBACK").await.unwrap();
+    }
+    let ids: Vec<_> = sharded.rows().await[0].iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, OF_SHARD[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_router_a_manifest_with_shards_uses_one_database() {
     // Given a developer's Postgres, when a node with the same manifest starts on it, then it serves.
     let own = OwnPostgres::start().await;

@@ -52,17 +52,27 @@ impl Doubling {
         Self { standbys, environment }
     }
 
-    fn command(&self, command: &str) -> Command {
-        let mut script = Command::new(checkout().root.join("deploy/shards/double"));
-        script.arg(command).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        script
-    }
-
     async fn output(&self, command: &str) -> (bool, String) {
-        let Output { status, stdout, stderr } = self.command(command).output().await.unwrap();
+        let Output { status, stdout, stderr } = run(command, &self.environment).output().await.unwrap();
         let text = String::from_utf8([stdout, stderr].concat()).unwrap();
         println!("double {command}:\n{text}");
         (status.success(), text)
+    }
+
+    /// It is refused when a variable is like this.
+    async fn is_refused_with(&self, name: &'static str, value: &str, expected: &str) {
+        let mut environment = self.environment.clone();
+        environment.retain(|(its, _)| *its != name);
+        environment.push((name, value.to_owned()));
+        let output = run("plan", &environment).output().await.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(expected), "{name}={value}: {text}");
+    }
+
+    /// Its variable, with the lines exchanged.
+    fn exchanged(&self, name: &str) -> String {
+        let (_, value) = self.environment.iter().find(|(its, _)| *its == name).unwrap();
+        value.lines().rev().collect::<Vec<_>>().join("\n")
     }
 
     async fn succeeds(&self, command: &str, expected: &str) {
@@ -77,7 +87,7 @@ impl Doubling {
 
     /// Runs it, and kills it as soon as it prints this.
     async fn is_killed(&self, command: &str, at: &str) {
-        let mut script = self.command(command).stdout(Stdio::piped()).spawn().unwrap();
+        let mut script = run(command, &self.environment).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
         loop {
             let line = lines.next_line().await.unwrap();
@@ -94,6 +104,13 @@ impl Doubling {
     fn end(self, stack: &mut Stack) {
         stack.shards.extend(self.standbys);
     }
+}
+
+/// The script with these variables.
+fn run(command: &str, environment: &[(&'static str, String)]) -> Command {
+    let mut script = Command::new(checkout().root.join("deploy/shards/double"));
+    script.arg(command).envs(environment.iter().map(|(name, value)| (name, value)));
+    script
 }
 
 /// Each cliente is on one shard, the right one, with a ledger that holds; the router's stubs, made anew, are the same.
@@ -122,6 +139,16 @@ pub fn under_load() {
             let doubling = Doubling::prepare(stack).await;
             doubling.succeeds("plan", "shard 1: ready; partitions that are 3 modulo 4 go to").await;
             doubling.is_refused("clean", "router 0 has an old map").await;
+            for (name, value, expected) in [
+                ("SHARDS", stack.shards[0].database.owner_url(), "1 shards need 1 standbys, and STANDBYS has 2 lines"),
+                ("STANDBYS", doubling.exchanged("STANDBYS"), "is of another cluster: are lines exchanged?"),
+                ("SHARDS", doubling.exchanged("SHARDS"), "line 1 of SHARDS is shard '1', and should be 0"),
+                ("STANDBYS_VIA", doubling.exchanged("STANDBYS_VIA"), "reaches another Postgres at"),
+                ("TABLES", "rinha.clientes:id".to_owned(), "rinha.transacoes is in neither TABLES nor WHOLE"),
+                ("TABLES", "rinha.clientes:ids rinha.transacoes:cliente_id".to_owned(), "`rinha.clientes:ids` is not"),
+            ] {
+                doubling.is_refused_with(name, &value, expected).await;
+            }
             progress.until(BETWEEN).await?;
             doubling.succeeds("run", "moved. When all is well: `double clean`").await;
             progress.until(BETWEEN).await?;
