@@ -16,6 +16,14 @@ pub enum Kind {
     Refusal,
     /// A handler went back to its previous generation.
     Rollback,
+    /// A canary began, has another share, or ended without being rolled back.
+    Canary,
+    /// A shadow runs or has ended.
+    Shadow,
+    /// What a candidate decides otherwise was accepted.
+    Accepted,
+    /// Recording was switched, or records were discarded.
+    Recording,
     /// A new manifest serves.
     Manifest,
     /// The database became unavailable.
@@ -31,6 +39,10 @@ impl Kind {
             Self::Swap => "swap",
             Self::Refusal => "refusal",
             Self::Rollback => "rollback",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+            Self::Accepted => "accepted",
+            Self::Recording => "recording",
             Self::Manifest => "manifest",
             Self::Outage => "outage",
             Self::Recovery => "recovery",

@@ -196,6 +196,10 @@ pub const ADMIN_SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ADMIN_RECORD_PAUSE: Duration = Duration::from_millis(5);
 /// See [`ADMIN_RECORD_PAUSE`].
 pub const ADMIN_RECORD_TRIES: u32 = 40;
+/// Records of a corpus that are read ahead for each thread of a replay.
+pub const REPLAY_RECORDS_AHEAD: usize = 64;
+/// Threads of a replay.
+pub const REPLAY_THREADS_MAX: usize = 256;
 /// Differences that a replay shows.
 pub const DIFFERENCES_SHOWN_MAX: usize = 50;
 /// Characters of a line of a saved example, as a person would break it.
@@ -236,6 +240,8 @@ pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub const RECORDS_NODE_BYTES_MAX: usize = 32 * RECORDS_BYTES_MAX;
 /// Bytes of a record besides its line and its id: its place in the ring, and what the allocator adds.
 pub const RECORD_OVERHEAD_BYTES: usize = 128;
+/// One record in so many may be of a shed request: under overload there may be thousands a second.
+pub const RECORD_SHED_SHARE: usize = 8;
 /// How often the recorder looks at the last requests of each handler to find the slowest hundredth.
 pub const RECORD_WINDOW: Duration = Duration::from_secs(1);
 /// Requests that a look needs: with fewer, a hundredth is not one request.

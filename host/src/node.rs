@@ -9,7 +9,7 @@ use crate::database::Database;
 use crate::gate::Gates;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
-use crate::registry::Registry;
+use crate::registry::{Event, Registry, Subject, Who};
 
 /// The registry, the pool, the admission control and the settings that requests need.
 pub struct Node {
@@ -31,4 +31,13 @@ pub struct Node {
     pub access_log: AccessLog,
     /// Whether responses have the header that names the generation that answered.
     pub generation_header: bool,
+}
+
+impl Node {
+    /// Notes what an operator did with something else than a generation: in the audit log, and among the events.
+    pub fn operated(&self, subject: Subject<'_>, event: Event, who: &Who, why: &str) {
+        let text = if event == Event::Manifest { why.to_owned() } else { format!("{event}, by {who}: {why}") };
+        self.metrics.events.note(event.kind(), subject.handler, None, text);
+        self.registry.audit.operated(subject, event, who, why);
+    }
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value as Json, json};
 pub use self::budget::Budget;
 pub use self::survey::Survey;
 pub use self::tally::{Group, Instructions, Tallies, Tally, grouped};
-pub use self::whole::{Contender, File, compare};
+pub use self::whole::{Comparison, Contender, File, compare};
 use crate::contract::{Outcome, Plan, Request, VERSION, Version};
 use crate::database::Procedure;
 use crate::failure::{Fault, FaultKind, Phase};
@@ -99,7 +99,7 @@ pub fn stored(record: &Record) -> Result<Decision, Skipped> {
     if is_redacted(record) {
         return Err(Skipped::Redacted);
     }
-    if record.plan.is_none() && record.fault.is_none() {
+    if is_undecided(record) {
         return Err(Skipped::Undecided);
     }
     Ok(recorded(record))
@@ -187,6 +187,11 @@ pub fn respond(component: &Component, carry: &[u8], outcome: &Outcome) -> Decisi
         Err(fault) => return decision.faulted(&fault),
     }
     decision
+}
+
+/// Whether no handler has decided on a request: the host has answered it, or its client has left.
+pub fn is_undecided(record: &Record) -> bool {
+    record.plan.is_none() && record.fault.is_none()
 }
 
 /// Whether something was taken out of a record.

@@ -53,6 +53,9 @@ pub struct HandlerReport {
     pub rolled_back: Option<RolledBack>,
     /// Why a newer component does not serve.
     pub refused: Option<Refusal>,
+    /// Why the last component that was deployed was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_deployment: Option<Refusal>,
     /// What the last new component decides otherwise on recorded requests.
     #[serde(default)]
     pub gate: Option<Gate>,
@@ -197,17 +200,29 @@ pub struct CanaryReport {
 pub struct AuditEntry {
     /// When.
     pub at: String,
-    /// The handler.
-    pub handler: String,
-    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `refused`.
+    /// The handler; none if it concerns all of them.
+    pub handler: Option<String>,
+    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `refused`, `accepted`,
+    /// `shadow`, `shadow ended`, `recording`, `records discarded`, `manifest`.
     pub event: String,
     /// The number of the generation, if it has one.
     pub generation: Option<u64>,
-    /// Its digest.
-    pub sha256: String,
-    /// Who: a person as the command names them, `node`, or `handlers folder`.
+    /// The digest of the component, if it concerns one.
+    pub sha256: Option<String>,
+    /// Who: a person as the command names them, `admin address` for a request that names nobody, `node`, or
+    /// `handlers folder`.
     pub who: String,
     /// Why. It may contain text from a guest: escape it before printing it to a terminal.
+    pub why: String,
+}
+
+/// Who asks for something, and why. `POST /candidates/DIGEST/accept` takes it; a shadow has it in its query.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// Who asks.
+    pub who: String,
+    /// Why.
     pub why: String,
 }
 
@@ -224,8 +239,9 @@ pub struct DeployOrder {
     pub percent: String,
     /// By what requests are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
     pub by: String,
-    /// What an answer that differs means: `refuse` or `report`.
-    pub differences: String,
+    /// What an answer that differs means: `refuse` or `report`; none is what the manifest says.
+    #[serde(default)]
+    pub differences: Option<String>,
     /// Who deploys.
     pub who: String,
     /// Why.

@@ -69,6 +69,16 @@ impl Compose {
         finish(command.env("GALO_PORT", self.port.to_string()).env("GALO_PASSWORD", PASSWORD))
     }
 
+    /// `deploy/galo`, or what a project has in its place, as a person runs it in a folder.
+    #[must_use]
+    pub fn galo(&self, program: &str, called_in: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.folder.join(program));
+        command.args(arguments).current_dir(called_in).stdin(Stdio::null());
+        command.env("COMPOSE_PROJECT_NAME", self.project).env("GALO_PORT", self.port.to_string());
+        command.env("GALO_WHO", "ana");
+        command
+    }
+
     /// Where a volume of the stack lies. Only root may look there.
     ///
     /// # Errors
@@ -95,8 +105,11 @@ pub fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy"))
 }
 
-/// What it prints, without the last newline.
-fn finish(command: &mut Command) -> anyhow::Result<String> {
+/// Runs a command, and returns what it prints, without the last newline.
+///
+/// # Errors
+/// The command cannot be run or fails.
+pub fn finish(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
         let printed = [output.stdout, output.stderr].concat();

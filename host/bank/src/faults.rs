@@ -54,6 +54,11 @@ pub trait Stack {
     /// The folder that all nodes serve from.
     fn handlers(&self) -> &Path;
 
+    /// Begins to swap its components.
+    fn swaps(&self) -> Swaps {
+        Swaps::start(self.handlers(), Self::SWAP_EVERY, None)
+    }
+
     /// Waits until every node serves the components with these digests.
     async fn until_served(&self, digests: &[String]) -> anyhow::Result<()>;
 
@@ -124,7 +129,7 @@ pub async fn under_load<S: Stack>(
     let load = Load { mix, ..Load::new(stack.base(), CLIENTS, seed) };
     let experiment = Experiment { load, source: stack.source() };
     let during = async |progress: &Progress| {
-        let swaps = Swaps::start(stack.handlers(), S::SWAP_EVERY);
+        let swaps = stack.swaps();
         progress.until(WARM_TRANSACTIONS).await?;
         fault(stack, progress).await?;
         progress.until(WARM_TRANSACTIONS).await?;

@@ -54,7 +54,7 @@ pub async fn run(options: &Options, checkout: &Project, before: &Path, cancel: &
             let programs = Programs::find()?;
             let galo = build(&checkout, &programs.own, &place)?;
             ensure!(!cancel.is_requested(), "the build was stopped");
-            Bench::new(&options, checkout, programs, galo, place)
+            Bench::new(&options, checkout, programs, None, galo, place)
         };
         let bench = tokio::task::spawn_blocking(set_up).await??;
         let cluster = bench.cluster(Durability::Off).await?;

@@ -13,11 +13,12 @@ const MARGINS: [i32; 4] = [78, 70, 24, 58];
 const FONT: &str = "sans-serif";
 
 /// Colours that people who see red and green alike can tell apart (Okabe and Ito).
-const COLOURS: [RGBColor; 5] = [
+const COLOURS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0x56, 0xb4, 0xe9),
     RGBColor(0xd5, 0x5e, 0x00),
 ];
 const GREY: RGBColor = RGBColor(0x66, 0x66, 0x66);
@@ -204,13 +205,14 @@ fn svg(draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn<String> {
 
 /// A line of names in their colours, above the drawing.
 fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = (&'n str, usize)>) -> Drawn {
+    // Widths of letters are not known without a font. One name of each colour fits, and the longest has room.
+    let step = (width() - MARGINS[0] - MARGINS[2]) / COLOURS.len().try_into().unwrap_or(1);
     let mut x = MARGINS[0];
     for (name, colour) in names {
         let box_ = [(x, 43), (x + 12, 55)];
         root.draw(&Rectangle::new(box_, COLOURS[colour % COLOURS.len()].filled())).map_err(shown)?;
         text(root, name, (x + 18, 41), 14, BLACK, HPos::Left)?;
-        // Widths of letters are not known without a font; the longest name has room.
-        x += 150;
+        x += step;
     }
     Ok(())
 }

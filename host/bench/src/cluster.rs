@@ -11,6 +11,8 @@ use galo_testing::database::SERVICE_ROLE;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio_postgres::{Client, NoTls};
 
+use crate::contender::Contender;
+use crate::peer;
 use crate::process::parent;
 use crate::programs::{self, Programs};
 use crate::schedule;
@@ -87,6 +89,15 @@ impl Cluster {
         let database = Database { socket: self.inner.socket.clone(), name };
         database::create(&target(&database.url(SUPERUSER, "postgres"))?, &database.name).await?;
         database::apply(&target(&database.owner_url())?, &self.sql).await?;
+        Ok(database)
+    }
+
+    /// Makes a database for a contender, with what it needs beside the project's schema.
+    pub async fn database_for(&mut self, contender: Contender) -> anyhow::Result<Database> {
+        let database = self.database().await?;
+        if contender == Contender::Peer {
+            database.owner().await?.batch_execute(peer::SCHEMA).await.context("cannot apply peer.sql")?;
+        }
         Ok(database)
     }
 

@@ -7,8 +7,10 @@ use clap::ValueEnum;
 pub enum Contender {
     /// nginx in front of an upstream that answers at once.
     Limit,
-    /// The same contract by hand, without Galo.
+    /// The same contract by hand in Rust, without Galo.
     Plain,
+    /// The same contract in Go.
+    Peer,
     /// The host with its handlers linked natively.
     Twin,
     /// Two nodes.
@@ -19,19 +21,20 @@ pub enum Contender {
 
 impl Contender {
     /// All, in the order of tables and plots.
-    pub const ALL: [Self; 5] = [Self::Limit, Self::Pgbench, Self::Plain, Self::Twin, Self::Galo];
+    pub const ALL: [Self; 6] = [Self::Limit, Self::Pgbench, Self::Plain, Self::Peer, Self::Twin, Self::Galo];
 
     /// Those whose answers must be the same.
-    pub const SERVICES: [Self; 3] = [Self::Galo, Self::Twin, Self::Plain];
+    pub const SERVICES: [Self; 4] = [Self::Galo, Self::Twin, Self::Plain, Self::Peer];
 
     /// Those that are also measured with each process kept on one core.
-    pub const PLACED: [Self; 4] = [Self::Limit, Self::Plain, Self::Twin, Self::Galo];
+    pub const PLACED: [Self; 5] = [Self::Limit, Self::Plain, Self::Peer, Self::Twin, Self::Galo];
 
     /// Its name in tables and plots.
     pub fn name(self) -> &'static str {
         match self {
             Self::Limit => "limit",
             Self::Plain => "plain",
+            Self::Peer => "Go peer",
             Self::Twin => "native twin",
             Self::Galo => "Galo",
             Self::Pgbench => "pgbench",

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use galo_testing::http::Connection;
 
 use crate::cluster::Cluster;
@@ -61,7 +61,7 @@ async fn answers(
     requests: &[Asked],
 ) -> anyhow::Result<Vec<Answer>> {
     let folder = tempfile::tempdir_in(&bench.folder)?;
-    let database = cluster.database().await?;
+    let database = cluster.database_for(contender).await?;
     let url = database.service_url();
     let server = Server::start(contender, 1, folder.path(), bench.launch(&url)).await?;
     let mut answers = Vec::new();
@@ -70,6 +70,9 @@ async fn answers(
         answers.push(answer.with_context(|| format!("{}: {} {}", contender.name(), asked.method, asked.path))?);
     }
     server.stop().await?;
+    let violations = database.owner().await?.query(&cluster.proof()?, &[]).await?;
+    let name = contender.name();
+    ensure!(violations.is_empty(), "{name} left a ledger that breaks {} of its invariants", violations.len());
     cluster.drop(database).await?;
     Ok(answers)
 }

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use galo_testing::program;
 
+use crate::measure::Bench;
 use crate::pgo;
-use crate::programs::{self, Programs};
+use crate::programs;
 
 /// Names and values, in the order of the table.
 pub type Facts = Vec<(&'static str, String)>;
 
 /// What is known of the machine and the programs.
-pub fn facts(programs: &Programs, postgres: &str) -> Facts {
+pub fn facts(bench: &Bench, postgres: &str) -> Facts {
+    let programs = &bench.programs;
     let rustc = program::find("rustc").unwrap_or_else(|| "rustc".into());
-    vec![
+    let mut facts = vec![
         ("CPU", field("/proc/cpuinfo", "model name", ':').unwrap_or_else(|| "unknown".to_owned())),
         ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
         ("memory", field("/proc/meminfo", "MemTotal", ':').map_or_else(|| "unknown".to_owned(), |kib| gibibytes(&kib))),
@@ -26,7 +28,9 @@ pub fn facts(programs: &Programs, postgres: &str) -> Facts {
         ("wrk", programs::version(&programs.wrk, "-v").split(" [").next().unwrap_or_default().to_owned()),
         ("rustc", programs::version(&rustc, "--version")),
         ("build", build().to_owned()),
-    ]
+    ];
+    facts.extend(bench.peer.iter().map(|peer| ("Go", peer.go.clone())));
+    facts
 }
 
 fn build() -> &'static str {

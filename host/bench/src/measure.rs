@@ -2,17 +2,18 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Project;
+use galo::operator::Ended;
 use galo_testing::nginx::{Front, Listen, Nginx};
 
 use crate::cluster::Cluster;
 use crate::contender::Contender;
 use crate::load::Load;
 use crate::options::Options;
-use crate::process::{self, Memory};
+use crate::peer::Peer;
+use crate::process::{self, Memory, Usage};
 use crate::programs::{self, Programs};
 use crate::schedule::{Cores, Placement};
 use crate::server::{Launch, Server};
@@ -24,6 +25,8 @@ const NODES: usize = 2;
 /// What a run measures with.
 pub struct Bench {
     pub programs: Programs,
+    /// Only built when it is measured.
+    pub peer: Option<Peer>,
     /// Like the two below only made when something is measured that runs components.
     pub galo: PathBuf,
     pub checkout: Project,
@@ -39,6 +42,8 @@ pub struct Bench {
     pub cores: Cores,
     pub seconds: u64,
     pub warm_seconds: u64,
+    /// One request in so many also runs on a shadow.
+    pub shadow: Option<usize>,
 }
 
 impl Bench {
@@ -50,6 +55,7 @@ impl Bench {
         options: &Options,
         checkout: Project,
         programs: Programs,
+        peer: Option<Peer>,
         galo: PathBuf,
         folder: PathBuf,
     ) -> anyhow::Result<Self> {
@@ -61,6 +67,7 @@ impl Bench {
         let (nginx_workers, cores) = (options.nginx_workers, Cores::find()?);
         Ok(Self {
             programs,
+            peer,
             galo,
             checkout,
             handlers,
@@ -71,6 +78,7 @@ impl Bench {
             cores,
             seconds,
             warm_seconds,
+            shadow: None,
         })
     }
 }
@@ -104,6 +112,10 @@ pub struct Measured {
     pub load: Load,
     /// Microseconds of CPU for a request, by component.
     pub cpu: [f64; 4],
+    /// Context switches for a request, by component.
+    pub switches: [f64; 4],
+    /// The part of all cores that was idle, in percent.
+    pub idle: f64,
     /// At the end of the window, by component; none of the load generator, which has ended then.
     pub memory: [Memory; 4],
 }
@@ -150,7 +162,7 @@ async fn attempt(
     seed: u64,
 ) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir_in(&bench.folder)?;
-    let database = cluster.database().await?;
+    let database = cluster.database_for(contender).await?;
     let url = database.service_url();
     let mut servers = Vec::new();
     let mut nginx = None;
@@ -161,6 +173,12 @@ async fn attempt(
         }
         let sockets: Vec<_> = servers.iter().map(|server| server.socket.clone()).collect();
         nginx = Some(front(bench, placement, folder.path(), &sockets).await?);
+    }
+    let mut shadows = Vec::new();
+    for server in &servers {
+        if let Some(every) = bench.shadow {
+            shadows.push(server.shadow(&bench.handlers, every).await?);
+        }
     }
     let pids: Vec<_> = servers.iter().map(|server| server.pid).collect();
     let gate: Vec<_> = nginx.iter().map(|nginx| nginx.pid).collect();
@@ -174,12 +192,16 @@ async fn attempt(
     drive(bench.warm_seconds, seed + 1_000_000).await.context("warming up")?;
     let roots =
         [Vec::new(), gate, pids, if contender == Contender::Limit { Vec::new() } else { vec![cluster.postmaster] }];
-    let before = cpu(&roots)?;
+    let before = (usage(&roots)?, process::machine_time()?);
     let load = drive(bench.seconds, seed).await?;
-    let after = cpu(&roots)?;
+    let after = (usage(&roots)?, process::machine_time()?);
     let mut memory = [Memory::default(); 4];
     for (memory, roots) in memory.iter_mut().zip(&roots) {
         *memory = process::memory(roots)?;
+    }
+    for shadow in shadows {
+        let ended = shadow.follow(std::future::ready(()), false, |counts| eprintln!("{counts}")).await?;
+        ensure!(ended == Ended::Alike, "a component decides otherwise than itself");
     }
     let log = nginx.as_ref().map(Nginx::log).unwrap_or_default();
     ensure!(log.is_empty(), "nginx logged: {}", log.lines().take(5).collect::<Vec<_>>().join("\n"));
@@ -188,11 +210,13 @@ async fn attempt(
         server.stop().await?;
     }
     cluster.drop(database).await?;
-    let mut per_request = [0.0; 4];
-    for (place, cpu) in per_request.iter_mut().enumerate() {
-        *cpu = after[place].saturating_sub(before[place]).as_secs_f64() * 1e6 / number(load.requests);
+    let (mut cpu, mut switches) = ([0.0; 4], [0.0; 4]);
+    for (place, (after, before)) in after.0.iter().zip(&before.0).enumerate() {
+        cpu[place] = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / number(load.requests);
+        switches[place] = number(after.switches.saturating_sub(before.switches)) / number(load.requests);
     }
-    Ok(Measured { load, cpu: per_request, memory })
+    let (all, idle) = (after.1.0 - before.1.0, after.1.1 - before.1.1);
+    Ok(Measured { load, cpu, switches, idle: 100.0 * number(idle) / number(all.max(1)), memory })
 }
 
 /// nginx as it is deployed, on a port: wrk speaks TCP only.
@@ -214,9 +238,9 @@ async fn front(bench: &Bench, placement: Placement, folder: &Path, sockets: &[Pa
     Nginx::start(front).await
 }
 
-/// The time of each component so far. A load generator has ended when its time counts.
-fn cpu(roots: &[Vec<i32>; 4]) -> anyhow::Result<[Duration; 4]> {
-    let of = |place: usize| process::cpu(&roots[place]);
+/// What each component has cost so far. A load generator has ended when its time counts.
+fn usage(roots: &[Vec<i32>; 4]) -> anyhow::Result<[Usage; 4]> {
+    let of = |place: usize| process::usage(&roots[place]);
     Ok([process::ended_children()?, of(1)?, of(2)?, of(3)?])
 }
 
@@ -225,6 +249,7 @@ impl Bench {
     pub fn launch<'a>(&'a self, database_url: &'a str) -> Launch<'a> {
         Launch {
             programs: &self.programs,
+            peer: self.peer.as_ref().map(|peer| peer.program.as_path()),
             galo: &self.galo,
             handlers: &self.handlers,
             cache: &self.cache,

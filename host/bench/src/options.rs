@@ -7,10 +7,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::contender::Contender;
 use crate::serve::ServeArgs;
 
-/// Compares Galo with what bounds it, with itself without WASM, and with a plain service, on this machine
+/// Compares Galo with what bounds it, with itself without WASM, and with services in Rust and Go, on this machine
 ///
-/// It needs nginx, wrk, chrt and the binaries of Postgres; it builds the rest, runs everything as plain processes on
-/// unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does nothing else.
+/// It needs nginx, wrk, chrt, the binaries of Postgres, and Go with two libraries; it builds the rest, runs everything
+/// as plain processes on unix sockets, and writes BENCHMARKS.md and its plots. Half an hour, on a machine that does
+/// nothing else.
 #[derive(Clone, Parser)]
 #[command(name = "galo-bench", max_term_width = 110)]
 pub struct Options {
@@ -22,15 +23,18 @@ pub struct Options {
     /// How long each measurement lasts [default: 8, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
-    /// How often each is made; an odd number has a middle [default: 5, 7 with --against, or 1 with --quick]
+    /// How often each is made; an odd number has a middle [default: 5, 7 with --against or --shadow, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
-    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick or --against]
+    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick, --against or --shadow]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     connections: Vec<usize>,
     /// Measure these parts only; writes nothing without --out
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Leave these parts out, e.g. the peer where Go is not installed; writes nothing without --out
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
+    without: Vec<Part>,
     /// Rows of the longer ledger that an extrato is read from [default: 10000000, or 100000 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
     rows: Option<u32>,
@@ -43,8 +47,16 @@ pub struct Options {
     /// Compare with the galo of another checkout instead, e.g. of `git worktree add ../before HEAD~9`: both are built
     /// in release mode and measured in alternation, 7 rounds by default. Fails when the median of the paired ratios is
     /// over 1.03 for the nodes' CPU a request, or under 0.97 for throughput
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "rows", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "without", "rows", "out"])]
     pub against: Option<PathBuf>,
+    /// Measure what a shadow costs instead: Galo with one of `transacoes` on one request in N and without, in
+    /// alternation, 7 rounds by default. Fails when the median of the paired ratios is under 0.95 for throughput, or
+    /// when the median p99 with it is over every p99 without
+    #[arg(long, value_name = "N", conflicts_with_all = ["only", "without", "rows", "out", "against"])]
+    pub shadow: Option<usize>,
+    /// A galo that is built already, for tests of this program
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "against")]
+    pub galo: Option<PathBuf>,
     /// Where BENCHMARKS.md and its plots go [default: the checkout]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -73,6 +85,7 @@ pub enum Part {
     Limit,
     Pgbench,
     Plain,
+    Peer,
     Twin,
     Galo,
     Placed,
@@ -92,18 +105,23 @@ impl Options {
     }
 
     pub fn rounds(&self) -> usize {
-        let default = match (self.quick, &self.against) {
+        let default = match (self.quick, self.is_paired()) {
             (true, _) => 1,
-            (false, None) => 5,
+            (false, false) => 5,
             // Fewer pairs have no interval for their median.
-            (false, Some(_)) => 7,
+            (false, true) => 7,
         };
         self.rounds.map_or(default, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
     }
 
+    /// Whether each round is a pair of measurements.
+    fn is_paired(&self) -> bool {
+        self.against.is_some() || self.shadow.is_some()
+    }
+
     pub fn connections(&self) -> Vec<usize> {
         match self.connections.as_slice() {
-            [] if self.quick || self.against.is_some() => vec![64],
+            [] if self.quick || self.is_paired() => vec![64],
             [] => vec![8, 32, 64, 256],
             chosen => chosen.to_vec(),
         }
@@ -114,18 +132,27 @@ impl Options {
     }
 
     pub fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        (self.only.is_empty() || self.only.contains(&part)) && !self.without.contains(&part)
+    }
+
+    /// Whether all that was chosen is left out again.
+    pub fn leaves_nothing(&self) -> bool {
+        !Part::value_variants().iter().any(|&part| self.wants(part))
     }
 
     pub fn contenders(&self) -> Vec<Contender> {
-        let part = |contender| match contender {
-            Contender::Limit => Part::Limit,
-            Contender::Pgbench => Part::Pgbench,
-            Contender::Plain => Part::Plain,
-            Contender::Twin => Part::Twin,
-            Contender::Galo => Part::Galo,
-        };
         Contender::ALL.into_iter().filter(|contender| self.wants(part(*contender))).collect()
+    }
+
+    /// Those that are measured with each process kept on one core. They do not depend on --only.
+    pub fn placed(&self) -> Vec<Contender> {
+        let placed = |contender: &Contender| self.wants(Part::Placed) && !self.without.contains(&part(*contender));
+        Contender::PLACED.into_iter().filter(placed).collect()
+    }
+
+    /// Whether the peer in Go is measured.
+    pub fn wants_peer(&self) -> bool {
+        self.shadow.is_none() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
     }
 
     /// Whether anything is measured that runs components.
@@ -135,6 +162,44 @@ impl Options {
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty()
+        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && self.shadow.is_none()
+    }
+}
+
+fn part(contender: Contender) -> Part {
+    match contender {
+        Contender::Limit => Part::Limit,
+        Contender::Pgbench => Part::Pgbench,
+        Contender::Plain => Part::Plain,
+        Contender::Peer => Part::Peer,
+        Contender::Twin => Part::Twin,
+        Contender::Galo => Part::Galo,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from(std::iter::once(&"galo-bench").chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_is_measured_nowhere() {
+        let all = options(&[]);
+        assert!(all.wants_peer() && all.is_whole() && all.contenders().contains(&Contender::Peer));
+        let without = options(&["--without", "peer,extrato"]);
+        assert!(!without.wants_peer() && !without.is_whole() && !without.wants(Part::Extrato));
+        assert_eq!(without.contenders().len(), Contender::ALL.len() - 1);
+        assert_eq!(without.placed().len(), Contender::PLACED.len() - 1);
+    }
+
+    #[test]
+    fn a_part_alone_needs_no_go_unless_it_has_the_peer() {
+        assert!(!options(&["--only", "plain,galo"]).wants_peer());
+        assert!(options(&["--only", "placed"]).wants_peer());
+        assert!(!options(&["--only", "placed", "--without", "peer"]).wants_peer());
+        assert!(options(&["--only", "peer", "--without", "peer"]).leaves_nothing());
     }
 }

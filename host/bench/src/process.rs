@@ -1,5 +1,5 @@
-//! What processes cost, as the kernel counts it: CPU time of a component with all its processes, also those that have
-//! ended, and its memory.
+//! What processes cost, as the kernel counts it: CPU time and context switches of a component with all its processes,
+//! and its memory; and how much of the machine is idle.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,38 +11,75 @@ use nix::sys::resource::{UsageWho, getrusage};
 /// The unit of `/proc/PID/stat` is a hundredth of a second, whatever the kernel's own.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The CPU time of processes with all their descendants.
+/// What processes have cost so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    pub cpu: Duration,
+    /// Context switches of all threads, given up by themselves or not.
+    pub switches: u64,
+}
+
+/// What processes with all their descendants have cost.
 ///
-/// A process that ended has left its time to its parent, which has waited for it: so the sum never goes back.
+/// A process that ended has left its CPU time to its parent, which has waited for it: so the sum never goes back.
+/// Context switches of threads that ended are lost; components keep theirs.
 ///
 /// # Errors
 /// When one of them is gone.
-pub fn cpu(roots: &[i32]) -> anyhow::Result<Duration> {
+pub fn usage(roots: &[i32]) -> anyhow::Result<Usage> {
     let all = snapshot();
-    let mut ticks = 0;
+    let (mut ticks, mut switches) = (0, 0);
     for pid in family(roots, &all) {
         ticks += all.get(&pid).with_context(|| format!("process {pid} has ended"))?.ticks;
+        switches += threads(pid).filter_map(|thread| switches_of(pid, thread)).sum::<u64>();
     }
-    Ok(TICK.saturating_mul(u32::try_from(ticks)?))
+    Ok(Usage { cpu: TICK.saturating_mul(u32::try_from(ticks)?), switches })
 }
 
 /// All threads of processes with all their descendants, as they are now.
 pub fn tasks(roots: &[i32]) -> Vec<i32> {
-    let threads = |pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    family(roots, &snapshot()).into_iter().flat_map(|pid| threads(pid).filter_map(number)).collect()
+    family(roots, &snapshot()).into_iter().flat_map(threads).collect()
 }
 
-/// The CPU time of all children of ours that have ended.
+fn threads(pid: i32) -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// None of a thread that has ended.
+fn switches_of(pid: i32, thread: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).ok()?;
+    let of = |label: &str| status.lines().find_map(|line| line.strip_prefix(label))?.trim().parse::<u64>().ok();
+    Some(of("voluntary_ctxt_switches:")? + of("nonvoluntary_ctxt_switches:")?)
+}
+
+/// The time of the machine so far, in ticks of all cores together: all of it, and what was idle.
+///
+/// # Errors
+/// When the kernel does not report it.
+pub fn machine_time() -> anyhow::Result<(u64, u64)> {
+    idle_of(&fs::read_to_string("/proc/stat")?).context("cannot read /proc/stat")
+}
+
+/// `cpu user nice system idle iowait irq softirq steal …`; what follows is contained in user and nice.
+fn idle_of(stat: &str) -> Option<(u64, u64)> {
+    let fields: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|text| text.parse().ok()).collect();
+    Some((fields.get(..8)?.iter().sum(), fields[3] + fields[4]))
+}
+
+/// What all children of ours that have ended have cost.
 ///
 /// # Errors
 /// Those of `getrusage`, which has none here.
-pub fn ended_children() -> anyhow::Result<Duration> {
+pub fn ended_children() -> anyhow::Result<Usage> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let duration = |time: nix::sys::time::TimeVal| -> anyhow::Result<Duration> {
         Ok(Duration::new(u64::try_from(time.tv_sec())?, u32::try_from(time.tv_usec())? * 1000))
     };
-    Ok(duration(usage.user_time())? + duration(usage.system_time())?)
+    let cpu = duration(usage.user_time())? + duration(usage.system_time())?;
+    let switches = usage.voluntary_context_switches() + usage.involuntary_context_switches();
+    Ok(Usage { cpu, switches: u64::try_from(switches)? })
 }
 
 /// The memory of a component in MiB.
@@ -135,11 +172,31 @@ mod tests {
     #[test]
     fn a_process_that_ended_leaves_its_time_to_us() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let before = (cpu(&[own]).unwrap(), ended_children().unwrap());
+        let before = (usage(&[own]).unwrap(), ended_children().unwrap());
         let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
         assert!(std::process::Command::new("sh").args(["-c", spin]).status().unwrap().success());
-        assert!(cpu(&[own]).unwrap() > before.0);
-        assert!(ended_children().unwrap() > before.1);
+        let after = (usage(&[own]).unwrap(), ended_children().unwrap());
+        assert!(after.0.cpu > before.0.cpu && after.1.cpu > before.1.cpu);
+        assert!(after.1.switches > before.1.switches);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_switches() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let before = usage(&[own]).unwrap().switches;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(usage(&[own]).unwrap().switches >= before + 20);
+    }
+
+    #[test]
+    fn the_first_line_of_stat_has_what_was_idle() {
+        let stat = "cpu  10 1 20 500 5 3 4 7 9 9\ncpu0 5 0 10 250 2 1 2 3 0 0\n";
+        assert_eq!(idle_of(stat), Some((550, 505)));
+        assert_eq!(idle_of("cpu 1 2\n"), None);
+        let (all, idle) = machine_time().unwrap();
+        assert!(all >= idle && idle > 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 
 use crate::results::Results;
-use crate::tables;
+use crate::{costs, tables};
 
 /// Its name, in the checkout.
 pub const FILE: &str = "BENCHMARKS.md";
@@ -43,9 +43,15 @@ pub fn generated(results: &Results) -> String {
     let title = format!("Time to an answer, {connections} connections");
     section(&title, &[plot("latency", "Milliseconds to an answer by percentile"), tables::latency(results)]);
     let title = format!("CPU for a request, {connections} connections");
-    section(&title, &[plot("cpu", "Microseconds of CPU for a request by component"), tables::cpu(results)]);
+    let about = "Microseconds of CPU for a request by component";
+    section(&title, &[plot("cpu", about), costs::cpu(results, connections), costs::switches(results, connections)]);
+    // With few connections, little is shared between requests, and every one wakes up each component.
+    if let Some(&few) = results.connections.iter().min().filter(|few| **few != connections) {
+        let title = format!("CPU for a request, {few} connections");
+        section(&title, &[costs::cpu(results, few), costs::switches(results, few)]);
+    }
     let title = format!("Memory, {connections} connections");
-    section(&title, &[plot("memory", "Memory by component"), tables::memory(results)]);
+    section(&title, &[plot("memory", "Memory by component"), costs::memory(results)]);
     section(&format!("Each process kept on one core, {connections} connections"), &[tables::placed(results)]);
     section(&format!("Galo durable and not, {connections} connections"), &[tables::durable(results)]);
     section("An extrato of a longer ledger", &[tables::growth(results)]);

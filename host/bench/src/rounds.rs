@@ -53,7 +53,7 @@ mod tests {
 
     fn sample(contender: Contender, round: usize, requests: u64) -> Sample {
         let load = Load { requests, refused: 0, seconds: 1.0, latency: [0.0; 6] };
-        let measured = Measured { load, cpu: [0.0; 4], memory: [Memory::default(); 4] };
+        let measured = Measured { load, cpu: [0.0; 4], switches: [0.0; 4], idle: 0.0, memory: [Memory::default(); 4] };
         Sample { contender, connections: 64, round, measured }
     }
 

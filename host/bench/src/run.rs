@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use galo::develop::build::{self, Cancel, Profile, Project};
 use galo::serve::Signals;
 
@@ -18,7 +18,7 @@ use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::results::{GOAL_CONNECTIONS, Results};
 use crate::schedule::Placement;
-use crate::{against, equal, plot, programs, report};
+use crate::{against, equal, peer, plot, programs, report, shadow};
 
 /// Runs, until it is done or interrupted.
 ///
@@ -52,21 +52,30 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
     if let Some(out) = &out {
         report::check(&out.join(report::FILE))?;
     }
+    ensure!(!options.leaves_nothing(), "--without leaves nothing to measure");
     let folder = tempfile::Builder::new().prefix("galo-bench-").tempdir()?;
     let bench = {
         let (checkout, cancel, folder) = (checkout.clone(), cancel.clone(), folder.path().to_owned());
         let options = options.clone();
         let set_up = move || {
             let programs = Programs::find()?;
+            let toolchain = options.wants_peer().then(peer::Toolchain::find).transpose()?;
+            let peer = toolchain.map(|toolchain| toolchain.build(&checkout, &programs.own)).transpose()?;
             let mut galo = PathBuf::new();
             if options.wants_components() {
-                galo = programs::galo(&checkout, &programs.own)?;
+                galo = match &options.galo {
+                    Some(built) => built.clone(),
+                    None => programs::galo(&checkout, &programs.own)?,
+                };
                 build::handlers(&checkout, Profile::Release, &cancel)?.put(&folder.join("handlers"))?;
             }
-            Bench::new(&options, checkout, programs, galo, folder)
+            Bench::new(&options, checkout, programs, peer, galo, folder)
         };
         tokio::task::spawn_blocking(set_up).await??
     };
+    if let Some(every) = options.shadow {
+        return shadow::run(options, bench, every).await;
+    }
     let results = measure(options, &bench).await?;
     let text = report::generated(&results);
     match out {
@@ -86,11 +95,10 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
     let services: Vec<_> = Contender::SERVICES.into_iter().filter(|contender| contenders.contains(contender)).collect();
     let (durable, extrato) = (options.wants(Part::Durable), options.wants(Part::Extrato));
     // With one core there is nothing to place.
-    let placed: &[Contender] =
-        if options.wants(Part::Placed) && bench.cores.are_enough() { &Contender::PLACED } else { &[] };
+    let placed = if bench.cores.are_enough() { options.placed() } else { Vec::new() };
     let goal_connections = *connections.iter().find(|&&c| c == GOAL_CONNECTIONS).unwrap_or(&connections[0]);
     let steps = compare::steps(&contenders, &connections, rounds)
-        + compare::steps(placed, &[goal_connections], rounds)
+        + compare::steps(&placed, &[goal_connections], rounds)
         + usize::from(!services.is_empty())
         + if durable { 2 * rounds } else { 0 }
         + if extrato { 2 } else { 0 };
@@ -103,7 +111,7 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         tokio::task::spawn_blocking(move || drop(cluster)).await?;
     }
     let mut cluster = bench.cluster(Durability::Off).await?;
-    let facts = machine::facts(&bench.programs, &cluster.version);
+    let facts = machine::facts(bench, &cluster.version);
     let mut compared = 0;
     if !services.is_empty() {
         progress.begin("whether the services answer alike");
@@ -115,7 +123,7 @@ async fn measure(options: &Options, bench: &Bench) -> anyhow::Result<Results> {
         let free = compare::round(bench, &mut cluster, Placement::Free, &contenders, &connections, round, &progress);
         samples.extend(free.await?);
         let connections = [goal_connections];
-        let placed = compare::round(bench, &mut cluster, Placement::Placed, placed, &connections, round, &progress);
+        let placed = compare::round(bench, &mut cluster, Placement::Placed, &placed, &connections, round, &progress);
         placed_samples.extend(placed.await?);
     }
     // Durability is measured with no other cluster beside it.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use galo::limits;
+use galo::operator::{Access, Shadowing};
+use galo::report::Reason;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -22,6 +24,9 @@ pub const START_MAX: Duration = Duration::from_secs(30);
 /// Between two checks of something that gives no event.
 pub const POLL_EVERY: Duration = Duration::from_millis(5);
 
+/// Longer than any measurement.
+const SHADOW: Duration = Duration::from_secs(3600);
+
 /// A drain ends after ten seconds at most.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
@@ -29,6 +34,8 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     pub programs: &'a Programs,
+    /// Only built when it is measured.
+    pub peer: Option<&'a Path>,
     pub galo: &'a Path,
     /// The folder of galo.toml and the components.
     pub handlers: &'a Path,
@@ -43,6 +50,7 @@ pub struct Server {
     child: Child,
     pub pid: i32,
     pub socket: PathBuf,
+    admin: PathBuf,
 }
 
 impl Server {
@@ -75,7 +83,18 @@ impl Server {
             ensure!(begun.elapsed() < START_MAX, "{} does not start: {}", contender.name(), tail());
             sleep(POLL_EVERY).await;
         }
-        Ok(Self { child, pid, socket })
+        Ok(Self { child, pid, socket, admin: place("admin") })
+    }
+
+    /// Has the component of the transactions run beside it, on one request in so many.
+    ///
+    /// # Errors
+    /// That the node refuses.
+    pub async fn shadow(&self, handlers: &Path, every: usize) -> anyhow::Result<Shadowing> {
+        let admin = format!("unix:{}", self.admin.display());
+        let access = Access { admin: admin.parse().map_err(anyhow::Error::msg)?, token: None };
+        let asked = Reason { who: "galo-bench".to_owned(), why: "what a shadow costs".to_owned() };
+        Shadowing::begin(&access, "transacoes", &handlers.join("transacoes.wasm"), (every, SHADOW), asked).await
     }
 
     /// Stops it gracefully.
@@ -90,7 +109,7 @@ impl Server {
 }
 
 fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
-    let Launch { programs, galo, handlers, cache, .. } = launch;
+    let Launch { programs, peer, galo, handlers, cache, .. } = launch;
     let own = |what: &str| {
         let mut command = Command::new(&programs.own);
         command.args(["serve", what, "--listen"]).arg(socket);
@@ -99,6 +118,11 @@ fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>
     let mut command = match contender {
         Contender::Limit => own("limit"),
         Contender::Plain => own("plain"),
+        Contender::Peer => {
+            let mut command = Command::new(peer.context("the peer was not built")?);
+            command.arg("--listen").arg(socket);
+            command
+        }
         Contender::Twin => own("twin"),
         Contender::Galo => {
             let mut command = Command::new(galo);

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::contender::Contender;
-use crate::figures::{Spread, brief, ratio, spread, whole};
+use crate::figures::{brief, ratio, spread, whole};
 use crate::load::PERCENTILES;
-use crate::measure::{Component, Measured};
+use crate::measure::Measured;
 use crate::pgbench;
 use crate::pgo;
 use crate::results::Results;
@@ -13,6 +13,10 @@ use crate::rounds;
 
 /// Of the limit, of the twin, of Galo without durability, and of the shorter ledger.
 const GOALS: [f64; 4] = [0.5, 0.92, 0.8, 1.1];
+
+/// Of the services that others would write, by connections.
+const GOALS_OF_SERVICES: [(Contender, usize, f64); 3] =
+    [(Contender::Peer, 64, 4.0), (Contender::Peer, 8, 2.0), (Contender::Plain, 8, 1.3)];
 
 /// Goals, and what came out.
 pub fn goals(results: &Results) -> String {
@@ -41,8 +45,12 @@ pub fn goals(results: &Results) -> String {
             of_durable,
         ),
     ];
+    let of_services = GOALS_OF_SERVICES.map(|(other, connections, goal)| {
+        let what = format!("throughput of Galo to that of {}, {connections} connections", other.name());
+        (what, goal, rounds::galo_to(&results.samples, other, connections))
+    });
     let mut rows_text = Vec::new();
-    for (what, goal, found) in goals {
+    for (what, goal, found) in goals.into_iter().chain(of_services) {
         if let Some(found) = found {
             let met = if found.median >= goal { "met" } else { "missed" };
             rows_text.push(vec![what, format!("≥ {}", ratio(goal)), found.shown(ratio), met.to_owned()]);
@@ -65,7 +73,7 @@ pub fn throughput(results: &Results) -> String {
 /// What Galo does to what the others do.
 pub fn ratios(results: &Results) -> String {
     let mut rows = Vec::new();
-    for other in [Contender::Limit, Contender::Plain, Contender::Twin] {
+    for other in [Contender::Limit, Contender::Plain, Contender::Peer, Contender::Twin] {
         let mut row = vec![format!("Galo to {}", other.name())];
         for &connections in &results.connections {
             let found = rounds::galo_to(&results.samples, other, connections);
@@ -80,44 +88,12 @@ pub fn ratios(results: &Results) -> String {
 
 /// Milliseconds, by percentile.
 pub fn latency(results: &Results) -> String {
-    let row = |contender, connections| {
+    let row = |contender| {
+        let connections = results.goal_connections;
         let cell = |place: usize| results.of(contender, connections, |measured| measured.load.latency[place]);
         (0..PERCENTILES.len()).map(|place| Some(cell(place)?.shown(brief))).collect::<Option<Vec<_>>>()
     };
-    by_contender(results, "ms", &PERCENTILES, row)
-}
-
-/// Microseconds, by component.
-pub fn cpu(results: &Results) -> String {
-    let columns: Vec<_> = Component::ALL.map(Component::name).into_iter().chain(["all"]).collect();
-    let row = |contender, connections| {
-        let mut cells = Vec::new();
-        for place in 0..Component::ALL.len() {
-            cells.push(present(results.of(contender, connections, |measured| measured.cpu[place])?, brief));
-        }
-        cells.push(results.of(contender, connections, |measured| measured.cpu.iter().sum())?.shown(brief));
-        Some(cells)
-    };
-    by_contender(results, "µs", &columns, row)
-}
-
-/// Mebibytes, by component; not of the load generator, which has ended when it is looked at.
-pub fn memory(results: &Results) -> String {
-    let components = &Component::ALL[1..];
-    let columns: Vec<_> = components.iter().map(|component| component.name()).collect();
-    let row = |contender, connections| {
-        let cell = |place: usize| {
-            let anonymous = results.of(contender, connections, |measured| measured.memory[place].anonymous)?;
-            let share = results.of(contender, connections, |measured| measured.memory[place].share)?;
-            Some(if share.most > 0.0 {
-                format!("{}; {}", brief(anonymous.median), brief(share.median))
-            } else {
-                dash()
-            })
-        };
-        (1..=components.len()).map(cell).collect::<Option<Vec<_>>>()
-    };
-    by_contender(results, "MiB, anonymous; Pss", &columns, row)
+    by_contender("ms", &PERCENTILES, row)
 }
 
 /// Requests a second with each process kept on one core, beside those without.
@@ -218,15 +194,11 @@ fn by_connections(results: &Results, cell: impl Fn(Contender, usize) -> Option<S
     table(&header("requests a second", results), &rows)
 }
 
-fn by_contender(
-    results: &Results,
-    unit: &str,
-    columns: &[&str],
-    row: impl Fn(Contender, usize) -> Option<Vec<String>>,
-) -> String {
+/// A table with a row for each contender that has one.
+pub fn by_contender(unit: &str, columns: &[&str], row: impl Fn(Contender) -> Option<Vec<String>>) -> String {
     let mut rows = Vec::new();
     for contender in Contender::ALL {
-        if let Some(cells) = row(contender, results.goal_connections) {
+        if let Some(cells) = row(contender) {
             rows.push([vec![name(contender)], cells].concat());
         }
     }
@@ -258,11 +230,7 @@ fn table(header: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     text + "\n"
 }
 
-/// A figure of a component; none of one that a contender does not have.
-fn present(found: Spread, write: impl Fn(f64) -> String) -> String {
-    if found.most > 0.0 { found.shown(write) } else { dash() }
-}
-
-fn dash() -> String {
+/// What stands for a figure that there is none of.
+pub fn dash() -> String {
     "–".to_owned()
 }

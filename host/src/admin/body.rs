@@ -7,6 +7,8 @@ use tokio::time::timeout;
 
 use super::api::denied::Denied;
 use crate::limits;
+use crate::registry::Who;
+use crate::report::Reason;
 use crate::wire::Incoming;
 
 /// Reads the body.
@@ -19,6 +21,11 @@ pub(super) async fn read(incoming: Incoming) -> Result<Bytes, Denied> {
         Denied::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body broke off or has over {most} bytes: {error}"))
     };
     Ok(read.map_err(broken)?.to_bytes())
+}
+
+/// A request that does not say who asks, or why.
+pub(super) fn unnamed() -> Reason {
+    Reason { who: Who::admin().to_string(), why: "requested at the admin address".to_owned() }
 }
 
 /// Names with values, as a query or a form has them.
@@ -38,6 +45,18 @@ impl Fields {
     /// The first value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All names with their values.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Who asks, and why: `who` and `why`.
+    pub(super) fn reason(&self) -> Reason {
+        let given = |name| self.get(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let unnamed = unnamed();
+        Reason { who: given("who").unwrap_or(unnamed.who), why: given("why").unwrap_or(unnamed.why) }
     }
 
     /// A whole number.

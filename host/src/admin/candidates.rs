@@ -1,6 +1,6 @@
 //! What an operator does with a candidate: accepts what it decides otherwise (`POST /candidates/DIGEST/accept`), or
 //! runs it beside the live requests (`POST /handlers/NAME/shadow?every=N&seconds=N` with the component as its body;
-//! `DELETE` ends it).
+//! `DELETE` ends it). Who asks and why is in the body of the first, and in the query (`who`, `why`) of the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,15 @@ use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::Semaphore;
 
+use super::body::{Fields, unnamed};
+use super::deploy::{Denial, body, parsed};
 use super::out::{json, only, text};
 use super::show;
 use crate::gate::{Busy, Unaccepted};
 use crate::limits;
 use crate::node::Node;
-use crate::report::Acceptance;
+use crate::registry::{Event, Subject, Who};
+use crate::report::{Acceptance, Reason};
 use crate::wire::{Incoming, Outgoing};
 
 /// Components are taken one at a time: each is held in memory whole.
@@ -32,10 +35,13 @@ pub(super) async fn answer(node: Option<&Arc<Node>>, incoming: Incoming) -> Outg
     let (method, path) = (incoming.method().clone(), incoming.uri().path().to_owned());
     let Some(node) = node else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
     match (accepted(&path), shadowed(&path)) {
-        (Some(prefix), _) if method == Method::POST => accept(node, prefix),
+        (Some(prefix), _) if method == Method::POST => match reason(incoming).await {
+            Ok(asked) => accept(node, prefix, &asked),
+            Err((status, message)) => text(status, message + "\n"),
+        },
         (Some(_), _) => only(&method, "POST, OPTIONS"),
         (None, Some(name)) if method == Method::POST => order(node, name, incoming).await,
-        (None, Some(name)) if method == Method::DELETE => stop(node, name),
+        (None, Some(name)) if method == Method::DELETE => stop(node, name, reason_of(&incoming)),
         (None, _) => only(&method, "POST, DELETE, OPTIONS"),
     }
 }
@@ -46,6 +52,16 @@ fn accepted(path: &str) -> Option<&str> {
 
 fn shadowed(path: &str) -> Option<&str> {
     path.strip_prefix("/handlers/")?.strip_suffix("/shadow")
+}
+
+/// Who asks and why, in a body that may be empty.
+async fn reason(incoming: Incoming) -> Result<Reason, Denial> {
+    let body = body(incoming).await?;
+    if body.is_empty() { Ok(unnamed()) } else { parsed(&body) }
+}
+
+fn reason_of(incoming: &Incoming) -> Reason {
+    Fields::of_query(incoming.uri().query().unwrap_or_default()).reason()
 }
 
 /// A shadow that is asked for.
@@ -81,6 +97,7 @@ async fn order(node: &Node, name: &str, incoming: Incoming) -> Outgoing {
         Ok(asked) => asked,
         Err(wrong) => return text(StatusCode::BAD_REQUEST, wrong),
     };
+    let by = reason_of(&incoming);
     let table = node.registry.table();
     let Some(handler) = table.handler(name) else { return unknown(name) };
     let Ok(_turn) = UPLOAD.try_acquire() else {
@@ -96,7 +113,7 @@ async fn order(node: &Node, name: &str, incoming: Incoming) -> Outgoing {
         }
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the component did not arrive in time\n"),
     };
-    let busy = match node.gates.shadows.order(name, (bytes, signature), every, span) {
+    let busy = match node.gates.shadows.order(name, (bytes, signature), (every, span), by) {
         Ok(()) => {
             let mut outgoing = json(&show::handler(handler, &node.gates));
             *outgoing.status_mut() = StatusCode::ACCEPTED;
@@ -111,29 +128,42 @@ async fn order(node: &Node, name: &str, incoming: Incoming) -> Outgoing {
 }
 
 /// Ends the shadow of a handler.
-fn stop(node: &Node, name: &str) -> Outgoing {
+fn stop(node: &Node, name: &str, asked: Reason) -> Outgoing {
     let table = node.registry.table();
     let Some(handler) = table.handler(name) else { return unknown(name) };
-    match node.gates.shadows.stop(name) {
+    match node.gates.shadows.stop(name, asked) {
         Some(_) => json(&show::handler(handler, &node.gates)),
         None => text(StatusCode::CONFLICT, format!("{name} has no shadow\n")),
     }
 }
 
 /// Accepts what a candidate decides otherwise.
-fn accept(node: &Node, prefix: &str) -> Outgoing {
+fn accept(node: &Node, prefix: &str, Reason { who, why }: &Reason) -> Outgoing {
     let well_formed = prefix.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     if !well_formed || prefix.len() < limits::ACCEPT_DIGITS_MIN {
         let least = limits::ACCEPT_DIGITS_MIN;
         return text(StatusCode::BAD_REQUEST, format!("a digest has at least {least} digits, 0 to 9 and a to f\n"));
     }
-    match node.gates.accept(prefix) {
+    let table = node.registry.table();
+    let canaries = table.handlers.iter().flat_map(|handler| {
+        let lineage = handler.lineage();
+        let canary = lineage.canary.as_ref().map(|canary| canary.generation.component.compiled.digest);
+        let back = lineage.rolled_back.as_ref().map(|back| back.digest);
+        canary.into_iter().chain(back).map(|digest| (handler.entry.name.clone(), digest))
+    });
+    match node.gates.accept(prefix, &canaries.collect::<Vec<_>>()) {
         Ok((digest, handlers)) => {
             tracing::info!(sha256 = %digest, "{}: what it decides otherwise is accepted, as requested", handlers.join(", "));
+            for name in &handlers {
+                let subject = Subject { handler: Some(name), digest: Some(digest) };
+                node.operated(subject, Event::Accepted, &Who::person(who), why);
+            }
             json(&Acceptance { sha256: digest.to_string(), handlers })
         }
         Err(Unaccepted::Unknown) => {
-            let unknown = format!("no candidate with the digest {prefix}... decides otherwise on recorded requests\n");
+            let unknown = format!(
+                "no candidate with the digest {prefix}... decides otherwise on recorded requests or was a canary\n"
+            );
             text(StatusCode::NOT_FOUND, unknown)
         }
         Err(Unaccepted::Ambiguous(found)) => {

@@ -10,17 +10,18 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::body::unnamed;
 use super::out::{json, only, text};
 use super::show;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{Denied, Generation, Handler, Percent, Share, What, Who};
-use crate::report::{DeployOrder, HandlerReport, RollbackOrder, StepOrder};
+use crate::report::{DeployOrder, HandlerReport, Reason, RollbackOrder, StepOrder};
 use crate::wire::{Incoming, Outgoing};
 
 /// Why a command is not carried out: the status and the text of the answer.
-type Denial = (StatusCode, String);
+pub(super) type Denial = (StatusCode, String);
 
 /// Whether this is the path of a command.
 pub(super) fn is_command(path: &str) -> bool {
@@ -58,8 +59,8 @@ async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denia
         "deploy" => deploy(node, name, parsed(&body)?).await?,
         "canary" => step(&handler, &parsed(&body)?)?,
         _ if body.is_empty() => {
-            let why = "requested at the admin address".to_owned();
-            back(&handler, &RollbackOrder { to: None, only: None, who: "admin address".to_owned(), why })?;
+            let Reason { who, why } = unnamed();
+            back(&handler, &RollbackOrder { to: None, only: None, who, why })?;
         }
         _ => rollback(node, &handler, parsed(&body)?).await?,
     }
@@ -69,7 +70,7 @@ async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denia
 }
 
 /// The body of a command, within its bounds.
-async fn body(incoming: Incoming) -> Result<Vec<u8>, Denial> {
+pub(super) async fn body(incoming: Incoming) -> Result<Vec<u8>, Denial> {
     let body = incoming.into_body();
     let wait = body.timeout();
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
@@ -80,7 +81,7 @@ async fn body(incoming: Incoming) -> Result<Vec<u8>, Denial> {
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
     serde_json::from_slice(body).map_err(|error| {
         (StatusCode::BAD_REQUEST, format!("the order is malformed: {error}; do node and `galo` have the same version?"))
     })
@@ -97,7 +98,7 @@ async fn deploy(node: &Node, name: &str, order: DeployOrder) -> Result<(), Denia
         return Err(bad(format!("a component may have {} bytes", limits::COMPONENT_BYTES_MAX)));
     }
     let share = Share { percent: percent.parse().map_err(bad)?, by: by.parse().map_err(bad)? };
-    let differences = differences.parse().map_err(bad)?;
+    let differences = differences.map(|text| text.parse()).transpose().map_err(bad)?;
     let what = What::Canary { component, signature, share, differences };
     node.registry.deployments.order(name.to_owned(), what, Who::person(&who), why).await.map_err(denial)
 }
@@ -115,7 +116,8 @@ fn step(handler: &Handler, order: &StepOrder) -> Result<(), Denial> {
         }
         None => {
             let serving = handler.promote(digest, &who, &order.why).map_err(conflict)?;
-            handler.metrics.swapped(serving.number, "promoted from a canary");
+            let text = format!("promoted from a canary by {}: {}", order.who, order.why);
+            handler.metrics.swapped(serving.number, &text);
             tracing::info!(sha256 = %digest, "{name}: generation {} live — promoted from a canary", serving.number);
         }
     }
@@ -143,19 +145,25 @@ async fn rollback(node: &Node, handler: &Handler, order: RollbackOrder) -> Resul
 }
 
 /// Ends the canary, or goes back to the generation before.
-fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
-    let (name, lineage) = (&handler.entry.name, handler.lineage());
-    let from = lineage.canary.as_ref().map_or(&lineage.current, |canary| &canary.generation);
+pub(super) fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
+    let (name, from) = (&handler.entry.name, newest(handler));
     // Whoever asks for a certain one has nothing against any other.
     if order.only.as_ref().is_some_and(|only| *only != from.component.compiled.digest.to_string()) {
         return Ok(());
     }
     let none = || (StatusCode::CONFLICT, format!("{name} has no previous generation"));
-    let serving = handler.roll_back(from, &Who::person(&order.who), order.why.clone()).ok_or_else(none)?;
+    let serving = handler.roll_back(&from, &Who::person(&order.who), order.why.clone()).ok_or_else(none)?;
     let (back, number) = (serving.number, from.number);
-    handler.metrics.rolled_back(back, &format!("generation {number} rolled back, as requested: {}", order.why));
+    let text = format!("generation {number} rolled back, as requested by {}: {}", order.who, order.why);
+    handler.metrics.rolled_back(back, &text);
     tracing::warn!("{name}: rolled back from generation {number} to generation {back}, as requested");
     Ok(())
+}
+
+/// What a rollback begins with: the canary, or what serves.
+pub(super) fn newest(handler: &Handler) -> Arc<Generation> {
+    let lineage = handler.lineage();
+    Arc::clone(lineage.canary.as_ref().map_or(&lineage.current, |canary| &canary.generation))
 }
 
 fn denial(denied: Denied) -> Denial {

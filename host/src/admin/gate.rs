@@ -111,6 +111,13 @@ fn shows<B>(request: &Request<B>, token: &Token) -> bool {
     }
 }
 
+/// The name that a browser's user has entered beside the token, if any.
+pub(super) fn user<B>(request: &Request<B>) -> Option<String> {
+    let credentials = values(request, &AUTHORIZATION).next()?.split_once(' ')?.1;
+    let text = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;
+    text.split_once(':').map(|(name, _)| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// The password of Basic credentials (RFC 7617).
 fn password(credentials: &str) -> Option<String> {
     let text = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;

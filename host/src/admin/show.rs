@@ -56,6 +56,7 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
             at: moment(back.at),
         }),
         refused: handler.refusal().as_deref().map(refusal),
+        refused_deployment: handler.refused_deployment().as_deref().map(refusal),
         gate: gates.verdict(&handler.entry.name).as_deref().map(gate),
         shadow: gates.shadows.of(&handler.entry.name).as_deref().map(shadow),
     }

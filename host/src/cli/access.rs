@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use galo::config::{Mistakes, Token};
+use galo::config::{Address, Mistakes, Token};
 use galo::limits;
 use galo::operator::Access;
 
@@ -32,6 +33,9 @@ pub(super) struct AccessArgs {
 #[derive(Args)]
 pub(super) struct NodesArgs {
     /// Admin address of a node: `host:port` or `unix:PATH`; repeat it for several nodes
+    ///
+    /// A folder, as `unix:/run/galo-admin`, stands for every socket in it that is named `*.sock`, and a host name for
+    /// all of its addresses.
     #[arg(long, env = "GALO_ADMIN", value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:9998")]
     admin: Vec<String>,
     /// File with the token of the admin addresses
@@ -44,11 +48,61 @@ pub(super) struct NodesArgs {
 impl NodesArgs {
     /// How to reach the nodes; mistakes are noted.
     pub(super) fn parse(&self, mistakes: &mut Mistakes) -> Option<Vec<Access>> {
-        let admins: Vec<_> = self.admin.iter().map(|admin| mistakes.parse("--admin", admin)).collect();
-        let token = token(self.admin_token_file.as_deref(), mistakes)?;
-        let access = |admin: Option<_>| Some(Access { admin: admin?, token: token.clone() });
-        admins.into_iter().map(access).collect()
+        self.of("--admin", &self.admin, mistakes)
     }
+
+    /// The same of the addresses that another option has.
+    pub(super) fn of(&self, option: &str, admins: &[String], mistakes: &mut Mistakes) -> Option<Vec<Access>> {
+        let admins: Vec<_> = admins.iter().map(|admin| all(option, admin.trim(), mistakes)).collect();
+        let token = token(self.admin_token_file.as_deref(), mistakes)?;
+        let admins: Vec<_> = admins.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        if admins.len() > limits::DEPLOY_NODES_MAX {
+            mistakes.note(option, format!("{} nodes; use at most {}", admins.len(), limits::DEPLOY_NODES_MAX));
+            return None;
+        }
+        Some(admins.into_iter().map(|admin| Access { admin, token: token.clone() }).collect())
+    }
+}
+
+/// All addresses that a text stands for: of a folder the sockets in it, of a host name what it resolves to.
+fn all(option: &str, text: &str, mistakes: &mut Mistakes) -> Option<Vec<Address>> {
+    let found = match text.parse() {
+        Ok(Address::Unix(folder)) if folder.is_dir() => sockets(&folder),
+        Ok(address) => Ok(vec![address]),
+        Err(wrong) => resolved(text, wrong),
+    };
+    found.map_err(|mistake| mistakes.note(option, mistake)).ok()
+}
+
+fn sockets(folder: &Path) -> Result<Vec<Address>, String> {
+    let shown = folder.display();
+    let unreadable = |error| format!("cannot read the folder {shown}: {error}");
+    let mut found = Vec::new();
+    for file in folder.read_dir().map_err(unreadable)? {
+        let path = file.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "sock") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    match found.is_empty() {
+        true => Err(format!("the folder {shown} has no socket `*.sock`; does a node run?")),
+        false => Ok(found.into_iter().map(Address::Unix).collect()),
+    }
+}
+
+fn resolved(text: &str, wrong: String) -> Result<Vec<Address>, String> {
+    let Some((name, port)) = text.rsplit_once(':') else { return Err(wrong) };
+    let Ok(port) = port.parse::<u16>() else { return Err(wrong) };
+    let named = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if name.is_empty() || !named {
+        return Err(wrong);
+    }
+    let found = (name, port).to_socket_addrs().map_err(|error| format!("cannot resolve the name {name}: {error}"))?;
+    let mut found: Vec<_> = found.collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into_iter().map(Address::Tcp).collect())
 }
 
 impl AccessArgs {
@@ -57,6 +111,18 @@ impl AccessArgs {
         let admin = mistakes.parse("--admin", &self.admin);
         let token = token(self.admin_token_file.as_deref(), mistakes)?;
         Some(Access { admin: admin?, token })
+    }
+
+    /// The same for a command that needs one node; a folder with one socket is that of the node.
+    pub(super) fn parse_one(&self, mistakes: &mut Mistakes) -> Option<Access> {
+        let mut found = all("--admin", &self.admin, mistakes)?;
+        let token = token(self.admin_token_file.as_deref(), mistakes)?;
+        if found.len() > 1 {
+            let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+            mistakes.note("--admin", format!("this needs one node: use one of {}", names.join(", ")));
+        }
+        found.truncate(1);
+        found.pop().map(|admin| Access { admin, token })
     }
 
     /// As above, for the node itself: an address that other machines reach requires a token.

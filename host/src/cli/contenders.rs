@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use galo::config::OWN_PROGRAM;
-use galo::guest::{Compiler, Component, Declared, Digest, Engine, Grants};
+use galo::guest::{Cache, Compiler, Component, Declared, Digest, Engine, Grants};
 use galo::limits::{self, CompileLimits, HandlerLimits};
 use galo::manifest::{self, Entry};
 use galo::replay::{Contender, Survey};
@@ -50,8 +50,13 @@ impl Contenders {
     ///
     /// # Errors
     /// When there is none of them, or a component cannot be loaded.
-    pub(super) fn load(&self, survey: &Survey, engine: &Engine) -> anyhow::Result<HashMap<String, Contender>> {
-        let compiler = Compiler::new(engine, Path::new(OWN_PROGRAM), CompileLimits::default(), None);
+    pub(super) fn load(
+        &self,
+        survey: &Survey,
+        engine: &Engine,
+        cache: Option<Cache>,
+    ) -> anyhow::Result<HashMap<String, Contender>> {
+        let compiler = Compiler::new(engine, Path::new(OWN_PROGRAM), CompileLimits::default(), cache);
         let names = self.names(survey)?;
         let after = self.components(&self.after, &names, &compiler)?;
         let mut before = match &self.before {

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use galo::config::{Address, Mistakes};
+use galo::config::Mistakes;
 use galo::guest::Digest;
 use galo::operator::{self, Access, Deployment};
 use galo::registry::{By, Differences, Percent};
 use galo::signals::Signals;
 use galo::{file, limits, log, trust};
 
-use super::access::AccessArgs;
+use super::access::NodesArgs;
 use super::runtime::{Task, block_on};
 use super::who::WhoArgs;
 
@@ -40,22 +40,24 @@ pub(super) struct DeployArgs {
     /// each request by itself.
     #[arg(long, value_name = "WHAT", default_value = "request")]
     by: String,
-    /// What an answer that differs from that of the old generation means: `refuse` or `report`
+    /// What an answer that differs from that of the old generation means, `refuse` or `report` [default: `gate` of the
+    /// manifest]
     ///
     /// `refuse` gives the client the old answer and rolls back. Use `report` when answers are meant to change: they are
-    /// counted, and only faults, slowness and new 5xx roll back.
-    #[arg(long, value_name = "POLICY", default_value = "refuse")]
-    differences: String,
-    /// Admin addresses of the nodes, separated by commas [default: that of --admin]
-    #[arg(long, value_name = "NODE,NODE")]
-    to: Option<String>,
+    /// counted, and only faults, slowness and new 5xx roll back. A handler without a `gate` in the manifest refuses; a
+    /// component that `galo accept` has accepted reports.
+    #[arg(long, value_name = "POLICY")]
+    differences: Option<String>,
+    /// Admin addresses of the nodes, separated by commas [default: those of --admin]
+    #[arg(long, value_name = "NODE,NODE", value_delimiter = ',')]
+    to: Vec<String>,
     /// Why, for the audit log
     #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
     why: String,
     #[command(flatten)]
     who: WhoArgs,
     #[command(flatten)]
-    access: AccessArgs,
+    nodes: NodesArgs,
 }
 
 /// What is deployed, before its file was read.
@@ -72,24 +74,18 @@ impl DeployArgs {
     }
 
     fn parse(self, mistakes: &mut Mistakes) -> Option<Order> {
-        let access = self.access.parse(mistakes);
+        let nodes = match self.to.is_empty() {
+            true => self.nodes.parse(mistakes),
+            false => self.nodes.of("--to", &self.to, mistakes),
+        };
         let steps = steps(&self.canary).map_err(|mistake| mistakes.note("--canary", mistake)).ok();
         let hold = hold(&self.hold).map_err(|mistake| mistakes.note("--hold", mistake)).ok();
         let by = mistakes.parse::<By>("--by", &self.by);
-        let differences = mistakes.parse::<Differences>("--differences", &self.differences);
-        let to: Option<Vec<Address>> = match &self.to {
-            Some(to) => to.split(',').map(|address| mistakes.parse("--to", address.trim())).collect(),
-            None => Some(Vec::new()),
+        let differences = match &self.differences {
+            Some(text) => mistakes.parse::<Differences>("--differences", text).map(|parsed| Some(parsed.to_string())),
+            None => Some(None),
         };
-        let (access, steps, to) = (access?, steps?, to?);
-        if to.len() > limits::DEPLOY_NODES_MAX {
-            mistakes.note("--to", format!("at most {} nodes", limits::DEPLOY_NODES_MAX));
-            return None;
-        }
-        let nodes = match to.is_empty() {
-            true => vec![access],
-            false => to.into_iter().map(|admin| Access { admin, token: access.token.clone() }).collect(),
-        };
+        let (nodes, steps) = (nodes?, steps?);
         let deployment = Deployment {
             name: self.name,
             component: Vec::new(),
@@ -99,7 +95,7 @@ impl DeployArgs {
             steps: steps.iter().map(ToString::to_string).collect(),
             hold: hold?,
             by: by?.to_string(),
-            differences: differences?.to_string(),
+            differences: differences?,
             who: self.who.name(),
             why: self.why,
         };

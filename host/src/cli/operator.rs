@@ -3,14 +3,15 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use galo::config::Mistakes;
 use galo::drain::Outcome;
-use galo::operator::{self, Listing};
-use galo::report::RollbackOrder;
+use galo::operator::{self, Access, Listing};
+use galo::report::{Reason, RollbackOrder};
 use galo::{limits, log};
 
-use super::access::AccessArgs;
+use super::access::NodesArgs;
 use super::runtime::{Task, run_on};
 use super::who::WhoArgs;
 
@@ -20,7 +21,7 @@ pub(super) struct HandlersArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    access: AccessArgs,
+    nodes: NodesArgs,
 }
 
 #[derive(Args)]
@@ -37,7 +38,7 @@ pub(super) struct RollbackArgs {
     #[command(flatten)]
     who: WhoArgs,
     #[command(flatten)]
-    access: AccessArgs,
+    nodes: NodesArgs,
 }
 
 #[derive(Args)]
@@ -52,7 +53,7 @@ pub(super) struct AuditArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    access: AccessArgs,
+    nodes: NodesArgs,
 }
 
 #[derive(Args)]
@@ -60,49 +61,78 @@ pub(super) struct AcceptArgs {
     /// Digest of the component, or its first digits (6 or more), as the refusal shows it
     #[arg(value_name = "DIGEST")]
     digest: String,
+    /// Why, for the audit log
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    why: String,
     #[command(flatten)]
-    access: AccessArgs,
+    who: WhoArgs,
+    #[command(flatten)]
+    nodes: NodesArgs,
 }
 
 impl AcceptArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes)?;
-        Some(Box::new(move || print(operator::accept(&access, &self.digest))))
+        let nodes = self.nodes.parse(mistakes)?;
+        let asked = Reason { who: self.who.name(), why: self.why };
+        Some(Box::new(move || {
+            print(&nodes, Listing::Table, async |node| operator::accept(node, &self.digest, &asked).await)
+        }))
     }
 }
 
 impl HandlersArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes)?;
+        let nodes = self.nodes.parse(mistakes)?;
         let listing = if self.json { Listing::Json } else { Listing::Table };
-        Some(Box::new(move || print(operator::handlers(&access, listing))))
+        Some(Box::new(move || print(&nodes, listing, async |node| operator::handlers(node, listing).await)))
     }
 }
 
 impl RollbackArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes)?;
+        let nodes = self.nodes.parse(mistakes)?;
         let order = RollbackOrder { to: self.to, only: None, who: self.who.name(), why: self.why };
-        Some(Box::new(move || print(async move { operator::rollback(&access, &self.name, &order).await })))
+        Some(Box::new(move || {
+            print(&nodes, Listing::Table, async |node| operator::rollback(node, &self.name, &order).await)
+        }))
     }
 }
 
 impl AuditArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes);
+        let nodes = self.nodes.parse(mistakes);
         let last = mistakes.parse_within("--last", &self.last, 1, limits::AUDIT_ENTRIES_MAX);
-        let (access, last) = access.zip(last)?;
+        let (nodes, last) = nodes.zip(last)?;
         let listing = if self.json { Listing::Json } else { Listing::Table };
+        let name = self.name;
         Some(Box::new(move || {
-            print(async move { operator::audit(&access, self.name.as_deref(), last, listing).await })
+            print(&nodes, listing, async |node| operator::audit(node, name.as_deref(), last, listing).await)
         }))
     }
 }
 
-fn print(answer: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<ExitCode> {
+/// Asks each node, and prints what it answers, under its address if there are several and people read it. One that
+/// fails does not keep the others from being asked.
+fn print(
+    nodes: &[Access],
+    listing: Listing,
+    ask: impl AsyncFn(&Access) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
     run_on(Some(1), async {
-        let text = answer.await?;
-        log::print(format_args!("{}", text.trim_end()));
-        Ok(Outcome::Graceful)
+        let mut failed = Vec::new();
+        for node in nodes {
+            match ask(node).await {
+                Ok(text) if nodes.len() > 1 && listing == Listing::Table => {
+                    log::print(format_args!("{}:\n{}", node.admin, text.trim_end()));
+                }
+                Ok(text) => log::print(format_args!("{}", text.trim_end())),
+                Err(error) if nodes.len() == 1 => return Err(error),
+                Err(error) => failed.push(format!("{}: {error:#}", node.admin)),
+            }
+        }
+        match failed.is_empty() {
+            true => Ok(Outcome::Graceful),
+            false => bail!("{} of {} nodes failed:\n{}", failed.len(), nodes.len(), failed.join("\n")),
+        }
     })
 }

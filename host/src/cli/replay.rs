@@ -1,7 +1,8 @@
 //! `galo replay CORPUS`: its arguments, its progress and its verdict.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,8 +10,8 @@ use anyhow::ensure;
 use clap::Args;
 use galo::config::Mistakes;
 use galo::develop::build::{self, Cancel, Profile};
-use galo::guest::Engine;
-use galo::replay::{self, Budget, File, Survey, Tallies};
+use galo::guest::{Cache, Engine};
+use galo::replay::{self, Budget, Comparison, File, Survey, Tallies};
 use galo::signals::Signals;
 use galo::{limits, log, manifest};
 use serde_json::json;
@@ -18,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::contenders::{Contenders, Place};
+use super::node::default_cache;
 use super::project::ProjectArgs;
 use super::runtime::{Task, block_on};
 
@@ -49,6 +51,12 @@ pub(super) struct ReplayArgs {
     /// each handler.
     #[arg(long, value_name = "PERCENT", requires = "against", allow_hyphen_values = true)]
     budget: Option<String>,
+    /// Threads that run the components [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Folder for compiled components [default: galo/components in the user's cache folder]
+    #[arg(long, env = "GALO_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Print the counts and all paths as JSON
     #[arg(long)]
     json: bool,
@@ -70,22 +78,27 @@ impl ReplayArgs {
             Some(text) => Some(mistakes.parse::<Budget>("--budget", text)?),
             None => None,
         };
-        Some(Box::new(move || block_on(None, self.run(budget))))
+        let threads = match &self.threads {
+            Some(text) => mistakes.parse_within("--threads", text, 1, limits::REPLAY_THREADS_MAX)?,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+        Some(Box::new(move || block_on(None, self.run(budget, threads))))
     }
 
-    async fn run(self, budget: Option<Budget>) -> anyhow::Result<ExitCode> {
+    async fn run(self, budget: Option<Budget>, threads: NonZeroUsize) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let cancel = Cancel::default();
         let mut task = spawn_blocking({
             let cancel = cancel.clone();
             let (json, begun) = (self.json, Instant::now());
-            move || self.compared(&cancel).map(|tallies| Ended { tallies, budget, json, begun })
+            move || self.compared(&cancel, threads).map(|tallies| Ended { tallies, budget, json, begun })
         });
         tokio::select! {
             ended = &mut task => ended??.report(),
             _ = signals.next() => {
                 cancel.cancel();
-                // It ends after the record under way, or after the build.
+                // It ends after the records under way, or after the build.
                 if let Ok(Ok(Ok(ended))) = timeout(limits::TESTS_STOP_MAX, task).await {
                     log::line(ended.tallies.text().trim_end());
                 }
@@ -97,13 +110,14 @@ impl ReplayArgs {
     }
 
     /// Compares the corpus, or a part of it if it is cancelled.
-    fn compared(self, cancel: &Cancel) -> anyhow::Result<Tallies> {
+    fn compared(self, cancel: &Cancel, threads: NonZeroUsize) -> anyhow::Result<Tallies> {
         let file = File::open(&self.corpus)?;
         let survey = Survey::of(file.records()?)?;
         let shown = self.corpus.display();
         ensure!(survey.records() > 0, "{shown} has no record; `galo record --last 1000 >corpus.jsonl` writes some");
+        let cache = opened(self.cache.clone().or_else(default_cache).as_deref());
         let contenders = self.contenders(cancel)?;
-        let contenders = contenders.load(&survey, &Engine::start_counting()?)?;
+        let contenders = contenders.load(&survey, &Engine::start_counting()?, cache)?;
         let (all, mut logged) = (survey.records(), Instant::now());
         let seen = |tallies: &Tallies| {
             if logged.elapsed() >= limits::REPLAY_PROGRESS {
@@ -113,7 +127,8 @@ impl ReplayArgs {
             }
             if cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        Ok(replay::compare(file.records()?, &survey, &contenders, seen)?)
+        let comparison = Comparison { survey: &survey, contenders: &contenders, threads };
+        Ok(replay::compare(file.records()?, comparison, seen)?)
     }
 
     /// What is compared; the project is built if it is.
@@ -143,6 +158,12 @@ impl ReplayArgs {
         let before = self.against.map(Place::of).transpose()?;
         Ok(Contenders { after, before, handler: self.handler, entries })
     }
+}
+
+/// The cache, unless it cannot be used: it saves time only.
+fn opened(folder: Option<&Path>) -> Option<Cache> {
+    let opened = Cache::open(folder?);
+    opened.inspect_err(|error| tracing::warn!("compiled components are not kept: {error:#}")).ok()
 }
 
 impl Ended {

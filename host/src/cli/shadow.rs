@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use clap::Args;
 use galo::config::{Mistakes, Period};
 use galo::operator::{Ended, Shadowing};
+use galo::report::Reason;
 use galo::serve::Signals;
 use galo::{limits, log};
 
 use super::access::AccessArgs;
 use super::runtime::{Task, block_on};
+use super::who::WhoArgs;
 
 #[derive(Args)]
 pub(super) struct ShadowArgs {
@@ -30,13 +32,18 @@ pub(super) struct ShadowArgs {
     /// End the handler's shadow instead
     #[arg(long, conflicts_with_all = ["component", "span", "every"])]
     stop: bool,
+    /// Why, for the audit log
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    why: String,
+    #[command(flatten)]
+    who: WhoArgs,
     #[command(flatten)]
     access: AccessArgs,
 }
 
 impl ShadowArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let access = self.access.parse(mistakes);
+        let access = self.access.parse_one(mistakes);
         let every = mistakes.parse_within("--every", &self.every, 1, limits::RECORD_EVERY_MAX);
         let span = mistakes.parse::<Period>("--for", &self.span).map(|Period(span)| span);
         let span = span.filter(|span| {
@@ -49,16 +56,17 @@ impl ShadowArgs {
         });
         let (access, every, span) = (access?, every?, span?);
         Some(Box::new(move || {
-            let Self { name, component, .. } = self;
+            let Self { name, component, why, who, .. } = self;
+            let asked = Reason { who: who.name(), why };
             block_on(Some(1), async {
                 let Some(component) = component else {
-                    Shadowing::stop(&access, &name).await?;
+                    Shadowing::stop(&access, &name, &asked).await?;
                     log::print(format_args!("{name}: its shadow ends"));
                     return Ok(ExitCode::SUCCESS);
                 };
                 // From here on Ctrl-C ends the shadow, and not this program alone.
                 let signals = Signals::new()?;
-                let shadowing = Shadowing::begin(&access, &name, &component, every, span).await?;
+                let shadowing = Shadowing::begin(&access, &name, &component, (every, span), asked).await?;
                 follow(shadowing, signals).await
             })
         }))

@@ -173,6 +173,14 @@ impl Failure {
         }
     }
 
+    /// What records and traces call it: its code, or `raised` where the procedure has chosen the status.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Raised(raised) if raised.chosen().is_some() => "raised",
+            _ => self.code().as_str(),
+        }
+    }
+
     /// The status the client gets.
     pub fn status(&self) -> StatusCode {
         match self {

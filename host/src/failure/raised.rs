@@ -93,6 +93,8 @@ mod tests {
         ] {
             let chosen = raised(sqlstate).chosen().map(|status| status.as_u16());
             assert_eq!(chosen, status, "{sqlstate}");
+            let label = Failure::Raised(Box::new(raised(sqlstate))).label();
+            assert_eq!(label, if status.is_some() { "raised" } else { "internal_error" }, "{sqlstate}");
             let expected = status.unwrap_or(500);
             assert_eq!(Failure::Raised(Box::new(raised(sqlstate))).status().as_u16(), expected, "{sqlstate}");
         }

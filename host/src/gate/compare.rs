@@ -9,7 +9,7 @@ use crate::database::Procedure;
 use crate::guest::Component;
 use crate::limits;
 use crate::record::Record;
-use crate::replay::{self, Decision, Difference};
+use crate::replay::{self, Decision, Difference, Skipped};
 
 /// What is compared, and how.
 pub struct Sides<'a> {
@@ -30,6 +30,9 @@ impl Sides<'_> {
     /// # Errors
     /// Why the record cannot be compared.
     pub fn kept(&self, record: &Record) -> Result<Vec<Difference>, String> {
+        if replay::is_undecided(record) {
+            return Err(Skipped::Undecided.to_string());
+        }
         let has_decided = |serving: &Component| serving.compiled.digest.to_string() == record.sha256;
         let before = match self.serving {
             Some(serving) if replay::is_redacted(record) || !has_decided(serving) => self.decide(serving, record)?,

@@ -71,15 +71,19 @@ impl Gates {
         }
     }
 
-    /// Accepts the candidate whose digest begins like this, for each handler that it was one of. Returns it and the
-    /// names of the handlers.
+    /// Accepts the candidate whose digest begins like this, for each handler that it was one of. `canaries` are those
+    /// that were candidates by answering requests, with the names of their handlers. Returns it and the names of the
+    /// handlers.
     ///
     /// # Errors
     /// [`Unaccepted`].
-    pub fn accept(&self, prefix: &str) -> Result<(Digest, Vec<String>), Unaccepted> {
+    pub fn accept(&self, prefix: &str, canaries: &[(String, Digest)]) -> Result<(Digest, Vec<String>), Unaccepted> {
         let mut verdicts = lock(&self.verdicts);
-        let differ = |verdict: &Verdict| verdict.tally.differ > 0 && verdict.digest.to_string().starts_with(prefix);
-        let mut found: Vec<_> = verdicts.values().filter(|it| differ(it)).map(|it| it.digest).collect();
+        let differ = verdicts.iter().filter(|(_, verdict)| verdict.tally.differ > 0);
+        let mut candidates: Vec<_> = differ.map(|(name, verdict)| (name.clone(), verdict.digest)).collect();
+        candidates.extend_from_slice(canaries);
+        candidates.retain(|(_, digest)| digest.to_string().starts_with(prefix));
+        let mut found: Vec<_> = candidates.iter().map(|(_, digest)| *digest).collect();
         found.sort_by_key(Digest::to_string);
         found.dedup();
         let digest = match found.as_slice() {
@@ -87,11 +91,17 @@ impl Gates {
             [digest] => *digest,
             _ => return Err(Unaccepted::Ambiguous(found)),
         };
-        let (mut accepted, mut names) = (lock(&self.accepted), Vec::new());
-        for (name, verdict) in verdicts.iter_mut().filter(|(_, verdict)| verdict.digest == digest) {
+        let judged = verdicts.iter().filter(|(_, verdict)| verdict.digest == digest);
+        let mut names: Vec<_> = judged.map(|(name, _)| name.clone()).collect();
+        names.extend(candidates.into_iter().map(|(name, _)| name));
+        names.sort();
+        names.dedup();
+        let mut accepted = lock(&self.accepted);
+        for name in &names {
             remember(accepted.entry(name.clone()).or_default(), &[digest.to_string()]);
-            *verdict = Arc::new(Verdict { accepted: true, ..Verdict::clone(verdict) });
-            names.push(name.clone());
+            if let Some(verdict) = verdicts.get_mut(name).filter(|verdict| verdict.digest == digest) {
+                *verdict = Arc::new(Verdict { accepted: true, ..Verdict::clone(verdict) });
+            }
         }
         drop((verdicts, accepted));
         self.again.get().into_iter().for_each(|again| again());
@@ -140,14 +150,18 @@ mod tests {
         gates.note("c", verdict(b"two", true));
         gates.note("d", verdict(b"same", false));
         // What does not differ needs no one's consent.
-        assert_eq!(gates.accept(&same), Err(Unaccepted::Unknown));
-        assert_eq!(gates.accept("zz"), Err(Unaccepted::Unknown));
-        assert!(matches!(gates.accept(""), Err(Unaccepted::Ambiguous(both)) if both.len() == 2));
-        let (digest, names) = gates.accept(&one[..8]).unwrap();
+        assert_eq!(gates.accept(&same, &[]), Err(Unaccepted::Unknown));
+        assert_eq!(gates.accept("zz", &[]), Err(Unaccepted::Unknown));
+        assert!(matches!(gates.accept("", &[]), Err(Unaccepted::Ambiguous(both)) if both.len() == 2));
+        let (digest, names) = gates.accept(&one[..8], &[]).unwrap();
         assert_eq!((digest.to_string(), names), (one.clone(), vec!["a".to_owned(), "b".to_owned()]));
         assert!(gates.is_accepted("a", digest) && !gates.is_accepted("c", digest));
         assert!(gates.verdict("b").unwrap().accepted && !gates.verdict("c").unwrap().accepted);
         assert_eq!(times.load(Ordering::Relaxed), 1);
+        // One that answered requests as a canary needs no recorded ones.
+        let canaries = [("d".to_owned(), Digest::of(b"canary"))];
+        let (digest, names) = gates.accept(&canaries[0].1.to_string(), &canaries).unwrap();
+        assert!(names == ["d"] && gates.is_accepted("d", digest));
         // What is remembered is bounded, and the newest stay.
         let many: Vec<_> = (0..limits::ACCEPTED_MAX).map(|number| format!("{number:064}")).collect();
         gates.recall("a", &many);

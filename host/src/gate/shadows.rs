@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use super::tally::{Tally, paths};
 use crate::guest::Digest;
 use crate::limits;
 use crate::record::Record;
+use crate::report::Reason;
 
 /// The shadows of a node, by the name of their handler.
 #[derive(Default)]
@@ -50,7 +51,10 @@ pub struct Run {
     tally: Mutex<Tally>,
     /// As it was shown last.
     shown: Mutex<Tally>,
+    /// Who has asked for it, and why.
+    pub asked: Reason,
     stopped: AtomicBool,
+    stopped_by: OnceLock<Reason>,
 }
 
 /// How far a shadow is.
@@ -84,8 +88,8 @@ impl Shadows {
         &self,
         handler: &str,
         (bytes, signature): (Vec<u8>, Option<String>),
-        every: usize,
-        span: Duration,
+        (every, span): (usize, Duration),
+        asked: Reason,
     ) -> Result<(), Busy> {
         let digest = Digest::of(&bytes);
         let run = Arc::new(Run {
@@ -96,7 +100,9 @@ impl Shadows {
             phase: Mutex::new(Phase::Verifying),
             tally: Mutex::default(),
             shown: Mutex::default(),
+            asked,
             stopped: AtomicBool::new(false),
+            stopped_by: OnceLock::new(),
         });
         let mut runs = lock(&self.runs);
         if runs.get(handler).is_some_and(|run| run.is_active()) {
@@ -134,8 +140,10 @@ impl Shadows {
     }
 
     /// Ends the shadow of a handler. Returns it if there is one that has not ended.
-    pub fn stop(&self, handler: &str) -> Option<Arc<Run>> {
+    pub fn stop(&self, handler: &str, asked: Reason) -> Option<Arc<Run>> {
         let run = self.of(handler).filter(|run| run.is_active())?;
+        // Whoever asks first has stopped it.
+        let _ = run.stopped_by.set(asked);
         run.stopped.store(true, Ordering::Relaxed);
         Some(run)
     }
@@ -167,6 +175,11 @@ impl Run {
         self.stopped.load(Ordering::Relaxed)
     }
 
+    /// Who has stopped it, and why, if somebody has.
+    pub fn stopped_by(&self) -> Option<&Reason> {
+        self.stopped_by.get()
+    }
+
     /// Whether it has not ended.
     pub fn is_active(&self) -> bool {
         matches!(self.phase(), Phase::Verifying | Phase::Running(_))
@@ -195,7 +208,9 @@ mod tests {
     #[tokio::test]
     async fn a_handler_has_one_shadow_and_a_node_a_few() {
         let shadows = Shadows::default();
-        let order = |name: &str| shadows.order(name, (b"x".to_vec(), None), 10, Duration::from_secs(1));
+        let asked = || Reason { who: "ana".to_owned(), why: "a test".to_owned() };
+        let sample = (10, Duration::from_secs(1));
+        let order = |name: &str| shadows.order(name, (b"x".to_vec(), None), sample, asked());
         assert_eq!((order("0"), order("0")), (Ok(()), Err(Busy::Handler)));
         for number in 1..limits::SHADOWS_MAX {
             assert_eq!(order(&number.to_string()), Ok(()));
@@ -203,9 +218,10 @@ mod tests {
         assert_eq!(order("more"), Err(Busy::Node));
         let first = shadows.ordered().await;
         assert_eq!((first.handler.as_str(), first.run.phase()), ("0", Phase::Verifying));
-        assert!(shadows.stop("0").is_some() && first.run.is_stopped() && shadows.stop("none").is_none());
+        assert!(shadows.stop("0", asked()).is_some() && first.run.is_stopped());
+        assert!(first.run.stopped_by().is_some() && shadows.stop("none", asked()).is_none());
         first.run.enter(Phase::Ended);
-        assert!(shadows.stop("0").is_none() && !shadows.of("0").unwrap().is_active());
+        assert!(shadows.stop("0", asked()).is_none() && !shadows.of("0").unwrap().is_active());
         // What has ended is kept until there are too many.
         for number in 0..2 * limits::SHADOWS_KEPT_MAX {
             let name = format!("a{number}");

@@ -63,7 +63,7 @@ pub struct Otherwise {
 pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[Example]) -> Verdict {
     let begun = spent();
     let until = begun + limits::GATE_CPU_MAX;
-    let mut verdict = Verdict::open(sides.candidate.compiled.digest, entry.gate);
+    let mut verdict = Verdict::open(sides.candidate.compiled.digest, entry.gate.unwrap_or(Gate::Report));
     verdict.unreadable = material.corpus.as_ref().err().cloned();
     let empty = Deployed::default();
     let corpus = material.corpus.as_ref().unwrap_or(&empty);

@@ -37,7 +37,8 @@ impl Compiled {
     }
 }
 
-/// A component that was proved to fit.
+/// A component that was proved to fit. A clone shares its code.
+#[derive(Clone)]
 pub struct Component {
     pub(super) engine: Engine,
     pub(super) pre: InstancePre<Guest>,
@@ -48,13 +49,6 @@ pub struct Component {
     pub(super) grants: Grants,
     /// The compiled component it was made of, for fitting it again.
     pub compiled: Compiled,
-}
-
-impl Component {
-    /// Instructions that guests of its engine have executed; 0 if the engine does not count them.
-    pub fn executed(&self) -> u64 {
-        self.engine.executed()
-    }
 }
 
 impl std::fmt::Debug for Component {

@@ -2,9 +2,8 @@
 //! not need. The compiler's process (`compile`) has an engine with the same settings, without the pool. A process that
 //! compares components has one that counts instructions instead.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -19,8 +18,12 @@ use crate::{limits, supervise};
 #[derive(Clone)]
 pub struct Engine {
     native: wasmtime::Engine,
-    /// Instructions that guests have executed, where the engine counts them.
-    executed: Option<Arc<AtomicU64>>,
+    counting: Counting,
+}
+
+thread_local! {
+    /// Instructions that guests have executed on this thread, where they are counted: a guest call stays on its thread.
+    static EXECUTED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Whether compiled code counts the instructions that it executes. It takes twice as long then.
@@ -64,9 +67,9 @@ impl Engine {
         Self::with(&config, Counting::Instructions)
     }
 
-    /// Instructions that guests of this engine have executed; 0 if it does not count them.
-    pub fn executed(&self) -> u64 {
-        self.executed.as_ref().map_or(0, |executed| executed.load(Ordering::Relaxed))
+    /// Instructions that guests have executed on this thread, of engines that count them.
+    pub fn executed() -> u64 {
+        EXECUTED.get()
     }
 
     /// An engine that only compiles, for the other ones. It creates no instances.
@@ -76,7 +79,7 @@ impl Engine {
     pub(super) fn for_compiling(counting: Counting) -> anyhow::Result<Self> {
         let mut config = config(counting);
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-        Ok(Self { native: wasmtime::Engine::new(&config)?, executed: None })
+        Ok(Self { native: wasmtime::Engine::new(&config)?, counting })
     }
 
     fn with(config: &Config, counting: Counting) -> anyhow::Result<Self> {
@@ -93,8 +96,7 @@ impl Engine {
                 }
             });
         })?;
-        let executed = (counting == Counting::Instructions).then(Arc::default);
-        Ok(Self { native: engine, executed })
+        Ok(Self { native: engine, counting })
     }
 
     /// The wasmtime engine.
@@ -104,13 +106,13 @@ impl Engine {
 
     /// Whether its guests count their instructions.
     pub(super) fn counting(&self) -> Counting {
-        if self.executed.is_some() { Counting::Instructions } else { Counting::Off }
+        self.counting
     }
 
     /// Adds the instructions of a call, where they are counted: what has gone of the fuel that its store began with.
     pub(super) fn count<T>(&self, store: &Store<T>) {
-        if let Some(executed) = &self.executed {
-            executed.fetch_add(FUEL - store.get_fuel().unwrap_or(FUEL), Ordering::Relaxed);
+        if self.counting == Counting::Instructions {
+            EXECUTED.set(EXECUTED.get() + (FUEL - store.get_fuel().unwrap_or(FUEL)));
         }
     }
 }

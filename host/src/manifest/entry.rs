@@ -53,8 +53,8 @@ pub struct Entry {
     pub explain: Option<String>,
     /// Whether a proxy may send its requests a second time.
     pub retry: Retry,
-    /// What follows when a candidate decides otherwise on recorded requests.
-    pub gate: Gate,
+    /// What follows when a candidate decides otherwise, on recorded requests or as a canary, if the manifest says so.
+    pub gate: Option<Gate>,
     /// What is recorded of its requests.
     pub record: RecordEntry,
     /// Whether its component may import the closed WASI.
@@ -193,11 +193,11 @@ pub enum Retry {
     Key,
 }
 
-/// What follows when a candidate decides otherwise on recorded requests than the generation that serves.
+/// What follows when a candidate decides otherwise than the generation that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// It is reported, and the candidate serves.
     Report,
-    /// The candidate is refused, unless the change is accepted.
+    /// It is refused, or rolled back as a canary, unless the change is accepted.
     Refuse,
 }

@@ -145,10 +145,10 @@ impl HandlerTable {
             procedures: self.procedures.iter().map(granted).collect(),
             explain: self.explain.as_ref().map(|name| name.get_ref().clone()),
             retry,
-            gate: match self.gate {
-                None | Some(GateWord::Report) => Gate::Report,
-                Some(GateWord::Refuse) => Gate::Refuse,
-            },
+            gate: self.gate.map(|gate| match gate {
+                GateWord::Report => Gate::Report,
+                GateWord::Refuse => Gate::Refuse,
+            }),
             record,
             wasi: self.wasi,
             limits: self.limits.limits(mistake),

@@ -88,22 +88,23 @@ impl HandlerMetrics {
     /// Counts a generation that came into service after the first.
     pub fn swapped(&self, generation: u64, how: &str) {
         self.swaps.inc();
-        self.note(Kind::Swap, generation, how);
+        self.noted(Kind::Swap, generation, how);
     }
 
     /// Counts a generation that was rolled back to the given one.
     pub fn rolled_back(&self, generation: u64, why: &str) {
         self.rollbacks.inc();
-        self.note(Kind::Rollback, generation, why);
+        self.noted(Kind::Rollback, generation, why);
     }
 
     /// Counts a candidate that was refused; the given generation still serves.
     pub fn refused(&self, generation: u64, stage: &str, message: &str) {
         self.refusals.inc();
-        self.note(Kind::Refusal, generation, &format!("{stage}: {message}"));
+        self.noted(Kind::Refusal, generation, &format!("{stage}: {message}"));
     }
 
-    fn note(&self, kind: Kind, generation: u64, text: &str) {
+    /// Notes what happened to it; the given generation serves afterwards.
+    pub fn noted(&self, kind: Kind, generation: u64, text: &str) {
         if let Some((handler, events)) = self.events.get() {
             events.note(kind, Some(handler), Some(generation), text);
         }

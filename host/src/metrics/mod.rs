@@ -76,6 +76,8 @@ pub struct Metrics {
     pub records_dropped: Counter,
     /// Records that were not kept: they are larger than a handler's may be, or writing them failed.
     pub records_skipped: Counter,
+    /// Shed requests that were not recorded, because enough others of them are.
+    pub records_shed: Counter,
     /// Bytes of the records that are kept.
     pub records_bytes: Gauge,
     /// Of the spans of traces.
@@ -178,6 +180,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             records_dropped: Counter::default(),
             records_skipped: Counter::default(),
+            records_shed: Counter::default(),
             records_bytes: Gauge::default(),
             spans: SpanMetrics::default(),
             task_restarts: Counter::default(),
@@ -221,6 +224,8 @@ impl Metrics {
         galo.register("records_dropped", records, self.records_dropped.clone());
         let skipped = "Records that were not kept: too large, or writing them failed";
         galo.register("records_skipped", skipped, self.records_skipped.clone());
+        let shed = "Shed requests that were not recorded, because enough others are";
+        galo.register("records_shed", shed, self.records_shed.clone());
         galo.register("records_bytes", "Bytes of the records that are kept", self.records_bytes.clone());
         self.spans.register(galo);
         let restarts = "Tasks that ended unasked and were restarted";

@@ -21,8 +21,8 @@ pub struct Deployment {
     pub hold: Duration,
     /// By what requests are chosen.
     pub by: String,
-    /// What an answer that differs means.
-    pub differences: String,
+    /// What an answer that differs means, if not what the manifest says.
+    pub differences: Option<String>,
     /// Who deploys.
     pub who: String,
     /// Why.

@@ -32,7 +32,7 @@ pub use self::shadow::{Ended, Shadowing};
 pub use self::tap::{Tap, tap};
 use crate::limits;
 use crate::log::escaped;
-use crate::report::{Acceptance, AuditEntry, HandlerReport, NodeReport, RollbackOrder};
+use crate::report::{Acceptance, AuditEntry, HandlerReport, NodeReport, Reason, RollbackOrder};
 
 /// How handlers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,14 +73,17 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
     Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
 }
 
-/// The audit log of a node: its last entries, of one handler or of all.
+/// The audit log of a node: its last entries, or those that concern one handler.
 ///
 /// # Errors
 /// As [`handlers`].
 pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Listing) -> anyhow::Result<String> {
     let answer = ask(access, Method::GET, "/api/audit").await?;
     let entries: Vec<AuditEntry> = answer.json_lines()?;
-    let wanted: Vec<_> = entries.into_iter().filter(|entry| name.is_none_or(|name| entry.handler == name)).collect();
+    let wanted: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| name.is_none_or(|name| entry.handler.as_deref().is_none_or(|its| its == name)))
+        .collect();
     let wanted = &wanted[wanted.len().saturating_sub(last)..];
     match listing {
         Listing::Table => Ok(table::audit(wanted)),
@@ -92,7 +95,7 @@ pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Li
 ///
 /// # Errors
 /// As [`handlers`]; also when no candidate has such a digest, or several have.
-pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
+pub async fn accept(access: &Access, digest: &str, asked: &Reason) -> anyhow::Result<String> {
     // It becomes part of a path.
     ensure!(
         digest.len() >= limits::ACCEPT_DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -100,7 +103,8 @@ pub async fn accept(access: &Access, digest: &str) -> anyhow::Result<String> {
         escaped(digest),
         limits::ACCEPT_DIGITS_MIN
     );
-    let answer = ask(access, Method::POST, &format!("/candidates/{}/accept", digest.to_ascii_lowercase())).await?;
+    let path = format!("/candidates/{}/accept", digest.to_ascii_lowercase());
+    let answer = order(access, &path, asked, limits::OPERATOR_TIMEOUT).await?;
     if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
         bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
     }

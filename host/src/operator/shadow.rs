@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::ask::{Access, ask, send};
 use super::name;
 use crate::log::escaped;
-use crate::report::{Counts, HandlerReport, NodeReport, Shadow, ShadowState};
+use crate::report::{Counts, HandlerReport, NodeReport, Reason, Shadow, ShadowState};
 use crate::{file, limits, trust};
 
 /// A shadow on a node.
@@ -20,6 +21,7 @@ pub struct Shadowing {
     access: Access,
     name: String,
     sha256: String,
+    asked: Reason,
 }
 
 /// How a shadow has ended.
@@ -40,13 +42,13 @@ impl Shadowing {
         access: &Access,
         name: &str,
         component: &Path,
-        every: usize,
-        span: Duration,
+        (every, span): (usize, Duration),
+        asked: Reason,
     ) -> anyhow::Result<Self> {
         name::check(name)?;
         let bytes = file::read(component, limits::COMPONENT_BYTES_MAX)
             .with_context(|| format!("cannot read the component {}", component.display()))?;
-        let mut path = format!("/handlers/{name}/shadow?every={every}&seconds={}", span.as_secs());
+        let mut path = format!("/handlers/{name}/shadow?every={every}&seconds={}&{}", span.as_secs(), query(&asked));
         if let Some(signature) = trust::beside(component)? {
             path += &format!("&signature={}", BASE64_URL_SAFE_NO_PAD.encode(signature));
         }
@@ -57,16 +59,16 @@ impl Shadowing {
         }
         let report: HandlerReport = answer.json(StatusCode::ACCEPTED)?;
         let shadow = report.shadow.context("the answer names no shadow")?;
-        Ok(Self { access: access.clone(), name: name.to_owned(), sha256: shadow.sha256 })
+        Ok(Self { access: access.clone(), name: name.to_owned(), sha256: shadow.sha256, asked })
     }
 
     /// Ends the shadow of a handler, if it has one.
     ///
     /// # Errors
     /// When nobody listens there, or the handler has none.
-    pub async fn stop(access: &Access, name: &str) -> anyhow::Result<()> {
+    pub async fn stop(access: &Access, name: &str, asked: &Reason) -> anyhow::Result<()> {
         name::check(name)?;
-        let answer = ask(access, Method::DELETE, &format!("/handlers/{name}/shadow")).await?;
+        let answer = ask(access, Method::DELETE, &format!("/handlers/{name}/shadow?{}", query(asked))).await?;
         if !answer.status.is_success() {
             bail!("{}; `galo handlers` lists the handlers of the node", answer.message());
         }
@@ -110,7 +112,9 @@ impl Shadowing {
             tokio::select! {
                 () = &mut stopped, if !ending => {
                     ending = true;
-                    Self::stop(&self.access, &self.name).await?;
+                    let Reason { who, why } = &self.asked;
+                    let asked = Reason { who: who.clone(), why: format!("its command was interrupted ({why})") };
+                    Self::stop(&self.access, &self.name, &asked).await?;
                 }
                 () = pause => {}
             }
@@ -125,6 +129,11 @@ impl Shadowing {
         shadow
             .with_context(|| format!("the node does not know the shadow of {} any more; was it restarted?", self.name))
     }
+}
+
+fn query(Reason { who, why }: &Reason) -> String {
+    let [who, why] = [who, why].map(|text| utf8_percent_encode(text, NON_ALPHANUMERIC));
+    format!("who={who}&why={why}")
 }
 
 /// The counts, in a few lines.

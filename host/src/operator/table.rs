@@ -36,6 +36,9 @@ pub(super) fn table(report: &NodeReport) -> String {
         if let Some(refusal) = &handler.refused {
             refused(&name, refusal, &mut text);
         }
+        if let Some(refusal) = &handler.refused_deployment {
+            refused(&format!("{name}: deployment"), refusal, &mut text);
+        }
         if let Some(rollback) = &handler.rolled_back {
             rolled_back(&name, rollback, &mut text);
         }
@@ -66,9 +69,10 @@ pub(super) fn canary(canary: &CanaryReport) -> String {
 pub(super) fn audit(entries: &[AuditEntry]) -> String {
     let mut text = String::new();
     for AuditEntry { at, handler, event, generation, sha256, who, why } in entries {
-        let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
+        let digest: String = sha256.iter().flat_map(|digest| digest.chars().take(DIGEST_SHOWN)).collect();
         let number = generation.map(|number| format!("generation {number} ")).unwrap_or_default();
-        let line = escaped(&format!("{at}  {handler}: {event} {number}{digest}  by {who}: {why}"));
+        let (handler, what) = (handler.as_deref().unwrap_or("all handlers"), format!("{event} {number}{digest}"));
+        let line = escaped(&format!("{at}  {handler}: {}  by {who}: {why}", what.trim_end()));
         let _ = writeln!(text, "{line}");
     }
     text
@@ -164,6 +168,7 @@ mod tests {
             canary: None,
             rolled_back: None,
             refused: None,
+            refused_deployment: None,
             gate: None,
             shadow: None,
         };

@@ -42,6 +42,8 @@ pub struct Draft {
     pub fault: Option<String>,
     /// What was answered.
     pub answer: Answer,
+    /// The node had no room for it.
+    pub is_shed: bool,
     /// How long the phases took.
     pub times: Times,
 }

@@ -18,6 +18,7 @@ mod observer;
 mod recorder;
 mod redaction;
 mod ring;
+mod rings;
 mod slow;
 mod span;
 mod spans;

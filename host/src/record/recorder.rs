@@ -1,7 +1,6 @@
 //! The recorder of a node: the rings of its handlers, and the thread that writes what is handed to it. The queue is
 //! bounded in number and bytes: what does not fit is dropped and counted, and no request waits.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,6 +15,7 @@ use super::draft::{Draft, Unhandled};
 use super::observer::Observed;
 use super::redaction::Redaction;
 use super::ring::{Ring, Terms, bytes};
+use super::rings::Rings;
 use super::spans::Seen;
 use super::tracing::Tracing;
 use crate::config::{Recording, Sampler};
@@ -38,14 +38,8 @@ struct Shared {
     queued: AtomicUsize,
     dropped: Counter,
     skipped: Counter,
+    shed: Counter,
     bytes: Gauge,
-}
-
-#[derive(Default)]
-struct Rings {
-    of: BTreeMap<String, Arc<Ring>>,
-    /// One request in so many of every handler, as the operator said while the node ran.
-    switched: Option<usize>,
 }
 
 enum Message {
@@ -73,6 +67,7 @@ impl Recorder {
             queued: AtomicUsize::new(0),
             dropped: metrics.records_dropped.clone(),
             skipped: metrics.records_skipped.clone(),
+            shed: metrics.records_shed.clone(),
             bytes: metrics.records_bytes.clone(),
         });
         let its = Arc::clone(&shared);
@@ -103,7 +98,9 @@ impl Recorder {
                 Arc::clone(ring)
             }
             None => {
-                let ring = Arc::new(Ring::new(handler, terms, self.shared.bytes.clone()));
+                let last = rings.goes_on_after(handler);
+                let ring = Ring::new(handler, terms, self.shared.bytes.clone(), last);
+                let ring = Arc::new(ring);
                 rings.of.insert(handler.to_owned(), Arc::clone(&ring));
                 ring
             }
@@ -116,14 +113,7 @@ impl Recorder {
 
     /// Drops the rings of handlers that no longer serve, and gives their memory back.
     pub fn retain(&self, serves: impl Fn(&str) -> bool) {
-        self.shared.rings().of.retain(|handler, ring| {
-            let stays = serves(handler);
-            if !stays {
-                ring.sample(0);
-                ring.clear();
-            }
-            stays
-        });
+        self.shared.rings().retain(serves);
     }
 
     /// Records one request in so many from now on, until the node ends: of this handler, or of all. Returns whether
@@ -255,7 +245,7 @@ impl Shared {
     /// longer recorded or it is too large.
     fn write(&self, ring: &Ring, mut draft: Draft, tracing: Option<&mut Tracing>) {
         let (seen, observed) = (Seen::of(&draft), draft.observed.take());
-        let recorded = draft.recorded && ring.is_on();
+        let (recorded, is_shed) = (draft.recorded && ring.is_on(), draft.is_shed);
         if seen.is_none() && observed.is_none() && !recorded {
             return;
         }
@@ -288,7 +278,10 @@ impl Shared {
             self.skipped.inc();
             return;
         }
-        ring.keep(id, line, (records_max, bytes_max));
+        if !ring.keep((id, line), is_shed, (records_max, bytes_max)) {
+            self.shed.inc();
+            return;
+        }
         metrics.records.inc();
         let over = || usize::try_from(self.bytes.get()).unwrap_or_default() > node_bytes_max;
         while over() {
@@ -339,6 +332,7 @@ mod tests {
             ended: None,
             fault: None,
             answer: Answer { response, failure: None },
+            is_shed: false,
             times: Times::default(),
         })
     }

@@ -52,6 +52,8 @@ pub(super) struct Terms {
 struct Records {
     lines: VecDeque<Kept>,
     bytes: usize,
+    /// How many of them are of requests that were shed.
+    shed: usize,
     /// The number of the last one, also of one that was dropped.
     last: u64,
 }
@@ -65,6 +67,8 @@ pub struct Kept {
     pub id: Arc<str>,
     /// The record, as one line of JSON.
     pub line: Arc<str>,
+    /// Its request was shed.
+    is_shed: bool,
 }
 
 impl Kept {
@@ -87,8 +91,8 @@ impl Terms {
 }
 
 impl Ring {
-    /// An empty ring that is off.
-    pub(super) fn new(handler: &str, terms: Terms, all_bytes: Gauge) -> Self {
+    /// An empty ring that is off. `last` is the number of the last record that an earlier ring of the handler kept.
+    pub(super) fn new(handler: &str, terms: Terms, all_bytes: Gauge, last: u64) -> Self {
         Self {
             handler: handler.into(),
             observer: Observer::default(),
@@ -96,7 +100,7 @@ impl Ring {
             seen: AtomicU64::new(0),
             slow_from: AtomicU32::new(u32::MAX),
             slow: AtomicU64::new(0),
-            records: Mutex::default(),
+            records: Mutex::new(Records { last, ..Records::default() }),
             terms: Mutex::new(terms),
             all_bytes,
         }
@@ -156,11 +160,22 @@ impl Ring {
         self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a record; the oldest make room for it, so that there are at most so many with so many bytes.
-    pub(super) fn keep(&self, id: Arc<str>, line: Arc<str>, (records_max, bytes_max): (usize, usize)) {
+    /// Keeps a record; the oldest make room for it, so that there are at most so many with so many bytes. Those of
+    /// requests that were shed have a share of the room: under overload they would push out everything else. Returns
+    /// whether it was kept.
+    pub(super) fn keep(
+        &self,
+        (id, line): (Arc<str>, Arc<str>),
+        is_shed: bool,
+        (records_max, bytes_max): (usize, usize),
+    ) -> bool {
         let mut records = self.records();
+        if is_shed && records.shed >= records_max.div_ceil(limits::RECORD_SHED_SHARE) {
+            return false;
+        }
         records.last += 1;
-        let record = Kept { number: records.last, id, line };
+        records.shed += usize::from(is_shed);
+        let record = Kept { number: records.last, id, line, is_shed };
         self.all_bytes.inc_by(signed(record.bytes()));
         records.bytes += record.bytes();
         records.lines.push_back(record);
@@ -169,6 +184,12 @@ impl Ring {
                 break;
             }
         }
+        true
+    }
+
+    /// The number of the last record that was kept, also of one that was dropped.
+    pub(super) fn last_number(&self) -> u64 {
+        self.records().last
     }
 
     /// Drops the oldest record, to make room for those of another handler.
@@ -179,6 +200,7 @@ impl Ring {
     fn drop_oldest(&self, records: &mut Records) -> bool {
         let Some(oldest) = records.lines.pop_front() else { return false };
         records.bytes -= oldest.bytes();
+        records.shed -= usize::from(oldest.is_shed);
         self.all_bytes.dec_by(signed(oldest.bytes()));
         true
     }
@@ -188,6 +210,7 @@ impl Ring {
         let mut records = self.records();
         let bytes = std::mem::take(&mut records.bytes);
         records.lines = VecDeque::new();
+        records.shed = 0;
         self.all_bytes.dec_by(signed(bytes));
     }
 
@@ -220,11 +243,29 @@ mod tests {
 
     fn ring(all_bytes: &Gauge) -> Ring {
         let terms = Terms::new(Arc::default(), Arc::default(), None);
-        Ring::new("a", terms, all_bytes.clone())
+        Ring::new("a", terms, all_bytes.clone(), 0)
     }
 
     fn line(bytes: usize) -> Arc<str> {
         "x".repeat(bytes - limits::RECORD_OVERHEAD_BYTES).into()
+    }
+
+    fn keep(ring: &Ring, bytes: usize, bounds: (usize, usize)) -> bool {
+        ring.keep(("".into(), line(bytes)), false, bounds)
+    }
+
+    #[test]
+    fn shed_requests_have_a_share_of_the_room_and_take_no_number_beyond_it() {
+        let ring = ring(&Gauge::default());
+        let shed = || ring.keep(("".into(), line(150)), true, (16, 100_000));
+        assert!(keep(&ring, 150, (16, 100_000)));
+        assert_eq!((0..100).filter(|_| shed()).count(), 2);
+        assert_eq!((ring.count().0, ring.last_number()), (3, 3));
+        // As they grow old, others may follow.
+        (0..15).for_each(|_| assert!(keep(&ring, 150, (16, 100_000))));
+        assert!(shed() && !shed());
+        ring.clear();
+        assert!(shed());
     }
 
     #[test]
@@ -232,11 +273,11 @@ mod tests {
         let all = Gauge::default();
         let ring = ring(&all);
         let numbers = |ring: &Ring| ring.last(9, 0).iter().map(|kept| kept.number).collect::<Vec<_>>();
-        (1..=5).for_each(|_| ring.keep("".into(), line(200), (3, 10_000)));
+        (1..=5).for_each(|_| assert!(keep(&ring, 200, (3, 10_000))));
         assert_eq!((numbers(&ring), ring.count(), all.get()), (vec![3, 4, 5], (3, 600), 600));
-        ring.keep("".into(), line(900), (3, 1000));
+        keep(&ring, 900, (3, 1000));
         assert_eq!((numbers(&ring), ring.count()), (vec![6], (1, 900)));
-        ring.keep("".into(), line(150), (3, 10_000));
+        keep(&ring, 150, (3, 10_000));
         let after = |most, after| ring.last(most, after).iter().map(|kept| kept.number).collect::<Vec<_>>();
         assert_eq!((after(1, 0), after(9, 6), after(9, 7)), (vec![7], vec![7], vec![]));
         ring.make_room();
@@ -244,7 +285,7 @@ mod tests {
         ring.clear();
         assert_eq!((ring.count(), all.get()), ((0, 0), 0));
         ring.make_room();
-        ring.keep("".into(), line(150), (3, 10_000));
+        keep(&ring, 150, (3, 10_000));
         assert_eq!(numbers(&ring), [8]);
     }
 

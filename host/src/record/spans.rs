@@ -137,7 +137,8 @@ fn server(trace: &Traced, method: &str, route: Option<&str>, status: u16, error:
     ];
     attributes.extend(template.map(|template| KeyValue::text("http.route", template)));
     let failed = status >= 500;
-    if failed {
+    // Not an error of the server; without an answer only this says what it was.
+    if failed || error == Some("client_left") {
         attributes.push(KeyValue::text("error.type", error.map_or_else(|| status.to_string(), str::to_owned)));
     }
     let remote = if trace.place.parent.is_some() { REMOTE } else { 0 };

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::generation::Generation;
+use crate::events::Kind;
 use crate::failure::cut;
+use crate::guest::Digest;
 use crate::limits;
 use crate::report::AuditEntry;
 
@@ -49,8 +51,29 @@ pub enum Event {
     RolledBack,
     /// A kept generation serves again.
     Restored,
-    /// What was deployed was refused.
+    /// A component or a manifest was refused.
     Refused,
+    /// What a candidate decides otherwise was accepted.
+    Accepted,
+    /// A component runs beside the live requests.
+    Shadow,
+    /// It does not any more.
+    ShadowEnded,
+    /// Other requests are recorded from now on.
+    Recording,
+    /// What was recorded was discarded.
+    Discarded,
+    /// A changed manifest serves.
+    Manifest,
+}
+
+/// What something was done with.
+#[derive(Debug, Default)]
+pub struct Subject<'a> {
+    /// The handler; none if it concerns all of them.
+    pub handler: Option<&'a str>,
+    /// The component, if it concerns one.
+    pub digest: Option<Digest>,
 }
 
 impl Audit {
@@ -60,18 +83,19 @@ impl Audit {
 
     /// Notes what was done with a generation.
     pub fn note(&self, handler: &str, event: Event, generation: &Generation, who: &Who, why: &str) {
-        let sha256 = generation.component.compiled.digest.to_string();
-        self.add(handler, event, (Some(generation.number), sha256), who, why);
+        let digest = Some(generation.component.compiled.digest);
+        self.add(Subject { handler: Some(handler), digest }, event, Some(generation.number), who, why);
     }
 
-    /// Notes that something was refused, which has no number.
-    pub fn refused(&self, handler: &str, sha256: String, who: &Who, why: &str) {
-        self.add(handler, Event::Refused, (None, sha256), who, why);
+    /// Notes what was done with something that is not a generation of the node.
+    pub fn operated(&self, subject: Subject<'_>, event: Event, who: &Who, why: &str) {
+        self.add(subject, event, None, who, why);
     }
 
-    fn add(&self, handler: &str, event: Event, (generation, sha256): (Option<u64>, String), Who(who): &Who, why: &str) {
-        let (handler, why, who) = (handler.to_owned(), cut(why, limits::FAULT_BYTES_MAX), who.clone());
-        let at = format!("{:.6}", Timestamp::now());
+    fn add(&self, subject: Subject<'_>, event: Event, generation: Option<u64>, Who(who): &Who, why: &str) {
+        let Subject { handler, digest } = subject;
+        let (handler, sha256) = (handler.map(str::to_owned), digest.map(|digest| digest.to_string()));
+        let (why, who, at) = (cut(why, limits::FAULT_BYTES_MAX), who.clone(), format!("{:.6}", Timestamp::now()));
         let entry = AuditEntry { at, handler, event: event.to_string(), generation, sha256, who, why };
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.last.len() == limits::AUDIT_ENTRIES_MAX {
@@ -119,6 +143,16 @@ impl Who {
         Self(cut(name, limits::WHO_BYTES_MAX))
     }
 
+    /// Whoever sent a request to the admin address that names nobody.
+    pub fn admin() -> Self {
+        Self("admin address".to_owned())
+    }
+
+    /// Whoever used the page and did not say who they are.
+    pub fn page() -> Self {
+        Self("page".to_owned())
+    }
+
     /// The node itself.
     pub fn node() -> Self {
         Self("node".to_owned())
@@ -127,6 +161,28 @@ impl Who {
     /// Whoever changed the handlers folder.
     pub fn folder() -> Self {
         Self("handlers folder".to_owned())
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Event {
+    /// What it is among the events of the node.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Canary | Self::Step | Self::Ended => Kind::Canary,
+            Self::Promoted | Self::Live => Kind::Swap,
+            Self::RolledBack | Self::Restored => Kind::Rollback,
+            Self::Refused => Kind::Refusal,
+            Self::Accepted => Kind::Accepted,
+            Self::Shadow | Self::ShadowEnded => Kind::Shadow,
+            Self::Recording | Self::Discarded => Kind::Recording,
+            Self::Manifest => Kind::Manifest,
+        }
     }
 }
 
@@ -141,6 +197,12 @@ impl fmt::Display for Event {
             Self::RolledBack => "rolled back",
             Self::Restored => "restored",
             Self::Refused => "refused",
+            Self::Accepted => "accepted",
+            Self::Shadow => "shadow",
+            Self::ShadowEnded => "shadow ended",
+            Self::Recording => "recording",
+            Self::Discarded => "records discarded",
+            Self::Manifest => "manifest",
         })
     }
 }

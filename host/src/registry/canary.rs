@@ -18,7 +18,7 @@ use super::generation::Generation;
 use super::sequential::Evidence;
 use crate::contract::Request;
 use crate::guest::Digest;
-use crate::manifest::{Claims, Entry};
+use crate::manifest::{Claims, Entry, Gate};
 
 /// A generation that answers a share of the requests.
 pub struct Canary {
@@ -247,6 +247,18 @@ impl fmt::Display for By {
             Self::Parameter(name) => f.write_str(name),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Claim(name) => write!(f, "claim:{name}"),
+        }
+    }
+}
+
+impl Differences {
+    /// As the manifest has it, for a component that an operator has accepted or not. A manifest that says nothing
+    /// refuses: a canary answers clients.
+    pub fn of(gate: Option<Gate>, is_accepted: bool) -> Self {
+        match gate {
+            Some(Gate::Report) => Self::Report,
+            Some(Gate::Refuse) | None if is_accepted => Self::Report,
+            Some(Gate::Refuse) | None => Self::Refuse,
         }
     }
 }

@@ -37,8 +37,8 @@ pub enum What {
         signature: Option<String>,
         /// The requests that it answers.
         share: Share,
-        /// What an answer that differs means.
-        differences: Differences,
+        /// What an answer that differs means, if not what the manifest says.
+        differences: Option<Differences>,
     },
     /// Have a generation serve again that was kept in the state folder.
     Restore {

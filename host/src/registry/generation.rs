@@ -80,6 +80,15 @@ impl Generation {
         Self { over, ..self }
     }
 
+    /// The same, to serve again in place of one that is rolled back. Where that was deployed over a component of the
+    /// handlers folder, this one is now: the folder still holds that component, which may have been rolled back itself.
+    pub(super) fn instead_of(self: Arc<Self>, from: &Self) -> Arc<Self> {
+        match from.over.filter(|over| *over != self.component.compiled.digest) {
+            Some(over) => Arc::new(self.refitted(self.component.clone()).deployed(Some(over))),
+            None => self,
+        }
+    }
+
     /// What rolling it back leaves.
     pub(super) fn rolled_back(&self, cause: String) -> RolledBack {
         let (number, digest) = (self.number, self.component.compiled.digest);

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
-use super::audit::{Audit, Event, Who};
+use super::audit::{Audit, Event, Subject, Who};
 use super::canary::Canary;
 use super::config::Config;
 use super::generation::{Generation, RolledBack};
 use super::refusal::Refusal;
 use crate::database::Procedure;
+use crate::events::Kind;
 use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
-use crate::record::{Redaction, Ring};
+use crate::record::{Recorder, Redaction, Ring};
 
 /// A named unit of guest code with its routes.
 pub struct Handler {
@@ -32,8 +33,12 @@ pub struct Handler {
     pub redaction: Arc<Redaction>,
     /// Its records; set when the handler is put into a registry.
     pub ring: OnceLock<Arc<Ring>>,
+    /// The recorder of the ring; set with it.
+    pub recorder: OnceLock<Arc<Recorder>>,
     pub(super) lineage: ArcSwap<Lineage>,
     refusal: ArcSwapOption<Refusal>,
+    /// Why the last deployment was refused, if it was.
+    deployment: ArcSwapOption<Refusal>,
     /// Held while a new lineage is derived from the old one; requests do not wait for it.
     pub(super) changing: Mutex<()>,
     /// Another handler serves in its place.
@@ -78,8 +83,10 @@ impl Handler {
             metrics,
             redaction: Arc::new(redaction),
             ring: OnceLock::new(),
+            recorder: OnceLock::new(),
             lineage: ArcSwap::from_pointee(lineage),
             refusal: ArcSwapOption::empty(),
+            deployment: ArcSwapOption::empty(),
             changing: Mutex::new(()),
             retired: AtomicBool::new(false),
             audit: OnceLock::new(),
@@ -135,7 +142,7 @@ impl Handler {
         }
         let (current, previous, since) = match &old.canary {
             Some(canary) if is_from(&canary.generation) => (Arc::clone(&old.current), old.previous.clone(), old.since),
-            _ => (old.previous.clone().filter(|_| is_from(&old.current))?, None, Timestamp::now()),
+            _ => (old.previous.clone().filter(|_| is_from(&old.current))?.instead_of(from), None, Timestamp::now()),
         };
         let serving = Arc::clone(&current);
         if let Some(canary) = old.canary.as_ref().filter(|canary| !is_from(&canary.generation)) {
@@ -147,8 +154,13 @@ impl Handler {
         Some(serving)
     }
 
-    /// Notes a change of what serves.
+    /// Notes what was done with one of its generations.
     pub(super) fn note(&self, event: Event, generation: &Generation, who: &Who, why: &str) {
+        // The others are counted, which notes them as well.
+        if matches!(event, Event::Canary | Event::Step | Event::Ended) {
+            let text = format!("{event}, generation {}, by {who}: {why}", generation.number);
+            self.metrics.noted(Kind::Canary, self.lineage().current.number, &text);
+        }
         if let Some(audit) = self.audit.get() {
             audit.note(&self.entry.name, event, generation, who, why);
         }
@@ -173,14 +185,29 @@ impl Handler {
         self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
-    /// Notes that a candidate was refused.
+    /// Notes that a candidate of the handlers folder was refused.
     pub fn note_refusal(&self, refusal: Refusal) {
+        if let Some(audit) = self.audit.get() {
+            let subject = Subject { handler: Some(&self.entry.name), digest: refusal.digest };
+            let why = format!("{}: {}", refusal.stage, refusal.message);
+            audit.operated(subject, Event::Refused, &Who::folder(), &why);
+        }
         self.refusal.store(Some(Arc::new(refusal)));
     }
 
     /// Notes that the rejected component is gone, or was accepted after all.
     pub fn clear_refusal(&self) {
         self.refusal.store(None);
+    }
+
+    /// Notes that a deployment was refused; `None` once another one was not.
+    pub fn note_deployment(&self, refusal: Option<Refusal>) {
+        self.deployment.store(refusal.map(Arc::new));
+    }
+
+    /// Why the last deployment was refused, if it was.
+    pub fn refused_deployment(&self) -> Option<Arc<Refusal>> {
+        self.deployment.load_full()
     }
 
     /// Why the last candidate was rejected, if it was.

@@ -23,7 +23,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-pub use self::audit::{Audit, Event, Who};
+pub use self::audit::{Audit, Event, Subject, Who};
 pub use self::canary::{By, Canary, Differences, Percent, Share};
 pub use self::config::Config;
 pub use self::deploy::{Deployed, Restored};
@@ -97,6 +97,7 @@ impl Registry {
             let every = handler.entry.record.every;
             let ring = || self.recorder.ring(&handler.entry.name, every, &handler.redaction, &handler.metrics);
             handler.ring.get_or_init(ring);
+            handler.recorder.get_or_init(|| Arc::clone(&self.recorder));
         }
         let table = Arc::new(table);
         let old = self.table.swap(Arc::clone(&table));
@@ -131,6 +132,8 @@ impl Registry {
 
     /// Notes that a manifest was refused.
     pub fn note_refusal(&self, refusal: Refusal) {
+        let why = format!("{}: {}", refusal.stage, refusal.message);
+        self.audit.operated(Subject::default(), Event::Refused, &Who::folder(), &why);
         self.refusal.store(Some(Arc::new(refusal)));
     }
 

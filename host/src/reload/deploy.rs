@@ -14,7 +14,7 @@ use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{
-    Denied, Deployed, Differences, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, What,
+    Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, Subject, What,
 };
 use crate::state::State;
 
@@ -57,7 +57,13 @@ struct Deployment<'a> {
 type By<'a> = (&'a crate::registry::Who, &'a str);
 
 impl Deployment<'_> {
-    async fn canary(&self, source: Source, share: Share, differences: Differences, by: By<'_>) -> Result<(), Denied> {
+    async fn canary(
+        &self,
+        source: Source,
+        share: Share,
+        differences: Option<Differences>,
+        by: By<'_>,
+    ) -> Result<(), Denied> {
         let Self { handler, .. } = self;
         let (name, digest, lineage) = (&handler.entry.name, source.digest, handler.lineage());
         share.by.check(&handler.entry).map_err(Denied::Conflict)?;
@@ -78,10 +84,17 @@ impl Deployment<'_> {
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
         self.keep(digest, bytes.clone(), signature.clone()).await.map_err(refused)?;
         let over = self.in_folder().await;
+        let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
+        let differences = differences.unwrap_or_else(manifests);
         let deployed = Deployed { component, baseline, over, share, differences };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
-        tracing::info!(sha256 = %digest, "{name}: generation {} is a canary", generation.number);
+        handler.note_deployment(None);
+        let what = match differences {
+            Differences::Refuse => "rolled back for",
+            Differences::Report => "not rolled back for",
+        };
+        tracing::info!(sha256 = %digest, "{name}: generation {} is a canary, {what} differences", generation.number);
         // Once more: a record that was written before it began has removed what it did not name.
         self.keep(digest, bytes, signature).await.map_err(refused)
     }
@@ -184,7 +197,8 @@ impl Deployment<'_> {
         let kept = Kept { number: mark.generation, component, over };
         let restored = Restored { kept, who: who.clone(), why: why.to_owned() };
         let serving = handler.restore(&lineage, restored).map_err(Denied::Conflict)?;
-        handler.metrics.rolled_back(serving.number, &format!("generation {} serves again: {why}", serving.number));
+        let text = format!("generation {} serves again, as requested by {who}: {why}", serving.number);
+        handler.metrics.rolled_back(serving.number, &text);
         tracing::warn!(sha256 = %digest, "{name}: rolled back to generation {}, as requested", serving.number);
         Ok(())
     }
@@ -193,8 +207,11 @@ impl Deployment<'_> {
         let (name, Refusal { stage, message, .. }) = (&self.handler.entry.name, refusal);
         tracing::error!(%stage, sha256 = %digest, "{name}: deployment refused: {message}");
         let serving = self.handler.lineage().current.number;
-        self.handler.metrics.refused(serving, stage.as_str(), message);
-        self.node.registry.audit.refused(name, digest.to_string(), who, &format!("{why}: {stage}: {message}"));
+        self.handler.metrics.refused(serving, stage.as_str(), &format!("{message}; deployed by {who}: {why}"));
+        self.handler.note_deployment(Some(refusal.clone().of(digest)));
+        let subject = Subject { handler: Some(name), digest: Some(digest) };
+        let why = format!("{why}: {stage}: {message}");
+        self.node.registry.audit.operated(subject, Event::Refused, who, &why);
         Denied::Refused(format!("{stage}: {message}"))
     }
 }

@@ -45,7 +45,7 @@ use crate::events::Kind;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::node::Node;
-use crate::registry::{Refusal, Stage};
+use crate::registry::{Event, Refusal, Stage, Subject, Who};
 use crate::state::State;
 
 pub use self::deploy::deploy;
@@ -266,7 +266,8 @@ impl Reloader {
                 self.refused = Vec::new();
                 for change in &changes {
                     tracing::info!("{change}");
-                    self.node.metrics.events.note(Kind::Manifest, Some(change.name()), None, change.to_string());
+                    let subject = Subject { handler: Some(change.name()), digest: None };
+                    self.node.operated(subject, Event::Manifest, &Who::folder(), &change.to_string());
                 }
                 // A handler that changed with the manifest is scanned again under its new entry.
                 let table = self.node.registry.table();

@@ -18,7 +18,8 @@ use crate::guest::Component;
 use crate::limits;
 use crate::node::Node;
 use crate::record::{Record, Ring};
-use crate::registry::{Handler, Refusal, Stage};
+use crate::registry::{Event, Handler, Refusal, Stage, Subject, Who};
+use crate::report::Reason;
 
 /// Carries out the orders of shadows, one after the other. Runs until it is dropped.
 pub async fn shadow(node: Arc<Node>, worker: Worker) {
@@ -26,7 +27,7 @@ pub async fn shadow(node: Arc<Node>, worker: Worker) {
         let order = worker.gates.shadows.ordered().await;
         let (name, run) = (order.handler.clone(), Arc::clone(&order.run));
         let begun = match node.registry.table().handler(&name) {
-            Some(handler) => begin(handler, &worker, order).await,
+            Some(handler) => begin(&node, handler, &worker, order).await,
             None => Err(Refusal::new(Stage::Manifest, "the handler has left the manifest")),
         };
         worker.settle(Asker::Shadow, &name);
@@ -34,18 +35,40 @@ pub async fn shadow(node: Arc<Node>, worker: Worker) {
             Ok(()) => {
                 let (sha256, every, seconds) = (run.digest, run.every, run.span.as_secs());
                 tracing::info!(%sha256, "{name}: shadow runs on 1 in {every} requests for {seconds} s");
+                let what = format!("1 in {every} requests for {seconds} s");
+                note(&node, (&name, &run), Event::Shadow, &run.asked, &what);
             }
             Err(refusal) => {
                 let text = format!("{}: {}", refusal.stage, refusal.message);
                 tracing::error!(sha256 = %run.digest, "{name}: shadow rejected: {text}");
+                let (event, asked) = match run.stopped_by() {
+                    Some(stopped) => (Event::ShadowEnded, stopped),
+                    None => (Event::Refused, &run.asked),
+                };
+                note(&node, (&name, &run), event, asked, &format!("shadow: {text}"));
                 run.enter(Phase::Refused(text));
             }
         }
     }
 }
 
+/// Notes what became of a shadow, for whoever asked for that.
+fn note(node: &Node, (name, run): (&str, &Run), event: Event, asked: &Reason, what: &str) {
+    let subject = Subject { handler: Some(name), digest: Some(run.digest) };
+    node.operated(subject, event, &Who::person(&asked.who), &format!("{what}: {}", asked.why));
+}
+
+/// Notes that a shadow has ended: as it was asked, or because its time is up.
+fn ended(node: &Node, (name, run): (&str, &Run), what: &str) {
+    let subject = Subject { handler: Some(name), digest: Some(run.digest) };
+    match run.stopped_by() {
+        Some(stopped) => note(node, (name, run), Event::ShadowEnded, stopped, what),
+        None => node.operated(subject, Event::ShadowEnded, &Who::node(), &format!("{what}: its time is up")),
+    }
+}
+
 /// Verifies a component, and starts to run requests on it.
-async fn begin(handler: &Arc<Handler>, worker: &Worker, order: Order) -> Result<(), Refusal> {
+async fn begin(node: &Arc<Node>, handler: &Arc<Handler>, worker: &Worker, order: Order) -> Result<(), Refusal> {
     let Order { bytes, signature, run, .. } = order;
     let source = Source::signed(bytes, signature);
     worker.check(Asker::Shadow, &handler.entry, &source)?;
@@ -66,15 +89,21 @@ async fn begin(handler: &Arc<Handler>, worker: &Worker, order: Order) -> Result<
     let component = worker.run(Priority::Background, verify).await??.component;
     let ring = handler.ring.get().ok_or_else(|| Refusal::new(Stage::Manifest, "the handler does not serve"))?;
     let failed = |error| Refusal::new(Stage::Fit, format!("there can be no thread for it: {error}"));
-    start(handler, ring, component, run).map_err(failed)
+    start(node, (handler, ring), component, run).map_err(failed)
 }
 
 /// Starts the thread that runs the requests.
-fn start(handler: &Arc<Handler>, ring: &Arc<Ring>, component: Component, run: Arc<Run>) -> std::io::Result<()> {
+fn start(
+    node: &Arc<Node>,
+    (handler, ring): (&Arc<Handler>, &Arc<Ring>),
+    component: Component,
+    run: Arc<Run>,
+) -> std::io::Result<()> {
     let (queue, records) = sync_channel(limits::SHADOW_QUEUE_MAX);
     let (procedures, deadline) = (handler.procedures.clone(), handler.entry.limits.deadline);
     let (until, runtime) = (Instant::now() + run.span, Handle::current());
-    let (observed, name) = (Arc::downgrade(ring), handler.entry.name.clone());
+    // It does not keep a node that ends.
+    let (home, observed, name) = (Arc::downgrade(node), Arc::downgrade(ring), handler.entry.name.clone());
     let (every, dropped) = (run.every, Arc::clone(&run.dropped));
     run.enter(Phase::Running(until));
     let thread = std::thread::Builder::new().name("shadow".to_owned()).stack_size(limits::WORKER_STACK_BYTES);
@@ -94,6 +123,9 @@ fn start(handler: &Arc<Handler>, ring: &Arc<Ring>, component: Component, run: Ar
         let tally = run.tally();
         let (compared, differ) = (tally.compared, tally.differ);
         tracing::info!(sha256 = %run.digest, "{name}: shadow has ended: {differ} of {compared} differ");
+        if let Some(node) = home.upgrade() {
+            ended(&node, (&name, &run), &format!("{differ} of {compared} differ"));
+        }
         run.enter(Phase::Ended);
     })?;
     ring.observer.begin(every, queue, dropped);

@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::io::{BufReader, Seek as _, SeekFrom};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
-use super::{Decision, Skipped, Survey, Tallies, differences, run, stored};
-use crate::guest::Component;
+use super::{Decision, Difference, Skipped, Survey, Tallies, differences, is_undecided, run, stored};
+use crate::guest::{Component, Engine};
 use crate::limits;
 use crate::record::{Broken, Corpus, Record};
 
@@ -58,35 +61,103 @@ impl File {
     }
 }
 
-/// Compares records, until `seen` breaks, which is asked after each of them.
+/// What is compared, and on how many threads.
+#[derive(Clone, Copy)]
+pub struct Comparison<'a> {
+    /// What the corpus holds.
+    pub survey: &'a Survey,
+    /// The components, by their handlers.
+    pub contenders: &'a HashMap<String, Contender>,
+    /// How many threads run them.
+    pub threads: NonZeroUsize,
+}
+
+/// Compares records, until `seen` breaks, which is asked after each of them. They are run on several threads, and
+/// counted in the order of the corpus: what comes out does not depend on the threads.
 ///
 /// # Errors
 /// The first line that cannot be read.
 pub fn compare(
-    corpus: impl Iterator<Item = Result<(u64, Record), Broken>>,
-    survey: &Survey,
-    contenders: &HashMap<String, Contender>,
+    mut corpus: impl Iterator<Item = Result<(u64, Record), Broken>>,
+    comparison: Comparison<'_>,
     mut seen: impl FnMut(&Tallies) -> ControlFlow<()>,
 ) -> Result<Tallies, Broken> {
     let mut tallies = Tallies::default();
-    for record in corpus {
-        let (line, record) = record?;
-        match contenders.get(&record.handler) {
-            None => tallies.skip(format!("of `{}`, which is not compared", record.handler)),
-            Some(contender) => match contender.decide(survey, &record) {
-                Ok(Decided { before, after, instructions }) => {
-                    let found = differences(&before, &after, limits::DIFFERENCES_PER_RECORD_MAX);
-                    let tally = tallies.handlers.entry(record.handler).or_default();
-                    tally.add((line, &record.request.id), found, instructions);
+    loop {
+        let (mut records, mut broken) = (Vec::new(), None);
+        for record in corpus.by_ref().take(comparison.threads.get() * limits::REPLAY_RECORDS_AHEAD) {
+            match record {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    broken = Some(error);
+                    break;
                 }
-                Err(skipped) => tallies.skip(skipped.to_string()),
-            },
+            }
         }
-        if seen(&tallies).is_break() {
-            break;
+        let ends = records.is_empty();
+        for ((line, record), compared) in records.iter().zip(comparison.each(&records)) {
+            match compared {
+                Some(Ok((found, instructions))) => {
+                    let tally = tallies.handlers.entry(record.handler.clone()).or_default();
+                    tally.add((*line, &record.request.id), found, instructions);
+                }
+                Some(Err(skipped)) => tallies.skip(skipped.to_string()),
+                None => tallies.skip(format!("of `{}`, which is not compared", record.handler)),
+            }
+            if seen(&tallies).is_break() {
+                return Ok(tallies);
+            }
+        }
+        match broken {
+            Some(broken) => return Err(broken),
+            None if ends => return Ok(tallies),
+            None => {}
         }
     }
-    Ok(tallies)
+}
+
+/// Where two decisions differ, and the instructions that both took; or why they cannot be compared. `None` for a
+/// handler that is not compared.
+type Compared = Option<Result<(Vec<Difference>, (u64, u64)), Skipped>>;
+
+impl Comparison<'_> {
+    /// Compares each of these records, in their order.
+    fn each(self, records: &[(u64, Record)]) -> Vec<Compared> {
+        let next = AtomicUsize::new(0);
+        let runtime = Handle::try_current().ok();
+        let work = || {
+            // wasmtime-wasi looks for the current runtime.
+            let _inside = runtime.as_ref().map(Handle::enter);
+            let mut done: Vec<(usize, Compared)> = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some((_, record)) = records.get(place) else { return done };
+                done.push((place, self.one(record)));
+            }
+        };
+        let mut done = std::thread::scope(|scope| {
+            let more = 1..self.threads.get().min(records.len());
+            let thread = || std::thread::Builder::new().stack_size(limits::WORKER_STACK_BYTES);
+            let threads: Vec<_> = more.filter_map(|_| thread().spawn_scoped(scope, work).ok()).collect();
+            let mut done = work();
+            for thread in threads {
+                match thread.join() {
+                    Ok(its) => done.extend(its),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            done
+        });
+        done.sort_by_key(|(place, _)| *place);
+        done.into_iter().map(|(_, compared)| compared).collect()
+    }
+
+    fn one(self, record: &Record) -> Compared {
+        let contender = self.contenders.get(&record.handler)?;
+        Some(contender.decide(self.survey, record).map(|Decided { before, after, instructions }| {
+            (differences(&before, &after, limits::DIFFERENCES_PER_RECORD_MAX), instructions)
+        }))
+    }
 }
 
 /// Two decisions, and what they took.
@@ -99,6 +170,9 @@ struct Decided {
 impl Contender {
     fn decide(&self, survey: &Survey, record: &Record) -> Result<Decided, Skipped> {
         survey.check(record)?;
+        if is_undecided(record) {
+            return Err(Skipped::Undecided);
+        }
         let (before, was) = match &self.before {
             Some(component) => counted(component, record)?,
             None => (stored(record)?, 0),
@@ -110,7 +184,7 @@ impl Contender {
 
 /// What a component decides, and the instructions that it executes, if its engine counts them.
 fn counted(component: &Component, record: &Record) -> Result<(Decision, u64), Skipped> {
-    let begun = component.executed();
+    let begun = Engine::executed();
     let decision = run(component, record)?;
-    Ok((decision, component.executed() - begun))
+    Ok((decision, Engine::executed() - begun))
 }

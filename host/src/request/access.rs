@@ -33,8 +33,8 @@ pub(super) struct Course {
     pub(super) has_trail: bool,
 }
 
-/// A request that is being answered. It is logged also when its client disconnects first, because the request is
-/// carried out all the same.
+/// A request that is being answered. It is logged and recorded also when its client disconnects first, because the
+/// request is carried out all the same.
 pub(super) struct Line {
     /// Which requests are logged.
     pub(super) log: AccessLog,
@@ -78,7 +78,7 @@ impl Line {
     }
 
     #[cold]
-    fn write(&self, what: &str, outgoing: Option<&Outgoing>) {
+    pub(super) fn write(&self, what: &str, outgoing: Option<&Outgoing>) {
         let Self { head, course, begun, .. } = self;
         let method = cut(head.method.as_str(), limits::PATH_SHOWN_BYTES_MAX);
         let path = cut(head.uri.path(), limits::PATH_SHOWN_BYTES_MAX);
@@ -102,13 +102,5 @@ impl Line {
             trace_id,
             "{what}"
         );
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        if !self.ended && self.log != AccessLog::Off {
-            self.write("the client left before its answer", None);
-        }
     }
 }

@@ -3,18 +3,20 @@
 //! not need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are
 //! kept.
 
+mod undecided;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 
-use super::access::Line;
+pub(super) use self::undecided::unhandled;
 use crate::contract::Request;
 use crate::database::Passage;
 use crate::failure::{Failure, Fault};
 use crate::metrics::Laps;
-use crate::record::{self, Answer, Draft, Ended, Observed, Planned, Recorder, Ring, Times, Traced, Unhandled, Why};
+use crate::record::{self, Answer, Draft, Ended, Observed, Planned, Recorder, Ring, Times, Traced, Why};
 use crate::registry::{Generation, Handler, Lineage};
 use crate::traces::{self, Place, TraceId};
 use crate::wire::{self, Outgoing};
@@ -116,7 +118,10 @@ pub(super) fn keep(
     let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     noted.times.whole = Times::micros(laps.whole());
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
-    let notable = ring.notable(noted.fault.is_some(), status.is_server_error(), noted.times.whole);
+    // A shed request is sampled like any other: under overload there are thousands.
+    let is_shed = matches!(answer, Err(Failure::Shed));
+    let is_error = status.is_server_error() && !is_shed;
+    let notable = ring.notable(noted.fault.is_some(), is_error, noted.times.whole);
     let kept = Kept {
         recorded: ring.wants(notable),
         exported: is_exported(recorder, notable.is_some(), || noted.place(head)),
@@ -158,15 +163,14 @@ fn hand_over(
     let generation = noted.generation.as_ref().unwrap_or(&lineage.current);
     // Each of them may have answered, or its fault is quoted.
     let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
+    let is_shed = matches!(answer, Err(Failure::Shed));
     let answer = match answer {
         // A shadow's answer is compared with the whole one, whether or not it is kept as a record.
         Ok(outgoing) if kept.recorded.is_some() || kept.observed.is_some() => {
             Answer { response: wire::sent(outgoing), failure: None }
         }
         Ok(outgoing) => Answer { response: wire::status_only(outgoing.status()), failure: None },
-        Err(failure) => {
-            Answer { response: wire::status_only(failure.status()), failure: Some(failure.code().as_str()) }
-        }
+        Err(failure) => Answer { response: wire::status_only(failure.status()), failure: Some(failure.label()) },
     };
     let draft = Draft {
         handler: Arc::clone(&ring.handler),
@@ -182,33 +186,10 @@ fn hand_over(
         ended: noted.ended,
         fault: noted.fault,
         answer,
+        is_shed,
         times: noted.times,
     };
     recorder.hand_over(ring, Box::new(draft));
-}
-
-/// Hands the trace of a request over that no handler answered: its path or its head was refused, or the host panicked.
-pub(super) fn unhandled(recorder: &Recorder, line: &mut Line, outgoing: &Outgoing, failure: Option<&'static str>) {
-    if recorder.sampler().is_none() {
-        return;
-    }
-    let Line { head, course, begun, .. } = line;
-    let (place, status) = (Place::of(&head.headers), outgoing.status());
-    if !is_exported(recorder, status.is_server_error(), || place) {
-        return;
-    }
-    course.given.trace = Some(place.trace);
-    let (handler, whole) = (course.handler.as_deref(), begun.elapsed());
-    recorder.trace(Box::new(Unhandled {
-        trace: traced(place, head, true, whole),
-        method: head.method.as_str().to_owned(),
-        path: handler.is_none().then(|| head.uri.path().to_owned()),
-        route: handler.and_then(|handler| handler.routes.get(course.route).cloned()),
-        handler: handler.map(|handler| handler.entry.name.as_str().into()),
-        status: status.as_u16(),
-        failure,
-        whole: Times::micros(whole),
-    }));
 }
 
 /// Whether the trace of a request is exported: what went wrong always is.
@@ -222,9 +203,13 @@ fn is_exported(recorder: &Recorder, notable: bool, place: impl FnOnce() -> Place
 }
 
 fn traced(place: Place, head: &Parts, exported: bool, whole: Duration) -> Traced {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let begun = u64::try_from(now.saturating_sub(whole).as_nanos()).unwrap_or_default();
     // Only that of a valid traceparent counts.
     let state = if exported && place.parent.is_some() { traces::state(&head.headers) } else { String::new() };
-    Traced { place, state, exported, begun }
+    Traced { place, state, exported, begun: moment(whole) }
+}
+
+/// When a request began that has taken so long, in nanoseconds since 1970.
+fn moment(whole: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_sub(whole).as_nanos()).unwrap_or_default()
 }

@@ -66,10 +66,10 @@ mod tests {
     fn entry(number: usize, bytes: usize) -> AuditEntry {
         AuditEntry {
             at: "2026-01-01T00:00:00.000000Z".to_owned(),
-            handler: "x".to_owned(),
+            handler: Some("x".to_owned()),
             event: "live".to_owned(),
             generation: Some(1),
-            sha256: "ab".repeat(32),
+            sha256: Some("ab".repeat(32)),
             who: "ana".to_owned(),
             why: format!("{number} {}", "ß".repeat(bytes)),
         }

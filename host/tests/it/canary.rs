@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fixture::{Guest, answers, calling, calling_then, calling_with, marked, replying};
-use crate::harness::{Answer, Guests, TestDatabase, TestNode, request, settings, until};
+use crate::harness::{Answer, Guests, TestDatabase, TestNode, request, request_with, settings, until};
 
 /// A folder with the handler `x` on `GET /x/{id}`.
 pub fn folder(component: &[u8], more: &str) -> Guests {
@@ -43,7 +43,7 @@ pub fn deployment(component: &[u8], steps: &[&str]) -> Deployment {
         promotes: steps.last() == Some(&"100%"),
         hold: Duration::ZERO,
         by: "id".to_owned(),
-        differences: "refuse".to_owned(),
+        differences: None,
         who: "ana@test".to_owned(),
         why: "a test".to_owned(),
     }
@@ -113,7 +113,7 @@ async fn two_nodes_choose_alike_and_a_client_stays_with_its_generation() {
     let states = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let nodes = [node(&database, &guests[0], &states[0]).await, node(&database, &guests[1], &states[1]).await];
     let new = answers(201);
-    let share = |steps| Deployment { differences: "report".to_owned(), ..deployment(&new, steps) };
+    let share = |steps| Deployment { differences: Some("report".to_owned()), ..deployment(&new, steps) };
     let mut before = Vec::new();
     for (steps, range) in [(&["10%"], 20..60), (&["50%"], 160..240)] {
         deploy(&[&nodes[0], &nodes[1]], &share(steps)).await.unwrap();
@@ -139,6 +139,119 @@ async fn two_nodes_choose_alike_and_a_client_stays_with_its_generation() {
     }
     let events: Vec<_> = story(&nodes[0]).await.into_iter().map(|(event, _)| event).collect();
     assert_eq!(events, ["canary", "step", "step", "promoted"]);
+}
+
+/// Two nodes of the handler `x` with this canary at a half, which answers 201, not 200.
+async fn halved(database: &TestDatabase, more: &str, section: &str, by: &str) -> [TestNode; 2] {
+    let guests = [folder(&answers(200), more), folder(&answers(200), more)];
+    for guests in &guests {
+        guests.put_file("galo.toml", (guests.manifest() + section).as_bytes());
+    }
+    let start = async |guests: &Guests| TestNode::with(database, crate::token::with_secret(guests)).await;
+    let nodes = [start(&guests[0]).await, start(&guests[1]).await];
+    let half =
+        Deployment { by: by.to_owned(), differences: Some("report".to_owned()), ..deployment(&answers(201), &["50%"]) };
+    deploy(&[&nodes[0], &nodes[1]], &half).await.unwrap();
+    nodes
+}
+
+/// Sends a request with each of these headers to both nodes. Returns which of them the canary answered, on both.
+async fn chosen(nodes: &[TestNode; 2], headers: impl Iterator<Item = Option<(&str, String)>>) -> Vec<bool> {
+    let mut chosen = Vec::new();
+    for (number, header) in headers.enumerate() {
+        let mut statuses = Vec::new();
+        for node in nodes {
+            // Another path each time: it must not decide.
+            let path = format!("/x/{number}{}", statuses.len());
+            let header: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            statuses.push(request_with(&node.address(), Method::GET, &path, &header).await.status.as_u16());
+        }
+        assert!(statuses[0] == statuses[1] && [200, 201].contains(&statuses[0]), "{number}: {statuses:?}");
+        chosen.push(statuses[0] == 201);
+    }
+    chosen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_choose_alike_by_a_header() {
+    let database = TestDatabase::new().await;
+    let nodes = halved(&database, "", "", "header:x-tenant").await;
+    let tenants = || (0..100).map(|tenant| Some(("x-tenant", format!("t{tenant}"))));
+    let first = chosen(&nodes, tenants()).await;
+    let count = first.iter().filter(|chosen| **chosen).count();
+    assert!((25..75).contains(&count), "{count}");
+    assert_eq!(chosen(&nodes, tenants()).await, first);
+    // A client without the header stays with the old generation.
+    assert_eq!(chosen(&nodes, (0..20).map(|_| None)).await, [false; 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_choose_alike_by_a_claim_that_was_verified() {
+    let database = TestDatabase::new().await;
+    let section = crate::token::SHARED;
+    let nodes = halved(&database, "claims = \"optional\"", section, "claim:sub").await;
+    // The tokens of one client differ, its claim does not.
+    let tokens = |until: i64| {
+        (0..100).map(move |client| {
+            let mut claims = crate::token::good();
+            claims["sub"] = format!("c{client}").into();
+            claims["exp"] = crate::token::in_seconds(until).into();
+            Some(("authorization", format!("Bearer {}", crate::token::by_secret(&claims))))
+        })
+    };
+    let first = chosen(&nodes, tokens(60)).await;
+    let count = first.iter().filter(|chosen| **chosen).count();
+    assert!((25..75).contains(&count), "{count}");
+    assert_eq!(chosen(&nodes, tokens(300)).await, first);
+    // Neither a token without the claim nor none chooses the canary.
+    let mut other = crate::token::good();
+    other["sub"] = Value::Null;
+    let other = || Some(("authorization", format!("Bearer {}", crate::token::by_secret(&other))));
+    assert_eq!(chosen(&nodes, (0..20).map(|number| other().filter(|_| number % 2 == 0))).await, [false; 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifests_gate_says_what_a_difference_means_and_the_command_may_override_it() {
+    let database = TestDatabase::new().await;
+    let refused = "it decides otherwise than generation 1: response.status";
+    for (gate, differences, goes_back) in [
+        ("", None, true),
+        ("gate = \"refuse\"", None, true),
+        ("gate = \"report\"", None, false),
+        ("gate = \"report\"", Some("refuse"), true),
+        ("gate = \"refuse\"", Some("report"), false),
+    ] {
+        let node = TestNode::guests(&database, &folder(&answers(200), gate)).await;
+        let of = |steps| Deployment { differences: differences.map(str::to_owned), ..deployment(&answers(201), steps) };
+        // What is all of the requests and is not promoted: the last step is a hair less.
+        deploy(&[&node], &of(&["99.99%"])).await.unwrap();
+        for id in 0..20 {
+            node.get(&format!("/x/{id}")).await;
+        }
+        assert_eq!(
+            (canary(&node).is_none(), cause(&node) == refused_in(refused, goes_back)),
+            (goes_back, true),
+            "{gate}"
+        );
+        // What was accepted differs as it may.
+        if goes_back && differences.is_none() {
+            let digest = Digest::of(&answers(201)).to_string();
+            let accept = format!("/candidates/{}/accept", &digest[..12]);
+            let accepted = request(&node.admin_address(), Method::POST, &accept, "").await;
+            assert_eq!(accepted.status, 200, "{}", accepted.text());
+            deploy(&[&node], &of(&["99.99%"])).await.unwrap();
+            let mut statuses = Vec::new();
+            for id in 0..20 {
+                statuses.push(node.get(&format!("/x/{id}")).await.status.as_u16());
+            }
+            assert!(canary(&node).is_some() && statuses.contains(&201), "{gate}: {statuses:?}");
+        }
+    }
+}
+
+/// Why a canary went back, if it did.
+fn refused_in(refused: &str, goes_back: bool) -> String {
+    if goes_back { format!("worse in prepare: {refused}") } else { String::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +360,8 @@ async fn intended_differences_are_counted_and_a_rejected_plan_still_goes_back() 
         .await;
     let guests = folder(&calling("um"), "procedures = [\"um\", \"falha\"]");
     let node = TestNode::guests(&database, &guests).await;
-    let report = |component: &[u8]| Deployment { differences: "report".to_owned(), ..deployment(component, &["50%"]) };
+    let report =
+        |component: &[u8]| Deployment { differences: Some("report".to_owned()), ..deployment(component, &["50%"]) };
     let all = async || join_all((0..40).map(async |id| node.get(&format!("/x/{id}")).await.status.as_u16())).await;
     deploy(&[&node], &report(&answers(202))).await.unwrap();
     let statuses = all().await;
@@ -287,7 +401,7 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
         assert!(error.contains(expected) || expected == "422" && error.contains("compile"), "{expected}: {error}");
     }
     let report =
-        |component: &[u8], steps| Deployment { differences: "report".to_owned(), ..deployment(component, steps) };
+        |component: &[u8], steps| Deployment { differences: Some("report".to_owned()), ..deployment(component, steps) };
     deploy(&[&running], &report(&new, &["10%"])).await.unwrap();
     let error = refused(deployment(&answers(202), &["1%"])).await;
     assert!(error.contains("has another canary") && error.contains("galo rollback x"), "{error}");
@@ -317,6 +431,36 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
     guests.put("x", &answers(204));
     until("the folder wins", String::new, || again.handler("x").lineage().current.over.is_none()).await;
     assert_eq!(again.get("/x/1").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_the_folder_that_was_rolled_back_stays_so_after_a_later_deployment_was() {
+    // Given a folder whose component was rolled back, and a deployment over it that was rolled back too, when the
+    // folder is looked at again or the node restarts, then the first generation still serves.
+    let database = TestDatabase::new().await;
+    let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    let running = node(&database, &guests, &state).await;
+    guests.put("x", &answers(201));
+    running.until_generation("x", 2).await;
+    let back = async || order(&running, "rollback", json!({"who": "ana", "why": "wrong"})).await.status;
+    assert_eq!((back().await.as_u16(), running.get("/x/1").await.status.as_u16()), (200, 200));
+    let report = Deployment { differences: Some("report".to_owned()), ..deployment(&answers(202), &["100%"]) };
+    deploy(&[&running], &report).await.unwrap();
+    assert_eq!(running.get("/x/1").await.status, 202);
+    assert_eq!((back().await.as_u16(), running.get("/x/1").await.status.as_u16()), (200, 200));
+    running.running.orders.scan_again();
+    until("it is recorded", String::new, || {
+        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
+    })
+    .await;
+    assert_eq!(running.get("/x/1").await.status, 200);
+    running.stop().await;
+    let again = node(&database, &guests, &state).await;
+    assert_eq!(again.get("/x/1").await.status, 200);
+    // A component that is new in the folder serves.
+    guests.put("x", &answers(203));
+    until("the folder wins", String::new, || again.handler("x").lineage().current.over.is_none()).await;
+    assert_eq!(again.get("/x/1").await.status, 203);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -427,7 +571,7 @@ async fn a_canary_passes_the_gate_before_it_answers() {
     assert_eq!(node.get("/x/1").await.status, 200);
     let ring = node.handler("x").ring.get().unwrap().clone();
     until("it is recorded", String::new, || !ring.last(1, 0).is_empty()).await;
-    let report = Deployment { differences: "report".to_owned(), ..deployment(&answers(201), &["50%"]) };
+    let report = Deployment { differences: Some("report".to_owned()), ..deployment(&answers(201), &["50%"]) };
     let error = format!("{:#}", deploy(&[&node], &report).await.unwrap_err());
     assert!(error.contains("recorded: ") && error.contains("1 of 1"), "{error}");
     assert_eq!(canary(&node), None);

@@ -8,6 +8,7 @@ use galo_testing::fixture;
 mod admin;
 mod apart;
 mod api;
+mod audit;
 mod backup;
 mod batch;
 mod batch_form;

@@ -108,6 +108,8 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_a_node_has() {
     node.post("/clientes/1/transacoes", transacao(1, "c", "x")).await;
     node.get("/clientes/1/extrato").await;
     node.get("/nowhere").await;
+    // Of a node in front of shards.
+    node.running.node.metrics.shards.of(0);
     let text = node.admin("/metrics").await.text().to_owned();
     let known = metrics(&text);
     assert!(
@@ -118,7 +120,7 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_a_node_has() {
     all(&dashboard, "expr", &mut shown);
     all(&dashboard, "definition", &mut shown);
     let alerts = alerts();
-    assert!(shown.len() > 40 && alerts.len() == 12, "{} {}", shown.len(), alerts.len());
+    assert!(shown.len() > 40 && alerts.len() == 13, "{} {}", shown.len(), alerts.len());
     for expression in shown.into_iter().chain(alerts.iter().map(String::as_str)) {
         assert_eq!(unknown(expression, &known), Vec::<String>::new(), "{expression}");
     }

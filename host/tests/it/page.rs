@@ -6,6 +6,7 @@ use std::path::Path;
 use galo::config::{Readers, Recording, Settings, Token};
 use galo::develop::build::Profile;
 use galo::example::Example;
+use galo::guest::Digest;
 use http::Method;
 
 use crate::fixture::{Part, answers, calling, echoing};
@@ -258,6 +259,69 @@ async fn a_request_is_replayed_on_what_serves_and_on_the_candidate() {
     let rollback = "/handlers/x/rollback";
     assert_eq!(post(&node, rollback, &[], "").await.status, 200);
     assert_eq!(node.admin("/api/events").await.json()[0]["kind"], "rollback");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_by_the_page_has_a_reason_and_is_of_what_the_page_showed() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "");
+    let node = developers(&database, guests.folder.path()).await;
+    assert!(!node.admin("/").await.text().contains("Roll back"));
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    let page = node.admin("/").await;
+    assert!(page.text().contains("Roll back to generation 1"), "{}", page.text());
+    let digest = Digest::of(&answers(201)).to_string();
+    let form = |only: &str, why: &str| format!("do=rollback&handler=x&only={only}&who=ana&why={why}");
+    let stale = Digest::of(&answers(200)).to_string();
+    for (body, headers, shown) in [
+        (form(&digest, "+"), &[FORM][..], "say why: the reason is kept in the audit log"),
+        (form(&stale, "wrong"), &[FORM], "x has changed since the page was made"),
+        (form("", "wrong"), &[FORM], "x has changed since the page was made"),
+        (form(&digest, "wrong").replace("handler=x", "handler=nobody"), &[FORM], "no handler nobody"),
+        (form(&digest, "wrong"), &[FORM, ("sec-fetch-site", "cross-site")], "requests from pages of another site"),
+        (form(&digest, "wrong"), &[FORM, ("origin", "http://evil")], "requests from pages of another origin"),
+    ] {
+        let answer = post(&node, "/", headers, &body).await;
+        assert!(answer.text().contains(shown), "{shown}: {} {}", answer.status, answer.text());
+        assert_eq!(node.generation("x"), 2);
+    }
+    let done = post(&node, "/", &[FORM], &form(&digest, "wrong+totals")).await;
+    assert!(done.text().contains("x: rolled back from generation 2 to generation 1"), "{}", done.text());
+    assert_eq!((node.generation("x"), node.get("/x").await.status.as_u16()), (1, 200));
+    let audit = node.admin("/api/audit").await;
+    let entry: serde_json::Value = serde_json::from_str(audit.text().lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&entry["event"], &entry["who"], &entry["why"]),
+        (&"rolled back".into(), &"ana".into(), &"wrong totals".into())
+    );
+    let page = node.admin("/").await;
+    assert!(page.text().contains("as requested by ana: wrong totals"), "{}", page.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_cannot_be_called_shows_why() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), "");
+    let node = developers(&database, guests.folder.path()).await;
+    node.get("/x").await;
+    recorded(&node, "x", 1).await;
+    for (component, stage) in [(b"nothing".to_vec(), "compile"), (wat::parse_str("(component)").unwrap(), "fit")] {
+        guests.put("x", &component);
+        until("it is refused", String::new, || {
+            node.handler("x").refusal().is_some_and(|refusal| refusal.stage.as_str() == stage)
+        })
+        .await;
+        let refusal = node.handler("x").refusal().unwrap();
+        let page = node.admin("/?record=x/1").await;
+        let text = page.text();
+        assert!(text.contains(&format!("refused: {stage}")), "{stage}: {text}");
+        assert!(text.contains("Why it cannot be replayed on the candidate"), "{stage}: {text}");
+        assert!(!text.contains("Replay on the refused candidate"), "{stage}: {text}");
+        let replay = post(&node, "/api/replay", &[], r#"{"handler":"x","number":1,"on":"candidate"}"#).await;
+        let why = format!("the candidate was refused at the stage {stage}, so it cannot be run: {}", refusal.message);
+        assert_eq!((replay.status.as_u16(), replay.json()["error"].as_str()), (409, Some(why.as_str())));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

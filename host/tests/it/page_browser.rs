@@ -6,7 +6,7 @@ use galo::develop::build::Profile;
 use serde_json::json;
 
 use crate::devtools::Devtools;
-use crate::fixture::{Part, echoing};
+use crate::fixture::{Part, answers, echoing};
 use crate::harness::{Guests, TestDatabase, TestNode, handlers, request_with, transacao};
 use crate::page::{developers, recorded};
 
@@ -129,4 +129,36 @@ async fn what_a_client_sends_does_nothing_in_a_browser_and_fits_into_any_width()
         assert!(stopped.iter().any(|text| text.contains("Content Security Policy")), "{stopped:?}");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_is_rolled_back_with_the_keyboard_and_without_a_script_in_a_browser() {
+    let database = TestDatabase::new().await;
+    for scripts in [true, false] {
+        let guests = Guests::new().add("x", &answers(200), "");
+        let node = developers(&database, guests.folder.path()).await;
+        guests.put("x", &answers(201));
+        node.until_generation("x", 2).await;
+        driven(&node, move |browser, page| {
+            if !scripts {
+                browser.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
+            }
+            browser.show(&page);
+            browser.tab_until("document.activeElement.matches('details.back > summary')");
+            browser.press("Enter");
+            browser.tab_until("document.activeElement.name == 'why'");
+            // Without a reason the browser sends nothing.
+            browser.tab_until("document.activeElement.matches('details.back button')");
+            browser.press("Enter");
+            assert_eq!(browser.value("document.querySelector('p.fine') == null"), true);
+            browser.value("document.querySelector('[name=why]').value = 'wrong totals'");
+            browser.tab_until("document.activeElement.matches('details.back button')");
+            browser.press("Enter");
+            browser.until("document.body.textContent.includes('x: rolled back from generation 2 to generation 1')");
+            let wide = browser.value("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            assert_eq!(wide, 0);
+        })
+        .await;
+        assert_eq!(node.generation("x"), 1);
+    }
 }

@@ -165,7 +165,7 @@ async fn load(pool: &Arc<Database>, procedure: &Arc<Procedure>, then: impl Async
             }
             let client = number % 5;
             let text = |text: String| Value::Text(text);
-            let key = if number % 2 == 0 { Value::Null } else { text(format!("k:{number}")) };
+            let key = if number.is_multiple_of(2) { Value::Null } else { text(format!("k:{number}")) };
             let id = Value::Integer(i64::try_from(client).unwrap() + 1);
             let arguments = vec![id, Value::Integer(1), text("c".into()), text(format!("n{number}")), key];
             let answer = pool.call(procedure, arguments).await.map(|rows| match rows.values.as_slice() {

@@ -8,6 +8,7 @@ use galo::guest::Digest;
 use galo::manifest;
 use galo::operator::{self, Access, Ended, Shadowing};
 use galo::registry::Stage;
+use galo::report::Reason;
 use galo::trust::{Signer, make_keys, path_of};
 use tempfile::TempDir;
 
@@ -122,7 +123,7 @@ async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
         assert!(error.contains(expected), "{error}");
     }
     let mut signed = deployment(&new, &["100%"]);
-    (signed.signature, signed.differences) = (Some(key.of(&guests, &new)), "report".to_owned());
+    (signed.signature, signed.differences) = (Some(key.of(&guests, &new)), Some("report".to_owned()));
     operator::deploy(&access, &signed, |_| {}).await.unwrap();
     assert_eq!(node.get("/x/1").await.status, 201);
     let state = key.home.path().join("state");
@@ -152,6 +153,7 @@ async fn a_shadow_runs_only_what_is_signed() {
     let node = TestNode::with(&database, key.settings(&guests)).await;
     let access = Access { admin: node.running.admin.clone(), token: None };
     let component = key.home.path().join("new.wasm");
+    let asked = Reason { who: "ana".to_owned(), why: "a test".to_owned() };
     std::fs::write(&component, answers(201)).unwrap();
     for (signature, expected) in [
         (None, "signature: the component of the shadow: it has no signature"),
@@ -161,12 +163,13 @@ async fn a_shadow_runs_only_what_is_signed() {
         if let Some(signature) = signature {
             std::fs::write(path_of(&component), signature).unwrap();
         }
-        let shadowing = Shadowing::begin(&access, "x", &component, 1, Duration::from_secs(60)).await.unwrap();
+        let shadowing =
+            Shadowing::begin(&access, "x", &component, (1, Duration::from_secs(60)), asked.clone()).await.unwrap();
         let refused = shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
     }
     std::fs::write(path_of(&component), key.of(&guests, &answers(201))).unwrap();
-    let shadowing = Shadowing::begin(&access, "x", &component, 1, Duration::from_secs(1)).await.unwrap();
+    let shadowing = Shadowing::begin(&access, "x", &component, (1, Duration::from_secs(1)), asked).await.unwrap();
     assert_eq!(shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap(), Ended::Alike);
 }
 

@@ -367,3 +367,92 @@ fn a_record_of_a_later_format_is_refused_with_the_remedy() {
     // A field that a later minor program adds is passed over.
     assert!(Record::parse(&line.replacen('{', "{\"later\":1,", 1)).is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_and_a_client_that_leaves_are_recorded() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let database = TestDatabase::new().await;
+    let sql = "CREATE FUNCTION slow() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint FROM pg_sleep(2)'";
+    database.execute(sql).await;
+    let guests = Guests::new().add("x", &calling("slow"), "procedures = [\"slow\"]").add(
+        "y",
+        &replying(200, None, 0).component(),
+        "",
+    );
+    let manifest = guests.manifest().replace("GET /x", "GET /x/{id}").replace("GET /y", "POST /y");
+    guests.put_file("galo.toml", manifest.as_bytes());
+    let node = node_of(&database, &guests).await;
+    let send = async |text: &str| {
+        let mut stream = tokio::net::TcpStream::connect(node.address()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    };
+    // Given a body that breaks off, then the record has the code that its client would have read.
+    let mut broken = send("POST /y?a=b HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc").await;
+    broken.shutdown().await.unwrap();
+    let _ = broken.read_to_end(&mut Vec::new()).await;
+    let found = records(&node, 1).await.remove(0);
+    assert_eq!((found.failure.as_deref(), found.response.status), (Some("body_incomplete"), 400), "{}", found.line());
+    let query = found.request.query.as_deref();
+    assert_eq!((found.request.path.as_str(), query, found.request.route.as_str()), ("/y", Some("a=b"), "POST /y"));
+    assert!(found.trace.is_some() && !found.request.id.is_empty() && found.generation == 1, "{}", found.line());
+    // Given a client that leaves while its call is under way, then the record says so. Neither can be run again.
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let head = format!(
+        "GET /x/7 HTTP/1.1\r\nhost: x\r\nx-request-id: gone\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-01\r\n\r\n"
+    );
+    let left = send(&head).await;
+    until("it is in flight", String::new, || node.running.node.metrics.in_flight.get() == 1).await;
+    drop(left);
+    let left = records(&node, 2).await.into_iter().find(|record| record.handler == "x").unwrap();
+    assert_eq!((left.failure.as_deref(), left.response.status), (Some("client_left"), 499), "{}", left.line());
+    assert_eq!((left.request.id.as_str(), left.trace.as_deref()), ("gone", Some(trace)));
+    assert_eq!(left.request.parameters, [("id".to_owned(), "7".to_owned())]);
+    assert!(left.times.whole > 0 && left.plan.is_none(), "{}", left.line());
+    for record in [&found, &left] {
+        assert_eq!(replay::stored(record), Err(Skipped::Undecided));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_whose_status_a_procedure_chose_is_not_recorded_as_internal() {
+    let database = TestDatabase::new().await;
+    database
+        .execute("CREATE FUNCTION taken() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE 'PT409'; END $$")
+        .await;
+    let guests = Guests::new().add("x", &calling("taken"), "procedures = [\"taken\"]");
+    let node = node_of(&database, &guests).await;
+    assert_eq!(node.get("/x").await.status, 409);
+    let record = records(&node, 1).await.remove(0);
+    assert_eq!((record.failure.as_deref(), record.response.status), (Some("raised"), 409), "{}", record.line());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_go_on_when_a_handler_leaves_and_returns() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &calling("um"), "procedures = [\"um\"]").add(
+        "y",
+        &replying(200, None, 0).component(),
+        "",
+    );
+    database.execute("CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'").await;
+    let node = node_of(&database, &guests).await;
+    node.get("/x").await;
+    node.get("/x").await;
+    records(&node, 2).await;
+    let cursor = node.admin("/api/records?handler=x").await.header("galo-cursor").to_owned();
+    assert_eq!(cursor, "x:2");
+    // Given a handler that leaves the manifest and returns, then a follower misses and repeats nothing.
+    let manifest = guests.manifest();
+    let (begin, end) = (manifest.find("[[handler]]").unwrap(), manifest.rfind("[[handler]]").unwrap());
+    let (x, y) = (&manifest[begin..end], &manifest[end..]);
+    let only = if y.contains("GET /y") { y } else { x };
+    guests.put_file("galo.toml", format!("{}{only}", &manifest[..begin]).as_bytes());
+    until("it has left", String::new, || node.running.node.registry.table().handler("x").is_none()).await;
+    guests.put_file("galo.toml", manifest.as_bytes());
+    until("it is back", String::new, || node.running.node.registry.table().handler("x").is_some()).await;
+    node.get("/x").await;
+    until("it is recorded", String::new, || node.handler("x").ring.get().unwrap().count().0 == 1).await;
+    let news = node.admin(&format!("/api/records?handler=x&after={cursor}")).await;
+    assert_eq!((news.text().lines().count(), news.header("galo-cursor"), news.header("galo-missed")), (1, "x:3", "0"));
+}

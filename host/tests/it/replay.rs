@@ -344,3 +344,49 @@ fn the_corpora_of_a_project_are_run_with_its_tests() {
         assert!(!success && out.contains(reason), "{out}");
     }
 }
+
+#[test]
+fn threads_change_nothing_of_what_is_printed_and_compiled_components_are_kept() {
+    // Given a corpus of many records, some of which differ or are skipped, when it is run on one thread and on several,
+    // then the output is the same to the byte, but for the time.
+    let scratch = Scratch::new();
+    let mut text = String::new();
+    for number in 0..400 {
+        for mut record in lines() {
+            record["request"]["id"] = json!(format!("r{number}"));
+            if number % 7 == 0 {
+                record["response"]["status"] = json!(299);
+            }
+            if number % 11 == 0 {
+                record["contract"] = json!("9.9");
+            }
+            text += &format!("{record}\n");
+        }
+    }
+    let corpus = scratch.file("many.jsonl", text);
+    let cache = scratch.0.path().join("cache");
+    let run = |threads: &str, json: bool| {
+        let [option, folder] = built();
+        let mut arguments =
+            vec![option, folder, "--against", folder, "--threads", threads, "--cache", cache.to_str().unwrap()];
+        if json {
+            arguments.push("--json");
+        } else {
+            arguments.truncate(2);
+            arguments.extend(["--threads", threads, "--cache", cache.to_str().unwrap()]);
+        }
+        let (success, stdout, stderr) = replayed(&corpus, &arguments);
+        let printed: Vec<_> = stdout.lines().map(|line| line.split(", in ").next().unwrap().to_owned()).collect();
+        (success, printed, stderr)
+    };
+    for json in [false, true] {
+        let one = run("1", json);
+        assert!(one.1.len() > 3, "{one:?}");
+        for threads in ["2", "7"] {
+            assert_eq!(run(threads, json), one);
+        }
+    }
+    assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 2);
+    let (success, _, stderr) = replayed(&corpus, &["--threads", "0"]);
+    assert!(!success && stderr.contains("--threads: `0` is not a whole number"), "{stderr}");
+}

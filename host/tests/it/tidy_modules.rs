@@ -29,6 +29,7 @@ const NOT_BOUNDS: &[(&str, &[&str], &str)] = &[
     ("develop/postgres/binaries.rs", &["MAJOR_MIN"], "a version of Postgres"),
     ("develop/postgres/server.rs", &["PORT"], "part of a socket's name"),
     ("guest/compile.rs", &["STATUS_INVALID", "STATUS_MEMORY", "STATUS_OUTPUT", "STATUS_PANIC"], "exit statuses"),
+    ("request/trail/undecided.rs", &["STATUS_LEFT"], "a status of nginx's"),
     ("record/format.rs", &["FORMAT"], "the version of a format of ours"),
     ("gate/verdict.rs", &["DIGEST_SHOWN"], "as many digits as `galo handlers` prints"),
     ("guest/engine.rs", &["FUEL"], "as much as there is, to count what has gone"),

@@ -25,17 +25,17 @@ fn encoded(header: &Value, claims: &Value) -> String {
     format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
 }
 
-fn by_secret(claims: &Value) -> String {
+pub fn by_secret(claims: &Value) -> String {
     let message = encoded(&json!({ "alg": "HS256" }), claims);
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), message.as_bytes());
     format!("{message}.{}", BASE64.encode(signature))
 }
 
-fn in_seconds(seconds: i64) -> i64 {
+pub fn in_seconds(seconds: i64) -> i64 {
     jiff::Timestamp::now().as_second() + seconds
 }
 
-fn good() -> Value {
+pub fn good() -> Value {
     json!({ "sub": "ana", "aud": "shop", "iss": "id", "exp": in_seconds(60) })
 }
 
@@ -51,9 +51,9 @@ fn guests(section: &str) -> Guests {
         .add("never", &echoing(Part::Claims), section)
 }
 
-const SHARED: &str = "[token]\nsecret = { variable = \"SHOP_TOKEN_SECRET\" }\nalgorithms = [\"HS256\"]\naudiences = [\"shop\"]\nissuer = \"id\"\n";
+pub const SHARED: &str = "[token]\nsecret = { variable = \"SHOP_TOKEN_SECRET\" }\nalgorithms = [\"HS256\"]\naudiences = [\"shop\"]\nissuer = \"id\"\n";
 
-fn with_secret(guests: &Guests) -> Settings {
+pub fn with_secret(guests: &Guests) -> Settings {
     let mut settings = settings(guests.folder.path());
     settings.sources.variables = Variables::from_iter([("SHOP_TOKEN_SECRET".to_owned(), SECRET.to_owned())]);
     settings

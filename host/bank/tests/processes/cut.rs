@@ -1,6 +1,8 @@
 //! A proxy between the nodes and Postgres that loses answers: it forwards a statement, and then closes both
 //! connections. Whether the statement was carried out is what the node cannot know.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,6 +47,8 @@ impl Cut {
     fn of(first: u8, door: &Path, postgres: &Path, seed: u64) -> Self {
         std::fs::remove_file(door).unwrap();
         let listener = UnixListener::bind(door).unwrap();
+        // A router runs as another user than the tests.
+        std::fs::set_permissions(door, Permissions::from_mode(0o777)).unwrap();
         let (cutting, cuts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let proxy = Self { cutting: Arc::clone(&cutting), cuts: Arc::clone(&cuts) };
         let postgres = postgres.to_owned();

@@ -46,8 +46,17 @@ pub fn add(folder: &Path, name: &str, path: &str, more: &str) {
     writeln!(manifest, "\n{table}\nprocedures = [\"somar\"]\n{more}").unwrap();
 }
 
+/// The component that is put, with so many bytes that it does not need.
+pub fn heavy(bytes: usize) -> Vec<u8> {
+    summing_with("", "", &format!("(data \"{}\")", "x".repeat(bytes)))
+}
+
 /// A guest that calls `somar` with the body, and answers 200 with this header, if it has a name.
 pub fn summing(header: &str, value: &str) -> Vec<u8> {
+    summing_with(header, value, "")
+}
+
+fn summing_with(header: &str, value: &str, more: &str) -> Vec<u8> {
     let word = |number: usize| -> String {
         u32::try_from(number).unwrap().to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()
     };
@@ -62,7 +71,8 @@ pub fn summing(header: &str, value: &str) -> Vec<u8> {
            (data (i32.const 1300) "\01\00\00\00\c8\00\00\00\78\05\00\00{count}\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
            (data (i32.const 1400) "\00\06\00\00{name_bytes}\00\07\00\00{value_bytes}")
            (data (i32.const 1536) "{header}")
-           (data (i32.const 1792) "{value}")"#
+           (data (i32.const 1792) "{value}")
+           {more}"#
     );
     let prepare = format!(
         "(i32.store8 (i32.const 1104) (i32.const {TEXT}))

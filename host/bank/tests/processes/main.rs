@@ -6,16 +6,21 @@
 #![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
 mod can_fail;
+mod canaries;
 mod cut;
 mod doubling;
 mod faults;
 mod keyless;
+mod newcomers;
 mod node;
+mod operator;
 mod postgres;
 mod repeats;
+mod shadowed;
 mod shards;
 mod stack;
 mod standby;
+mod storm;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -84,6 +89,28 @@ const REPEATS: &[(&str, Test)] = &[
     ),
 ];
 
+/// Newcomers that are deployed, and what runs beside the requests.
+const DEPLOYED: &[(&str, Test)] = &[
+    (
+        "canaries::bad_newcomers_are_taken_back_before_they_harm_a_client",
+        canaries::bad_newcomers_are_taken_back_before_they_harm_a_client,
+    ),
+    (
+        "canaries::an_announced_difference_reaches_its_share_until_it_is_rolled_back",
+        canaries::an_announced_difference_reaches_its_share_until_it_is_rolled_back,
+    ),
+    (
+        "storm::swaps_with_recording_shadows_and_canaries_at_once",
+        storm::swaps_with_recording_shadows_and_canaries_at_once,
+    ),
+];
+
+/// What takes a minute: run when it is asked for.
+const LONG: &[(&str, Test)] = &[(
+    "shadowed::a_hundred_thousand_posts_are_shadowed_and_the_shadow_writes_nothing",
+    shadowed::a_hundred_thousand_posts_are_shadowed_and_the_shadow_writes_nothing,
+)];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -101,7 +128,8 @@ fn main() -> ExitCode {
         })
     };
     let can_fail = CAN_FAIL.iter().map(trial);
-    let faults =
-        FAULTS.iter().chain(SHARDS).chain(REPEATS).map(trial).map(|trial| trial.with_ignored_flag(nginx.is_none()));
-    libtest_mimic::run(&arguments, can_fail.chain(faults).collect()).exit_code()
+    let behind_nginx = FAULTS.iter().chain(SHARDS).chain(REPEATS).chain(DEPLOYED).map(trial);
+    let behind_nginx = behind_nginx.map(|trial| trial.with_ignored_flag(nginx.is_none()));
+    let long = LONG.iter().map(trial).map(|trial| trial.with_ignored_flag(true));
+    libtest_mimic::run(&arguments, can_fail.chain(behind_nginx).chain(long).collect()).exit_code()
 }

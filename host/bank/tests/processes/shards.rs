@@ -26,6 +26,9 @@ const CUTS: usize = 40;
 /// Answers of a shard that are lost. After each, a node refuses the shard's calls until it has asked for it.
 const CUTS_OF_A_SHARD: usize = 10;
 
+/// Ends the sessions of the service.
+const LEAVE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'galo'";
+
 /// A part of the clientes.
 pub struct Shard {
     pub durable: Durable,
@@ -115,6 +118,8 @@ pub fn answers_of_the_router_are_cut_off() {
     block_on(async {
         let mut stack = stack().await;
         let cut = Cut::start(&stack.database.door(), &stack.database.socket(), 1);
+        // The nodes come by the door again.
+        stack.database.execute(LEAVE).await;
         let fault = async |_: &mut Stack, _: &Progress| {
             cut.answers(CUTS).await;
             Ok(())
@@ -130,7 +135,7 @@ pub fn answers_of_a_shard_are_cut_off() {
         let shard = &stack.shards[1].database;
         let cut = Cut::behind_a_router(&shard.door(), &shard.socket(), 1);
         // The router comes by the door again.
-        shard.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'galo'").await;
+        shard.execute(LEAVE).await;
         let fault = async |_: &mut Stack, _: &Progress| {
             cut.answers(CUTS_OF_A_SHARD).await;
             Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use galo::develop::build::Profile;
-use galo::report::NodeReport;
+use galo::report::{HandlerReport, NodeReport};
 use galo::{manifest, proxy};
 use galo_bank::client::Base;
 use galo_bank::faults::{self, Stack as _};
@@ -15,6 +15,7 @@ use galo_bank::load::Progress;
 use galo_bank::plan::Mix;
 use galo_bank::proof::{Invariant, Violation};
 use galo_bank::source::Source;
+use galo_bank::swap::Swaps;
 use galo_testing::folder;
 use galo_testing::nginx::{Front, Listen, Nginx};
 use galo_testing::program::{self, checkout};
@@ -29,6 +30,9 @@ use crate::shards::{self, Shard};
 
 /// Clients of the handler without a key, beside those of the ledger.
 const KEYLESS_CLIENTS: u32 = 4;
+
+/// Two nodes.
+const PAIR: [&str; 2] = ["node-1", "node-2"];
 
 /// Lines of each log that are shown when a test fails.
 const LOG_TAIL_LINES: usize = 15;
@@ -71,7 +75,9 @@ pub struct Stack {
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
-    folder: TempDir,
+    /// A component that is not swapped, because the test deploys it.
+    pub spared: Option<&'static str>,
+    pub folder: TempDir,
 }
 
 impl Stack {
@@ -95,51 +101,77 @@ impl Stack {
         let handlers = shards::handlers(folder.path(), partitions);
         database.execute(&shards::stubs(&handlers, &shards[0].database, &places)).await;
         shards::admit(&handlers, "somar");
-        let nodes = Self::nodes(database, &["node-1", "node-2"], (folder, handlers)).await;
-        let mut stack = Self::front(nodes, |deployed| deployed).await;
+        let nodes = Self::serving(database, &PAIR, &[], (folder, handlers)).await;
+        let mut stack = nodes.behind(|deployed| deployed).await;
         (stack.durable, stack.shards) = (Some(durable), shards);
         stack
     }
 
     /// The same, with what `galo proxy nginx` wrote changed.
     pub async fn with_routes(database: Database, change: impl FnOnce(String) -> String) -> Self {
-        Self::front(Self::nodes(database, &["node-1", "node-2"], Self::handlers()).await, change).await
+        Self::nodes(database, &PAIR, &[]).await.behind(change).await
     }
 
-    /// With nginx in front of the nodes.
-    async fn front(mut stack: Self, change: impl FnOnce(String) -> String) -> Self {
-        let sockets: Vec<_> = stack.nodes.iter().map(Node::socket).collect();
-        let routes = change(proxy::nginx(&manifest::read(&stack.handlers).unwrap(), "nodes"));
-        stack.nginx = Some(front(stack.folder.path(), &sockets, &routes).await);
-        stack
+    /// The same, with nodes that have more options.
+    pub async fn with_options(database: Database, options: &'static [&'static str]) -> Self {
+        Self::nodes(database, &PAIR, options).await.behind(|deployed| deployed).await
+    }
+
+    /// Puts nginx in front of its nodes.
+    async fn behind(mut self, change: impl FnOnce(String) -> String) -> Self {
+        let sockets: Vec<_> = self.nodes.iter().map(Node::socket).collect();
+        let routes = change(proxy::nginx(&manifest::read(&self.handlers).unwrap(), "nodes"));
+        self.nginx = Some(front(self.folder.path(), &sockets, &routes).await);
+        self
     }
 
     /// One node that clients connect to directly.
     pub async fn direct(database: Database) -> Self {
-        Self::nodes(database, &["node-1"], Self::handlers()).await
+        Self::nodes(database, &["node-1"], &[]).await
     }
 
-    /// A folder of a stack, and its handlers in it.
-    fn handlers() -> (TempDir, PathBuf) {
+    async fn nodes(database: Database, names: &[&str], options: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let handlers = folder.path().join("handlers");
         copy(folder::handlers(Profile::Release), &handlers);
-        (folder, handlers)
+        Self::serving(database, names, options, (folder, handlers)).await
     }
 
-    async fn nodes(database: Database, names: &[&str], (folder, handlers): (TempDir, PathBuf)) -> Self {
+    /// Nodes that serve from a folder of handlers, in the folder of the stack.
+    async fn serving(
+        database: Database,
+        names: &[&str],
+        options: &'static [&'static str],
+        (folder, handlers): (TempDir, PathBuf),
+    ) -> Self {
         keyless::put(&handlers);
         keyless::create(&database).await;
         let mut nodes = Vec::new();
         for name in names {
-            nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url()).await);
+            nodes.push(Node::start(name, folder.path(), &handlers, &database.service_url(), options).await);
         }
-        Self { database, nodes, nginx: None, durable: None, shards: Vec::new(), lost: Vec::new(), handlers, folder }
+        Self {
+            database,
+            nodes,
+            nginx: None,
+            durable: None,
+            shards: Vec::new(),
+            lost: Vec::new(),
+            handlers,
+            spared: None,
+            folder,
+        }
     }
 
     /// Waits until every node serves a handler of this name.
     pub async fn until_handler(&self, name: &str) {
         self.until_all(name, |report| report.handlers.iter().any(|handler| handler.name == name)).await;
+    }
+
+    /// Waits until every node has served so many generations of a handler.
+    pub async fn until_generation(&self, name: &str, number: u64) {
+        let serves = |handler: &HandlerReport| handler.name == name && handler.generation >= number;
+        self.until_all(name, |report| report.handlers.iter().any(serves)).await;
     }
 
     async fn until_all(&self, what: &str, holds: impl Fn(&NodeReport) -> bool) {
@@ -186,6 +218,10 @@ impl faults::Stack for Stack {
 
     fn handlers(&self) -> &Path {
         &self.handlers
+    }
+
+    fn swaps(&self) -> Swaps {
+        Swaps::start(&self.handlers, Self::SWAP_EVERY, self.spared)
     }
 
     async fn until_served(&self, digests: &[String]) -> anyhow::Result<()> {
@@ -286,7 +322,7 @@ impl Drop for Stack {
     }
 }
 
-/// Copies a folder of handlers with what is in it.
+/// Copies a folder with what is in it.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

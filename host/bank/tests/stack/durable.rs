@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
-use galo_bank::compose::docker;
+use galo_bank::compose::{docker, finish};
 
 use crate::stack::{Stack, until};
 use crate::variants::assert_confined;
@@ -72,6 +73,55 @@ pub fn handlers_come_and_go_without_a_restart(stack: &Stack) {
     }
     assert_eq!(stack.credit(), 200);
     assert_eq!(started(), begun, "a node was restarted");
+}
+
+/// `deploy/galo` from the host: a canary on both nodes, a restart of each, a rollback of both, and a canary that ends on
+/// both because a node was restarted.
+pub fn a_deployment_reaches_both_nodes_and_outlives_their_restarts(stack: &Stack) {
+    const NODES: [&str; 2] = ["node-1", "node-2"];
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    take_components(&folder.path().join("components"));
+    let mut bytes = fs::read(folder.path().join("components/transacoes.wasm")).unwrap();
+    bytes.extend(b"\0\x05\x04next");
+    fs::write(folder.path().join("next.wasm"), &bytes).unwrap();
+    let command = |arguments: &[&str]| stack.compose.galo("galo", folder.path(), arguments);
+    let galo = |arguments: &[&str]| finish(&mut command(arguments));
+    let sha256 = |node| stack.handler(node, "transacoes").ok().map(|handler| handler["sha256"].clone());
+    let old = sha256("node-1").unwrap();
+    let serve = |digest: &serde_json::Value| NODES.iter().all(|node| sha256(node).as_ref() == Some(digest));
+    // When it is deployed, then both nodes serve it, and the log of both says who did it.
+    let deploy = ["deploy", "transacoes", "next.wasm", "--by", "id", "-m", "a test", "--canary"];
+    let printed = galo(&[&deploy[..], &["50%,100%", "--hold", "1s"]].concat()).unwrap();
+    assert!(printed.contains("transacoes: deployed"), "{printed}");
+    let new = sha256("node-1").unwrap();
+    assert!(new != old && serve(&new), "{old} {new}");
+    let audit = galo(&["audit", "transacoes", "--last", "1"]).unwrap();
+    for node in NODES {
+        assert!(audit.contains(&format!("unix:/run/galo-admin/{node}.sock:\n")), "{audit}");
+    }
+    assert_eq!(audit.matches("by ana: a test").count(), 2, "{audit}");
+    // When one is stopped and the other is killed, then they serve it again, and one command takes both back.
+    docker(&["restart", &stack.container("node-1")]).unwrap();
+    docker(&["kill", &stack.container("node-2")]).unwrap();
+    stack.compose.run(&["start", "node-2"]).unwrap();
+    until("both serve it again", || serve(&new));
+    let restored = old.as_str().unwrap();
+    let printed = galo(&["rollback", "transacoes", "--to", &restored[..12], "-m", "only a test"]).unwrap();
+    assert_eq!(printed.matches("rolled back").count(), 2, "{printed}");
+    assert!(serve(&old));
+    // When a node restarts while a canary runs, then the command takes it back on the other.
+    bytes.extend(b"\0\x05\x04last");
+    fs::write(folder.path().join("next.wasm"), &bytes).unwrap();
+    let held = command(&[&deploy[..], &["50%,100%", "--hold", "60s"]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let has_canary = |node| stack.handler(node, "transacoes").is_ok_and(|handler| handler["canary"].is_object());
+    until("both have the canary", || NODES.iter().all(|node| has_canary(node)));
+    docker(&["restart", &stack.container("node-2")]).unwrap();
+    let ended = held.wait_with_output().unwrap();
+    assert!(!ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    until("neither has a canary", || serve(&old) && !NODES.iter().any(|node| has_canary(node)));
+    assert_eq!(stack.credit(), 200);
+    stack.assert_ledger_holds();
 }
 
 /// As deploy/README.md has it, into a database of another name.

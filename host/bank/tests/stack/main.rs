@@ -42,6 +42,10 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("durable::handlers_come_and_go_without_a_restart", Durable(durable::handlers_come_and_go_without_a_restart)),
     ("durable::a_dump_is_restored", Durable(durable::a_dump_is_restored)),
+    (
+        "durable::a_deployment_reaches_both_nodes_and_outlives_their_restarts",
+        Durable(durable::a_deployment_reaches_both_nodes_and_outlives_their_restarts),
+    ),
     ("durable::what_nginx_refuses_is_json", Durable(durable::what_nginx_refuses_is_json)),
     ("variants::the_contests_does_not_wait_for_the_disk", Variant(variants::the_contests_does_not_wait_for_the_disk)),
     ("variants::placed_keeps_each_process_on_its_core", Variant(variants::placed_keeps_each_process_on_its_core)),

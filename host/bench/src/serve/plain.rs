@@ -60,22 +60,25 @@ async fn warm(pool: &Pool) -> anyhow::Result<()> {
 /// Why the answer is not 200.
 enum Error {
     Refused(StatusCode, &'static str),
+    /// What Galo refuses itself, not a handler: a code and a text.
+    Failed(StatusCode, &'static str, &'static str),
     MethodNotAllowed(&'static str),
     Database,
 }
 
 impl Error {
     fn answer(self) -> Outgoing {
-        let (status, text) = match self {
-            Self::Refused(status, text) => (status, text),
-            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "metodo nao permitido"),
-            Self::Database => (StatusCode::SERVICE_UNAVAILABLE, "indisponivel"),
+        let (status, code, text) = match self {
+            Self::Refused(status, text) => return json(status, format!("{{\"error\":\"{text}\"}}")),
+            Self::Failed(status, code, text) => (status, code, text),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "método não permitido"),
+            Self::Database => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "serviço indisponível"),
         };
-        let mut outgoing = json(status, format!("{{\"error\":\"{text}\"}}"));
+        let mut outgoing = json(status, format!("{{\"error\":\"{code}\",\"message\":\"{text}\"}}"));
         let (header, value) = match self {
             Self::MethodNotAllowed(allow) => (http::header::ALLOW, allow),
             Self::Database => (http::header::RETRY_AFTER, "1"),
-            Self::Refused(..) => return outgoing,
+            Self::Refused(..) | Self::Failed(..) => return outgoing,
         };
         outgoing.headers_mut().insert(header, http::HeaderValue::from_static(value));
         outgoing
@@ -104,7 +107,7 @@ async fn route(pool: &Pool, incoming: Incoming) -> Result<Outgoing, Error> {
     let path = incoming.uri().path();
     let found = path.strip_prefix("/clientes/").and_then(|rest| rest.split_once('/'));
     let Some((id, resource @ ("transacoes" | "extrato"))) = found else {
-        return Err(Error::Refused(StatusCode::NOT_FOUND, "caminho desconhecido"));
+        return Err(Error::Failed(StatusCode::NOT_FOUND, "not_found", "caminho desconhecido"));
     };
     let cliente = decimal(id);
     match (incoming.method(), resource) {
@@ -113,7 +116,8 @@ async fn route(pool: &Pool, incoming: Incoming) -> Result<Outgoing, Error> {
             let cliente = cliente.ok_or(NOT_FOUND);
             let (head, body) = incoming.into_parts();
             let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| Error::Refused(StatusCode::PAYLOAD_TOO_LARGE, "corpo grande demais"))?;
+            let body = body
+                .map_err(|_| Error::Failed(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "corpo grande demais"))?;
             transacao(pool, cliente?, &head.headers, &body.to_bytes()).await
         }
         (_, "extrato") => Err(Error::MethodNotAllowed("GET, HEAD, OPTIONS")),

@@ -11,7 +11,7 @@ use crate::admin::show::moment;
 pub(in crate::admin) struct Happened {
     pub(in crate::admin) number: u64,
     pub(in crate::admin) at: String,
-    /// `swap`, `refusal`, `rollback`, `manifest`, `outage` or `recovery`.
+    /// `swap`, `refusal`, `rollback`, `canary`, `shadow`, `accepted`, `recording`, `manifest`, `outage` or `recovery`.
     pub(in crate::admin) kind: &'static str,
     pub(in crate::admin) handler: Option<String>,
     /// The generation that serves afterwards.

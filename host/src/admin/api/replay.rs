@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::guest::Component;
 use crate::limits;
 use crate::record::Record;
-use crate::registry::{Generation, Handler};
+use crate::registry::{Generation, Handler, Refusal};
 use crate::replay::{self, Decision, Difference, Skipped};
 
 /// What is asked for.
@@ -65,11 +65,19 @@ impl Runnable {
     /// The component of a handler.
     pub(in crate::admin) fn find(handler: &Handler, on: On) -> Option<Self> {
         let lineage = handler.lineage();
-        let refused = || handler.refusal().and_then(|refusal| refusal.candidate.clone());
-        match on {
-            On::Current => Some(Self::Generation(Arc::clone(&lineage.current))),
-            On::Candidate => refused().map(Self::Refused).or_else(|| lineage.previous.clone().map(Self::Generation)),
+        match (on, handler.refusal().filter(|refusal| refusal.digest.is_some())) {
+            (On::Current, _) => Some(Self::Generation(Arc::clone(&lineage.current))),
+            (On::Candidate, Some(refusal)) => refusal.candidate.clone().map(Self::Refused),
+            (On::Candidate, None) => lineage.previous.clone().map(Self::Generation),
         }
+    }
+
+    /// Why the candidate of a handler cannot be run, if there is one that cannot: it was refused before it was one that
+    /// could be called.
+    pub(in crate::admin) fn refused(handler: &Handler) -> Option<String> {
+        let refusal = handler.refusal().filter(|refusal| refusal.digest.is_some() && refusal.candidate.is_none())?;
+        let Refusal { stage, message, .. } = &*refusal;
+        Some(format!("the candidate was refused at the stage {stage}, so it cannot be run: {message}"))
     }
 
     /// Its name, for a person.
@@ -99,9 +107,15 @@ pub(in crate::admin) fn replay(admin: &Admin, asked: &Replay) -> Result<Replayed
     let none = |what: &str| Denied::new(StatusCode::CONFLICT, format!("{} has no {what}", asked.handler));
     let handler = table.handler(&asked.handler).ok_or_else(|| Denied::missing("no such handler"))?;
     replay::check_signature(&handler.procedures, &record).map_err(skipped)?;
+    if replay::is_undecided(&record) {
+        return Err(skipped(Skipped::Undecided));
+    }
     let current = Runnable::find(handler, On::Current).ok_or_else(|| none("generation"))?;
-    let candidate = || "candidate: none was refused, and there is no previous generation";
-    let chosen = Runnable::find(handler, asked.on).ok_or_else(|| none(candidate()))?;
+    let candidate = || match Runnable::refused(handler) {
+        Some(why) => Denied::conflict(why),
+        None => none("candidate: none was refused, and there is no previous generation"),
+    };
+    let chosen = Runnable::find(handler, asked.on).ok_or_else(candidate)?;
     let decision = chosen.run(&record)?;
     let before = match record.redacted.is_empty() {
         true => Some(("the record".to_owned(), replay::recorded(&record))),

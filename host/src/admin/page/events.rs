@@ -23,7 +23,7 @@ pub(super) fn events(view: &View) -> Markup {
 fn row(event: &Happened) -> Markup {
     let class = match event.kind {
         "swap" | "recovery" => "chip good",
-        "manifest" => "chip",
+        "manifest" | "canary" | "shadow" | "accepted" | "recording" => "chip",
         _ => "chip bad",
     };
     // One line is read at a glance; of a longer text the first.

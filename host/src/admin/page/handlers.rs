@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 
+use super::record::refused;
 use super::table::{Column, first, left_out, table};
 use super::text;
-use super::view::{Place, View};
-use crate::report::{HandlerReport, State};
+use super::view::{Done, Place, View};
+use crate::report::{HandlerReport, Shadow, ShadowState, State};
 
 const COLUMNS: [Column; 5] = [
     Column("Handler", ""),
@@ -23,6 +24,11 @@ pub(super) fn handlers(view: &View) -> Markup {
                 p { strong { "The manifest was refused" } " at " (refused.stage) ", " (text::moment(&refused.at)) "; the one before it still serves." }
                 (text::block(&refused.message))
             }
+        }
+        @match &view.done {
+            Done::RolledBack(Ok(text)) => p.fine role="status" { (text) },
+            Done::RolledBack(Err(denied)) => (refused(denied)),
+            _ => {},
         }
         @if all.is_empty() { p.note { "The node is starting." } }
         @else {
@@ -66,6 +72,7 @@ fn rows(handler: &HandlerReport) -> Markup {
                 td colspan="3" { "kept for a rollback" }
             }
         }
+        (roll_back(handler))
         @if let Some(back) = &handler.rolled_back {
             (past("was live", generation(Some(back.generation), Some(&back.sha256)), "rolled back", &back.at, &back.cause))
         }
@@ -73,6 +80,65 @@ fn rows(handler: &HandlerReport) -> Markup {
             @let why = format!("refused: {}", refused.stage);
             (past("candidate", generation(None, refused.sha256.as_deref()), &why, &refused.at, &refused.message))
         }
+        @if let Some(refused) = &handler.refused_deployment {
+            @let why = format!("refused: {}", refused.stage);
+            (past("deployment", generation(None, refused.sha256.as_deref()), &why, &refused.at, &refused.message))
+        }
+        @if let Some(shadow) = &handler.shadow { (self::shadow(shadow)) }
+    }
+}
+
+/// Takes back the canary, or what serves if there is something before it.
+fn roll_back(handler: &HandlerReport) -> Markup {
+    let to = handler.previous.as_ref().map(|previous| previous.generation);
+    let (what, only) = match (&handler.canary, to) {
+        (Some(canary), _) => (format!("End the canary, generation {}", canary.generation), &canary.sha256),
+        (None, Some(to)) => (format!("Roll back to generation {to}"), &handler.sha256),
+        (None, None) => return html! {},
+    };
+    let named = |name: &str| format!("{name}-{}", handler.name);
+    html! {
+        tr.past {
+            td colspan=(COLUMNS.len()) {
+                details.back {
+                    summary { (what) " …" }
+                    form method="post" action="/#handlers" {
+                        input type="hidden" name="do" value="rollback";
+                        input type="hidden" name="handler" value=(handler.name);
+                        input type="hidden" name="only" value=(only);
+                        label for=(named("why")) { "Why" }
+                        input id=(named("why")) name="why" required maxlength="500" autocomplete="off" placeholder="wrong totals";
+                        label for=(named("who")) { "Your name" }
+                        input id=(named("who")) name="who" maxlength="100" autocomplete="username" placeholder="for the audit log";
+                        button type="submit" { (what) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What runs beside the live requests, or did last.
+fn shadow(shadow: &Shadow) -> Markup {
+    let Shadow { sha256, state, message, every, counts, dropped, .. } = shadow;
+    let (how, class) = match state {
+        ShadowState::Verifying => ("verifying", "chip"),
+        ShadowState::Running => ("running", "chip good"),
+        ShadowState::Refused => ("refused", "chip bad"),
+        ShadowState::Ended => ("ended", "chip"),
+    };
+    html! {
+        tr.past {
+            th scope="row" { "shadow" div.note { "1 in " (text::count(*every as u64)) } }
+            td { (generation(None, Some(sha256))) }
+            td colspan="3" {
+                span class=(class) { (how) } " "
+                (text::count(counts.differ)) " of " (text::count(counts.compared)) " decided otherwise"
+                @if counts.skipped + dropped > 0 { ", " (text::count(counts.skipped + dropped)) " not compared" }
+                @for path in &counts.paths { div.note { code { (path.path) } " " (text::count(path.count)) } }
+            }
+        }
+        @if let Some(message) = message { tr.why { td colspan=(COLUMNS.len()) { (text::block(message)) } } }
     }
 }
 

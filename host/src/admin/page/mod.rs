@@ -27,7 +27,6 @@ use maud::Markup;
 use sha2::{Digest as _, Sha256};
 
 use self::view::{Done, Place, View};
-use super::Admin;
 use super::api::denied::Denied;
 use super::api::replay::{On, Replay};
 use super::api::save::Save;
@@ -35,6 +34,9 @@ use super::api::send::Send;
 use super::api::{replay, save, send};
 use super::body::{self, Fields};
 use super::out::{only, typed, with};
+use super::{Admin, deploy, gate};
+use crate::registry::Who;
+use crate::report::RollbackOrder;
 use crate::wire::{Incoming, Outgoing};
 
 const STYLE: &str = include_str!("style.css");
@@ -78,6 +80,7 @@ pub(super) async fn answer(admin: &Arc<Admin>, incoming: Incoming) -> Outgoing {
 
 /// Does what a form asks for. What is denied is shown where the form is.
 async fn act(admin: &Arc<Admin>, incoming: Incoming) -> Result<Done, Denied> {
+    let user = gate::user(&incoming);
     let fields = Fields::of_form(&body::read(incoming).await?);
     let field = |name| fields.get(name).unwrap_or_default().to_owned();
     let (handler, number) = (field("handler"), fields.number("number")?.unwrap_or(0));
@@ -85,6 +88,16 @@ async fn act(admin: &Arc<Admin>, incoming: Incoming) -> Result<Done, Denied> {
         Some("replay") => {
             let on = if fields.get("on") == Some("candidate") { On::Candidate } else { On::Current };
             admin.work(move |admin| replay::replay(admin, &Replay { handler, number, on })).await.map(Done::replayed)
+        }
+        Some("rollback") => {
+            let user = user.unwrap_or_else(|| Who::page().to_string());
+            let given = |name, otherwise: &str| match field(name).trim() {
+                "" => otherwise.to_owned(),
+                text => text.to_owned(),
+            };
+            let (who, why) = (given("who", &user), given("why", ""));
+            let order = RollbackOrder { to: None, only: Some(field("only")), who, why };
+            admin.work(move |admin| roll_back(admin, &handler, &order)).await.map(Done::RolledBack)
         }
         Some("save") => {
             let name = field("name").trim().to_owned();
@@ -100,6 +113,22 @@ async fn act(admin: &Arc<Admin>, incoming: Incoming) -> Result<Done, Denied> {
         }
         _ => Err(Denied::bad("this is not one of the page's forms")),
     }
+}
+
+/// Rolls back what the form was shown for. Returns what was done.
+fn roll_back(admin: &Admin, name: &str, order: &RollbackOrder) -> Result<String, Denied> {
+    let table = admin.started()?.registry.table();
+    let handler = table.handler(name).ok_or_else(|| Denied::missing(format!("no handler {name}")))?;
+    if order.why.is_empty() {
+        return Err(Denied::bad("say why: the reason is kept in the audit log"));
+    }
+    let from = deploy::newest(handler);
+    if order.only.as_deref() != Some(from.component.compiled.digest.to_string().as_str()) {
+        return Err(Denied::conflict(format!("{name} has changed since the page was made: look at it again")));
+    }
+    deploy::back(handler, order).map_err(|(status, message)| Denied::new(status, message))?;
+    let serving = handler.lineage().current.number;
+    Ok(format!("{name}: rolled back from generation {} to generation {serving}", from.number))
 }
 
 /// `Name: value` in each line.

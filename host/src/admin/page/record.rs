@@ -155,11 +155,12 @@ fn response(record: &Record) -> Markup {
 
 /// What can be done with a record.
 fn actions(view: &View, open: &Open) -> Markup {
-    let Open { handler, number, current, candidate, may_save, .. } = open;
+    let Open { handler, number, current, candidate, refused, may_save, .. } = open;
     let action = format!("{}#r-{handler}-{number}", view.place.with(Some((handler, *number))));
     let name =
         |on: &str, component: &str| html! { button type="submit" name="on" value=(on) { "Replay on " (component) } };
     html! {
+        @if let Some(why) = refused { details { summary { "Why it cannot be replayed on the candidate" } (text::block(why)) } }
         div.actions {
             form method="post" action=(action) {
                 input type="hidden" name="do" value="replay";
@@ -192,7 +193,7 @@ fn done(view: &View) -> Markup {
         Done::Replayed(Ok(replayed)) => self::replayed(replayed),
         Done::Saved(Ok(saved)) => html! { p.fine role="status" { "Saved as " code { (saved.path) } } },
         Done::Replayed(Err(denied)) | Done::Saved(Err(denied)) => refused(denied),
-        Done::Nothing | Done::Sent { .. } => html! {},
+        Done::Nothing | Done::Sent { .. } | Done::RolledBack(_) => html! {},
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) enum Done {
     Nothing,
     Replayed(Result<Replayed, Denied>),
     Saved(Result<Saved, Denied>),
+    RolledBack(Result<String, Denied>),
     Sent { handler: String, route: String, asked: Send, sent: Result<Sent, Denied> },
 }
 
@@ -98,6 +99,8 @@ pub(super) struct Open {
     /// The names of the components that it can be run on.
     pub(super) current: Option<String>,
     pub(super) candidate: Option<String>,
+    /// Why the candidate cannot be one of them.
+    pub(super) refused: Option<String>,
     pub(super) may_save: bool,
 }
 
@@ -143,6 +146,7 @@ fn open(admin: &Admin, name: &str, number: u64) -> Open {
         record: requests::one(admin, name, number),
         current: runnable(On::Current),
         candidate: runnable(On::Candidate),
+        refused: handler.and_then(|handler| Runnable::refused(handler)),
         may_save: handler.is_some_and(|handler| save::may(admin, handler)),
     }
 }

@@ -52,6 +52,7 @@ const FILES: &[(Owner, &str, &str)] = files! {
     Galo "deploy/Dockerfile"
     Galo "deploy/compose.yaml"
     Galo "deploy/nginx/nginx.conf"
+    Galo "deploy/run"
     Galo "deploy/up"
     Galo "rust-toolchain.toml"
     Galo "secrets/.gitignore"

@@ -1,6 +1,7 @@
 //! Runs the recorded requests of a handler, `NAME/corpus.jsonl` beside its examples, and compares with what was stored.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use crate::develop::build::Cancel;
 use crate::guest::Component;
 use crate::manifest::Entry;
 use crate::record::CORPUS_NAME;
-use crate::replay::{self, Contender, File, Survey, Tallies};
+use crate::replay::{self, Comparison, Contender, File, Survey, Tallies};
 use crate::{gate, log};
 
 /// The corpus of a handler, if it has one.
@@ -48,5 +49,7 @@ fn compared(path: &Path, contenders: &HashMap<String, Contender>, cancel: &Cance
     let file = File::open(path)?;
     let survey = Survey::of(file.records()?)?;
     let seen = |_: &Tallies| if cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    Ok(replay::compare(file.records()?, &survey, contenders, seen)?)
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let comparison = Comparison { survey: &survey, contenders, threads };
+    Ok(replay::compare(file.records()?, comparison, seen)?)
 }
