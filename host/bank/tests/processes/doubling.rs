@@ -145,7 +145,11 @@ pub fn under_load() {
                 ("SHARDS", doubling.exchanged("SHARDS"), "line 1 of SHARDS is shard '1', and should be 0"),
                 ("STANDBYS_VIA", doubling.exchanged("STANDBYS_VIA"), "reaches another Postgres at"),
                 ("TABLES", "rinha.clientes:id".to_owned(), "rinha.transacoes is in neither TABLES nor WHOLE"),
-                ("TABLES", "rinha.clientes:ids rinha.transacoes:cliente_id".to_owned(), "`rinha.clientes:ids` names no column"),
+                (
+                    "TABLES",
+                    "rinha.clientes:ids rinha.transacoes:cliente_id".to_owned(),
+                    "`rinha.clientes:ids` names no column",
+                ),
             ] {
                 doubling.is_refused_with(name, &value, expected).await;
             }
