@@ -109,7 +109,10 @@ impl Doubling {
 /// The script with these variables.
 fn run(command: &str, environment: &[(&'static str, String)]) -> Command {
     let mut script = Command::new(checkout().root.join("deploy/shards/double"));
-    script.arg(command).envs(environment.iter().map(|(name, value)| (name, value)));
+    script.arg(command);
+    for (name, value) in environment {
+        script.env(name, value);
+    }
     script
 }
 
