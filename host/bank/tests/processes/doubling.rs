@@ -16,6 +16,9 @@ use tokio::process::Command;
 use crate::shards::{self, Shard};
 use crate::stack::{Stack, block_on};
 
+/// Of two shards, and of four.
+const PARTITIONS: usize = 4;
+
 /// The clientes that move: to shard 2 and to shard 3. The others stay on their shards.
 const MOVING: [&[i32]; 2] = [&[1, 2], &[3, 4]];
 
@@ -131,13 +134,16 @@ async fn prove(stack: &Stack) {
     let router = Source::Url(stack.database.owner_url());
     let before = router.lines(options).await.unwrap();
     let places: Vec<_> = stack.shards.iter().map(|shard| shard.database.place()).collect();
-    stack.database.execute(&shards::stubs(stack.handlers(), &stack.shards[0].database, &places)).await;
+    // Those of the stack also have the handler that works on the router.
+    let folder = tempfile::tempdir().unwrap();
+    let handlers = shards::handlers(folder.path(), PARTITIONS);
+    stack.database.execute(&shards::stubs(&handlers, &stack.shards[0].database, &places)).await;
     assert_eq!(router.lines(options).await.unwrap(), before);
 }
 
 pub fn under_load() {
     block_on(async {
-        let mut stack = shards::with_partitions(4).await;
+        let mut stack = shards::with_partitions(PARTITIONS).await;
         let double = async |stack: &mut Stack, progress: &Progress| {
             let doubling = Doubling::prepare(stack).await;
             doubling.succeeds("plan", "shard 1: ready; partitions that are 3 modulo 4 go to").await;
@@ -173,7 +179,7 @@ pub fn under_load() {
 /// At each step, and once more after a standby did not follow.
 pub fn by_a_script_that_is_killed() {
     block_on(async {
-        let mut stack = shards::with_partitions(4).await;
+        let mut stack = shards::with_partitions(PARTITIONS).await;
         let double = async |stack: &mut Stack, progress: &Progress| {
             let doubling = Doubling::prepare(stack).await;
             for step in STEPS {
