@@ -18,6 +18,7 @@ pub mod failure;
 pub mod file;
 pub mod limits;
 pub mod log;
+pub mod members;
 pub mod metrics;
 pub mod place;
 pub mod repeats;

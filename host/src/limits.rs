@@ -252,6 +252,11 @@ pub const RECORD_NAMES_MAX: usize = 64;
 pub const RECORD_PATH_BYTES_MAX: usize = 256;
 /// Bytes of a text that is also taken out where it is repeated. A shorter one, such as `1`, is part of other texts.
 pub const REDACTED_TEXT_BYTES_MIN: usize = 8;
+/// Texts of one record that are taken out where they are repeated. The automaton that finds them takes a few MiB. Where
+/// more were taken out, all texts are.
+pub const REDACTED_TEXTS_MAX: usize = 500;
+/// Texts among them that are longer than [`SECRET_SHORT_BYTES_MAX`].
+pub const REDACTED_LONG_TEXTS_MAX: usize = 16;
 /// Milliseconds that the export of one batch of spans may take, with its retries (`OTEL_EXPORTER_OTLP_TIMEOUT`).
 pub const TRACES_TIMEOUT_MS_DEFAULT: usize = 10_000;
 /// Milliseconds that a span waits for others, unless a batch is full before (`OTEL_BSP_SCHEDULE_DELAY`).
@@ -296,6 +301,10 @@ pub const DECLARED_IMPORTS_MAX: usize = 64;
 /// Bytes of a line of a secret from which on it is taken out of texts by itself. A shorter one is a word like any
 /// other, such as `}` of a JSON.
 pub const SECRET_LINE_BYTES_MIN: usize = 8;
+/// Forms of secrets that are searched one by one, which is the quickest for a few; further ones are searched together.
+pub const SECRET_FORMS_SINGLY_MAX: usize = 64;
+/// Bytes of a secret up to which it is searched together with others.
+pub const SECRET_SHORT_BYTES_MAX: usize = 256;
 /// Characters at the end of a text that was cut which may be the beginning of a secret by chance.
 pub const SECRET_SHOWN_CHARS_MAX: usize = 3;
 /// Bytes of a text of `[messages]`: a sentence or two. nginx takes 4,096 bytes of it as one word, escaped.
@@ -644,6 +653,9 @@ pub const DEPLOY_TIMEOUT: Duration = Duration::from_secs(180);
 pub const DEPLOY_BYTES_MAX: usize = 44 * 1024 * 1024;
 /// Generations of a handler that are kept for `galo rollback --to`.
 pub const HISTORY_MAX: usize = 10;
+/// Rolled-back generations of a handler that are not taken from the handlers folder again: more than an operator rolls
+/// back before the folder changes.
+pub const BARS_MAX: usize = 16;
 /// Entries of the audit log that are kept in memory for the admin address: some weeks of a busy team.
 pub const AUDIT_ENTRIES_MAX: usize = 1000;
 /// Bytes of the file of the audit log. When it is full it becomes the one before, which is replaced.
@@ -695,6 +707,8 @@ pub const GATE_REQUESTS_SHOWN: usize = 5;
 pub const GATE_VALUE_BYTES_SHOWN: usize = 60;
 /// Candidates of a handler whose changes were accepted and are remembered: more than are rolled back and forth.
 pub const ACCEPTED_MAX: usize = 16;
+/// Bytes of the file of accepted digests of a handler: some hundreds of them.
+pub const ACCEPTED_BYTES_MAX: u64 = 64 * 1024;
 /// Digits of a digest that name a candidate to `galo accept`: by chance one in 16 million begins alike.
 pub const ACCEPT_DIGITS_MIN: usize = 6;
 /// Shadows that a node runs at once. Each has a thread, and an instance of the pool while that calls.
@@ -703,6 +717,8 @@ pub const SHADOWS_MAX: usize = 4;
 pub const SHADOWS_KEPT_MAX: usize = 64;
 /// Requests that wait for a shadow. What does not fit is dropped and counted.
 pub const SHADOW_QUEUE_MAX: usize = 1024;
+/// Bytes of the requests that wait for all shadows of a node, on top of [`SHADOW_QUEUE_MAX`]: one has up to a few MiB.
+pub const SHADOW_QUEUE_BYTES_MAX: usize = RECORD_QUEUE_BYTES_MAX;
 /// One request in so many also runs on a shadow, unless another number is given.
 pub const SHADOW_EVERY_DEFAULT: usize = 10;
 /// How long a shadow runs unless another time is given.
@@ -719,6 +735,8 @@ pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SHADOW_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often it prints them where they cannot be written over.
 pub const SHADOW_PRINT_EVERY: Duration = Duration::from_secs(10);
+/// Names of members of JSON that are known of a handler: those of its examples.
+pub const MEMBERS_MAX: usize = 10_000;
 /// Bytes of one example: a body of the largest size, and the expected results.
 pub const EXAMPLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A folder without an event for this long has come to rest. `cp` and the linker write without pauses; a file that is

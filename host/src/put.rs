@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use crate::gate::ACCEPTED_NAME;
 use crate::guest::Digest;
 use crate::manifest::{self, Entry, KeyPlace, Manifest};
 use crate::record::CORPUS_NAME;
@@ -69,9 +70,11 @@ impl Handlers {
                 files.push((Source::File(file), name));
             }
             folders.push(folder);
-            let corpus = gate::path(entry);
-            if corpus.is_file() {
-                files.push((Source::File(corpus), Path::new(&entry.name).join(CORPUS_NAME)));
+            // What is accepted comes first, for the same reason.
+            for (file, name) in [(gate::accepted_path(entry), ACCEPTED_NAME), (gate::path(entry), CORPUS_NAME)] {
+                if file.is_file() {
+                    files.push((Source::File(file), Path::new(&entry.name).join(name)));
+                }
             }
             let (source, name) = (Source::File(component.to_owned()), name_of(entry, manifest)?);
             let twin = files.iter().find(|(other, taken)| *taken == name && *other != source);
@@ -93,8 +96,8 @@ impl Handlers {
         Ok(Self { files, examples: folders })
     }
 
-    /// Puts all files into a folder and removes obsolete examples, and a corpus that is gone. Returns the paths of the
-    /// changed files.
+    /// Puts all files into a folder, and removes old examples, and a corpus or accepted digests that are gone. Returns
+    /// the paths of the changed files.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.
@@ -135,12 +138,14 @@ impl Handlers {
             }
         }
         // Beside the examples.
-        let corpus = examples.with_file_name(CORPUS_NAME);
-        match self.files.iter().any(|(_, file)| *file == corpus) {
-            false if folder.join(&corpus).exists() => fs::remove_file(folder.join(&corpus))
-                .with_context(|| format!("cannot remove {}", folder.join(&corpus).display())),
-            _ => Ok(()),
+        for name in [CORPUS_NAME, ACCEPTED_NAME] {
+            let name = examples.with_file_name(name);
+            let old = folder.join(&name);
+            if old.exists() && !self.files.iter().any(|(_, file)| *file == name) {
+                fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+            }
         }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! `whole` does it for a corpus, which `survey` has looked through before, and `tally` counts.
 
 mod budget;
+mod differences;
 mod survey;
 mod tally;
 mod whole;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 pub use self::budget::Budget;
+pub use self::differences::{Difference, differences};
 pub use self::survey::Survey;
 pub use self::tally::{Group, Instructions, Tallies, Tally, grouped};
 pub use self::whole::{Comparison, Contender, File, compare};
@@ -51,17 +53,6 @@ pub struct Call {
     pub procedure: String,
     /// Its arguments.
     pub arguments: Vec<record::Cell>,
-}
-
-/// One place where two decisions differ.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// Where: `response.body.total`, `call.arguments[2]`.
-    pub path: String,
-    /// What was there before; `null` if nothing was.
-    pub before: Json,
-    /// What is there now; `null` if nothing is.
-    pub after: Json,
 }
 
 /// Why a record cannot be run again here.
@@ -263,102 +254,4 @@ fn by_name(headers: &[(String, String)]) -> Json {
         }
     }
     Json::Object(object)
-}
-
-/// Where two decisions differ, at most `most` places. What is the same as JSON for people, spelled or ordered
-/// otherwise, differs as it was recorded.
-pub fn differences(before: &Decision, after: &Decision, most: usize) -> Vec<Difference> {
-    let mut found = Vec::new();
-    if before == after {
-        return found;
-    }
-    differ("", &before.json(), &after.json(), &mut found);
-    if found.is_empty() {
-        let raw = |decision: &Decision| serde_json::to_value(decision).unwrap_or_default();
-        differ("", &raw(before), &raw(after), &mut found);
-    }
-    found.truncate(most);
-    found
-}
-
-fn differ(path: &str, before: &Json, after: &Json, found: &mut Vec<Difference>) {
-    match (before, after) {
-        _ if before == after => {}
-        (Json::Object(before), Json::Object(after)) => differ_in_objects(path, before, after, found),
-        (Json::Array(before), Json::Array(after)) => {
-            for index in 0..before.len().max(after.len()) {
-                let at = |items: &[Json]| items.get(index).cloned().unwrap_or_default();
-                differ(&format!("{path}[{index}]"), &at(before), &at(after), found);
-            }
-        }
-        _ => found.push(Difference { path: path.to_owned(), before: before.clone(), after: after.clone() }),
-    }
-}
-
-fn differ_in_objects(path: &str, before: &Map<String, Json>, after: &Map<String, Json>, found: &mut Vec<Difference>) {
-    let added = after.keys().filter(|name| !before.contains_key(*name));
-    for name in before.keys().chain(added) {
-        let at = |object: &Map<String, Json>| object.get(name).cloned().unwrap_or_default();
-        let inside = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        differ(&inside, &at(before), &at(after), found);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answered(status: u16, body: &str) -> Decision {
-        let body = Blob::Text(body.to_owned());
-        let response = record::Response { status, headers: Vec::new(), body, log: Vec::new() };
-        Decision { response: Some(response), ..Decision::default() }
-    }
-
-    #[test]
-    fn a_difference_is_named_by_its_path() {
-        let before = answered(200, r#"{"total":100,"items":[1,2]}"#);
-        let paths = |after| {
-            let found = differences(&before, &after, 9);
-            found.into_iter().map(|it| format!("{}: {} {}", it.path, it.before, it.after)).collect::<Vec<_>>()
-        };
-        assert_eq!(paths(before.clone()), Vec::<String>::new());
-        assert_eq!(
-            paths(answered(200, r#"{"total":101,"items":[1]}"#)),
-            ["response.body.items[1]: 2 null", "response.body.total: 100 101"]
-        );
-        assert_eq!(paths(answered(404, r#"{"total":100,"items":[1,2]}"#)), ["response.status: 200 404"]);
-        assert_eq!(paths(answered(200, r#"{ "total":100,"items":[1,2]}"#)).len(), 1);
-        assert_eq!(differences(&before, &answered(200, "{}"), 1).len(), 1);
-    }
-
-    #[test]
-    fn arguments_are_plain_values_and_headers_have_names() {
-        let called = |arguments: Vec<record::Cell>| Decision {
-            call: Some(Call { procedure: "f".to_owned(), arguments }),
-            ..Decision::default()
-        };
-        let (one, text) = (record::Cell::Integer(1), record::Cell::Text("1".to_owned()));
-        let found = differences(&called(vec![one.clone(), one.clone()]), &called(vec![one, text]), 9);
-        assert_eq!((found.len(), found[0].path.as_str()), (1, "call.arguments[1]"));
-        assert_eq!((&found[0].before, &found[0].after), (&json!(1), &json!("1")));
-        let json = |text: &str| called(vec![record::Cell::Json(text.to_owned())]);
-        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a":2}"#), 9);
-        assert_eq!(found[0].path, "call.arguments[0].a");
-        // The same JSON, spelled otherwise.
-        let found = differences(&json(r#"{"a":1}"#), &json(r#"{"a": 1}"#), 9);
-        assert_eq!(found[0].path, "call.arguments[0].json");
-
-        let headed = |headers: &[(&str, &str)]| {
-            let mut decision = answered(200, "");
-            if let Some(response) = &mut decision.response {
-                response.headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-            }
-            decision
-        };
-        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("a", "1"), ("b", "3")]), 9);
-        assert_eq!(found[0].path, "response.headers.b");
-        let found = differences(&headed(&[("a", "1"), ("b", "2")]), &headed(&[("b", "2"), ("a", "1")]), 9);
-        assert!(found[0].path.starts_with("response.headers["), "{found:?}");
-        assert_eq!(by_name(&[("a".into(), "1".into()), ("a".into(), "2".into())]), json!({ "a": ["1", "2"] }));
-    }
 }

@@ -3,9 +3,13 @@
 //!
 //! Times are RFC 3339 in UTC with microseconds, digests are hexadecimal.
 
+mod orders;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::orders::{DeployOrder, Reason, RollbackOrder, StepOrder};
 
 /// A node's handlers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub struct HandlerReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
+    /// The id of the deployment that it is of, if it was deployed since the node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// The state of the serving generation.
     pub state: State,
     /// Since when it serves, if known.
@@ -148,15 +155,12 @@ pub struct Acceptance {
 /// The state of a serving generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// It serves.
-    #[serde(rename = "live")]
+    /// It serves. An older node reports `rolled back` where its successor was.
+    #[serde(rename = "live", alias = "rolled back")]
     Live,
     /// It serves, but its first faults restore the previous generation.
     #[serde(rename = "probation")]
     Probation,
-    /// It serves again, because its successor was rolled back.
-    #[serde(rename = "rolled back")]
-    RolledBack,
 }
 
 /// A generation that can be restored.
@@ -175,6 +179,9 @@ pub struct CanaryReport {
     pub generation: u64,
     /// Its digest.
     pub sha256: String,
+    /// The id of the deployment that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// How many requests it answers: `10%`.
     pub percent: String,
     /// By what they are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
@@ -216,68 +223,6 @@ pub struct AuditEntry {
     pub why: String,
 }
 
-/// Who asks for something, and why. `POST /candidates/DIGEST/accept` takes it; a shadow has it in its query.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reason {
-    /// Who asks.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What `POST /handlers/NAME/deploy` takes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeployOrder {
-    /// The component, in base64.
-    pub component: String,
-    /// Its signature in the format of minisign.
-    #[serde(default)]
-    pub signature: Option<String>,
-    /// The share: `1%`.
-    pub percent: String,
-    /// By what requests are chosen: `id`, `header:x-tenant`, `claim:sub`, `request`.
-    pub by: String,
-    /// What an answer that differs means: `refuse` or `report`; none is what the manifest says.
-    #[serde(default)]
-    pub differences: Option<String>,
-    /// Who deploys.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What `POST /handlers/NAME/canary` takes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepOrder {
-    /// The digest of the canary.
-    pub sha256: String,
-    /// Its next share; none promotes it: it serves from then on.
-    pub percent: Option<String>,
-    /// Who asks.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
-
-/// What `POST /handlers/NAME/rollback` takes. A request without a body rolls back as well.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RollbackOrder {
-    /// How the digest of the kept generation begins that is to serve; none is the one before.
-    #[serde(default)]
-    pub to: Option<String>,
-    /// Only if this is the digest of the canary, or of what serves.
-    #[serde(default)]
-    pub only: Option<String>,
-    /// Who asks.
-    pub who: String,
-    /// Why.
-    pub why: String,
-}
-
 /// A generation that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolledBack {
@@ -289,6 +234,9 @@ pub struct RolledBack {
     pub cause: String,
     /// When.
     pub at: String,
+    /// The generation that it replaced while that was on probation, and that therefore does not serve again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<u64>,
 }
 
 /// A manifest or component that does not serve.
@@ -304,12 +252,18 @@ pub struct Refusal {
     pub at: String,
 }
 
+impl RolledBack {
+    /// Why the generation before it does not serve again, to be added to a line.
+    pub fn passed_over(&self) -> Option<String> {
+        Some(format!("; generation {} had not finished its probation when it was replaced", self.passed_over?))
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Live => "live",
             Self::Probation => "probation",
-            Self::RolledBack => "rolled back",
         })
     }
 }
@@ -325,7 +279,7 @@ mod tests {
                 "stage": "manifest", "message": "m", "sha256": null, "at": "2026-01-01T00:00:00.000000Z"}},
             "handlers": [{
                 "name": "orders", "routes": ["POST /customers/{id}/orders", "GET /orders"], "generation": 4, "sha256": "ab",
-                "state": "rolled back", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
+                "state": "live", "since": "2026-01-01T00:00:00.000000Z", "calls": 123, "faults": 0,
                 "previous": {"generation": 3, "sha256": "cd"},
                 "rolled_back": {"generation": 5, "sha256": "ef", "cause": "c", "at": "2026-01-01T00:00:00.000000Z"},
                 "refused": {"stage": "examples", "message": "m", "sha256": "ab", "at": "2026-01-01T00:00:00.000000Z"},
@@ -338,6 +292,8 @@ mod tests {
         });
         let report: NodeReport = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(report.handlers[0].state.to_string(), "rolled back");
+        assert_eq!(report.handlers[0].state.to_string(), "live");
+        // As a node of an earlier version reports it.
+        assert_eq!(serde_json::from_value::<State>("rolled back".into()).unwrap(), State::Live);
     }
 }

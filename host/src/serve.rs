@@ -17,7 +17,7 @@ use self::begun::Begun;
 use self::ending::{Lingering, linger, recorded_within};
 use self::trusted::trusted;
 use self::upkeep::upkeep;
-use crate::admin::{Admin, Console, Gate};
+use crate::admin::{Admin, Components, Console, Gate};
 use crate::admission::Admission;
 use crate::config::{Address, CacheFolder, Settings};
 use crate::database::{Database, Target};
@@ -68,7 +68,12 @@ pub async fn start(settings: &Settings, target: &Target, engine: &Engine) -> any
     let admin_listener = Listener::bind(&settings.admin, Reach::Owner, limits::BACKLOG_DEFAULT)?;
     let admin_address = admin_listener.address().clone();
     let admin = Arc::new(Admin {
-        gate: Gate { address: admin_address.clone(), token: settings.admin_token.clone(), readers: settings.readers },
+        gate: Gate {
+            address: admin_address.clone(),
+            token: settings.admin_token.clone(),
+            readers: settings.readers,
+            components: if settings.trust.is_some() { Components::Signed } else { Components::Any },
+        },
         node: OnceLock::new(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),

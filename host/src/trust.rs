@@ -39,7 +39,10 @@ pub enum Untrusted {
     #[error("its signature is by the key {0}, which this node does not trust")]
     Foreign(String),
     /// Its signature is of something else, or was altered.
-    #[error("its signature does not fit: it is of another component, name or grants; sign it again with `galo sign`")]
+    #[error(
+        "its signature does not fit: it was changed after it was signed, or, if it is a component, signed for another \
+         handler or other grants; sign it again with `galo sign`"
+    )]
     Broken,
     /// Its signature cannot be read as one.
     #[error("its signature is not one of minisign's: {0}")]
@@ -139,6 +142,11 @@ impl Signer {
         let shown = path.display();
         let bytes = file::read(path, limits::TRUST_BYTES_MAX).with_context(|| format!("cannot read {shown}"))?;
         let text = String::from_utf8(bytes).with_context(|| format!("{shown} is not a secret key of minisign"))?;
+        ensure!(
+            !text.lines().any(|line| PublicKey::from_base64(line.trim()).is_ok()),
+            "{shown} is a public key, and what signs is the secret one: `galo sign --new-key FILE` writes it to FILE, and \
+             the public one to FILE.pub"
+        );
         let parse = || SecretKeyBox::from_string(&text);
         let key = match (parse().and_then(SecretKeyBox::into_unencrypted_secret_key), password) {
             (Ok(key), _) => Ok(key),
@@ -189,7 +197,10 @@ fn write_new(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
     let open = |path: &Path| -> std::io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
     };
-    let mut file = open(path).with_context(|| format!("cannot write {}: a key is never replaced", path.display()))?;
+    let mut file = open(path).with_context(|| match path.exists() {
+        true => format!("cannot write {}: a key is never replaced, so use another name", path.display()),
+        false => format!("cannot write {}", path.display()),
+    })?;
     file.write_all(text.as_bytes())?;
     // minisign reads lines.
     if !text.ends_with('\n') {
@@ -227,7 +238,11 @@ mod tests {
             let refused = trust.check(b"text", Some(wrong));
             assert!(matches!(refused, Err(Untrusted::Malformed(_) | Untrusted::Broken)), "{wrong}: {refused:?}");
         }
-        assert!(make_keys(&folder.path().join("a"), None).is_err(), "a key is never replaced");
+        let refused = |name: &str| format!("{:#}", make_keys(&folder.path().join(name), None).unwrap_err());
+        assert!(refused("a").contains("a key is never replaced"), "{}", refused("a"));
+        assert!(!refused("none/a").contains("replaced"), "{}", refused("none/a"));
+        let public = Signer::read(&folder.path().join("a.pub"), None).err().unwrap().to_string();
+        assert!(public.contains("is a public key"), "{public}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::api::denied::Denied;
 use crate::limits;
+use crate::log::escaped;
 use crate::registry::Who;
 use crate::report::Reason;
 use crate::wire::Incoming;
@@ -52,6 +53,20 @@ impl Fields {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Refuses names that are not among these: a misspelled one would be ignored, and the answer another one.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), Denied> {
+        match self.pairs().find(|(name, _)| !names.contains(name)) {
+            None => Ok(()),
+            Some((unknown, _)) if names.is_empty() => {
+                Err(Denied::bad(format!("unknown parameter `{}`: there are none", escaped(unknown))))
+            }
+            Some((unknown, _)) => {
+                let known = names.join("`, `");
+                Err(Denied::bad(format!("unknown parameter `{}`: use `{known}`", escaped(unknown))))
+            }
+        }
+    }
+
     /// Who asks, and why: `who` and `why`.
     pub(super) fn reason(&self) -> Reason {
         let given = |name| self.get(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -61,7 +76,7 @@ impl Fields {
 
     /// A whole number.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Denied> {
-        let wrong = |text| Denied::bad(format!("`{name}`: `{text}` is not a whole number"));
+        let wrong = |text: &str| Denied::bad(format!("`{name}`: `{}` is not a whole number", escaped(text)));
         self.get(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
     }
 }

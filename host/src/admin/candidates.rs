@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::body::{Fields, unnamed};
 use super::deploy::{Denial, body, parsed};
+use super::gate::Gate;
 use super::out::{json, only, text};
 use super::show;
 use crate::gate::{Busy, Unaccepted};
@@ -31,8 +32,11 @@ pub(super) fn has(path: &str) -> bool {
 }
 
 /// Answers a request for one of these.
-pub(super) async fn answer(node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
+pub(super) async fn answer(gate: &Gate, node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
     let (method, path) = (incoming.method().clone(), incoming.uri().path().to_owned());
+    if let (&Method::POST, Err(why)) = (&method, gate.may_operate()) {
+        return text(StatusCode::FORBIDDEN, format!("{why}\n"));
+    }
     let Some(node) = node else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
     match (accepted(&path), shadowed(&path)) {
         (Some(prefix), _) if method == Method::POST => match reason(incoming).await {

@@ -11,13 +11,14 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::body::unnamed;
+use super::gate::Gate;
 use super::out::{json, only, text};
 use super::show;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
-use crate::registry::{Denied, Generation, Handler, Percent, Share, What, Who};
-use crate::report::{DeployOrder, HandlerReport, Reason, RollbackOrder, StepOrder};
+use crate::registry::{Denied, Generation, Handler, Of, Percent, Share, What, Who};
+use crate::report::{DeployOrder, HandlerReport, RollbackOrder, StepOrder};
 use crate::wire::{Incoming, Outgoing};
 
 /// Why a command is not carried out: the status and the text of the answer.
@@ -35,21 +36,25 @@ fn parts(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Answers a request for a command.
-pub(super) async fn answer(node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
+pub(super) async fn answer(gate: &Gate, node: Option<&Arc<Node>>, incoming: Incoming) -> Outgoing {
     if incoming.method() != Method::POST {
         return only(incoming.method(), "POST, OPTIONS");
     }
     let Some(node) = node else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-    match command(node, incoming).await {
+    match command(gate, node, incoming).await {
         Ok(report) => json(&report),
         Err((status, message)) => text(status, message + "\n"),
     }
 }
 
 /// Carries a command out. Returns the handler as it is afterwards.
-async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
+async fn command(gate: &Gate, node: &Node, incoming: Incoming) -> Result<HandlerReport, Denial> {
     let path = incoming.uri().path().to_owned();
     let (name, command) = parts(&path).unwrap_or_default();
+    let operates = || gate.may_operate().map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()));
+    if command != "rollback" {
+        operates()?;
+    }
     let absent = || (StatusCode::NOT_FOUND, format!("no handler {name}"));
     let table = node.registry.table();
     let handler = Arc::clone(table.handler(name).ok_or_else(absent)?);
@@ -58,11 +63,14 @@ async fn command(node: &Node, incoming: Incoming) -> Result<HandlerReport, Denia
     match command {
         "deploy" => deploy(node, name, parsed(&body)?).await?,
         "canary" => step(&handler, &parsed(&body)?)?,
-        _ if body.is_empty() => {
-            let Reason { who, why } = unnamed();
-            back(&handler, &RollbackOrder { to: None, only: None, who, why })?;
+        _ => {
+            let order = if body.is_empty() { RollbackOrder::of(unnamed()) } else { parsed(&body)? };
+            // Back to what served before goes whoever may ask at all: it is the brake.
+            if order.to.is_some() {
+                operates()?;
+            }
+            rollback(node, &handler, order).await?;
         }
-        _ => rollback(node, &handler, parsed(&body)?).await?,
     }
     // A manifest may have replaced it in the meantime.
     let table = node.registry.table();
@@ -87,35 +95,50 @@ pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
     })
 }
 
+/// Refuses an order without a reason: the audit log is read when it is too late to ask.
+fn reasoned(who: &str, why: &str) -> Result<(), Denial> {
+    match who.trim().is_empty() || why.trim().is_empty() {
+        true => Err(bad("`who` and `why` are for the audit log: give both".to_owned())),
+        false => Ok(()),
+    }
+}
+
 fn bad(text: String) -> Denial {
     (StatusCode::BAD_REQUEST, text)
 }
 
 async fn deploy(node: &Node, name: &str, order: DeployOrder) -> Result<(), Denial> {
-    let DeployOrder { component, signature, percent, by, differences, who, why } = order;
+    let DeployOrder { component, signature, percent, by, differences, deployment, who, why } = order;
+    reasoned(&who, &why)?;
     let component = BASE64_STANDARD.decode(component).map_err(|error| bad(format!("component: {error}")))?;
     if component.len() as u64 > limits::COMPONENT_BYTES_MAX {
         return Err(bad(format!("a component may have {} bytes", limits::COMPONENT_BYTES_MAX)));
     }
     let share = Share { percent: percent.parse().map_err(bad)?, by: by.parse().map_err(bad)? };
     let differences = differences.map(|text| text.parse()).transpose().map_err(bad)?;
-    let what = What::Canary { component, signature, share, differences };
+    let what = What::Canary { component, signature, share, differences, deployment };
     node.registry.deployments.order(name.to_owned(), what, Who::person(&who), why).await.map_err(denial)
 }
 
 fn step(handler: &Handler, order: &StepOrder) -> Result<(), Denial> {
     let digest = Digest::parse(&order.sha256).ok_or_else(|| bad("sha256: not a digest".to_owned()))?;
-    let who = Who::person(&order.who);
+    reasoned(&order.who, &order.why)?;
+    let (who, why) = (Who::person(&order.who), &*order.why);
+    let of = match &order.deployment {
+        Some(id) if order.resumes => Of::Resumed(id),
+        Some(id) => Of::Only(id),
+        None => Of::Any,
+    };
     let conflict = |text| (StatusCode::CONFLICT, text);
     let name = &handler.entry.name;
     match &order.percent {
         Some(percent) => {
             let percent: Percent = percent.parse().map_err(bad)?;
-            handler.step(digest, percent, &who, &order.why).map_err(conflict)?;
+            handler.step(digest, percent, of, (&who, why)).map_err(conflict)?;
             tracing::info!("{name}: the canary answers {percent}");
         }
         None => {
-            let serving = handler.promote(digest, &who, &order.why).map_err(conflict)?;
+            let serving = handler.promote(digest, of, (&who, why)).map_err(conflict)?;
             let text = format!("promoted from a canary by {}: {}", order.who, order.why);
             handler.metrics.swapped(serving.number, &text);
             tracing::info!(sha256 = %digest, "{name}: generation {} live — promoted from a canary", serving.number);
@@ -125,10 +148,13 @@ fn step(handler: &Handler, order: &StepOrder) -> Result<(), Denial> {
 }
 
 async fn rollback(node: &Node, handler: &Handler, order: RollbackOrder) -> Result<(), Denial> {
-    let Some(to) = order.to.clone() else { return back(handler, &order) };
-    if to.is_empty() || !to.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(bad(format!("`{to}` is not the beginning of a digest")));
+    reasoned(&order.who, &order.why)?;
+    for given in [&order.to, &order.only].into_iter().flatten() {
+        if given.is_empty() || !given.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(bad(format!("`{given}` is not the beginning of a digest")));
+        }
     }
+    let Some(to) = order.to.clone() else { return back(handler, &order) };
     let lineage = handler.lineage();
     let is_it = |generation: &Generation| generation.component.compiled.digest.to_string().starts_with(&to);
     // What is in memory needs no verification.
@@ -148,7 +174,8 @@ async fn rollback(node: &Node, handler: &Handler, order: RollbackOrder) -> Resul
 pub(super) fn back(handler: &Handler, order: &RollbackOrder) -> Result<(), Denial> {
     let (name, from) = (&handler.entry.name, newest(handler));
     // Whoever asks for a certain one has nothing against any other.
-    if order.only.as_ref().is_some_and(|only| *only != from.component.compiled.digest.to_string()) {
+    let is_it = |only: &String| !only.is_empty() && from.component.compiled.digest.to_string().starts_with(only);
+    if !order.only.as_ref().is_none_or(is_it) || !order.deployment.as_ref().is_none_or(|id| from.is_of(id)) {
         return Ok(());
     }
     let none = || (StatusCode::CONFLICT, format!("{name} has no previous generation"));

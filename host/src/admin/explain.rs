@@ -7,20 +7,22 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::Method;
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::records::{FORBIDDEN, asked};
-use super::{Admin, json, only, text};
+use super::api::denied::Denied;
+use super::body::Fields;
+use super::out::denied;
+use super::{Admin, json, only};
 use crate::contract::{Rows, Value};
 use crate::database::Procedure;
+use crate::guest::Digest;
 use crate::log;
 use crate::node::Node;
 use crate::record::{Cell, Plan, Record};
-use crate::registry::Handler;
+use crate::registry::{Generation, Handler};
 use crate::wire::{Incoming, Outgoing};
 
 /// Where it is asked for.
@@ -55,6 +57,8 @@ pub struct Found {
 pub enum Standing {
     /// It serves.
     Serves,
+    /// It answers a share of the requests, beside the one that serves.
+    Canary,
     /// Another one serves, and a rollback would restore it.
     Previous,
     /// It was rolled back, for this reason.
@@ -87,12 +91,18 @@ pub(super) async fn answer(admin: &Arc<Admin>, incoming: &Incoming) -> Outgoing 
     if !matches!(*incoming.method(), Method::GET | Method::HEAD) {
         return only(incoming.method(), "GET, HEAD, OPTIONS");
     }
+    let query = Fields::of_query(incoming.uri().query().unwrap_or_default());
+    answered(admin, &query).await.unwrap_or_else(|why| denied(&why))
+}
+
+async fn answered(admin: &Arc<Admin>, query: &Fields) -> Result<Outgoing, Denied> {
     if !admin.gate.may_read_records() {
-        return text(StatusCode::FORBIDDEN, FORBIDDEN);
+        return Err(Denied::records());
     }
-    let Some(node) = admin.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-    let id = asked(incoming.uri().query().unwrap_or_default(), "id").unwrap_or_default();
-    let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
+    query.only(&["id"])?;
+    let node = admin.started()?;
+    let id = query.get("id").filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| Denied::bad("`id` is missing: the id of the request"))?.to_owned();
     let mut requests = Vec::new();
     for handler in &node.registry.table().handlers {
         let Some(ring) = handler.ring.get() else { continue };
@@ -104,8 +114,8 @@ pub(super) async fn answer(admin: &Arc<Admin>, incoming: &Incoming) -> Outgoing 
         }
     }
     match requests.is_empty() {
-        true => text(StatusCode::NOT_FOUND, format!("no record of {}\n", log::escaped(&id))),
-        false => json(&Explained { id, requests }),
+        true => Err(Denied::missing(format!("no record of {}", log::escaped(&id)))),
+        false => Ok(json(&Explained { id, requests })),
     }
 }
 
@@ -120,10 +130,13 @@ async fn found(node: &Node, handler: &Handler, record: Record) -> Found {
 
 fn standing(handler: &Handler, record: &Record) -> Standing {
     let lineage = handler.lineage();
+    let is = |number: u64, digest: Digest| number == record.generation && digest.to_string() == record.sha256;
+    let decided = |generation: &Generation| is(generation.number, generation.component.compiled.digest);
     match (&lineage.previous, &lineage.rolled_back) {
-        _ if lineage.current.number == record.generation => Standing::Serves,
-        (_, Some(back)) if back.number == record.generation => Standing::RolledBack(back.cause.clone()),
-        (Some(previous), _) if previous.number == record.generation => Standing::Previous,
+        _ if decided(&lineage.current) => Standing::Serves,
+        _ if lineage.canary.as_ref().is_some_and(|canary| decided(&canary.generation)) => Standing::Canary,
+        (_, Some(back)) if is(back.number, back.digest) => Standing::RolledBack(back.cause.clone()),
+        (Some(previous), _) if decided(previous) => Standing::Previous,
         _ => Standing::Replaced,
     }
 }

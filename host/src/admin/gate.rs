@@ -20,6 +20,17 @@ pub struct Gate {
     pub token: Option<Token>,
     /// Who may read records besides.
     pub readers: Readers,
+    /// What the node serves.
+    pub components: Components,
+}
+
+/// What a node serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Components {
+    /// Only what a key of `--trust` has signed.
+    Signed,
+    /// Any.
+    Any,
 }
 
 /// Why a request is refused.
@@ -42,6 +53,22 @@ impl Gate {
     pub fn may_read_records(&self) -> bool {
         let own = self.readers == Readers::Loopback && self.address.is_local();
         own || self.token.is_some() || matches!(self.address, Address::Unix(_))
+    }
+
+    /// Whether those who pass may bring components, and change which of them serve: a component reads the requests and
+    /// the config of its handler. They have shown the token, or may open the socket, or the node is a developer's on
+    /// their own machine; or what they bring has to be signed.
+    ///
+    /// # Errors
+    /// They may not; with the remedy.
+    pub fn may_operate(&self) -> Result<(), &'static str> {
+        match self.may_read_records() || self.components == Components::Signed {
+            true => Ok(()),
+            false => Err(
+                "everybody on this machine can reach this address, and components read clients' data: start the node \
+                 with --admin-token-file FILE, with --admin unix:PATH, or with --trust FILE for signed components",
+            ),
+        }
     }
 
     /// Lets a request pass, or returns why not.
@@ -132,7 +159,8 @@ mod tests {
 
     fn gate(address: &str, token: Option<&str>) -> Gate {
         let token = token.map(|token| Token::new(token).unwrap());
-        Gate { address: address.parse().unwrap(), token, readers: Readers::Guarded }
+        let (readers, components) = (Readers::Guarded, Components::Any);
+        Gate { address: address.parse().unwrap(), token, readers, components }
     }
 
     fn pass(gate: &Gate, target: &str, headers: &[(&str, &str)]) -> Result<(), Denial> {
@@ -188,7 +216,9 @@ mod tests {
             ("unix:/x", None, Readers::Guarded, true),
         ] {
             let gate = Gate { readers, ..gate(address, token) };
-            assert_eq!(gate.may_read_records(), may, "{address} {readers:?}");
+            assert_eq!((gate.may_read_records(), gate.may_operate().is_ok()), (may, may), "{address} {readers:?}");
+            let gate = Gate { components: Components::Signed, ..gate };
+            assert_eq!((gate.may_read_records(), gate.may_operate()), (may, Ok(())), "{address} {readers:?}");
         }
     }
 

@@ -20,10 +20,12 @@ use std::sync::{Arc, OnceLock};
 use http::header::{ACCEPT, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode};
 
+use self::api::denied::Denied;
+use self::body::Fields;
 pub use self::console::Console;
 pub use self::explain::{Explained, Found, Looked, Standing};
-pub use self::gate::{Denial, Gate};
-use self::out::{json, only, text, typed, with};
+pub use self::gate::{Components, Denial, Gate};
+use self::out::{denied, json, only, text, typed, with};
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::metrics::{Format, Metrics};
@@ -51,11 +53,14 @@ pub struct Admin {
 impl Admin {
     /// Answers a request. `checked` is the listener's verdict on its head.
     pub async fn answer(self: Arc<Self>, incoming: Incoming, checked: Result<(), Failure>) -> Outgoing {
-        let head = incoming.method() == Method::HEAD;
+        let (head, is_api) = (incoming.method() == Method::HEAD, incoming.uri().path().starts_with("/api/"));
         let mut outgoing = match checked {
             Ok(()) => self.gated(incoming).await,
             Err(failure) => wire::failed(&failure, Messages::plain()),
         };
+        if is_api {
+            outgoing = out::as_json(outgoing);
+        }
         if head {
             wire::headed(&mut outgoing);
         }
@@ -65,8 +70,12 @@ impl Admin {
     async fn gated(self: &Arc<Self>, incoming: Incoming) -> Outgoing {
         let is_page = page::is(incoming.uri().path());
         match self.gate.pass(&incoming) {
-            Ok(()) if deploy::is_command(incoming.uri().path()) => deploy::answer(self.node.get(), incoming).await,
-            Ok(()) if candidates::has(incoming.uri().path()) => candidates::answer(self.node.get(), incoming).await,
+            Ok(()) if deploy::is_command(incoming.uri().path()) => {
+                deploy::answer(&self.gate, self.node.get(), incoming).await
+            }
+            Ok(()) if candidates::has(incoming.uri().path()) => {
+                candidates::answer(&self.gate, self.node.get(), incoming).await
+            }
             Ok(()) if incoming.uri().path() == explain::PATH => explain::answer(self, &incoming).await,
             Ok(()) if is_page => page::private(page::answer(self, incoming).await),
             Ok(()) if api::has(incoming.uri().path()) => page::private(api::answer(self, incoming).await),
@@ -102,7 +111,10 @@ impl Admin {
             },
             "/handlers" => json(&api::handlers(self)),
             "/api/records" => records::answer(self, incoming.uri().query().unwrap_or_default()),
-            "/api/audit" => self.audit(incoming.uri().query().unwrap_or_default()),
+            "/api/audit" => {
+                let answered = self.audit(incoming.uri().query().unwrap_or_default());
+                answered.unwrap_or_else(|why| denied(&why))
+            }
             recording::PATH => recording::answer(self, incoming),
             "/metrics" => {
                 self.node.get().into_iter().for_each(|node| node.database.count());
@@ -112,7 +124,9 @@ impl Admin {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "/live /ready /handlers /metrics /api/audit, POST /handlers/NAME/rollback, the page / and /api/openapi.json\n",
+                "/live /ready /handlers /metrics /api/audit /api/records /api/explain /api/recording, the page /, and \
+                 /api/openapi.json with all of /api/. POST /handlers/NAME/rollback, /handlers/NAME/deploy, \
+                 /handlers/NAME/shadow and /candidates/DIGEST/accept\n",
             ),
         }
     }
@@ -137,16 +151,17 @@ impl Admin {
     }
 
     /// The last entries of the audit log, as lines of JSON: `last=N`.
-    fn audit(&self, query: &str) -> Outgoing {
-        let Some(node) = self.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")?.parse().ok());
+    fn audit(&self, query: &str) -> Result<Outgoing, Denied> {
+        let query = Fields::of_query(query);
+        query.only(&["last"])?;
+        let last = query.number("last")?.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
         let mut lines = String::new();
-        for entry in node.registry.audit.last(last.unwrap_or(limits::AUDIT_ENTRIES_MAX)) {
+        for entry in self.started()?.registry.audit.last(last.unwrap_or(limits::AUDIT_ENTRIES_MAX)) {
             if let Ok(line) = serde_json::to_string(&entry) {
                 lines.extend([&line, "\n"]);
             }
         }
-        typed(StatusCode::OK, "application/jsonl", lines)
+        Ok(typed(StatusCode::OK, "application/jsonl", lines))
     }
 }
 

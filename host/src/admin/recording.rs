@@ -6,9 +6,9 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 
 use super::Admin;
+use super::api::denied::Denied;
 use super::body::Fields;
-use super::out::{json, only, text};
-use super::records::FORBIDDEN;
+use super::out::{denied, json, only, text};
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{Event, Subject, Who};
@@ -62,7 +62,7 @@ pub(super) fn answer(admin: &Admin, incoming: &Incoming) -> Outgoing {
     }
     let reads = matches!(*method, Method::GET | Method::HEAD);
     if !reads && !admin.gate.may_read_records() {
-        return text(StatusCode::FORBIDDEN, FORBIDDEN);
+        return denied(&Denied::records());
     }
     let query = Fields::of_query(incoming.uri().query().unwrap_or_default());
     let asked = match Asked::parse(&query) {

@@ -11,11 +11,14 @@ use std::time::SystemTime;
 use http::{HeaderValue, StatusCode};
 
 use super::Admin;
-use super::out::{text, typed};
+use super::api::denied::Denied;
+use super::body::Fields;
+use super::out::{denied, typed};
 use crate::limits;
 use crate::wire::Outgoing;
 
 /// Where an earlier answer ended.
+#[derive(Debug, PartialEq, Eq)]
 enum Cursor<'a> {
     /// The same number for each handler.
     All(u64),
@@ -24,14 +27,17 @@ enum Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn parse(text: &'a str) -> Self {
-        match text.parse() {
-            Ok(number) => Self::All(number),
-            Err(_) => {
-                let one = |pair: &'a str| pair.split_once(':').and_then(|(name, at)| Some((name, at.parse().ok()?)));
-                Self::Each(text.split(',').filter_map(one).collect())
-            }
+    fn parse(text: &'a str) -> Result<Self, Denied> {
+        if text.is_empty() {
+            return Ok(Self::All(0));
         }
+        if let Ok(number) = text.parse() {
+            return Ok(Self::All(number));
+        }
+        let one = |pair: &'a str| pair.split_once(':').and_then(|(name, at)| Some((name, at.parse().ok()?)));
+        let each = text.split(',').map(one).collect::<Option<_>>();
+        let wrong = || Denied::bad("`after` is a number, or what `galo-cursor` of an answer says: NAME:NUMBER,...");
+        each.map(Self::Each).ok_or_else(wrong)
     }
 
     fn of(&self, handler: &str) -> u64 {
@@ -44,13 +50,23 @@ impl<'a> Cursor<'a> {
 
 /// Answers with the records that a query asks for.
 pub(super) fn answer(admin: &Admin, query: &str) -> Outgoing {
+    answered(admin, query).unwrap_or_else(|why| denied(&why))
+}
+
+fn answered(admin: &Admin, query: &str) -> Result<Outgoing, Denied> {
     if !admin.gate.may_read_records() {
-        return text(StatusCode::FORBIDDEN, FORBIDDEN);
+        return Err(Denied::records());
     }
-    let Some(node) = admin.node.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-    let wanted = asked(query, "handler");
-    let most = asked(query, "last").and_then(|last| last.parse().ok()).unwrap_or(limits::RECORDS_DEFAULT);
-    let cursor = Cursor::parse(asked(query, "after").unwrap_or("0"));
+    let query = Fields::of_query(query);
+    query.only(&["handler", "last", "after"])?;
+    let node = admin.started()?;
+    let wanted = query.get("handler").filter(|name| !name.is_empty());
+    let last = query.number("last")?.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
+    let most = last.unwrap_or(limits::RECORDS_DEFAULT);
+    let cursor = Cursor::parse(query.get("after").unwrap_or_default())?;
+    if let Some(name) = wanted.filter(|name| node.registry.table().handler(name).is_none()) {
+        return Err(Denied::no_handler(name));
+    }
     let (mut lines, mut next, mut missed, mut every) = (String::new(), Vec::new(), 0, 0);
     for handler in &node.registry.table().handlers {
         let name = &handler.entry.name;
@@ -83,20 +99,25 @@ pub(super) fn answer(admin: &Admin, query: &str) -> Outgoing {
             outgoing.headers_mut().insert(name, value);
         }
     }
-    outgoing
-}
-
-/// For who may use the admin address, but not read records.
-pub(super) const FORBIDDEN: &str =
-    "records are the data of clients: start the node with --admin-token-file FILE, or with --admin unix:PATH\n";
-
-/// A parameter of a query, as it was sent.
-pub(super) fn asked<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    Ok(outgoing)
 }
 
 /// Identifies this run of the process: the moment of the first request for records, in microseconds.
 fn run() -> u128 {
     static RUN: OnceLock<u128> = OnceLock::new();
     *RUN.get_or_init(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_a_number_or_one_for_each_handler() {
+        assert_eq!((Cursor::parse(""), Cursor::parse("7")), (Ok(Cursor::All(0)), Ok(Cursor::All(7))));
+        assert_eq!(Cursor::parse("a:1,b:2"), Ok(Cursor::Each(vec![("a", 1), ("b", 2)])));
+        for wrong in ["x", "-1", "a:", "a:1,b", "a:1,"] {
+            assert_eq!(Cursor::parse(wrong).unwrap_err().status, StatusCode::BAD_REQUEST, "{wrong}");
+        }
+    }
 }

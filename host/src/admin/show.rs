@@ -1,5 +1,6 @@
 //! The registry as a report: what serves, since when, what was refused and what was rolled back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -36,10 +37,10 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
         routes: handler.routes.iter().map(|route| route.to_string()).collect(),
         generation: current.number,
         sha256: current.component.compiled.digest.to_string(),
-        state: match (&lineage.rolled_back, handler.fallback(&lineage)) {
-            (Some(_), _) => State::RolledBack,
-            (None, Some(_)) => State::Probation,
-            (None, None) => State::Live,
+        deployment: current.deployment().map(Arc::unwrap_or_clone),
+        state: match handler.fallback(&lineage) {
+            Some(_) => State::Probation,
+            None => State::Live,
         },
         since: Some(moment(lineage.since)),
         calls: current.calls(),
@@ -54,6 +55,7 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
             sha256: back.digest.to_string(),
             cause: back.cause.clone(),
             at: moment(back.at),
+            passed_over: back.passed_over,
         }),
         refused: handler.refusal().as_deref().map(refusal),
         refused_deployment: handler.refused_deployment().as_deref().map(refusal),
@@ -67,6 +69,7 @@ fn canary(canary: &registry::Canary) -> CanaryReport {
     CanaryReport {
         generation: generation.number,
         sha256: generation.component.compiled.digest.to_string(),
+        deployment: generation.deployment().map(Arc::unwrap_or_clone),
         percent: canary.share.percent.to_string(),
         by: canary.share.by.to_string(),
         differences: canary.differences.to_string(),

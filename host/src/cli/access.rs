@@ -55,7 +55,14 @@ impl NodesArgs {
     pub(super) fn of(&self, option: &str, admins: &[String], mistakes: &mut Mistakes) -> Option<Vec<Access>> {
         let admins: Vec<_> = admins.iter().map(|admin| all(option, admin.trim(), mistakes)).collect();
         let token = token(self.admin_token_file.as_deref(), mistakes)?;
-        let admins: Vec<_> = admins.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        let mut found: Vec<Address> = Vec::new();
+        for admin in admins.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten() {
+            // A node that is named twice is one node.
+            if !found.contains(&admin) {
+                found.push(admin);
+            }
+        }
+        let admins = found;
         if admins.len() > limits::DEPLOY_NODES_MAX {
             mistakes.note(option, format!("{} nodes; use at most {}", admins.len(), limits::DEPLOY_NODES_MAX));
             return None;

@@ -36,6 +36,9 @@ pub(super) struct CheckArgs {
     /// as this machine has cores.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
+    /// Refuse what is not signed by one of the public keys in this file, as `galo serve --trust` does
+    #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
     /// Run the SQL files of this folder instead, each of which returns a row for each violation
     ///
     /// With --shard they run on every shard, and those in DIR/across compare the shards with one another.
@@ -48,6 +51,16 @@ pub(super) struct CheckArgs {
     pub(super) project: ProjectArgs,
     #[command(flatten)]
     pub(super) database: DatabaseArgs,
+}
+
+/// How handlers are checked.
+pub(super) struct Check {
+    /// What follows where a secret is missing.
+    pub(super) missing: Missing,
+    /// The file with the keys of which one must have signed them, if there are any.
+    pub(super) trust: Option<PathBuf>,
+    /// The memory that a node would have.
+    pub(super) memory: Option<Size>,
 }
 
 /// What is checked.
@@ -71,11 +84,12 @@ impl CheckArgs {
             None => self.project.find().map(Checked::Project).map_err(|error| mistakes.note("check", error)).ok(),
         };
         let ((memory, target), place) = memory.zip(target).zip(place)?;
-        Some(Box::new(move || run_on(None, Self::check(place, target, memory))))
+        let how = Check { missing: Missing::Refused, trust: self.trust, memory };
+        Some(Box::new(move || run_on(None, Self::check(place, target, how))))
     }
 
     /// Checks until a signal.
-    async fn check(place: Checked, target: Target, memory: Option<Size>) -> anyhow::Result<Outcome> {
+    async fn check(place: Checked, target: Target, how: Check) -> anyhow::Result<Outcome> {
         let mut signals = Signals::new()?;
         let folder = match place {
             Checked::Folder(folder) => folder,
@@ -83,22 +97,19 @@ impl CheckArgs {
         };
         folder::check_built(&folder)?;
         tokio::select! {
-            checked = Self::run(folder, Missing::Refused, &target, memory) => checked.map(|()| Outcome::Graceful),
+            checked = Self::run(folder, &target, how) => checked.map(|()| Outcome::Graceful),
             name = signals.next() => bail!("stopped by {name}"),
         }
     }
 
     /// Loads everything a node would serve with, and prints it.
-    pub(super) async fn run(
-        handlers: PathBuf,
-        missing: Missing,
-        target: &Target,
-        memory: Option<Size>,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn run(handlers: PathBuf, target: &Target, how: Check) -> anyhow::Result<()> {
+        let Check { missing, trust, memory } = how;
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let sources = Sources { variables: variables::snapshot(), missing };
-        let settings = Settings { pool_connections: 1, sources, ..Settings::new(handlers, nowhere.clone(), nowhere) };
+        let settings =
+            Settings { pool_connections: 1, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {

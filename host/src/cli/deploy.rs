@@ -16,7 +16,7 @@ use galo::{file, limits, log, trust};
 
 use super::access::NodesArgs;
 use super::runtime::{Task, block_on};
-use super::who::WhoArgs;
+use super::who::{WhoArgs, reason};
 
 #[derive(Args)]
 pub(super) struct DeployArgs {
@@ -48,11 +48,11 @@ pub(super) struct DeployArgs {
     /// component that `galo accept` has accepted reports.
     #[arg(long, value_name = "POLICY")]
     differences: Option<String>,
-    /// Admin addresses of the nodes, separated by commas [default: those of --admin]
+    /// The same as --admin, and in place of it: admin addresses of the nodes, separated by commas
     #[arg(long, value_name = "NODE,NODE", value_delimiter = ',')]
     to: Vec<String>,
     /// Why, for the audit log
-    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given", value_parser = reason)]
     why: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -118,10 +118,10 @@ impl Order {
             tokio::select! {
                 done = operator::deploy(&nodes, &deployment, say) => done.map(|()| ExitCode::SUCCESS),
                 signal = signals.next() => {
-                    let name = &deployment.name;
+                    let remedy = deployment.remedy(nodes.iter().map(|node| &node.admin));
                     bail!(
                         "{signal}: each node holds its step, and goes back by itself if the canary fails; run the same \
-                         command again to go on, or `galo rollback {name} -m WHY` to take it back"
+                         command again to go on there, or take it back: {remedy}"
                     )
                 }
             }

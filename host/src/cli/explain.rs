@@ -32,12 +32,14 @@ impl ExplainArgs {
         let listing = if self.json { Listing::Json } else { Listing::Table };
         Some(Box::new(move || {
             block_on(Some(1), async {
-                let text = operator::explain(&nodes, &self.id, listing).await?;
+                let (text, failed) = operator::explain(&nodes, &self.id, listing).await?;
                 log::print(format_args!("{}", text.trim_end()));
                 for file in &self.log_file {
                     operator::logged(file, &self.id, |line| log::print(format_args!("logged      {line}")))?;
                 }
-                Ok(ExitCode::SUCCESS)
+                // Another node may know of it as well: what is printed may not be all.
+                failed.iter().for_each(|failure| log::line(failure));
+                Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             })
         }))
     }

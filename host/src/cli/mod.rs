@@ -109,9 +109,9 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Roll a handler back to its previous generation, or to one that was kept
     ///
-    /// Acts on a running node, which serves the component before this one again, with the config that it had. A canary
-    /// is ended first. What was rolled back is not tried again until its component or its `config` in galo.toml
-    /// changes.
+    /// Acts on a running node, which serves the component before this one again, with the config that it had. A
+    /// component that was replaced during its probation is passed over. A canary is ended first. What was rolled back
+    /// is not tried again until its component or its `config` in galo.toml changes.
     Rollback(operator::RollbackArgs),
     /// Show who changed the handlers of a running node, when and why
     Audit(operator::AuditArgs),

@@ -13,7 +13,7 @@ use galo::{limits, log};
 
 use super::access::NodesArgs;
 use super::runtime::{Task, run_on};
-use super::who::WhoArgs;
+use super::who::{WhoArgs, reason};
 
 #[derive(Args)]
 pub(super) struct HandlersArgs {
@@ -32,8 +32,11 @@ pub(super) struct RollbackArgs {
     /// The kept generation that is to serve: how its digest begins [default: the one before the current one]
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
+    /// Take back only the component whose digest begins so; where it neither serves nor is a canary, nothing is changed
+    #[arg(long, value_name = "DIGEST", conflicts_with = "to")]
+    only: Option<String>,
     /// Why, for the audit log
-    #[arg(short = 'm', long = "why", value_name = "WHY")]
+    #[arg(short = 'm', long = "why", value_name = "WHY", value_parser = reason)]
     why: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -62,7 +65,7 @@ pub(super) struct AcceptArgs {
     #[arg(value_name = "DIGEST")]
     digest: String,
     /// Why, for the audit log
-    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given", value_parser = reason)]
     why: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -90,12 +93,25 @@ impl HandlersArgs {
 
 impl RollbackArgs {
     pub(super) fn task(self, mistakes: &mut Mistakes) -> Option<Task> {
-        let nodes = self.nodes.parse(mistakes)?;
-        let order = RollbackOrder { to: self.to, only: None, who: self.who.name(), why: self.why };
+        let nodes = self.nodes.parse(mistakes);
+        let to = digest("--to", self.to, mistakes);
+        let only = digest("--only", self.only, mistakes);
+        let ((nodes, to), only) = nodes.zip(to).zip(only)?;
+        let order = RollbackOrder { to, only, ..RollbackOrder::of(Reason { who: self.who.name(), why: self.why }) };
         Some(Box::new(move || {
             print(&nodes, Listing::Table, async |node| operator::rollback(node, &self.name, &order).await)
         }))
     }
+}
+
+/// The beginning of a digest, if one is given; the outer `None` is a mistake. `--to` of `galo deploy` has nodes.
+fn digest(option: &str, given: Option<String>, mistakes: &mut Mistakes) -> Option<Option<String>> {
+    let Some(text) = given else { return Some(None) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        mistakes.note(option, format!("`{text}` is not the beginning of a digest; nodes are given with --admin"));
+        return None;
+    }
+    Some(Some(text.to_ascii_lowercase()))
 }
 
 impl AuditArgs {
@@ -122,6 +138,8 @@ fn print(
         let mut failed = Vec::new();
         for node in nodes {
             match ask(node).await {
+                // Such as an audit log in JSON without an entry.
+                Ok(text) if text.is_empty() => {}
                 Ok(text) if nodes.len() > 1 && listing == Listing::Table => {
                     log::print(format_args!("{}:\n{}", node.admin, text.trim_end()));
                 }

@@ -9,9 +9,10 @@ use galo::config::{Missing, Mistakes};
 use galo::database::Target;
 use galo::drain::Outcome;
 use galo::put::{self, Handlers};
+use galo::trust::Trust;
 use galo::{log, manifest};
 
-use super::check::CheckArgs;
+use super::check::{Check, CheckArgs};
 use super::compile::{Compile, CompileArgs};
 use super::database::DatabaseArgs;
 use super::folder;
@@ -31,6 +32,11 @@ pub(super) struct PutArgs {
     /// Refuse the handlers if a secret of the manifest is missing here, which is logged otherwise
     #[arg(long)]
     require_secrets: bool,
+    /// Refuse what is not signed by one of the public keys in this file, as `galo serve --trust` does
+    ///
+    /// The file must not lie in the folder that nodes watch.
+    #[arg(long, env = "GALO_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -43,6 +49,7 @@ struct Put {
     to: PathBuf,
     /// The secrets are those of the nodes, so they may be missing here.
     missing: Missing,
+    trust: Option<PathBuf>,
 }
 
 impl PutArgs {
@@ -58,23 +65,30 @@ impl PutArgs {
         let target = self.database.required(mistakes);
         let compile = CompileArgs { handlers: self.from.clone(), cache: self.cache, memory: None }.parse(mistakes);
         let missing = if self.require_secrets { Missing::Refused } else { Missing::Logged };
-        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers, missing })
+        Some(Put { from: self.from, compile: compile?, target: target?, to: self.handlers, missing, trust: self.trust })
     }
 }
 
 impl Put {
     async fn run(self) -> anyhow::Result<Outcome> {
+        let trust = self.trust.as_deref().map(Trust::read).transpose()?;
+        trust.iter().try_for_each(|trust| trust.outside_of(&self.to))?;
+        let manifest = manifest::read_trusted(&self.from, trust.as_ref())?;
         // Always: the nodes' cache may be new when nothing else is.
         self.compile.run().await?;
-        let manifest = manifest::read(&self.from)?;
         let components: Vec<_> = manifest.handlers.iter().map(|entry| entry.component.clone()).collect();
         let handlers = Handlers::list(&manifest, &components)?;
         let digest = handlers.digest()?;
-        if put::is_recorded(&self.to, &digest) {
+        let is_recorded = put::is_recorded(&self.to, &digest);
+        let how = Check { missing: self.missing, trust: self.trust, memory: None };
+        // What was put without keys is not known to be signed.
+        if !is_recorded || how.trust.is_some() {
+            CheckArgs::run(self.from.clone(), &self.target, how).await?;
+        }
+        if is_recorded {
             log::print(format_args!("nothing new"));
             return Ok(Outcome::Graceful);
         }
-        CheckArgs::run(self.from.clone(), self.missing, &self.target, None).await?;
         for changed in handlers.put(&self.to)? {
             log::print(format_args!("{}", changed.display()));
         }

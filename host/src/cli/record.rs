@@ -28,9 +28,11 @@ impl RecordArgs {
         let last = last?;
         Some(Box::new(move || {
             block_on(Some(1), async {
-                let records = operator::record(&nodes, self.handler.as_deref(), last, log::write).await?;
+                let (records, failed) = operator::record(&nodes, self.handler.as_deref(), last, log::write).await?;
                 log::line(&format!("{records} records"));
-                Ok(ExitCode::SUCCESS)
+                // What was written is a corpus, though not of all nodes.
+                failed.iter().for_each(|failure| log::line(failure));
+                Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             })
         }))
     }

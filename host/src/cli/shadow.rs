@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use galo::config::{Mistakes, Period};
 use galo::operator::{Ended, Shadowing};
@@ -13,7 +14,7 @@ use galo::{limits, log};
 
 use super::access::AccessArgs;
 use super::runtime::{Task, block_on};
-use super::who::WhoArgs;
+use super::who::{WhoArgs, reason};
 
 #[derive(Args)]
 pub(super) struct ShadowArgs {
@@ -33,7 +34,7 @@ pub(super) struct ShadowArgs {
     #[arg(long, conflicts_with_all = ["component", "span", "every"])]
     stop: bool,
     /// Why, for the audit log
-    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given")]
+    #[arg(short = 'm', long = "why", value_name = "WHY", default_value = "no reason given", value_parser = reason)]
     why: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -80,8 +81,11 @@ async fn follow(shadowing: Shadowing, mut signals: Signals) -> anyhow::Result<Ex
     };
     let rewrite = std::io::stdout().is_terminal();
     let ended = shadowing.follow(stopped, rewrite, |text| log::print(format_args!("{text}"))).await?;
-    Ok(match ended {
-        Ended::Alike => ExitCode::SUCCESS,
-        Ended::Otherwise => ExitCode::FAILURE,
-    })
+    match ended {
+        Ended::Alike => Ok(ExitCode::SUCCESS),
+        Ended::Otherwise => Ok(ExitCode::FAILURE),
+        Ended::Nothing => bail!(
+            "no request was compared, so nothing is shown by it: run it longer (--for), or on more requests (--every)"
+        ),
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! `cli` creates the settings. `database` parses the address of the database.
 
+mod needles;
 mod period;
 mod recording;
 mod sampler;

@@ -30,12 +30,15 @@ use crate::file;
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
+use crate::members::Members;
 
 /// One example, read from its file.
 pub struct Example {
     /// The file, as messages name it.
     pub path: PathBuf,
     file: json::File,
+    /// The names of members of JSON in it.
+    members: Members,
 }
 
 /// What an example gives to a handler.
@@ -106,7 +109,9 @@ impl Example {
         let shown = path.display();
         let file: json::File = serde_json::from_slice(text).with_context(|| format!("{shown}: not an example"))?;
         file.check().map_err(|mistake| anyhow::anyhow!("{shown}: {mistake}"))?;
-        Ok(Self { path, file })
+        let mut members = Members::default();
+        members.add_all(&serde_json::from_slice(text).unwrap_or_default());
+        Ok(Self { path, file, members })
     }
 
     /// Whether its rows come from a database.
@@ -208,6 +213,13 @@ impl Example {
     pub fn shown(&self, entry: &Entry) -> String {
         shown(&self.path, entry)
     }
+}
+
+/// The names of members of JSON that are a handler's own: those of its examples and of the paths of its manifest.
+pub fn members(entry: &Entry, examples: &[Example]) -> Members {
+    let mut members = entry.record.redact.members();
+    examples.iter().for_each(|example| members.extend(&example.members));
+    members
 }
 
 fn fits(call: &Call, procedures: Option<&[Arc<Procedure>]>, rows: Option<&outcome::Rows>) -> Result<(), String> {

@@ -53,7 +53,7 @@ fn covered(inputs: Inputs, serving: &Component, candidate: &Component) -> Option
             (None, None) => None,
         }
     };
-    let found = known(&decide(serving)?, &decide(candidate)?);
+    let found = known(&decide(serving)?, &decide(candidate)?, &[]);
     let route = request.as_ref().map(|request| request.route.to_string());
     Some(Covered { route, paths: paths(&found) })
 }

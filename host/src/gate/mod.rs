@@ -15,7 +15,7 @@ mod tally;
 mod verdict;
 
 pub use self::compare::Sides;
-pub use self::corpus::{Deployed, path};
+pub use self::corpus::{ACCEPTED_NAME, Deployed, accepted_path, path};
 pub use self::gates::{Gates, Unaccepted};
 pub use self::shadows::{Busy, Order, Phase, Run, Shadows};
 pub use self::tally::Tally;

@@ -3,14 +3,14 @@
 //! the last one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::compare::Sides;
-use super::tally::{Tally, paths};
+use super::tally::{Tally, places};
 use crate::guest::Digest;
 use crate::limits;
 use crate::record::Record;
@@ -22,6 +22,8 @@ pub struct Shadows {
     runs: Mutex<BTreeMap<String, Arc<Run>>>,
     orders: Mutex<VecDeque<Order>>,
     news: Notify,
+    /// Bytes of the requests that wait for them.
+    pub backlog: Arc<AtomicUsize>,
 }
 
 /// A shadow that is to be verified and to run.
@@ -190,7 +192,7 @@ impl Run {
         let compared = sides.live(record);
         let mut tally = lock(&self.tally);
         match compared {
-            Ok(differences) => tally.add(paths(&differences)),
+            Ok(differences) => tally.add(places(&differences)),
             Err(why) => tally.skip(why),
         }
     }

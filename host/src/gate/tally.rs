@@ -1,5 +1,5 @@
-//! Counts of a comparison: how many records were compared, how many differ, and where. It holds no value of a record: a
-//! shadow sees what redaction takes out.
+//! Counts of a comparison: how many records were compared, how many differ, and where. It holds no value of a record,
+//! and no name of a member that a client may have chosen: a shadow sees what redaction takes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,9 +51,15 @@ impl Tally {
     }
 }
 
-/// The paths of differences as they are counted: without the index in a list, and bounded.
+/// The paths of differences: without the index in a list, and bounded. They name members as a client may have, so that
+/// they are compared and not shown.
 pub(super) fn paths(differences: &[Difference]) -> BTreeSet<String> {
     differences.iter().map(|difference| general(&difference.path)).collect()
+}
+
+/// The same as they are counted and shown.
+pub(super) fn places(differences: &[Difference]) -> BTreeSet<String> {
+    differences.iter().map(|difference| general(&difference.place)).collect()
 }
 
 fn general(path: &str) -> String {
@@ -77,7 +83,10 @@ mod tests {
 
     #[test]
     fn paths_are_counted_without_the_index_and_bounded() {
-        let at = |path: &str| paths(&[Difference { path: path.to_owned(), before: 0.into(), after: 1.into() }]);
+        let at = |place: &str| {
+            let (path, place) = (String::new(), place.to_owned());
+            places(&[Difference { path, place, before: 0.into(), after: 1.into() }])
+        };
         let mut tally = Tally::default();
         tally.add(BTreeSet::new());
         tally.add(at("response.body.items[3].price"));

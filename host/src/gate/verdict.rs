@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::compare::Sides;
-use super::corpus::Deployed;
+use super::corpus::{ACCEPTED_NAME, Deployed};
 use super::cpu::spent;
 use super::intended::Intended;
-use super::tally::{Tally, paths};
+use super::tally::{Tally, paths, places};
 use crate::example::Example;
 use crate::guest::Digest;
 use crate::limits;
@@ -70,6 +70,7 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
     let last = material.last.iter().map(|line| Record::parse(line).map(Cow::Owned).map_err(|error| error.to_string()));
     let skipped = (0..corpus.others).map(|_| Err("of another handler".to_owned()));
     let records = corpus.records.iter().map(|record| Ok(Cow::Borrowed(record)));
+    verdict.accepted = corpus.accepts(verdict.digest);
     let mut intended = None;
     for record in skipped.chain(records).chain(last) {
         let compared = record.and_then(|record| match spent() > until {
@@ -83,13 +84,13 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
                 continue;
             }
         };
-        let paths = paths(&differences);
+        let (paths, places) = (paths(&differences), places(&differences));
         if !paths.is_empty() {
             let intended = intended.get_or_insert_with(|| Intended::of(examples, entry, sides, until));
             verdict.intended += u64::from(intended.covers(&record.request.route, &paths));
             verdict.note(&record, differences);
         }
-        verdict.tally.add(paths);
+        verdict.tally.add(places);
     }
     verdict.otherwise.reverse();
     verdict.took = spent().saturating_sub(begun);
@@ -127,8 +128,9 @@ impl Verdict {
         if self.tally.differ > self.intended {
             let digest: String = self.digest.to_string().chars().take(DIGEST_SHOWN).collect();
             text += &format!(
-                "\naccept the change with `galo accept {digest}`, or state it in an example that the serving \
-                 generation fails"
+                "\naccept the change: where a node runs that has refused it, with `galo accept {digest} -m WHY`; for any \
+                 other, with a line that begins with {digest} in {ACCEPTED_NAME} beside the corpus; or state it in an \
+                 example that the serving generation fails"
             );
         }
         text
@@ -201,10 +203,7 @@ mod tests {
         assert_eq!(verdict.to_string(), "1 of 2 differ; 1 skipped (redacted)");
         assert!(verdict.refuses());
         let refusal = verdict.refusal();
-        assert!(
-            refusal.contains("\n    response.status (1)\naccept the change with `galo accept 2d711642b726`"),
-            "{refusal}"
-        );
+        assert!(refusal.contains("\n    response.status (1)\naccept the change: "), "{refusal}");
         assert!(!Verdict { policy: Gate::Report, ..verdict.clone() }.refuses());
         let accepted = Verdict { accepted: true, ..verdict.clone() };
         assert_eq!(accepted.to_string(), "1 of 2 differ, accepted; 1 skipped (redacted)");

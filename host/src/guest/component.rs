@@ -1,11 +1,14 @@
 //! A component, compiled, and a component that was proved to fit (`fit`). Only the latter can be called (`instance`).
 
+use std::sync::Arc;
+
 use wasmtime::component::{Component as Native, ComponentExportIndex, InstancePre};
 
 use super::digest::Digest;
 use super::engine::Engine;
 use super::store::Guest;
 use crate::limits::HandlerLimits;
+use crate::members::Members;
 
 /// A component in its compiled form. It is not proved yet that it is a handler.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub struct Component {
     pub(super) grants: Grants,
     /// The compiled component it was made of, for fitting it again.
     pub compiled: Compiled,
+    /// The names of members of JSON that its examples and its manifest have.
+    pub members: Arc<Members>,
 }
 
 impl std::fmt::Debug for Component {

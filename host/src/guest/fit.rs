@@ -37,7 +37,8 @@ impl Compiled {
         };
         let (prepare, respond) = (export("prepare")?, export("respond")?);
         let (engine, compiled) = (self.engine.clone(), self.clone());
-        let component = Component { engine, pre, prepare, respond, limits, grants, compiled };
+        let members = std::sync::Arc::default();
+        let component = Component { engine, pre, prepare, respond, limits, grants, compiled, members };
         let declared = component.trial().map_err(ComponentError::Trial)?;
         check_memory(declared, &limits)?;
         Ok(component)

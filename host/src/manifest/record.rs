@@ -4,8 +4,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::json_path::JsonPath;
+use super::json_path::{JsonPath, Step};
 use crate::limits::{RECORD_EVERY_MAX, RECORD_NAMES_MAX};
+use crate::members::Members;
 
 /// What is recorded of the requests of a handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,20 @@ pub struct Redact {
     pub rows: Vec<JsonPath>,
     /// Of the body of a response.
     pub response: Vec<JsonPath>,
+}
+
+impl Redact {
+    /// The names of members of JSON in its paths.
+    pub fn members(&self) -> Members {
+        let mut members = Members::default();
+        let lists = [&self.body, &self.arguments, &self.rows, &self.response];
+        for step in lists.into_iter().flatten().flat_map(|path| &path.steps) {
+            if let Step::Member(name) | Step::Anywhere(name) = step {
+                members.add(name);
+            }
+        }
+        members
+    }
 }
 
 /// The table as serde reads it.

@@ -10,8 +10,8 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -27,6 +27,12 @@ pub struct Access {
     pub admin: Address,
     /// The token to send, if any.
     pub token: Option<Token>,
+}
+
+/// Why a node does not do something, where it says so in JSON.
+#[derive(Deserialize)]
+struct Denied {
+    error: String,
 }
 
 /// What a node answered.
@@ -81,9 +87,12 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The first line of its text, fit for a terminal.
+    /// The first line of its text, or what its JSON says is wrong, fit for a terminal.
     pub(super) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
+        if let Ok(Denied { error }) = serde_json::from_str(&text) {
+            return escaped(error.lines().next().unwrap_or_default());
+        }
         escaped(text.lines().next().unwrap_or_default())
     }
 }
@@ -148,7 +157,7 @@ async fn exchange(
         let admin = &access.admin;
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one")
+                format!("nothing listens on {admin}; start a node there, or use the admin address of one")
             }
             _ => format!("cannot connect to {admin}"),
         };

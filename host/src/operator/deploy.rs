@@ -1,105 +1,116 @@
 //! `galo deploy`: takes a component through its steps on every node. The nodes decide for themselves whether their
 //! canary is sound; this command advances them together, and takes all of them back when one has gone back. If it ends
-//! in between, each node holds its step.
+//! in between, each node holds its step, and another run of the command goes on there.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Instant;
 
 use anyhow::{anyhow, bail, ensure};
 
 use super::ask::Access;
 use super::deployment::Deployment;
-use super::fleet::{Found, Member};
+use super::ending::{ended, proved, taken_back};
+use super::fleet::{Found, Member, Stand};
 use super::{name, table};
 use crate::limits;
+use crate::registry::Percent;
+use crate::report::{CanaryReport, HandlerReport};
 
 /// Deploys to all nodes. `say` gets a line for each step.
 ///
 /// # Errors
-/// When a node cannot be asked or refuses the component, or when the canary was taken back. Then no node serves it.
+/// When a node cannot be asked or refuses the component, or when the canary was taken back. The error says what each
+/// node serves then.
 pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str)) -> anyhow::Result<()> {
     name::check(&deployment.name)?;
-    let (mut members, resumed) = members(nodes, deployment).await?;
-    let mut begun = resumed.contains(&true);
-    match stages(&mut members, deployment, (&resumed, &mut begun), &say).await {
+    let id = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+    let mut members = members(nodes, deployment, &id).await?;
+    if members.iter().all(|member| member.stand == Stand::Serves) {
+        let who = if members.len() == 1 { "the node serves" } else { "the nodes serve" };
+        say(&format!("{}: {who} this component already", deployment.name));
+        return Ok(());
+    }
+    match stages(&mut members, deployment, &say).await {
         Ok(()) => Ok(()),
-        Err(error) if !begun => {
-            // The answer of a node may have been lost.
-            for member in &members {
-                let _ = member.back(deployment, "it was not deployed").await;
-            }
-            Err(error)
-        }
-        Err(error) => {
-            let why = format!("{error:#}");
-            let mut left = Vec::new();
-            for member in &members {
-                if let Err(error) = member.back(deployment, &why).await {
-                    left.push(format!("{}: {error:#}", member.access.admin));
-                }
-            }
-            let name = &deployment.name;
-            if !left.is_empty() {
-                let left = left.join("; ");
-                bail!("{why}\nnot taken back everywhere, run `galo rollback {name} -m WHY` there: {left}");
-            }
-            let nodes = if nodes.len() == 1 { "the node serves" } else { "all nodes serve" };
-            Err(anyhow!("{why}\n{name}: rolled back, {nodes} the old generation"))
-        }
+        Err(error) => Err(taken_back(&members, deployment, &format!("{error:#}")).await),
     }
 }
 
-/// The nodes that do not serve the component yet, and which of them have it as a canary, because an earlier run of the
-/// command ended in between.
-async fn members<'a>(nodes: &'a [Access], deployment: &Deployment) -> anyhow::Result<(Vec<Member<'a>>, Vec<bool>)> {
-    let Deployment { name, sha256, .. } = deployment;
-    let (mut members, mut resumed) = (Vec::new(), Vec::new());
+/// The nodes, and how far each of them is: an earlier run of the command may have ended in between.
+async fn members<'a>(nodes: &'a [Access], deployment: &Deployment, id: &str) -> anyhow::Result<Vec<Member<'a>>> {
+    let mut members = Vec::new();
     for access in nodes {
-        let member = Member::new(access);
-        let handler = member.handler(name).await?;
-        if handler.sha256 == *sha256 {
-            continue;
-        }
-        let same = handler.canary.as_ref().is_some_and(|canary| canary.sha256 == *sha256);
-        if let Some(other) = handler.canary.filter(|_| !same) {
-            let (admin, other) = (&access.admin, table::canary(&other));
-            bail!("{admin}: {name} has another {other}; end it first: galo rollback {name} -m WHY");
+        let mut member = Member::new(access, id);
+        let HandlerReport { sha256, deployment: its, canary, .. } = member.handler(&deployment.name).await?;
+        match canary {
+            Some(canary) if canary.sha256 == deployment.sha256 => {
+                same(&canary, access, deployment)?;
+                member.stand = Stand::Canary(share(&canary.percent)?);
+            }
+            Some(other) => {
+                let (name, admin) = (&deployment.name, &access.admin);
+                let remedy = deployment.remedy_of(&other.sha256, [admin]);
+                bail!("{admin}: {name} has another {}; end it first: {remedy}", table::canary(&other));
+            }
+            None if sha256 == deployment.sha256 => {
+                // A deployment that is not known was not made since the node started: it stays.
+                (member.stand, member.deployment) = (Stand::Serves, its.unwrap_or_default());
+            }
+            None => {}
         }
         members.push(member);
-        resumed.push(same);
     }
-    ensure!(!members.is_empty(), "{name} serves this component already");
-    Ok((members, resumed))
+    Ok(members)
 }
 
-async fn stages(
-    members: &mut [Member<'_>],
-    deployment: &Deployment,
-    (resumed, begun): (&[bool], &mut bool),
-    say: &impl Fn(&str),
-) -> anyhow::Result<()> {
+/// Checks that a canary was begun as this command would begin it. What it was begun with cannot be changed.
+fn same(canary: &CanaryReport, access: &Access, deployment: &Deployment) -> anyhow::Result<()> {
+    let CanaryReport { percent, by, differences, .. } = canary;
+    let wanted = deployment.differences.as_ref().unwrap_or(differences);
+    ensure!(
+        *by == deployment.by && differences == wanted,
+        "{admin}: the canary of {} was begun with --by {by} --differences {differences} and is at {percent}: use these to \
+         go on with it, or end it first: {}",
+        deployment.name,
+        deployment.remedy([&access.admin]),
+        admin = access.admin,
+    );
+    Ok(())
+}
+
+fn share(text: &str) -> anyhow::Result<Percent> {
+    text.parse().map_err(|wrong: String| anyhow!(wrong))
+}
+
+async fn stages(members: &mut [Member<'_>], deployment: &Deployment, say: &impl Fn(&str)) -> anyhow::Result<()> {
     let Deployment { name, steps, hold, .. } = deployment;
-    for (number, percent) in steps.iter().enumerate() {
-        for (member, resumed) in members.iter().zip(resumed) {
-            match number {
-                0 if !resumed => {
-                    member.begin(deployment, percent).await?;
-                    *begun = true;
-                }
-                _ => member.step(deployment, Some(percent)).await?,
-            }
+    let shares = steps.iter().map(|step| share(step)).collect::<anyhow::Result<Vec<_>>>()?;
+    for member in members.iter_mut() {
+        member.resume(deployment).await?;
+    }
+    for (step, percent) in steps.iter().zip(&shares) {
+        // No share shrinks: a step that every node has passed is not repeated.
+        if members.iter().all(|member| member.stand.is_beyond(*percent)) {
+            continue;
         }
-        say(&format!("{name}: {percent} for {} s", hold.as_secs()));
+        for member in members.iter_mut() {
+            member.advance(deployment, step, *percent).await?;
+        }
+        say(&format!("{name}: {step} for {} s", hold.as_secs()));
         held(members, deployment, say).await?;
     }
     if !deployment.promotes {
         let last = steps.last().map_or("", String::as_str);
-        say(&format!(
-            "{name}: stays at {last}; deploy it again with further steps, or run `galo rollback {name} -m WHY`"
-        ));
+        let remedy = deployment.remedy(members.iter().map(|member| &member.access.admin));
+        say(&format!("{name}: stays at {last}; deploy it again with further steps, or take it back: {remedy}"));
         return Ok(());
     }
-    for member in members.iter() {
-        member.step(deployment, None).await?;
+    for member in members.iter_mut() {
+        member.promote(deployment).await?;
+    }
+    ended(members, deployment).await?;
+    if let Some(warning) = proved(members, deployment) {
+        say(&warning);
     }
     say(&format!("{name}: deployed"));
     Ok(())
@@ -116,6 +127,7 @@ async fn held(members: &mut [Member<'_>], deployment: &Deployment, say: &impl Fn
             let admin = &member.access.admin.clone();
             match member.look(deployment).await {
                 Found::Canary(canary) => lines.push(format!("{admin}: {}", table::canary(&canary))),
+                Found::Serves => lines.push(format!("{admin}: serves it already")),
                 Found::Gone(why) => bail!("{admin}: {why}"),
                 Found::Silent => silent = true,
             }

@@ -14,28 +14,33 @@ use crate::admin::{Explained, Found, Looked, Standing};
 use crate::log::{escaped, escaped_json};
 use crate::record::{Blob, Called, Outcome, Plan, Record, Rows};
 
-/// Asks each node for a request. Returns what those know that have it.
+/// Asks each node for a request. Returns what those know that have it, and which could not be asked, with the reason.
 ///
 /// # Errors
-/// When a node cannot be asked, or none has a record of it.
-pub async fn explain(nodes: &[Access], id: &str, listing: Listing) -> anyhow::Result<String> {
+/// When none has a record of it.
+pub async fn explain(nodes: &[Access], id: &str, listing: Listing) -> anyhow::Result<(String, Vec<String>)> {
     let path = format!("/api/explain?id={}", utf8_percent_encode(id, NON_ALPHANUMERIC));
-    let (mut text, mut reasons) = (String::new(), Vec::new());
+    let (mut text, mut reasons, mut failed) = (String::new(), Vec::new(), Vec::new());
     for access in nodes {
-        let answer = ask(access, Method::GET, &path).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            let last = ask(access, Method::GET, "/api/records?last=1").await?;
-            reasons.push(match last.header("galo-recording") {
-                "0" => nothing(&access.admin, "0"),
-                _ => format!(
-                    "{} has no record of {}: it was not recorded, or newer ones took its place",
-                    access.admin,
-                    escaped(id)
-                ),
-            });
-            continue;
-        }
-        let explained: Explained = answer.json(StatusCode::OK)?;
+        // What another node knows is worth reading without this one.
+        let explained = async {
+            let answer = ask(access, Method::GET, &path).await?;
+            match answer.status {
+                StatusCode::NOT_FOUND => anyhow::Ok(None),
+                _ => Ok(Some(answer.json(StatusCode::OK)?)),
+            }
+        };
+        let explained: Explained = match explained.await {
+            Ok(Some(explained)) => explained,
+            Ok(None) => {
+                reasons.push(unknown(access, id).await);
+                continue;
+            }
+            Err(error) => {
+                failed.push(format!("{error:#}"));
+                continue;
+            }
+        };
         match listing {
             Listing::Json => text += &(escaped_json(&serde_json::to_string_pretty(&explained)?) + "\n"),
             Listing::Table => {
@@ -49,9 +54,23 @@ pub async fn explain(nodes: &[Access], id: &str, listing: Listing) -> anyhow::Re
         }
     }
     if text.is_empty() {
+        reasons.append(&mut failed);
         bail!("{}", reasons.join("\n"));
     }
-    Ok(text)
+    Ok((text, failed))
+}
+
+/// Why a node has no record of a request.
+async fn unknown(access: &Access, id: &str) -> String {
+    match ask(access, Method::GET, "/api/records?last=1").await {
+        Ok(last) if last.header("galo-recording") == "0" => nothing(&access.admin, "0"),
+        Ok(_) => format!(
+            "{} has no record of {}: it was not recorded, or newer ones took its place",
+            access.admin,
+            escaped(id)
+        ),
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 /// One line: what it is about, and the text.
@@ -66,6 +85,7 @@ fn shown(Found { at, record, generation, explain }: &Found, text: &mut String) {
     part(text, "request", &format!("{} {}{query}  id {}  {at}", request.method, request.path, request.id));
     let standing = match generation {
         Standing::Serves => "serves".to_owned(),
+        Standing::Canary => "is a canary, which answers a share of the requests".to_owned(),
         Standing::Previous => "replaced, kept for a rollback".to_owned(),
         Standing::RolledBack(cause) => format!("rolled back: {cause}"),
         Standing::Replaced => "replaced".to_owned(),

@@ -5,6 +5,7 @@
 mod ask;
 mod deploy;
 mod deployment;
+mod ending;
 mod explain;
 mod filter;
 mod fleet;
@@ -56,12 +57,22 @@ pub async fn handlers(access: &Access, listing: Listing) -> anyhow::Result<Strin
     }
 }
 
-/// Rolls a handler back to its previous generation, or to one that the node has kept.
+/// Rolls a handler back to its previous generation, or to one that the node has kept; if only a certain component is to
+/// be taken back, nothing is changed where that neither serves nor is a canary.
 ///
 /// # Errors
 /// As [`handlers`]; also when the node has no such handler, or the handler no such generation.
 pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> anyhow::Result<String> {
     name::check(name)?;
+    if let Some(only) = &rollback.only {
+        let report: NodeReport = ask(access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
+        let handler = report.handlers.iter().find(|handler| handler.name == name);
+        let newest = handler.map(|handler| handler.canary.as_ref().map_or(&handler.sha256, |canary| &canary.sha256));
+        if newest.is_some_and(|newest| !newest.starts_with(only)) {
+            let only = escaped(only);
+            return Ok(format!("{name}: {only} neither serves nor is a canary, nothing was changed\n"));
+        }
+    }
     let wait = if rollback.to.is_some() { limits::DEPLOY_TIMEOUT } else { limits::OPERATOR_TIMEOUT };
     let answer = order(access, &format!("/handlers/{name}/rollback"), rollback, wait).await?;
     if answer.status.is_client_error() {
@@ -70,7 +81,9 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
     let handler: HandlerReport = answer.json(StatusCode::OK)?;
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
     let name = escaped(&handler.name);
-    Ok(format!("{name}: rolled back from generation {} to generation {}\n", rolled_back.generation, handler.generation))
+    let (from, to) = (rolled_back.generation, handler.generation);
+    let passed = rolled_back.passed_over().unwrap_or_default();
+    Ok(format!("{name}: rolled back from generation {from} to generation {to}{passed}\n"))
 }
 
 /// The audit log of a node: its last entries, or those that concern one handler.
@@ -80,12 +93,17 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
 pub async fn audit(access: &Access, name: Option<&str>, last: usize, listing: Listing) -> anyhow::Result<String> {
     let answer = ask(access, Method::GET, "/api/audit").await?;
     let entries: Vec<AuditEntry> = answer.json_lines()?;
+    if name.is_some() && entries.iter().all(|entry| entry.handler.as_deref() != name) {
+        // One that was removed has its entries still.
+        names(access, name).await?;
+    }
     let wanted: Vec<_> = entries
         .into_iter()
         .filter(|entry| name.is_none_or(|name| entry.handler.as_deref().is_none_or(|its| its == name)))
         .collect();
     let wanted = &wanted[wanted.len().saturating_sub(last)..];
     match listing {
+        Listing::Table if wanted.is_empty() => Ok("no entry yet\n".to_owned()),
         Listing::Table => Ok(table::audit(wanted)),
         Listing::Json => Ok(wanted.iter().map(table::line).collect::<serde_json::Result<String>>()?),
     }

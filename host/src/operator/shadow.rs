@@ -31,6 +31,8 @@ pub enum Ended {
     Alike,
     /// Some were decided otherwise.
     Otherwise,
+    /// None was compared: nothing is shown by it.
+    Nothing,
 }
 
 impl Shadowing {
@@ -102,9 +104,10 @@ impl Shadowing {
                 ShadowState::Refused => bail!(
                     "{}: the component was refused and did not run: {}",
                     self.name,
-                    escaped(shadow.message.as_deref().unwrap_or_default())
+                    indented(shadow.message.as_deref().unwrap_or_default())
                 ),
                 ShadowState::Ended if shadow.counts.differ > 0 => return Ok(Ended::Otherwise),
+                ShadowState::Ended if shadow.counts.compared == 0 => return Ok(Ended::Nothing),
                 ShadowState::Ended => return Ok(Ended::Alike),
                 ShadowState::Verifying | ShadowState::Running => {}
             }
@@ -136,15 +139,20 @@ fn query(Reason { who, why }: &Reason) -> String {
     format!("who={who}&why={why}")
 }
 
-/// The counts, in a few lines.
+/// A message of several lines, fit for a terminal; the further ones are indented.
+fn indented(message: &str) -> String {
+    message.lines().map(escaped).collect::<Vec<_>>().join("\n    ")
+}
+
+/// The counts, in a few lines; one that has not run has none.
 fn shown(name: &str, shadow: &Shadow) -> String {
     let Shadow { state, every, seconds_left, counts, dropped, .. } = shadow;
     let Counts { compared, differ, skipped, paths } = counts;
     let (minutes, seconds) = (seconds_left / 60, seconds_left % 60);
     let state = match state {
-        ShadowState::Verifying => "verifying the component".to_owned(),
+        ShadowState::Verifying => return format!("{name}: verifying the component"),
+        ShadowState::Refused => return format!("{name}: refused"),
         ShadowState::Running => format!("1 in {every} requests, {minutes} min {seconds} s left"),
-        ShadowState::Refused => "refused".to_owned(),
         ShadowState::Ended => "ended".to_owned(),
     };
     let mut text = format!("{name}: {state}: {differ} of {compared} differ, {skipped} skipped, {dropped} dropped");

@@ -65,15 +65,18 @@ pub(super) fn canary(canary: &CanaryReport) -> String {
     ))
 }
 
-/// A line for each entry of an audit log.
+/// A line for each entry of an audit log; further lines of a reason are indented below it.
 pub(super) fn audit(entries: &[AuditEntry]) -> String {
     let mut text = String::new();
     for AuditEntry { at, handler, event, generation, sha256, who, why } in entries {
         let digest: String = sha256.iter().flat_map(|digest| digest.chars().take(DIGEST_SHOWN)).collect();
         let number = generation.map(|number| format!("generation {number} ")).unwrap_or_default();
         let (handler, what) = (handler.as_deref().unwrap_or("all handlers"), format!("{event} {number}{digest}"));
-        let line = escaped(&format!("{at}  {handler}: {}  by {who}: {why}", what.trim_end()));
+        let mut lines = why.lines();
+        let first = lines.next().unwrap_or_default();
+        let line = escaped(&format!("{at}  {handler}: {}  by {who}: {first}", what.trim_end()));
         let _ = writeln!(text, "{line}");
+        lines.for_each(|line| indented(line, &mut text));
     }
     text
 }
@@ -121,8 +124,10 @@ fn refused(what: &str, Refusal { stage, message, sha256, at }: &Refusal, text: &
     indented(message, text);
 }
 
-fn rolled_back(name: &str, RolledBack { generation, sha256: _, cause, at }: &RolledBack, text: &mut String) {
-    let _ = writeln!(text, "\n{name}: generation {generation} rolled back at {}", escaped(at));
+fn rolled_back(name: &str, back: &RolledBack, text: &mut String) {
+    let RolledBack { generation, cause, at, .. } = back;
+    let passed = back.passed_over().unwrap_or_default();
+    let _ = writeln!(text, "\n{name}: generation {generation} rolled back at {}{passed}", escaped(at));
     indented(cause, text);
 }
 
@@ -160,6 +165,7 @@ mod tests {
             routes: vec!["GET /customers/{id}/orders".to_owned(), "DELETE /orders".to_owned()],
             generation: 1,
             sha256: "ab".repeat(32),
+            deployment: None,
             state: State::Live,
             since: None,
             calls: 0,
@@ -176,7 +182,7 @@ mod tests {
             name: "items".to_owned(),
             routes: vec!["POST /x".to_owned()],
             generation: 3,
-            state: State::RolledBack,
+            state: State::Probation,
             since: Some(at()),
             calls: 123,
             faults: 7,
@@ -186,6 +192,7 @@ mod tests {
                 sha256: "ef".repeat(32),
                 cause: "trap in prepare: \u{1b}[2Jboo".to_owned(),
                 at: at(),
+                passed_over: Some(3),
             }),
             refused: Some(refusal("examples", "first\r\nsecond \u{9b}1m\u{202e}\n")),
             ..orders.clone()
@@ -199,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_has_refusals_and_rollbacks_below() {
-        let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE        SINCE                        CALLS  FAULTS
-orders  GET /customers/{id}/orders  1           abababababab  live         -                            0      0
+        let expected = r"NAME    ROUTE                       GENERATION  DIGEST        STATE      SINCE                        CALLS  FAULTS
+orders  GET /customers/{id}/orders  1           abababababab  live       -                            0      0
         DELETE /orders
-items   POST /x                     3           abababababab  rolled back  2026-01-02T03:04:05.000006Z  123    7
+items   POST /x                     3           abababababab  probation  2026-01-02T03:04:05.000006Z  123    7
 
 manifest: refused at manifest, 2026-01-02T03:04:05.000006Z
     line 3: no
@@ -211,10 +218,25 @@ items: refused efefefefefef at examples, 2026-01-02T03:04:05.000006Z
     first
     second \u{9b}1m\u{202e}
 
-items: generation 4 rolled back at 2026-01-02T03:04:05.000006Z
+items: generation 4 rolled back at 2026-01-02T03:04:05.000006Z; generation 3 had not finished its probation when it was replaced
     trap in prepare: \u{1b}[2Jboo
 ";
         assert_eq!(table(&report()), expected);
+    }
+
+    #[test]
+    fn the_lines_of_a_reason_stay_lines() {
+        let entry = AuditEntry {
+            at: "now".to_owned(),
+            handler: Some("orders".to_owned()),
+            event: "refused".to_owned(),
+            generation: None,
+            sha256: Some("ab".repeat(32)),
+            who: "ana".to_owned(),
+            why: "examples: a.json\n- 1\n+ \u{1b}2".to_owned(),
+        };
+        let expected = "now  orders: refused abababababab  by ana: examples: a.json\n    - 1\n    + \\u{1b}2\n";
+        assert_eq!(audit(&[entry]), expected);
     }
 
     #[test]

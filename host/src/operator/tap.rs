@@ -28,16 +28,37 @@ pub struct Tap {
 /// Follows nodes until stdout is closed.
 ///
 /// # Errors
-/// When a node cannot be reached at the beginning, refuses the request or has no such handler, or the output fails.
+/// When no node can be reached at the beginning, one refuses the request or has no such handler, or the output fails.
 pub async fn tap(tap: &Tap) -> anyhow::Result<()> {
+    let (mut followers, mut away) = (Vec::new(), None);
     for access in &tap.nodes {
-        names(access, tap.handler.as_deref()).await?;
+        let mut follower = Follower::new(tap, access);
+        match names(access, tap.handler.as_deref()).await {
+            Ok(_) => {}
+            // It is waited for, if there is another one to follow.
+            Err(error) if is_away(&error) => {
+                follower.is_awaited = true;
+                away.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+        followers.push(follower);
     }
-    match try_join_all(tap.nodes.iter().map(|access| Follower::new(tap, access).follow())).await {
+    if let Some(error) = away
+        && followers.iter().all(|follower| follower.is_awaited)
+    {
+        return Err(error);
+    }
+    match try_join_all(followers.into_iter().map(Follower::follow)).await {
         Err(Ended::Closed) => Ok(()),
         Err(Ended::Failed(error)) => Err(error),
         Ok(_) => Ok(()),
     }
+}
+
+/// Whether a node cannot be reached, or does not answer.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.is::<std::io::Error>() || error.chain().any(|it| it.is::<hyper::Error>())
 }
 
 /// Why a node is followed no longer.
@@ -56,6 +77,8 @@ struct Follower<'a> {
     /// As the node had it last: one request in so many.
     recording: String,
     is_lost: bool,
+    /// It could not be reached at the beginning.
+    is_awaited: bool,
 }
 
 struct Seen {
@@ -72,7 +95,7 @@ struct News {
 
 impl<'a> Follower<'a> {
     fn new(tap: &'a Tap, access: &'a Access) -> Self {
-        Self { tap, access, seen: None, recording: String::new(), is_lost: false }
+        Self { tap, access, seen: None, recording: String::new(), is_lost: false, is_awaited: false }
     }
 
     async fn follow(mut self) -> Result<(), Ended> {
@@ -86,9 +109,9 @@ impl<'a> Follower<'a> {
                     self.show(news)?;
                 }
                 Ok(None) => self.lost("it is starting"),
-                Err(error) if self.seen.is_some() && error.is::<std::io::Error>() => self.lost("it cannot be reached"),
-                Err(error) if self.seen.is_some() && error.chain().any(|it| it.is::<hyper::Error>()) => {
-                    self.lost("it does not answer");
+                Err(error) if (self.is_awaited || self.seen.is_some()) && is_away(&error) => {
+                    let is_refused = error.is::<std::io::Error>();
+                    self.lost(if is_refused { "it cannot be reached" } else { "it does not answer" });
                 }
                 Err(error) => return Err(Ended::Failed(error)),
             }

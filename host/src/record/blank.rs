@@ -1,16 +1,25 @@
 //! Blanks values of JSON and of the contract, at a path or whole. What stands for a value has its type, so that a
-//! component can still read it: a text becomes `(redacted)`, a number 0, and a list keeps its length.
+//! component can still read it: a text becomes `(redacted)`, a number 0, and a list keeps its length. In an object that
+//! is blanked whole, members keep the names that are known to be a handler's; any other is numbered.
 
-use serde_json::Value as Json;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
 
 use super::cell::{Blob, Cell};
 use crate::manifest::Step;
+use crate::members::{Members, UNNAMED};
 
 /// What stands for a text that was taken out.
-pub(super) const REDACTED: &str = "(redacted)";
+pub const REDACTED: &str = "(redacted)";
 
 /// The texts that were taken out, which may be repeated elsewhere.
-pub(super) type Texts = Vec<String>;
+#[derive(Default)]
+pub(super) struct Texts {
+    pub(super) all: Vec<String>,
+    /// The names that members keep inside of what is blanked whole; `None` lets them keep all.
+    pub(super) members: Option<Arc<Members>>,
+}
 
 /// Blanks what the steps lead to. Returns whether there was anything.
 pub(super) fn json(value: &mut Json, steps: &[Step], texts: &mut Texts) -> bool {
@@ -47,15 +56,37 @@ fn whole(value: &mut Json, texts: &mut Texts) -> bool {
         Json::Number(number) => *number = 0.into(),
         Json::String(text) => text_of(text, texts),
         Json::Array(elements) => return elements.iter_mut().fold(false, |found, one| whole(one, texts) | found),
-        Json::Object(members) => return members.values_mut().fold(false, |found, one| whole(one, texts) | found),
+        Json::Object(members) => {
+            let found = members.values_mut().fold(false, |found, one| whole(one, texts) | found);
+            return number(members, texts) | found;
+        }
     }
+    true
+}
+
+/// Numbers the members whose names may be a client's data: `*1`, `*2`. Returns whether there were any.
+fn number(members: &mut Map<String, Json>, texts: &mut Texts) -> bool {
+    let Some(known) = texts.members.clone() else { return false };
+    if members.keys().all(|name| known.has(name)) {
+        return false;
+    }
+    let mut count = 0;
+    let named = std::mem::take(members).into_iter().map(|(name, member)| {
+        if known.has(&name) {
+            return (name, member);
+        }
+        count += 1;
+        texts.all.push(name);
+        (format!("{UNNAMED}{count}"), member)
+    });
+    *members = named.collect();
     true
 }
 
 fn text_of(text: &mut String, texts: &mut Texts) {
     // At two paths: it was taken out already.
     if text != REDACTED {
-        texts.push(std::mem::replace(text, REDACTED.to_owned()));
+        texts.all.push(std::mem::replace(text, REDACTED.to_owned()));
     }
 }
 
@@ -89,7 +120,7 @@ fn json_text(text: &mut String, steps: &[Step], texts: &mut Texts) -> Option<boo
 pub(super) fn cell(cell: &mut Cell, steps: &[Step], texts: &mut Texts) -> bool {
     match cell {
         Cell::Json(text) => json_text(text, steps, texts).unwrap_or_else(|| {
-            texts.push(std::mem::replace(text, format!("\"{REDACTED}\"")));
+            texts.all.push(std::mem::replace(text, format!("\"{REDACTED}\"")));
             true
         }),
         // A text may be JSON; one that is not has nothing inside, unless a path leads into it.
@@ -163,7 +194,7 @@ mod tests {
 
     fn body(text: &str, path: &str) -> (String, bool) {
         let mut body = Blob::Text(text.to_owned());
-        let found = blob(&mut body, &steps(path), &mut Vec::new());
+        let found = blob(&mut body, &steps(path), &mut Texts::default());
         let Blob::Text(text) = body else { panic!("{body:?}") };
         (text, found)
     }
@@ -191,7 +222,7 @@ mod tests {
         assert_eq!(body(r#"{"card":"4111"#, "$.other"), (REDACTED.to_owned(), true));
         assert_eq!(body("", "$.card"), (String::new(), false));
         let mut binary = Blob::of(vec![0xff]);
-        assert!(blob(&mut binary, &steps("$.a"), &mut Vec::new()));
+        assert!(blob(&mut binary, &steps("$.a"), &mut Texts::default()));
         assert_eq!(binary, Blob::Text(REDACTED.to_owned()));
     }
 
@@ -201,9 +232,9 @@ mod tests {
         let text = |text: &str| Cell::Text(text.to_owned());
         let given = || [Cell::Integer(7), Cell::Json(r#"{"id":"a","b":1}"#.to_owned()), text("x"), text(r#"{"id":3}"#)];
         let blanked = |path: &str| {
-            let (mut cells, mut texts) = (given(), Vec::new());
+            let (mut cells, mut texts) = (given(), Texts::default());
             let found = named(&names, &mut cells, &steps(path), &mut texts);
-            (cells.to_vec(), found, texts)
+            (cells.to_vec(), found, texts.all)
         };
         let json = |text: &str| Cell::Json(text.to_owned());
         let [id, payload, third, note] = given();
@@ -236,7 +267,7 @@ mod tests {
         let given = || [Cell::Integer(1), text("a"), Cell::Null, text("b")];
         let blanked = |path: &str| {
             let mut cells = given();
-            rows(&columns, &mut cells, &steps(path), &mut Vec::new()).then_some(cells)
+            rows(&columns, &mut cells, &steps(path), &mut Texts::default()).then_some(cells)
         };
         assert_eq!(blanked("$[*].name").unwrap(), [Cell::Integer(1), text(REDACTED), Cell::Null, text(REDACTED)]);
         assert_eq!(blanked("$[1].name").unwrap(), [Cell::Integer(1), text("a"), Cell::Null, text(REDACTED)]);

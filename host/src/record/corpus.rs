@@ -68,6 +68,8 @@ impl<R: BufRead> Corpus<R> {
                 return Err(Wrong::TooLong(most));
             }
             let text = std::str::from_utf8(&self.text).map_err(|_| Wrong::NotText)?.trim();
+            // Editors on Windows begin a file with a byte order mark.
+            let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text };
             if !text.is_empty() {
                 return Record::parse(text).map(Some).map_err(Wrong::Unreadable);
             }
@@ -107,6 +109,9 @@ mod tests {
     fn a_broken_line_is_named_with_its_number() {
         assert_eq!(mistake(b""), "");
         assert_eq!(mistake(b"\n  \n\r\n"), "");
+        // The line is that of the file, and there is one number of a line.
+        assert_eq!(mistake(b"\nno record\n"), "c.jsonl:2: not a record: expected ident at column 2");
+        assert_eq!(mistake("\u{feff}\r\n{}".as_bytes()), "c.jsonl:2: not a record: missing field `format` at column 2");
         assert!(mistake(b"\n{\"format\":1}\n").starts_with("c.jsonl:2: not a record: missing field"));
         assert!(mistake(b"{\"format\":1").starts_with("c.jsonl:1: not a record: EOF"));
         assert_eq!(

@@ -12,6 +12,7 @@ use crate::contract::{self, Field, Value};
 use crate::database::{Passage, Procedure};
 use crate::guest::Digest;
 use crate::limits;
+use crate::members::Members;
 use crate::traces::Place;
 
 /// A request that was answered.
@@ -30,6 +31,8 @@ pub struct Draft {
     pub observed: Option<Observed>,
     /// What the generations knew that may have answered: it must not be kept.
     pub secrets: Vec<Secrets>,
+    /// The names of members of JSON that are no client's data.
+    pub members: Arc<Members>,
     /// The trace that it belongs to.
     pub trace: Traced,
     /// The request, as the guest saw it.
@@ -67,7 +70,7 @@ pub struct Unhandled {
     pub trace: Traced,
     /// Its method.
     pub method: String,
-    /// Its path, if it has no route: which parameters must not be kept is a matter of the route.
+    /// Its path, if it has no route, without the parameters that must not be kept.
     pub path: Option<String>,
     /// Its route, if it has one.
     pub route: Option<Arc<str>>,
@@ -116,12 +119,14 @@ pub struct Answer {
 pub(super) struct Taking {
     called: Option<Arc<Procedure>>,
     secrets: Vec<Secrets>,
+    members: Arc<Members>,
 }
 
 impl Taking {
     /// Takes it out.
     pub(super) fn apply(&self, redaction: &Redaction, record: &mut Record) {
-        redaction.apply(record, self.called.as_ref().map_or(&[], |called| called.parameters()), &self.secrets);
+        let parameters = self.called.as_ref().map_or(&[][..], |called| called.parameters());
+        redaction.apply(record, parameters, &self.secrets, &self.members);
     }
 }
 
@@ -160,7 +165,7 @@ impl Draft {
             times: self.times,
             batch,
         };
-        (record, Taking { called, secrets: self.secrets })
+        (record, Taking { called, secrets: self.secrets, members: self.members })
     }
 
     /// Bytes that it holds, about: of what may be large.

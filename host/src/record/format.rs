@@ -166,7 +166,10 @@ impl fmt::Display for Unreadable {
             Self::Later { format } => {
                 write!(f, "the record has format {format}, this program reads up to {FORMAT}: use a later galo")
             }
-            Self::Malformed(error) => write!(f, "not a record: {error}"),
+            // It is one line, whose number in its file is known elsewhere.
+            Self::Malformed(error) => {
+                write!(f, "not a record: {}", error.to_string().replace(" at line 1 column ", " at column "))
+            }
         }
     }
 }

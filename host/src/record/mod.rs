@@ -26,12 +26,13 @@ mod times;
 mod tracing;
 mod visit;
 
+pub use self::blank::REDACTED;
 pub use self::cell::{Blob, Cell};
 pub use self::convert::fault_text;
 pub use self::corpus::{Broken, CORPUS_NAME, Corpus};
 pub use self::draft::{Answer, Draft, Ended, Planned, Traced, Unhandled};
 pub use self::format::{Called, DatabaseError, FORMAT, Outcome, Plan, Record, Request, Response, Rows, Unreadable};
-pub use self::observer::{Observed, Observer};
+pub use self::observer::{Observed, Observer, Waiting};
 pub use self::recorder::Recorder;
 pub use self::redaction::Redaction;
 pub use self::ring::{Kept, Ring};

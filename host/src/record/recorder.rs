@@ -207,7 +207,7 @@ impl Shared {
             };
             match message {
                 Ok(Message::Write(ring, draft, bytes)) => {
-                    self.guarded(|| self.write(&ring, *draft, tracing.as_mut()));
+                    self.guarded(|| self.write(&ring, (*draft, bytes), tracing.as_mut()));
                     self.queued.fetch_sub(bytes, Ordering::Relaxed);
                 }
                 Ok(Message::Trace(unhandled)) => {
@@ -215,7 +215,7 @@ impl Shared {
                 }
                 Ok(Message::Close(sent)) => {
                     if let Some(mut tracing) = tracing.take() {
-                        tracing.close(sent);
+                        self.guarded(|| tracing.close(sent));
                     }
                 }
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
@@ -243,7 +243,7 @@ impl Shared {
 
     /// Exports the trace of a request, hands its record to whoever observes, and keeps it, unless its handler is no
     /// longer recorded or it is too large.
-    fn write(&self, ring: &Ring, mut draft: Draft, tracing: Option<&mut Tracing>) {
+    fn write(&self, ring: &Ring, (mut draft, size): (Draft, usize), tracing: Option<&mut Tracing>) {
         let (seen, observed) = (Seen::of(&draft), draft.observed.take());
         let (recorded, is_shed) = (draft.recorded && ring.is_on(), draft.is_shed);
         if seen.is_none() && observed.is_none() && !recorded {
@@ -251,8 +251,8 @@ impl Shared {
         }
         let (mut record, taking) = draft.record();
         match observed {
-            Some(observed) if seen.is_none() && !recorded => return observed.take(record),
-            Some(observed) => observed.take(record.clone()),
+            Some(observed) if seen.is_none() && !recorded => return observed.take(size, || record),
+            Some(observed) => observed.take(size, || record.clone()),
             None => {}
         }
         let (redaction, metrics) = {
@@ -325,6 +325,7 @@ mod tests {
             why: Why::Sampled,
             observed: None,
             secrets: Vec::new(),
+            members: Arc::default(),
             recorded: true,
             trace: Traced { place: Place::of(&HeaderMap::new()), state: String::new(), exported: false, begun: 0 },
             request,

@@ -2,6 +2,9 @@
 //! their text appears, and what the manifest names. A text that was taken out is also taken out where it is repeated,
 //! so that a name that is passed on as an argument is not kept there. A record notes what was taken out of it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use percent_encoding::percent_decode_str;
 
 use super::blank::{self, REDACTED, Texts};
@@ -11,6 +14,7 @@ use super::visit;
 use crate::config::Secrets;
 use crate::limits;
 use crate::manifest::{ConfigValue, Entry, JsonPath, Redact, Text};
+use crate::members::Members;
 
 /// Headers that are credentials, or that set one.
 const CREDENTIALS: [&str; 6] =
@@ -37,10 +41,17 @@ impl Redaction {
     }
 
     /// Takes it out, and notes what was. `parameters` are the names of the procedure's parameters, `secrets` what the
-    /// generations knew that may have answered.
-    pub(super) fn apply(&self, record: &mut Record, parameters: &[String], secrets: &[Secrets]) {
+    /// generations knew that may have answered, and `members` the names of members that are no client's data.
+    pub(super) fn apply(
+        &self,
+        record: &mut Record,
+        parameters: &[String],
+        secrets: &[Secrets],
+        members: &Arc<Members>,
+    ) {
         let mut taken = Taken::default();
         taken.claims(&mut record.request.claims);
+        taken.texts.members = Some(Arc::clone(members));
         for (name, value) in record.request.config.iter_mut().filter(|(name, _)| self.secrets.contains(name)) {
             REDACTED.clone_into(value);
             taken.note(format!("request.config.{name}"));
@@ -100,9 +111,9 @@ impl Taken {
                 // What follows `Bearer`, and the values of cookies, may be passed on alone.
                 for part in value.split([' ', ';']) {
                     let its = part.split_once('=').map(|(_, its)| its.to_owned());
-                    self.texts.extend([part.to_owned()].into_iter().chain(its));
+                    self.texts.all.extend([part.to_owned()].into_iter().chain(its));
                 }
-                self.texts.push(value);
+                self.texts.all.push(value);
                 self.note(format!("{part}.headers.{name}"));
             }
         }
@@ -117,7 +128,7 @@ impl Taken {
             match found.filter(|(_, name, _)| QUERY_CREDENTIALS.contains(&name.as_str()) || named.contains(name)) {
                 Some((name, decoded_name, value)) => {
                     written.push(format!("{name}={REDACTED}"));
-                    self.texts.push(decoded(value));
+                    self.texts.all.push(decoded(value));
                     self.note(format!("request.query.{decoded_name}"));
                 }
                 None => written.push(pair.to_owned()),
@@ -129,7 +140,7 @@ impl Taken {
     /// The parameters of the route, also in the path.
     fn parameters(&mut self, record: &mut Record, named: &[String]) {
         for (name, value) in record.request.parameters.iter_mut().filter(|(name, _)| named.contains(name)) {
-            self.texts.push(std::mem::replace(value, REDACTED.to_owned()));
+            self.texts.all.push(std::mem::replace(value, REDACTED.to_owned()));
             self.note(format!("request.parameters.{name}"));
         }
         let route = record.request.route.split_once(' ').map_or("", |(_, path)| path);
@@ -163,12 +174,30 @@ impl Taken {
         }
     }
 
+    /// Takes every text out: one of very many that were taken out may be in it.
+    fn everything(&mut self, record: &mut Record) {
+        visit::texts(record, &mut |place, text| {
+            // Claims have been blanked, and an empty text has nothing.
+            if text.is_empty() || text == REDACTED || place == "request.claims" {
+                return;
+            }
+            let is_cell = matches!(place, "call.arguments" | "outcome.rows");
+            let is_json = is_cell && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+            *text = if is_json { format!("\"{REDACTED}\"") } else { REDACTED.to_owned() };
+            self.note(place.to_owned());
+        });
+    }
+
     /// Takes secrets out of every text, and what was taken out elsewhere. What `prepare` carries over to `respond` has
     /// a form of its own, which nobody can search: where anything was taken out, it is as well.
     fn repeated(&mut self, record: &mut Record, secrets: &[Secrets]) {
-        let texts = self.texts.iter().map(String::as_str);
-        let repeated = texts.filter(|text| text.len() >= limits::REDACTED_TEXT_BYTES_MIN && *text != REDACTED);
-        let repeated = Secrets::new(repeated, REDACTED);
+        let texts = std::mem::take(&mut self.texts.all);
+        let is_long = |text: &&str| text.len() >= limits::REDACTED_TEXT_BYTES_MIN && *text != REDACTED;
+        let texts: BTreeSet<&str> = texts.iter().map(String::as_str).filter(is_long).collect();
+        if Secrets::are_too_many(texts.iter().copied()) {
+            self.everything(record);
+        }
+        let repeated = Secrets::new(texts, REDACTED);
         let all: Vec<_> = secrets.iter().chain([&repeated]).filter(|secrets| !secrets.is_empty()).collect();
         if !all.is_empty() {
             visit::texts(record, &mut |place, text| {
@@ -221,7 +250,10 @@ mod tests {
     }
 
     fn applied(toml: &str, mut record: Record) -> Record {
-        redaction(toml).apply(&mut record, &["p_card".to_owned()], &[Secrets::new(["hunter2"], "(secret)")]);
+        let mut members = Members::default();
+        members.add("street");
+        let secrets = [Secrets::new(["hunter2"], "(secret)")];
+        redaction(toml).apply(&mut record, &["p_card".to_owned()], &secrets, &Arc::new(members));
         record
     }
 
@@ -290,6 +322,48 @@ mod tests {
         for place in ["request.body.card", "call.arguments", "outcome.rows", "fault", "response.log", "call.carry"] {
             assert!(record.redacted.contains(&place.to_owned()), "{place}: {:?}", record.redacted);
         }
+    }
+
+    #[test]
+    fn names_of_members_that_clients_choose_are_taken_out_with_an_object() {
+        let mut given = record();
+        given.request.body =
+            Blob::Text(r#"{"to":{"maria-silva":5,"street":"Long Street","x":{"other":1}}}"#.to_owned());
+        given.response.log = vec![("info".to_owned(), "paid maria-silva".to_owned())];
+        let record = applied("body = [\"$.to\"]", given);
+        assert_eq!(
+            record.request.body,
+            Blob::Text(r#"{"to":{"*1":0,"*2":{"*1":0},"street":"(redacted)"}}"#.to_owned())
+        );
+        assert_eq!(record.response.log[0].1, "paid (redacted)");
+        let twice = applied("body = [\"$.to\"]", record.clone());
+        assert_eq!(twice.request.body, record.request.body);
+    }
+
+    #[test]
+    fn a_body_full_of_texts_is_redacted_in_a_time_that_its_size_allows() {
+        let texts = |count: usize| (0..count).map(|number| format!("text {number:08}")).collect::<Vec<_>>();
+        let mut given = record();
+        given.request.body = Blob::Text(serde_json::json!({ "texts": texts(60_000) }).to_string());
+        given.response.body = Blob::Text("a text 00059999 b".to_owned());
+        given.outcome = Some(Outcome::Rows(Rows {
+            columns: vec!["a".to_owned()],
+            values: vec![Cell::Json("{\"a\":\"text 00059998\"}".to_owned()), Cell::Text("t text 00059997".to_owned())],
+        }));
+        let begun = std::time::Instant::now();
+        let record = applied("body = [\"$.texts\"]", given.clone());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(!record.line().contains("text 000"), "{}", record.redacted.join(", "));
+        let Some(Outcome::Rows(rows)) = &record.outcome else { panic!("{record:?}") };
+        assert_eq!(rows.values[0], Cell::Json("\"(redacted)\"".to_owned()));
+        // As many as are searched.
+        let most = limits::REDACTED_TEXTS_MAX / 2;
+        given.request.body = Blob::Text(serde_json::json!({ "texts": texts(most) }).to_string());
+        given.response.body = Blob::Text("c text 00000000 d ".repeat(60_000));
+        let begun = std::time::Instant::now();
+        let record = applied("body = [\"$.texts\"]", given);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(record.response.body, Blob::Text("c (redacted) d ".repeat(60_000)));
     }
 
     #[test]

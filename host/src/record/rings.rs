@@ -1,5 +1,5 @@
-//! The rings of a node, by the names of their handlers, and where the numbers of those go on that have left: who follows
-//! records by their numbers misses and repeats none when a handler returns.
+//! The rings of a node, by the names of their handlers, and where the numbers of those go on that have left: who
+//! follows records by their numbers misses and repeats none when a handler returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

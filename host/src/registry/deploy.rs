@@ -8,15 +8,16 @@ use jiff::Timestamp;
 
 use super::audit::{Event, Who};
 use super::canary::{Canary, Counts, Differences, Percent, Share};
-use super::generation::Generation;
-use super::handler::{Handler, Kept, Lineage};
+use super::generation::{Generation, Signed};
+use super::handler::Handler;
+use super::lineage::{Kept, Lineage};
 use super::sequential::Evidence;
 use crate::guest::{Component, Digest};
 
 /// A component that is to be a canary.
 pub struct Deployed {
     /// It, verified.
-    pub component: Component,
+    pub component: Signed,
     /// The component that serves, loaded once more.
     pub baseline: Component,
     /// What the handlers folder holds.
@@ -25,6 +26,19 @@ pub struct Deployed {
     pub share: Share,
     /// What an answer that differs means.
     pub differences: Differences,
+    /// The id of the deployment, if it has one.
+    pub deployment: Option<String>,
+}
+
+/// Which deployment an order is of.
+#[derive(Debug, Clone, Copy)]
+pub enum Of<'a> {
+    /// Any: a script's order has no id.
+    Any,
+    /// Only this one.
+    Only(&'a str),
+    /// This one from now on, whatever it was.
+    Resumed(&'a str),
 }
 
 /// A generation that is to serve again.
@@ -36,6 +50,9 @@ pub struct Restored {
     /// Why.
     pub why: String,
 }
+
+/// Who orders something, and why.
+type By<'a> = (&'a Who, &'a str);
 
 impl Handler {
     /// Has a new generation answer a share of the requests. `beside` is the lineage that it was verified beside.
@@ -54,9 +71,11 @@ impl Handler {
         if !Arc::ptr_eq(&old, beside) || self.retired.load(Ordering::Relaxed) {
             return Err("what serves was changed while the component was verified: deploy it again".to_owned());
         }
-        let Deployed { component, baseline, over, share, differences } = deployed;
+        let Deployed { component, baseline, over, share, differences, deployment } = deployed;
         let config = old.current.config.clone();
-        let generation = Generation::new(old.last_number() + 1, component, config).deployed(over);
+        let generation = Generation::new(old.next_number(), component, config).deployed(over);
+        generation.deployment.store(deployment.map(Arc::new));
+        let baseline = Signed { component: baseline, signature: old.current.signature() };
         let canary = Canary {
             generation: Arc::new(generation),
             baseline: Arc::new(old.current.refitted(baseline)),
@@ -73,15 +92,18 @@ impl Handler {
         Ok(generation)
     }
 
-    /// Changes the share of a canary.
+    /// Changes the share of a canary. Where that stays, the times that were compared so far stay as well.
     ///
     /// # Errors
-    /// This component is not a canary, or not any more.
-    pub fn step(&self, digest: Digest, percent: Percent, who: &Who, why: &str) -> Result<(), String> {
+    /// This component is not a canary, or not any more, or one of another deployment.
+    pub fn step(&self, digest: Digest, percent: Percent, of: Of<'_>, (who, why): By<'_>) -> Result<(), String> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let canary = self.canary(&old, digest)?;
+        let canary = self.canary(&old, digest, of)?;
         let generation = Arc::clone(&canary.generation);
+        if canary.share.percent == percent {
+            return Ok(());
+        }
         self.with_canary(&old, canary.at(percent));
         self.note(Event::Step, &generation, who, &format!("{percent}: {why}"));
         Ok(())
@@ -91,15 +113,15 @@ impl Handler {
     ///
     /// # Errors
     /// As [`Self::step`].
-    pub fn promote(&self, digest: Digest, who: &Who, why: &str) -> Result<Arc<Generation>, String> {
+    pub fn promote(&self, digest: Digest, of: Of<'_>, (who, why): By<'_>) -> Result<Arc<Generation>, String> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
-        let current = Arc::clone(&self.canary(&old, digest)?.generation);
-        let previous = Some(Arc::clone(self.proved(&old)));
-        let promoted = Arc::clone(&current);
-        let since = Timestamp::now();
+        let promoted = Arc::clone(&self.canary(&old, digest, of)?.generation);
+        let lineage = old.followed_by(Arc::clone(&promoted), Some(Arc::clone(self.proved(&old))));
+        // What the folder holds stays barred; this one does not, because somebody deployed it again.
+        let bars = old.bars.clone().without(digest, &promoted.config);
         self.clear_refusal();
-        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back: None, since }));
+        self.lineage.store(Arc::new(lineage.barring(bars)));
         self.note(Event::Promoted, &promoted, who, why);
         Ok(promoted)
     }
@@ -117,14 +139,13 @@ impl Handler {
         }
         let Restored { kept: Kept { number, component, over }, who, why } = restored;
         let current = Generation::new(number, component, old.current.config.clone()).deployed(over);
-        let (current, since) = (Arc::new(current), Timestamp::now());
-        let serving = Arc::clone(&current);
-        let rolled_back = Some(old.current.rolled_back(why.clone()));
+        let serving = Arc::new(current);
+        let lineage = old.rolled_back_to(Arc::clone(&serving), None, old.current.rolled_back(why.clone(), None));
         if let Some(canary) = &old.canary {
             self.note(Event::Ended, &canary.generation, &who, &why);
         }
         self.note(Event::RolledBack, &old.current, &who, &why);
-        self.lineage.store(Arc::new(Lineage { current, previous: None, canary: None, rolled_back, since }));
+        self.lineage.store(Arc::new(Lineage { since: Timestamp::now(), passed_over: None, ..lineage }));
         self.note(Event::Restored, &serving, &who, &why);
         Ok(serving)
     }
@@ -138,21 +159,24 @@ impl Handler {
 
     /// The same lineage with this canary.
     fn with_canary(&self, old: &Lineage, canary: Canary) {
-        self.lineage.store(Arc::new(Lineage {
-            current: Arc::clone(&old.current),
-            previous: old.previous.clone(),
-            canary: Some(Arc::new(canary)),
-            rolled_back: old.rolled_back.clone(),
-            since: old.since,
-        }));
+        let last = old.last.max(canary.generation.number);
+        self.lineage.store(Arc::new(Lineage { canary: Some(Arc::new(canary)), last, ..old.clone() }));
     }
 
-    fn canary<'a>(&self, lineage: &'a Lineage, digest: Digest) -> Result<&'a Arc<Canary>, String> {
+    fn canary<'a>(&self, lineage: &'a Lineage, digest: Digest, of: Of<'_>) -> Result<&'a Arc<Canary>, String> {
         let name = &self.entry.name;
         let canary = lineage.canary.as_ref().filter(|_| !self.retired.load(Ordering::Relaxed));
         let canary = canary.ok_or_else(|| format!("{name} has no canary"))?;
         if canary.generation.component.compiled.digest != digest {
             return Err(format!("the canary of {name} is another component"));
+        }
+        let generation = &canary.generation;
+        match of {
+            Of::Resumed(id) => generation.deployment.store(Some(Arc::new(id.to_owned()))),
+            Of::Only(id) if !generation.is_of(id) => {
+                return Err("another `galo deploy` has taken this deployment over".to_owned());
+            }
+            Of::Only(_) | Of::Any => {}
         }
         Ok(canary)
     }

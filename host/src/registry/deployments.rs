@@ -39,6 +39,8 @@ pub enum What {
         share: Share,
         /// What an answer that differs means, if not what the manifest says.
         differences: Option<Differences>,
+        /// The id of the deployment, if it has one.
+        deployment: Option<String>,
     },
     /// Have a generation serve again that was kept in the state folder.
     Restore {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use jiff::Timestamp;
 
@@ -11,6 +12,14 @@ use super::tally::Tally;
 use crate::guest::{Aside, Component, Digest};
 use crate::metrics::RouteTraffic;
 use crate::repeats::Repeats;
+
+/// A component that fits an entry of a manifest, and the signature with which it may serve under that.
+pub struct Signed {
+    /// The component.
+    pub component: Component,
+    /// Its signature, if it has one.
+    pub signature: Option<Arc<String>>,
+}
 
 /// One verified component of a handler.
 pub struct Generation {
@@ -29,6 +38,10 @@ pub struct Generation {
     /// The component that the handlers folder held when this one was deployed: it serves in its place until the folder
     /// holds another one. `None` for a component that came from the folder itself.
     pub over: Option<Digest>,
+    /// The id of the deployment that it is of. A command that goes on with a deployment of another one replaces it.
+    pub(super) deployment: ArcSwapOption<String>,
+    /// Its signature under the entry of its handler.
+    signature: ArcSwapOption<String>,
     /// Its number and its component, as a header names them: `3;sha256="0a…"` (RFC 8941).
     pub label: HeaderValue,
     /// Shared with the same generation under another manifest.
@@ -48,10 +61,15 @@ pub struct RolledBack {
     pub cause: String,
     /// When it was rolled back.
     pub at: Timestamp,
+    /// See [`Generation::over`].
+    pub over: Option<Digest>,
+    /// The generation that it replaced, and that did not serve again because it was still on probation then.
+    pub passed_over: Option<u64>,
 }
 
 impl Generation {
-    pub(super) fn new(number: u64, component: Component, config: Config) -> Self {
+    pub(super) fn new(number: u64, component: Signed, config: Config) -> Self {
+        let Signed { component, signature } = component;
         let label = format!("{number};sha256=\"{}\"", component.compiled.digest);
         let label = HeaderValue::try_from(label).expect("digits and letters are a value of a header");
         Self {
@@ -62,17 +80,22 @@ impl Generation {
             repeats: Arc::default(),
             traffic: RouteTraffic::default(),
             over: None,
+            deployment: ArcSwapOption::empty(),
+            signature: ArcSwapOption::new(signature),
             label,
             tally: Arc::new(Tally::begin()),
         }
     }
 
     /// The same generation, its component under other limits and grants.
-    pub(super) fn refitted(&self, component: Component) -> Self {
+    pub(super) fn refitted(&self, component: Signed) -> Self {
+        let Signed { component, signature } = component;
         let (aside, repeats, tally) = (Arc::clone(&self.aside), Arc::clone(&self.repeats), Arc::clone(&self.tally));
         let (number, config, label) = (self.number, self.config.clone(), self.label.clone());
         let (over, traffic) = (self.over, RouteTraffic::default());
-        Self { number, component, config, aside, repeats, traffic, over, label, tally }
+        let deployment = ArcSwapOption::new(self.deployment.load_full());
+        let signature = ArcSwapOption::new(signature);
+        Self { number, component, config, aside, repeats, traffic, over, deployment, signature, label, tally }
     }
 
     /// The same, deployed over a component of the handlers folder.
@@ -84,15 +107,38 @@ impl Generation {
     /// handlers folder, this one is now: the folder still holds that component, which may have been rolled back itself.
     pub(super) fn instead_of(self: Arc<Self>, from: &Self) -> Arc<Self> {
         match from.over.filter(|over| *over != self.component.compiled.digest) {
-            Some(over) => Arc::new(self.refitted(self.component.clone()).deployed(Some(over))),
+            Some(over) => {
+                let same = Signed { component: self.component.clone(), signature: self.signature() };
+                Arc::new(self.refitted(same).deployed(Some(over)))
+            }
             None => self,
         }
     }
 
-    /// What rolling it back leaves.
-    pub(super) fn rolled_back(&self, cause: String) -> RolledBack {
-        let (number, digest) = (self.number, self.component.compiled.digest);
-        RolledBack { number, digest, config: self.config.clone(), cause, at: Timestamp::now() }
+    /// The id of the deployment that it is of, if it was deployed.
+    pub fn deployment(&self) -> Option<Arc<String>> {
+        self.deployment.load_full()
+    }
+
+    /// Whether it is of this deployment.
+    pub fn is_of(&self, deployment: &str) -> bool {
+        self.deployment().is_some_and(|its| *its == deployment)
+    }
+
+    /// What rolling it back leaves. `passed_over` is that of the lineage.
+    pub(super) fn rolled_back(&self, cause: String, passed_over: Option<u64>) -> RolledBack {
+        let (number, digest, config) = (self.number, self.component.compiled.digest, self.config.clone());
+        RolledBack { number, digest, config, cause, at: Timestamp::now(), over: self.over, passed_over }
+    }
+
+    /// Its signature under the entry of its handler, if it has one.
+    pub fn signature(&self) -> Option<Arc<String>> {
+        self.signature.load_full()
+    }
+
+    /// Notes that it was signed again, under the same entry.
+    pub fn signed_again(&self, signature: Option<Arc<String>>) {
+        self.signature.store(signature);
     }
 
     /// Whether a probation of so many calls and so much time has passed.

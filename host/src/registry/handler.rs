@@ -1,5 +1,5 @@
-//! One handler: its entry in the manifest, the generation that serves, the one before it, and how they are swapped. A
-//! request loads the lineage once; `reload` and a rollback store a new one.
+//! One handler: its entry in the manifest, its lineage, and how generations are swapped. A request loads the lineage
+//! once; `reload` and a rollback store a new one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,13 +8,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
 use super::audit::{Audit, Event, Subject, Who};
-use super::canary::Canary;
 use super::config::Config;
-use super::generation::{Generation, RolledBack};
+use super::generation::{Generation, Signed};
+use super::lineage::Lineage;
 use super::refusal::Refusal;
 use crate::database::Procedure;
 use crate::events::Kind;
-use crate::guest::{Component, Digest};
 use crate::manifest::Entry;
 use crate::metrics::HandlerMetrics;
 use crate::record::{Recorder, Redaction, Ring};
@@ -45,30 +44,6 @@ pub struct Handler {
     pub(super) retired: AtomicBool,
     /// Where it is noted that another generation serves; set when the handler is put into a registry.
     pub(super) audit: OnceLock<Arc<Audit>>,
-}
-
-/// The generation of a handler that serves, and where it came from.
-pub struct Lineage {
-    /// The one that serves.
-    pub current: Arc<Generation>,
-    /// The one before it, kept for a rollback.
-    pub previous: Option<Arc<Generation>>,
-    /// The one that answers a share of the requests, while it is deployed.
-    pub canary: Option<Arc<Canary>>,
-    /// Set when the current one serves again because the one after it was rolled back.
-    pub rolled_back: Option<RolledBack>,
-    /// When the current one came into service.
-    pub since: Timestamp,
-}
-
-/// A component that an earlier run of the node kept.
-pub struct Kept {
-    /// The number it had.
-    pub number: u64,
-    /// The component.
-    pub component: Component,
-    /// See [`Generation::over`].
-    pub over: Option<Digest>,
 }
 
 impl Handler {
@@ -113,16 +88,16 @@ impl Handler {
     /// Puts a component and its config live as the next generation, and returns it. The one it replaces is kept for a
     /// rollback; if that was on probation itself, the one before it is kept: two quick deployments must not lose the
     /// last proved generation. A canary ends: what the folder holds was changed after it was deployed.
-    pub fn swap(&self, component: Component, config: Config) -> Arc<Generation> {
+    pub fn swap(&self, component: Signed, config: Config) -> Arc<Generation> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.lineage();
         let over = old.over_of(&component);
-        let next = Arc::new(Generation::new(old.last_number() + 1, component, config).deployed(over));
-        let previous = Some(Arc::clone(self.proved(&old)));
-        let (current, since) = (Arc::clone(&next), Timestamp::now());
+        let next = Arc::new(Generation::new(old.next_number(), component, config).deployed(over));
+        let lineage = old.followed_by(Arc::clone(&next), Some(Arc::clone(self.proved(&old))));
+        let bars = old.bars.clone().of_folder(over);
         // Cleared first: a reader that sees the new generation must not see the refusal of an earlier candidate.
         self.refusal.store(None);
-        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back: None, since }));
+        self.lineage.store(Arc::new(lineage.barring(bars)));
         if let Some(canary) = &old.canary {
             self.note(Event::Ended, &canary.generation, &Who::folder(), "the handlers folder was changed");
         }
@@ -140,16 +115,22 @@ impl Handler {
         if self.retired.load(Ordering::Relaxed) {
             return None;
         }
-        let (current, previous, since) = match &old.canary {
-            Some(canary) if is_from(&canary.generation) => (Arc::clone(&old.current), old.previous.clone(), old.since),
-            _ => (old.previous.clone().filter(|_| is_from(&old.current))?.instead_of(from), None, Timestamp::now()),
+        let lineage = match &old.canary {
+            Some(canary) if is_from(&canary.generation) => {
+                let back = from.rolled_back(cause.clone(), None);
+                old.rolled_back_to(Arc::clone(&old.current), old.previous.clone(), back)
+            }
+            _ => {
+                let current = old.previous.clone().filter(|_| is_from(&old.current))?.instead_of(from);
+                let back = from.rolled_back(cause.clone(), old.passed_over);
+                Lineage { since: Timestamp::now(), passed_over: None, ..old.rolled_back_to(current, None, back) }
+            }
         };
-        let serving = Arc::clone(&current);
+        let serving = Arc::clone(&lineage.current);
         if let Some(canary) = old.canary.as_ref().filter(|canary| !is_from(&canary.generation)) {
             self.note(Event::Ended, &canary.generation, who, "the generation beside it was rolled back");
         }
-        let rolled_back = Some(from.rolled_back(cause.clone()));
-        self.lineage.store(Arc::new(Lineage { current, previous, canary: None, rolled_back, since }));
+        self.lineage.store(Arc::new(lineage));
         self.note(Event::RolledBack, from, who, &cause);
         Some(serving)
     }
@@ -185,14 +166,25 @@ impl Handler {
         self.fallback(lineage).unwrap_or(&lineage.current)
     }
 
+    /// Has what happens to it noted in an audit log, from now on, and what was refused before.
+    pub(super) fn audited_in(&self, audit: &Arc<Audit>) {
+        if self.audit.set(Arc::clone(audit)).is_ok() {
+            self.refusal().iter().for_each(|refusal| self.note_refused(refusal));
+        }
+    }
+
     /// Notes that a candidate of the handlers folder was refused.
     pub fn note_refusal(&self, refusal: Refusal) {
+        self.note_refused(&refusal);
+        self.refusal.store(Some(Arc::new(refusal)));
+    }
+
+    fn note_refused(&self, refusal: &Refusal) {
         if let Some(audit) = self.audit.get() {
             let subject = Subject { handler: Some(&self.entry.name), digest: refusal.digest };
             let why = format!("{}: {}", refusal.stage, refusal.message);
             audit.operated(subject, Event::Refused, &Who::folder(), &why);
         }
-        self.refusal.store(Some(Arc::new(refusal)));
     }
 
     /// Notes that the rejected component is gone, or was accepted after all.
@@ -213,83 +205,5 @@ impl Handler {
     /// Why the last candidate was rejected, if it was.
     pub fn refusal(&self) -> Option<Arc<Refusal>> {
         self.refusal.load_full()
-    }
-}
-
-impl Lineage {
-    /// The lineage of a new handler.
-    pub fn first(component: Component, config: Config) -> Self {
-        let current = Arc::new(Generation::new(1, component, config));
-        Self { current, previous: None, canary: None, rolled_back: None, since: Timestamp::now() }
-    }
-
-    /// The lineage of a handler that an earlier run of the node served: its component and the one kept for a rollback,
-    /// with the numbers they had. Both get the config of the current manifest: an earlier one is not kept.
-    pub fn resumed(current: Kept, previous: Option<Kept>, rolled_back: Option<RolledBack>, config: &Config) -> Self {
-        let generation = |Kept { number, component, over }| {
-            Arc::new(Generation::new(number, component, config.clone()).deployed(over))
-        };
-        let (current, previous) = (generation(current), previous.map(generation));
-        Self { current, previous, canary: None, rolled_back, since: Timestamp::now() }
-    }
-
-    /// The highest number that was assigned.
-    pub fn last_number(&self) -> u64 {
-        let back = self.rolled_back.as_ref().map_or(0, |back| back.number);
-        let canary = self.canary.as_ref().map_or(0, |canary| canary.generation.number);
-        back.max(self.current.number).max(canary)
-    }
-
-    /// Whether this component with this config was rolled back.
-    pub fn is_barred(&self, digest: Digest, config: &Config) -> bool {
-        self.rolled_back.as_ref().is_some_and(|back| back.digest == digest && back.config == *config)
-    }
-
-    /// The digest that counts for the component that the handlers folder holds: its own, or that of the one that was
-    /// deployed over it and serves in its place.
-    pub fn effective(&self, found: Digest) -> Digest {
-        if self.current.over == Some(found) { self.current.component.compiled.digest } else { found }
-    }
-
-    /// Over which component of the folder a component counts as deployed: the one that serves stays what it is.
-    fn over_of(&self, component: &Component) -> Option<Digest> {
-        let same = component.compiled.digest == self.current.component.compiled.digest;
-        self.current.over.filter(|_| same)
-    }
-
-    /// Whether this component with this config serves.
-    pub fn serves(&self, digest: Digest, config: &Config) -> bool {
-        self.current.component.compiled.digest == digest && self.current.config == *config
-    }
-
-    /// The same generations under other limits and grants. Their counts and configs are kept.
-    pub fn refitted(&self, current: Component, previous: Option<Component>) -> Self {
-        let previous = self.previous.as_ref().zip(previous);
-        Self {
-            current: Arc::new(self.current.refitted(current)),
-            previous: previous.map(|(old, component)| Arc::new(old.refitted(component))),
-            canary: None,
-            rolled_back: self.rolled_back.clone(),
-            since: self.since,
-        }
-    }
-
-    /// The same without a generation to go back to.
-    pub fn without_previous(self) -> Self {
-        Self { previous: None, ..self }
-    }
-
-    /// A new generation with other limits and grants. They apply to the previous one as well, if it fits them; its
-    /// config stays.
-    pub fn succeeded_by(
-        &self,
-        component: Component,
-        config: Config,
-        previous: Option<(&Generation, Component)>,
-    ) -> Self {
-        let over = self.over_of(&component);
-        let current = Arc::new(Generation::new(self.last_number() + 1, component, config).deployed(over));
-        let previous = previous.map(|(old, component)| Arc::new(old.refitted(component)));
-        Self { current, previous, canary: None, rolled_back: None, since: Timestamp::now() }
     }
 }

@@ -4,12 +4,14 @@
 //! It verifies nothing: `reload` has verified everything that is stored here. `admin` shows it.
 
 mod audit;
+mod bars;
 mod canary;
 mod config;
 mod deploy;
 mod deployments;
 mod generation;
 mod handler;
+mod lineage;
 mod refusal;
 mod sequential;
 mod tally;
@@ -24,12 +26,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::audit::{Audit, Event, Subject, Who};
+pub use self::bars::Bars;
 pub use self::canary::{By, Canary, Differences, Percent, Share};
 pub use self::config::Config;
-pub use self::deploy::{Deployed, Restored};
+pub use self::deploy::{Deployed, Of, Restored};
 pub use self::deployments::{Denied, Deployments, Order, What};
-pub use self::generation::{Generation, RolledBack};
-pub use self::handler::{Handler, Kept, Lineage};
+pub use self::generation::{Generation, RolledBack, Signed};
+pub use self::handler::Handler;
+pub use self::lineage::{Kept, Lineage, Past};
 pub use self::refusal::{Refusal, Stage};
 use crate::cors::Cors;
 use crate::limits;
@@ -93,7 +97,7 @@ impl Registry {
     /// Replaces the table, atomically.
     pub fn replace(&self, table: Table) {
         for handler in &table.handlers {
-            handler.audit.get_or_init(|| Arc::clone(&self.audit));
+            handler.audited_in(&self.audit);
             let every = handler.entry.record.every;
             let ring = || self.recorder.ring(&handler.entry.name, every, &handler.redaction, &handler.metrics);
             handler.ring.get_or_init(ring);

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::compiling::Asker;
 use super::explaining;
-use super::order::{Before, Candidate, Made, Order, is_same_entry};
+use super::order::{Before, Candidate, Order, is_same_entry};
+use super::resume::Made;
 use super::worker::{Priority, Worker};
 use crate::database::{Database, GrantedProcedure, Procedure, Unusable};
 use crate::manifest::{Manifest, Mistake, Refused};
@@ -153,12 +154,12 @@ fn assemble(
     Ok(NewTable { table: Table { cors, messages, token: None, routes, handlers, loaded: Timestamp::now() }, made_of })
 }
 
-/// Logs that a start uses the component of the state folder, because the one in the handlers folder was rejected.
+/// Logs that a start uses another component than it should, because that was rejected or is missing.
 fn resumed_without(handler: &Handler, refusal: Refusal) {
     let (name, number) = (&handler.entry.name, handler.lineage().current.number);
     let sha256 = refusal.digest.map(|digest| digest.to_string()).unwrap_or_default();
     let Refusal { stage, message, .. } = &refusal;
-    tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number} of the state folder: {message}");
+    tracing::error!(%stage, sha256, "{name}: candidate rejected; serving generation {number}: {message}");
     handler.metrics.refused(number, stage.as_str(), message);
     handler.note_refusal(refusal);
 }

@@ -11,7 +11,7 @@ use crate::database::Database;
 use crate::gate::Verdict;
 use crate::guest::Digest;
 use crate::node::Node;
-use crate::registry::{Config, Handler, Refusal, Stage};
+use crate::registry::{Config, Handler, Refusal, Signed, Stage};
 
 /// Brings a handler up to date with its file. A refusal is returned, for `refuse`.
 pub(super) async fn follow(
@@ -22,10 +22,10 @@ pub(super) async fn follow(
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
     match candidate(&node.database, worker, handler, built).await {
-        Ok(Some((Proved { component, times }, config, verdict))) => {
+        Ok(Some((Proved { component, times }, signature, config, verdict))) => {
             let before = handler.lineage().current.component.compiled.digest;
             let begun = Instant::now();
-            let generation = handler.swap(component, config);
+            let generation = handler.swap(Signed { component, signature }, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
             let sha256 = generation.component.compiled.digest;
@@ -75,8 +75,9 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// A component that was verified, the config that it is to serve with, and what the gate found if it is a new one.
-type Candidate = (Proved, Config, Option<Arc<Verdict>>);
+/// A component that was verified, its signature, the config that it is to serve with, and what the gate found if it
+/// is a new one.
+type Candidate = (Proved, Option<Arc<String>>, Config, Option<Arc<Verdict>>);
 
 /// The component that the folder holds for a handler, verified; `None` when it serves already with the config that
 /// holds now, or was rolled back with it.
@@ -96,8 +97,14 @@ async fn candidate(
     }
     let (current, serves) = (Arc::clone(&lineage.current), lineage.serves(digest, &config));
     drop(lineage);
+    let is_of_folder = digest == source.digest;
+    let signature = if is_of_folder { source.vouched().signature } else { current.signature() };
     let asked = Arc::clone(handler);
     if serves {
+        if is_of_folder {
+            // With another key, perhaps.
+            current.signed_again(signature);
+        }
         // The examples may have changed: the component goes on serving, but a failure is reported.
         let examples = worker.examples(Priority::Background, &handler.entry).await;
         let run = move || {
@@ -138,7 +145,7 @@ async fn candidate(
         Ok::<_, Refusal>((proved, judged))
     };
     let (proved, verdict) = worker.run(Priority::Background, prove).await??;
-    Ok(Some((proved, config, verdict)))
+    Ok(Some((proved, signature, config, verdict)))
 }
 
 /// Checks that the procedures of a handler are still what they were when it was loaded.

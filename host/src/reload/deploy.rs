@@ -14,7 +14,8 @@ use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::node::Node;
 use crate::registry::{
-    Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Stage, Subject, What,
+    Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Signed, Stage,
+    Subject, What,
 };
 use crate::state::State;
 
@@ -31,9 +32,9 @@ pub async fn deploy(node: Arc<Node>, worker: Worker, state: Option<Arc<State>>) 
         let deployment = Deployment { node: &node, worker: &worker, state: state.as_ref(), handler: found };
         let carried_out = async {
             match what {
-                What::Canary { component, signature, share, differences } => {
+                What::Canary { component, signature, share, differences, deployment: id } => {
                     let component = Source::signed(component, signature);
-                    deployment.canary(component, share, differences, (&who, &why)).await
+                    deployment.canary(component, share, (differences, id), (&who, &why)).await
                 }
                 What::Restore { digest } => deployment.restore(&digest, (&who, &why)).await,
             }
@@ -61,7 +62,7 @@ impl Deployment<'_> {
         &self,
         source: Source,
         share: Share,
-        differences: Option<Differences>,
+        (differences, deployment): (Option<Differences>, Option<String>),
         by: By<'_>,
     ) -> Result<(), Denied> {
         let Self { handler, .. } = self;
@@ -70,8 +71,9 @@ impl Deployment<'_> {
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
             let text = format!(
-                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} -m WHY`",
-                canary.share.percent
+                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} --only {:.12} -m WHY`",
+                canary.share.percent,
+                running.to_string()
             );
             return Err(Denied::Conflict(text));
         }
@@ -79,14 +81,17 @@ impl Deployment<'_> {
             return Err(Denied::Conflict(format!("{name} serves this component already")));
         }
         let refused = |refusal: Refusal| self.refused(digest, &refusal, by);
-        let (bytes, signature) = (source.bytes().to_vec(), source.signature().map(str::to_owned));
+        let (bytes, signature) = (Arc::clone(&source.bytes), source.vouched().signature);
         let component = self.verified(source).await.map_err(refused)?;
+        let component = Signed { component, signature: signature.clone() };
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
-        self.keep(digest, bytes.clone(), signature.clone()).await.map_err(refused)?;
+        // Until the canary is among what the state records.
+        let _pin = self.state.map(|state| state.pin(&digest.to_string()));
+        self.keep(digest, bytes, signature).await.map_err(refused)?;
         let over = self.in_folder().await;
         let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
         let differences = differences.unwrap_or_else(manifests);
-        let deployed = Deployed { component, baseline, over, share, differences };
+        let deployed = Deployed { component, baseline, over, share, differences, deployment };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
         handler.note_deployment(None);
@@ -95,8 +100,7 @@ impl Deployment<'_> {
             Differences::Report => "not rolled back for",
         };
         tracing::info!(sha256 = %digest, "{name}: generation {} is a canary, {what} differences", generation.number);
-        // Once more: a record that was written before it began has removed what it did not name.
-        self.keep(digest, bytes, signature).await.map_err(refused)
+        Ok(())
     }
 
     /// Proves a component as one of the handlers folder is proved.
@@ -145,9 +149,12 @@ impl Deployment<'_> {
     }
 
     /// Puts a component into the state folder.
-    async fn keep(&self, digest: Digest, bytes: Vec<u8>, signature: Option<String>) -> Result<(), Refusal> {
+    async fn keep(&self, digest: Digest, bytes: Arc<[u8]>, signature: Option<Arc<String>>) -> Result<(), Refusal> {
         let Some(state) = self.state.cloned() else { return Ok(()) };
-        let keep = move || state.keep(&digest.to_string(), &bytes, signature.as_deref());
+        let keep = move || {
+            let signature = signature.as_ref().map(|signature| signature.as_str());
+            state.keep(&digest.to_string(), &bytes, signature)
+        };
         let kept = self.worker.ask(BACKGROUND, Stage::Read, keep).await?;
         kept.map_err(|error| Refusal::new(Stage::Read, format!("it cannot be put into the state folder: {error:#}")))
     }
@@ -184,15 +191,19 @@ impl Deployment<'_> {
         }
         let lost = || Denied::Absent(format!("the component {} is missing in the state folder", mark.sha256));
         let digest = Digest::parse(&mark.sha256).ok_or_else(lost)?;
+        // Until it is what the state records as serving: by then it may be too old to be kept for this.
+        let _pin = state.pin(&mark.sha256);
         let refused = |refusal: Refusal| self.refused(digest, &refusal, (who, why));
         let source = worker.kept(BACKGROUND, &handler.entry, state, &mark.sha256).await.map_err(refused)?;
-        let (compiled, _) = self.compiled(source.ok_or_else(lost)?).await.map_err(refused)?;
+        let source = source.ok_or_else(lost)?;
+        let signature = source.vouched().signature;
+        let (compiled, _) = self.compiled(source).await.map_err(refused)?;
         let entry = handler.entry.clone();
         // Its examples are gone: those in the folder belong to a later component.
         let fit = move || refit_previous(&compiled, &entry);
         let fitted = worker.run(BACKGROUND, fit).await.and_then(|fitted| fitted).map_err(refused)?;
         let unfit = || Denied::Conflict(format!("{} does not fit the manifest any more", &mark.sha256[..12]));
-        let component = fitted.ok_or_else(unfit)?;
+        let component = Signed { component: fitted.ok_or_else(unfit)?, signature };
         let over = self.in_folder().await.filter(|found| *found != digest);
         let kept = Kept { number: mark.generation, component, over };
         let restored = Restored { kept, who: who.clone(), why: why.to_owned() };

@@ -36,10 +36,11 @@ impl Fingerprint {
         Self(self.0.iter().take(2).copied().collect())
     }
 
-    /// The fingerprint of a handler's component, its signature, its examples, its corpus and the files of its secrets.
+    /// The fingerprint of a handler's component, its signature, its examples, its corpus with what is accepted, and the
+    /// files of its secrets.
     pub(super) fn of_handler(entry: &Entry) -> Self {
         let signature = trust::path_of(&entry.component);
-        let beside = [signature, example::folder(entry), gate::path(entry)];
+        let beside = [signature, example::folder(entry), gate::path(entry), gate::accepted_path(entry)];
         let mut stats = vec![stat(&entry.component)];
         stats.extend(beside.iter().map(|path| stat(path)));
         stats.extend(example::files(entry).unwrap_or_default().iter().map(|path| stat(path)));

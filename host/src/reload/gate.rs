@@ -51,7 +51,7 @@ impl Passage {
         let material = Material { corpus: self.corpus.map_err(|refusal| refusal.message), last };
         let sides = Sides { candidate, serving, procedures, deadline: entry.limits.deadline };
         let mut verdict = gate::judge(&material, &sides, entry, examples.as_deref().unwrap_or_default());
-        verdict.accepted = self.gates.is_accepted(&entry.name, verdict.digest);
+        verdict.accepted |= self.gates.is_accepted(&entry.name, verdict.digest);
         let verdict = self.gates.note(&entry.name, verdict);
         if verdict.refuses() {
             let refusal = Refusal::new(Stage::Recorded, verdict.refusal()).of(verdict.digest);

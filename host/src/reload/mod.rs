@@ -5,6 +5,7 @@
 //! Requests do not wait for anything here, and nothing here blocks a thread that serves. `serve` runs it for as long as
 //! the node lives.
 
+mod again;
 mod assembly;
 mod change;
 mod compiling;
@@ -19,6 +20,7 @@ mod order;
 mod orders;
 mod record;
 mod removal;
+mod resume;
 mod retry;
 mod shadow;
 mod source;

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::again::{Again, Terms};
 use super::compiling::{Asker, Form};
 use super::gate::{self, Passage};
-use super::source::Source;
-use super::verify::{Examples, prove, refit, refit_previous};
+use super::resume::{Made, kept, resumed};
+use super::source::{Source, Vouched};
+use super::verify::prove;
 use super::worker::{Priority, Without, Worker};
 use crate::database::Procedure;
 use crate::gate::Tally;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
 use crate::record::Ring;
-use crate::registry::{Config, Handler, Kept, Lineage, Refusal, RolledBack, Stage};
+use crate::registry::{Config, Handler, Kept, Lineage, Refusal, Signed, Stage};
 use crate::state::{Barred, Record, State};
 
 /// A handler to be made.
@@ -40,16 +42,21 @@ pub(super) struct Candidate {
     newcomer: Result<Option<Form>, Refusal>,
     /// The last proved component of the state.
     kept: Option<Kept>,
-    /// The config that it is to serve with.
-    config: Config,
-    examples: Examples,
-    /// Only what is signed may serve.
-    signed_only: bool,
+    /// Why what was deployed does not serve any more.
+    missed: Option<Refusal>,
     passage: Passage,
+    terms: Terms,
 }
 
-/// The result of an order: the lineage that is to serve, and why it differs from the folder, if it does.
-pub(super) type Made = Result<(Lineage, Option<Refusal>), Refusal>;
+/// The component that the handlers folder has, or the state folder in its place.
+struct Newcomer {
+    /// Its compiled form; none if it is known already.
+    form: Result<Option<Form>, Refusal>,
+    /// Its signature, checked under the new entry.
+    vouched: Option<Vouched>,
+    /// Why what was deployed over it does not serve.
+    missed: Option<Refusal>,
+}
 
 impl Order {
     /// The components to make it from, compiled; `None` while that is under way.
@@ -59,7 +66,7 @@ impl Order {
     pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Result<Option<Candidate>, Refusal> {
         let config = worker.config(priority, &self.entry).await?;
         let kept = match &self.before {
-            Before::State(state, past) => self.kept(worker, priority, state, past).await,
+            Before::State(state, past) => kept(worker, priority, &self.entry, state, past).await,
             Before::Nothing | Before::Lineage(..) => Ok(None),
         };
         let examples = worker.examples(priority, &self.entry).await;
@@ -72,50 +79,55 @@ impl Order {
                 Some(newcomer) => (newcomer, kept),
                 None => return Ok(None),
             },
-            Err(Without::Refused(refusal)) => (Err(refusal), None),
+            Err(Without::Refused(refusal)) => (Newcomer { form: Err(refusal), vouched: None, missed: None }, None),
             Err(Without::Compiling) => return Ok(None),
         };
-        let signed_only = worker.trust.is_some();
-        Ok(Some(Candidate { newcomer, kept, config, examples, passage, signed_only }))
+        let Newcomer { form: newcomer, vouched, missed } = newcomer;
+        let terms = Terms { config, examples, trust: worker.trust.clone(), vouched };
+        Ok(Some(Candidate { newcomer, kept, missed, passage, terms }))
     }
 
     /// The component in its file, compiled; `None` while that is under way.
-    async fn newcomer(
-        &self,
-        worker: &Worker,
-        priority: Priority,
-        config: &Config,
-        has_kept: bool,
-    ) -> Option<Result<Option<Form>, Refusal>> {
-        let source = match self.source(worker, priority).await {
-            Ok(source) if self.is_known(source.digest, config, has_kept) => return Some(Ok(None)),
-            Ok(source) => source,
-            Err(refusal) => return Some(Err(refusal)),
+    async fn newcomer(&self, worker: &Worker, priority: Priority, config: &Config, has_kept: bool) -> Option<Newcomer> {
+        let (source, missed) = match self.source(worker, priority).await {
+            Ok(found) => found,
+            Err(refusal) => return Some(Newcomer { form: Err(refusal), vouched: None, missed: None }),
         };
-        if let Some(compiled) = self.compiled(source.digest) {
-            return Some(Ok(Some((compiled, Duration::ZERO))));
-        }
-        match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
-            Ok(form) => Some(Ok(Some(form))),
-            Err(Without::Refused(refusal)) => Some(Err(refusal)),
-            Err(Without::Compiling) => None,
-        }
+        let vouched = Some(source.vouched());
+        // What was deployed over the component of the folder serves in its place.
+        let digest = match &self.before {
+            Before::Lineage(_, lineage) => lineage.effective(source.digest),
+            Before::Nothing | Before::State(..) => source.digest,
+        };
+        let form = match (self.is_known(digest, config, has_kept), self.compiled(digest)) {
+            (Ok(true), _) => Ok(None),
+            (Err(refusal), _) => Err(refusal),
+            (Ok(false), Some(compiled)) => Ok(Some((compiled, Duration::ZERO))),
+            (Ok(false), None) => match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
+                Ok(form) => Ok(Some(form)),
+                Err(Without::Refused(refusal)) => Err(refusal),
+                Err(Without::Compiling) => return None,
+            },
+        };
+        Some(Newcomer { form, vouched, missed })
     }
 
-    /// The component in its file, or the one that was deployed over it and served in its place.
-    async fn source(&self, worker: &Worker, priority: Priority) -> Result<Source, Refusal> {
+    /// The component in its file; after a start, the one that was deployed over it and served in its place. Then also
+    /// why that one does not serve any more, if it does not.
+    async fn source(&self, worker: &Worker, priority: Priority) -> Result<(Source, Option<Refusal>), Refusal> {
         let found = worker.read(priority, &self.entry).await?;
-        match &self.before {
-            Before::State(state, past) => {
-                let Some(mark) = past.deployed_over(&found.digest.to_string()) else { return Ok(found) };
-                Ok(worker.kept(priority, &self.entry, state, &mark.sha256).await?.unwrap_or(found))
-            }
-            Before::Lineage(_, lineage) => {
-                let digest = lineage.effective(found.digest);
-                Ok(found.instead(digest))
-            }
-            Before::Nothing => Ok(found),
-        }
+        let Before::State(state, past) = &self.before else { return Ok((found, None)) };
+        let Some(mark) = past.deployed_over(&found.digest.to_string()) else { return Ok((found, None)) };
+        let why = match worker.kept(priority, &self.entry, state, &mark.sha256).await {
+            Ok(Some(kept)) => return Ok((kept, None)),
+            Ok(None) => "is missing in the state folder".to_owned(),
+            Err(refusal) if refusal.stage == Stage::Signature && !refusal.passing => refusal.message,
+            Err(refusal) => return Err(refusal),
+        };
+        let text = format!("generation {} ({}), which was deployed, {why}", mark.generation, mark.sha256);
+        tracing::error!("{}: {text}; the component of the handlers folder counts", self.entry.name);
+        let missed = Refusal::new(Stage::Read, text);
+        Ok((found, Some(Digest::parse(&mark.sha256).map_or(missed.clone(), |digest| missed.of(digest)))))
     }
 
     /// The compiled form of a component that serves already, with another config.
@@ -126,55 +138,24 @@ impl Order {
     }
 
     /// Whether a component serves already with this config, or was rolled back with it.
-    fn is_known(&self, digest: Digest, config: &Config, has_kept: bool) -> bool {
+    ///
+    /// # Errors
+    /// That it was rolled back, and nothing is there that could serve in its place.
+    fn is_known(&self, digest: Digest, config: &Config, has_kept: bool) -> Result<bool, Refusal> {
         match &self.before {
-            Before::Nothing => false,
-            Before::Lineage(_, lineage) => lineage.serves(digest, config) || lineage.is_barred(digest, config),
-            Before::State(_, past) => {
-                let barred = past.barred.as_ref().is_some_and(|barred| barred.sha256 == digest.to_string());
-                if barred && !has_kept {
-                    let name = &self.entry.name;
-                    tracing::error!(
-                        "{name}: serving the generation that was rolled back: the one proved before it is missing in the state folder"
+            Before::Nothing => Ok(false),
+            Before::Lineage(_, lineage) => Ok(lineage.serves(digest, config) || lineage.is_barred(digest, config)),
+            Before::State(_, past) => match past.barred_as(&digest.to_string()) {
+                Some(Barred { generation, cause, .. }) if !has_kept => {
+                    let text = format!(
+                        "the component of the handlers folder was rolled back as generation {generation} ({cause}), and \
+                         none that was proved before it can serve; put another component into the handlers folder"
                     );
+                    Err(Refusal::new(Stage::Read, text).of(digest))
                 }
-                barred && has_kept
-            }
+                barred => Ok(barred.is_some()),
+            },
         }
-    }
-
-    /// The last proved component, fitted to the current entry, without running the examples, which belong to a later
-    /// component. `None` when it is lost. A refusal that may pass is returned: nothing else serves in its place.
-    async fn kept(
-        &self,
-        worker: &Worker,
-        priority: Priority,
-        state: &Arc<State>,
-        past: &Record,
-    ) -> Result<Option<Kept>, Without> {
-        let Some(mark) = &past.proved else { return Ok(None) };
-        let source = match worker.kept(priority, &self.entry, state, &mark.sha256).await {
-            Ok(Some(source)) => source,
-            Ok(None) => return Ok(None),
-            Err(refusal) if refusal.stage == Stage::Signature && !refusal.passing => {
-                tracing::error!(
-                    "{}: the proved component of the state does not serve: {}",
-                    self.entry.name,
-                    refusal.message
-                );
-                return Ok(None);
-            }
-            Err(refusal) => return Err(refusal.into()),
-        };
-        let compiled = match worker.compile(priority, Asker::Kept, &self.entry, source).await {
-            Ok((compiled, _)) => compiled,
-            Err(Without::Refused(refusal)) if !refusal.passing => return Ok(None),
-            Err(without) => return Err(without),
-        };
-        let entry = self.entry.clone();
-        let component = worker.run(priority, move || refit_previous(&compiled, &entry)).await??;
-        let over = mark.over.as_deref().and_then(Digest::parse);
-        Ok(component.map(|component| Kept { number: mark.generation, component, over }))
     }
 
     /// The records of the last requests, if it served before.
@@ -189,7 +170,7 @@ impl Order {
     fn serving<'a>(&'a self, kept: Option<&'a Kept>) -> Option<&'a Component> {
         match &self.before {
             Before::Lineage(_, lineage) => Some(&lineage.current.component),
-            Before::Nothing | Before::State(..) => kept.map(|kept| &kept.component),
+            Before::Nothing | Before::State(..) => kept.map(|kept| &kept.component.component),
         }
     }
 
@@ -205,12 +186,13 @@ impl Order {
 
     /// Makes the lineage that is to serve. Takes a core while it verifies.
     pub(super) fn carry_out(self, candidate: Candidate) -> (Self, Made) {
-        let Candidate { newcomer, kept, config, examples, passage, signed_only } = candidate;
+        let Candidate { newcomer, kept, missed, passage, terms } = candidate;
+        let examples = &terms.examples;
         let prove = |form| {
-            let component = prove(form, &self.entry, &self.procedures, &examples)?.component;
+            let component = prove(form, &self.entry, &self.procedures, examples)?.component;
             let serving = self.serving(kept.as_ref());
             if self.is_new(&component) {
-                let verdict = passage.judge(&component, serving, &self.entry, &self.procedures, &examples)?;
+                let verdict = passage.judge(&component, serving, &self.entry, &self.procedures, examples)?;
                 if verdict.tally != Tally::default() {
                     tracing::info!("{}: {}", self.entry.name, gate::shown(&verdict));
                 }
@@ -219,79 +201,22 @@ impl Order {
         };
         let proved = newcomer.and_then(|form| form.map(prove).transpose());
         let made = match (&self.before, proved) {
-            (Before::State(_, past), proved) => resumed(past, proved, kept, &config),
+            (Before::State(_, past), proved) => resumed(past, proved, kept, missed, &terms),
             (Before::Lineage(before, lineage), proved) => {
-                // The one before was signed for other grants.
-                let drops = signed_only && before.entry.statement("") != self.entry.statement("");
-                let again = self.again(before, lineage, proved, config, &examples);
-                again.map(|lineage| (if drops { lineage.without_previous() } else { lineage }, None))
+                let (entry, procedures) = (&self.entry, &self.procedures[..]);
+                let again = Again { entry, procedures, before, lineage, terms: &terms };
+                again.lineage(proved).map(|lineage| (lineage, None))
             }
-            (Before::Nothing, Ok(Some(component))) => Ok((Lineage::first(component, config), None)),
+            (Before::Nothing, Ok(Some(component))) => {
+                let Terms { config, vouched, .. } = terms;
+                let signature = vouched.and_then(|vouched| vouched.signature);
+                Ok((Lineage::first(Signed { component, signature }, config), None))
+            }
             (Before::Nothing, Err(refusal)) => Err(refusal),
             (Before::Nothing, Ok(None)) => unreachable!("nothing is known of a handler that was not there"),
         };
         (self, made)
     }
-
-    /// A handler whose entry changed, or that came back.
-    fn again(
-        &self,
-        before: &Handler,
-        lineage: &Lineage,
-        proved: Result<Option<Component>, Refusal>,
-        config: Config,
-        examples: &Examples,
-    ) -> Result<Lineage, Refusal> {
-        let succeeded = |component| {
-            let previous = before.proved(lineage);
-            let refitted = refit_previous(&previous.component.compiled, &self.entry)?;
-            Ok(lineage.succeeded_by(component, config.clone(), refitted.map(|component| (&**previous, component))))
-        };
-        let is_known = matches!(proved, Ok(None));
-        match proved {
-            Ok(Some(component)) => return succeeded(component),
-            // Nobody has signed it under this entry.
-            Err(refusal) if refusal.stage == Stage::Signature => return Err(refusal),
-            // The manifest names a different file: fail instead of falling back.
-            Err(refusal) if before.entry.component != self.entry.component => return Err(refusal),
-            // Otherwise the component that serves must fit the new entry.
-            _ => {}
-        }
-        let current = refit(&lineage.current.component.compiled, &self.entry, &self.procedures, examples)?;
-        if !is_known && lineage.current.config != config {
-            return succeeded(current);
-        }
-        let previous = lineage.previous.as_ref();
-        let previous = previous.map(|previous| refit_previous(&previous.component.compiled, &self.entry));
-        Ok(lineage.refitted(current, previous.transpose()?.flatten()))
-    }
-}
-
-/// A handler that an earlier run served. A component that was rolled back then does not serve now, and a broken one
-/// does not keep the node from starting if the last proved component is there.
-fn resumed(past: &Record, proved: Result<Option<Component>, Refusal>, kept: Option<Kept>, config: &Config) -> Made {
-    let barred = past.barred.as_ref().and_then(|barred| rolled_back(barred, config));
-    match (proved, kept) {
-        (Ok(Some(component)), kept) => {
-            let digest = component.compiled.digest;
-            let number = past.number_of(&digest.to_string());
-            let over = past.over_of(&digest.to_string()).and_then(Digest::parse);
-            let previous = kept.filter(|kept| kept.component.compiled.digest != digest);
-            // Kept only if the component is the one that served already; a new one starts without it.
-            let barred = barred.filter(|barred| previous.is_none() && barred.digest != digest);
-            Ok((Lineage::resumed(Kept { number, component, over }, previous, barred, config), None))
-        }
-        (Ok(None), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), None)),
-        (Err(refusal), Some(kept)) => Ok((Lineage::resumed(kept, None, barred, config), Some(refusal))),
-        (Ok(None), None) => unreachable!("only what was kept makes a component known"),
-        (Err(refusal), None) => Err(refusal),
-    }
-}
-
-fn rolled_back(barred: &Barred, config: &Config) -> Option<RolledBack> {
-    let Barred { sha256, generation, cause, at } = barred;
-    let (digest, at) = (Digest::parse(sha256)?, at.parse().ok()?);
-    Some(RolledBack { number: *generation, digest, config: config.clone(), cause: cause.clone(), at })
 }
 
 /// Whether two entries are equal apart from their lines in the file.

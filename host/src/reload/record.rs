@@ -1,5 +1,5 @@
-//! Records in the state folder which generation of each handler serves, the last one that was proved, and the one that
-//! was rolled back. It is a task beside the reloader, so that a request that rolls a generation back does not wait for
+//! Records in the state folder which generation of each handler serves, the last one that was proved, and those that
+//! were rolled back. It is a task beside the reloader, so that a request that rolls a generation back does not wait for
 //! a disk, and a long compilation does not delay the record.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,8 @@ use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
-use crate::registry::{Generation, Handler, Registry};
+use crate::registry::{Generation, Handler, Registry, RolledBack};
 use crate::state::{Barred, Mark, Record, State};
-use crate::trust;
 
 /// Records whenever something changed. The end of a probation sends no event, so it also checks from time to time. Runs
 /// until it is dropped.
@@ -45,20 +44,19 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 /// # Errors
 /// When it cannot be written.
 pub fn record(node: &Node, state: &State) -> anyhow::Result<()> {
-    let table = node.registry.table();
-    let mut records = BTreeMap::new();
     let mut failed = write_audit(&node.registry, state);
-    for handler in &table.handlers {
-        // A failure for one handler does not keep the others from being recorded.
-        if let Err(error) = keep_component(handler, state) {
-            failed = Err(error);
+    state.update(|| {
+        let mut records = BTreeMap::new();
+        for handler in &node.registry.table().handlers {
+            // A failure for one handler does not keep the others from being recorded.
+            if let Err(error) = keep_component(handler, state) {
+                failed = Err(error);
+            }
+            let accepted = node.gates.accepted(&handler.entry.name);
+            records.insert(handler.entry.name.clone(), Record { accepted, ..recorded(handler, state) });
         }
-        let accepted = node.gates.accepted(&handler.entry.name);
-        records.insert(handler.entry.name.clone(), Record { accepted, ..recorded(handler, state) });
-    }
-    if state.is_news(&records) {
-        state.record(records)?;
-    }
+        records
+    })?;
     failed
 }
 
@@ -71,16 +69,18 @@ fn write_audit(registry: &Registry, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores the bytes of the component that serves, if its file still holds them.
+/// Stores the bytes of the component that serves, if its file still holds them, and the signature with which it serves.
 fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
-    let digest = handler.lineage().current.component.compiled.digest;
-    let sha256 = digest.to_string();
+    let current = Arc::clone(&handler.lineage().current);
+    let digest = current.component.compiled.digest;
+    let (sha256, signature) = (digest.to_string(), current.signature());
+    let signature = signature.as_ref().map(|signature| signature.as_str());
     if state.has(&sha256) {
-        return Ok(());
+        // It may have been signed again, for other grants or with another key.
+        return signature.map_or(Ok(()), |signature| state.keep_signature(&sha256, signature));
     }
-    let signature = trust::beside(&handler.entry.component).unwrap_or_default();
     match read(&handler.entry) {
-        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes, signature.as_deref()),
+        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes, signature),
         // The file is newer than the component that serves: the one stored before stays.
         Ok(_) | Err(_) => Ok(()),
     }
@@ -98,20 +98,30 @@ fn recorded(handler: &Handler, state: &State) -> Record {
     let past = state.past(&handler.entry.name).unwrap_or_default();
     let canary = lineage.canary.as_ref().map(|canary| mark(&canary.generation));
     let history = history(canary.into_iter().chain([mark(&lineage.current)]).chain(past.history), state);
+    // A component that serves again with an earlier config is not barred: configs are not kept across restarts.
+    let is_barred = |back: &&RolledBack| back.digest != current.digest;
+    let bars: Vec<_> = lineage.bars.iter().filter(is_barred).map(barred).collect();
+    // One that was proved before may have been rolled back since.
+    let proved_before = past.proved.filter(|mark| bars.iter().all(|barred| barred.sha256 != mark.sha256));
     Record {
         history,
         last: lineage.last_number(),
         current: Some(mark(&lineage.current)),
-        proved: proved.or(past.proved),
-        // A component that serves again with an earlier config is not barred: configs are not kept across restarts.
-        barred: lineage.rolled_back.as_ref().filter(|back| back.digest != current.digest).map(|back| Barred {
-            sha256: back.digest.to_string(),
-            generation: back.number,
-            cause: back.cause.clone(),
-            at: back.at.to_string(),
-        }),
+        proved: proved.or(proved_before),
+        barred: lineage.rolled_back.as_ref().filter(is_barred).map(barred),
+        bars,
         accepted: Vec::new(),
         left: None,
+    }
+}
+
+fn barred(back: &RolledBack) -> Barred {
+    Barred {
+        sha256: back.digest.to_string(),
+        generation: back.number,
+        cause: back.cause.clone(),
+        at: back.at.to_string(),
+        over: back.over.map(|over| over.to_string()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::gate::{Order, Phase, Run, Sides};
 use crate::guest::Component;
 use crate::limits;
 use crate::node::Node;
-use crate::record::{Record, Ring};
+use crate::record::{Ring, Waiting};
 use crate::registry::{Event, Handler, Refusal, Stage, Subject, Who};
 use crate::report::Reason;
 
@@ -128,19 +128,19 @@ fn start(
         }
         run.enter(Phase::Ended);
     })?;
-    ring.observer.begin(every, queue, dropped);
+    ring.observer.begin(every, queue, Arc::clone(&node.gates.shadows.backlog), dropped);
     Ok(())
 }
 
 /// Runs the requests until its time is up, it is stopped, or the node ends.
-fn follow(records: &Receiver<Box<Record>>, run: &Run, sides: &Sides<'_>, until: Instant) {
+fn follow(records: &Receiver<Waiting>, run: &Run, sides: &Sides<'_>, until: Instant) {
     while !run.is_stopped() {
         let left = until.saturating_duration_since(Instant::now());
         if left == Duration::ZERO {
             return;
         }
         match records.recv_timeout(left.min(limits::SHADOW_POLL)) {
-            Ok(record) => run.take(sides, &record),
+            Ok(waiting) => run.take(sides, &waiting.record),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

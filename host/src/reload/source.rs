@@ -9,24 +9,25 @@ use crate::guest::Digest;
 pub(super) struct Source {
     pub(super) digest: Digest,
     pub(super) bytes: Arc<[u8]>,
-    signature: Option<String>,
+    signature: Option<Arc<String>>,
+}
+
+/// A component whose signature was checked, if the node checks them.
+pub(super) struct Vouched {
+    pub(super) digest: Digest,
+    pub(super) signature: Option<Arc<String>>,
 }
 
 impl Source {
     pub(super) fn signed(bytes: Vec<u8>, signature: Option<String>) -> Self {
-        Self { digest: Digest::of(&bytes), bytes: bytes.into(), signature }
-    }
-
-    /// Stands for the component with this digest, which serves in its place and whose compiled form is there.
-    pub(super) fn instead(self, digest: Digest) -> Self {
-        Self { digest, ..self }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        Self { digest: Digest::of(&bytes), bytes: bytes.into(), signature: signature.map(Arc::new) }
     }
 
     pub(super) fn signature(&self) -> Option<&str> {
-        self.signature.as_deref()
+        self.signature.as_ref().map(|signature| signature.as_str())
+    }
+
+    pub(super) fn vouched(&self) -> Vouched {
+        Vouched { digest: self.digest, signature: self.signature.clone() }
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn refit(
     procedures: &[Arc<Procedure>],
     examples: &Examples,
 ) -> Result<Component, Refusal> {
-    let component = fit(compiled, entry)?;
+    let mut component = fit(compiled, entry)?;
+    component.members = Arc::new(example::members(entry, examples.as_deref().unwrap_or_default()));
     match run_examples(&component, entry, procedures, examples) {
         Ok(()) => Ok(component),
         Err(refusal) => Err(refusal.of(compiled.digest).of_candidate(component)),

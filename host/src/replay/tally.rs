@@ -52,7 +52,8 @@ pub struct Group {
 /// Instructions that were executed by two components, of all records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Instructions {
-    /// By the one that is compared with.
+    /// By the one that is compared with; nothing where that is what was stored.
+    #[serde(skip_serializing_if = "is_zero")]
     pub before: u64,
     /// By the one that is compared.
     pub after: u64,
@@ -60,6 +61,11 @@ pub struct Instructions {
 
 /// Where differences are counted whose paths are too many.
 const FURTHER: &str = "(further paths)";
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 impl Instructions {
     fn is_empty(&self) -> bool {
@@ -184,7 +190,7 @@ mod tests {
     use super::*;
 
     fn difference(path: &str) -> Difference {
-        Difference { path: path.to_owned(), before: json!(1), after: json!("\u{9b}2") }
+        Difference { path: path.to_owned(), place: path.to_owned(), before: json!(1), after: json!("\u{9b}2") }
     }
 
     #[test]

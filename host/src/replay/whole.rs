@@ -155,7 +155,7 @@ impl Comparison<'_> {
     fn one(self, record: &Record) -> Compared {
         let contender = self.contenders.get(&record.handler)?;
         Some(contender.decide(self.survey, record).map(|Decided { before, after, instructions }| {
-            (differences(&before, &after, limits::DIFFERENCES_PER_RECORD_MAX), instructions)
+            (differences(&before, &after, limits::DIFFERENCES_PER_RECORD_MAX, &[]), instructions)
         }))
     }
 }

@@ -59,9 +59,11 @@ fn response(outgoing: &Outgoing) -> replay::Decision {
     replay::Decision { response: Some(response), ..replay::Decision::default() }
 }
 
-/// Where two decisions differ. The values are clients' data and are left out.
+/// Where two decisions differ. The values are clients' data and are left out, as are names of members that may be.
 pub(super) fn differs(lineage: &Lineage, old: &replay::Decision, new: &replay::Decision) -> String {
-    let differences = replay::differences(old, new, limits::CANARY_PATHS_MAX);
-    let paths: Vec<_> = differences.iter().map(|difference| difference.path.as_str()).collect();
-    format!("it decides otherwise than generation {}: {}", lineage.current.number, paths.join(", "))
+    let generations = [Some(&lineage.current), lineage.canary.as_ref().map(|canary| &canary.generation)];
+    let members: Vec<_> = generations.into_iter().flatten().map(|generation| &*generation.component.members).collect();
+    let differences = replay::differences(old, new, limits::CANARY_PATHS_MAX, &members);
+    let places: Vec<_> = differences.iter().map(|difference| difference.place.as_str()).collect();
+    format!("it decides otherwise than generation {}: {}", lineage.current.number, places.join(", "))
 }

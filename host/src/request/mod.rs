@@ -57,7 +57,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
         log::refused(head, &failure);
         node.metrics.unrouted(failure.status());
         let outgoing = failed(&node, &failure);
-        trail::unhandled(&node.recorder, &mut line, &outgoing, Some(failure.code().as_str()));
+        trail::unhandled(&node, &mut line, &outgoing, Some(failure.code().as_str()));
         return line.end(outgoing);
     }
     // A panic of the host costs this request only, not the connection's task or the process.
@@ -78,7 +78,7 @@ pub async fn serve<F: Functions>(node: Arc<Node>, incoming: Incoming, checked: R
     };
     if !has_trail {
         let code = failure.as_ref().map(|failure| failure.code().as_str());
-        trail::unhandled(&node.recorder, &mut line, &outgoing, code);
+        trail::unhandled(&node, &mut line, &outgoing, code);
     }
     if let Some(Failure::Panic { message }) = &failure {
         log::panic((&line.head, line.course.given), message);

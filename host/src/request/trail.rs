@@ -3,6 +3,7 @@
 //! not need any more, and no span is made: `record` does that, in a thread of its own, of the few requests that are
 //! kept.
 
+mod path;
 mod undecided;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -179,6 +180,7 @@ fn hand_over(
         why: kept.recorded.or(kept.notable).unwrap_or(Why::Sampled),
         recorded: kept.recorded.is_some(),
         observed: kept.observed,
+        members: Arc::clone(&lineage.current.component.members),
         secrets: generations.map(|generation| generation.config.secrets().clone()).collect(),
         trace,
         request,

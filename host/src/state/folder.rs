@@ -1,4 +1,5 @@
-//! The state folder: `state.json`, a component for each digest named in it, and a lock that one node holds.
+//! The state folder: `state.json` and its copy, a component for each digest named in it, and a lock that one node
+//! holds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -6,12 +7,14 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::record::{self, FORMAT, Head, Record};
 use crate::{file, limits};
 
 const INDEX: &str = "state.json";
+/// Written after the index, with the same content.
+const COPY: &str = "state.copy.json";
 const LOCK: &str = "lock";
 /// Marks incomplete files. Those left by a crash are removed at the next start.
 const UNFINISHED: &str = ".new-";
@@ -28,6 +31,14 @@ pub(super) struct Folder {
     path: PathBuf,
     /// Released by the kernel when the process ends in any way.
     _lock: File,
+}
+
+/// A file with the records.
+enum Index {
+    Read(BTreeMap<String, Record>),
+    Absent,
+    /// Why it cannot be understood.
+    Damaged(String),
 }
 
 impl Folder {
@@ -56,19 +67,54 @@ impl Folder {
 
     /// Whether a folder that cannot be opened may contain a record.
     pub(super) fn remembers(path: &Path) -> bool {
-        path.join(INDEX).symlink_metadata().is_ok()
+        [INDEX, COPY].iter().any(|name| path.join(name).symlink_metadata().is_ok())
     }
 
-    /// The recorded state. A damaged file is reported and counts as empty. A file that cannot be read does not count as
-    /// damaged.
+    /// The recorded state. If its file is damaged or missing, the copy is used, and written back.
+    ///
+    /// # Errors
+    /// When a file cannot be read, which does not count as damage, or has a newer format; and when the record is
+    /// damaged and there is no copy: it is not known then what was rolled back.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, Record>> {
-        let bytes = match file::read(&self.path.join(INDEX), limits::STATE_INDEX_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(file::Unreadable::Absent(_)) => return Ok(BTreeMap::new()),
-            Err(error) => {
-                let path = self.path.join(INDEX);
-                return Err(error).with_context(|| format!("cannot read the state {}", path.display()));
+        let (index, copy) = (self.index(INDEX)?, self.index(COPY)?);
+        let (shown, other) = (self.path.join(INDEX), self.path.join(COPY));
+        match (index, copy) {
+            (Index::Read(handlers), Index::Read(copied)) if copied == handlers => Ok(handlers),
+            (Index::Read(handlers), copy) => {
+                if matches!(copy, Index::Damaged(_)) {
+                    self.set_aside(COPY);
+                }
+                self.restored(&handlers);
+                Ok(handlers)
             }
+            (Index::Absent, Index::Absent) => Ok(BTreeMap::new()),
+            (Index::Absent, Index::Read(handlers)) => {
+                tracing::error!("the state {} is missing: its copy is used", shown.display());
+                self.restored(&handlers);
+                Ok(handlers)
+            }
+            (Index::Damaged(error), Index::Read(handlers)) => {
+                tracing::error!(%error, "the state {} is damaged: its copy is used", shown.display());
+                self.set_aside(INDEX);
+                self.restored(&handlers);
+                Ok(handlers)
+            }
+            (Index::Damaged(error), _) | (Index::Absent, Index::Damaged(error)) => bail!(
+                "the state {} is damaged ({error}), and {} is no help: what this node rolled back is not known. Restore \
+                 one of them from a backup; or make sure that the handlers folder has nothing that was rolled back, and \
+                 remove both",
+                shown.display(),
+                other.display()
+            ),
+        }
+    }
+
+    fn index(&self, name: &str) -> anyhow::Result<Index> {
+        let path = self.path.join(name);
+        let bytes = match file::read(&path, limits::STATE_INDEX_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(file::Unreadable::Absent(_)) => return Ok(Index::Absent),
+            Err(error) => return Err(error).with_context(|| format!("cannot read the state {}", path.display())),
         };
         if let Ok(Head { format }) = serde_json::from_slice(&bytes) {
             ensure!(
@@ -78,19 +124,24 @@ impl Folder {
                 self.path.display()
             );
         }
-        match serde_json::from_slice::<record::File>(&bytes) {
-            Ok(file) => Ok(file.handlers),
-            Err(error) => {
-                tracing::error!(%error, "the state is damaged");
-                self.set_aside(INDEX);
-                Ok(BTreeMap::new())
-            }
+        Ok(match serde_json::from_slice::<record::File>(&bytes) {
+            Ok(file) => Index::Read(file.handlers),
+            Err(error) => Index::Damaged(error.to_string()),
+        })
+    }
+
+    /// Writes both files again. If that fails, the record in memory is right, and the next one is written or reported.
+    fn restored(&self, handlers: &BTreeMap<String, Record>) {
+        if let Err(error) = self.write(handlers) {
+            tracing::warn!("the state and its copy differ, and cannot be written: {error:#}");
         }
     }
 
     pub(super) fn write(&self, handlers: &BTreeMap<String, Record>) -> anyhow::Result<()> {
         let file = record::File { format: FORMAT, handlers: handlers.clone() };
-        self.put(INDEX, &serde_json::to_vec_pretty(&file)?)
+        let bytes = serde_json::to_vec_pretty(&file)?;
+        self.put(INDEX, &bytes)?;
+        self.put(COPY, &bytes)
     }
 
     pub(super) fn component_name(sha256: &str) -> String {
@@ -148,10 +199,11 @@ impl Folder {
         }
     }
 
-    /// Removes the components that no record names.
-    pub(super) fn sweep(&self, handlers: &BTreeMap<String, Record>) {
+    /// Removes the components that no record names and nothing needs yet.
+    pub(super) fn sweep(&self, handlers: &BTreeMap<String, Record>, needed: &[String]) {
         let named: HashSet<_> = handlers.values().flat_map(Record::components).collect();
-        self.remove(|name| component_of(name).is_some_and(|sha256| !named.contains(sha256)));
+        let is_needed = |sha256: &str| named.contains(sha256) || needed.iter().any(|needed| needed == sha256);
+        self.remove(|name| component_of(name).is_some_and(|sha256| !is_needed(sha256)));
     }
 
     fn components(&self) -> anyhow::Result<Vec<(String, u64)>> {

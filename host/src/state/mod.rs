@@ -2,11 +2,13 @@
 //! serves, the last proved one with a copy of its bytes, and the one that was rolled back.
 //!
 //! `reload` reads it at the start and writes to it. Requests never wait for it. The records are kept in memory too, so
-//! reading them does not wait for a write to disk. Files are replaced atomically and synced. Damaged files are set
-//! aside and reported. A folder with a newer format, or of another node or user, is refused.
+//! reading them does not wait for a write to disk. Files are replaced atomically and synced. A damaged file is set
+//! aside and reported; of the record there is a copy. A folder with a newer format, or of another node or user, is
+//! refused, and so is one whose record and copy are both damaged.
 
 mod audit;
 mod folder;
+mod pins;
 mod record;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::folder::{Folder, InUse};
+pub use self::pins::Pin;
+use self::pins::Pins;
 pub use self::record::{Barred, Mark, Record};
 use crate::config::StateFolder;
 use crate::report::AuditEntry;
@@ -29,6 +33,10 @@ pub struct State {
     folder: Mutex<Option<Arc<Folder>>>,
     /// Held during a write, for as long as the disk takes.
     writing: Mutex<()>,
+    /// Held from the making of a record until it is written, so that an older one is never written after a newer one.
+    recording: Mutex<()>,
+    /// What no record names yet.
+    pins: Pins,
 }
 
 impl State {
@@ -63,12 +71,14 @@ impl State {
     /// Opens the folder for this node alone, and creates it if necessary.
     ///
     /// # Errors
-    /// When it cannot be made or written, belongs to another user, is in use by another node, or has a newer format.
+    /// When it cannot be made or written, belongs to another user, is in use by another node, has a newer format, or
+    /// its record is damaged and so is the copy.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let folder = Folder::open(path)?;
         let handlers = folder.read()?;
         let folder = Mutex::new(Some(Arc::new(folder)));
-        Ok(Self { handlers: Mutex::new(handlers), folder, writing: Mutex::default() })
+        let handlers = Mutex::new(handlers);
+        Ok(Self { handlers, folder, writing: Mutex::default(), recording: Mutex::default(), pins: Pins::default() })
     }
 
     /// The record of a handler.
@@ -125,10 +135,25 @@ impl State {
             let mut handlers = self.handlers().clone();
             handlers.values_mut().for_each(|record| record.history.clear());
             folder.write(&handlers)?;
-            folder.sweep(&handlers);
+            folder.sweep(&handlers, &self.pins.all());
             *self.handlers() = handlers;
         }
         folder.keep(sha256, bytes)
+    }
+
+    /// Keeps the signature of a component that is kept: it may have been signed again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_signature(&self, sha256: &str, signature: &str) -> anyhow::Result<()> {
+        let _turn = lock(&self.writing);
+        self.folder().map_or(Ok(()), |folder| folder.keep_signature(sha256, signature))
+    }
+
+    /// Keeps a component that no record names yet, once it is there, until the pin is dropped and a record that was
+    /// made after that is written.
+    pub fn pin(&self, sha256: &str) -> Pin<'_> {
+        self.pins.pin(sha256)
     }
 
     /// Appends entries to the audit log.
@@ -145,8 +170,19 @@ impl State {
         self.folder().map_or_else(Vec::new, |folder| audit::last(folder.path(), most))
     }
 
+    /// Records what `made` finds, if that is new. One record is made and written after the other.
+    ///
+    /// # Errors
+    /// When the record cannot be written. Then nothing changes.
+    pub fn update(&self, made: impl FnOnce() -> BTreeMap<String, Record>) -> anyhow::Result<()> {
+        let _turn = lock(&self.recording);
+        self.pins.forget_released();
+        let handlers = made();
+        if self.is_news(&handlers) { self.record(handlers) } else { Ok(()) }
+    }
+
     /// Whether a record would change anything.
-    pub fn is_news(&self, handlers: &BTreeMap<String, Record>) -> bool {
+    fn is_news(&self, handlers: &BTreeMap<String, Record>) -> bool {
         let recorded = self.handlers();
         let known = |(name, record): (&String, &Record)| recorded.get(name) == Some(record);
         let left = |(name, record): (&String, &Record)| handlers.contains_key(name) || record.left.is_some();
@@ -155,10 +191,7 @@ impl State {
 
     /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while.
     /// Components that no record names any more are removed.
-    ///
-    /// # Errors
-    /// When the record cannot be written. Then nothing changes.
-    pub fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
+    fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
         let recorded = self.handlers().clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
@@ -178,7 +211,7 @@ impl State {
         }
         // Before components are removed: what is named is there.
         self.handlers().clone_from(&handlers);
-        folder.into_iter().for_each(|folder| folder.sweep(&handlers));
+        folder.into_iter().for_each(|folder| folder.sweep(&handlers, &self.pins.all()));
         Ok(())
     }
 
@@ -289,21 +322,88 @@ mod tests {
         mode(0o777);
         assert!(format!("{:#}", State::configured(&preferred).unwrap_err()).contains("others may write"));
         // If the folder contains no record, this is only a warning.
-        std::fs::remove_file(path.join("state.json")).unwrap();
+        for name in ["state.json", "state.copy.json"] {
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Preferred("/proc/none/state".into())).unwrap().is_none());
     }
 
     #[test]
-    fn a_damaged_state_is_set_aside_and_a_newer_one_is_refused() {
+    fn a_component_that_is_pinned_stays_until_a_record_could_name_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state")).unwrap();
+        let c = "c".repeat(64);
+        let unnamed = |made: &dyn Fn()| {
+            // Each record is another one, so it is written, and what no record names is removed.
+            let last = state.past("x").map_or(3, |past| past.last + 1);
+            let read = || {
+                made();
+                BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })])
+            };
+            state.update(read).unwrap();
+            state.has(&c)
+        };
+        let kept = || state.keep(&c, b"bytes", None).unwrap();
+        kept();
+        assert!(!unnamed(&|| {}), "nothing needs it");
+        let pin = state.pin(&c);
+        kept();
+        assert!(unnamed(&|| {}) && unnamed(&|| {}), "a deployment is under way");
+        drop(pin);
+        assert!(!unnamed(&|| {}), "the deployment came to nothing");
+        // A whole deployment takes place after a record was made, and before it is written.
+        let deployed = || {
+            let _pin = state.pin(&c);
+            kept();
+        };
+        assert!(unnamed(&deployed));
+        assert!(!unnamed(&|| {}));
+    }
+
+    #[test]
+    fn a_damaged_record_is_read_from_its_copy_or_keeps_the_node_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let (index, copy) = (path.join("state.json"), path.join("state.copy.json"));
+        State::open(&path).unwrap().record(handlers(&["x"])).unwrap();
+        for (damaged, other) in [(&index, &copy), (&copy, &index)] {
+            let whole = std::fs::read(damaged).unwrap();
+            for bytes in [&b""[..], &whole[..whole.len() / 2], b"{\"format\": 1, \"handlers\": 3}"] {
+                std::fs::write(damaged, bytes).unwrap();
+                let state = State::open(&path).unwrap();
+                assert_eq!(state.past("x"), Some(record("a")));
+                assert!(damaged.with_extension("json.damaged").exists());
+                assert_eq!(
+                    (std::fs::read(damaged).unwrap(), std::fs::read(other).unwrap()),
+                    (whole.clone(), whole.clone())
+                );
+            }
+            std::fs::remove_file(damaged).unwrap();
+            assert_eq!(State::open(&path).unwrap().past("x"), Some(record("a")));
+            assert!(damaged.exists());
+        }
+        // Without a copy, as an earlier version leaves it, or with one that is damaged as well. A node that is started
+        // again and again is refused again and again.
+        std::fs::remove_file(&copy).unwrap();
+        std::fs::write(&index, "{").unwrap();
+        for _ in 0..2 {
+            let refused = format!("{:#}", State::open(&path).unwrap_err());
+            assert!(refused.contains("is damaged") && refused.contains("and remove both"), "{refused}");
+            std::fs::write(&copy, "").unwrap();
+        }
+        std::fs::remove_file(&index).unwrap();
+        assert!(State::open(&path).is_err() && Folder::remembers(&path));
+        std::fs::remove_file(&copy).unwrap();
+        assert!(State::open(&path).unwrap().past("x").is_none());
+    }
+
+    #[test]
+    fn a_newer_state_is_refused_and_an_unreadable_one_is_not_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let state = State::open(&path).unwrap();
         state.record(handlers(&["x"])).unwrap();
-        state.close();
-        std::fs::write(path.join("state.json"), "{\"format\": 1, \"handlers\": ").unwrap();
-        let state = State::open(&path).unwrap();
-        assert!(state.past("x").is_none() && path.join("state.json.damaged").exists());
         state.close();
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = State::open(&path).unwrap_err().to_string();

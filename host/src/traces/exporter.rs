@@ -2,13 +2,15 @@
 //! fails: what does not fit is dropped and counted, as is what the collector does not take in time.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::otlp::{
     ExportTraceServiceRequest, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, Span,
@@ -17,6 +19,7 @@ use super::post::{Answer, Post};
 use crate::config::{Sampler, Traces};
 use crate::limits;
 use crate::metrics::SpanMetrics;
+use crate::supervise;
 
 /// Sends spans to the collector.
 pub struct Exporter {
@@ -61,10 +64,12 @@ impl Exporter {
         let (schedule, timeout) = (settings.schedule, settings.timeout);
         let (resource, endpoint) = (resource(settings, node), settings.endpoint.to_string());
         let post = Post::new(Arc::clone(settings)).context("cannot export traces")?;
-        let sender =
+        let mut sender =
             Sender { shared: Arc::clone(&shared), post, resource, endpoint, schedule, timeout, failing: false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("traces".to_owned()).spawn(move || runtime.block_on(sender.run()))?;
+        std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
+            supervise::unending("traces", || runtime.block_on(sender.run()));
+        })?;
         Ok(Self { sampler, shared })
     }
 
@@ -122,7 +127,7 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
             tokio::select! {
                 () = self.shared.news.notified() => {}
@@ -137,7 +142,7 @@ impl Sender {
                     waiting.spans.drain(..size).collect()
                 };
                 left = left.saturating_sub(batch.len());
-                self.export(batch).await;
+                self.guarded(batch).await;
             }
             let flushes = std::mem::take(&mut self.shared.waiting().flushes);
             let is_closing = !flushes.is_empty();
@@ -148,6 +153,15 @@ impl Sender {
             if is_closing {
                 return;
             }
+        }
+    }
+
+    /// Sends a batch. A panic costs this batch: it is counted as lost. Unwind safe: `post` connects again.
+    async fn guarded(&mut self, spans: Vec<Span>) {
+        let count = spans.len() as u64;
+        if AssertUnwindSafe(self.export(spans)).catch_unwind().await.is_err() {
+            self.shared.counted.dropped("not_sent", count);
+            tracing::error!(spans = count, "the exporter of traces panicked; the spans that it was sending are lost");
         }
     }
 
@@ -195,12 +209,13 @@ impl Sender {
                 Ok(Answer::Later(status, wait)) => (anyhow::anyhow!("it answered {status}"), wait),
                 Err(error) => (error, None),
             };
-            let again = Instant::now() + wait.unwrap_or(pause).max(pause);
-            if again >= deadline || self.shared.closing.load(Ordering::Relaxed) {
+            // What the collector asks for may be any number of seconds.
+            let (left, wait) = (deadline.saturating_duration_since(Instant::now()), wait.unwrap_or(pause).max(pause));
+            if wait >= left || self.shared.closing.load(Ordering::Relaxed) {
                 return Err(error);
             }
             pause *= 2;
-            sleep_until(again).await;
+            sleep(wait).await;
         }
     }
 }

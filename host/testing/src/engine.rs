@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use galo::config::{Address, Settings};
+use galo::config::{Address, Readers, Settings};
 use galo::guest::Engine;
 
 use crate::program;
@@ -20,10 +20,11 @@ pub fn engine() -> &'static Engine {
     &ENGINE
 }
 
-/// Settings for a node on ports of its own.
+/// Settings for a node on ports of its own, which whoever can reach it may operate, as a developer's.
 pub fn settings(handlers: &Path) -> Settings {
     let any = "127.0.0.1:0".parse::<Address>().unwrap();
     // Not this program, which holds the tests.
     let galo = program::galo().to_owned();
-    Settings { pool_connections: 4, galo, ..Settings::new(handlers.to_owned(), any.clone(), any) }
+    let readers = Readers::Loopback;
+    Settings { pool_connections: 4, galo, readers, ..Settings::new(handlers.to_owned(), any.clone(), any) }
 }

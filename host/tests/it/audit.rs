@@ -1,5 +1,5 @@
-//! The audit log: everything that an operator does to a node is an entry that says who, what, when and why, and an event
-//! of the node, wherever it came from.
+//! The audit log: everything that an operator does to a node is an entry that says who, what, when and why, and an
+//! event of the node, wherever it came from.
 
 use galo::config::{Readers, Settings};
 use galo::guest::Digest;
@@ -73,8 +73,10 @@ async fn what_an_operator_does_is_an_entry_and_an_event() {
     told(entry(&node, "shadow").await, ["x", "shadow", "eve", "1 in 10 requests for 600 s: a & b?"]);
     ask(&["shadow", "x", "--stop", "-m", "seen enough"]);
     told(entry(&node, "shadow ended").await, ["x", "shadow ended", "bob", "0 of 0 differ: seen enough"]);
-    assert!(shadow.wait().success());
-    ask(&["shadow", "x", "--component", path, "--for", "1s"]);
+    // Nothing was compared.
+    assert!(!shadow.wait().success());
+    let (success, _, stderr) = run(galo().args(["shadow", "x", "--component", path, "--for", "1s", "--admin", &admin]));
+    assert!(!success && stderr.contains("no request was compared"), "{stderr}");
     told(entry(&node, "shadow ended").await, ["x", "shadow ended", "node", "0 of 0 differ: its time is up"]);
     let broken = request(&admin, Method::POST, "/handlers/x/shadow?who=eve", "broken").await;
     assert_eq!(broken.status, 202);

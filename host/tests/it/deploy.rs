@@ -2,6 +2,7 @@
 //! is killed in between, and a node restarts in between.
 
 use std::path::Path;
+use std::process::Command;
 
 use galo::guest::Digest;
 use http::Method;
@@ -10,12 +11,28 @@ use nix::sys::signal::Signal;
 use crate::canary::folder;
 use crate::cli::{Program, run, wait_until};
 use crate::fixture::{Guest, answers, replying};
-use crate::harness::{Guests, TestDatabase, galo, request};
+use crate::harness::{Answer, Connection, Guests, TestDatabase, galo, request, request_with};
+
+/// The token of the nodes: who has none may not deploy.
+const TOKEN: &str = "0123456789abcdef";
+
+/// A command with the token.
+fn as_operator(command: &mut Command) -> &mut Command {
+    command.env("GALO_ADMIN_TOKEN", TOKEN)
+}
+
+/// An order to the admin address with the token.
+async fn request_as_operator(admin: &str, path: &str, order: &str) -> Answer {
+    let headers = [("authorization", &*format!("Bearer {TOKEN}"))];
+    Connection::open(admin).await.send_with(Method::POST, path, &headers, order.to_owned()).await.unwrap()
+}
 
 /// A node with a state folder, on these addresses.
 fn serve(database: &TestDatabase, guests: &Guests, state: &Path, admin: &str) -> Program {
     let mut command = galo();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--handlers"]).arg(guests.folder.path());
+    as_operator(&mut command)
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--handlers"])
+        .arg(guests.folder.path());
     command.arg("--state").arg(state).env("DATABASE_URL", database.service_url());
     Program::start(command).until_ready()
 }
@@ -38,17 +55,25 @@ impl Pair {
     }
 
     /// `galo deploy x X.wasm --to BOTH ARGUMENTS`.
-    fn deploy(&self, component: &[u8], arguments: &[&str]) -> std::process::Command {
+    fn deploy(&self, component: &[u8], arguments: &[&str]) -> Command {
         let path = self.home.path().join("x.wasm");
         std::fs::write(&path, component).unwrap();
         let mut command = galo();
+        as_operator(&mut command);
         let to = self.nodes.each_ref().map(|node| node.admin.clone()).join(",");
         command.args(["deploy", "x"]).arg(path).args(["--to", &to, "--who", "ana", "-m", "a test"]).args(arguments);
         command
     }
 
     async fn report(&self, node: usize) -> serde_json::Value {
-        let report = request(&self.nodes[node].admin, Method::GET, "/handlers", "").await.json();
+        let report = request_with(
+            &self.nodes[node].admin,
+            Method::GET,
+            "/handlers",
+            &[("authorization", &format!("Bearer {TOKEN}"))],
+        )
+        .await
+        .json();
         report["handlers"][0].clone()
     }
 
@@ -87,13 +112,13 @@ async fn a_deployment_goes_through_its_steps_and_the_audit_log_tells_the_story()
     }
     // The next one goes back to where it was, and says why.
     let admin = &pair.nodes[0].admin;
-    let (success, _, stderr) = run(galo().args(["rollback", "x", "--admin", admin]));
+    let (success, _, stderr) = run(as_operator(galo().args(["rollback", "x", "--admin", admin])));
     assert!(!success && stderr.contains("--why <WHY>"), "{stderr}");
     let old = &Digest::of(&answers(200)).to_string()[..12];
     let rollback = ["rollback", "x", "--to", old, "-m", "wrong totals", "--who", "bob", "--admin", admin];
-    let (success, out, stderr) = run(galo().args(rollback));
+    let (success, out, stderr) = run(as_operator(galo().args(rollback)));
     assert!(success && out == "x: rolled back from generation 2 to generation 1\n", "{out}{stderr}");
-    let audit = |more: &[&str]| run(galo().args(["audit", "--admin", admin]).args(more));
+    let audit = |more: &[&str]| run(as_operator(galo().args(["audit", "--admin", admin]).args(more)));
     let (success, story, stderr) = audit(&[]);
     assert!(success, "{stderr}");
     let lines: Vec<_> = story.lines().map(|line| line.split_once("  ").unwrap().1).collect();
@@ -120,7 +145,7 @@ async fn a_deployment_goes_through_its_steps_and_the_audit_log_tells_the_story()
     first.signal(Signal::SIGTERM);
     first.wait();
     let again = serve(&database, &guests[0], &home.path().join("0"), "127.0.0.1:0");
-    let (_, story_again, _) = run(galo().args(["audit", "--admin", &again.admin]));
+    let (_, story_again, _) = run(as_operator(galo().args(["audit", "--admin", &again.admin])));
     assert_eq!(story_again, story);
 }
 
@@ -220,4 +245,141 @@ fn mistakes_of_a_deployment_are_reported_at_once() {
     }
     let (success, _, stderr) = run(galo().args(["deploy", "x", "none.wasm"]));
     assert!(!success && stderr.contains("cannot read none.wasm"), "{stderr}");
+}
+
+/// A promotion as a script orders it, without an id of a deployment.
+async fn promote(admin: &str, component: &[u8]) {
+    let order = serde_json::json!({"sha256": Digest::of(component).to_string(), "who": "ana", "why": "a test"});
+    let answer = request_as_operator(admin, "/handlers/x/canary", &order.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_died_between_two_nodes_goes_on_and_takes_both_back() {
+    let pair = Pair::new().await;
+    let new = traps_at_a_query();
+    let steps = ["--canary", "100%", "--hold", "60s", "--by", "id"];
+    let mut died = Program::start(pair.deploy(&new, &steps));
+    died.wait_for("x: 100% for 60 s");
+    died.signal(Signal::SIGKILL);
+    died.wait();
+    // It had promoted one of them.
+    promote(&pair.nodes[0].admin, &new).await;
+    let mut command = Program::start(pair.deploy(&new, &steps));
+    command.wait_for("x: 100% for 60 s");
+    assert_eq!(request(&pair.nodes[1].listen, Method::GET, "/x/1?q", "").await.status, 200);
+    assert!(!command.wait().success());
+    command.wait_for("x: rolled back, all nodes serve the old generation");
+    for node in 0..2 {
+        let report = pair.report(node).await;
+        assert_eq!(report["sha256"], Digest::of(&answers(200)).to_string(), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_command_takes_a_deployment_over_and_the_first_one_takes_nothing_back() {
+    let pair = Pair::new().await;
+    let new = traps_at_a_query();
+    let mut first = Program::start(pair.deploy(&new, &["--canary", "50%,100%", "--hold", "60s", "--by", "id"]));
+    first.wait_for("x: 50% for 60 s");
+    let (success, out, stderr) = run(&mut pair.deploy(&new, &["--canary", "50%,100%", "--hold", "1s", "--by", "id"]));
+    assert!(success && out.contains("x: deployed"), "{out}{stderr}");
+    assert!(!first.wait().success());
+    first.wait_for("another `galo deploy` has taken this deployment over");
+    for node in 0..2 {
+        let report = pair.report(node).await;
+        assert_eq!((&report["sha256"], &report["rolled_back"]), (&Digest::of(&new).to_string().into(), &().into()));
+    }
+    // Once more, as after a success: nothing to do is not a failure.
+    let (success, out, stderr) = run(&mut pair.deploy(&new, &[]));
+    assert!(success && out == "x: the nodes serve this component already\n", "{out}{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_goes_on_keeps_what_was_begun_and_repeats_no_step() {
+    let pair = Pair::new().await;
+    let new = traps_at_a_query();
+    let mut died = Program::start(pair.deploy(&new, &["--canary", "50%,100%", "--hold", "60s", "--by", "id"]));
+    died.wait_for("x: 50% for 60 s");
+    died.signal(Signal::SIGKILL);
+    died.wait();
+    for (given, named) in
+        [(&["--by", "request"][..], "--by id"), (&["--by", "id", "--differences", "report"], "--differences refuse")]
+    {
+        let (success, _, stderr) = run(&mut pair.deploy(&new, given));
+        let remedy = format!("galo rollback x --only {} --admin", &Digest::of(&new).to_string()[..12]);
+        assert!(!success && stderr.contains(named) && stderr.contains(&remedy), "{stderr}");
+    }
+    pair.until([Some("50%"), Some("50%")]).await;
+    let more = ["--canary", "1%,50%,100%", "--hold", "0s", "--by", "id"];
+    let (success, out, stderr) = run(&mut pair.deploy(&new, &more));
+    assert!(success && !out.contains("x: 1% for") && out.contains("x: 50% for 0 s"), "{out}{stderr}");
+    // No request came: that nothing was proved is said.
+    assert!(out.contains("warning: x: no request was answered by it before it was promoted"), "{out}");
+    let (_, story, _) = run(as_operator(galo().args(["audit", "x", "--admin", &pair.nodes[0].admin])));
+    assert!(!story.contains("1%"), "{story}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_on_a_node_that_is_gone_is_named_with_a_remedy_that_harms_nothing_else() {
+    let mut pair = Pair::new().await;
+    let new = traps_at_a_query();
+    let mut command = Program::start(pair.deploy(&new, &["--canary", "100%", "--hold", "60s", "--by", "id"]));
+    command.wait_for("x: 100% for 60 s");
+    let admin = pair.nodes[1].admin.clone();
+    pair.nodes[1].signal(Signal::SIGKILL);
+    pair.nodes[1].wait();
+    assert_eq!(request(&pair.nodes[0].listen, Method::GET, "/x/1?q", "").await.status, 200);
+    assert!(!command.wait().success());
+    let digest = &Digest::of(&new).to_string()[..12];
+    command.wait_for(&format!("galo rollback x --only {digest} --admin {admin} -m WHY"));
+    // It has restarted without the canary, so what serves stays.
+    pair.nodes[1] = serve(&pair.database, &pair.guests[1], &pair.home.path().join("1"), &admin);
+    let good = crate::fixture::marked(&answers(200), 7);
+    pair.guests[1].put("x", &good);
+    pair.nodes[1].wait_for("live —");
+    let remedy = ["rollback", "x", "--only", digest, "-m", "a test", "--admin", &admin];
+    let (success, out, stderr) = run(as_operator(galo().args(remedy)));
+    assert!(
+        success && out == format!("x: {digest} neither serves nor is a canary, nothing was changed\n"),
+        "{out}{stderr}"
+    );
+    assert_eq!(pair.report(1).await["sha256"], Digest::of(&good).to_string());
+}
+
+#[test]
+fn a_reason_is_not_blank_and_a_digest_is_not_a_node() {
+    for command in [
+        &["rollback", "x", "-m", " "][..],
+        &["deploy", "x", "x.wasm", "-m", ""],
+        &["accept", "abcdef", "-m", ""],
+        &["shadow", "x", "--stop", "-m", ""],
+    ] {
+        let (success, _, stderr) = run(galo().args(command).args(["--admin", "127.0.0.1:1"]));
+        assert!(
+            !success && stderr.contains("--why <WHY>") && stderr.contains("give a reason"),
+            "{command:?}: {stderr}"
+        );
+    }
+    let (success, _, stderr) = run(galo().args(["rollback", "x", "-m", "a", "--to", "127.0.0.1:1,127.0.0.1:2"]));
+    let told = "`127.0.0.1:1,127.0.0.1:2` is not the beginning of a digest; nodes are given with --admin";
+    assert!(!success && stderr.contains(told), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_named_twice_is_one_and_a_name_that_no_node_has_is_refused() {
+    let pair = Pair::new().await;
+    let admin = &pair.nodes[0].admin;
+    let audit = |name: &str| run(as_operator(galo().args(["audit", name, "--admin", admin])));
+    assert_eq!(audit("x"), (true, "no entry yet\n".to_owned(), String::new()));
+    let (success, out, stderr) = audit("nope");
+    assert!(!success && out.is_empty() && stderr.contains("has no handler nope; it has: x"), "{out}{stderr}");
+    let (new, twice) = (traps_at_a_query(), format!("{admin},{admin}"));
+    let path = pair.home.path().join("x.wasm");
+    std::fs::write(&path, &new).unwrap();
+    let mut command = galo();
+    command.args(["deploy", "x"]).arg(&path).args(["--to", &twice, "--canary", "100%", "--hold", "0s"]);
+    let (success, out, stderr) = run(as_operator(&mut command));
+    assert!(success && out.matches("canary, generation 2").count() == 1, "{out}{stderr}");
+    assert_eq!(pair.report(0).await["sha256"], Digest::of(&new).to_string());
 }

@@ -112,7 +112,7 @@ async fn a_refused_candidate_serves_when_it_is_accepted_and_is_remembered_after_
     guests.put("x", &answers(201));
     let (stage, message) = node.until_refused("x").await;
     let digest = verdict(&node).digest.to_string();
-    let accept = format!("accept the change with `galo accept {}`", &digest[..12]);
+    let accept = format!("`galo accept {} -m WHY`", &digest[..12]);
     assert_eq!(stage, Stage::Recorded);
     assert!(message.starts_with("2 of 2 differ\n    response.status (2)\n") && message.contains(&accept), "{message}");
     assert_eq!(node.get("/x").await.status, 200);
@@ -216,6 +216,43 @@ fn a_corpus_is_put_with_the_examples_and_removed_when_it_is_gone() {
     std::fs::remove_file(guests.folder.path().join("x/corpus.jsonl")).unwrap();
     put();
     assert!(!to.join("x/corpus.jsonl").exists() && to.join("x.wasm").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_accepted_beside_the_corpus_needs_no_node_that_has_seen_it() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(201), REFUSE);
+    guests.put_file("x/corpus.jsonl", line(200).as_bytes());
+    let (_folder, to) = scratch("to");
+    let put = || {
+        let mut command = galo();
+        command.args(["put", guests.folder.path().to_str().unwrap(), "--handlers", to.to_str().unwrap()]);
+        run(command.env("DATABASE_URL", database.service_url()))
+    };
+    let (success, _, stderr) = put();
+    let digest = galo::guest::Digest::of(&answers(201)).to_string();
+    assert!(
+        !success && stderr.contains(&digest[..12]) && stderr.contains("accepted.txt beside the corpus"),
+        "{stderr}"
+    );
+    guests.put_file("x/accepted.txt", format!("{} ana: it is meant\n", &digest[..12]).as_bytes());
+    let (success, out, stderr) = put();
+    assert!(success && out.contains("x/accepted.txt"), "{out}{stderr}");
+    // A node without state starts with it, and another component is refused still.
+    let node = TestNode::with(&database, settings(&to)).await;
+    assert_eq!(node.get("/x").await.status, 201);
+    std::fs::write(to.join("x.new"), answers(202)).unwrap();
+    std::fs::rename(to.join("x.new"), to.join("x.wasm")).unwrap();
+    assert_eq!(node.until_refused("x").await.0, Stage::Recorded);
+    let digest = galo::guest::Digest::of(&answers(202)).to_string();
+    std::fs::write(to.join("x/accepted.txt"), digest).unwrap();
+    node.until_generation("x", 2).await;
+    // A corpus that proves nothing is refused as one that cannot be read.
+    std::fs::write(to.join("x/corpus.jsonl"), line(200).replace("\"handler\":\"x\"", "\"handler\":\"y\"")).unwrap();
+    std::fs::write(to.join("x.new"), answers(203)).unwrap();
+    std::fs::rename(to.join("x.new"), to.join("x.wasm")).unwrap();
+    let (stage, message) = node.until_refused("x").await;
+    assert!(stage == Stage::Recorded && message.contains("no record of `x`, and 1 of other handlers"), "{message}");
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

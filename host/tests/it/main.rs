@@ -10,6 +10,7 @@ mod apart;
 mod api;
 mod audit;
 mod backup;
+mod barred;
 mod batch;
 mod batch_form;
 mod bindings;

@@ -126,8 +126,7 @@ fn an_address_without_a_node_is_reported_with_the_remedy() {
         for command in [&["handlers"][..], &["rollback", "transacoes", "-m", "a test"]] {
             let (success, out, stderr) = ask(&admin, command, None);
             assert!(!success && out.is_empty(), "{out}");
-            let advice =
-                format!("nothing listens on {admin}; start a node, or use --admin with the admin address of one: ");
+            let advice = format!("nothing listens on {admin}; start a node there, or use the admin address of one: ");
             assert!(stderr.contains(&advice), "{stderr}");
         }
     }
@@ -141,7 +140,7 @@ fn an_address_without_a_node_is_reported_with_the_remedy() {
 #[test]
 fn a_rollback_names_both_generations() {
     let handler = json!({
-        "name": "transacoes", "routes": ["POST /x"], "generation": 3, "sha256": "ab", "state": "rolled back",
+        "name": "transacoes", "routes": ["POST /x"], "generation": 3, "sha256": "ab", "state": "live",
         "since": "2026-01-01T00:00:00.000000Z", "calls": 0, "faults": 0, "previous": null, "refused": null,
         "rolled_back": {"generation": 4, "sha256": "cd", "cause": "asked", "at": "2026-01-01T00:00:00.000000Z"},
     });

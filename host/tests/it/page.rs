@@ -177,6 +177,7 @@ async fn records_are_shown_only_to_who_may_read_them() {
             admin: admin.parse().unwrap(),
             admin_token: given.map(|token| Token::new(token).unwrap()),
             recording: Recording::one_in(1),
+            readers: Readers::Guarded,
             ..settings(handlers(Profile::Release))
         };
         let node = TestNode::with(&database, settings).await;

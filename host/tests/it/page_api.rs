@@ -112,12 +112,43 @@ async fn every_answer_of_the_api_is_as_it_is_described() {
     assert_eq!(description["openapi"], "3.1.0");
     let paths = description["paths"].as_object().unwrap();
     for (path, item) in paths.iter().filter(|(_, item)| item["get"].is_object()) {
-        let named = path.replace("{handler}", "transacoes").replace("{number}", "1");
+        let mut named = path.replace("{handler}", "transacoes").replace("{number}", "1");
+        if path == "/api/explain" {
+            let id = node.admin("/api/requests").await.json()[0]["id"].as_str().unwrap().to_owned();
+            named += &format!("?id={id}");
+        }
         let value = ask(&node, &description, Method::GET, &named, path, Value::Null).await;
         assert!(!value.as_array().is_some_and(Vec::is_empty) || path == "/api/events", "{path} shows nothing");
         for parameter in item["get"]["parameters"].as_array().into_iter().flatten() {
             assert!(parameter["name"].is_string() && parameter["schema"]["type"].is_string(), "{path}");
         }
+    }
+    // What is refused is said in the same form everywhere, and no parameter is ignored.
+    for (path, described, status) in [
+        ("/api/records?handler=nope", "/api/records", 404),
+        ("/api/records?last=x", "/api/records", 400),
+        ("/api/records?after=x", "/api/records", 400),
+        ("/api/records?lst=1", "/api/records", 400),
+        ("/api/requests?handler=nope", "/api/requests", 404),
+        ("/api/requests?only=foo", "/api/requests", 400),
+        ("/api/requests?lst=1", "/api/requests", 400),
+        ("/api/events?after=x", "/api/events", 400),
+        ("/api/audit?last=x", "/api/audit", 400),
+        ("/api/explain", "/api/explain", 400),
+        ("/api/explain?id=nope", "/api/explain", 404),
+        ("/api/recording?handler=nope", "/api/recording", 404),
+    ] {
+        let value = ask(&node, &description, Method::GET, path, described, Value::Null).await;
+        assert!(value["error"].is_string(), "{path}: {value}");
+        assert_eq!(node.admin(path).await.status, status, "{path}");
+    }
+    for (method, path, status) in [(Method::PUT, "/api/records", 405), (Method::GET, "/api/nothing", 404)] {
+        let answer = request(&node.admin_address(), method, path, "").await;
+        assert_eq!((answer.status.as_u16(), answer.json()["error"].is_string()), (status, true), "{path}");
+    }
+    let hint = node.admin("/nothing").await.text().to_owned();
+    for path in ["/api/records", "/api/explain", "/api/recording", "/deploy", "/shadow", "/accept"] {
+        assert!(hint.contains(path), "{hint}");
     }
     let posts = [
         ("/api/replay", json!({"handler": "transacoes", "number": 1}), 200),

@@ -10,7 +10,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use galo::admin::Gate;
+use galo::admin::{Components, Gate};
 use galo::config::{Readers, Secret, Token};
 use galo::contract::{Field, Response, Value};
 use galo::database::Target;
@@ -210,7 +210,7 @@ proptest! {
     ) {
         const TOKEN: &str = "0123456789abcdef";
         let token = Some(Token::new(TOKEN).unwrap());
-        let gate = Gate { address: "127.0.0.1:1".parse().unwrap(), token, readers: Readers::Guarded };
+        let gate = Gate { address: "127.0.0.1:1".parse().unwrap(), token, readers: Readers::Guarded, components: Components::Any };
         let mut request = http::Request::get(&path);
         for (name, value) in &values {
             request = request.header(name, value);

@@ -9,13 +9,15 @@ use galo::manifest;
 use galo::operator::{self, Access, Ended, Shadowing};
 use galo::registry::Stage;
 use galo::report::Reason;
-use galo::trust::{Signer, make_keys, path_of};
+use galo::trust::{Signer, Trust, make_keys, path_of};
+use http::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::canary::{deployment, folder};
 use crate::cli::run;
 use crate::fixture::answers;
-use crate::harness::{Guests, TestDatabase, TestNode, engine, galo, settings, until};
+use crate::harness::{Guests, TestDatabase, TestNode, engine, galo, request, settings, until};
 
 /// A key outside of every handlers folder.
 struct Key {
@@ -145,6 +147,147 @@ async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
     }
 }
 
+/// Grants more, and is signed with what the folder holds.
+fn grants_more(key: &Key, guests: &Guests) {
+    let manifest = guests.manifest().replace("GET /x/{id}", "PUT /x/{id}");
+    guests.put_file("galo.toml", manifest.as_bytes());
+    key.sign(guests.folder.path());
+}
+
+/// What serves may not serve with more grants than it was signed for.
+async fn serves_as_it_was_signed(node: &TestNode, status: u16) {
+    let registry = &node.running.node.registry;
+    let named = || registry.refusal().is_some_and(|refusal| refusal.message.contains("is signed for other grants"));
+    until("the manifest is refused", || format!("{:?}", registry.refusal()), named).await;
+    let put = request(&node.address(), Method::PUT, "/x/1", "").await.status.as_u16();
+    assert_eq!((put, node.get("/x/1").await.status.as_u16()), (405, status));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_does_not_give_its_signature_to_what_serves() {
+    let database = TestDatabase::new().await;
+    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    let order = json!({"who": "ana", "why": "wrong"}).to_string();
+    let back = request(&node.admin_address(), Method::POST, "/handlers/x/rollback", order).await;
+    assert_eq!((back.status.as_u16(), node.generation("x")), (200, 1));
+    // A limit is not part of what is signed.
+    let limited = guests.manifest().replace("\"\n\n", "\"\n") + "limits = { deadline_ms = 100 }\n";
+    guests.put_file("galo.toml", limited.as_bytes());
+    key.sign(guests.folder.path());
+    let registry = &node.running.node.registry;
+    let holds = || node.handler("x").entry.limits.deadline.as_millis() == 100;
+    until("the limit holds", || format!("{:?}", registry.refusal()), holds).await;
+    assert_eq!((node.get("/x/1").await.status.as_u16(), node.generation("x")), (200, 1));
+    // More grants are.
+    grants_more(&key, &guests);
+    serves_as_it_was_signed(&node, 200).await;
+    let state = key.home.path().join("state/state.json");
+    until("it is recorded", String::new, || std::fs::read_to_string(&state).is_ok_and(|text| text.contains("wrong")))
+        .await;
+    node.stop().await;
+    // After a restart, nothing may serve: the one was rolled back, and the other is signed for other grants.
+    let error = key.refusal(&guests, &database).await;
+    assert!(error.contains("was rolled back") && error.contains("put another component"), "{error}");
+    // With the component that was proved, signed for the new grants, it starts.
+    guests.put("x", &answers(200));
+    key.sign(guests.folder.path());
+    let again = TestNode::with(&database, key.settings(&guests)).await;
+    assert_eq!(request(&again.address(), Method::PUT, "/x/1", "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_fails_does_not_give_its_signature_to_what_serves() {
+    let database = TestDatabase::new().await;
+    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    guests.put("x", b"garbage");
+    grants_more(&key, &guests);
+    serves_as_it_was_signed(&node, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deployed_serves_only_with_the_grants_that_it_was_signed_for() {
+    let database = TestDatabase::new().await;
+    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    let access = [Access { admin: node.running.admin.clone(), token: None }];
+    let mut signed = deployment(&answers(201), &["100%"]);
+    signed.signature = Some(key.of(&guests, &answers(201)));
+    signed.differences = Some("report".to_owned());
+    operator::deploy(&access, &signed, |_| {}).await.unwrap();
+    grants_more(&key, &guests);
+    serves_as_it_was_signed(&node, 201).await;
+    // Put into the folder, signed for them, it serves with the new grants.
+    guests.put("x", &answers(201));
+    key.sign(guests.folder.path());
+    let registry = &node.running.node.registry;
+    until("it is accepted", || format!("{:?}", registry.refusal()), || registry.refusal().is_none()).await;
+    assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 201);
+    // The signature that the state folder has is the new one.
+    let state = key.home.path().join("state");
+    let kept = path_of(&state.join(format!("{}.wasm", Digest::of(&answers(201)))));
+    let trust = Trust::read(&key.home.path().join("key.pub")).unwrap();
+    let statement = node.handler("x").entry.statement(&Digest::of(&answers(201)).to_string());
+    let is_new = || {
+        let signature = std::fs::read_to_string(&kept).ok();
+        trust.check(statement.as_bytes(), signature.as_deref()).is_ok()
+    };
+    until("its signature is kept", || std::fs::read_to_string(&kept).unwrap_or_default(), is_new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_and_put_refuse_what_a_node_with_the_same_keys_would() {
+    let database = TestDatabase::new().await;
+    let (key, guests, to) = (Key::new(), folder(&answers(200), ""), tempfile::tempdir().unwrap());
+    key.sign(guests.folder.path());
+    let command = |what: &str| {
+        let mut command = galo();
+        command.arg(what).arg(guests.folder.path()).arg("--trust").arg(key.home.path().join("key.pub"));
+        command.env("DATABASE_URL", database.service_url()).env("GALO_CACHE", key.home.path().join("cache"));
+        if what == "put" {
+            command.arg("--handlers").arg(to.path());
+        }
+        run(&mut command)
+    };
+    for what in ["check", "put"] {
+        let (success, _, stderr) = command(what);
+        assert!(success, "{what}: {stderr}");
+    }
+    // The manifest was changed after it was signed; then it is signed, but the component is not.
+    let manifest = guests.manifest();
+    let stale = |what: &str, named: &str| {
+        let (success, out, stderr) = command(what);
+        assert!(!success && (out + &stderr).contains(named), "{what}: {stderr}");
+    };
+    guests.put_file("galo.toml", format!("{manifest}\n# changed\n").as_bytes());
+    ["check", "put"].iter().for_each(|what| stale(what, "galo.toml: its signature does not fit"));
+    guests.put_file("galo.toml", manifest.as_bytes());
+    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
+    ["check", "put"].iter().for_each(|what| stale(what, "x.wasm: its signature does not fit"));
+    assert_eq!(std::fs::read_to_string(to.path().join("galo.toml")).unwrap(), manifest);
+    // What was put without keys is not passed over as known.
+    let mut unseen = galo();
+    unseen.arg("put").arg(guests.folder.path()).arg("--handlers").arg(to.path());
+    unseen.env("DATABASE_URL", database.service_url()).env("GALO_CACHE", key.home.path().join("cache"));
+    assert!(run(&mut unseen).0);
+    stale("put", "x.wasm: its signature does not fit");
+    // Keys in the folder that nodes watch protect nothing.
+    std::fs::copy(key.home.path().join("key.pub"), to.path().join("key.pub")).unwrap();
+    key.sign(guests.folder.path());
+    let mut inside = galo();
+    inside.arg("put").arg(guests.folder.path()).arg("--handlers").arg(to.path()).arg("--trust");
+    inside.arg(to.path().join("key.pub")).env("DATABASE_URL", database.service_url());
+    let (success, _, stderr) = run(&mut inside);
+    assert!(!success && stderr.contains("move them elsewhere"), "{stderr}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_runs_only_what_is_signed() {
     let database = TestDatabase::new().await;
@@ -170,7 +313,7 @@ async fn a_shadow_runs_only_what_is_signed() {
     }
     std::fs::write(path_of(&component), key.of(&guests, &answers(201))).unwrap();
     let shadowing = Shadowing::begin(&access, "x", &component, (1, Duration::from_secs(1)), asked).await.unwrap();
-    assert_eq!(shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap(), Ended::Alike);
+    assert_eq!(shadowing.follow(std::future::pending(), false, |_| {}).await.unwrap(), Ended::Nothing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -647,7 +647,7 @@ async fn an_operator_sees_what_happened_and_goes_back() {
     assert_eq!(printed, "x: rolled back from generation 2 to generation 1\n");
     assert_eq!(node.get("/x").await.status, 200);
     let handler = shown().await["handlers"][0].clone();
-    assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"rolled back".into(), &2.into()));
+    assert_eq!((&handler["state"], &handler["rolled_back"]["generation"]), (&"live".into(), &2.into()));
     assert!(!ask(&["rollback", "x", "-m", "a test"]).0);
     // The rolled-back component stays barred; a different one goes live.
     guests.put("x", &answers(201));

@@ -158,3 +158,23 @@ async fn the_command_shows_the_counts_and_ends_with_the_shadow() {
         assert!(!success && stderr.contains(told), "{arguments:?}: {stderr}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_compared_nothing_has_not_passed_and_a_refused_one_counts_nothing() {
+    let database = TestDatabase::new().await;
+    let (_guests, node) = acting(&database).await;
+    let (_folder, file) = scratch("x.wasm");
+    std::fs::write(&file, calling_then("act", 200).component()).unwrap();
+    let shadow = || {
+        let mut command = galo();
+        command.args(["shadow", "x", "--for", "1s", "--admin", &node.admin_address(), "--component"]).arg(&file);
+        run(&mut command)
+    };
+    let (success, out, stderr) = shadow();
+    assert!(!success && out.contains("0 of 0 differ"), "{out}{stderr}");
+    assert!(stderr.contains("no request was compared, so nothing is shown by it"), "{stderr}");
+    std::fs::write(&file, "nothing").unwrap();
+    let (success, out, stderr) = shadow();
+    assert!(!success && out.contains("x: refused\n") && !out.contains("0 of 0"), "{out}{stderr}");
+    assert!(stderr.contains("was refused and did not run"), "{stderr}");
+}

@@ -146,6 +146,23 @@ async fn records_of_a_node_without_a_token_are_not_for_everybody_on_the_machine(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_be_reached_hides_nothing_of_the_others() {
+    let database = TestDatabase::new().await;
+    let node = node(&database, handlers(Profile::Release), "1");
+    post(&node, "one", "k", &transacao(1, "c", "x")).await;
+    let both = ["--admin", &node.admin, "--admin", "unix:/nope/admin.sock"];
+    let run = |command: &[&str]| galo_with(&[command, &both[..]].concat());
+    crate::cli::wait_until("it is recorded", || run(&["record"]).1.lines().count() == 1);
+    // What is known is printed; that it may not be all is an error.
+    for (command, printed) in [(&["explain", "one"][..], "/clientes/1/transacoes"), (&["record"], "\"id\":\"one\"")] {
+        let (success, out, stderr) = run(command);
+        assert!(!success && out.contains(printed) && stderr.contains("/nope/admin.sock"), "{command:?}: {out}{stderr}");
+    }
+    let (success, out, stderr) = run(&["explain", "two"]);
+    assert!(!success && out.is_empty() && stderr.contains("no record of two") && stderr.contains("/nope/"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_of_several_nodes_make_one_corpus() {
     let database = TestDatabase::new().await;
     let nodes = [(); 2].map(|()| node(&database, handlers(Profile::Release), "1"));

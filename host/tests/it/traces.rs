@@ -46,6 +46,8 @@ const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
 enum Manner {
     Takes,
     Answers(u16),
+    /// 503 with this `Retry-After`.
+    Later(&'static str),
     Hangs,
 }
 
@@ -111,6 +113,7 @@ impl Collector {
         let status = match manner {
             Manner::Takes => 200,
             Manner::Answers(status) => status,
+            Manner::Later(_) => 503,
             Manner::Hangs => std::future::pending().await,
         };
         if status == 200 {
@@ -132,7 +135,11 @@ impl Collector {
             self.got.lock().unwrap().push((head.headers, head.uri.path().to_owned(), decoded));
         }
         let body = ExportTraceServiceResponse::default().encode_to_vec();
-        Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap()
+        let mut response = Response::builder().status(status);
+        if let Manner::Later(after) = manner {
+            response = response.header("retry-after", after);
+        }
+        response.body(Full::new(Bytes::from(body))).unwrap()
     }
 
     fn resources(&self) -> Vec<ResourceSpans> {
@@ -390,6 +397,66 @@ async fn a_collector_that_is_dead_or_hangs_or_refuses_has_no_effect_on_requests(
         node.stop().await;
         assert!(begun.elapsed() < Duration::from_secs(8), "{what}: {:?}", begun.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_asks_to_wait_for_ever_costs_a_batch_and_not_the_exporter() {
+    let collector = Collector::start(Manner::Later("18446744073709551615")).await;
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("fine", &answers(200), "");
+    let traces = traces(&collector.endpoint, &[]);
+    let node = TestNode::with(&database, Settings { traces, ..settings(guests.folder.path()) }).await;
+    node.get("/fine").await;
+    let lost = "galo_spans_dropped_total{reason=\"not_sent\"} 2\n";
+    let deadline = Instant::now() + PATIENCE;
+    while !node.admin("/metrics").await.text().contains(lost) {
+        assert!(Instant::now() < deadline, "the batch is not counted as lost");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    *collector.manner.lock().unwrap() = Manner::Takes;
+    node.get("/fine").await;
+    collector.until("the spans of the next request", |spans| spans.len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_path_of_a_request_without_a_handler_has_no_parameter_that_is_redacted() {
+    let collector = Collector::start(Manner::Takes).await;
+    let database = TestDatabase::new().await;
+    let guests =
+        Guests::new().add("secret", &answers(200), "record = { parameters = [\"id\"] }").add("fine", &answers(200), "");
+    let manifest = guests.manifest().replace("GET /secret", "GET /people/{id}/card/{part}");
+    guests.put_file("galo.toml", manifest.as_bytes());
+    let traces = traces(&collector.endpoint, &[]);
+    let node = TestNode::with(&database, Settings { traces, ..settings(guests.folder.path()) }).await;
+    let address = node.address();
+    let hosts = [("host", "a"), ("host", "b")];
+    for (method, path, more) in [
+        (Method::GET, "/people/maria-silva/card/front", &[][..]),
+        (Method::POST, "/people/maria-silva/card/front", &[]),
+        (Method::GET, "/people/maria-silva/card/front/", &[]),
+        (Method::GET, "/people/maria-silva/card/%ff", &[]),
+        (Method::GET, "/people/maria-silva", &[]),
+        (Method::OPTIONS, "/people/maria-silva/card/front", &[]),
+        (Method::GET, "/people/maria-silva/card/front", &hosts),
+        (Method::GET, "/fine/maria-silva", &[]),
+        (Method::GET, "/maria-silva/fine", &[]),
+    ] {
+        request_with(&address, method, path, more).await;
+    }
+    let spans =
+        collector.until("nine requests", |spans| spans.iter().filter(|it| it.kind() == SpanKind::Server).count() >= 9);
+    let spans = spans.await;
+    assert!(!format!("{spans:?}").contains("maria"), "{spans:#?}");
+    let paths: std::collections::BTreeSet<_> =
+        spans.iter().filter_map(|span| attributes(&span.attributes).remove("url.path")).collect();
+    let expected = [
+        "/(redacted)",
+        "/fine/(redacted)",
+        "/people/(redacted)",
+        "/people/(redacted)/card/%ff",
+        "/people/(redacted)/card/front",
+    ];
+    assert_eq!(paths.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

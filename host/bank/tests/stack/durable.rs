@@ -75,8 +75,8 @@ pub fn handlers_come_and_go_without_a_restart(stack: &Stack) {
     assert_eq!(started(), begun, "a node was restarted");
 }
 
-/// `deploy/galo` from the host: a canary on both nodes, a restart of each, a rollback of both, and a canary that ends on
-/// both because a node was restarted.
+/// `deploy/galo` from the host: a canary on both nodes, a restart of each, a rollback of both, and a canary that ends
+/// on both because a node was restarted.
 pub fn a_deployment_reaches_both_nodes_and_outlives_their_restarts(stack: &Stack) {
     const NODES: [&str; 2] = ["node-1", "node-2"];
     let folder = tempfile::tempdir().unwrap();

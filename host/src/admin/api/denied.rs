@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::admin::records::FORBIDDEN;
+use crate::log::escaped;
 
 /// A status, and a text for a person that names the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,15 @@ impl Denied {
         Self::new(StatusCode::CONFLICT, message)
     }
 
+    /// No handler has this name.
+    pub(in crate::admin) fn no_handler(name: &str) -> Self {
+        Self::missing(format!("no handler {}; `/api/handlers` lists them", escaped(name)))
+    }
+
     /// For who may use the admin address, but not read records.
     pub(in crate::admin) fn records() -> Self {
-        Self::new(StatusCode::FORBIDDEN, FORBIDDEN.trim_end())
+        let why =
+            "records are the data of clients: start the node with --admin-token-file FILE, or with --admin unix:PATH";
+        Self::new(StatusCode::FORBIDDEN, why)
     }
 }

@@ -17,15 +17,15 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use self::denied::Denied;
 use self::requests::Wanted;
 use super::Admin;
 use super::body::{self, Fields};
-use super::out::{json, only, typed};
+use super::out::{denied, json, only, typed};
 use super::show;
 use crate::limits;
+use crate::log::escaped;
 use crate::record::Record;
 use crate::report::{ManifestReport, NodeReport};
 use crate::wire::{Incoming, Outgoing};
@@ -72,6 +72,15 @@ impl Asked {
         })
     }
 
+    /// The names of the parameters of its query.
+    fn parameters(&self) -> &'static [&'static str] {
+        match self {
+            Self::Requests => &["handler", "only", "last"],
+            Self::Events => &["after"],
+            _ => &[],
+        }
+    }
+
     fn changes(&self) -> bool {
         matches!(self, Self::Replay | Self::Examples | Self::Send)
     }
@@ -95,16 +104,13 @@ pub(super) async fn answer(admin: &Arc<Admin>, incoming: Incoming) -> Outgoing {
         true => act(admin, asked, incoming).await,
         false => {
             let query = Fields::of_query(incoming.uri().query().unwrap_or_default());
+            if let Err(why) = query.only(asked.parameters()) {
+                return denied(&why);
+            }
             admin.work(move |admin| read(admin, asked, &query)).await.flatten()
         }
     };
     answered.unwrap_or_else(|why| denied(&why))
-}
-
-fn denied(why: &Denied) -> Outgoing {
-    let mut outgoing = json(&json!({"error": why.message}));
-    *outgoing.status_mut() = why.status;
-    outgoing
 }
 
 fn read(admin: &Admin, asked: Asked, query: &Fields) -> Result<Outgoing, Denied> {
@@ -134,7 +140,11 @@ pub(super) fn handlers(admin: &Admin) -> NodeReport {
 /// Which requests a query asks for.
 pub(super) fn wanted(query: &Fields) -> Result<Wanted, Denied> {
     let last = query.number("last")?.map_or(limits::PAGE_ROWS_MAX, |last| usize::try_from(last).unwrap_or(usize::MAX));
-    let errors = query.get("only").is_some_and(|only| only == "errors");
+    let errors = match query.get("only") {
+        None | Some("") => false,
+        Some("errors") => true,
+        Some(other) => return Err(Denied::bad(format!("`only`: `{}` is not `errors`", escaped(other)))),
+    };
     Ok(Wanted { handler: query.get("handler").filter(|name| !name.is_empty()).map(str::to_owned), errors, last })
 }
 
@@ -172,13 +182,16 @@ mod tests {
             let named = path.replace("{handler}", "orders").replace("{number}", "1");
             // The parent answers these.
             let Some(asked) = Asked::find(&named) else {
-                assert!(["/api/records", "/api/recording", "/api/audit"].contains(&path.as_str()), "{path}");
+                assert!(
+                    ["/api/records", "/api/explain", "/api/recording", "/api/audit"].contains(&path.as_str()),
+                    "{path}"
+                );
                 continue;
             };
             assert_eq!(methods, [if asked.changes() { "post" } else { "get" }], "{path}");
         }
         // Each variant has one path; `find` has no other.
-        assert_eq!(paths.len(), 15);
+        assert_eq!(paths.len(), 16);
         for path in ["/api", "/api/", "/api/records/x", "/api/records/x/y", "/api/records/x/1/2", "/api/nodes"] {
             assert_eq!(Asked::find(path), None, "{path}");
         }

@@ -124,7 +124,7 @@ pub(in crate::admin) fn replay(admin: &Admin, asked: &Replay) -> Result<Replayed
     };
     let differences = before
         .as_ref()
-        .map(|(_, before)| replay::differences(before, &decision, limits::DIFFERENCES_SHOWN_MAX))
+        .map(|(_, before)| replay::differences(before, &decision, limits::DIFFERENCES_SHOWN_MAX, &[]))
         .unwrap_or_default();
     Ok(Replayed {
         on: asked.on,

@@ -51,8 +51,11 @@ pub(in crate::admin) fn last(admin: &Admin, wanted: &Wanted) -> Result<Vec<Summa
     if !admin.gate.may_read_records() {
         return Err(Denied::records());
     }
-    let mut found = Vec::new();
-    for handler in &admin.started()?.registry.table().handlers {
+    let (mut found, table) = (Vec::new(), admin.started()?.registry.table());
+    if let Some(name) = wanted.handler.as_ref().filter(|name| table.handler(name).is_none()) {
+        return Err(Denied::no_handler(name));
+    }
+    for handler in &table.handlers {
         let name = &handler.entry.name;
         if wanted.handler.as_ref().is_some_and(|wanted| wanted != name) {
             continue;

@@ -172,7 +172,6 @@ fn state(state: State) -> Markup {
     let class = match state {
         State::Live => "chip good",
         State::Probation => "chip",
-        State::RolledBack => "chip bad",
     };
     html! { span class=(class) { (state) } }
 }

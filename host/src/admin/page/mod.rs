@@ -34,9 +34,9 @@ use super::api::send::Send;
 use super::api::{replay, save, send};
 use super::body::{self, Fields};
 use super::out::{only, typed, with};
-use super::{Admin, deploy, gate};
+use super::{Admin, deploy, gate, show};
 use crate::registry::Who;
-use crate::report::RollbackOrder;
+use crate::report::{Reason, RollbackOrder};
 use crate::wire::{Incoming, Outgoing};
 
 const STYLE: &str = include_str!("style.css");
@@ -96,7 +96,7 @@ async fn act(admin: &Arc<Admin>, incoming: Incoming) -> Result<Done, Denied> {
                 text => text.to_owned(),
             };
             let (who, why) = (given("who", &user), given("why", ""));
-            let order = RollbackOrder { to: None, only: Some(field("only")), who, why };
+            let order = RollbackOrder { only: Some(field("only")), ..RollbackOrder::of(Reason { who, why }) };
             admin.work(move |admin| roll_back(admin, &handler, &order)).await.map(Done::RolledBack)
         }
         Some("save") => {
@@ -127,8 +127,9 @@ fn roll_back(admin: &Admin, name: &str, order: &RollbackOrder) -> Result<String,
         return Err(Denied::conflict(format!("{name} has changed since the page was made: look at it again")));
     }
     deploy::back(handler, order).map_err(|(status, message)| Denied::new(status, message))?;
-    let serving = handler.lineage().current.number;
-    Ok(format!("{name}: rolled back from generation {} to generation {serving}", from.number))
+    let report = show::handler(handler, &admin.started()?.gates);
+    let passed = report.rolled_back.and_then(|back| back.passed_over()).unwrap_or_default();
+    Ok(format!("{name}: rolled back from generation {} to generation {}{passed}", from.number, report.generation))
 }
 
 /// `Name: value` in each line.

@@ -16,6 +16,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use self::outputs::Outputs;
 use self::tree::{Roots, Tree};
 use crate::develop::build::{Built, Prepared, Project};
+use crate::gate::ACCEPTED_NAME;
 use crate::manifest::{Build, Entry, FILE_NAME};
 use crate::record::CORPUS_NAME;
 use crate::reload::Watch;
@@ -248,7 +249,7 @@ impl Command {
 
 /// Whether a file of a handler's folder is for the node, and not for what builds the handler.
 fn is_of_node(file: &Path) -> bool {
-    file.starts_with(example::FOLDER_NAME) || file == Path::new(CORPUS_NAME)
+    file.starts_with(example::FOLDER_NAME) || [CORPUS_NAME, ACCEPTED_NAME].iter().any(|name| file == Path::new(name))
 }
 
 /// Whether a file tells Cargo what to build.

@@ -5,11 +5,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{is_exported, moment, traced};
+use super::{is_exported, moment, path, traced};
 use crate::config::AccessLog;
 use crate::contract::{Field, Request, Response};
+use crate::node::Node;
 use crate::record::{Answer, Draft, Recorder, Times, Unhandled, Why};
-use crate::registry::Handler;
+use crate::registry::{Handler, Registry};
 use crate::request::access::Line;
 use crate::request::trace::{self, Trace};
 use crate::route::{Route, Segment};
@@ -24,13 +25,8 @@ const FAILURE_LEFT: &str = "client_left";
 
 /// Hands over the trace of a request that no handler answered: its path or its head was refused, its body did not
 /// arrive, or the host panicked. What failed after it had a handler is recorded as well.
-pub(in crate::request) fn unhandled(
-    recorder: &Recorder,
-    line: &mut Line,
-    outgoing: &Outgoing,
-    failure: Option<&'static str>,
-) {
-    unanswered(recorder, line, (outgoing.status().as_u16(), failure));
+pub(in crate::request) fn unhandled(node: &Node, line: &mut Line, outgoing: &Outgoing, failure: Option<&'static str>) {
+    unanswered(&node.recorder, Some(&node.registry), line, (outgoing.status().as_u16(), failure));
 }
 
 /// The same of a request whose client left before its answer.
@@ -38,7 +34,7 @@ pub(in crate::request) fn unhandled(
 fn left(line: &mut Line) {
     let recorder = line.course.handler.as_ref().and_then(|handler| handler.recorder.get()).cloned();
     if let Some(recorder) = recorder {
-        unanswered(&recorder, line, (STATUS_LEFT, Some(FAILURE_LEFT)));
+        unanswered(&recorder, None, line, (STATUS_LEFT, Some(FAILURE_LEFT)));
     }
 }
 
@@ -54,7 +50,8 @@ impl Drop for Line {
     }
 }
 
-fn unanswered(recorder: &Recorder, line: &mut Line, ended: (u16, Option<&'static str>)) {
+/// `registry` has the routes, for the path of a request that has none.
+fn unanswered(recorder: &Recorder, registry: Option<&Registry>, line: &mut Line, ended: (u16, Option<&'static str>)) {
     let (status, failure) = ended;
     // Of a request that was answered without a trail, there is nothing to do.
     if failure.is_none() && recorder.sampler().is_none() {
@@ -69,7 +66,7 @@ fn unanswered(recorder: &Recorder, line: &mut Line, ended: (u16, Option<&'static
     let place = Place::of(&line.head.headers);
     if is_exported(recorder, is_error, || place) {
         line.course.given.trace = Some(place.trace);
-        export(recorder, line, place, ended);
+        export(recorder, registry, line, (place, ended));
     }
     let Some((handler, ring)) = handler.as_deref().zip(ring) else { return };
     if let Some(why) = ring.wants(is_error.then_some(Why::Error)) {
@@ -83,13 +80,18 @@ fn unanswered(recorder: &Recorder, line: &mut Line, ended: (u16, Option<&'static
     }
 }
 
-fn export(recorder: &Recorder, line: &Line, place: Place, (status, failure): (u16, Option<&'static str>)) {
+fn export(
+    recorder: &Recorder,
+    registry: Option<&Registry>,
+    line: &Line,
+    (place, (status, failure)): (Place, (u16, Option<&'static str>)),
+) {
     let Line { head, course, begun, .. } = line;
     let (handler, whole) = (course.handler.as_deref(), begun.elapsed());
     recorder.trace(Box::new(Unhandled {
         trace: traced(place, head, true, whole),
         method: head.method.as_str().to_owned(),
-        path: handler.is_none().then(|| head.uri.path().to_owned()),
+        path: registry.filter(|_| handler.is_none()).map(|registry| path::shown(&registry.table(), head.uri.path())),
         route: handler.and_then(|handler| handler.routes.get(course.route).cloned()),
         handler: handler.map(|handler| handler.entry.name.as_str().into()),
         status,
@@ -131,6 +133,7 @@ fn undecided(
         why,
         recorded: true,
         observed: None,
+        members: Arc::clone(&lineage.current.component.members),
         secrets: vec![chosen.config.secrets().clone()],
         trace: traced(place, head, false, whole),
         request,
