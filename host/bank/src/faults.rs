@@ -20,8 +20,7 @@ use crate::source::Source;
 use crate::swap::Swaps;
 use crate::verdict;
 
-/// Enough that both nodes always have something in flight; few enough for a debug build on two cores, and for the
-/// limits of the containers.
+/// Enough that both nodes always have something in flight; few enough for a debug build within the containers' limits.
 const CLIENTS: u32 = 16;
 
 /// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.

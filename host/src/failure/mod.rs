@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 use http::StatusCode;
 
 pub use self::code::Code;
-pub use self::raised::Raised;
+pub use self::raised::{Raised, outcome_of};
 use crate::limits;
 
 /// Why a request did not get the answer of its handler.

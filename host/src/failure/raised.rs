@@ -6,8 +6,8 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::Code;
-use crate::contract::DatabaseError;
+use super::{Code, Failure};
+use crate::contract::{DatabaseError, Outcome, Rows};
 
 /// An error that a procedure raised. Its statement was rolled back.
 #[derive(Debug, Clone)]
@@ -16,6 +16,18 @@ pub struct Raised {
     pub procedure: String,
     /// What Postgres reported.
     pub error: DatabaseError,
+}
+
+/// The outcome of a call, for `respond`: its rows, or the error that the procedure raised.
+///
+/// # Errors
+/// Every other failure.
+pub fn outcome_of(called: Result<Rows, Failure>) -> Result<Outcome, Failure> {
+    match called {
+        Ok(rows) => Ok(Outcome::Rows(rows)),
+        Err(Failure::Raised(raised)) => Ok(Outcome::Error(raised.error)),
+        Err(failure) => Err(failure),
+    }
 }
 
 impl Raised {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::registry::{Handler, Table};
+use crate::node::Node;
+use crate::registry::{Event, Handler, Subject, Table, Who};
 
 /// How a new manifest changed a handler.
 pub(super) enum Change {
@@ -44,6 +45,13 @@ impl Change {
     pub(super) fn name(&self) -> &str {
         let (Self::Added(name, ..) | Self::Changed(name, _) | Self::Removed(name)) = self;
         name
+    }
+
+    /// Tells of it in the log and in the audit log.
+    pub(super) fn note(&self, node: &Node) {
+        tracing::info!("{self}");
+        let subject = Subject { handler: Some(self.name()), digest: None };
+        node.operated(subject, Event::Manifest, &Who::folder(), &self.to_string());
     }
 }
 

@@ -47,7 +47,7 @@ use crate::events::Kind;
 use crate::limits;
 use crate::manifest::{self, Entry};
 use crate::node::Node;
-use crate::registry::{Event, Refusal, Stage, Subject, Who};
+use crate::registry::{Refusal, Stage};
 use crate::state::State;
 
 pub use self::deploy::deploy;
@@ -266,11 +266,7 @@ impl Reloader {
                 // From here on each handler has the fingerprint of its files.
                 self.manifest.fingerprint = self.manifest.fingerprint.first();
                 self.refused = Vec::new();
-                for change in &changes {
-                    tracing::info!("{change}");
-                    let subject = Subject { handler: Some(change.name()), digest: None };
-                    self.node.operated(subject, Event::Manifest, &Who::folder(), &change.to_string());
-                }
+                changes.iter().for_each(|change| change.note(&self.node));
                 // A handler that changed with the manifest is scanned again under its new entry.
                 let table = self.node.registry.table();
                 let there: HashSet<_> = table.handlers.iter().map(|handler| handler.entry.name.as_str()).collect();

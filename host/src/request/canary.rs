@@ -18,7 +18,7 @@ use super::trace::Trace;
 use super::trail::Noted;
 use crate::contract::Outcome;
 use crate::database::Carried;
-use crate::failure::{Failure, Fault, FaultKind, Phase};
+use crate::failure::{self, Failure, Fault, FaultKind, Phase};
 use crate::metrics::Laps;
 use crate::node::Node;
 use crate::record::{self, Times};
@@ -81,9 +81,8 @@ pub(super) async fn handled<'a, F: Functions>(
     let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
     let since = laps.skip();
     asked.note(|noted| noted.passed(passage));
-    let outcome = match outcome {
-        Ok(rows) => Outcome::Rows(rows),
-        Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+    let outcome = match failure::outcome_of(outcome) {
+        Ok(outcome) => outcome,
         Err(failure) => {
             if let Some(arguments) = arguments {
                 asked.called(Planned { procedure, arguments, carry }, passage, None);

@@ -33,10 +33,10 @@ use self::label::marked;
 use self::rescue::Called;
 use self::trail::Trail;
 use self::unserved::{failed, unread, unrouted};
-use crate::contract::{Field, Outcome, Request};
+use crate::contract::{Field, Request};
 use crate::cors::{self, Cors};
 use crate::database::Carried;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::manifest::Claims;
 use crate::metrics::Laps;
 use crate::node::Node;
@@ -273,9 +273,8 @@ async fn handled<'a, F: Functions>(
             let Carried { outcome, passage, arguments } = node.database.carry_out(&procedure, arguments).await;
             let since = laps.skip();
             asked.note(|noted| noted.passed(passage));
-            let outcome = match outcome {
-                Ok(rows) => Outcome::Rows(rows),
-                Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+            let outcome = match failure::outcome_of(outcome) {
+                Ok(outcome) => outcome,
                 Err(failure) => {
                     if let Some(arguments) = arguments {
                         asked.called(Planned { procedure, arguments, carry }, passage, None);

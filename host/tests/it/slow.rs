@@ -88,12 +88,19 @@ async fn a_guest_that_loops_keeps_nobody_else_waiting() {
         let mut connection = Connection::open(&node.listen).await;
         let mut calm_connection = Connection::open(&calm_node.listen).await;
         let (mut times, mut calm_times, begun) = (Vec::new(), Vec::new(), Instant::now());
+        let (mut late, mut calm_late) = (0, 0);
         while begun.elapsed() < Duration::from_secs(5) {
             for path in ["/good", "/um"] {
-                for (connection, times) in [(&mut connection, &mut times), (&mut calm_connection, &mut calm_times)] {
+                for (connection, times, late) in
+                    [(&mut connection, &mut times, &mut late), (&mut calm_connection, &mut calm_times, &mut calm_late)]
+                {
                     let asked = Instant::now();
-                    assert_eq!(connection.send(Method::GET, path, "").await.unwrap().status, 200);
+                    let answer = connection.send(Method::GET, path, "").await.unwrap();
                     times.push(asked.elapsed());
+                    // A call that the database did not answer in time, on a machine that stands still for a moment.
+                    let is_late = path == "/um" && answer.status == 503 && answer.text().contains("unavailable");
+                    assert!(answer.status == 200 || is_late, "{path}: {} {}", answer.status, answer.text());
+                    *late += usize::from(is_late);
                 }
             }
         }
@@ -104,6 +111,7 @@ async fn a_guest_that_loops_keeps_nobody_else_waiting() {
             (times[times.len() * 99 / 100], times[times.len() - 1])
         };
         let ((p99, most), (calm, _)) = (p99(&mut times), p99(&mut calm_times));
+        assert!(late <= calm_late + times.len() / 500, "{late} of {} late, {calm_late} on the calm node", times.len());
         let figures = format!(
             "{workers} workers, wasi {wasi}: {} requests, p99 {p99:?}, at most {most:?}; calm {calm:?}",
             times.len()

@@ -12,7 +12,7 @@ use super::selection::Selection;
 use crate::contract::{DatabaseError, Field, Outcome, Response};
 use crate::develop::build::Cancel;
 use crate::example::{self, Example};
-use crate::failure::{Failure, Phase, Raised};
+use crate::failure::{self, Failure, Phase, Raised};
 use crate::guest::{Compiler, Component, Declared, Digest, Grants};
 use crate::manifest::Entry;
 use crate::wire::{self, Messages};
@@ -118,9 +118,8 @@ impl Examples {
         let procedure = procedure.ok_or_else(|| format!("the manifest does not grant `{}`", call.procedure))?;
         let outcome = application.call(example.before().as_deref(), procedure, call.arguments).await;
         let outcome = outcome.map_err(|mistake| format!("{}: {mistake}", example.shown(&self.entry)))?;
-        let outcome = match outcome {
-            Ok(rows) => Outcome::Rows(rows),
-            Err(Failure::Raised(raised)) => Outcome::Error(raised.error),
+        let outcome = match failure::outcome_of(outcome) {
+            Ok(outcome) => outcome,
             Err(failure) => return failed(example, &failure, messages),
         };
         let respond = || component.respond(&call.carry, &outcome).map_err(|fault| format!("respond: {fault}"));
