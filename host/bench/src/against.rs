@@ -117,10 +117,7 @@ async fn alternate(
 
 impl Ratios {
     fn of(after: &Measured, before: &Measured) -> Self {
-        let nodes = |measured: &Measured| {
-            let place = Component::ALL.iter().position(|component| *component == Component::Nodes);
-            place.map_or(f64::NAN, |place| measured.cpu[place])
-        };
+        let nodes = |measured: &Measured| measured.cpu_of(Component::Nodes);
         Self { cpu: nodes(after) / nodes(before), throughput: after.throughput() / before.throughput() }
     }
 }

@@ -4,16 +4,19 @@
 mod against;
 mod chart;
 mod cluster;
+mod collector;
 mod compare;
 mod contender;
 mod costs;
 mod equal;
+mod feature;
 mod figures;
 mod growth;
 mod load;
 mod machine;
 mod measure;
 mod options;
+mod overhead;
 mod peer;
 mod pgbench;
 mod pgo;
@@ -28,7 +31,6 @@ mod run;
 mod schedule;
 mod serve;
 mod server;
-mod shadow;
 mod tables;
 mod wrk;
 

@@ -10,6 +10,7 @@ use galo_testing::nginx::{Front, Listen, Nginx};
 
 use crate::cluster::Cluster;
 use crate::contender::Contender;
+use crate::feature::{Feature, Sampled};
 use crate::load::Load;
 use crate::options::Options;
 use crate::peer::Peer;
@@ -42,8 +43,8 @@ pub struct Bench {
     pub cores: Cores,
     pub seconds: u64,
     pub warm_seconds: u64,
-    /// One request in so many also runs on a shadow.
-    pub shadow: Option<usize>,
+    /// A feature that is on.
+    pub sampled: Option<Sampled>,
 }
 
 impl Bench {
@@ -78,7 +79,7 @@ impl Bench {
             cores,
             seconds,
             warm_seconds,
-            shadow: None,
+            sampled: None,
         })
     }
 }
@@ -124,6 +125,11 @@ impl Measured {
     /// Requests a second.
     pub fn throughput(&self) -> f64 {
         number(self.load.requests) / self.load.seconds
+    }
+
+    /// Microseconds of CPU of a component for a request.
+    pub fn cpu_of(&self, component: Component) -> f64 {
+        Component::ALL.iter().position(|one| *one == component).map_or(f64::NAN, |place| self.cpu[place])
     }
 
     /// The part of requests that were refused, in percent.
@@ -175,8 +181,8 @@ async fn attempt(
         nginx = Some(front(bench, placement, folder.path(), &sockets).await?);
     }
     let mut shadows = Vec::new();
-    for server in &servers {
-        if let Some(every) = bench.shadow {
+    if let Some(Sampled { feature: Feature::Shadow, every, .. }) = bench.sampled {
+        for server in &servers {
             shadows.push(server.shadow(&bench.handlers, every).await?);
         }
     }
@@ -254,6 +260,7 @@ impl Bench {
             handlers: &self.handlers,
             cache: &self.cache,
             database_url,
+            sampled: self.sampled,
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::contender::Contender;
+use crate::feature::Feature;
 use crate::serve::ServeArgs;
 
 /// Compares Galo with what bounds it, with itself without WASM, and with services in Rust and Go, on this machine
@@ -23,10 +24,10 @@ pub struct Options {
     /// How long each measurement lasts [default: 8, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
-    /// How often each is made; an odd number has a middle [default: 5, 7 with --against or --shadow, or 1 with --quick]
+    /// How often each is made; an odd number has a middle [default: 5; 7 in pairs; 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
-    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick, --against or --shadow]
+    /// Connections to nginx [default: 8,32,64,256, or 64 with --quick, --against or --cost-of]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     connections: Vec<usize>,
     /// Measure these parts only; writes nothing without --out
@@ -49,11 +50,14 @@ pub struct Options {
     /// over 1.03 for the nodes' CPU a request, or under 0.97 for throughput
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "without", "rows", "out"])]
     pub against: Option<PathBuf>,
-    /// Measure what a shadow costs instead: Galo with one of `transacoes` on one request in N and without, in
-    /// alternation, 7 rounds by default. Fails when the median of the paired ratios is under 0.95 for throughput, or
-    /// when the median p99 with it is over every p99 without
-    #[arg(long, value_name = "N", conflicts_with_all = ["only", "without", "rows", "out", "against"])]
-    pub shadow: Option<usize>,
+    /// Measure what a feature costs instead: Galo with it and without, in alternation, 7 rounds by default. Fails when
+    /// the median of the paired ratios of throughput is under 0.98, or under 0.95 for a shadow; and when the median p99
+    /// with a shadow is over every p99 without
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["only", "without", "rows", "out", "against"])]
+    pub cost_of: Option<Feature>,
+    /// The feature works on one request in N [default: 100, or 10 for a shadow]
+    #[arg(long, value_name = "N", requires = "cost_of", value_parser = clap::value_parser!(u32).range(1..))]
+    every: Option<u32>,
     /// A galo that is built already, for tests of this program
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "against")]
     pub galo: Option<PathBuf>,
@@ -116,7 +120,7 @@ impl Options {
 
     /// Whether each round is a pair of measurements.
     fn is_paired(&self) -> bool {
-        self.against.is_some() || self.shadow.is_some()
+        self.against.is_some() || self.cost_of.is_some()
     }
 
     pub fn connections(&self) -> Vec<usize> {
@@ -125,6 +129,11 @@ impl Options {
             [] => vec![8, 32, 64, 256],
             chosen => chosen.to_vec(),
         }
+    }
+
+    /// A feature works on one request in so many.
+    pub fn every(&self) -> Option<usize> {
+        self.every.and_then(|every| usize::try_from(every).ok())
     }
 
     pub fn rows(&self) -> u32 {
@@ -152,7 +161,7 @@ impl Options {
 
     /// Whether the peer in Go is measured.
     pub fn wants_peer(&self) -> bool {
-        self.shadow.is_none() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
+        self.cost_of.is_none() && (self.wants(Part::Peer) || self.placed().contains(&Contender::Peer))
     }
 
     /// Whether anything is measured that runs components.
@@ -162,7 +171,7 @@ impl Options {
 
     /// Whether BENCHMARKS.md of the checkout may be rewritten: half of its figures would be worse than old ones.
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && self.shadow.is_none()
+        !self.quick && self.only.is_empty() && self.without.is_empty() && self.galo.is_none() && self.cost_of.is_none()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::results::{GOAL_CONNECTIONS, Results};
 use crate::schedule::Placement;
-use crate::{against, equal, peer, plot, programs, report, shadow};
+use crate::{against, equal, overhead, peer, plot, programs, report};
 
 /// Runs, until it is done or interrupted.
 ///
@@ -73,8 +73,8 @@ async fn all(options: &Options, cancel: &Cancel) -> anyhow::Result<()> {
         };
         tokio::task::spawn_blocking(set_up).await??
     };
-    if let Some(every) = options.shadow {
-        return shadow::run(options, bench, every).await;
+    if let Some(feature) = options.cost_of {
+        return overhead::run(options, bench, feature).await;
     }
     let results = measure(options, &bench).await?;
     let text = report::generated(&results);

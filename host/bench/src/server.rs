@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
 use crate::contender::Contender;
+use crate::feature::Sampled;
 use crate::programs::Programs;
 
 /// A first start compiles two components, in a development build and beside others.
@@ -43,6 +44,8 @@ pub struct Launch<'a> {
     pub cache: &'a Path,
     /// Empty for what needs no database.
     pub database_url: &'a str,
+    /// A feature that is on.
+    pub sampled: Option<Sampled>,
 }
 
 /// A running server; killed when dropped.
@@ -109,7 +112,7 @@ impl Server {
 }
 
 fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>) -> anyhow::Result<Command> {
-    let Launch { programs, peer, galo, handlers, cache, .. } = launch;
+    let Launch { programs, peer, galo, handlers, cache, sampled, .. } = launch;
     let own = |what: &str| {
         let mut command = Command::new(&programs.own);
         command.args(["serve", what, "--listen"]).arg(socket);
@@ -143,9 +146,10 @@ fn command(contender: Contender, socket: &Path, admin: &Path, launch: Launch<'_>
     }
     // Settings of a developer's environment are not part of the comparison.
     for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with("GALO_") {
+        if ["GALO_", "OTEL_"].iter().any(|prefix| variable.to_string_lossy().starts_with(prefix)) {
             command.env_remove(variable);
         }
     }
+    command.envs(sampled.iter().flat_map(Sampled::environment));
     Ok(command)
 }

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         trial("a_quick_run_of_one_contender_writes_its_figures", true, writes),
         trial("what_was_written_by_hand_without_markers_is_not_touched", true, refuses),
         trial("the_peer_in_go_answers_as_the_others_and_is_measured", go, measures_the_peer),
+        trial("what_a_feature_costs_is_measured_in_pairs", true, measures_a_feature),
         trial("go_that_is_missing_is_named_with_its_packages", true, names_what_is_missing),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -82,6 +83,18 @@ fn measures_the_peer() {
     let text = std::fs::read_to_string(out.path().join("BENCHMARKS.md")).unwrap();
     for row in ["| Galo to Go peer | ", "| context switches | ", "| Go | 1."] {
         assert!(text.contains(row), "{row} is missing in {text}");
+    }
+}
+
+/// A second does not decide whether the costs are within their bounds; traces that do not arrive are an error.
+fn measures_a_feature() {
+    for feature in ["records", "traces"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_galo-bench"));
+        command.args(["--quick", "--cost-of", feature, "--every", "10", "--galo"]).arg(program::galo());
+        let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let (printed, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(printed.contains("of 1 request in 10: throughput "), "{printed}{error}");
+        assert!(!error.contains("no trace arrived"), "{error}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::guest::Digest;
 use crate::limits;
 use crate::manifest::{Entry, Gate};
 use crate::record::Record;
-use crate::replay::Difference;
+use crate::replay::{Difference, is_redacted};
 
 /// Digits of a digest that name a candidate in a message.
 const DIGEST_SHOWN: usize = 12;
@@ -42,6 +42,8 @@ pub struct Verdict {
     pub intended: u64,
     /// An operator has accepted the candidate.
     pub accepted: bool,
+    /// The corpus has records that could have been compared, and none was.
+    pub uncompared: bool,
     /// Why the corpus could not be read.
     pub unreadable: Option<String>,
     /// The last requests that it answers otherwise, the newest first.
@@ -72,7 +74,10 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
     let records = corpus.records.iter().map(|record| Ok(Cow::Borrowed(record)));
     verdict.accepted = corpus.accepts(verdict.digest);
     let mut intended = None;
-    for record in skipped.chain(records).chain(last) {
+    // What was redacted is compared with what the serving generation decides.
+    verdict.uncompared = corpus.records.iter().any(|record| sides.serving.is_some() || !is_redacted(record));
+    let of_corpus = corpus.others + corpus.records.len();
+    for (place, record) in skipped.chain(records).chain(last).enumerate() {
         let compared = record.and_then(|record| match spent() > until {
             true => Err(format!("not run: the others took over {} s of CPU", limits::GATE_CPU_MAX.as_secs())),
             false => sides.kept(&record).map(|differences| (record, differences)),
@@ -91,6 +96,7 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
             verdict.note(&record, differences);
         }
         verdict.tally.add(places);
+        verdict.uncompared &= place >= of_corpus;
     }
     verdict.otherwise.reverse();
     verdict.took = spent().saturating_sub(begun);
@@ -106,6 +112,7 @@ impl Verdict {
             tally: Tally::default(),
             intended: 0,
             accepted: false,
+            uncompared: false,
             unreadable: None,
             otherwise: Vec::new(),
             took: Duration::ZERO,
@@ -114,7 +121,7 @@ impl Verdict {
 
     /// Whether the candidate does not pass.
     pub fn refuses(&self) -> bool {
-        let unexplained = self.tally.differ > self.intended || self.unreadable.is_some();
+        let unexplained = self.tally.differ > self.intended || self.uncompared || self.unreadable.is_some();
         self.policy == Gate::Refuse && unexplained && !self.accepted
     }
 
@@ -125,8 +132,14 @@ impl Verdict {
             // Writing to a `String` cannot fail.
             let _ = write!(text, "\n    {path} ({count})");
         }
+        let digest: String = self.digest.to_string().chars().take(DIGEST_SHOWN).collect();
+        if self.uncompared {
+            text += &format!(
+                "\nrecord the corpus again with `galo record`, or accept the candidate without it, with \
+                 `galo accept {digest} -m WHY` or in {ACCEPTED_NAME}"
+            );
+        }
         if self.tally.differ > self.intended {
-            let digest: String = self.digest.to_string().chars().take(DIGEST_SHOWN).collect();
             text += &format!(
                 "\naccept the change: where a node runs that has refused it, with `galo accept {digest} -m WHY`; for any \
                  other, with a line that begins with {digest} in {ACCEPTED_NAME} beside the corpus; or state it in an \
@@ -175,6 +188,9 @@ impl fmt::Display for Verdict {
         for (why, count) in skipped {
             write!(f, "; {count} skipped ({why})")?;
         }
+        if self.uncompared {
+            f.write_str("; no record of the corpus could be compared")?;
+        }
         match &self.unreadable {
             Some(why) => write!(f, "; the corpus cannot be read: {why}"),
             None => Ok(()),
@@ -211,6 +227,10 @@ mod tests {
         verdict.intended = 1;
         assert_eq!(verdict.to_string(), "1 of 2 differ, 1 as a changed example states; 1 skipped (redacted)");
         assert!(!verdict.refuses());
+        let uncompared = Verdict { uncompared: true, tally: Tally::default(), intended: 0, ..verdict.clone() };
+        assert_eq!(uncompared.to_string(), "0 recorded; no record of the corpus could be compared");
+        assert!(uncompared.refuses() && uncompared.refusal().contains("galo record"));
+        assert!(!Verdict { accepted: true, ..uncompared }.refuses());
         verdict.unreadable = Some("corpus.jsonl:2: not a record".to_owned());
         assert!(verdict.refuses() && !verdict.refusal().contains("galo accept"));
     }

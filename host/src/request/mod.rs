@@ -185,8 +185,11 @@ async fn answered<'a, F: Functions>(
     *generation = Some(chosen.number);
     let handled = handled::<F>(node, (handler, lineage, canary), &mut asked, laps).await;
     let (answer, by) = handled.map_or_else(|failure| (Err(failure), None), |(it, by)| (Ok(it), Some(by)));
-    let done = (head, asked.request, asked.trail);
-    let trace = trail::keep(&node.recorder, handler, lineage, done, &answer, laps);
+    let (kept, trace) = trail::judge(&node.recorder, handler, (head, &mut asked.trail), &answer, laps);
+    if let Some(kept) = kept {
+        let done = (head, asked.request, asked.trail);
+        trail::hand_over(&node.recorder, handler, lineage, done, &answer, kept);
+    }
     // Not recorded: the handler did not answer it.
     let answer = answer.map(|outgoing| marked(node, outgoing, by));
     Answered { answer, by: by.unwrap_or(chosen), trace, has_trail }

@@ -104,20 +104,27 @@ impl Noted {
     }
 }
 
-/// Hands the record and the trace of a request over, if they are kept. Returns the trace that its lines of the log
-/// name.
-pub(super) fn keep(
+/// Why an answered request is kept.
+pub(super) struct Kept {
+    recorded: Option<Why>,
+    exported: bool,
+    notable: Option<Why>,
+    observed: Option<Observed>,
+    whole: Duration,
+}
+
+/// Decides whether the record or the trace of a request is kept. Also returns the trace that its lines of the log name.
+/// Nothing is moved: it is asked of every request, and nearly none is kept.
+pub(super) fn judge(
     recorder: &Recorder,
     handler: &Handler,
-    lineage: &Lineage,
-    (head, request, trail): (&Parts, Request, Option<Box<Trail>>),
+    (head, trail): (&Parts, &mut Option<Box<Trail>>),
     answer: &Result<Outgoing, Failure>,
     laps: &Laps,
-) -> Option<TraceId> {
-    let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return None };
-    let Trail { observed, noted } = *trail;
-    let mut noted = noted.into_inner().unwrap_or_else(PoisonError::into_inner);
-    noted.times.whole = Times::micros(laps.whole());
+) -> (Option<Kept>, Option<TraceId>) {
+    let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return (None, None) };
+    let (noted, whole) = (trail.noted.get_mut().unwrap_or_else(PoisonError::into_inner), laps.whole());
+    noted.times.whole = Times::micros(whole);
     let status = answer.as_ref().map_or_else(Failure::status, Outgoing::status);
     // A shed request is sampled like any other: under overload there are thousands.
     let is_shed = matches!(answer, Err(Failure::Shed));
@@ -127,40 +134,44 @@ pub(super) fn keep(
         recorded: ring.wants(notable),
         exported: is_exported(recorder, notable.is_some(), || noted.place(head)),
         notable,
-        observed,
+        observed: trail.observed.take(),
+        whole,
     };
     if kept.recorded.is_none() && !kept.exported && kept.observed.is_none() {
-        return noted.place.map(|place| place.trace);
+        return (None, noted.place.map(|place| place.trace));
     }
     let trace = noted.place(head).trace;
+    (Some(kept), Some(trace))
+}
+
+/// Hands over the record and the trace of a request that are kept.
+pub(super) fn hand_over(
+    recorder: &Recorder,
+    handler: &Handler,
+    lineage: &Lineage,
+    (head, request, trail): (&Parts, Request, Option<Box<Trail>>),
+    answer: &Result<Outgoing, Failure>,
+    kept: Kept,
+) {
+    let (Some(trail), Some(ring)) = (trail, handler.ring.get()) else { return };
+    let noted = trail.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
     // A panic costs the record, not the answer. Unwind safe: what is worked on is dropped.
     let handed = catch_unwind(AssertUnwindSafe(|| {
-        let whole = laps.whole();
-        hand_over(recorder, ring, lineage, (head, request, noted), answer, (kept, whole));
+        recorder.hand_over(ring, Box::new(draft(ring, lineage, (head, request, noted), answer, kept)));
     }));
     if handed.is_err() {
         recorder.lost();
     }
-    Some(trace)
 }
 
-/// Why a request is kept.
-struct Kept {
-    recorded: Option<Why>,
-    exported: bool,
-    notable: Option<Why>,
-    observed: Option<Observed>,
-}
-
-fn hand_over(
-    recorder: &Recorder,
-    ring: &Arc<Ring>,
+fn draft(
+    ring: &Ring,
     lineage: &Lineage,
     (head, request, mut noted): (&Parts, Request, Noted),
     answer: &Result<Outgoing, Failure>,
-    (kept, whole): (Kept, Duration),
-) {
-    let trace = traced(noted.place(head), head, kept.exported, whole);
+    kept: Kept,
+) -> Draft {
+    let trace = traced(noted.place(head), head, kept.exported, kept.whole);
     let generation = noted.generation.as_ref().unwrap_or(&lineage.current);
     // Each of them may have answered, or its fault is quoted.
     let generations = [generation, &lineage.current].into_iter().chain(&lineage.previous);
@@ -173,7 +184,7 @@ fn hand_over(
         Ok(outgoing) => Answer { response: wire::status_only(outgoing.status()), failure: None },
         Err(failure) => Answer { response: wire::status_only(failure.status()), failure: Some(failure.label()) },
     };
-    let draft = Draft {
+    Draft {
         handler: Arc::clone(&ring.handler),
         generation: generation.number,
         digest: generation.component.compiled.digest,
@@ -190,8 +201,7 @@ fn hand_over(
         answer,
         is_shed,
         times: noted.times,
-    };
-    recorder.hand_over(ring, Box::new(draft));
+    }
 }
 
 /// Whether the trace of a request is exported: what went wrong always is.

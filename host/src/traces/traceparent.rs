@@ -118,16 +118,25 @@ pub fn state(headers: &HeaderMap) -> String {
     if state.len() <= limits::TRACESTATE_BYTES_MAX { state } else { String::new() }
 }
 
+/// The value of each hexadecimal digit in lower case, and [`NO_DIGIT`] for everything else. With a branch for each
+/// digit, every other one would be mispredicted: the digits are random.
+const DIGITS: [u8; 256] = {
+    let (mut digits, mut value) = ([NO_DIGIT; 256], 0);
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
+/// A bit that the value of no digit has.
+const NO_DIGIT: u8 = 16;
+
 /// Digits in lower case as a number. Nothing else is valid in a `traceparent`.
 fn number(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(digit))
-    })
+    let values = digits.iter().map(|digit| DIGITS[usize::from(*digit)]);
+    let (number, seen) = values.fold((0, 0), |(number, seen), value| (number << 4 | u128::from(value), seen | value));
+    (seen & NO_DIGIT == 0).then_some(number)
 }
 
 impl fmt::Display for TraceId {

@@ -1,6 +1,7 @@
 //! Canaries on nodes in this process: which requests they answer, and that one that faults, decides otherwise or is
 //! slow is taken back before its clients are harmed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,17 @@ pub fn folder(component: &[u8], more: &str) -> Guests {
 async fn node(database: &TestDatabase, guests: &Guests, state: &TempDir) -> TestNode {
     let state = StateFolder::Required(state.path().join("state"));
     TestNode::with(database, Settings { state, ..settings(guests.folder.path()) }).await
+}
+
+/// Waits until a state folder has it that what serves was deployed over the component of the handlers folder. What was
+/// rolled back may have been, too: that says nothing.
+pub async fn until_recorded_over(state: &Path) {
+    let file = || std::fs::read_to_string(state.join("state.json")).unwrap_or_default();
+    let is_over = || {
+        let read = serde_json::from_str::<Value>(&file()).unwrap_or_default();
+        read["handlers"]["x"]["current"]["over"].is_string()
+    };
+    until("it is recorded over what is deployed", file, is_over).await;
 }
 
 pub fn deployment(component: &[u8], steps: &[&str]) -> Deployment {
@@ -413,10 +425,7 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
     // Given a component that was deployed, when the node starts again, then it serves, until the folder is changed.
     deploy(&[&running], &report(&new, &["100%"])).await.unwrap();
     assert_eq!(running.get("/x/1").await.status, 201);
-    until("the components are kept", String::new, || {
-        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
-    })
-    .await;
+    until_recorded_over(&state.path().join("state")).await;
     running.stop().await;
     let again = node(&database, &guests, &state).await;
     assert_eq!(again.get("/x/1").await.status, 201);
@@ -448,10 +457,7 @@ async fn a_component_of_the_folder_that_was_rolled_back_stays_so_after_a_later_d
     assert_eq!(running.get("/x/1").await.status, 202);
     assert_eq!((back().await.as_u16(), running.get("/x/1").await.status.as_u16()), (200, 200));
     running.running.orders.scan_again();
-    until("it is recorded", String::new, || {
-        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
-    })
-    .await;
+    until_recorded_over(&state.path().join("state")).await;
     assert_eq!(running.get("/x/1").await.status, 200);
     running.stop().await;
     let again = node(&database, &guests, &state).await;
@@ -492,10 +498,7 @@ async fn a_kept_generation_serves_again_by_its_digest_and_the_node_remembers() {
     assert_eq!((back.status.as_u16(), running.generation("x")), (200, 4), "{}", back.text());
     assert_eq!(running.get("/x/1").await.status, 203);
     running.running.orders.scan_again();
-    until("it is recorded", String::new, || {
-        std::fs::read_to_string(state.path().join("state/state.json")).is_ok_and(|text| text.contains("\"over\""))
-    })
-    .await;
+    until_recorded_over(&state.path().join("state")).await;
     assert_eq!(running.get("/x/1").await.status, 203);
     running.stop().await;
     let again = node(&database, &guests, &state).await;

@@ -170,6 +170,11 @@ async fn a_start_compares_with_what_was_stored_and_a_broken_corpus_is_named() {
     guests.put_file("x/corpus.jsonl", format!("{}{{}}\n", line(201)).as_bytes());
     let refusal = guests.refusal(&database).await;
     assert!(refusal.contains("corpus.jsonl:2: not a record"), "{refusal}");
+    // A corpus of which nothing can be compared shows nothing.
+    guests.put_file("x/corpus.jsonl", line(201).replace("\"2.0\"", "\"9.0\"").as_bytes());
+    let refusal = guests.refusal(&database).await;
+    assert!(refusal.contains("no record of the corpus could be compared"), "{refusal}");
+    guests.put_file("x/corpus.jsonl", format!("{}{{}}\n", line(201)).as_bytes());
     // Where it is only reported, it keeps nothing from serving.
     let manifest = guests.manifest().replace(REFUSE, "gate = \"report\"");
     guests.put_file("galo.toml", manifest.as_bytes());

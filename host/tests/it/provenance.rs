@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::canary::{deployment, folder};
+use crate::canary::{deployment, folder, until_recorded_over};
 use crate::cli::run;
 use crate::fixture::answers;
 use crate::harness::{Guests, TestDatabase, TestNode, engine, galo, request, settings, until};
@@ -129,8 +129,7 @@ async fn neither_a_canary_nor_what_the_state_folder_has_serves_unsigned() {
     operator::deploy(&access, &signed, |_| {}).await.unwrap();
     assert_eq!(node.get("/x/1").await.status, 201);
     let state = key.home.path().join("state");
-    let record = || std::fs::read_to_string(state.join("state.json")).is_ok_and(|text| text.contains("\"over\""));
-    until("it is recorded", String::new, record).await;
+    until_recorded_over(&state).await;
     node.stop().await;
     // After a restart it serves with its signature, and not without.
     let again = TestNode::with(&database, key.settings(&guests)).await;
