@@ -9,6 +9,7 @@ mod can_fail;
 mod canaries;
 mod cut;
 mod doubling;
+mod doubling_refused;
 mod faults;
 mod keyless;
 mod newcomers;
@@ -75,6 +76,8 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
     ("shards::are_doubled", doubling::under_load),
     ("shards::are_doubled_by_a_script_that_is_killed", doubling::by_a_script_that_is_killed),
+    ("shards::are_doubled_although_standbys_fail", doubling::although_standbys_fail),
+    ("shards::are_not_doubled_where_something_is_wrong", doubling_refused::where_something_is_wrong),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.

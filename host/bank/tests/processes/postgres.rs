@@ -130,7 +130,8 @@ impl Database {
         self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    async fn owner(&self) -> Client {
+    /// A session of the superuser.
+    pub async fn owner(&self) -> Client {
         connect(&self.owner_url()).await
     }
 }
