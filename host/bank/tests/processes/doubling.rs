@@ -170,7 +170,7 @@ pub async fn prove(stack: &Stack) {
     let output = check.output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && text.contains("5 keys"), "{text}");
-    let options = "SELECT string_agg(srvoptions::text, ' ' ORDER BY srvname) FROM pg_foreign_server";
+    let options = "SELECT srvname, o FROM pg_foreign_server, unnest(srvoptions) AS o ORDER BY 1, 2";
     let router = Source::Url(stack.database.owner_url());
     let before = router.lines(options).await.unwrap();
     let places: Vec<_> = stack.shards.iter().map(|shard| shard.database.place()).collect();

@@ -19,7 +19,7 @@ const OF_A_SHARD: &str = "SELECT concat_ws(' ', pg_is_in_recovery(), obj_descrip
 
 /// What it changes of a router.
 const OF_A_ROUTER: &str = "SELECT concat_ws(' ',
-    (SELECT string_agg(srvname || srvoptions::text, ' ' ORDER BY srvname) FROM pg_foreign_server),
+    (SELECT string_agg(srvname || o, ' ' ORDER BY srvname, o) FROM pg_foreign_server, unnest(srvoptions) AS o),
     (SELECT string_agg(umid::text, ' ' ORDER BY umid) FROM pg_user_mappings),
     (SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'galo_shards'::regnamespace))";
 
