@@ -211,10 +211,11 @@ pub fn by_a_script_that_is_killed() {
         let mut stack = shards::with_partitions(PARTITIONS).await;
         let double = async |stack: &mut Stack, progress: &Progress| {
             let doubling = Doubling::prepare(stack).await;
+            // Between two steps the load goes on, and a half is refused: its clients try again and again.
             for step in STEPS {
                 doubling.is_killed("run", step).await;
-                progress.until(BETWEEN).await?;
             }
+            progress.until(BETWEEN).await?;
             // The standby of shard 1 gets no fence: the move is taken back, by hand, by itself, and after Ctrl-C.
             let standby = &doubling.standbys[1].database;
             standby.execute("SELECT pg_wal_replay_pause()").await;
@@ -257,8 +258,19 @@ pub fn although_standbys_fail() {
             doubling.standbys[0].durable.kill();
             shard.batch_execute("COMMIT").await?;
             running.fails("shard 2 may serve already: try again when it can be asked").await;
-            doubling.is_refused("back", "standby 0 cannot be asked").await;
-            progress.until(BETWEEN).await?;
+            doubling.is_refused("run", "standby 0 cannot be asked").await;
+            doubling.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
+            // Another one would not have what the first may have acknowledged.
+            let Shard { durable, database } = &stack.shards[0];
+            let other = durable.standby(database, stack.shards.len()).await;
+            let second = doubling.value("STANDBYS").lines().nth(1).unwrap();
+            let replaced = doubling.with("STANDBYS", &format!("{}\n{second}", other.1.owner_url()));
+            replaced.is_refused("run", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            replaced.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
+            other.1.execute("SELECT pg_promote()").await;
+            replaced.is_refused("run", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            replaced.is_refused("back", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            drop(other);
             let Shard { durable, database } = &mut doubling.standbys[0];
             durable.restart(database).await;
             // That of shard 1 cannot write the file by which it is promoted.
@@ -269,6 +281,13 @@ pub fn although_standbys_fail() {
             doubling.is_refused("clean", "shard 1 has not been moved: `double run`").await;
             doubling.is_refused("back", "nothing is under way").await;
             fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+            // A dead one does not keep its shard from serving both halves.
+            doubling.is_killed("run", "shard 1: replay").await;
+            doubling.standbys[1].durable.kill();
+            doubling.succeeds("back", "shard 1: serves both halves again").await;
+            progress.until(BETWEEN).await?;
+            let Shard { durable, database } = &mut doubling.standbys[1];
+            durable.restart(database).await;
             doubling.succeeds("plan", "shard 0: moved").await;
             doubling.succeeds("run", "shard 3: serves").await;
             progress.until(BETWEEN).await?;

@@ -225,6 +225,7 @@ async fn routers(stack: &Stack, doubling: &Doubling) {
 async fn moved(stack: &Stack, doubling: &Doubling) {
     let (old, new) = (&stack.shards[0].database, &doubling.standbys[0].database);
     old.execute("SELECT realizar_transacao(1, 100, 'c', 'x')").await;
+    vacuums(old).await;
     doubling.succeeds("run", "moved. When all is well: `double clean`").await;
     doubling.succeeds("run", "shard 2: serves").await;
     // `set-up` with two shards, or with four of which two still have everything.
@@ -268,4 +269,18 @@ async fn moved(stack: &Stack, doubling: &Doubling) {
     doubling.succeeds("clean", "done: 4 shards").await;
     doubling.succeeds("run", "shard 2: serves, and has its own half only").await;
     assert_eq!(state(stack, doubling).await, after);
+}
+
+/// Has an autovacuum under way on the ledger, for a minute.
+async fn vacuums(shard: &Database) {
+    let statements = [
+        "ALTER TABLE rinha.transacoes SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
+         autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)",
+        "INSERT INTO rinha.transacoes SELECT n, 1, 1, now(), 1, 'c', 'x' FROM generate_series(2, 60001) AS n",
+        "DELETE FROM rinha.transacoes WHERE seq > 1",
+        "ALTER SYSTEM SET autovacuum_naptime = '1s'",
+        "SELECT pg_reload_conf()",
+    ];
+    each(shard, &statements).await;
+    until(shard, "EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = 'rinha.transacoes'::regclass)").await;
 }
