@@ -101,7 +101,7 @@ impl Doubling {
     }
 
     /// Starts it, and returns as soon as it prints this.
-    async fn until(&self, command: &str, at: &str) -> Running {
+    pub async fn until(&self, command: &str, at: &str) -> Running {
         let mut script = run(command, &self.environment);
         let mut script = script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(script.stdout.take().unwrap()).lines();
@@ -124,7 +124,7 @@ impl Doubling {
 }
 
 /// The script under way.
-struct Running {
+pub struct Running {
     script: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -141,7 +141,7 @@ impl Running {
     }
 
     /// Waits until it has failed with this message.
-    async fn fails(self, expected: &str) {
+    pub async fn fails(self, expected: &str) {
         let Output { status, stderr, .. } = self.script.wait_with_output().await.unwrap();
         let text = String::from_utf8(stderr).unwrap();
         println!("{text}");

@@ -2,11 +2,12 @@
 
 use galo_bank::source::Source;
 use galo_testing::program::checkout;
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::doubling::{Doubling, PARTITIONS, prove};
 use crate::node::{PATIENCE, POLL_EVERY};
-use crate::postgres::Database;
+use crate::postgres::{Database, Durable};
 use crate::shards;
 use crate::stack::{Stack, block_on};
 
@@ -217,8 +218,20 @@ async fn routers(stack: &Stack, doubling: &Doubling) {
     doubling
         .is_refused("run", "router 0 has 2 partitions, and 4 shards need at least 4: see \"More partitions\"")
         .await;
-    router.execute(&shards::stubs(&handlers, &stack.shards[0].database, &places)).await;
+    let stubs = shards::stubs(&handlers, &stack.shards[0].database, &places);
+    router.execute(&stubs).await;
     assert_eq!(line(router, OF_A_ROUTER).await, before);
+    // One hangs when it is to take the new map: all others have the old one again, and the shard serves both halves.
+    let (second, database) = Durable::empty().await;
+    database.execute(&stubs).await;
+    let both = doubling.with("ROUTERS", &format!("{}\n{}", router.owner_url(), database.owner_url()));
+    let running = both.until("run", "shard 0: fence").await;
+    second.signal(Signal::SIGSTOP);
+    running.fails("router 1 did not take the new map").await;
+    assert_eq!(line(router, OF_A_ROUTER).await, before);
+    second.signal(Signal::SIGCONT);
+    until_equal(&stack.shards[0].database, &doubling.standbys[0].database).await;
+    both.succeeds("plan", "shard 0: ready").await;
 }
 
 /// After the move: nothing is deleted while anything speaks against it.

@@ -184,14 +184,23 @@ impl Durable {
     /// SIGKILL to every process of it, as when its container or its machine fails. The postmaster first, so that it
     /// starts no new ones.
     pub fn kill(&mut self) {
-        let file = self.data().join("postmaster.pid");
-        let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();
+        let postmaster = self.postmaster();
         let backends = children(postmaster);
         for pid in [postmaster].into_iter().chain(backends) {
             // A backend may have ended by itself when the postmaster was gone.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         self.cluster.take().unwrap().stop();
+    }
+
+    /// Sends a signal to the process that accepts connections.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.postmaster()), signal).unwrap();
+    }
+
+    fn postmaster(&self) -> i32 {
+        let file = self.data().join("postmaster.pid");
+        fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap()
     }
 
     /// Stops it in good order.
