@@ -240,7 +240,8 @@ async fn down(node: &TestNode) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_only_reads_costs_no_connection_of_the_router() {
     // Given a node on two shards, when one refuses writes (SQLSTATE 25006), as a standby or during a move, then its
-    // clients get 503 and all others are served on the same connections; when it accepts writes, then so are its clients.
+    // clients get 503 and all others are served on the same connections; when it accepts writes, then its clients are
+    // served again.
     let sharded = Sharded::start().await;
     let node = sharded.node().await;
     let send = async |client: i32| node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await;
