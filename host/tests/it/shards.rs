@@ -396,8 +396,8 @@ async fn a_shard_keeps_foreign_clients_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_is_not_made_another_one() {
-    // Given shard 0 of 2, when the script is run for shard 1, or for 4 shards, as with wrong lines in SHARDS, then it is
-    // refused, and no client is deleted.
+    // Given shard 0 of 2, when the script is run for shard 1, or for 4 shards, as with wrong lines in SHARDS, then it
+    // is refused, and no client is deleted.
     let sharded = Sharded::start().await;
     let owner = connect(&sharded.shards[0].url(SUPERUSER, DATABASE)).await;
     let of_four = part(0).replace("shards = 2", "shards = 4");
