@@ -87,6 +87,16 @@ pub trait Stack {
         bail!("this stack has no shards")
     }
 
+    /// Stops every process of a shard: it accepts connections and answers nothing.
+    async fn pause_shard(&mut self, _shard: usize) -> anyhow::Result<()> {
+        bail!("this stack has no shards")
+    }
+
+    /// Has them continue.
+    async fn resume_shard(&mut self, _shard: usize) -> anyhow::Result<()> {
+        bail!("this stack has no shards")
+    }
+
     /// Starts a shard on what is on the disk; it takes connections again.
     async fn start_shard(&mut self, _shard: usize) -> anyhow::Result<()> {
         bail!("this stack has no shards")
@@ -266,6 +276,23 @@ pub async fn a_shard_is_killed<S: Stack>(stack: &mut S, shard: usize, of: &[i32]
     };
     let history = proved(stack, Mix::default(), timed).await?;
     verdict::shard_outage(&history, of, moments.0, moments.1)
+}
+
+/// The shard of these clientes stops answering, and continues.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_shard_hangs<S: Stack>(stack: &mut S, shard: usize, of: &[i32]) -> anyhow::Result<()> {
+    let mut back = Duration::ZERO;
+    let timed = async |stack: &mut S, progress: &Progress| {
+        stack.pause_shard(shard).await?;
+        sleep(OUTAGE).await;
+        stack.resume_shard(shard).await?;
+        back = progress.elapsed();
+        Ok(())
+    };
+    let history = proved(stack, Mix::default(), timed).await?;
+    verdict::shard_hang(&history, of, back)
 }
 
 /// As after a change of its configuration.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use galo::limits::CALL_TIMEOUT;
 
 use crate::client::KEPT_CONNECTION_CLOSED;
 use crate::history::{Failed, History};
@@ -95,6 +96,23 @@ pub fn moved(history: &History, groups: &[&[i32]], most: Duration) -> anyhow::Re
         ensure!(last.saturating_sub(first) <= most, "{group:?} were refused from {first:?} to {last:?}");
     }
     Ok(())
+}
+
+/// The shard of these clientes hung until it was `back`: what was sent to it may take until a call is given up, what came
+/// later is refused, and the others notice nothing.
+///
+/// # Errors
+/// A request of another cliente that failed; one that failed otherwise, or too late, or when all should be well.
+pub fn shard_hang(history: &History, of: &[i32], back: Duration) -> anyhow::Result<()> {
+    let (own, others): (Vec<_>, Vec<_>) = history.failed().into_iter().partition(|failed| of.contains(&failed.cliente));
+    none_of(&others)?;
+    ensure!(!own.is_empty(), "no request met the shard that hung");
+    let took = |failed: &Failed| failed.ended.saturating_sub(failed.sent);
+    println!("the slowest refusal took {:?}", own.iter().map(took).max().unwrap_or_default());
+    let bad = own.into_iter().filter(|failed| {
+        !failed.why.contains("503 ") || failed.sent >= back + BACK_MAX || took(failed) >= CALL_TIMEOUT + SLACK
+    });
+    none_of(&bad.collect::<Vec<_>>())
 }
 
 /// nginx was reloaded: retiring workers close idle connections, and a request may have been sent on one at that moment.

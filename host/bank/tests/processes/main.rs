@@ -71,6 +71,7 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::nginx_is_reloaded", shards::nginx_is_reloaded),
     ("shards::clients_leave_right_after_sending", shards::clients_leave_right_after_sending),
     ("shards::a_shard_is_killed", shards::a_shard_is_killed),
+    ("shards::a_shard_hangs", shards::a_shard_hangs),
     ("shards::a_router_is_killed", shards::a_router_is_killed),
     ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
     ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),

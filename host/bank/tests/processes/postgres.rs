@@ -193,6 +193,16 @@ impl Durable {
         self.cluster.take().unwrap().stop();
     }
 
+    /// Sends a signal to every process of it.
+    pub fn signal_all(&self, signal: Signal) {
+        let postmaster = self.postmaster();
+        // The postmaster first: a process that it starts in between would be missed.
+        for pid in [postmaster].into_iter().chain(children(postmaster)) {
+            // A backend may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
     /// Sends a signal to the process that accepts connections.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.postmaster()), signal).unwrap();

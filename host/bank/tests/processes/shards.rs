@@ -109,6 +109,10 @@ pub fn a_shard_is_killed() {
     block_on(async { faults::a_shard_is_killed(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
 }
 
+pub fn a_shard_hangs() {
+    block_on(async { faults::a_shard_hangs(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
+}
+
 pub fn a_router_is_killed() {
     block_on(async { faults::postgres_is_killed(&mut stack().await).await.unwrap() });
 }

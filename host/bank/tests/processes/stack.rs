@@ -272,6 +272,16 @@ impl faults::Stack for Stack {
         Ok(())
     }
 
+    async fn pause_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        self.shards[shard].durable.signal_all(Signal::SIGSTOP);
+        Ok(())
+    }
+
+    async fn resume_shard(&mut self, shard: usize) -> anyhow::Result<()> {
+        self.shards[shard].durable.signal_all(Signal::SIGCONT);
+        Ok(())
+    }
+
     async fn start_shard(&mut self, shard: usize) -> anyhow::Result<()> {
         let Shard { durable, database } = &mut self.shards[shard];
         durable.restart(database).await;
