@@ -33,7 +33,7 @@ const BETWEEN: u64 = 50;
 const HANG: Duration = Duration::from_secs(8);
 
 /// How long Postgres is dead before it is started again.
-const OUTAGE: Duration = Duration::from_secs(2);
+pub const OUTAGE: Duration = Duration::from_secs(2);
 
 /// How long a load lasts that nothing happens to: two swaps and more.
 const CALM: Duration = Duration::from_secs(5);
@@ -258,41 +258,6 @@ pub async fn outage<S: Stack>(
     };
     let history = proved(stack, Mix::default(), timed).await?;
     verdict::outage(&history, moments.0, moments.1)
-}
-
-/// The shard of these clientes is killed, and started again on what is on the disk.
-///
-/// # Errors
-/// What does not hold.
-pub async fn a_shard_is_killed<S: Stack>(stack: &mut S, shard: usize, of: &[i32]) -> anyhow::Result<()> {
-    let mut moments = (Duration::ZERO, Duration::ZERO);
-    let timed = async |stack: &mut S, progress: &Progress| {
-        let killed = progress.elapsed();
-        stack.kill_shard(shard).await?;
-        sleep(OUTAGE).await;
-        stack.start_shard(shard).await?;
-        moments = (killed, progress.elapsed());
-        Ok(())
-    };
-    let history = proved(stack, Mix::default(), timed).await?;
-    verdict::shard_outage(&history, of, moments.0, moments.1)
-}
-
-/// The shard of these clientes stops answering, and continues.
-///
-/// # Errors
-/// What does not hold.
-pub async fn a_shard_hangs<S: Stack>(stack: &mut S, shard: usize, of: &[i32]) -> anyhow::Result<()> {
-    let mut back = Duration::ZERO;
-    let timed = async |stack: &mut S, progress: &Progress| {
-        stack.pause_shard(shard).await?;
-        sleep(OUTAGE).await;
-        stack.resume_shard(shard).await?;
-        back = progress.elapsed();
-        Ok(())
-    };
-    let history = proved(stack, Mix::default(), timed).await?;
-    verdict::shard_hang(&history, of, back)
 }
 
 /// As after a change of its configuration.

@@ -19,6 +19,7 @@ pub mod load;
 pub mod plan;
 pub mod proof;
 pub mod random;
+pub mod shard_faults;
 pub mod source;
 pub mod swap;
 mod timeline;

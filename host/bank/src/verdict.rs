@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use galo::limits::CALL_TIMEOUT;
 
 use crate::client::KEPT_CONNECTION_CLOSED;
 use crate::history::{Failed, History};
@@ -21,6 +20,9 @@ const BACK_MAX: Duration = Duration::from_secs(2);
 
 /// How long a client waits for its 503: limits.rs has 0.8 s for a connection.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
+
+/// limits.rs: how long the outcome of a call that was sent is awaited.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Clients notice nothing.
 ///

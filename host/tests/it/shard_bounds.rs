@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use nix::sys::signal::Signal;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::database::until_status;
 use crate::harness::{Connection, TestNode, transacao};

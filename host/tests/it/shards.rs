@@ -459,10 +459,11 @@ async fn a_shard_is_not_made_another_one() {
     // is refused, and no client is deleted.
     let sharded = Sharded::start().await;
     let owner = connect(&sharded.shards[0].url(SUPERUSER, DATABASE)).await;
-    let of_four = part(0).replace("shards = 2", "shards = 4");
-    for (sql, expected) in
-        [(part(1), "is shard 0, and not 1: are lines of SHARDS exchanged?"), (of_four, "one of 2 shards, and not of 4")]
-    {
+    let of_four = part(0, 4);
+    for (sql, expected) in [
+        (part(1, 2), "is shard 0, and not 1: are lines of SHARDS exchanged?"),
+        (of_four, "one of 2 shards, and not of 4"),
+    ] {
         let error = owner.batch_execute(&sql).await.unwrap_err();
         assert!(error.as_db_error().unwrap().message().contains(expected), "{error}");
         owner.batch_execute("ROLLBACK").await.unwrap();

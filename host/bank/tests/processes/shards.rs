@@ -9,6 +9,7 @@ use galo::develop::build::Profile;
 use galo_bank::faults::{self, proved};
 use galo_bank::load::Progress;
 use galo_bank::plan::Mix;
+use galo_bank::shard_faults;
 use galo_bank::verdict;
 use galo_testing::folder;
 use galo_testing::program::{self, checkout};
@@ -106,11 +107,11 @@ pub fn clients_leave_right_after_sending() {
 }
 
 pub fn a_shard_is_killed() {
-    block_on(async { faults::a_shard_is_killed(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
+    block_on(async { shard_faults::a_shard_is_killed(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
 }
 
 pub fn a_shard_hangs() {
-    block_on(async { faults::a_shard_hangs(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
+    block_on(async { shard_faults::a_shard_hangs(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
 }
 
 pub fn a_router_is_killed() {
