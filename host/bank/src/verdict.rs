@@ -100,8 +100,8 @@ pub fn moved(history: &History, groups: &[&[i32]], most: Duration) -> anyhow::Re
     Ok(())
 }
 
-/// The shard of these clientes hung until it was `back`: what was sent to it may take until a call is given up, what came
-/// later is refused, and the others notice nothing.
+/// The shard of these clientes hung until it was `back`: what was sent to it may take until a call is given up, what
+/// came later is refused, and the others notice nothing.
 ///
 /// # Errors
 /// A request of another cliente that failed; one that failed otherwise, or too late, or when all should be well.

@@ -62,8 +62,8 @@ pub struct Options {
     /// The feature works on one request in N [default: 100, or 10 for a shadow]
     #[arg(long, value_name = "N", requires = "cost_of", value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
-    /// Measure shards instead: Galo in front of one Postgres, and of a router with so many shards, each a cluster of its
-    /// own, in alternation, 7 rounds by default; and predict the cost of several from one. It needs PL/Proxy
+    /// Measure shards instead: Galo in front of one Postgres, and of a router with so many shards, each a cluster of
+    /// its own, in alternation, 7 rounds by default; and predict the cost of several from one. It needs PL/Proxy
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = shards)]
     #[arg(conflicts_with_all = ["only", "without", "rows", "out", "against", "cost_of"])]
     pub shards: Vec<usize>,

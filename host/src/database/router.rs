@@ -105,7 +105,8 @@ impl Database {
         Ok((self.acquire().await?, place))
     }
 
-    /// The same for a call of a key that is apart. Those of a shard on which everything waits leave connections to others.
+    /// The same for a call of a key that is apart. Those of a shard on which everything waits leave connections to
+    /// others.
     pub(super) async fn acquire_apart(&self, shard: Option<&Arc<Shard>>) -> Result<(Client, PlacesApart<'_>), Failure> {
         let places = match shard {
             Some(shard) => (None, shard.turn_apart().await, Some(shard.place().await?)),

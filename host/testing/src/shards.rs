@@ -17,7 +17,8 @@ pub fn part(checkout: &Project, number: usize, shards: usize) -> anyhow::Result<
     Ok(sql.replace(":shard", &number.to_string()))
 }
 
-/// Copies built handlers into a folder, which is made if there is none, with the manifest that `deploy/shards/manifest` writes.
+/// Copies built handlers into a folder, which is made if there is none, with the manifest that `deploy/shards/manifest`
+/// writes.
 ///
 /// # Errors
 /// When something cannot be copied, or the script fails.
