@@ -2,6 +2,7 @@
 //! of its own, set up as `deploy/shards` does it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -86,10 +87,10 @@ impl Ground {
                 shards.push(bench.cluster(Durability::Off).await?);
             }
             let lanes = layout.lanes();
-            if !handlers.contains_key(&lanes) {
+            if let Entry::Vacant(missing) = handlers.entry(lanes) {
                 let folder = bench.folder.join(format!("handlers-{lanes}"));
                 shards::handlers(&bench.checkout, &bench.handlers, &folder, lanes)?;
-                handlers.insert(lanes, folder);
+                missing.insert(folder);
             }
         }
         Ok(Self { shards, router, handlers, used })
