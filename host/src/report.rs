@@ -198,6 +198,9 @@ pub struct CanaryReport {
     pub compared: u64,
     /// Those of them that it decided otherwise.
     pub differed: u64,
+    /// Those of them that differ as changed examples state it.
+    #[serde(default)]
+    pub intended: u64,
     /// How many times as long as the old generation's its guest calls take, in this step: `1.02`.
     pub time: Option<String>,
 }

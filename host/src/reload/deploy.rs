@@ -10,6 +10,7 @@ use super::gate;
 use super::source::Source;
 use super::verify::{prove, refit_previous};
 use super::worker::{Priority, Without, Worker};
+use crate::gate::Intended;
 use crate::guest::{Component, Digest};
 use crate::limits;
 use crate::node::Node;
@@ -82,7 +83,7 @@ impl Deployment<'_> {
         }
         let refused = |refusal: Refusal| self.refused(digest, &refusal, by);
         let (bytes, signature) = (Arc::clone(&source.bytes), source.vouched().signature);
-        let component = self.verified(source).await.map_err(refused)?;
+        let (component, intended) = self.verified(source).await.map_err(refused)?;
         let component = Signed { component, signature: signature.clone() };
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
         // Until the canary is among what the state records.
@@ -91,7 +92,7 @@ impl Deployment<'_> {
         let over = self.in_folder().await;
         let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
         let differences = differences.unwrap_or_else(manifests);
-        let deployed = Deployed { component, baseline, over, share, differences, deployment };
+        let deployed = Deployed { component, baseline, over, share, differences, intended, deployment };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
         handler.note_deployment(None);
@@ -103,8 +104,8 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Proves a component as one of the handlers folder is proved.
-    async fn verified(&self, source: Source) -> Result<Component, Refusal> {
+    /// Proves a component as one of the handlers folder is proved. Also returns what its examples state about changes.
+    async fn verified(&self, source: Source) -> Result<(Component, Intended), Refusal> {
         let Self { node, worker, handler, .. } = self;
         let digest = source.digest;
         worker.check(Asker::Deployment, &handler.entry, &source)?;
@@ -117,11 +118,12 @@ impl Deployment<'_> {
             let Handler { entry, procedures, .. } = &*asked;
             let component = prove(form, entry, procedures, &examples)?.component;
             let verdict = passage.judge(&component, Some(&serving.component), entry, procedures, &examples)?;
-            Ok::<_, Refusal>((component, verdict))
+            let intended = gate::intended(&component, &serving.component, entry, procedures, &examples);
+            Ok::<_, Refusal>((component, verdict, intended))
         };
-        let (component, verdict) = worker.run(BACKGROUND, prove).await??;
+        let (component, verdict, intended) = worker.run(BACKGROUND, prove).await??;
         tracing::info!(sha256 = %digest, "{}: {}", handler.entry.name, gate::shown(&verdict));
-        Ok(component)
+        Ok((component, intended))
     }
 
     async fn compiled(&self, source: Source) -> Result<Form, Refusal> {

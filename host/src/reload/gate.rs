@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::verify::Examples;
 use super::worker::{Priority, Worker};
 use crate::database::Procedure;
-use crate::gate::{self, Deployed, Gates, Material, Sides, Verdict};
+use crate::gate::{self, Deployed, Gates, Intended, Material, Sides, Verdict};
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
@@ -59,6 +59,18 @@ impl Passage {
         }
         Ok(verdict)
     }
+}
+
+/// The differences that the examples of a candidate state, for its live requests.
+pub(super) fn intended(
+    candidate: &Component,
+    serving: &Component,
+    entry: &Entry,
+    procedures: &[Arc<Procedure>],
+    examples: &Examples,
+) -> Intended {
+    let sides = Sides { candidate, serving: Some(serving), procedures, deadline: entry.limits.deadline };
+    Intended::by(examples.as_deref().unwrap_or_default(), entry, &sides)
 }
 
 /// What the gate found, as the end of the line of a swap.
