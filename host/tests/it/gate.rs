@@ -186,6 +186,52 @@ async fn a_start_compares_with_what_was_stored_and_a_broken_corpus_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_compares_a_redacted_corpus_with_what_the_state_kept_or_logs_that_nothing_was_compared() {
+    // Given a corpus on which only two components can be compared, when a node starts that knows no other component,
+    // then it serves and logs that; when its state folder has one, then the two are compared.
+    let database = TestDatabase::new().await;
+    let (_folder, state) = scratch("state");
+    let guests = Guests::new().add("x", &answers(200), REFUSE);
+    guests.put_file(
+        "x/corpus.jsonl",
+        line(200)
+            .replace("\"body\":\"\",\"id\"", "\"body\":\"\",\"headers\":[[\"authorization\",\"(redacted)\"]],\"id\"")
+            .replace("\"times\"", "\"redacted\":[\"request.headers.authorization\"],\"times\"")
+            .as_bytes(),
+    );
+    let start = async || {
+        let state = StateFolder::Required(state.clone());
+        TestNode::with(&database, Settings { state, ..settings(guests.folder.path()) }).await
+    };
+    let nothing = "0 recorded; 1 skipped (redacted: only two components can be compared on it)";
+    let node = start().await;
+    assert_eq!((node.get("/x").await.status.as_u16(), verdict(&node).to_string().as_str()), (200, nothing));
+    node.stop().await;
+    guests.put("x", &answers(201));
+    let node = start().await;
+    assert_eq!(
+        (node.get("/x").await.status, verdict(&node).to_string().as_str()),
+        (http::StatusCode::OK, "1 of 1 differ")
+    );
+    let refusal = node.handler("x").refusal().unwrap();
+    assert_eq!(refusal.stage, Stage::Recorded);
+    node.stop().await;
+    guests.put("x", &marked(&answers(200), 1));
+    let node = start().await;
+    assert_eq!((node.generation("x"), verdict(&node).to_string().as_str()), (2, "0 of 1 differ"));
+    node.stop().await;
+    // A node whose state has nothing cannot see the change.
+    let (_other, fresh) = scratch("fresh");
+    guests.put("x", &answers(201));
+    let mut command = galo();
+    command.args(["serve", "--state", fresh.to_str().unwrap()]);
+    let node = Program::serve_with(command, &database, guests.folder.path());
+    let logged = node.wait_for(nothing);
+    assert!(logged.contains("WARN") && logged.contains("this one serves without a comparison"), "{logged}");
+    assert_eq!(request(&node.listen, Method::GET, "/x", "").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_256_requests_are_compared_within_300_ms_of_cpu() {
     let database = TestDatabase::new().await;
     let guests = Guests::new();
