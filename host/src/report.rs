@@ -212,8 +212,8 @@ pub struct AuditEntry {
     pub at: String,
     /// The handler; none if it concerns all of them.
     pub handler: Option<String>,
-    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `refused`, `accepted`,
-    /// `shadow`, `shadow ended`, `recording`, `records discarded`, `manifest`.
+    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `signed`, `refused`,
+    /// `accepted`, `shadow`, `shadow ended`, `recording`, `records discarded`, `manifest`.
     pub event: String,
     /// The number of the generation, if it has one.
     pub generation: Option<u64>,

@@ -13,6 +13,7 @@ use super::worker::{Priority, Without, Worker};
 use crate::gate::Intended;
 use crate::guest::{Component, Digest};
 use crate::limits;
+use crate::manifest::{self, Entry};
 use crate::node::Node;
 use crate::registry::{
     Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Signed, Stage,
@@ -71,15 +72,11 @@ impl Deployment<'_> {
         share.by.check(&handler.entry).map_err(Denied::Conflict)?;
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
-            let text = format!(
-                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} --only {:.12} -m WHY`",
-                canary.share.percent,
-                running.to_string()
-            );
-            return Err(Denied::Conflict(text));
+            let share = canary.share.percent;
+            return Err(Denied::Conflict(format!("{name} has a canary, {running}, at {share}: end it first")));
         }
         if lineage.current.component.compiled.digest == digest {
-            return Err(Denied::Conflict(format!("{name} serves this component already")));
+            return self.signed_again(&lineage, &source, by).await;
         }
         let refused = |refusal: Refusal| self.refused(digest, &refusal, by);
         let (bytes, signature) = (Arc::clone(&source.bytes), source.vouched().signature);
@@ -101,6 +98,26 @@ impl Deployment<'_> {
             Differences::Report => "not rolled back for",
         };
         tracing::info!(sha256 = %digest, "{name}: generation {} is a canary, {what} differences", generation.number);
+        Ok(())
+    }
+
+    /// Takes a new signature of what serves over, for the grants of the manifest that waits in the handlers folder.
+    async fn signed_again(&self, lineage: &Lineage, source: &Source, (who, why): By<'_>) -> Result<(), Denied> {
+        let Self { handler, worker, node, .. } = self;
+        let name = &handler.entry.name;
+        let serves = || Denied::Conflict(format!("{name} serves this component already"));
+        let refused = |refusal: Refusal| self.refused(source.digest, &refusal, (who, why));
+        let (trust, signature) = worker.trust.clone().zip(source.vouched().signature).ok_or_else(serves)?;
+        let folder = handler.entry.folder.clone();
+        let read = move || manifest::read_trusted(&folder, Some(&trust));
+        let read = worker.ask(BACKGROUND, Stage::Manifest, read).await.map_err(refused)?;
+        let waiting = read.map_err(|wrong| refused(Refusal::new(Stage::Manifest, wrong.to_string())))?;
+        let its = |entry: &&Entry| entry.name == *name && entry.statement("") != handler.entry.statement("");
+        let entry = waiting.handlers.iter().find(its).ok_or_else(serves)?;
+        worker.check(Asker::Deployment, entry, source).map_err(refused)?;
+        lineage.current.will_be_signed(signature);
+        node.operated(Subject { handler: Some(name), digest: Some(source.digest) }, Event::Signed, who, why);
+        worker.gates.try_again();
         Ok(())
     }
 

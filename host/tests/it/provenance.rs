@@ -242,6 +242,56 @@ async fn what_was_deployed_serves_only_with_the_grants_that_it_was_signed_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_deployed_gets_new_grants_by_a_deployment_with_a_new_signature() {
+    // Given a deployed component that is not in the folder, and a manifest that waits because it grants more, when the
+    // component is deployed again with a signature for these grants, then it serves with them, also after a restart.
+    let database = TestDatabase::new().await;
+    let (key, stranger, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    let component = key.home.path().join("new.wasm");
+    std::fs::write(&component, answers(201)).unwrap();
+    let deploy = |node: &TestNode| {
+        let mut command = galo();
+        command.args(["deploy", "x"]).arg(&component).args(["--canary", "100%", "--hold", "0s", "--by", "id"]);
+        run(command.args(["--differences", "report", "-m", "a test", "--admin", &node.admin_address()]))
+    };
+    let sign = |signature: String| std::fs::write(path_of(&component), signature).unwrap();
+    let old = key.of(&guests, &answers(201));
+    sign(old.clone());
+    let (success, _, stderr) = deploy(&node);
+    assert!(success, "{stderr}");
+    // Nothing waits: it serves already, whatever the signature is.
+    assert!(deploy(&node).1.contains("serves this component already"));
+    grants_more(&key, &guests);
+    serves_as_it_was_signed(&node, 201).await;
+    let waits = node.running.node.registry.refusal().unwrap().message.clone();
+    assert!(waits.contains("sign its file for these grants and deploy that again"), "{waits}");
+    // What is not signed for what waits is refused, and changes nothing.
+    for (signature, reason) in [(old, "does not fit"), (stranger.of(&guests, &answers(201)), "does not trust")] {
+        sign(signature);
+        let (success, _, stderr) = deploy(&node);
+        assert!(!success && stderr.contains("signature: ") && stderr.contains(reason), "{stderr}");
+        assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 405);
+    }
+    sign(key.of(&guests, &answers(201)));
+    let (success, out, stderr) = deploy(&node);
+    assert!(success && out.contains("has its signature for the manifest that waits there"), "{out}{stderr}");
+    let registry = &node.running.node.registry;
+    until("it is accepted", || format!("{:?}", registry.refusal()), || registry.refusal().is_none()).await;
+    assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 201);
+    let audit = node.admin("/api/audit").await;
+    assert!(audit.text().contains(r#""event":"signed""#), "{}", audit.text());
+    // After a restart too: the state folder has the new signature.
+    let kept = path_of(&key.home.path().join(format!("state/{}.wasm", Digest::of(&answers(201)))));
+    let new = std::fs::read_to_string(path_of(&component)).unwrap();
+    until("its signature is kept", String::new, || std::fs::read_to_string(&kept).is_ok_and(|text| text == new)).await;
+    node.stop().await;
+    let again = TestNode::with(&database, key.settings(&guests)).await;
+    assert_eq!(request(&again.address(), Method::PUT, "/x/1", "").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_and_put_refuse_what_a_node_with_the_same_keys_would() {
     let database = TestDatabase::new().await;
     let (key, guests, to) = (Key::new(), folder(&answers(200), ""), tempfile::tempdir().unwrap());
