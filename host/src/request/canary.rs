@@ -1,8 +1,8 @@
 //! Answers a request that a canary was chosen for. Both generations run on it: the old one changes nothing by it,
 //! because the functions are pure, and the call is made once. So a canary is found out before its client is harmed:
 //! when it faults, or decides otherwise and neither the deployment nor a changed example announced that, the client
-//! gets what the old generation decides, and the canary is rolled back on this node. When its guest calls have been shown to take longer, it is rolled back
-//! too.
+//! gets what the old generation decides, and the canary is rolled back on this node. When its guest calls have been
+//! shown to take longer, it is rolled back too.
 //!
 //! A request that the old generation fails at proves nothing: it gets what the canary decides.
 

@@ -86,7 +86,7 @@ async fn one_request_in_so_many_is_compared_by_path_and_nothing_planned_is_carri
     assert_eq!(done(&database).await, 20);
     // A second one is refused until the first was stopped; nothing of it serves, and nothing is recorded.
     let (status, text) = order(&node, "x", "", &other).await;
-    assert!(status == StatusCode::CONFLICT && text.contains("galo shadow x --stop"), "{text}");
+    assert!(status == StatusCode::CONFLICT && text == "x has a shadow already\n", "{text}");
     let stop = request(&node.admin_address(), Method::DELETE, "/handlers/x/shadow", "").await;
     assert_eq!(stop.status, 200);
     until(&node, "x", |shadow| shadow["state"] == "ended").await;
