@@ -32,7 +32,7 @@ pub enum Unaccepted {
 
 impl Gates {
     /// Sets how what was refused is tried again.
-    pub fn when_accepted(&self, again: impl Fn() + Send + Sync + 'static) {
+    pub fn when_tried_again(&self, again: impl Fn() + Send + Sync + 'static) {
         // Set once: a reloader that is restarted has the same orders.
         let _ = self.again.set(Box::new(again));
     }
@@ -146,7 +146,7 @@ mod tests {
         let gates = Gates::default();
         let times = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&times);
-        gates.when_accepted(move || {
+        gates.when_tried_again(move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
         let [one, two, same] = [&b"one"[..], b"two", b"same"].map(|bytes| Digest::of(bytes).to_string());

@@ -109,7 +109,7 @@ impl Canary {
     }
 
     /// Notes that they decided otherwise as a changed example states it.
-    pub fn intended(&self) {
+    pub fn differed_as_intended(&self) {
         self.counts.intended();
     }
 

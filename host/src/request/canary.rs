@@ -249,7 +249,7 @@ impl<'a> Trial<'a, '_> {
         let (old, new) = (shown(old), shown(new));
         let intended = !worse && canary.intended.states(&asked.request.route, &old, &new);
         match intended {
-            true => canary.intended(),
+            true => canary.differed_as_intended(),
             false => self.worse(phase, &differs(lineage, &old, &new)),
         }
         !intended
