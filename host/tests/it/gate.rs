@@ -174,6 +174,11 @@ async fn a_start_compares_with_what_was_stored_and_a_broken_corpus_is_named() {
     guests.put_file("x/corpus.jsonl", line(201).replace("\"2.0\"", "\"9.0\"").as_bytes());
     let refusal = guests.refusal(&database).await;
     assert!(refusal.contains("no record of the corpus could be compared"), "{refusal}");
+    // A value that cannot be read is a client's: the reason does not quote it.
+    let outcome = r#""plan":"reply","outcome":{"rows":{"columns":["a"],"values":[{"float":"ana-0001"}]}}"#;
+    guests.put_file("x/corpus.jsonl", line(201).replace("\"plan\":\"reply\"", outcome).as_bytes());
+    let refusal = guests.refusal(&database).await;
+    assert!(refusal.contains("1 skipped (a value in it is malformed)") && !refusal.contains("ana-0001"), "{refusal}");
     guests.put_file("x/corpus.jsonl", format!("{}{{}}\n", line(201)).as_bytes());
     // Where it is only reported, it keeps nothing from serving.
     let manifest = guests.manifest().replace(REFUSE, "gate = \"report\"");
