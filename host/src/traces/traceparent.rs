@@ -118,10 +118,10 @@ pub fn state(headers: &HeaderMap) -> String {
     if state.len() <= limits::TRACESTATE_BYTES_MAX { state } else { String::new() }
 }
 
-/// The value of each hexadecimal digit in lower case, and [`NO_DIGIT`] for everything else. With a branch for each
-/// digit, every other one would be mispredicted: the digits are random.
+/// The value of each hexadecimal digit in lower case, and for everything else a value that no digit has. With a branch
+/// for each digit, every other one would be mispredicted: the digits are random.
 const DIGITS: [u8; 256] = {
-    let (mut digits, mut value) = ([NO_DIGIT; 256], 0);
+    let (mut digits, mut value) = ([u8::MAX; 256], 0);
     while value < 16 {
         digits[b"0123456789abcdef"[value as usize] as usize] = value;
         value += 1;
@@ -129,14 +129,11 @@ const DIGITS: [u8; 256] = {
     digits
 };
 
-/// A bit that the value of no digit has.
-const NO_DIGIT: u8 = 16;
-
 /// Digits in lower case as a number. Nothing else is valid in a `traceparent`.
 fn number(digits: &[u8]) -> Option<u128> {
     let values = digits.iter().map(|digit| DIGITS[usize::from(*digit)]);
     let (number, seen) = values.fold((0, 0), |(number, seen), value| (number << 4 | u128::from(value), seen | value));
-    (seen & NO_DIGIT == 0).then_some(number)
+    (seen < 16).then_some(number)
 }
 
 impl fmt::Display for TraceId {
