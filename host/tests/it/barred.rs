@@ -209,7 +209,7 @@ async fn a_deployed_component_that_the_state_folder_lost_is_missed_aloud() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_rolled_back_does_not_serve_in_place_of_a_deployed_component_that_is_lost() {
-    let mut x = Scanned::new().await;
+    let x = Scanned::new().await;
     x.put(&answers(201)).await;
     x.roll_back().await;
     x.deploy(&answers(202), "100%").await;
