@@ -304,6 +304,10 @@ async fn a_canary_that_fails_at_an_outcome_or_answers_it_otherwise_is_taken_back
     ] {
         is_taken_back(&database, (&right, &component), expected).await;
     }
+    // The cause goes to logs, and does not have a name that may be a client's.
+    let named = |value| replying(200, Some(("x-ana", value)), 0).component();
+    let expected = "worse in prepare: it decides otherwise than generation 1: response.headers.*";
+    is_taken_back(&database, (&named("1"), &named("2")), expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -608,6 +612,8 @@ async fn a_record_names_the_generation_whose_answer_was_sent() {
         assert_eq!(record.fault.is_some(), fault.is_some(), "{}", record.line());
         assert!(fault.is_none_or(|fault| record.fault.as_ref().unwrap().contains(fault)), "{}", record.line());
         if fault.is_none() {
+            let explained = node.admin(&format!("/api/explain?id={}", record.request.id)).await.json();
+            assert_eq!(explained["requests"][0]["generation"], "canary", "{explained}");
             assert_eq!(order(&node, "rollback", json!({"who": "ana", "why": "next"})).await.status, 200);
         }
         assert_eq!(canary(&node), None);
@@ -631,6 +637,8 @@ async fn a_canary_passes_the_gate_before_it_answers() {
     assert_eq!(request(&node.admin_address(), Method::POST, &path, "").await.status, 200);
     deploy(&[&node], &report).await.unwrap();
     assert_eq!(canary(&node), Some(2));
+    let told = story(&node).await;
+    assert!(told.iter().any(|(event, why)| event == "refused" && why.starts_with("a test: recorded: ")), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -680,6 +688,12 @@ async fn a_rollback_of_one_deployment_leaves_another_one_of_the_same_component()
     let back = |deployment: &str| json!({"only": digest, "deployment": deployment, "who": "ana", "why": "a test"});
     assert_eq!(order(&node, "rollback", back("another")).await.status, 200);
     assert!(canary(&node).is_some());
+    // Nobody changes anything without a reason, whatever the order is sent with.
+    let blank = json!({"sha256": digest, "percent": null, "who": "ana", "why": " "});
+    for command in ["rollback", "canary"] {
+        let answer = order(&node, command, blank.clone()).await;
+        assert_eq!((answer.status.as_u16(), canary(&node)), (400, Some(2)), "{command}: {}", answer.text());
+    }
     let report = node.admin("/handlers").await.json();
     let own = report["handlers"][0]["canary"]["deployment"].as_str().unwrap().to_owned();
     // Nor does it step with it, unless it takes it over.
