@@ -9,9 +9,43 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
+-- Refused: another place among the shards than before, which would delete clients. `double` moves them first.
+SET LOCAL galo_shard.shard = :'shard';
+SET LOCAL galo_shard.shards = :shards;
+DO $$
+DECLARE
+    mark constant text := pg_catalog.obj_description(pg_catalog.to_regnamespace('galo_shard'), 'pg_namespace');
+    shard constant text := pg_catalog.current_setting('galo_shard.shard');
+    shards constant integer := pg_catalog.current_setting('galo_shard.shards');
+    before integer := shards;
+    doubling boolean := false;
+BEGIN
+    IF mark <> shard THEN
+        RAISE 'this database is shard %, and not %: are lines of SHARDS exchanged?', mark, shard;
+    END IF;
+    -- As `double` calls this.
+    IF pg_catalog.current_setting('galo_shard.doubles', true) = 'on' THEN
+        RETURN;
+    END IF;
+    IF pg_catalog.to_regclass('galo_shard.doubling') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM galo_shard.doubling)' INTO doubling;
+    END IF;
+    IF doubling THEN
+        RAISE 'the shards are being doubled: finish that first, deploy/shards/double';
+    END IF;
+    IF pg_catalog.to_regprocedure('galo_shard.shards()') IS NOT NULL THEN
+        EXECUTE 'SELECT galo_shard.shards()' INTO before;
+    END IF;
+    IF before <> shards THEN
+        RAISE 'this database is one of % shards, and not of %: SHARDS has too many or too few lines', before, shards;
+    END IF;
+END
+$$;
+
 -- By which a node finds out that it was given a shard instead of a router.
 CREATE SCHEMA IF NOT EXISTS galo_shard;
 COMMENT ON SCHEMA galo_shard IS :'shard';
+CREATE OR REPLACE FUNCTION galo_shard.shards() RETURNS integer LANGUAGE sql IMMUTABLE RETURN :shards;
 
 SET ROLE rinha_owner;
 

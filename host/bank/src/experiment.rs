@@ -17,20 +17,21 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Loads the stack for as long as `during` takes, and returns the record and what is wrong with the ledger.
+    /// Loads the stack for as long as `during` takes, and returns the record and what is wrong with the ledger, which
+    /// is where `during` returns.
     ///
     /// # Errors
     /// A ledger that cannot be read, and those of `during`.
     pub async fn run(
         &self,
-        during: impl AsyncFnOnce(&Progress) -> anyhow::Result<()>,
+        during: impl AsyncFnOnce(&Progress) -> anyhow::Result<Source>,
     ) -> anyhow::Result<(History, Vec<Violation>)> {
         let before = Ledger::read(&self.source).await?;
         let running = self.load.start(&before);
         let progress = running.progress();
-        during(&progress).await?;
+        let source = during(&progress).await?;
         let history = running.stop().await?;
-        let ledger = Ledger::read_quiet(&self.source).await?;
+        let ledger = Ledger::read_quiet(&source).await?;
         let violations = prove(&history, &before, &ledger);
         println!("seed {}, {:?}: {}", self.load.seed, progress.elapsed(), history.summary());
         Ok((history, violations))

@@ -132,7 +132,7 @@ pub async fn under_load<S: Stack>(
         progress.until(WARM_TRANSACTIONS).await?;
         fault(stack, progress).await?;
         progress.until(WARM_TRANSACTIONS).await?;
-        stack.until_served(&swaps.stop().await?).await
+        stack.until_served(&swaps.stop().await?).await.map(|()| stack.source())
     };
     experiment.run(during).await
 }

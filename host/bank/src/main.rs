@@ -55,7 +55,7 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (history, violations) = experiment
         .run(async |_| {
             tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-            Ok(())
+            Ok(experiment.source.clone())
         })
         .await?;
     Ok(judge(options, &history, &violations))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::client::KEPT_CONNECTION_CLOSED;
 use crate::history::{Failed, History};
@@ -72,6 +72,29 @@ pub fn shard_outage(history: &History, of: &[i32], killed: Duration, back: Durat
     let others: Vec<_> = history.failed().into_iter().filter(|failed| !of.contains(&failed.cliente)).collect();
     none_of(&others)?;
     outage(history, killed, back)
+}
+
+/// Each of these groups of clientes was moved to another shard: they were refused for so long at most, and the others
+/// noticed nothing.
+///
+/// # Errors
+/// A request of another cliente that failed, or one that failed otherwise; a group that was refused for longer, or that
+/// nobody asked for while it moved.
+pub fn moved(history: &History, groups: &[&[i32]], most: Duration) -> anyhow::Result<()> {
+    let failed = history.failed();
+    let (of_groups, others): (Vec<_>, Vec<_>) =
+        failed.into_iter().partition(|failed| groups.iter().any(|group| group.contains(&failed.cliente)));
+    none_of(&others)?;
+    refusals_only(history)?;
+    for group in groups {
+        let of_group = of_groups.iter().filter(|failed| group.contains(&failed.cliente));
+        let (first, last) =
+            (of_group.clone().map(|failed| failed.sent).min(), of_group.map(|failed| failed.ended).max());
+        let (Some(first), Some(last)) = (first, last) else { bail!("nobody met the move of {group:?}") };
+        println!("{group:?} were refused for {:?}", last.saturating_sub(first));
+        ensure!(last.saturating_sub(first) <= most, "{group:?} were refused from {first:?} to {last:?}");
+    }
+    Ok(())
 }
 
 /// nginx was reloaded: retiring workers close idle connections, and a request may have been sent on one at that moment.

@@ -17,6 +17,9 @@ use crate::metrics::NO_SQLSTATE;
 /// What Postgres reports when it has no connection left. PL/Proxy passes on no SQLSTATE of a connection.
 const FULL: [&str; 3] = ["too many clients", "too many connections", "remaining connection slots"];
 
+/// What PL/Proxy puts before the message of a shard.
+const REMOTE: &str = "] REMOTE ";
+
 /// Why a statement returned no rows.
 pub(super) enum Error {
     Postgres(tokio_postgres::Error),
@@ -61,7 +64,7 @@ impl Error {
         let Self::Postgres(error) = self else { return None };
         let reported = error.as_db_error()?;
         let (code, message) = (reported.code().code(), reported.message());
-        let is_remote = message.contains("] REMOTE ");
+        let is_remote = message.contains(REMOTE);
         let lost = code == "XX000" && message.starts_with("PL/Proxy function ") && message.contains("): [");
         let leaves = is_remote && matches!(code, "57P01" | "57P02" | "57P03" | "25006");
         let is_full = FULL.iter().any(|text| message.contains(text));
@@ -75,8 +78,11 @@ impl Error {
         matches!(severity, Some(Severity::Fatal | Severity::Panic))
     }
 
+    /// Whether the connection leads to a standby. One to a router whose shard is a standby is of use to other shards.
     fn is_read_only(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
+        let Self::Postgres(error) = self else { return false };
+        let is_remote = || error.as_db_error().is_some_and(|reported| reported.message().contains(REMOTE));
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) && !is_remote()
     }
 
     /// The class of its SQLSTATE, for the metrics.

@@ -238,6 +238,48 @@ async fn down(node: &TestNode) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_only_reads_costs_no_connection_of_the_router() {
+    // Given a node on two shards, when one refuses writes (SQLSTATE 25006), as a standby or during a move, then its
+    // clients get 503 and all others are served on the same connections; when it accepts writes, then its clients are
+    // served again.
+    let sharded = Sharded::start().await;
+    let node = sharded.node().await;
+    let send = async |client: i32| node.post(&format!("/clientes/{client}/transacoes"), transacao(1, "c", "x")).await;
+    for client in 1..=5 {
+        assert_eq!(send(client).await.status, 200);
+    }
+    let router = connect(&sharded.router.url(SUPERUSER, DATABASE)).await;
+    let sessions = async || {
+        let rows = router.query("SELECT pid FROM pg_stat_activity WHERE usename = 'galo'", &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    let before = sessions().await;
+    let shard = connect(&sharded.shards[1].url(SUPERUSER, DATABASE)).await;
+    let read_only = async |value: &str| {
+        shard.batch_execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}")).await.unwrap();
+        shard.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    let until = async |status: u16| {
+        let begun = Instant::now();
+        while send(3).await.status != status {
+            assert!(begun.elapsed() < Duration::from_secs(2), "not {status}");
+        }
+    };
+    read_only("on").await;
+    until(503).await;
+    for _ in 0..20 {
+        let answer = send(4).await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+        assert_eq!(send(1).await.status, 200);
+        assert_eq!(node.admin("/ready").await.status, 200);
+    }
+    let after = sessions().await;
+    assert!(before.iter().all(|pid| after.contains(pid)), "{before:?} {after:?}");
+    read_only("off").await;
+    until(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_locked_row_on_a_shard_holds_up_its_own_client_only() {
     // Given a row that a transaction on a shard has locked, when its client sends transactions, then other clients of
     // the same shard and lane are served without delay.
@@ -350,6 +392,24 @@ async fn a_shard_keeps_foreign_clients_out() {
     assert!(error.as_db_error().unwrap().message().contains("belongs to another shard"), "{error}");
     // The script runs again, as after each migration.
     shard.batch_execute(&part(0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_is_not_made_another_one() {
+    // Given shard 0 of 2, when the script is run for shard 1, or for 4 shards, as with wrong lines in SHARDS, then it
+    // is refused, and no client is deleted.
+    let sharded = Sharded::start().await;
+    let owner = connect(&sharded.shards[0].url(SUPERUSER, DATABASE)).await;
+    let of_four = part(0).replace("shards = 2", "shards = 4");
+    for (sql, expected) in
+        [(part(1), "is shard 0, and not 1: are lines of SHARDS exchanged?"), (of_four, "one of 2 shards, and not of 4")]
+    {
+        let error = owner.batch_execute(&sql).await.unwrap_err();
+        assert!(error.as_db_error().unwrap().message().contains(expected), "{error}");
+        owner.batch_execute("ROLLBACK").await.unwrap();
+    }
+    let ids: Vec<_> = sharded.rows().await[0].iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, OF_SHARD[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,8 @@
 mod can_fail;
 mod canaries;
 mod cut;
+mod doubling;
+mod doubling_refused;
 mod faults;
 mod keyless;
 mod newcomers;
@@ -72,6 +74,10 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::a_router_is_killed", shards::a_router_is_killed),
     ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
     ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
+    ("shards::are_doubled", doubling::under_load),
+    ("shards::are_doubled_by_a_script_that_is_killed", doubling::by_a_script_that_is_killed),
+    ("shards::are_doubled_although_standbys_fail", doubling::although_standbys_fail),
+    ("shards::are_not_doubled_where_something_is_wrong", doubling_refused::where_something_is_wrong),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.

@@ -54,12 +54,18 @@ impl Database {
 
     /// With nothing in it.
     async fn empty(socket: PathBuf, name: String) -> Self {
-        let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let database = Self { name, socket, door, back_door };
-        database.lead();
+        let database = Self::at(socket, name);
         database::create(&target(&database.url(&database.socket, SUPERUSER, "postgres")), &database.name)
             .await
             .unwrap();
+        database
+    }
+
+    /// One that is there.
+    fn at(socket: PathBuf, name: String) -> Self {
+        let (door, back_door) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let database = Self { name, socket, door, back_door };
+        database.lead();
         database
     }
 
@@ -124,7 +130,8 @@ impl Database {
         self.owner().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    async fn owner(&self) -> Client {
+    /// A session of the superuser.
+    pub async fn owner(&self) -> Client {
         connect(&self.owner_url()).await
     }
 }
@@ -157,17 +164,43 @@ impl Durable {
         (Self { cluster: Some(cluster), data }, database)
     }
 
+    /// A streaming standby of it, as `deploy/shards/standby` makes it for this new shard, and its database.
+    pub async fn standby(&self, database: &Database, shard: usize) -> (Self, Database) {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("data");
+        let mut script = tokio::process::Command::new(checkout().root.join("deploy/shards/standby"));
+        script.arg(database.owner_url()).arg(&folder).arg(shard.to_string());
+        let output = script.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Root makes the copy; the account that runs Postgres owns it.
+        let mut chown = std::process::Command::new("chown");
+        chown.arg("-R").arg("--reference").arg(self.data()).arg(&folder);
+        assert!(chown.status().unwrap().success());
+        let cluster = start(Data::Lasting(data.path().to_owned())).await;
+        let database = Database::at(cluster.socket.clone(), database.name.clone());
+        (Self { cluster: Some(cluster), data }, database)
+    }
+
     /// SIGKILL to every process of it, as when its container or its machine fails. The postmaster first, so that it
     /// starts no new ones.
     pub fn kill(&mut self) {
-        let file = self.data().join("postmaster.pid");
-        let postmaster: i32 = fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();
+        let postmaster = self.postmaster();
         let backends = children(postmaster);
         for pid in [postmaster].into_iter().chain(backends) {
             // A backend may have ended by itself when the postmaster was gone.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         self.cluster.take().unwrap().stop();
+    }
+
+    /// Sends a signal to the process that accepts connections.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.postmaster()), signal).unwrap();
+    }
+
+    fn postmaster(&self) -> i32 {
+        let file = self.data().join("postmaster.pid");
+        fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap()
     }
 
     /// Stops it in good order.

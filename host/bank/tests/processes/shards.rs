@@ -65,6 +65,11 @@ pub fn stubs(handlers: &Path, shard: &Database, places: &[String]) -> String {
 
 /// Two nodes behind nginx, a router and two shards, each of which can be killed.
 async fn stack() -> Stack {
+    with_partitions(2).await
+}
+
+/// The same with so many partitions on the two shards.
+pub async fn with_partitions(partitions: usize) -> Stack {
     let sql = fs::read_to_string(checkout().root.join("deploy/shards/shard.sql")).unwrap();
     let mut shards = Vec::new();
     for number in 0..2 {
@@ -73,7 +78,7 @@ async fn stack() -> Stack {
         database.execute(&sql.replace(":shard", &number.to_string())).await;
         shards.push(Shard { durable, database });
     }
-    Stack::sharded(Durable::empty().await, shards).await
+    Stack::sharded(Durable::empty().await, shards, partitions).await
 }
 
 pub fn nothing_but_swaps() {

@@ -93,12 +93,12 @@ impl Stack {
         stack
     }
 
-    /// The same on a router in front of these shards.
-    pub async fn sharded(router: (Durable, Database), shards: Vec<Shard>) -> Self {
+    /// The same on a router of so many partitions in front of these shards.
+    pub async fn sharded(router: (Durable, Database), shards: Vec<Shard>, partitions: usize) -> Self {
         let (durable, database) = router;
         let places: Vec<_> = shards.iter().map(|shard| shard.database.place()).collect();
         let folder = tempfile::tempdir().unwrap();
-        let handlers = shards::handlers(folder.path(), shards.len());
+        let handlers = shards::handlers(folder.path(), partitions);
         database.execute(&shards::stubs(&handlers, &shards[0].database, &places)).await;
         shards::admit(&handlers, "somar");
         let nodes = Self::serving(database, &PAIR, &[], (folder, handlers)).await;
