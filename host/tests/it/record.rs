@@ -144,6 +144,9 @@ async fn records_are_read_with_the_token_or_over_the_socket_only() {
     let open = TestNode::with(&database, with(None)).await;
     for (method, path, status) in [
         (Method::GET, "/api/records", 403),
+        (Method::GET, "/api/records/extrato/1", 403),
+        (Method::GET, "/api/requests", 403),
+        (Method::GET, "/api/explain?id=x", 403),
         (Method::POST, "/api/recording?every=1", 403),
         (Method::DELETE, "/api/recording", 403),
         (Method::GET, "/api/recording", 200),
