@@ -198,6 +198,9 @@ pub struct CanaryReport {
     pub compared: u64,
     /// Those of them that it decided otherwise.
     pub differed: u64,
+    /// Those of them that differ as changed examples state it.
+    #[serde(default)]
+    pub intended: u64,
     /// How many times as long as the old generation's its guest calls take, in this step: `1.02`.
     pub time: Option<String>,
 }
@@ -209,8 +212,8 @@ pub struct AuditEntry {
     pub at: String,
     /// The handler; none if it concerns all of them.
     pub handler: Option<String>,
-    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `refused`, `accepted`,
-    /// `shadow`, `shadow ended`, `recording`, `records discarded`, `manifest`.
+    /// What was done: `canary`, `step`, `promoted`, `ended`, `live`, `rolled back`, `restored`, `signed`, `refused`,
+    /// `accepted`, `shadow`, `shadow ended`, `recording`, `records discarded`, `manifest`.
     pub event: String,
     /// The number of the generation, if it has one.
     pub generation: Option<u64>,

@@ -123,7 +123,7 @@ async fn order(node: &Node, name: &str, incoming: Incoming) -> Outgoing {
             *outgoing.status_mut() = StatusCode::ACCEPTED;
             return outgoing;
         }
-        Err(Busy::Handler) => format!("{name} has a shadow already; end it with `galo shadow {name} --stop`\n"),
+        Err(Busy::Handler) => format!("{name} has a shadow already\n"),
         Err(Busy::Node) => {
             format!("the node has {} shadows already; wait until one has ended\n", limits::SHADOWS_MAX)
         }

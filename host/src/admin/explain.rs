@@ -19,11 +19,12 @@ use super::{Admin, json, only};
 use crate::contract::{Rows, Value};
 use crate::database::Procedure;
 use crate::guest::Digest;
-use crate::log;
 use crate::node::Node;
 use crate::record::{Cell, Plan, Record};
-use crate::registry::{Generation, Handler};
+use crate::registry::{Audit, Event, Generation, Handler};
+use crate::report::AuditEntry;
 use crate::wire::{Incoming, Outgoing};
+use crate::{limits, log};
 
 /// Where it is asked for.
 pub(super) const PATH: &str = "/api/explain";
@@ -125,20 +126,33 @@ async fn found(node: &Node, handler: &Handler, record: Record) -> Found {
         None => None,
     };
     let at = Timestamp::from_microsecond(record.request.now).map(|at| format!("{at:.6}")).unwrap_or_default();
-    Found { at, generation: standing(handler, &record), record, explain }
+    Found { at, generation: standing(node, handler, &record), record, explain }
 }
 
-fn standing(handler: &Handler, record: &Record) -> Standing {
+fn standing(node: &Node, handler: &Handler, record: &Record) -> Standing {
     let lineage = handler.lineage();
     let is = |number: u64, digest: Digest| number == record.generation && digest.to_string() == record.sha256;
     let decided = |generation: &Generation| is(generation.number, generation.component.compiled.digest);
-    match (&lineage.previous, &lineage.rolled_back) {
+    let barred = lineage.bars.iter().find(|back| is(back.number, back.digest)).map(|back| back.cause.clone());
+    let rolled_back = || barred.or_else(|| rolled_back(&node.registry.audit, handler, record));
+    match &lineage.previous {
         _ if decided(&lineage.current) => Standing::Serves,
         _ if lineage.canary.as_ref().is_some_and(|canary| decided(&canary.generation)) => Standing::Canary,
-        (_, Some(back)) if is(back.number, back.digest) => Standing::RolledBack(back.cause.clone()),
-        (Some(previous), _) if decided(previous) => Standing::Previous,
-        _ => Standing::Replaced,
+        Some(previous) if decided(previous) => Standing::Previous,
+        _ => rolled_back().map_or(Standing::Replaced, Standing::RolledBack),
     }
+}
+
+/// Why the generation of a record was rolled back, if that was the last that was done with it. The audit log has it
+/// also after the handlers folder has got another component, by which nothing is barred any more.
+fn rolled_back(audit: &Audit, handler: &Handler, record: &Record) -> Option<String> {
+    let of = |entry: &AuditEntry| {
+        entry.handler.as_ref() == Some(&handler.entry.name)
+            && entry.generation == Some(record.generation)
+            && entry.sha256.as_ref() == Some(&record.sha256)
+    };
+    let last = audit.last(limits::AUDIT_ENTRIES_MAX).into_iter().rev().find(of)?;
+    (last.event == Event::RolledBack.to_string()).then_some(last.why)
 }
 
 async fn looked_up(node: &Node, handler: &Handler, name: &str, record: &Record) -> Looked {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::gate::{Gates, Phase, Run, Tally, Verdict};
 use crate::manifest;
 use crate::node::Node;
-use crate::registry::{self, Handler};
+use crate::registry::{self, Compared, Handler};
 use crate::report::{
     self, CanaryReport, Counts, HandlerReport, ManifestReport, NodeReport, PathCount, Previous, Refusal, RolledBack,
     ShadowState, State,
@@ -65,7 +65,7 @@ pub(super) fn handler(handler: &Handler, gates: &Gates) -> HandlerReport {
 }
 
 fn canary(canary: &registry::Canary) -> CanaryReport {
-    let (generation, (compared, differed)) = (&canary.generation, canary.counts());
+    let (generation, Compared { all: compared, differed, intended }) = (&canary.generation, canary.counts());
     CanaryReport {
         generation: generation.number,
         sha256: generation.component.compiled.digest.to_string(),
@@ -78,6 +78,7 @@ fn canary(canary: &registry::Canary) -> CanaryReport {
         faults: generation.faults(),
         compared,
         differed,
+        intended,
         time: canary.ratio().map(|ratio| format!("{ratio:.2}")),
     }
 }

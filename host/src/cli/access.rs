@@ -71,12 +71,14 @@ impl NodesArgs {
     }
 }
 
-/// All addresses that a text stands for: of a folder the sockets in it, of a host name what it resolves to.
+/// All addresses that a text stands for: of a folder the sockets in it, of a host name what it resolves to, of a URL as
+/// that of the page its host and port.
 fn all(option: &str, text: &str, mistakes: &mut Mistakes) -> Option<Vec<Address>> {
+    let text = text.strip_prefix("http://").map_or(text, |url| url.strip_suffix('/').unwrap_or(url));
     let found = match text.parse() {
         Ok(Address::Unix(folder)) if folder.is_dir() => sockets(&folder),
         Ok(address) => Ok(vec![address]),
-        Err(wrong) => resolved(text, wrong),
+        Err(_) => resolved(text),
     };
     found.map_err(|mistake| mistakes.note(option, mistake)).ok()
 }
@@ -98,13 +100,23 @@ fn sockets(folder: &Path) -> Result<Vec<Address>, String> {
     }
 }
 
-fn resolved(text: &str, wrong: String) -> Result<Vec<Address>, String> {
-    let Some((name, port)) = text.rsplit_once(':') else { return Err(wrong) };
-    let Ok(port) = port.parse::<u16>() else { return Err(wrong) };
-    let named = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    if name.is_empty() || !named {
-        return Err(wrong);
-    }
+fn resolved(text: &str) -> Result<Vec<Address>, String> {
+    let named = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    };
+    let Some((name, port)) = text.rsplit_once(':') else {
+        return Err(match named(text) {
+            true => format!("`{text}` has no port: use {text}:9998, for example, or `unix:PATH`"),
+            false => format!("`{text}` is neither `host:port` nor `unix:PATH`"),
+        });
+    };
+    let (Ok(port), true) = (port.parse::<u16>(), named(name)) else {
+        let why = match text.starts_with("https://") {
+            true => ": the admin address has no TLS of its own",
+            false => "",
+        };
+        return Err(format!("`{text}` is neither `host:port` nor `unix:PATH`{why}"));
+    };
     let found = (name, port).to_socket_addrs().map_err(|error| format!("cannot resolve the name {name}: {error}"))?;
     let mut found: Vec<_> = found.collect();
     found.sort_unstable();

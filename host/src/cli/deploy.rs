@@ -45,7 +45,7 @@ pub(super) struct DeployArgs {
     ///
     /// `refuse` gives the client the old answer and rolls back. Use `report` when answers are meant to change: they are
     /// counted, and only faults, slowness and new 5xx roll back. A handler without a `gate` in the manifest refuses; a
-    /// component that `galo accept` has accepted reports.
+    /// component that `galo accept` has accepted reports, and what a changed example states is counted.
     #[arg(long, value_name = "POLICY")]
     differences: Option<String>,
     /// The same as --admin, and in place of it: admin addresses of the nodes, separated by commas

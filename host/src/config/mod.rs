@@ -219,10 +219,11 @@ impl FromStr for Address {
             Some(port) => format!("127.0.0.1:{port}"),
             None => text.to_owned(),
         };
+        let url = if text.contains("://") { ", but a URL" } else { "" };
         numeric
             .parse()
             .map(Self::Tcp)
-            .map_err(|_| format!("`{text}` is neither `host:port` (host a number or `localhost`) nor `unix:PATH`"))
+            .map_err(|_| format!("`{text}` is neither `host:port` (host a number or `localhost`) nor `unix:PATH`{url}"))
     }
 }
 

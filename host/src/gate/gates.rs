@@ -15,7 +15,7 @@ pub struct Gates {
     verdicts: Mutex<BTreeMap<String, Arc<Verdict>>>,
     /// The accepted digests by the name of their handler, the newest last.
     accepted: Mutex<BTreeMap<String, Vec<String>>>,
-    /// Has a candidate that was accepted tried again.
+    /// Has what was refused tried again.
     again: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// What runs beside the live requests.
     pub shadows: Shadows,
@@ -31,8 +31,8 @@ pub enum Unaccepted {
 }
 
 impl Gates {
-    /// Sets what is done when a candidate was accepted.
-    pub fn when_accepted(&self, again: impl Fn() + Send + Sync + 'static) {
+    /// Sets how what was refused is tried again.
+    pub fn when_tried_again(&self, again: impl Fn() + Send + Sync + 'static) {
         // Set once: a reloader that is restarted has the same orders.
         let _ = self.again.set(Box::new(again));
     }
@@ -104,8 +104,13 @@ impl Gates {
             }
         }
         drop((verdicts, accepted));
-        self.again.get().into_iter().for_each(|again| again());
+        self.try_again();
         Ok((digest, names))
+    }
+
+    /// Has what was refused tried again.
+    pub fn try_again(&self) {
+        self.again.get().into_iter().for_each(|again| again());
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
         let gates = Gates::default();
         let times = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&times);
-        gates.when_accepted(move || {
+        gates.when_tried_again(move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
         let [one, two, same] = [&b"one"[..], b"two", b"same"].map(|bytes| Digest::of(bytes).to_string());

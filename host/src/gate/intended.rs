@@ -2,7 +2,7 @@
 //!
 //! A changed example is one that the candidate passes and the serving generation fails. It covers the paths at which
 //! the two decide otherwise on it, for all requests of its route; one without a request covers them for every route. A
-//! difference is intended if every path of it is covered.
+//! difference is intended if every path of it is covered. The gate asks on recorded requests, a canary on live ones.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use super::cpu::spent;
 use super::tally::paths;
 use crate::example::{Example, Inputs};
 use crate::guest::Component;
+use crate::limits;
 use crate::manifest::Entry;
-use crate::replay::{self, Decision};
+use crate::replay::{self, Decision, Difference};
 
 /// What changed examples cover.
 #[derive(Debug, Default)]
-pub(super) struct Intended(Vec<Covered>);
+pub struct Intended(Vec<Covered>);
 
 #[derive(Debug)]
 struct Covered {
@@ -36,11 +37,24 @@ impl Intended {
         Self(changed.filter_map(|example| covered(example.inputs(entry).ok()?, serving, sides.candidate)).collect())
     }
 
-    /// Whether a difference on a request of this route is intended.
-    pub(super) fn covers(&self, route: &str, paths: &BTreeSet<String>) -> bool {
+    /// The same for a candidate that is compared on live requests. Takes a core for at most `GATE_CPU_MAX`.
+    pub fn by(examples: &[Example], entry: &Entry, sides: &Sides<'_>) -> Self {
+        Self::of(examples, entry, sides, spent() + limits::GATE_CPU_MAX)
+    }
+
+    /// Whether it is intended that a request of this route is decided otherwise.
+    pub fn states(&self, route: &str, before: &Decision, after: &Decision) -> bool {
+        // Most deployments change no example: then nothing is compared by path.
+        !self.0.is_empty() && self.covers(route, &known(before, after, &[]))
+    }
+
+    /// Whether the differences on a request of this route are intended.
+    pub(super) fn covers(&self, route: &str, differences: &[Difference]) -> bool {
         let covering = self.0.iter().filter(|covered| covered.route.as_ref().is_none_or(|of| of == route));
         let covered: BTreeSet<_> = covering.flat_map(|covered| &covered.paths).collect();
-        paths.iter().all(|path| covered.contains(path))
+        // Where there may be more than were counted, one of them may be covered by nothing.
+        let are_all = (1..limits::DIFFERENCES_PER_RECORD_MAX).contains(&differences.len());
+        are_all && paths(differences).iter().all(|path| covered.contains(path))
     }
 }
 
@@ -71,9 +85,19 @@ mod tests {
             covered(None, &["response.body.total"]),
             covered(Some("GET /y"), &["call.procedure"]),
         ]);
-        assert!(intended.covers("GET /x", &set(&["response.status", "response.body.total"])));
-        assert!(!intended.covers("GET /x", &set(&["response.status", "call.procedure"])));
-        assert!(!intended.covers("GET /y", &set(&["response.status"])));
-        assert!(!Intended::default().covers("GET /x", &set(&["response.status"])));
+        let at = |path: &str| {
+            let (path, place) = (path.to_owned(), path.to_owned());
+            Difference { path, place, before: 0.into(), after: 1.into() }
+        };
+        let covers = |route: &str, paths: &[&str]| {
+            intended.covers(route, &paths.iter().map(|path| at(path)).collect::<Vec<_>>())
+        };
+        assert!(covers("GET /x", &["response.status", "response.body.total"]));
+        assert!(!covers("GET /x", &["response.status", "call.procedure"]));
+        assert!(!covers("GET /y", &["response.status"]));
+        assert!(!Intended::default().covers("GET /x", &[at("response.status")]));
+        // What differs at no path that is known, or at more than are counted, is stated by nothing.
+        assert!(!covers("GET /x", &[]));
+        assert!(!covers("GET /x", &vec!["response.status"; limits::DIFFERENCES_PER_RECORD_MAX]));
     }
 }

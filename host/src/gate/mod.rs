@@ -17,6 +17,7 @@ mod verdict;
 pub use self::compare::Sides;
 pub use self::corpus::{ACCEPTED_NAME, Deployed, accepted_path, path};
 pub use self::gates::{Gates, Unaccepted};
+pub use self::intended::Intended;
 pub use self::shadows::{Busy, Order, Phase, Run, Shadows};
 pub use self::tally::Tally;
 pub use self::verdict::{Material, Otherwise, Verdict, judge};

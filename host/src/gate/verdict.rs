@@ -10,7 +10,7 @@ use super::compare::Sides;
 use super::corpus::{ACCEPTED_NAME, Deployed};
 use super::cpu::spent;
 use super::intended::Intended;
-use super::tally::{Tally, paths, places};
+use super::tally::{Tally, places};
 use crate::example::Example;
 use crate::guest::Digest;
 use crate::limits;
@@ -89,10 +89,10 @@ pub fn judge(material: &Material, sides: &Sides<'_>, entry: &Entry, examples: &[
                 continue;
             }
         };
-        let (paths, places) = (paths(&differences), places(&differences));
-        if !paths.is_empty() {
+        let places = places(&differences);
+        if !differences.is_empty() {
             let intended = intended.get_or_insert_with(|| Intended::of(examples, entry, sides, until));
-            verdict.intended += u64::from(intended.covers(&record.request.route, &paths));
+            verdict.intended += u64::from(intended.covers(&record.request.route, &differences));
             verdict.note(&record, differences);
         }
         verdict.tally.add(places);

@@ -58,6 +58,7 @@ impl Entry {
 mod tests {
     use std::path::Path;
 
+    use super::*;
     use crate::manifest::parse;
 
     #[test]
@@ -79,6 +80,16 @@ mod tests {
         );
         assert_ne!(entry("procedures = [\"a\", \"b\", \"c\"]").statement("00ff"), plain.statement("00ff"));
         assert_ne!(plain.statement("00fe"), plain.statement("00ff"));
+        for (granted, stated) in [
+            ("config = { b = \"1\", a = \"2\" }", "config: a, b\n"),
+            ("retry = \"key\"\nheaders = [\"idempotency-key\", \"galo-try\"]", "retry: key\n"),
+            ("wasi = true", "wasi: yes\n"),
+        ] {
+            let statement = entry(granted).statement("00ff");
+            assert!(statement.contains(stated), "{granted}: {statement}");
+        }
+        let claimed = Entry { claims: Claims::Required, ..plain.clone() }.statement("00ff");
+        assert!(claimed.contains("claims: required\n"), "{claimed}");
         for (more, stated) in [("", ""), (", lanes = 4", ", 4 lanes"), (", key = \"x\"", ", key x")] {
             let batch = format!("procedures = [\"b\"]\nbatch = {{ b = {{ form = \"bs\", by = \"k\"{more} }} }}");
             let statement = entry(&batch).statement("00ff");

@@ -29,6 +29,13 @@ pub struct Access {
     pub token: Option<Token>,
 }
 
+impl Access {
+    /// A command that asks this node, to be copied.
+    pub(super) fn command(&self, command: &str) -> String {
+        format!("`galo {command} --admin {}`", self.admin)
+    }
+}
+
 /// Why a node does not do something, where it says so in JSON.
 #[derive(Deserialize)]
 struct Denied {

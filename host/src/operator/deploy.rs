@@ -25,6 +25,7 @@ pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str
     name::check(&deployment.name)?;
     let id = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     let mut members = members(nodes, deployment, &id).await?;
+    signed_again(&members, deployment, &say).await?;
     if members.iter().all(|member| member.stand == Stand::Serves) {
         let who = if members.len() == 1 { "the node serves" } else { "the nodes serve" };
         say(&format!("{}: {who} this component already", deployment.name));
@@ -34,6 +35,22 @@ pub async fn deploy(nodes: &[Access], deployment: &Deployment, say: impl Fn(&str
         Ok(()) => Ok(()),
         Err(error) => Err(taken_back(&members, deployment, &format!("{error:#}")).await),
     }
+}
+
+/// Hands the new signature over to nodes that serve the component already, and whose manifest waits: it may grant more
+/// than the component was signed for.
+async fn signed_again(members: &[Member<'_>], deployment: &Deployment, say: &impl Fn(&str)) -> anyhow::Result<()> {
+    let Deployment { name, steps, signature, .. } = deployment;
+    for member in members {
+        if member.stand == Stand::Serves && signature.is_some() && member.waits().await? {
+            member.begin(deployment, steps.first().map_or("100%", String::as_str)).await?;
+            let (admin, listed) = (&member.access.admin, member.access.command("handlers"));
+            say(&format!(
+                "{name}: {admin} has its signature for the manifest that waits there; {listed} shows whether that serves"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The nodes, and how far each of them is: an earlier run of the command may have ended in between.

@@ -75,7 +75,14 @@ impl<'a> Member<'a> {
     pub(super) async fn handler(&self, name: &str) -> anyhow::Result<HandlerReport> {
         let report: NodeReport = ask(self.access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
         let found = report.handlers.into_iter().find(|handler| handler.name == name);
-        found.with_context(|| format!("{} has no handler {name}; `galo handlers` lists them", self.access.admin))
+        let listed = || self.access.command("handlers");
+        found.with_context(|| format!("{} has no handler {name}; {} lists them", self.access.admin, listed()))
+    }
+
+    /// Whether the node has refused a newer manifest.
+    pub(super) async fn waits(&self) -> anyhow::Result<bool> {
+        let report: NodeReport = ask(self.access, Method::GET, "/handlers").await?.json(StatusCode::OK)?;
+        Ok(report.manifest.refused.is_some())
     }
 
     /// What has become of the canary. A node that has not answered for a moment may be restarting.
@@ -138,7 +145,7 @@ impl<'a> Member<'a> {
     }
 
     /// Hands the component over, which the node verifies.
-    async fn begin(&self, deployment: &Deployment, percent: &str) -> anyhow::Result<()> {
+    pub(super) async fn begin(&self, deployment: &Deployment, percent: &str) -> anyhow::Result<()> {
         let Deployment { name, component, signature, by, differences, who, why, .. } = deployment;
         let handed_over = DeployOrder {
             component: BASE64_STANDARD.encode(component),

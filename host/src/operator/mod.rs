@@ -76,7 +76,7 @@ pub async fn rollback(access: &Access, name: &str, rollback: &RollbackOrder) -> 
     let wait = if rollback.to.is_some() { limits::DEPLOY_TIMEOUT } else { limits::OPERATOR_TIMEOUT };
     let answer = order(access, &format!("/handlers/{name}/rollback"), rollback, wait).await?;
     if answer.status.is_client_error() {
-        bail!("{}; `galo handlers` lists the handlers and their generations", answer.message());
+        bail!("{}; {} lists the handlers and their generations", answer.message(), access.command("handlers"));
     }
     let handler: HandlerReport = answer.json(StatusCode::OK)?;
     let rolled_back = handler.rolled_back.context("the answer does not name the generation that was rolled back")?;
@@ -124,7 +124,7 @@ pub async fn accept(access: &Access, digest: &str, asked: &Reason) -> anyhow::Re
     let path = format!("/candidates/{}/accept", digest.to_ascii_lowercase());
     let answer = order(access, &path, asked, limits::OPERATOR_TIMEOUT).await?;
     if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
-        bail!("{}; `galo handlers --json` lists what the gate found", answer.message());
+        bail!("{}; {} lists what the gate found", answer.message(), access.command("handlers --json"));
     }
     let Acceptance { sha256, handlers } = answer.json(StatusCode::OK)?;
     let names: Vec<_> = handlers.iter().map(|name| escaped(name)).collect();

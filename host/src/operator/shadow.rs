@@ -56,8 +56,12 @@ impl Shadowing {
         }
         let body = ("application/wasm", Bytes::from(bytes));
         let answer = send(access, Method::POST, &path, body, limits::UPLOAD_TIMEOUT).await?;
+        // Also if the node has as many as it may have: it lists them.
+        if answer.status == StatusCode::CONFLICT && answer.message().starts_with(name) {
+            bail!("{}; end it with {}", answer.message(), access.command(&format!("shadow {name} --stop")));
+        }
         if !answer.status.is_success() {
-            bail!("{}; `galo handlers` lists the handlers of the node", answer.message());
+            bail!("{}; {} lists the handlers of the node", answer.message(), access.command("handlers"));
         }
         let report: HandlerReport = answer.json(StatusCode::ACCEPTED)?;
         let shadow = report.shadow.context("the answer names no shadow")?;
@@ -72,7 +76,7 @@ impl Shadowing {
         name::check(name)?;
         let answer = ask(access, Method::DELETE, &format!("/handlers/{name}/shadow?{}", query(asked))).await?;
         if !answer.status.is_success() {
-            bail!("{}; `galo handlers` lists the handlers of the node", answer.message());
+            bail!("{}; {} lists the handlers of the node", answer.message(), access.command("handlers"));
         }
         Ok(())
     }

@@ -56,12 +56,18 @@ pub(super) fn table(report: &NodeReport) -> String {
 
 /// A canary in a line.
 pub(super) fn canary(canary: &CanaryReport) -> String {
-    let CanaryReport { generation, sha256, percent, by, calls, faults, compared, differed, time, .. } = canary;
+    let CanaryReport { generation, sha256, percent, by, calls, faults, compared, differed, intended, time, .. } =
+        canary;
     let digest: String = sha256.chars().take(DIGEST_SHOWN).collect();
     let time = time.as_deref().map(|times| format!(", guest time {times} ×")).unwrap_or_default();
+    let intended = match intended {
+        0 => String::new(),
+        1 => ", 1 as a changed example states".to_owned(),
+        intended => format!(", {intended} as changed examples state"),
+    };
     escaped(&format!(
         "canary, generation {generation} {digest}, {percent} by {by}: {calls} calls, {faults} faults, {differed} of \
-         {compared} decided otherwise{time}"
+         {compared} decided otherwise{intended}{time}"
     ))
 }
 

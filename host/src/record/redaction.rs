@@ -300,6 +300,31 @@ mod tests {
         assert_eq!(record.request.parameters[0].1, "(redacted)");
         assert!(record.request.query.as_deref().unwrap().ends_with("&who=(redacted)"));
         assert!(record.redacted.contains(&"request.parameters.who".to_owned()), "{:?}", record.redacted);
+        // One that is too short to be looked for elsewhere.
+        let mut given = self::record();
+        given.request.path = "/p/42/x".to_owned();
+        given.request.parameters[0].1 = "42".to_owned();
+        let record = applied("parameters = [\"who\"]", given);
+        assert_eq!(record.request.path, "/p/(redacted)/x");
+    }
+
+    #[test]
+    fn what_a_header_or_the_query_holds_is_taken_out_where_it_is_passed_on() {
+        let mut given = record();
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        given.request.headers.push(header("authorization", "Bearer t0k3n-0001"));
+        given.request.headers.push(header("x-customer", "Maria"));
+        given.response.headers.push(header("x-customer", "Maria da Silva"));
+        given.request.query = Some("name=J%C3%BCrgen+Maier&n=1".to_owned());
+        given.response.body = Blob::Text("t0k3n-0001 s3ss10n-1 Maria da Silva".to_owned());
+        given.response.log = vec![("info".to_owned(), "Jürgen Maier paid".to_owned())];
+        let record = applied("headers = [\"x-customer\"], query = [\"name\"]", given);
+        assert_eq!(record.request.query.as_deref(), Some("name=(redacted)&n=1"));
+        assert_eq!(record.response.log[0].1, "(redacted) paid");
+        assert_eq!(record.response.body, Blob::Text("(redacted) (redacted) (redacted)".to_owned()));
+        let values: Vec<_> = record.request.headers.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["(redacted)", "*/*", "(redacted)", "(redacted)"]);
+        assert_eq!(record.response.headers[1].1, "(redacted)");
     }
 
     #[test]
@@ -313,13 +338,35 @@ mod tests {
             vec![Cell::Json("{\"card\":\"4111-1111\"}".to_owned()), Cell::Bytes(Blob::of(b"\xffhunter2".to_vec()))];
         given.outcome = Some(Outcome::Rows(Rows { columns: vec!["a".to_owned(), "b".to_owned()], values }));
         given.fault = Some("trap: no card 4111-11…".to_owned());
-        given.response.log = vec![("info".to_owned(), "paid by customer-0001".to_owned())];
+        let log = ["paid by customer-0001", "the key is hunter2"];
+        given.response.log = log.map(|text| ("info".to_owned(), text.to_owned())).to_vec();
         let record = applied("body = [\"$.card\"]", given);
         let line = record.line();
         for secret in ["4111", "hunter2", "customer-0001"] {
             assert!(!line.contains(secret), "{secret}: {line}");
         }
         for place in ["request.body.card", "call.arguments", "outcome.rows", "fault", "response.log", "call.carry"] {
+            assert!(record.redacted.contains(&place.to_owned()), "{place}: {:?}", record.redacted);
+        }
+        assert_eq!(record.response.log[1].1, "the key is (secret)");
+        // In base64 nobody would see it.
+        let Some(Outcome::Rows(rows)) = &record.outcome else { panic!("{record:?}") };
+        assert_eq!(rows.values[1], Cell::Bytes(Blob::Text("\u{fffd}(secret)".to_owned())));
+    }
+
+    #[test]
+    fn rows_and_answers_lose_what_the_manifest_names_and_nothing_else() {
+        let mut given = record();
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let values = vec![text("ana"), Cell::Integer(7), text("rui"), Cell::Integer(8)];
+        given.outcome = Some(Outcome::Rows(Rows { columns: vec!["name".to_owned(), "id".to_owned()], values }));
+        given.response.body = Blob::Text(r#"{"total":12,"street":"Long Street"}"#.to_owned());
+        let record = applied("rows = [\"$[*].name\"], response = [\"$.total\"]", given);
+        let Some(Outcome::Rows(rows)) = &record.outcome else { panic!("{record:?}") };
+        let taken = || text(REDACTED);
+        assert_eq!(rows.values, [taken(), Cell::Integer(7), taken(), Cell::Integer(8)]);
+        assert_eq!(record.response.body, Blob::Text(r#"{"street":"Long Street","total":0}"#.to_owned()));
+        for place in ["outcome.rows[*].name", "response.body.total"] {
             assert!(record.redacted.contains(&place.to_owned()), "{place}: {:?}", record.redacted);
         }
     }

@@ -300,5 +300,8 @@ mod tests {
         let why = wanted.map(|(faulted, is_error, micros)| wants(faulted, is_error, micros));
         assert_eq!(why, [Some(Why::Fault), Some(Why::Error), None, Some(Why::Sampled), None]);
         assert_eq!(wants(false, false, 100), Some(Why::Slow));
+        // What went wrong is the reason also for one that has its turn.
+        ring.sample(1);
+        assert_eq!((wants(true, false, 1), wants(false, true, 1)), (Some(Why::Fault), Some(Why::Error)));
     }
 }

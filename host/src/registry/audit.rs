@@ -51,6 +51,8 @@ pub enum Event {
     RolledBack,
     /// A kept generation serves again.
     Restored,
+    /// What serves was signed again, for the grants of a manifest that waits.
+    Signed,
     /// A component or a manifest was refused.
     Refused,
     /// What a candidate decides otherwise was accepted.
@@ -181,7 +183,7 @@ impl Event {
             Self::Accepted => Kind::Accepted,
             Self::Shadow | Self::ShadowEnded => Kind::Shadow,
             Self::Recording | Self::Discarded => Kind::Recording,
-            Self::Manifest => Kind::Manifest,
+            Self::Manifest | Self::Signed => Kind::Manifest,
         }
     }
 }
@@ -196,6 +198,7 @@ impl fmt::Display for Event {
             Self::Live => "live",
             Self::RolledBack => "rolled back",
             Self::Restored => "restored",
+            Self::Signed => "signed",
             Self::Refused => "refused",
             Self::Accepted => "accepted",
             Self::Shadow => "shadow",

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +13,11 @@ use http::HeaderName;
 use http::request::Parts;
 use jiff::Timestamp;
 
+use super::compared::{Compared, Counts};
 use super::generation::Generation;
 use super::sequential::Evidence;
 use crate::contract::Request;
+use crate::gate::Intended;
 use crate::guest::Digest;
 use crate::manifest::{Claims, Entry, Gate};
 
@@ -31,19 +32,14 @@ pub struct Canary {
     pub share: Share,
     /// What an answer that differs from that of the old generation means.
     pub differences: Differences,
+    /// The differences that are intended, because a changed example states them.
+    pub intended: Arc<Intended>,
     /// When it began.
     pub since: Timestamp,
     /// Shared by its steps.
     pub(super) counts: Arc<Counts>,
     /// Guest times of this step.
     pub(super) evidence: Arc<Mutex<Evidence>>,
-}
-
-/// What was compared.
-#[derive(Default)]
-pub(super) struct Counts {
-    compared: AtomicU64,
-    differed: AtomicU64,
 }
 
 /// Which requests a canary answers.
@@ -101,8 +97,7 @@ impl Canary {
 
     /// Notes that both generations ran, and whether they decided otherwise.
     pub fn compared(&self, differed: bool) {
-        self.counts.compared.fetch_add(1, Ordering::Relaxed);
-        self.counts.differed.fetch_add(u64::from(differed), Ordering::Relaxed);
+        self.counts.compared(differed);
     }
 
     /// Notes how long both took on one request. Returns how many times as long as the old generation the canary takes,
@@ -113,9 +108,14 @@ impl Canary {
         evidence.ratio().filter(|_| slower).map(|ratio| (ratio, evidence.pairs))
     }
 
-    /// Requests that both generations ran, and how many of them they decided otherwise.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.counts.compared.load(Ordering::Relaxed), self.counts.differed.load(Ordering::Relaxed))
+    /// Notes that they decided otherwise as a changed example states it.
+    pub fn differed_as_intended(&self) {
+        self.counts.intended();
+    }
+
+    /// What was compared.
+    pub fn counts(&self) -> Compared {
+        self.counts.read()
     }
 
     /// How many times as long as the old generation it takes, on average over the requests of this step.
@@ -131,6 +131,7 @@ impl Canary {
             baseline: Arc::clone(&self.baseline),
             share: Share { percent, by: self.share.by.clone() },
             differences: self.differences,
+            intended: Arc::clone(&self.intended),
             since: self.since,
             counts: Arc::clone(&self.counts),
             evidence: Arc::new(Mutex::new(next)),

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::audit::{Event, Who};
-use super::canary::{Canary, Counts, Differences, Percent, Share};
+use super::canary::{Canary, Differences, Percent, Share};
+use super::compared::Counts;
 use super::generation::{Generation, Signed};
 use super::handler::Handler;
 use super::lineage::{Kept, Lineage};
 use super::sequential::Evidence;
+use crate::gate::Intended;
 use crate::guest::{Component, Digest};
 
 /// A component that is to be a canary.
@@ -26,6 +28,8 @@ pub struct Deployed {
     pub share: Share,
     /// What an answer that differs means.
     pub differences: Differences,
+    /// The differences that changed examples state.
+    pub intended: Intended,
     /// The id of the deployment, if it has one.
     pub deployment: Option<String>,
 }
@@ -71,7 +75,7 @@ impl Handler {
         if !Arc::ptr_eq(&old, beside) || self.retired.load(Ordering::Relaxed) {
             return Err("what serves was changed while the component was verified: deploy it again".to_owned());
         }
-        let Deployed { component, baseline, over, share, differences, deployment } = deployed;
+        let Deployed { component, baseline, over, share, differences, intended, deployment } = deployed;
         let config = old.current.config.clone();
         let generation = Generation::new(old.next_number(), component, config).deployed(over);
         generation.deployment.store(deployment.map(Arc::new));
@@ -81,6 +85,7 @@ impl Handler {
             baseline: Arc::new(old.current.refitted(baseline)),
             share,
             differences,
+            intended: Arc::new(intended),
             since: Timestamp::now(),
             counts: Arc::new(Counts::default()),
             evidence: Arc::new(Mutex::new(Evidence::default())),

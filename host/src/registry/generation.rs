@@ -42,6 +42,8 @@ pub struct Generation {
     pub(super) deployment: ArcSwapOption<String>,
     /// Its signature under the entry of its handler.
     signature: ArcSwapOption<String>,
+    /// A signature that was handed over for an entry that it does not have yet.
+    signature_to_come: ArcSwapOption<String>,
     /// Its number and its component, as a header names them: `3;sha256="0a…"` (RFC 8941).
     pub label: HeaderValue,
     /// Shared with the same generation under another manifest.
@@ -82,6 +84,7 @@ impl Generation {
             over: None,
             deployment: ArcSwapOption::empty(),
             signature: ArcSwapOption::new(signature),
+            signature_to_come: ArcSwapOption::empty(),
             label,
             tally: Arc::new(Tally::begin()),
         }
@@ -95,7 +98,20 @@ impl Generation {
         let (over, traffic) = (self.over, RouteTraffic::default());
         let deployment = ArcSwapOption::new(self.deployment.load_full());
         let signature = ArcSwapOption::new(signature);
-        Self { number, component, config, aside, repeats, traffic, over, deployment, signature, label, tally }
+        Self {
+            number,
+            component,
+            config,
+            aside,
+            repeats,
+            traffic,
+            over,
+            deployment,
+            signature,
+            signature_to_come: ArcSwapOption::new(self.signature_to_come.load_full()),
+            label,
+            tally,
+        }
     }
 
     /// The same, deployed over a component of the handlers folder.
@@ -139,6 +155,16 @@ impl Generation {
     /// Notes that it was signed again, under the same entry.
     pub fn signed_again(&self, signature: Option<Arc<String>>) {
         self.signature.store(signature);
+    }
+
+    /// A signature that was handed over for an entry that it does not have yet.
+    pub fn signature_to_come(&self) -> Option<Arc<String>> {
+        self.signature_to_come.load_full()
+    }
+
+    /// Keeps a signature for an entry that it does not have yet.
+    pub fn will_be_signed(&self, signature: Arc<String>) {
+        self.signature_to_come.store(Some(signature));
     }
 
     /// Whether a probation of so many calls and so much time has passed.

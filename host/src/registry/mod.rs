@@ -6,6 +6,7 @@
 mod audit;
 mod bars;
 mod canary;
+mod compared;
 mod config;
 mod deploy;
 mod deployments;
@@ -28,6 +29,7 @@ use tokio::sync::Notify;
 pub use self::audit::{Audit, Event, Subject, Who};
 pub use self::bars::Bars;
 pub use self::canary::{By, Canary, Differences, Percent, Share};
+pub use self::compared::Compared;
 pub use self::config::Config;
 pub use self::deploy::{Deployed, Of, Restored};
 pub use self::deployments::{Denied, Deployments, Order, What};

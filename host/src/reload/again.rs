@@ -80,16 +80,19 @@ impl Again<'_> {
     }
 
     /// The signature with which a component may serve under the new entry: that of the file, if it is the file's, or
-    /// the one that it served with.
+    /// the one that it served with, or one that was handed over while this entry waited.
     fn signature(&self, digest: Digest, served: &Generation) -> Result<Option<Arc<String>>, Untrusted> {
         let Self { entry, terms, .. } = self;
         let of_file = terms.vouched.as_ref().filter(|vouched| vouched.digest == digest);
         let signature = of_file.map_or_else(|| served.signature(), |vouched| vouched.signature.clone());
-        if let Some(trust) = &terms.trust {
-            let statement = entry.statement(&digest.to_string());
-            trust.check(statement.as_bytes(), signature.as_ref().map(|signature| signature.as_str()))?;
-        }
-        Ok(signature)
+        let Some(trust) = &terms.trust else { return Ok(signature) };
+        let statement = entry.statement(&digest.to_string());
+        let check = |signature: Option<&str>| trust.check(statement.as_bytes(), signature);
+        let Err(untrusted) = check(signature.as_ref().map(|signature| signature.as_str())) else {
+            return Ok(signature);
+        };
+        let to_come = served.signature_to_come().filter(|signature| check(Some(signature)).is_ok());
+        to_come.map(Some).ok_or(untrusted)
     }
 }
 
@@ -102,8 +105,9 @@ fn unsigned(serving: &Generation, untrusted: &Untrusted, why: &str) -> Refusal {
         other => format!("is not trusted: {other}"),
     };
     let text = format!(
-        "generation {} ({digest}), which serves, {how}, and {why}; put a component that is signed for these grants into \
-         the handlers folder",
+        "generation {} ({digest}), which serves, {how}, and {why}; sign its file for these grants and deploy that again \
+         (`galo sign NAME FILE --key KEY --handlers FOLDER`, `galo deploy NAME FILE`), or put a component that is signed \
+         for them into the handlers folder",
         serving.number
     );
     Refusal::new(Stage::Signature, text).of(digest)

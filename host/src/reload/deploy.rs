@@ -10,8 +10,10 @@ use super::gate;
 use super::source::Source;
 use super::verify::{prove, refit_previous};
 use super::worker::{Priority, Without, Worker};
+use crate::gate::Intended;
 use crate::guest::{Component, Digest};
 use crate::limits;
+use crate::manifest::{self, Entry};
 use crate::node::Node;
 use crate::registry::{
     Denied, Deployed, Differences, Event, Handler, Kept, Lineage, Order, Refusal, Restored, Share, Signed, Stage,
@@ -70,19 +72,15 @@ impl Deployment<'_> {
         share.by.check(&handler.entry).map_err(Denied::Conflict)?;
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
-            let text = format!(
-                "{name} has a canary, {running}, at {}: end it first, with `galo rollback {name} --only {:.12} -m WHY`",
-                canary.share.percent,
-                running.to_string()
-            );
-            return Err(Denied::Conflict(text));
+            let share = canary.share.percent;
+            return Err(Denied::Conflict(format!("{name} has a canary, {running}, at {share}: end it first")));
         }
         if lineage.current.component.compiled.digest == digest {
-            return Err(Denied::Conflict(format!("{name} serves this component already")));
+            return self.signed_again(&lineage, &source, by).await;
         }
         let refused = |refusal: Refusal| self.refused(digest, &refusal, by);
         let (bytes, signature) = (Arc::clone(&source.bytes), source.vouched().signature);
-        let component = self.verified(source).await.map_err(refused)?;
+        let (component, intended) = self.verified(source).await.map_err(refused)?;
         let component = Signed { component, signature: signature.clone() };
         let baseline = self.baseline(&lineage).await.map_err(refused)?;
         // Until the canary is among what the state records.
@@ -91,7 +89,7 @@ impl Deployment<'_> {
         let over = self.in_folder().await;
         let manifests = || Differences::of(handler.entry.gate, self.worker.gates.is_accepted(name, digest));
         let differences = differences.unwrap_or_else(manifests);
-        let deployed = Deployed { component, baseline, over, share, differences, deployment };
+        let deployed = Deployed { component, baseline, over, share, differences, intended, deployment };
         let (who, why) = by;
         let generation = handler.begin_canary(&lineage, deployed, who, why).map_err(Denied::Conflict)?;
         handler.note_deployment(None);
@@ -103,8 +101,28 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Proves a component as one of the handlers folder is proved.
-    async fn verified(&self, source: Source) -> Result<Component, Refusal> {
+    /// Takes a new signature of what serves over, for the grants of the manifest that waits in the handlers folder.
+    async fn signed_again(&self, lineage: &Lineage, source: &Source, (who, why): By<'_>) -> Result<(), Denied> {
+        let Self { handler, worker, node, .. } = self;
+        let name = &handler.entry.name;
+        let serves = || Denied::Conflict(format!("{name} serves this component already"));
+        let refused = |refusal: Refusal| self.refused(source.digest, &refusal, (who, why));
+        let (trust, signature) = worker.trust.clone().zip(source.vouched().signature).ok_or_else(serves)?;
+        let folder = handler.entry.folder.clone();
+        let read = move || manifest::read_trusted(&folder, Some(&trust));
+        let read = worker.ask(BACKGROUND, Stage::Manifest, read).await.map_err(refused)?;
+        let waiting = read.map_err(|wrong| refused(Refusal::new(Stage::Manifest, wrong.to_string())))?;
+        let its = |entry: &&Entry| entry.name == *name && entry.statement("") != handler.entry.statement("");
+        let entry = waiting.handlers.iter().find(its).ok_or_else(serves)?;
+        worker.check(Asker::Deployment, entry, source).map_err(refused)?;
+        lineage.current.will_be_signed(signature);
+        node.operated(Subject { handler: Some(name), digest: Some(source.digest) }, Event::Signed, who, why);
+        worker.gates.try_again();
+        Ok(())
+    }
+
+    /// Proves a component as one of the handlers folder is proved. Also returns what its examples state about changes.
+    async fn verified(&self, source: Source) -> Result<(Component, Intended), Refusal> {
         let Self { node, worker, handler, .. } = self;
         let digest = source.digest;
         worker.check(Asker::Deployment, &handler.entry, &source)?;
@@ -117,11 +135,12 @@ impl Deployment<'_> {
             let Handler { entry, procedures, .. } = &*asked;
             let component = prove(form, entry, procedures, &examples)?.component;
             let verdict = passage.judge(&component, Some(&serving.component), entry, procedures, &examples)?;
-            Ok::<_, Refusal>((component, verdict))
+            let intended = gate::intended(&component, &serving.component, entry, procedures, &examples);
+            Ok::<_, Refusal>((component, verdict, intended))
         };
-        let (component, verdict) = worker.run(BACKGROUND, prove).await??;
+        let (component, verdict, intended) = worker.run(BACKGROUND, prove).await??;
         tracing::info!(sha256 = %digest, "{}: {}", handler.entry.name, gate::shown(&verdict));
-        Ok(component)
+        Ok((component, intended))
     }
 
     async fn compiled(&self, source: Source) -> Result<Form, Refusal> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::verify::Examples;
 use super::worker::{Priority, Worker};
 use crate::database::Procedure;
-use crate::gate::{self, Deployed, Gates, Material, Sides, Verdict};
+use crate::gate::{self, Deployed, Gates, Intended, Material, Sides, Tally, Verdict};
 use crate::guest::Component;
 use crate::limits;
 use crate::manifest::Entry;
@@ -58,6 +58,31 @@ impl Passage {
             return Err(Refusal { passing, ..refusal });
         }
         Ok(verdict)
+    }
+}
+
+/// The differences that the examples of a candidate state, for its live requests.
+pub(super) fn intended(
+    candidate: &Component,
+    serving: &Component,
+    entry: &Entry,
+    procedures: &[Arc<Procedure>],
+    examples: &Examples,
+) -> Intended {
+    let sides = Sides { candidate, serving: Some(serving), procedures, deadline: entry.limits.deadline };
+    Intended::by(examples.as_deref().unwrap_or_default(), entry, &sides)
+}
+
+/// Logs what the gate found about the component that a new table is to serve with.
+pub(super) fn log(name: &str, verdict: &Verdict, serving: Option<&Component>) {
+    let (shown, Tally { compared, .. }) = (shown(verdict), &verdict.tally);
+    match serving {
+        _ if verdict.tally == Tally::default() => {}
+        // A redacted record proves nothing without a second component. A first start has none, so it cannot be refused.
+        None if *compared == 0 => tracing::warn!(
+            "{name}: {shown}; no component that served before is known here, so this one serves without a comparison"
+        ),
+        _ => tracing::info!("{name}: {shown}"),
     }
 }
 

@@ -103,8 +103,8 @@ impl Reloader {
     ) -> Self {
         let watch = Watch::with_news(vec![folder.clone()], Arc::clone(&orders.news));
         worker.notify(Arc::clone(&orders.news));
-        let accepted = Arc::clone(&orders);
-        worker.gates.when_accepted(move || accepted.scan_again());
+        let again = Arc::clone(&orders);
+        worker.gates.when_tried_again(move || again.scan_again());
         Self {
             node,
             folder,

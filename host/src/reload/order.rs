@@ -12,7 +12,6 @@ use super::source::{Source, Vouched};
 use super::verify::prove;
 use super::worker::{Priority, Without, Worker};
 use crate::database::Procedure;
-use crate::gate::Tally;
 use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
 use crate::record::Ring;
@@ -193,9 +192,7 @@ impl Order {
             let serving = self.serving(kept.as_ref());
             if self.is_new(&component) {
                 let verdict = passage.judge(&component, serving, &self.entry, &self.procedures, examples)?;
-                if verdict.tally != Tally::default() {
-                    tracing::info!("{}: {}", self.entry.name, gate::shown(&verdict));
-                }
+                gate::log(&self.entry.name, &verdict, serving);
             }
             Ok(component)
         };

@@ -1,8 +1,8 @@
 //! Answers a request that a canary was chosen for. Both generations run on it: the old one changes nothing by it,
 //! because the functions are pure, and the call is made once. So a canary is found out before its client is harmed:
-//! when it faults, or decides otherwise and that was not announced, the client gets what the old generation decides,
-//! and the canary is rolled back on this node. When its guest calls have been shown to take longer, it is rolled back
-//! too.
+//! when it faults, or decides otherwise and neither the deployment nor a changed example announced that, the client
+//! gets what the old generation decides, and the canary is rolled back on this node. When its guest calls have been
+//! shown to take longer, it is rolled back too.
 //!
 //! A request that the old generation fails at proves nothing: it gets what the canary decides.
 
@@ -23,6 +23,7 @@ use crate::metrics::Laps;
 use crate::node::Node;
 use crate::record::{self, Times};
 use crate::registry::{Canary, Differences, Generation, Handler, Lineage, Who};
+use crate::replay;
 use crate::wire::Outgoing;
 
 /// What is asked of whom.
@@ -131,11 +132,9 @@ impl<'a> Trial<'a, '_> {
                 Ok(Chosen { generation, decision: new, old: Old::Same(carry), took })
             }
             (Ok(old), Ok(new)) => {
-                canary.compared(true);
                 let fails =
                     |decision: &Decision| matches!(decision, Decision::Reply(it) if it.status().is_server_error());
-                if canary.differences == Differences::Refuse || (fails(&new) && !fails(&old)) {
-                    self.worse(Phase::Prepare, &differs(lineage, &shown(&old), &shown(&new)));
+                if self.refuses(Phase::Prepare, (&old, &new), shown, fails(&new) && !fails(&old)) {
                     return Ok(instead(old));
                 }
                 Ok(Chosen { generation, decision: new, old: Old::Other, took })
@@ -203,13 +202,11 @@ impl<'a> Trial<'a, '_> {
                 mine(new)
             }
             (Ok(old), Ok(new)) => {
-                canary.compared(true);
                 let worse = rescue::status_of(&new).is_server_error() && !rescue::status_of(&old).is_server_error();
-                if worse || canary.differences == Differences::Refuse {
-                    self.worse(Phase::Respond, &differs(lineage, &answered(&old), &answered(&new)));
-                    return (old, &lineage.current);
+                match self.refuses(Phase::Respond, (&old, &new), answered, worse) {
+                    true => (old, &lineage.current),
+                    false => mine(new),
                 }
-                mine(new)
             }
             (Ok(old), Err(fault)) => {
                 self.faulted(fault);
@@ -239,6 +236,23 @@ impl<'a> Trial<'a, '_> {
             let longer = format!("its guest calls take {ratio:.1} times as long as those of generation {number}");
             self.worse(Phase::Prepare, &format!("{longer}, over {requests} requests"));
         }
+    }
+
+    /// Notes a request that both decided otherwise. Returns whether the canary was rolled back for it: it fails where
+    /// the old generation does not (`worse`), or differences are refused and no changed example states this one.
+    fn refuses<D>(&self, phase: Phase, (old, new): (&D, &D), shown: fn(&D) -> replay::Decision, worse: bool) -> bool {
+        let Self { lineage, canary, asked, .. } = *self;
+        canary.compared(true);
+        if canary.differences == Differences::Report && !worse {
+            return false;
+        }
+        let (old, new) = (shown(old), shown(new));
+        let intended = !worse && canary.intended.states(&asked.request.route, &old, &new);
+        match intended {
+            true => canary.differed_as_intended(),
+            false => self.worse(phase, &differs(lineage, &old, &new)),
+        }
+        !intended
     }
 
     fn worse(&self, phase: Phase, detail: &str) {

@@ -7,7 +7,7 @@ use galo::report::{Reason, RollbackOrder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::canary::deployment;
+use crate::canary::{deployment, until_recorded_over};
 use crate::fixture::{answers, marked};
 use crate::harness::{Guests, TestDatabase, TestNode, settings, until};
 
@@ -101,9 +101,9 @@ async fn what_the_folder_holds_stays_rolled_back_after_a_canary_was() {
         x.scan().await;
         assert_eq!(x.serves().await, (200, 1), "after the canary {status}");
     }
-    let changed = x.guests.manifest().replace("\"GET /x\"\n", "\"GET /x\"\nlimits = { deadline_ms = 100 }\n");
+    let changed = x.guests.manifest().replace("\"GET /x\"\n", "\"GET /x\"\nlimits = { deadline_ms = 90 }\n");
     x.guests.put_file("galo.toml", changed.as_bytes());
-    until("it holds", String::new, || x.node.handler("x").entry.limits.deadline.as_millis() == 100).await;
+    until("it holds", String::new, || x.node.handler("x").entry.limits.deadline.as_millis() == 90).await;
     x.scan().await;
     assert_eq!(x.serves().await, (200, 1), "after the manifest");
     let mut x = x.again().await;
@@ -205,6 +205,21 @@ async fn a_deployed_component_that_the_state_folder_lost_is_missed_aloud() {
     let entry: Value = serde_json::from_str(audit.lines().last().unwrap()).unwrap();
     assert_eq!((&entry["event"], &entry["handler"]), (&"refused".into(), &"x".into()), "{audit}");
     assert!(entry["why"].as_str().unwrap().contains("is missing in the state folder"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_does_not_serve_in_place_of_a_deployed_component_that_is_lost() {
+    let x = Scanned::new().await;
+    x.put(&answers(201)).await;
+    x.roll_back().await;
+    x.deploy(&answers(202), "100%").await;
+    until_recorded_over(&x.state.path().join("state")).await;
+    x.node.stop().await;
+    let file = x.state.path().join(format!("state/{}.wasm", Digest::of(&answers(202))));
+    std::fs::remove_file(file).unwrap();
+    let mut x = Scanned { node: start(&x.database, &x.guests, &x.state).await, ..x };
+    x.scan().await;
+    assert_eq!(x.serves().await, (200, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,13 +13,18 @@ use galo::config::{Readers, Recording, Settings, StateFolder};
 use galo::guest::Digest;
 use galo::operator::{self, Access, Deployment};
 use galo::record::Record;
+use galo::registry::Who;
 use galo::replay;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
+use crate::cli::run;
 use crate::fixture::{Guest, answers, calling, calling_then, calling_with, marked, replying};
-use crate::harness::{Answer, Guests, TestDatabase, TestNode, request, request_with, settings, until};
+use crate::harness::{Answer, Guests, TestDatabase, TestNode, galo, request, request_with, settings, until};
 
 /// A folder with the handler `x` on `GET /x/{id}`.
 pub fn folder(component: &[u8], more: &str) -> Guests {
@@ -261,9 +266,89 @@ async fn the_manifests_gate_says_what_a_difference_means_and_the_command_may_ove
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_example_covers_what_a_canary_decides_otherwise() {
+    // Given an example that the canary passes and what serves fails, when requests of its route differ as it states,
+    // then the canary stays; when one of another route does, it goes back and the client has the old answer.
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+             CREATE FUNCTION dois() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'",
+        )
+        .await;
+    let (replies, calls) = (json!({"reply": {"status": 201}}), |name: &str| json!({"call": {"procedure": name}}));
+    let rows = json!({"columns": ["um"], "values": [[1]]});
+    let answered = json!({"plan": calls("um"), "rows": rows, "response": {"status": 201}});
+    for (old, new, example, statuses, cause_of_other) in [
+        (answers(200), answers(201), json!({"plan": replies}), (201, 200), "worse in prepare: "),
+        (calling("um"), calling("dois"), json!({"plan": calls("dois")}), (200, 200), "worse in prepare: "),
+        (calling("um"), calling_then("um", 201).component(), answered, (201, 200), "worse in respond: "),
+    ] {
+        let guests = folder(&old, "procedures = [\"um\", \"dois\"]\ngate = \"refuse\"");
+        let routes =
+            guests.manifest().replace("route = \"GET /x/{id}\"", "routes = [\"GET /x/{id}\", \"GET /y/{id}\"]");
+        guests.put_file("galo.toml", routes.as_bytes());
+        let node = TestNode::guests(&database, &guests).await;
+        let mut example = example;
+        example["request"] = json!({"path": "/x/7"});
+        guests.put_file("x/examples/changed.json", example.to_string().as_bytes());
+        deploy(&[&node], &deployment(&new, &["99.99%"])).await.unwrap();
+        for id in 0..20 {
+            assert_eq!(node.get(&format!("/x/{id}")).await.status.as_u16(), statuses.0, "{id}");
+        }
+        let report = node.admin("/handlers").await.json()["handlers"][0]["canary"].clone();
+        assert_eq!((&report["differed"], &report["intended"]), (&json!(20), &json!(20)), "{report}");
+        let shown = run(galo().args(["handlers", "--admin", &node.admin_address()])).1;
+        assert!(shown.contains("20 of 20 decided otherwise, 20 as changed examples state"), "{shown}");
+        assert_eq!(node.get("/y/1").await.status.as_u16(), statuses.1);
+        assert!(canary(&node).is_none() && cause(&node).starts_with(cause_of_other), "{}", cause(&node));
+    }
+}
+
 /// Why a canary went back, if it did.
 fn refused_in(refused: &str, goes_back: bool) -> String {
     if goes_back { format!("worse in prepare: {refused}") } else { String::new() }
+}
+
+/// Deploys a canary under load, which is to be taken back for this reason before a client has a wrong answer.
+async fn is_taken_back(database: &TestDatabase, (right, component): (&[u8], &[u8]), expected: &str) {
+    let guests = folder(right, "procedures = [\"pay\"]");
+    let state = tempfile::tempdir().unwrap();
+    let node = node(database, &guests, &state).await;
+    let deployed = async {
+        let slowly = Deployment { hold: Duration::from_secs(5), ..deployment(component, &["10%", "100%"]) };
+        deploy(&[&node], &slowly).await
+    };
+    let (deployed, answered, wrong) = under_load(&node, deployed).await;
+    let error = format!("{:#}", deployed.unwrap_err());
+    assert!(error.contains(expected) && error.contains("rolled back"), "{error}");
+    assert!(cause(&node).starts_with(expected), "{}", cause(&node));
+    assert!(answered > 0 && wrong.is_empty(), "{answered} {wrong:?}");
+    assert_eq!((node.generation("x"), canary(&node)), (1, None));
+    let told = story(&node).await;
+    assert_eq!((told[0].0.as_str(), told[1].0.as_str()), ("canary", "rolled back"));
+    assert!(told[1].1.starts_with(expected), "{told:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_fails_at_an_outcome_or_answers_it_otherwise_is_taken_back_and_harms_nobody() {
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION pay() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'").await;
+    let right = calling("pay");
+    let traps = Guest { respond: "unreachable", ..calling_then("pay", 200) }.component();
+    let otherwise = calling_then("pay", 202).component();
+    for (component, expected) in [
+        (traps, "trap in respond"),
+        (otherwise, "worse in respond: it decides otherwise than generation 1: response.status"),
+    ] {
+        is_taken_back(&database, (&right, &component), expected).await;
+    }
+    // The cause goes to logs, and does not have a name that may be a client's.
+    let named = |value| replying(200, Some(("x-ana", value)), 0).component();
+    let expected = "worse in prepare: it decides otherwise than generation 1: response.headers.*";
+    is_taken_back(&database, (&named("1"), &named("2")), expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,23 +371,7 @@ async fn a_canary_that_traps_or_decides_otherwise_is_taken_back_under_load_and_h
         (answers(500), "worse in prepare"),
     ];
     for (component, expected) in cases {
-        let guests = folder(&right, "procedures = [\"pay\"]");
-        let state = tempfile::tempdir().unwrap();
-        let node = node(&database, &guests, &state).await;
-        let deployed = async {
-            let slowly = Deployment { hold: Duration::from_secs(5), ..deployment(&component, &["10%", "100%"]) };
-            deploy(&[&node], &slowly).await
-        };
-        let (deployed, answered, wrong) = under_load(&node, deployed).await;
-        let error = format!("{:#}", deployed.unwrap_err());
-        assert!(error.contains(expected) && error.contains("rolled back"), "{error}");
-        assert!(cause(&node).starts_with(expected), "{}", cause(&node));
-        assert!(answered > 0 && wrong.is_empty(), "{answered} {wrong:?}");
-        assert_eq!((node.generation("x"), canary(&node)), (1, None));
-        let told = story(&node).await;
-        assert_eq!((told[0].0.as_str(), told[1].0.as_str()), ("canary", "rolled back"));
-        assert!(told[1].1.starts_with(expected), "{told:?}");
-        node.stop().await;
+        is_taken_back(&database, (&right, &component), expected).await;
     }
     // What the wrong one planned was never carried out.
     let called: bool =
@@ -357,8 +426,8 @@ async fn a_failure_that_the_old_generation_shares_takes_no_canary_back() {
     assert_eq!(canary(&node), Some(2));
     // One fails here, one fails there: a client cannot take it back either.
     let lineage = node.handler("x").lineage();
-    let (compared, differed) = lineage.canary.as_ref().unwrap().counts();
-    assert!(compared > 10 && differed == 0, "{compared} {differed}");
+    let counts = lineage.canary.as_ref().unwrap().counts();
+    assert!(counts.all > 10 && counts.differed == 0, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,6 +460,32 @@ async fn intended_differences_are_counted_and_a_rejected_plan_still_goes_back() 
         failed += usize::from(node.get(&format!("/x/{id}")).await.status == 500);
     }
     assert_eq!((failed, canary(&node)), (1, None), "{}", cause(&node));
+    // An answer 5xx is never intended, whether it is decided before the call or after it: no client gets one.
+    for (component, expected) in [
+        (answers(500), "worse in prepare: it decides otherwise"),
+        (calling_then("um", 500).component(), "worse in respond: it decides otherwise"),
+    ] {
+        deploy(&[&node], &report(&component)).await.unwrap();
+        assert_eq!((all().await, canary(&node)), (vec![200; 40], None));
+        assert!(cause(&node).starts_with(expected), "{}", cause(&node));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_answers_where_the_old_generation_fails_is_not_taken_back() {
+    let database = TestDatabase::new().await;
+    database.execute("CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'").await;
+    for old in [
+        Guest { respond: "unreachable", ..calling_then("um", 200) }.component(),
+        Guest { respond: "unreachable", ..Guest::default() }.component(),
+    ] {
+        let guests = folder(&old, "procedures = [\"um\"]");
+        let node = TestNode::guests(&database, &guests).await;
+        deploy(&[&node], &deployment(&calling("um"), &["50%"])).await.unwrap();
+        let statuses = join_all((0..40).map(async |id| node.get(&format!("/x/{id}")).await.status.as_u16())).await;
+        assert!(statuses.contains(&500) && statuses.contains(&200), "{statuses:?}");
+        assert_eq!(canary(&node), Some(2), "{}", cause(&node));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,9 +527,9 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
     // So does a change of the manifest that leaves the component as it is.
     guests.put_file(
         "galo.toml",
-        format!("{}\n# changed\nlimits = {{ deadline_ms = 100 }}\n", guests.manifest()).as_bytes(),
+        format!("{}\n# changed\nlimits = {{ deadline_ms = 90 }}\n", guests.manifest()).as_bytes(),
     );
-    until("the new limits hold", String::new, || again.handler("x").entry.limits.deadline.as_millis() == 100).await;
+    until("the new limits hold", String::new, || again.handler("x").entry.limits.deadline.as_millis() == 90).await;
     assert_eq!(again.get("/x/1").await.status, 201);
     guests.put("x", &answers(204));
     until("the folder wins", String::new, || again.handler("x").lineage().current.over.is_none()).await;
@@ -448,6 +543,9 @@ async fn a_component_of_the_folder_that_was_rolled_back_stays_so_after_a_later_d
     let database = TestDatabase::new().await;
     let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
     let running = node(&database, &guests, &state).await;
+    // The state keeps what serves from the folder, which must hold it until then.
+    let first = state.path().join(format!("state/{}.wasm", Digest::of(&answers(200))));
+    until("the first component is kept", String::new, || first.exists()).await;
     guests.put("x", &answers(201));
     running.until_generation("x", 2).await;
     let back = async || order(&running, "rollback", json!({"who": "ana", "why": "wrong"})).await.status;
@@ -558,6 +656,8 @@ async fn a_record_names_the_generation_whose_answer_was_sent() {
         assert_eq!(record.fault.is_some(), fault.is_some(), "{}", record.line());
         assert!(fault.is_none_or(|fault| record.fault.as_ref().unwrap().contains(fault)), "{}", record.line());
         if fault.is_none() {
+            let explained = node.admin(&format!("/api/explain?id={}", record.request.id)).await.json();
+            assert_eq!(explained["requests"][0]["generation"], "canary", "{explained}");
             assert_eq!(order(&node, "rollback", json!({"who": "ana", "why": "next"})).await.status, 200);
         }
         assert_eq!(canary(&node), None);
@@ -581,6 +681,8 @@ async fn a_canary_passes_the_gate_before_it_answers() {
     assert_eq!(request(&node.admin_address(), Method::POST, &path, "").await.status, 200);
     deploy(&[&node], &report).await.unwrap();
     assert_eq!(canary(&node), Some(2));
+    let told = story(&node).await;
+    assert!(told.iter().any(|(event, why)| event == "refused" && why.starts_with("a test: recorded: ")), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -630,6 +732,12 @@ async fn a_rollback_of_one_deployment_leaves_another_one_of_the_same_component()
     let back = |deployment: &str| json!({"only": digest, "deployment": deployment, "who": "ana", "why": "a test"});
     assert_eq!(order(&node, "rollback", back("another")).await.status, 200);
     assert!(canary(&node).is_some());
+    // Nobody changes anything without a reason, whatever the order is sent with.
+    let blank = json!({"sha256": digest, "percent": null, "who": "ana", "why": " "});
+    for command in ["rollback", "canary"] {
+        let answer = order(&node, command, blank.clone()).await;
+        assert_eq!((answer.status.as_u16(), canary(&node)), (400, Some(2)), "{command}: {}", answer.text());
+    }
     let report = node.admin("/handlers").await.json();
     let own = report["handlers"][0]["canary"]["deployment"].as_str().unwrap().to_owned();
     // Nor does it step with it, unless it takes it over.
@@ -647,4 +755,52 @@ async fn a_rollback_of_one_deployment_leaves_another_one_of_the_same_component()
     assert_eq!(node.generation("x"), 2);
     assert_eq!(order(&node, "rollback", back("another")).await.status, 200);
     assert_eq!(node.generation("x"), 1);
+}
+
+/// The admin address of a node, on which the order to promote waits until it is let through.
+async fn held_back(node: &TestNode, open: &Arc<Notify>) -> Access {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (admin, open) = (node.admin_address(), Arc::clone(open));
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let (admin, open) = (admin.clone(), Arc::clone(&open));
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 * 1024];
+                let length = from.read(&mut bytes).await.unwrap();
+                if bytes.starts_with(b"POST /handlers/x/canary ") {
+                    open.notified().await;
+                }
+                let mut to = TcpStream::connect(admin).await.unwrap();
+                to.write_all(&bytes[..length]).await.unwrap();
+                // Either side may close first.
+                let _ = copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    });
+    Access { admin: address.parse().unwrap(), token: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_back_while_another_one_is_promoted_takes_both_back() {
+    // What the nodes serve at the end is looked up there: each of them may have gone back since it was promoted.
+    let database = TestDatabase::new().await;
+    let guests = [folder(&answers(200), ""), folder(&answers(200), "")];
+    let (one, two) = (TestNode::guests(&database, &guests[0]).await, TestNode::guests(&database, &guests[1]).await);
+    let open = Arc::new(Notify::new());
+    let nodes = [Access { admin: one.running.admin.clone(), token: None }, held_back(&two, &open).await];
+    let deployment = deployment(&marked(&answers(200), 1), &["100%"]);
+    let goes_back = async {
+        until("it is promoted", || format!("{:?}", canary(&one)), || one.generation("x") == 2).await;
+        let serving = Arc::clone(&one.handler("x").lineage().current);
+        assert!(one.handler("x").roll_back(&serving, &Who::node(), "a fault".to_owned()).is_some());
+        open.notify_one();
+    };
+    let (deployed, ()) = tokio::join!(operator::deploy(&nodes, &deployment, |_| {}), goes_back);
+    let error = format!("{:#}", deployed.unwrap_err());
+    assert!(
+        error.contains("a fault") && error.contains("x: rolled back, all nodes serve the old generation"),
+        "{error}"
+    );
+    assert_eq!((one.generation("x"), two.generation("x")), (1, 1));
 }

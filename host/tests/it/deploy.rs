@@ -238,7 +238,7 @@ fn mistakes_of_a_deployment_are_reported_at_once() {
         "steps must grow",
         "`soon` is not a time",
         "is not the name of a header",
-        "`nowhere` is neither",
+        "`nowhere` has no port",
         "`maybe` is neither",
     ] {
         assert!(stderr.contains(mistake), "{mistake}: {stderr}");

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::cli::{Program, run};
 use crate::dev::Dev;
-use crate::fixture::{answers, marked};
+use crate::fixture::{answers, marked, replying};
 use crate::harness::{Guests, PATIENCE, TestDatabase, TestNode, galo, handlers, request, scratch, settings, until};
 
 const REFUSE: &str = "gate = \"refuse\"";
@@ -174,6 +174,11 @@ async fn a_start_compares_with_what_was_stored_and_a_broken_corpus_is_named() {
     guests.put_file("x/corpus.jsonl", line(201).replace("\"2.0\"", "\"9.0\"").as_bytes());
     let refusal = guests.refusal(&database).await;
     assert!(refusal.contains("no record of the corpus could be compared"), "{refusal}");
+    // A value that cannot be read is a client's: the reason does not quote it.
+    let outcome = r#""plan":"reply","outcome":{"rows":{"columns":["a"],"values":[{"float":"ana-0001"}]}}"#;
+    guests.put_file("x/corpus.jsonl", line(201).replace("\"plan\":\"reply\"", outcome).as_bytes());
+    let refusal = guests.refusal(&database).await;
+    assert!(refusal.contains("1 skipped (a value in it is malformed)") && !refusal.contains("ana-0001"), "{refusal}");
     guests.put_file("x/corpus.jsonl", format!("{}{{}}\n", line(201)).as_bytes());
     // Where it is only reported, it keeps nothing from serving.
     let manifest = guests.manifest().replace(REFUSE, "gate = \"report\"");
@@ -183,6 +188,67 @@ async fn a_start_compares_with_what_was_stored_and_a_broken_corpus_is_named() {
     guests.put_file("galo.toml", manifest.replace("\"report\"", "\"maybe\"").as_bytes());
     let (_, message) = node.until_manifest_refused().await;
     assert!(message.contains("`report` or `refuse`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_compares_a_redacted_corpus_with_what_the_state_kept_or_logs_that_nothing_was_compared() {
+    // Given a corpus on which only two components can be compared, when a node starts that knows no other component,
+    // then it serves and logs that; when its state folder has one, then the two are compared.
+    let database = TestDatabase::new().await;
+    let (_folder, state) = scratch("state");
+    let guests = Guests::new().add("x", &answers(200), REFUSE);
+    guests.put_file(
+        "x/corpus.jsonl",
+        line(200)
+            .replace("\"body\":\"\",\"id\"", "\"body\":\"\",\"headers\":[[\"authorization\",\"(redacted)\"]],\"id\"")
+            .replace("\"times\"", "\"redacted\":[\"request.headers.authorization\"],\"times\"")
+            .as_bytes(),
+    );
+    let start = async || {
+        let state = StateFolder::Required(state.clone());
+        TestNode::with(&database, Settings { state, ..settings(guests.folder.path()) }).await
+    };
+    let nothing = "0 recorded; 1 skipped (redacted: only two components can be compared on it)";
+    let node = start().await;
+    assert_eq!((node.get("/x").await.status.as_u16(), verdict(&node).to_string().as_str()), (200, nothing));
+    node.stop().await;
+    guests.put("x", &answers(201));
+    let node = start().await;
+    assert_eq!(
+        (node.get("/x").await.status, verdict(&node).to_string().as_str()),
+        (http::StatusCode::OK, "1 of 1 differ")
+    );
+    let refusal = node.handler("x").refusal().unwrap();
+    assert_eq!(refusal.stage, Stage::Recorded);
+    node.stop().await;
+    guests.put("x", &marked(&answers(200), 1));
+    let node = start().await;
+    assert_eq!((node.generation("x"), verdict(&node).to_string().as_str()), (2, "0 of 1 differ"));
+    node.stop().await;
+    // A node whose state has nothing cannot see the change.
+    let (_other, fresh) = scratch("fresh");
+    guests.put("x", &answers(201));
+    let mut command = galo();
+    command.args(["serve", "--state", fresh.to_str().unwrap()]);
+    let node = Program::serve_with(command, &database, guests.folder.path());
+    let logged = node.wait_for(nothing);
+    assert!(logged.contains("WARN") && logged.contains("this one serves without a comparison"), "{logged}");
+    assert_eq!(request(&node.listen, Method::GET, "/x", "").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corpus_of_which_nothing_can_be_compared_is_refused_whatever_the_last_requests_show() {
+    let database = TestDatabase::new().await;
+    let guests = Guests::new().add("x", &answers(200), REFUSE);
+    let node = node(&database, &guests, 1).await;
+    requests(&node, 1).await;
+    guests.put_file("x/corpus.jsonl", line(200).replace("\"2.0\"", "\"9.0\"").as_bytes());
+    guests.put("x", &marked(&answers(200), 1));
+    let (_, message) = node.until_refused("x").await;
+    assert!(
+        message.starts_with("0 of 1 differ") && message.contains("no record of the corpus could be compared"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,10 +377,17 @@ async fn the_log_of_a_node_has_counts_and_no_value() {
     guests.put("x", &answers(201));
     let live = node.wait_for("x: generation 2 live");
     assert!(live.contains("; gate: 1 of 1 differ — response.status (1)"), "{live}");
+    // Nor a name that may be a client's.
+    let named = |value| replying(201, Some(("x-ana", value)), 0).component();
+    guests.put("x", &named("1"));
+    node.wait_for("x: generation 3 live");
+    guests.put("x", &named("2"));
+    let live = node.wait_for("x: generation 4 live");
+    assert!(live.contains("; gate: 1 of 1 differ — response.headers.* (1)"), "{live}");
     assert!(!node.log().contains("would be answered otherwise"), "{}", node.log());
     let (success, table, stderr) = run(galo().args(["handlers", "--admin", &node.admin]));
     assert!(
-        success && table.contains("x: gate: 1 of 1 differ (") && table.contains("    response.status (1)"),
+        success && table.contains("x: gate: 1 of 1 differ (") && table.contains("    response.headers.* (1)"),
         "{table}{stderr}"
     );
 }

@@ -64,17 +64,48 @@ async fn handlers_are_listed_over_tcp_and_a_rollback_that_cannot_be_is_refused()
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(report["handlers"][0]["sha256"].as_str().unwrap().starts_with(rows[1][4]));
 
+    let listed = format!("`galo handlers --admin {}` lists the handlers and their generations\n", node.admin);
     for (name, reason) in [
-        (
-            "transacoes",
-            "galo: transacoes has no previous generation; `galo handlers` lists the handlers and their generations\n",
-        ),
-        ("nobody", "galo: no handler nobody; `galo handlers` lists the handlers and their generations\n"),
-        ("../live", "galo: invalid handler name `../live`: use letters, digits, `-` and `_`\n"),
+        ("transacoes", format!("galo: transacoes has no previous generation; {listed}")),
+        ("nobody", format!("galo: no handler nobody; {listed}")),
+        ("../live", "galo: invalid handler name `../live`: use letters, digits, `-` and `_`\n".to_owned()),
     ] {
         let (success, out, stderr) = ask(&node.admin, &["rollback", name, "-m", "a test"], None);
-        assert_eq!((success, out.as_str(), stderr.as_str()), (false, "", reason));
+        assert_eq!((success, out, stderr), (false, String::new(), reason));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_named_by_its_address_a_host_name_or_the_url_of_its_page() {
+    let database = TestDatabase::new().await;
+    let node = Program::serve(&database, handlers(Profile::Release));
+    let (_, port) = node.admin.rsplit_once(':').unwrap();
+    let (_folder, component) = crate::harness::scratch("x.wasm");
+    std::fs::write(&component, b"x").unwrap();
+    let shadow = ["shadow", "extrato", "--component", component.to_str().unwrap()];
+    let local = format!("localhost:{port}");
+    for admin in [local.clone(), format!("http://{local}"), format!("http://{}/", node.admin)] {
+        let (success, table, stderr) = ask(&admin, &["handlers"], None);
+        assert!(success && table.contains("extrato"), "{admin}: {stderr}");
+        // A command for one node takes them as well; who may bring a component is another matter.
+        let stderr = ask(&admin, &shadow, None).2;
+        assert!(stderr.contains("refused the request"), "{admin}: {stderr}");
+    }
+    for (admin, reason) in [
+        ("localhost", "`localhost` has no port: use localhost:9998, for example"),
+        ("nowhere.invalid:1", "cannot resolve the name nowhere.invalid"),
+        (
+            "https://localhost:1",
+            "`https://localhost:1` is neither `host:port` nor `unix:PATH`: the admin address has no TLS",
+        ),
+        ("localhost:1/page", "`localhost:1/page` is neither `host:port` nor `unix:PATH`"),
+    ] {
+        let (success, out, stderr) = ask(admin, &["handlers"], None);
+        assert!(!success && out.is_empty() && stderr.contains(reason), "{admin}: {stderr}");
+    }
+    // A node listens on an address, and not on a URL.
+    let (success, _, stderr) = crate::cli::run(galo().args(["serve", "--admin", "http://localhost:9001"]));
+    assert!(!success && stderr.contains("nor `unix:PATH`, but a URL"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

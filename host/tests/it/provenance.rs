@@ -175,11 +175,11 @@ async fn what_was_rolled_back_does_not_give_its_signature_to_what_serves() {
     let back = request(&node.admin_address(), Method::POST, "/handlers/x/rollback", order).await;
     assert_eq!((back.status.as_u16(), node.generation("x")), (200, 1));
     // A limit is not part of what is signed.
-    let limited = guests.manifest().replace("\"\n\n", "\"\n") + "limits = { deadline_ms = 100 }\n";
+    let limited = guests.manifest().replace("\"\n\n", "\"\n") + "limits = { deadline_ms = 90 }\n";
     guests.put_file("galo.toml", limited.as_bytes());
     key.sign(guests.folder.path());
     let registry = &node.running.node.registry;
-    let holds = || node.handler("x").entry.limits.deadline.as_millis() == 100;
+    let holds = || node.handler("x").entry.limits.deadline.as_millis() == 90;
     until("the limit holds", || format!("{:?}", registry.refusal()), holds).await;
     assert_eq!((node.get("/x/1").await.status.as_u16(), node.generation("x")), (200, 1));
     // More grants are.
@@ -200,6 +200,25 @@ async fn what_was_rolled_back_does_not_give_its_signature_to_what_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_signed_for_the_grants_of_now_is_not_kept_for_a_rollback() {
+    let database = TestDatabase::new().await;
+    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    key.sign(guests.folder.path());
+    let node = TestNode::with(&database, key.settings(&guests)).await;
+    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    // What the folder holds is signed for the new grants, and the generation before it is not.
+    grants_more(&key, &guests);
+    let granted = || node.handler("x").entry.routes[0].to_string() == "PUT /x/{id}";
+    until("the grants hold", || format!("{:?}", node.running.node.registry.refusal()), granted).await;
+    let order = json!({"who": "ana", "why": "wrong"}).to_string();
+    let back = request(&node.admin_address(), Method::POST, "/handlers/x/rollback", order).await;
+    assert_eq!((back.status.as_u16(), back.text().trim_end()), (409, "x has no previous generation"));
+    assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_fails_does_not_give_its_signature_to_what_serves() {
     let database = TestDatabase::new().await;
     let (key, guests) = (Key::new(), folder(&answers(200), ""));
@@ -213,32 +232,87 @@ async fn a_component_that_fails_does_not_give_its_signature_to_what_serves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deployed_serves_only_with_the_grants_that_it_was_signed_for() {
     let database = TestDatabase::new().await;
-    let (key, guests) = (Key::new(), folder(&answers(200), ""));
+    // With the config that it was deployed with, and with another one.
+    for config in ["1", "2"] {
+        let (key, guests) = (Key::new(), folder(&answers(200), "config = { a = \"1\" }"));
+        key.sign(guests.folder.path());
+        let node = TestNode::with(&database, key.settings(&guests)).await;
+        let access = [Access { admin: node.running.admin.clone(), token: None }];
+        let mut signed = deployment(&answers(201), &["100%"]);
+        signed.signature = Some(key.of(&guests, &answers(201)));
+        signed.differences = Some("report".to_owned());
+        operator::deploy(&access, &signed, |_| {}).await.unwrap();
+        let manifest = guests.manifest().replace("a = \"1\"", &format!("a = \"{config}\""));
+        guests.put_file("galo.toml", manifest.as_bytes());
+        grants_more(&key, &guests);
+        serves_as_it_was_signed(&node, 201).await;
+        // Put into the folder, signed for them, it serves with the new grants.
+        guests.put("x", &answers(201));
+        key.sign(guests.folder.path());
+        let registry = &node.running.node.registry;
+        until("it is accepted", || format!("{:?}", registry.refusal()), || registry.refusal().is_none()).await;
+        assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 201);
+        // The signature that the state folder has is the new one.
+        let state = key.home.path().join("state");
+        let kept = path_of(&state.join(format!("{}.wasm", Digest::of(&answers(201)))));
+        let trust = Trust::read(&key.home.path().join("key.pub")).unwrap();
+        let statement = node.handler("x").entry.statement(&Digest::of(&answers(201)).to_string());
+        let is_new = || {
+            let signature = std::fs::read_to_string(&kept).ok();
+            trust.check(statement.as_bytes(), signature.as_deref()).is_ok()
+        };
+        until("its signature is kept", || std::fs::read_to_string(&kept).unwrap_or_default(), is_new).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deployed_gets_new_grants_by_a_deployment_with_a_new_signature() {
+    // Given a deployed component that is not in the folder, and a manifest that waits because it grants more, when the
+    // component is deployed again with a signature for these grants, then it serves with them, also after a restart.
+    let database = TestDatabase::new().await;
+    let (key, stranger, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
     key.sign(guests.folder.path());
     let node = TestNode::with(&database, key.settings(&guests)).await;
-    let access = [Access { admin: node.running.admin.clone(), token: None }];
-    let mut signed = deployment(&answers(201), &["100%"]);
-    signed.signature = Some(key.of(&guests, &answers(201)));
-    signed.differences = Some("report".to_owned());
-    operator::deploy(&access, &signed, |_| {}).await.unwrap();
+    let component = key.home.path().join("new.wasm");
+    std::fs::write(&component, answers(201)).unwrap();
+    let deploy = |node: &TestNode| {
+        let mut command = galo();
+        command.args(["deploy", "x"]).arg(&component).args(["--canary", "100%", "--hold", "0s", "--by", "id"]);
+        run(command.args(["--differences", "report", "-m", "a test", "--admin", &node.admin_address()]))
+    };
+    let sign = |signature: String| std::fs::write(path_of(&component), signature).unwrap();
+    let old = key.of(&guests, &answers(201));
+    sign(old.clone());
+    let (success, _, stderr) = deploy(&node);
+    assert!(success, "{stderr}");
+    // Nothing waits: it serves already, whatever the signature is.
+    assert!(deploy(&node).1.contains("serves this component already"));
     grants_more(&key, &guests);
     serves_as_it_was_signed(&node, 201).await;
-    // Put into the folder, signed for them, it serves with the new grants.
-    guests.put("x", &answers(201));
-    key.sign(guests.folder.path());
+    let waits = node.running.node.registry.refusal().unwrap().message.clone();
+    assert!(waits.contains("sign its file for these grants and deploy that again"), "{waits}");
+    // What is not signed for what waits is refused, and changes nothing.
+    for (signature, reason) in [(old, "does not fit"), (stranger.of(&guests, &answers(201)), "does not trust")] {
+        sign(signature);
+        let (success, _, stderr) = deploy(&node);
+        assert!(!success && stderr.contains("signature: ") && stderr.contains(reason), "{stderr}");
+        assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 405);
+    }
+    sign(key.of(&guests, &answers(201)));
+    let (success, out, stderr) = deploy(&node);
+    assert!(success && out.contains("has its signature for the manifest that waits there"), "{out}{stderr}");
     let registry = &node.running.node.registry;
     until("it is accepted", || format!("{:?}", registry.refusal()), || registry.refusal().is_none()).await;
     assert_eq!(request(&node.address(), Method::PUT, "/x/1", "").await.status, 201);
-    // The signature that the state folder has is the new one.
-    let state = key.home.path().join("state");
-    let kept = path_of(&state.join(format!("{}.wasm", Digest::of(&answers(201)))));
-    let trust = Trust::read(&key.home.path().join("key.pub")).unwrap();
-    let statement = node.handler("x").entry.statement(&Digest::of(&answers(201)).to_string());
-    let is_new = || {
-        let signature = std::fs::read_to_string(&kept).ok();
-        trust.check(statement.as_bytes(), signature.as_deref()).is_ok()
-    };
-    until("its signature is kept", || std::fs::read_to_string(&kept).unwrap_or_default(), is_new).await;
+    let audit = node.admin("/api/audit").await;
+    assert!(audit.text().contains(r#""event":"signed""#), "{}", audit.text());
+    // After a restart too: the state folder has the new signature.
+    let kept = path_of(&key.home.path().join(format!("state/{}.wasm", Digest::of(&answers(201)))));
+    let new = std::fs::read_to_string(path_of(&component)).unwrap();
+    until("its signature is kept", String::new, || std::fs::read_to_string(&kept).is_ok_and(|text| text == new)).await;
+    node.stop().await;
+    let again = TestNode::with(&database, key.settings(&guests)).await;
+    assert_eq!(request(&again.address(), Method::PUT, "/x/1", "").await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

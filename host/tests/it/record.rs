@@ -144,6 +144,9 @@ async fn records_are_read_with_the_token_or_over_the_socket_only() {
     let open = TestNode::with(&database, with(None)).await;
     for (method, path, status) in [
         (Method::GET, "/api/records", 403),
+        (Method::GET, "/api/records/extrato/1", 403),
+        (Method::GET, "/api/requests", 403),
+        (Method::GET, "/api/explain?id=x", 403),
         (Method::POST, "/api/recording?every=1", 403),
         (Method::DELETE, "/api/recording", 403),
         (Method::GET, "/api/recording", 200),
@@ -257,6 +260,44 @@ async fn faults_rescues_and_errors_are_kept_whatever_the_sample_is() {
     assert_eq!(replay::run(component, rescued).unwrap(), replay::recorded(rescued));
     let failed = &records[3];
     assert_eq!((failed.failure.as_deref(), failed.response.status), (Some("internal_error"), 500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_shed_have_their_share_of_the_ring_and_push_nothing_else_out() {
+    // Given a ring of 16 with 8 answers, and a node that admits one request, when 100 requests are shed behind one that
+    // waits for a lock, then two of them are recorded and all of the others are there still.
+    let database = TestDatabase::new().await;
+    let small = Recording { records_max: 16, ..Recording::one_in(1) };
+    let settings = Settings { in_flight_max: 1, ..recording(handlers(Profile::Release), small) };
+    let node = TestNode::with(&database, settings).await;
+    for _ in 0..8 {
+        assert_eq!(node.get("/clientes/2/extrato").await.status, 200);
+    }
+    let mut owner = database.owner().await;
+    let lock = owner.transaction().await.unwrap();
+    lock.execute("SELECT FROM rinha.clientes WHERE id = 1 FOR UPDATE", &[]).await.unwrap();
+    let held = node.post("/clientes/1/transacoes", transacao(1, "c", "x"));
+    let shed = async {
+        while node.running.node.metrics.in_flight.get() < 1 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            assert_eq!(node.get("/clientes/2/extrato").await.status, 503);
+        }
+        lock.commit().await.unwrap();
+    };
+    let (held, ()) = tokio::join!(held, shed);
+    assert_eq!(held.status, 200);
+    // The last one, after those that were shed.
+    assert_eq!(node.get("/clientes/2/extrato").await.status, 200);
+    let of_extrato =
+        |records: Vec<Record>| records.into_iter().filter(|record| record.handler == "extrato").collect::<Vec<_>>();
+    let recorded = of_extrato(records(&node, 12).await);
+    let statuses: Vec<_> = recorded.iter().map(|record| record.response.status).collect();
+    assert_eq!(statuses, [&[200; 8][..], &[503, 503], &[200]].concat());
+    let is_shed = |record: &&Record| record.failure.as_deref() == Some("unavailable") && record.plan.is_none();
+    assert_eq!(recorded.iter().filter(is_shed).count(), 2);
+    assert!((metric(&node, "galo_records_shed_total").await - 98.0).abs() < 0.5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

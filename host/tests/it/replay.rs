@@ -105,6 +105,38 @@ fn a_corpus_is_decided_alike_by_the_same_handlers() {
 }
 
 #[test]
+fn the_result_as_json_is_all_of_stdout_and_agrees_with_the_exit_code() {
+    let scratch = Scratch::new();
+    let corpus = golden();
+    let report = |corpus: &str, arguments: &[&str]| {
+        let (success, out, stderr) = replayed(corpus, &[arguments, &["--json"]].concat());
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{stderr}"));
+        assert_eq!(report["passed"], success, "{out}");
+        report
+    };
+    let same = report(corpus.to_str().unwrap(), &built());
+    assert_eq!((&same["compared"], &same["differing"], &same["skipped"]), (&json!(5), &json!(0), &json!({})), "{same}");
+    let extrato = &same["handlers"]["extrato"];
+    assert_eq!((&extrato["compared"], &extrato["paths"], &same["over_budget"]), (&json!(1), &json!({}), &json!([])));
+    // What was stored executed nothing here.
+    assert!(extrato["instructions"]["after"].as_u64().unwrap() > 0, "{same}");
+    assert!(extrato["instructions"].get("before").is_none(), "{same}");
+    let against =
+        report(corpus.to_str().unwrap(), &[&built()[..], &["--against", built()[1], "--budget", "1.0"]].concat());
+    let counted = &against["handlers"]["extrato"]["instructions"];
+    assert!(counted["before"] == counted["after"] && against["over_budget"] == json!([]), "{against}");
+    let other = scratch.file("other.wasm", replying(201, None, 0).component());
+    let differs = report(corpus.to_str().unwrap(), &["--component", &other, "--handler", "transacoes"]);
+    assert_eq!((&differs["passed"], &differs["differing"]), (&json!(false), &json!(4)), "{differs}");
+    let path = &differs["handlers"]["transacoes"]["paths"]["response.status"];
+    assert_eq!((&path["count"], &path["after"]), (&json!(4), &json!(201)), "{differs}");
+    assert_eq!(differs["skipped"], json!({"of `extrato`, which is not compared": 1}), "{differs}");
+    let redacted = scratch.corpus("redacted.jsonl", |record| record["redacted"] = json!(["request.claims"]));
+    let nothing = report(&redacted, &built());
+    assert_eq!((&nothing["passed"], &nothing["compared"]), (&json!(false), &json!(0)), "{nothing}");
+}
+
+#[test]
 fn what_is_decided_otherwise_is_shown_by_path_with_counts_and_the_first_example() {
     let scratch = Scratch::new();
     let other = scratch.file("other.wasm", replying(201, None, 0).component());

@@ -86,7 +86,7 @@ async fn one_request_in_so_many_is_compared_by_path_and_nothing_planned_is_carri
     assert_eq!(done(&database).await, 20);
     // A second one is refused until the first was stopped; nothing of it serves, and nothing is recorded.
     let (status, text) = order(&node, "x", "", &other).await;
-    assert!(status == StatusCode::CONFLICT && text.contains("galo shadow x --stop"), "{text}");
+    assert!(status == StatusCode::CONFLICT && text == "x has a shadow already\n", "{text}");
     let stop = request(&node.admin_address(), Method::DELETE, "/handlers/x/shadow", "").await;
     assert_eq!(stop.status, 200);
     until(&node, "x", |shadow| shadow["state"] == "ended").await;
@@ -147,7 +147,7 @@ async fn the_command_shows_the_counts_and_ends_with_the_shadow() {
     let file = file.to_str().unwrap();
     for (arguments, told) in [
         (&["shadow", "x", "--component", "/nowhere"][..], "cannot read the component /nowhere"),
-        (&["shadow", "y", "--component", file], "no handler y; `galo handlers` lists"),
+        (&["shadow", "y", "--component", file], "no handler y; `galo handlers --admin 127.0.0.1:"),
         (&["shadow", "x", "--component", file, "--for", "10"], "--for: `10` is not a length of time: write 90s"),
         (&["shadow", "x", "--component", file, "--for", "25h"], "--for: `25h` is not from 1s to 24h"),
         (&["shadow", "x", "--component", file, "--every", "0"], "--every: `0` is not a whole number"),
@@ -157,6 +157,17 @@ async fn the_command_shows_the_counts_and_ends_with_the_shadow() {
         let (success, _, stderr) = run(galo().args(arguments).args(["--admin", &node.admin_address()]));
         assert!(!success && stderr.contains(told), "{arguments:?}: {stderr}");
     }
+    // A hint is a command for this node.
+    let begin = ["shadow", "x", "--component", file, "--for", "60s", "--admin", &node.admin_address()];
+    let mut command = galo();
+    command.args(begin);
+    let program = Program::start(command);
+    until(&node, "x", |shadow| shadow["state"] == "running").await;
+    let (success, _, stderr) = run(galo().args(begin));
+    let hint = format!("galo shadow x --stop --admin {}", node.admin_address());
+    assert!(!success && stderr.contains(&format!("x has a shadow already; end it with `{hint}`")), "{stderr}");
+    assert!(run(galo().args(hint.split(' ').skip(1))).0);
+    program.wait_for("x: ended: ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,16 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use galo::config::{Readers, Recording, Settings};
 use galo::develop::build::Profile;
+use galo::operator::{self, Access};
 use galo::record::Record;
 use http::Method;
 use nix::sys::signal::Signal;
 
 use crate::cli::{Program, run};
 use crate::fixture;
-use crate::harness::{Connection, Guests, TestDatabase, galo, handlers, scratch, transacao};
+use crate::harness::{Connection, Guests, TestDatabase, TestNode, galo, handlers, scratch, settings, transacao};
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -100,6 +102,30 @@ async fn a_tap_goes_on_with_a_node_that_is_restarted() {
     tap.wait_for("second");
     tap.wait_for("answers again");
     assert_eq!(tap.log().matches("first-4").count(), 1, "{}", tap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_is_started_before_a_node_says_so_and_waits_for_it_beside_another_one() {
+    let database = TestDatabase::new().await;
+    let there = node(&database, handlers(Profile::Release), "1");
+    let (_folder, socket) = scratch("admin.sock");
+    let admin = format!("unix:{}", socket.display());
+    // Alone, it is more probably a wrong address.
+    let (success, out, stderr) = galo_with(&["tap", "--admin", &admin]);
+    let expected = format!("galo: nothing listens on {admin}; start a node there, or use the admin address of one");
+    assert!(!success && out.is_empty() && stderr.starts_with(&expected), "{out}{stderr}");
+    let tap = Program::start(with_token(&["tap", "--admin", &there.admin, "--admin", &admin]));
+    tap.wait_for(&format!("{admin}: it cannot be reached; waiting for it, Ctrl-C ends"));
+    post(&there, "one", "k1", &transacao(1, "c", "x")).await;
+    tap.wait_for("one");
+    let mut command =
+        with_token(&["serve", "--listen", "127.0.0.1:0", "--admin", &admin, "--record", "1", "--handlers"]);
+    command.arg(handlers(Profile::Release)).env("DATABASE_URL", database.service_url());
+    let late = Program::start(command).until_ready();
+    post(&late, "two", "k2", &transacao(1, "c", "x")).await;
+    tap.wait_for("answers again");
+    let line = tap.wait_for("two");
+    assert!(line.contains(&admin), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,6 +254,44 @@ async fn a_request_is_explained_with_the_row_that_the_procedure_finds() {
     let (_, text, _) = explain("r-1", &[]);
     assert!(text.contains("cannot execute DELETE in a read-only transaction"), "{text}");
     assert_eq!(database.ledger_rows(1).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generation_of_a_request_is_a_canary_and_later_one_that_was_rolled_back_and_why() {
+    // Given requests that a canary answered, and another canary after it, when both were rolled back, then each request
+    // is explained with the reason of its own generation, also after the folder has got another component.
+    let database = TestDatabase::new().await;
+    let guests = crate::canary::folder(&fixture::answers(200), "");
+    let recording = Recording::one_in(1);
+    let settings = Settings { recording, readers: Readers::Loopback, ..settings(guests.folder.path()) };
+    let node = TestNode::with(&database, settings).await;
+    let admin = node.admin_address();
+    let explain = |id: &str| run(galo().args(["explain", id, "--admin", &admin]));
+    let access = [Access { admin: node.running.admin.clone(), token: None }];
+    for (number, why) in [(1, "it costs too much"), (2, "the second reason")] {
+        let canary = crate::canary::deployment(&fixture::marked(&fixture::answers(200), number), &["99.99%"]);
+        operator::deploy(&access, &canary, |_| {}).await.unwrap();
+        let id = format!("r-{number}");
+        crate::harness::request_with(&node.address(), Method::GET, "/x/1", &[("x-request-id", &id)]).await;
+        crate::cli::wait_until("it is recorded", || explain(&id).0);
+        let (_, text, _) = explain(&id);
+        let generation = number + 1;
+        let expected =
+            format!("x generation {generation}, {}, is a canary, which answers a share", &canary.sha256[..12]);
+        assert!(text.contains(&expected), "{text}");
+        let (success, _, stderr) = run(galo().args(["rollback", "x", "-m", why, "--admin", &admin]));
+        assert!(success, "{stderr}");
+    }
+    let both = || {
+        for (id, why) in [("r-1", "it costs too much"), ("r-2", "the second reason")] {
+            let (_, text, _) = explain(id);
+            assert!(text.contains(&format!("rolled back: {why}")), "{id}: {text}");
+        }
+    };
+    both();
+    guests.put("x", &fixture::answers(201));
+    node.until_generation("x", 4).await;
+    both();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,13 @@ fn rows(handler: &HandlerReport) -> Markup {
             tr {
                 th scope="row" { "canary" div.note { (canary.percent) " by " (canary.by) } }
                 td { (generation(Some(canary.generation), Some(&canary.sha256))) }
-                td { span.chip { "canary" } div.note { (canary.differed) " of " (canary.compared) " decided otherwise" } }
+                td {
+                    span.chip { "canary" }
+                    div.note {
+                        (canary.differed) " of " (canary.compared) " decided otherwise"
+                        @if canary.intended > 0 { ", " (canary.intended) " as changed examples state" }
+                    }
+                }
                 td.wide { (text::moment(&canary.since)) }
                 td.number {
                     (text::count(canary.calls))

@@ -11,9 +11,9 @@ const COLUMNS: [Column; 6] = [
     Column("Procedure", ""),
     Column("Granted to", "wide"),
     Column("Calls", "number"),
-    Column("Failed · unsent", "number"),
-    Column("Wait p50 · p99", "number wide"),
-    Column("Database p50 · p99", "number"),
+    Column("Failed\u{a0}· unsent", "number"),
+    Column("Wait p50\u{a0}·\u{a0}p99", "number wide"),
+    Column("Database p50\u{a0}·\u{a0}p99", "number"),
 ];
 
 pub(super) fn procedures(view: &View) -> Markup {
@@ -48,7 +48,7 @@ fn row(procedure: &Granted) -> Markup {
 fn signature(procedure: &Granted) -> Markup {
     html! {
         code {
-            b { (procedure.name) } "("
+            b { (procedure.name) } "(" wbr;
             @for (index, parameter) in procedure.parameters.iter().enumerate() {
                 @if index > 0 { ", " }
                 (parameter.name) @if !parameter.name.is_empty() { " " }

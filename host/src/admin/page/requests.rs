@@ -78,7 +78,9 @@ fn filter(view: &View) -> Markup {
 
 fn legend() -> Markup {
     html! {
-        p.legend aria-hidden="true" { @for phase in bar::PHASES { span class=(phase) {} (phase) } span.rest {} "rest" }
+        p.legend aria-hidden="true" {
+            @for phase in bar::PHASES.into_iter().chain(["rest"]) { span.key { span class=(format!("dot {phase}")) {} (phase) } }
+        }
     }
 }
 
