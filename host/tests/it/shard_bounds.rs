@@ -70,6 +70,23 @@ async fn load(node: &TestNode, window: Duration) -> Vec<Answered> {
     join_all(connections).await.into_iter().flatten().collect()
 }
 
+/// A window in which every request is answered. After a shard was down there may be a 503 for some of its clients: a
+/// connection of the router to it that was not used meanwhile is found to be dead by the call that uses it.
+async fn calm(node: &TestNode) -> Vec<Answered> {
+    for _ in 0..3 {
+        let answers = load(node, WINDOW).await;
+        let failed: Vec<_> = answers.iter().filter(|one| one.status != 200).collect();
+        if failed.is_empty() {
+            return answers;
+        }
+        let is_expected = |one: &&&Answered| one.status == 503 && one.retry_after && SECOND.contains(&one.client);
+        let others: Vec<_> =
+            failed.iter().filter(|one| !is_expected(one)).map(|one| (one.client, one.status)).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+    panic!("still 503 after three windows");
+}
+
 /// So many in a thousand took at most this.
 fn percentile(answers: &[Answered], thousandths: usize, of: &[i32]) -> Duration {
     let mut took: Vec<_> = answers.iter().filter(|one| of.contains(&one.client)).map(|one| one.took).collect();
@@ -89,14 +106,7 @@ async fn a_shard_that_is_killed_is_not_felt_by_other_clients() {
     let (mut ratios, mut refusals) = (Vec::new(), Vec::new());
     let holds = |values: &[f64], most: f64| values.iter().filter(|value| **value <= most).count() >= HOLDS;
     while ratios.len() < ROUNDS && !(holds(&ratios, P99_MAX) && holds(&refusals, AT_ONCE.as_secs_f64())) {
-        let calm = load(&node, WINDOW).await;
-        let failed: Vec<_> = calm
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.status != 200)
-            .map(|(n, one)| (n, one.client, one.status))
-            .collect();
-        assert!(failed.is_empty(), "after {} rounds, of {} answers: {failed:?}", ratios.len(), calm.len());
+        let calm = calm(&node).await;
         sharded.shards[1].signal(Signal::SIGKILL);
         let down = load(&node, WINDOW).await;
         for answer in &down {
