@@ -37,7 +37,8 @@ pub(super) struct Shard {
     answered: AtomicU64,
     /// For calls that are not batched.
     places: Arc<Semaphore>,
-    /// For those of them whose key is apart: half of the places, so that the other half is free for other calls.
+    /// For those of them whose key is apart: two at least, so that one that waits for its row does not keep another key
+    /// from being served, and one fewer than there are places if possible, so that one is free for other calls.
     apart: Arc<Semaphore>,
     counted: ShardCounters,
     events: Arc<Events>,
@@ -63,7 +64,7 @@ impl Shards {
             under_way: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             places: Arc::new(Semaphore::new(places)),
-            apart: Arc::new(Semaphore::new((places / 2).max(1))),
+            apart: Arc::new(Semaphore::new(places.saturating_sub(1).max(2).min(places))),
             counted: metrics.of(partition),
             events: Arc::clone(events),
             failed: Arc::clone(&failed),
@@ -187,5 +188,20 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.answered.fetch_add(1, Ordering::Relaxed);
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_keys_of_a_shard_are_apart_side_by_side_and_leave_a_place_if_there_is_one() {
+        for (connections, expected) in [(1, (1, 1)), (2, (1, 1)), (4, (2, 2)), (8, (4, 3)), (16, (8, 7))] {
+            let shards = Shards::new(2, connections, &ShardMetrics::default(), &Arc::default());
+            let shard = &shards.all()[0];
+            let places = (shard.places.available_permits(), shard.apart.available_permits());
+            assert_eq!(places, expected, "{connections} connections");
+        }
     }
 }
