@@ -26,6 +26,10 @@ use crate::cli::run;
 use crate::fixture::{Guest, answers, calling, calling_then, calling_with, marked, replying};
 use crate::harness::{Answer, Guests, TestDatabase, TestNode, galo, request, request_with, settings, until};
 
+/// Two procedures that a canary and what serves may differ in.
+const UM_AND_DOIS: &str = "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+                           CREATE FUNCTION dois() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'";
+
 /// A folder with the handler `x` on `GET /x/{id}`.
 pub fn folder(component: &[u8], more: &str) -> Guests {
     let guests = Guests::new().add("x", component, more);
@@ -271,12 +275,7 @@ async fn a_changed_example_covers_what_a_canary_decides_otherwise() {
     // Given an example that the canary passes and what serves fails, when requests of its route differ as it states,
     // then the canary stays; when one of another route does, it goes back and the client has the old answer.
     let database = TestDatabase::new().await;
-    database
-        .execute(
-            "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
-             CREATE FUNCTION dois() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'",
-        )
-        .await;
+    database.execute(UM_AND_DOIS).await;
     let (replies, calls) = (json!({"reply": {"status": 201}}), |name: &str| json!({"call": {"procedure": name}}));
     let rows = json!({"columns": ["um"], "values": [[1]]});
     let answered = json!({"plan": calls("um"), "rows": rows, "response": {"status": 201}});
@@ -611,12 +610,7 @@ async fn a_record_names_the_generation_whose_answer_was_sent() {
     // Given a node that records, when a canary answers alike or otherwise, or plans another call, then the record is of
     // the generation that the client heard, and running it again on that one decides the same.
     let database = TestDatabase::new().await;
-    database
-        .execute(
-            "CREATE FUNCTION um() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
-             CREATE FUNCTION dois() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'",
-        )
-        .await;
+    database.execute(UM_AND_DOIS).await;
     let right = calling("um");
     let guests = folder(&right, "procedures = [\"um\", \"dois\"]");
     let recording = Recording::one_in(1);

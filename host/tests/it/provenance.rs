@@ -153,6 +153,16 @@ fn grants_more(key: &Key, guests: &Guests) {
     key.sign(guests.folder.path());
 }
 
+/// A node that serves the second signed component of its folder, after the first.
+async fn second_of_folder(database: &TestDatabase, key: &Key, guests: &Guests) -> TestNode {
+    key.sign(guests.folder.path());
+    let node = TestNode::with(database, key.settings(guests)).await;
+    guests.put_file("x.wasm.minisig", key.of(guests, &answers(201)).as_bytes());
+    guests.put("x", &answers(201));
+    node.until_generation("x", 2).await;
+    node
+}
+
 /// What serves may not serve with more grants than it was signed for.
 async fn serves_as_it_was_signed(node: &TestNode, status: u16) {
     let registry = &node.running.node.registry;
@@ -166,11 +176,7 @@ async fn serves_as_it_was_signed(node: &TestNode, status: u16) {
 async fn what_was_rolled_back_does_not_give_its_signature_to_what_serves() {
     let database = TestDatabase::new().await;
     let (key, guests) = (Key::new(), folder(&answers(200), ""));
-    key.sign(guests.folder.path());
-    let node = TestNode::with(&database, key.settings(&guests)).await;
-    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
-    guests.put("x", &answers(201));
-    node.until_generation("x", 2).await;
+    let node = second_of_folder(&database, &key, &guests).await;
     let order = json!({"who": "ana", "why": "wrong"}).to_string();
     let back = request(&node.admin_address(), Method::POST, "/handlers/x/rollback", order).await;
     assert_eq!((back.status.as_u16(), node.generation("x")), (200, 1));
@@ -203,11 +209,7 @@ async fn what_was_rolled_back_does_not_give_its_signature_to_what_serves() {
 async fn what_is_not_signed_for_the_grants_of_now_is_not_kept_for_a_rollback() {
     let database = TestDatabase::new().await;
     let (key, guests) = (Key::new(), folder(&answers(200), ""));
-    key.sign(guests.folder.path());
-    let node = TestNode::with(&database, key.settings(&guests)).await;
-    guests.put_file("x.wasm.minisig", key.of(&guests, &answers(201)).as_bytes());
-    guests.put("x", &answers(201));
-    node.until_generation("x", 2).await;
+    let node = second_of_folder(&database, &key, &guests).await;
     // What the folder holds is signed for the new grants, and the generation before it is not.
     grants_more(&key, &guests);
     let granted = || node.handler("x").entry.routes[0].to_string() == "PUT /x/{id}";

@@ -70,8 +70,8 @@ async fn load(node: &TestNode, window: Duration) -> Vec<Answered> {
     join_all(connections).await.into_iter().flatten().collect()
 }
 
-/// A window in which every request is answered. After a shard was down there may be a 503 for some of its clients: a
-/// connection of the router to it that was not used meanwhile is found to be dead by the call that uses it.
+/// A window in which every request is answered. After a shard was down, one of its clients has been seen to get a 503
+/// later. The cause is not known; it may be a connection of the router that its next call finds to be dead.
 async fn calm(node: &TestNode) -> Vec<Answered> {
     for _ in 0..3 {
         let answers = load(node, WINDOW).await;
