@@ -73,7 +73,10 @@ impl Deployment<'_> {
         if let Some(canary) = &lineage.canary {
             let running = canary.generation.component.compiled.digest;
             let share = canary.share.percent;
-            return Err(Denied::Conflict(format!("{name} has a canary, {running}, at {share}: end it first")));
+            return Err(Denied::Conflict(format!(
+                "{name} has a canary, {running}, at {share}: end it first (POST /handlers/{name}/rollback), or let it \
+                 serve (POST /handlers/{name}/canary)"
+            )));
         }
         if lineage.current.component.compiled.digest == digest {
             return self.signed_again(&lineage, &source, by).await;

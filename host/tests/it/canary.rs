@@ -510,6 +510,12 @@ async fn a_later_change_of_the_folder_wins_and_what_cannot_be_is_refused() {
     deploy(&[&running], &report(&new, &["10%"])).await.unwrap();
     let error = refused(deployment(&answers(202), &["1%"])).await;
     assert!(error.contains("has another canary") && error.contains("galo rollback x"), "{error}");
+    // Whoever asks without the command is told what to send.
+    let other = json!({"component": BASE64_STANDARD.encode(answers(202)), "percent": "1%", "by": "request",
+                       "who": "ana", "why": "a test"});
+    let answer = order(&running, "deploy", other).await;
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(answer.text().contains("end it first (POST /handlers/x/rollback)"), "{}", answer.text());
     // Given a canary, when the folder gets another component, then that serves everything.
     guests.put("x", &answers(203));
     running.until_generation("x", 3).await;
