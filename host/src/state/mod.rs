@@ -8,15 +8,17 @@
 
 mod audit;
 mod folder;
+mod handed;
 mod pins;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::folder::{Folder, InUse};
+use self::handed::Handed;
 pub use self::pins::Pin;
 use self::pins::Pins;
 pub use self::record::{Barred, Mark, Record};
@@ -36,7 +38,18 @@ pub struct State {
     /// Held from the making of a record until it is written, so that an older one is never written after a newer one.
     recording: Mutex<()>,
     /// What no record names yet.
-    pins: Pins,
+    pins: Arc<Pins>,
+    /// What went live and is not in the folder yet.
+    handed: Handed,
+}
+
+/// What a record is made of.
+#[derive(Default)]
+pub struct Found {
+    /// A record for each handler.
+    pub handlers: BTreeMap<String, Record>,
+    /// The components that must be kept: the digests of all that may serve again.
+    pub serving: HashSet<String>,
 }
 
 impl State {
@@ -78,7 +91,8 @@ impl State {
         let handlers = folder.read()?;
         let folder = Mutex::new(Some(Arc::new(folder)));
         let handlers = Mutex::new(handlers);
-        Ok(Self { handlers, folder, writing: Mutex::default(), recording: Mutex::default(), pins: Pins::default() })
+        let (writing, recording) = (Mutex::default(), Mutex::default());
+        Ok(Self { handlers, folder, writing, recording, pins: Arc::default(), handed: Handed::default() })
     }
 
     /// The record of a handler.
@@ -152,8 +166,27 @@ impl State {
 
     /// Keeps a component that no record names yet, once it is there, until the pin is dropped and a record that was
     /// made after that is written.
-    pub fn pin(&self, sha256: &str) -> Pin<'_> {
+    pub fn pin(&self, sha256: &str) -> Pin {
         self.pins.pin(sha256)
+    }
+
+    /// Takes the bytes of a component that is about to go live, and has them until they are kept. Does not wait for a
+    /// disk. The pin is to be dropped when the component serves: then the next record that is made names it.
+    pub fn hand(&self, sha256: &str, bytes: &Arc<[u8]>) -> Pin {
+        let pin = self.pin(sha256);
+        if let Err(waiting) = self.handed.take(sha256, bytes) {
+            tracing::warn!(
+                sha256,
+                waiting,
+                "a component waits in its file alone until it is put into the state folder, because the bytes that wait                  in memory leave no room for it: if the file is replaced before, a restart cannot go back to it"
+            );
+        }
+        pin
+    }
+
+    /// The bytes of a component that were handed over and are not kept yet.
+    pub fn handed(&self, sha256: &str) -> Option<Arc<[u8]>> {
+        self.handed.get(sha256)
     }
 
     /// Appends entries to the audit log.
@@ -170,15 +203,29 @@ impl State {
         self.folder().map_or_else(Vec::new, |folder| audit::last(folder.path(), most))
     }
 
-    /// Records what `made` finds, if that is new. One record is made and written after the other.
+    /// Records what `made` finds, if that is new. One record is made and written after the other. What was handed over
+    /// and is kept now does not stay in memory.
     ///
     /// # Errors
     /// When the record cannot be written. Then nothing changes.
-    pub fn update(&self, made: impl FnOnce() -> BTreeMap<String, Record>) -> anyhow::Result<()> {
+    pub fn update(&self, made: impl FnOnce() -> Found) -> anyhow::Result<()> {
         let _turn = lock(&self.recording);
         self.pins.forget_released();
-        let handlers = made();
-        if self.is_news(&handlers) { self.record(handlers) } else { Ok(()) }
+        let Found { handlers, serving } = made();
+        let recorded = if self.is_news(&handlers) { self.record(handlers) } else { Ok(()) };
+        self.give_back(&serving, recorded.is_ok());
+        recorded
+    }
+
+    /// Gives the memory of handed components back, except of those that are needed and not kept. What is in the folder
+    /// counts as kept once it is recorded.
+    fn give_back(&self, serving: &HashSet<String>, is_recorded: bool) {
+        // Nothing is removed from the folder meanwhile.
+        let _turn = lock(&self.writing);
+        let kept: Vec<_> = self.handed.digests().into_iter().filter(|sha256| is_recorded && self.has(sha256)).collect();
+        // Looked up while nothing can be handed over: what is has been pinned before.
+        let is_needed = |sha256: &str| serving.contains(sha256) || self.pins.has(sha256);
+        self.handed.retain(|sha256| is_needed(sha256) && !kept.iter().any(|kept| kept == sha256));
     }
 
     /// Whether a record would change anything.
@@ -296,7 +343,9 @@ mod tests {
             scope.spawn(move || {
                 let remembered = state.past("x") == Some(record("a"));
                 let news = state.is_news(&handlers(&["x"])) || state.has("none") || state.folder().is_none();
-                asked.send(remembered && !news).unwrap();
+                // Nor does a component that goes live.
+                let _pin = state.hand("c", &Arc::from(&b"bytes"[..]));
+                asked.send(remembered && !news && state.handed("c").is_some()).unwrap();
             });
             let answer = told.recv_timeout(std::time::Duration::from_secs(60));
             assert_eq!(answer, Ok(true));
@@ -339,7 +388,10 @@ mod tests {
             let last = state.past("x").map_or(3, |past| past.last + 1);
             let read = || {
                 made();
-                BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })])
+                Found {
+                    handlers: BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })]),
+                    ..Found::default()
+                }
             };
             state.update(read).unwrap();
             state.has(&c)
@@ -359,6 +411,40 @@ mod tests {
         };
         assert!(unnamed(&deployed));
         assert!(!unnamed(&|| {}));
+    }
+
+    #[test]
+    fn what_was_handed_over_stays_in_memory_until_it_is_recorded_or_nothing_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state")).unwrap();
+        let (c, bytes) = ("c".repeat(64), Arc::<[u8]>::from(&b"bytes"[..]));
+        let found = |proved: &str, serving: bool| Found {
+            handlers: BTreeMap::from([("x".to_owned(), record(proved))]),
+            serving: serving.then(|| c.clone()).into_iter().collect(),
+        };
+        let waits = |found: Found| {
+            state.update(|| found).unwrap();
+            state.handed(&c).is_some()
+        };
+        let pin = state.hand(&c, &bytes);
+        assert!(waits(found("a", false)), "it is about to go live");
+        drop(pin);
+        assert!(waits(found("a", true)), "it went live and is not kept");
+        state.keep(&c, &bytes, None).unwrap();
+        assert!(!waits(found("c", true)) && state.has(&c), "it is kept");
+        // It goes live after a record was made, and before that is written.
+        let live = || {
+            drop(state.hand(&c, &bytes));
+            found("a", false)
+        };
+        state.update(live).unwrap();
+        assert!(state.has(&c), "pinned");
+        assert!(!waits(found("b", false)) && !state.has(&c), "nothing needs it");
+        // As long as it is not kept, it is not given back for that.
+        state.update(live).unwrap();
+        assert!(state.handed(&c).is_some() && !state.has(&c));
+        assert!(!waits(found("b", false)));
+        assert_eq!(Arc::strong_count(&bytes), 1);
     }
 
     #[test]
