@@ -458,7 +458,7 @@ pub const SERIES_LEFT_MAX: usize = STATE_LEFT_MAX;
 pub const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of components that went live and wait in memory until they are in the state folder: two of the largest, one
 /// that was proved and its successor. Ours have about 60 KiB, and wait for milliseconds unless the disk fails.
-pub const STATE_HANDED_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX as usize;
+pub const STATE_HANDED_BYTES_MAX: u64 = 2 * COMPONENT_BYTES_MAX;
 /// Their number: a first start has one of each handler.
 pub const STATE_HANDED_MAX: usize = HANDLERS_MAX;
 /// Bytes of its index: 4,096 handlers with 4 KiB each.

@@ -2,6 +2,7 @@
 //! were rolled back. It is a task beside the reloader, so that a request that rolls a generation back does not wait for
 //! a disk, and a long compilation does not delay the record.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -45,21 +46,24 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 pub fn record(node: &Node, state: &State) -> anyhow::Result<()> {
     let mut failed = write_audit(&node.registry, state);
     state.update(|| {
-        let mut found = Found::default();
-        for handler in &node.registry.table().handlers {
-            let lineage = handler.lineage();
+        let mut serving = HashSet::new();
+        let mut look_at = |handler: &Arc<Handler>| {
+            let (name, lineage) = (handler.entry.name.clone(), handler.lineage());
             for generation in generations(&lineage) {
                 // A failure for one does not keep the others from being recorded.
                 if let Err(error) = keep_component(handler, generation, &lineage, state) {
                     failed = Err(error);
                 }
-                found.serving.insert(sha256_of(generation));
+                serving.insert(sha256_of(generation));
             }
-            let accepted = node.gates.accepted(&handler.entry.name);
-            let record = Record { accepted, ..recorded(handler, &lineage, state) };
-            found.handlers.insert(handler.entry.name.clone(), record);
-        }
-        found
+            let accepted = node.gates.accepted(&name);
+            (name, Record { accepted, ..recorded(handler, &lineage, state) })
+        };
+        let handlers: BTreeMap<_, _> = node.registry.table().handlers.iter().map(&mut look_at).collect();
+        // What became of them before they left the manifest may not be recorded yet.
+        let gone = node.registry.all_gone();
+        let gone = gone.iter().filter(|handler| !handlers.contains_key(&handler.entry.name)).map(look_at).collect();
+        Found { handlers, gone, serving }
     })?;
     failed
 }
@@ -117,7 +121,7 @@ fn recorded(handler: &Handler, lineage: &Lineage, state: &State) -> Record {
     let current = &lineage.current.component.compiled;
     let past = state.past(&handler.entry.name).unwrap_or_default();
     // What came and was replaced between two records is in none of them yet.
-    let is_new = |mark: &Mark| past.history.iter().all(|kept| kept.sha256 != mark.sha256);
+    let is_new = |mark: &Mark| past.components().all(|known| known != mark.sha256);
     let unrecorded = lineage.previous.as_deref().map(mark).filter(is_new);
     let canary = lineage.canary.as_ref().map(|canary| mark(&canary.generation));
     let served = canary.into_iter().chain([mark(&lineage.current)]).chain(unrecorded);

@@ -21,7 +21,8 @@ impl Handed {
         let held: usize = waiting.values().map(|bytes| bytes.len()).sum();
         let is_there = waiting.contains_key(sha256);
         if !is_there
-            && (held + bytes.len() > limits::STATE_HANDED_BYTES_MAX || waiting.len() >= limits::STATE_HANDED_MAX)
+            && ((held + bytes.len()) as u64 > limits::STATE_HANDED_BYTES_MAX
+                || waiting.len() >= limits::STATE_HANDED_MAX)
         {
             return Err(held);
         }
@@ -54,11 +55,12 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_in_bytes_and_in_number_and_is_not_given_up_for_what_is_newer() {
         let handed = Handed::default();
-        let half: Arc<[u8]> = vec![0; limits::STATE_HANDED_BYTES_MAX / 2].into();
+        let most = usize::try_from(limits::STATE_HANDED_BYTES_MAX).unwrap();
+        let half: Arc<[u8]> = vec![0; most / 2].into();
         assert_eq!((handed.take("a", &half), handed.take("b", &half)), (Ok(()), Ok(())));
         // What is there already takes no more room.
         assert_eq!(handed.take("a", &half), Ok(()));
-        assert_eq!(handed.take("c", &Arc::from(&b"c"[..])), Err(limits::STATE_HANDED_BYTES_MAX));
+        assert_eq!(handed.take("c", &Arc::from(&b"c"[..])), Err(most));
         assert!(handed.get("a").is_some() && handed.get("b").is_some() && handed.get("c").is_none());
         handed.retain(|sha256| sha256 == "b");
         assert_eq!((handed.digests(), Arc::strong_count(&half)), (vec!["b".to_owned()], 2));

@@ -21,7 +21,7 @@ use self::folder::{Folder, InUse};
 use self::handed::Handed;
 pub use self::pins::Pin;
 use self::pins::Pins;
-pub use self::record::{Barred, Mark, Record};
+pub use self::record::{Barred, Found, Mark, Record};
 use crate::config::StateFolder;
 use crate::report::AuditEntry;
 use crate::{file, limits};
@@ -41,15 +41,6 @@ pub struct State {
     pins: Arc<Pins>,
     /// What went live and is not in the folder yet.
     handed: Handed,
-}
-
-/// What a record is made of.
-#[derive(Default)]
-pub struct Found {
-    /// A record for each handler.
-    pub handlers: BTreeMap<String, Record>,
-    /// The components that must be kept: the digests of all that may serve again.
-    pub serving: HashSet<String>,
 }
 
 impl State {
@@ -211,8 +202,10 @@ impl State {
     pub fn update(&self, made: impl FnOnce() -> Found) -> anyhow::Result<()> {
         let _turn = lock(&self.recording);
         self.pins.forget_released();
-        let Found { handlers, serving } = made();
-        let recorded = if self.is_news(&handlers) { self.record(handlers) } else { Ok(()) };
+        let Found { handlers, gone, serving } = made();
+        let gone = self.unrecorded(gone);
+        let is_news = !gone.is_empty() || self.is_news(&handlers);
+        let recorded = if is_news { self.record(handlers, gone) } else { Ok(()) };
         self.give_back(&serving, recorded.is_ok());
         recorded
     }
@@ -228,6 +221,21 @@ impl State {
         self.handed.retain(|sha256| is_needed(sha256) && !kept.iter().any(|kept| kept == sha256));
     }
 
+    /// Those of the handlers that left that differ from what was recorded last. One that is not recorded may have had to
+    /// give way to others: it is among them only if there is room.
+    fn unrecorded(&self, mut gone: BTreeMap<String, Record>) -> BTreeMap<String, Record> {
+        let recorded = self.handlers();
+        let has_room = recorded.values().filter(|record| record.left.is_some()).count() < limits::STATE_LEFT_MAX;
+        gone.retain(|name, record| match recorded.get(name) {
+            Some(known) => {
+                record.left = known.left;
+                record != known
+            }
+            None => has_room,
+        });
+        gone
+    }
+
     /// Whether a record would change anything.
     fn is_news(&self, handlers: &BTreeMap<String, Record>) -> bool {
         let recorded = self.handlers();
@@ -236,11 +244,12 @@ impl State {
         !(handlers.iter().all(known) && recorded.iter().all(left))
     }
 
-    /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while.
-    /// Components that no record names any more are removed.
-    fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
+    /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while, as it
+    /// was or as it is in `gone`. Components that no record names any more are removed.
+    fn record(&self, mut handlers: BTreeMap<String, Record>, gone: BTreeMap<String, Record>) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
-        let recorded = self.handlers().clone();
+        let mut recorded = self.handlers().clone();
+        recorded.extend(gone);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         let gone = recorded.iter().filter(|(name, _)| !handlers.contains_key(*name));
         let mut gone: Vec<_> = gone.map(|(name, record)| (record.left.unwrap_or(now), name, record)).collect();
@@ -309,7 +318,7 @@ mod tests {
         state.keep(&a, b"bytes", Some("signature")).unwrap();
         state.keep(&c, b"other", Some("signature")).unwrap();
         assert!(state.is_news(&handlers(&["x"])));
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         assert!(!state.is_news(&handlers(&["x"])));
         // Components that no record names are removed, foreign files are kept.
         assert!(state.has(&a) && !state.has(&c));
@@ -325,7 +334,7 @@ mod tests {
         assert!(state.component(&a, |_| String::new()).unwrap().is_none());
         assert!(!state.has(&a) && path.join("note.txt").exists());
         // The record of a removed handler is kept, with the time of its removal.
-        state.record(handlers(&["y"])).unwrap();
+        state.record(handlers(&["y"]), BTreeMap::new()).unwrap();
         assert!(state.past("x").unwrap().left.is_some() && state.past("y").unwrap().left.is_none());
         assert!(!state.is_news(&handlers(&["y"])));
     }
@@ -334,7 +343,7 @@ mod tests {
     fn who_asks_what_is_remembered_does_not_wait_for_a_disk() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         // The held lock simulates a write to a disk that hangs.
         let _hung = lock(&state.writing);
         let (asked, told) = std::sync::mpsc::channel();
@@ -358,7 +367,7 @@ mod tests {
         let path = above.path().join("state");
         let preferred = StateFolder::Preferred(path.clone());
         let first = State::configured(&preferred).unwrap().unwrap();
-        first.record(handlers(&["x"])).unwrap();
+        first.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         // While another node runs, the folder belongs to it. A node configured to use that folder is refused.
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Required(path.clone())).is_err());
@@ -388,10 +397,8 @@ mod tests {
             let last = state.past("x").map_or(3, |past| past.last + 1);
             let read = || {
                 made();
-                Found {
-                    handlers: BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })]),
-                    ..Found::default()
-                }
+                let handlers = BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })]);
+                Found { handlers, ..Found::default() }
             };
             state.update(read).unwrap();
             state.has(&c)
@@ -421,6 +428,7 @@ mod tests {
         let found = |proved: &str, serving: bool| Found {
             handlers: BTreeMap::from([("x".to_owned(), record(proved))]),
             serving: serving.then(|| c.clone()).into_iter().collect(),
+            ..Found::default()
         };
         let waits = |found: Found| {
             state.update(|| found).unwrap();
@@ -452,7 +460,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let (index, copy) = (path.join("state.json"), path.join("state.copy.json"));
-        State::open(&path).unwrap().record(handlers(&["x"])).unwrap();
+        State::open(&path).unwrap().record(handlers(&["x"]), BTreeMap::new()).unwrap();
         for (damaged, other) in [(&index, &copy), (&copy, &index)] {
             let whole = std::fs::read(damaged).unwrap();
             for bytes in [&b""[..], &whole[..whole.len() / 2], b"{\"format\": 1, \"handlers\": 3}"] {
@@ -489,7 +497,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let state = State::open(&path).unwrap();
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         state.close();
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = State::open(&path).unwrap_err().to_string();

@@ -211,6 +211,30 @@ async fn a_handler_that_comes_back_after_a_restart_is_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_a_handler_before_it_left_is_remembered_also_if_the_folder_could_not_be_written_then() {
+    let mut kept = Kept::new().await;
+    kept.guests = kept.guests.add("y", &answers(200), "");
+    let (whole, without) = (kept.guests.manifest(), Guests::new().add("x", &answers(200), "").manifest());
+    let first = kept.node().await;
+    // Given a component that was rolled back, and whose handler left, while the state folder could not be written,
+    let away = kept.state.with_extension("away");
+    std::fs::rename(&kept.state, &away).unwrap();
+    kept.guests.put("y", &Guest::default().component());
+    first.until_generation("y", 2).await;
+    assert_eq!((first.get("/y").await.status.as_u16(), first.generation("y")), (200, 1));
+    kept.guests.put_file("galo.toml", without.as_bytes());
+    until("y has left", String::new, || first.running.node.registry.table().handlers.len() == 1).await;
+    std::fs::rename(&away, &kept.state).unwrap();
+    first.stop().await;
+    // when the node starts again and the handler comes back, then the other one still serves.
+    kept.guests.put_file("galo.toml", whole.as_bytes());
+    let again = kept.node().await;
+    assert!(again.handler("y").lineage().rolled_back.is_some());
+    assert_eq!((again.get("/y").await.status.as_u16(), again.generation("y")), (200, 1));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_outlasts_a_node_that_is_killed() {
     let kept = Kept::new().await;
     let mut program = kept.program();
