@@ -456,6 +456,11 @@ pub const SQLSTATE_CLASSES_MAX: usize = 24;
 pub const SERIES_LEFT_MAX: usize = STATE_LEFT_MAX;
 /// Components of a node's state: as many of ours as of the cache, which are ten times the size compiled.
 pub const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of components that went live and wait in memory until they are in the state folder: two of the largest, one
+/// that was proved and its successor. Ours have about 60 KiB, and wait for milliseconds unless the disk fails.
+pub const STATE_HANDED_BYTES_MAX: u64 = 2 * COMPONENT_BYTES_MAX;
+/// Their number: a first start has one of each handler.
+pub const STATE_HANDED_MAX: usize = HANDLERS_MAX;
 /// Bytes of its index: 4,096 handlers with 4 KiB each.
 pub const STATE_INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Handlers that have left the manifest and are remembered, on disk and, compiled, in memory.

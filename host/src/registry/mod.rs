@@ -126,9 +126,14 @@ impl Registry {
 
     /// A handler that has left the manifest, if it is still kept.
     pub fn gone(&self, name: &str) -> Option<Arc<Handler>> {
+        self.all_gone().into_iter().find(|handler| handler.entry.name == name)
+    }
+
+    /// The handlers that have left the manifest and are still kept.
+    pub fn all_gone(&self) -> Vec<Arc<Handler>> {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.retain(|(since, _)| since.elapsed() < limits::HANDLER_KEPT);
-        gone.iter().find(|(_, handler)| handler.entry.name == name).map(|(_, handler)| Arc::clone(handler))
+        gone.iter().map(|(_, handler)| Arc::clone(handler)).collect()
     }
 
     /// Resolves when a table or a lineage may have changed. A change while nobody waits is remembered, once.

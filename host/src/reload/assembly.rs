@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, Mistake, Refused};
 use crate::metrics::Metrics;
 use crate::registry::{Handler, Lineage, Refusal, Registry, Table};
 use crate::route::Routes;
-use crate::state::State;
+use crate::state::{Pin, State};
 
 /// What is known when a new table is made.
 pub(super) struct Known<'a> {
@@ -76,9 +76,9 @@ pub(super) async fn build(
     if !mistakes.is_empty() {
         return Err(Refused { path: manifest.path.clone(), mistakes });
     }
-    let NewTable { mut table, made_of } = assemble(manifest, kept, made, metrics)?;
-    table.token = token.map(Arc::new);
-    Ok(Some(NewTable { table, made_of }))
+    let mut new = assemble(manifest, kept, made, metrics)?;
+    new.table.token = token.map(Arc::new);
+    Ok(Some(new))
 }
 
 /// Handlers by their place in the manifest.
@@ -101,7 +101,10 @@ fn sort(
             }
             // A handler whose procedures cannot be described is not tried without them.
             _ if procedures.len() < entry.procedures.len() => {}
-            _ => orders.push(Order { index, entry: entry.clone(), procedures, before: known.before(&entry.name) }),
+            _ => {
+                let (before, state) = (known.before(&entry.name), known.state.cloned());
+                orders.push(Order { index, entry: entry.clone(), procedures, before, state, handed: None });
+            }
         }
     }
     (kept, orders)
@@ -130,9 +133,10 @@ fn assemble(
     made: Vec<Success>,
     metrics: &Metrics,
 ) -> Result<NewTable, Refused> {
-    let mut made_of = Vec::new();
+    let (mut made_of, mut pins) = (Vec::new(), Vec::new());
     for (order, lineage, refusal) in made {
-        let Order { index, entry, procedures, before } = order;
+        let Order { index, entry, procedures, before, handed, .. } = order;
+        pins.extend(handed);
         let counters = metrics.handler(&entry.name);
         let handler = Handler::new(entry, procedures, counters, lineage);
         if let Some(refusal) = refusal {
@@ -151,7 +155,8 @@ fn assemble(
     let routes = Routes::new(routes).map_err(refused)?;
     let cors = manifest.cors.clone().map(Arc::new);
     let messages = manifest.messages.clone();
-    Ok(NewTable { table: Table { cors, messages, token: None, routes, handlers, loaded: Timestamp::now() }, made_of })
+    let table = Table { cors, messages, token: None, routes, handlers, loaded: Timestamp::now() };
+    Ok(NewTable { table, made_of, pins })
 }
 
 /// Logs that a start uses another component than it should, because that was rejected or is missing.
@@ -175,7 +180,7 @@ async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option
         Priority::Start => std::thread::available_parallelism().map_or(1, usize::from),
         Priority::Background => 1,
     };
-    let compile = async |order: Order| {
+    let compile = async |mut order: Order| {
         let candidate = order.candidate(worker, priority).await;
         (order, candidate)
     };
@@ -200,6 +205,8 @@ async fn make(orders: Vec<Order>, worker: &Worker, priority: Priority) -> Option
 pub(super) struct NewTable {
     pub(super) table: Table,
     pub(super) made_of: Vec<(Arc<Handler>, Arc<Lineage>)>,
+    /// Held until the table serves: its components may be on their way into the state folder.
+    pub(super) pins: Vec<Pin>,
 }
 
 fn mistake(line: Option<usize>, handler: &str, refusal: Refusal) -> Mistake {

@@ -12,6 +12,7 @@ use crate::gate::Verdict;
 use crate::guest::Digest;
 use crate::node::Node;
 use crate::registry::{Config, Handler, Refusal, Signed, Stage};
+use crate::state::State;
 
 /// Brings a handler up to date with its file. A refusal is returned, for `refuse`.
 pub(super) async fn follow(
@@ -19,16 +20,19 @@ pub(super) async fn follow(
     worker: &Worker,
     handler: &Arc<Handler>,
     built: Option<Duration>,
+    state: Option<&State>,
 ) -> Result<(), Without> {
     let name = &handler.entry.name;
     match candidate(&node.database, worker, handler, built).await {
-        Ok(Some((Proved { component, times }, signature, config, verdict))) => {
+        Ok(Some(Candidate { proved: Proved { component, times }, bytes, signature, config, verdict })) => {
             let before = handler.lineage().current.component.compiled.digest;
+            // The file may hold another component by the time that this one is put into the state folder.
+            let sha256 = component.compiled.digest;
+            let _pin = state.zip(bytes).map(|(state, bytes)| state.hand(&sha256.to_string(), &bytes));
             let begun = Instant::now();
             let generation = handler.swap(Signed { component, signature }, config);
             let swap = begun.elapsed();
             worker.settle(Asker::Component, name);
-            let sha256 = generation.component.compiled.digest;
             let line = match before == sha256 {
                 true => "with its new config".to_owned(),
                 false => line(built, times, swap),
@@ -75,9 +79,17 @@ pub(super) fn refuse(handler: &Handler, refusal: &Refusal) {
     }
 }
 
-/// A component that was verified, its signature, the config that it is to serve with, and what the gate found if it
-/// is a new one.
-type Candidate = (Proved, Option<Arc<String>>, Config, Option<Arc<Verdict>>);
+/// A component that was verified.
+struct Candidate {
+    proved: Proved,
+    /// None if it serves already, with another config.
+    bytes: Option<Arc<[u8]>>,
+    signature: Option<Arc<String>>,
+    /// The config that it is to serve with.
+    config: Config,
+    /// What the gate found, if it is a new one.
+    verdict: Option<Arc<Verdict>>,
+}
 
 /// The component that the folder holds for a handler, verified; `None` when it serves already with the config that
 /// holds now, or was rolled back with it.
@@ -116,10 +128,14 @@ async fn candidate(
     }
     described(database, handler, digest).await?;
     let compiled = &current.component.compiled;
-    let form = match compiled.digest == digest {
+    let (form, bytes) = match compiled.digest == digest {
         // Only the config is another one.
-        true => (compiled.clone(), Duration::ZERO),
-        false => worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?,
+        true => ((compiled.clone(), Duration::ZERO), None),
+        false => {
+            let bytes = Arc::clone(&source.bytes);
+            let form = worker.compile(Priority::Background, Asker::Component, &handler.entry, source).await?;
+            (form, Some(bytes))
+        }
     };
     let examples = worker.examples(Priority::Background, &handler.entry).await;
     let passage = worker.passage(Priority::Background, &handler.entry, handler.ring.get().cloned()).await;
@@ -145,7 +161,7 @@ async fn candidate(
         Ok::<_, Refusal>((proved, judged))
     };
     let (proved, verdict) = worker.run(Priority::Background, prove).await??;
-    Ok(Some((proved, signature, config, verdict)))
+    Ok(Some(Candidate { proved, bytes, signature, config, verdict }))
 }
 
 /// Checks that the procedures of a handler are still what they were when it was loaded.

@@ -175,7 +175,8 @@ impl Reloader {
             }
             seen.fingerprint = fingerprint;
             let built = built.or(seen.built.take());
-            let followed = component::follow(&self.node, &self.worker, handler, built).await;
+            let state = self.state.as_deref();
+            let followed = component::follow(&self.node, &self.worker, handler, built, state).await;
             // What is wrong under the old entry may be fixed by a new manifest, also by one that was written during the
             // scan.
             let refused = matches!(followed, Err(Without::Refused(_)));

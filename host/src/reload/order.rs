@@ -16,7 +16,7 @@ use crate::guest::{Compiled, Component, Digest};
 use crate::manifest::Entry;
 use crate::record::Ring;
 use crate::registry::{Config, Handler, Kept, Lineage, Refusal, Signed, Stage};
-use crate::state::{Barred, Record, State};
+use crate::state::{Barred, Pin, Record, State};
 
 /// A handler to be made.
 pub(super) struct Order {
@@ -24,6 +24,10 @@ pub(super) struct Order {
     pub(super) entry: Entry,
     pub(super) procedures: Vec<Arc<Procedure>>,
     pub(super) before: Before,
+    /// What the node keeps across restarts.
+    pub(super) state: Option<Arc<State>>,
+    /// Held until the component that was handed to the state serves.
+    pub(super) handed: Option<Pin>,
 }
 
 /// The past of a handler that is to be made.
@@ -62,7 +66,11 @@ impl Order {
     ///
     /// # Errors
     /// That a value of its config cannot be read: nothing can be proved without it.
-    pub(super) async fn candidate(&self, worker: &Worker, priority: Priority) -> Result<Option<Candidate>, Refusal> {
+    pub(super) async fn candidate(
+        &mut self,
+        worker: &Worker,
+        priority: Priority,
+    ) -> Result<Option<Candidate>, Refusal> {
         let config = worker.config(priority, &self.entry).await?;
         let kept = match &self.before {
             Before::State(state, past) => kept(worker, priority, &self.entry, state, past).await,
@@ -87,7 +95,13 @@ impl Order {
     }
 
     /// The component in its file, compiled; `None` while that is under way.
-    async fn newcomer(&self, worker: &Worker, priority: Priority, config: &Config, has_kept: bool) -> Option<Newcomer> {
+    async fn newcomer(
+        &mut self,
+        worker: &Worker,
+        priority: Priority,
+        config: &Config,
+        has_kept: bool,
+    ) -> Option<Newcomer> {
         let (source, missed) = match self.source(worker, priority).await {
             Ok(found) => found,
             Err(refusal) => return Some(Newcomer { form: Err(refusal), vouched: None, missed: None }),
@@ -102,13 +116,30 @@ impl Order {
             (Ok(true), _) => Ok(None),
             (Err(refusal), _) => Err(refusal),
             (Ok(false), Some(compiled)) => Ok(Some((compiled, Duration::ZERO))),
-            (Ok(false), None) => match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
-                Ok(form) => Ok(Some(form)),
-                Err(Without::Refused(refusal)) => Err(refusal),
-                Err(Without::Compiling) => return None,
-            },
+            (Ok(false), None) => {
+                let bytes = Arc::clone(&source.bytes);
+                match worker.compile(priority, Asker::Manifest, &self.entry, source).await {
+                    Ok(form) => {
+                        self.hand(worker, priority, digest, &bytes).await;
+                        Ok(Some(form))
+                    }
+                    Err(Without::Refused(refusal)) => Err(refusal),
+                    Err(Without::Compiling) => return None,
+                }
+            }
         };
         Some(Newcomer { form, vouched, missed })
+    }
+
+    /// Hands a component to the state, unless that has it, before it is verified: the orders of a manifest are verified
+    /// together, and the state bounds what they have in memory.
+    async fn hand(&mut self, worker: &Worker, priority: Priority, digest: Digest, bytes: &Arc<[u8]>) {
+        let Some(state) = self.state.clone() else { return };
+        let sha256 = digest.to_string();
+        let pin = state.pin(&sha256);
+        let (asked, wanted) = (Arc::clone(&state), sha256.clone());
+        let has = worker.ask(priority, Stage::Read, move || asked.has(&wanted)).await.unwrap_or(false);
+        self.handed = Some(if has { pin } else { state.hand(&sha256, bytes) });
     }
 
     /// The component in its file; after a start, the one that was deployed over it and served in its place. Then also

@@ -2,7 +2,7 @@
 //! were rolled back. It is a task beside the reloader, so that a request that rolls a generation back does not wait for
 //! a disk, and a long compilation does not delay the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,8 +11,8 @@ use super::verify::read;
 use crate::guest::Digest;
 use crate::limits;
 use crate::node::Node;
-use crate::registry::{Generation, Handler, Registry, RolledBack};
-use crate::state::{Barred, Mark, Record, State};
+use crate::registry::{Generation, Handler, Lineage, Registry, RolledBack};
+use crate::state::{Barred, Found, Mark, Record, State};
 
 /// Records whenever something changed. The end of a probation sends no event, so it also checks from time to time. Runs
 /// until it is dropped.
@@ -46,16 +46,24 @@ pub async fn keep(node: Arc<Node>, state: Arc<State>) {
 pub fn record(node: &Node, state: &State) -> anyhow::Result<()> {
     let mut failed = write_audit(&node.registry, state);
     state.update(|| {
-        let mut records = BTreeMap::new();
-        for handler in &node.registry.table().handlers {
-            // A failure for one handler does not keep the others from being recorded.
-            if let Err(error) = keep_component(handler, state) {
-                failed = Err(error);
+        let mut serving = HashSet::new();
+        let mut look_at = |handler: &Arc<Handler>| {
+            let (name, lineage) = (handler.entry.name.clone(), handler.lineage());
+            for generation in generations(&lineage) {
+                // A failure for one does not keep the others from being recorded.
+                if let Err(error) = keep_component(handler, generation, &lineage, state) {
+                    failed = Err(error);
+                }
+                serving.insert(sha256_of(generation));
             }
-            let accepted = node.gates.accepted(&handler.entry.name);
-            records.insert(handler.entry.name.clone(), Record { accepted, ..recorded(handler, state) });
-        }
-        records
+            let accepted = node.gates.accepted(&name);
+            (name, Record { accepted, ..recorded(handler, &lineage, state) })
+        };
+        let handlers: BTreeMap<_, _> = node.registry.table().handlers.iter().map(&mut look_at).collect();
+        // What became of them before they left the manifest may not be recorded yet.
+        let gone = node.registry.all_gone();
+        let gone = gone.iter().filter(|handler| !handlers.contains_key(&handler.entry.name)).map(look_at).collect();
+        Found { handlers, gone, serving }
     })?;
     failed
 }
@@ -69,35 +77,55 @@ fn write_audit(registry: &Registry, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores the bytes of the component that serves, if its file still holds them, and the signature with which it serves.
-fn keep_component(handler: &Handler, state: &State) -> anyhow::Result<()> {
-    let current = Arc::clone(&handler.lineage().current);
-    let digest = current.component.compiled.digest;
-    let (sha256, signature) = (digest.to_string(), current.signature());
+/// Those that serve, or would after a rollback.
+fn generations(lineage: &Lineage) -> impl Iterator<Item = &Arc<Generation>> {
+    let canary = lineage.canary.as_ref().map(|canary| &canary.generation);
+    canary.into_iter().chain([&lineage.current]).chain(&lineage.previous)
+}
+
+fn sha256_of(generation: &Generation) -> String {
+    generation.component.compiled.digest.to_string()
+}
+
+/// Stores the bytes of a component that were handed over when it went live, and the signature with which it serves.
+fn keep_component(handler: &Handler, generation: &Generation, lineage: &Lineage, state: &State) -> anyhow::Result<()> {
+    let (sha256, signature) = (sha256_of(generation), generation.signature());
     let signature = signature.as_ref().map(|signature| signature.as_str());
     if state.has(&sha256) {
         // It may have been signed again, for other grants or with another key.
         return signature.map_or(Ok(()), |signature| state.keep_signature(&sha256, signature));
     }
+    if let Some(bytes) = state.handed(&sha256) {
+        return state.keep(&sha256, &bytes, signature);
+    }
+    // There was no room for it, or the folder has lost it since. Only what serves may still be in its file.
+    if !std::ptr::eq(generation, &*lineage.current) {
+        return Ok(());
+    }
     match read(&handler.entry) {
-        Ok(bytes) if Digest::of(&bytes) == digest => state.keep(&sha256, &bytes, signature),
+        Ok(bytes) if Digest::of(&bytes) == generation.component.compiled.digest => {
+            state.keep(&sha256, &bytes, signature)
+        }
         // The file is newer than the component that serves: the one stored before stays.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-fn recorded(handler: &Handler, state: &State) -> Record {
-    let lineage = handler.lineage();
+fn recorded(handler: &Handler, lineage: &Lineage, state: &State) -> Record {
     let mark = |generation: &Generation| Mark {
-        sha256: generation.component.compiled.digest.to_string(),
+        sha256: sha256_of(generation),
         generation: generation.number,
         over: generation.over.map(|over| over.to_string()),
     };
-    let proved = Some(mark(handler.proved(&lineage))).filter(|proved| state.has(&proved.sha256));
+    let proved = Some(mark(handler.proved(lineage))).filter(|proved| state.has(&proved.sha256));
     let current = &lineage.current.component.compiled;
     let past = state.past(&handler.entry.name).unwrap_or_default();
+    // What came and was replaced between two records is in none of them yet.
+    let is_new = |mark: &Mark| past.components().all(|known| known != mark.sha256);
+    let unrecorded = lineage.previous.as_deref().map(mark).filter(is_new);
     let canary = lineage.canary.as_ref().map(|canary| mark(&canary.generation));
-    let history = history(canary.into_iter().chain([mark(&lineage.current)]).chain(past.history), state);
+    let served = canary.into_iter().chain([mark(&lineage.current)]).chain(unrecorded);
+    let history = history(served.chain(past.history), state);
     // A component that serves again with an earlier config is not barred: configs are not kept across restarts.
     let is_barred = |back: &&RolledBack| back.digest != current.digest;
     let bars: Vec<_> = lineage.bars.iter().filter(is_barred).map(barred).collect();

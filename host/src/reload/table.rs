@@ -54,7 +54,7 @@ pub(super) async fn replace(
     let known = Known { table: &old, registry: Some(&node.registry), state };
     let built =
         build(manifest, worker, Priority::Background, &known, &node.database, &node.metrics).await.map_err(refusal)?;
-    let Some(NewTable { table, made_of }) = built else { return Err(Without::Compiling) };
+    let Some(NewTable { table, made_of, pins: _pins }) = built else { return Err(Without::Compiling) };
     let changes = changes(&old, &table);
     worker.retain(Asker::Component, |name| table.handler(name).is_some());
     let known = procedures(&old);

@@ -8,18 +8,20 @@
 
 mod audit;
 mod folder;
+mod handed;
 mod pins;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::folder::{Folder, InUse};
+use self::handed::Handed;
 pub use self::pins::Pin;
 use self::pins::Pins;
-pub use self::record::{Barred, Mark, Record};
+pub use self::record::{Barred, Found, Mark, Record};
 use crate::config::StateFolder;
 use crate::report::AuditEntry;
 use crate::{file, limits};
@@ -36,7 +38,9 @@ pub struct State {
     /// Held from the making of a record until it is written, so that an older one is never written after a newer one.
     recording: Mutex<()>,
     /// What no record names yet.
-    pins: Pins,
+    pins: Arc<Pins>,
+    /// What went live and is not in the folder yet.
+    handed: Handed,
 }
 
 impl State {
@@ -78,7 +82,8 @@ impl State {
         let handlers = folder.read()?;
         let folder = Mutex::new(Some(Arc::new(folder)));
         let handlers = Mutex::new(handlers);
-        Ok(Self { handlers, folder, writing: Mutex::default(), recording: Mutex::default(), pins: Pins::default() })
+        let (writing, recording) = (Mutex::default(), Mutex::default());
+        Ok(Self { handlers, folder, writing, recording, pins: Arc::default(), handed: Handed::default() })
     }
 
     /// The record of a handler.
@@ -152,8 +157,27 @@ impl State {
 
     /// Keeps a component that no record names yet, once it is there, until the pin is dropped and a record that was
     /// made after that is written.
-    pub fn pin(&self, sha256: &str) -> Pin<'_> {
+    pub fn pin(&self, sha256: &str) -> Pin {
         self.pins.pin(sha256)
+    }
+
+    /// Takes the bytes of a component that is about to go live, and has them until they are kept. Does not wait for a
+    /// disk. The pin is to be dropped when the component serves: then the next record that is made names it.
+    pub fn hand(&self, sha256: &str, bytes: &Arc<[u8]>) -> Pin {
+        let pin = self.pin(sha256);
+        if let Err(waiting) = self.handed.take(sha256, bytes) {
+            tracing::warn!(
+                sha256,
+                waiting,
+                "a component waits in its file alone until it is put into the state folder, because the bytes that wait                  in memory leave no room for it: if the file is replaced before, a restart cannot go back to it"
+            );
+        }
+        pin
+    }
+
+    /// The bytes of a component that were handed over and are not kept yet.
+    pub fn handed(&self, sha256: &str) -> Option<Arc<[u8]>> {
+        self.handed.get(sha256)
     }
 
     /// Appends entries to the audit log.
@@ -170,15 +194,46 @@ impl State {
         self.folder().map_or_else(Vec::new, |folder| audit::last(folder.path(), most))
     }
 
-    /// Records what `made` finds, if that is new. One record is made and written after the other.
+    /// Records what `made` finds, if that is new. One record is made and written after the other. What was handed over
+    /// and is kept now does not stay in memory.
     ///
     /// # Errors
     /// When the record cannot be written. Then nothing changes.
-    pub fn update(&self, made: impl FnOnce() -> BTreeMap<String, Record>) -> anyhow::Result<()> {
+    pub fn update(&self, made: impl FnOnce() -> Found) -> anyhow::Result<()> {
         let _turn = lock(&self.recording);
         self.pins.forget_released();
-        let handlers = made();
-        if self.is_news(&handlers) { self.record(handlers) } else { Ok(()) }
+        let Found { handlers, gone, serving } = made();
+        let gone = self.unrecorded(gone);
+        let is_news = !gone.is_empty() || self.is_news(&handlers);
+        let recorded = if is_news { self.record(handlers, gone) } else { Ok(()) };
+        self.give_back(&serving, recorded.is_ok());
+        recorded
+    }
+
+    /// Gives the memory of handed components back, except of those that are needed and not kept. What is in the folder
+    /// counts as kept once it is recorded.
+    fn give_back(&self, serving: &HashSet<String>, is_recorded: bool) {
+        // Nothing is removed from the folder meanwhile.
+        let _turn = lock(&self.writing);
+        let kept: Vec<_> = self.handed.digests().into_iter().filter(|sha256| is_recorded && self.has(sha256)).collect();
+        // Looked up while nothing can be handed over: what is has been pinned before.
+        let is_needed = |sha256: &str| serving.contains(sha256) || self.pins.has(sha256);
+        self.handed.retain(|sha256| is_needed(sha256) && !kept.iter().any(|kept| kept == sha256));
+    }
+
+    /// Those of the handlers that left that differ from what was recorded last. One that is not recorded may have had to
+    /// give way to others: it is among them only if there is room.
+    fn unrecorded(&self, mut gone: BTreeMap<String, Record>) -> BTreeMap<String, Record> {
+        let recorded = self.handlers();
+        let has_room = recorded.values().filter(|record| record.left.is_some()).count() < limits::STATE_LEFT_MAX;
+        gone.retain(|name, record| match recorded.get(name) {
+            Some(known) => {
+                record.left = known.left;
+                record != known
+            }
+            None => has_room,
+        });
+        gone
     }
 
     /// Whether a record would change anything.
@@ -189,11 +244,12 @@ impl State {
         !(handlers.iter().all(known) && recorded.iter().all(left))
     }
 
-    /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while.
-    /// Components that no record names any more are removed.
-    fn record(&self, mut handlers: BTreeMap<String, Record>) -> anyhow::Result<()> {
+    /// Records the handlers of a node. The record of a handler that is no longer among them is kept for a while, as it
+    /// was or as it is in `gone`. Components that no record names any more are removed.
+    fn record(&self, mut handlers: BTreeMap<String, Record>, gone: BTreeMap<String, Record>) -> anyhow::Result<()> {
         let _turn = lock(&self.writing);
-        let recorded = self.handlers().clone();
+        let mut recorded = self.handlers().clone();
+        recorded.extend(gone);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         let gone = recorded.iter().filter(|(name, _)| !handlers.contains_key(*name));
         let mut gone: Vec<_> = gone.map(|(name, record)| (record.left.unwrap_or(now), name, record)).collect();
@@ -262,7 +318,7 @@ mod tests {
         state.keep(&a, b"bytes", Some("signature")).unwrap();
         state.keep(&c, b"other", Some("signature")).unwrap();
         assert!(state.is_news(&handlers(&["x"])));
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         assert!(!state.is_news(&handlers(&["x"])));
         // Components that no record names are removed, foreign files are kept.
         assert!(state.has(&a) && !state.has(&c));
@@ -278,7 +334,7 @@ mod tests {
         assert!(state.component(&a, |_| String::new()).unwrap().is_none());
         assert!(!state.has(&a) && path.join("note.txt").exists());
         // The record of a removed handler is kept, with the time of its removal.
-        state.record(handlers(&["y"])).unwrap();
+        state.record(handlers(&["y"]), BTreeMap::new()).unwrap();
         assert!(state.past("x").unwrap().left.is_some() && state.past("y").unwrap().left.is_none());
         assert!(!state.is_news(&handlers(&["y"])));
     }
@@ -287,7 +343,7 @@ mod tests {
     fn who_asks_what_is_remembered_does_not_wait_for_a_disk() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         // The held lock simulates a write to a disk that hangs.
         let _hung = lock(&state.writing);
         let (asked, told) = std::sync::mpsc::channel();
@@ -296,7 +352,9 @@ mod tests {
             scope.spawn(move || {
                 let remembered = state.past("x") == Some(record("a"));
                 let news = state.is_news(&handlers(&["x"])) || state.has("none") || state.folder().is_none();
-                asked.send(remembered && !news).unwrap();
+                // Nor does a component that goes live.
+                let _pin = state.hand("c", &Arc::from(&b"bytes"[..]));
+                asked.send(remembered && !news && state.handed("c").is_some()).unwrap();
             });
             let answer = told.recv_timeout(std::time::Duration::from_secs(60));
             assert_eq!(answer, Ok(true));
@@ -309,7 +367,7 @@ mod tests {
         let path = above.path().join("state");
         let preferred = StateFolder::Preferred(path.clone());
         let first = State::configured(&preferred).unwrap().unwrap();
-        first.record(handlers(&["x"])).unwrap();
+        first.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         // While another node runs, the folder belongs to it. A node configured to use that folder is refused.
         assert!(State::configured(&preferred).unwrap().is_none());
         assert!(State::configured(&StateFolder::Required(path.clone())).is_err());
@@ -339,7 +397,8 @@ mod tests {
             let last = state.past("x").map_or(3, |past| past.last + 1);
             let read = || {
                 made();
-                BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })])
+                let handlers = BTreeMap::from([("x".to_owned(), Record { last, ..record("a") })]);
+                Found { handlers, ..Found::default() }
             };
             state.update(read).unwrap();
             state.has(&c)
@@ -362,11 +421,46 @@ mod tests {
     }
 
     #[test]
+    fn what_was_handed_over_stays_in_memory_until_it_is_recorded_or_nothing_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state")).unwrap();
+        let (c, bytes) = ("c".repeat(64), Arc::<[u8]>::from(&b"bytes"[..]));
+        let found = |proved: &str, serving: bool| Found {
+            handlers: BTreeMap::from([("x".to_owned(), record(proved))]),
+            serving: serving.then(|| c.clone()).into_iter().collect(),
+            ..Found::default()
+        };
+        let waits = |found: Found| {
+            state.update(|| found).unwrap();
+            state.handed(&c).is_some()
+        };
+        let pin = state.hand(&c, &bytes);
+        assert!(waits(found("a", false)), "it is about to go live");
+        drop(pin);
+        assert!(waits(found("a", true)), "it went live and is not kept");
+        state.keep(&c, &bytes, None).unwrap();
+        assert!(!waits(found("c", true)) && state.has(&c), "it is kept");
+        // It goes live after a record was made, and before that is written.
+        let live = || {
+            drop(state.hand(&c, &bytes));
+            found("a", false)
+        };
+        state.update(live).unwrap();
+        assert!(state.has(&c), "pinned");
+        assert!(!waits(found("b", false)) && !state.has(&c), "nothing needs it");
+        // As long as it is not kept, it is not given back for that.
+        state.update(live).unwrap();
+        assert!(state.handed(&c).is_some() && !state.has(&c));
+        assert!(!waits(found("b", false)));
+        assert_eq!(Arc::strong_count(&bytes), 1);
+    }
+
+    #[test]
     fn a_damaged_record_is_read_from_its_copy_or_keeps_the_node_from_starting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let (index, copy) = (path.join("state.json"), path.join("state.copy.json"));
-        State::open(&path).unwrap().record(handlers(&["x"])).unwrap();
+        State::open(&path).unwrap().record(handlers(&["x"]), BTreeMap::new()).unwrap();
         for (damaged, other) in [(&index, &copy), (&copy, &index)] {
             let whole = std::fs::read(damaged).unwrap();
             for bytes in [&b""[..], &whole[..whole.len() / 2], b"{\"format\": 1, \"handlers\": 3}"] {
@@ -403,7 +497,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let state = State::open(&path).unwrap();
-        state.record(handlers(&["x"])).unwrap();
+        state.record(handlers(&["x"]), BTreeMap::new()).unwrap();
         state.close();
         std::fs::write(path.join("state.json"), "{\"format\": 2, \"others\": []}").unwrap();
         let refused = State::open(&path).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! The record of one handler, and the file that contains all records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,17 @@ pub struct Record {
     pub accepted: Vec<String>,
     /// When the handler was removed from the manifest, in seconds since 1970.
     pub left: Option<u64>,
+}
+
+/// What a record is made of.
+#[derive(Default)]
+pub struct Found {
+    /// A record for each handler.
+    pub handlers: BTreeMap<String, Record>,
+    /// A record for each handler that left the manifest a while ago.
+    pub gone: BTreeMap<String, Record>,
+    /// The components that must be kept: the digests of all that may serve again.
+    pub serving: HashSet<String>,
 }
 
 /// A generation.
@@ -111,7 +122,7 @@ impl Record {
     }
 
     /// The components that the record names.
-    pub(super) fn components(&self) -> impl Iterator<Item = &str> {
+    pub fn components(&self) -> impl Iterator<Item = &str> {
         self.marks().map(|mark| mark.sha256.as_str())
     }
 }

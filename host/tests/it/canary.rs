@@ -548,9 +548,6 @@ async fn a_component_of_the_folder_that_was_rolled_back_stays_so_after_a_later_d
     let database = TestDatabase::new().await;
     let (guests, state) = (folder(&answers(200), ""), tempfile::tempdir().unwrap());
     let running = node(&database, &guests, &state).await;
-    // The state keeps what serves from the folder, which must hold it until then.
-    let first = state.path().join(format!("state/{}.wasm", Digest::of(&answers(200))));
-    until("the first component is kept", String::new, || first.exists()).await;
     guests.put("x", &answers(201));
     running.until_generation("x", 2).await;
     let back = async || order(&running, "rollback", json!({"who": "ana", "why": "wrong"})).await.status;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::canary::{deployment, folder, until_recorded_over};
 use crate::cli::run;
-use crate::fixture::answers;
+use crate::fixture::{Guest, answers};
 use crate::harness::{Guests, TestDatabase, TestNode, engine, galo, request, settings, until};
 
 /// A key outside of every handlers folder.
@@ -229,6 +229,36 @@ async fn a_component_that_fails_does_not_give_its_signature_to_what_serves() {
     guests.put("x", b"garbage");
     grants_more(&key, &guests);
     serves_as_it_was_signed(&node, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_was_replaced_is_kept_with_the_signature_that_it_had_last() {
+    let database = TestDatabase::new().await;
+    let (old, new, guests) = (Key::new(), Key::new(), folder(&answers(200), ""));
+    let (both, public) = (old.home.path().join("both.pub"), |key: &Key| key.home.path().join("key.pub"));
+    let keys = [&old, &new].map(|key| std::fs::read_to_string(public(key)).unwrap());
+    std::fs::write(&both, keys.concat()).unwrap();
+    old.sign(guests.folder.path());
+    let node = TestNode::with(&database, Settings { trust: Some(both), ..old.settings(&guests) }).await;
+    let (state, away) = (old.home.path().join("state"), old.home.path().join("away"));
+    let signature = path_of(&state.join(format!("{}.wasm", Digest::of(&answers(200)))));
+    until("it is kept", String::new, || signature.is_file()).await;
+    // Given a component that was signed again and then replaced, while the state folder could not be written,
+    std::fs::rename(&state, &away).unwrap();
+    let (again, traps) = (new.of(&guests, &answers(200)), Guest::default().component());
+    guests.put_file("x.wasm.minisig", again.as_bytes());
+    let has = || node.handler("x").lineage().current.signature().is_some_and(|signature| *signature == again);
+    until("it has the new signature", String::new, has).await;
+    guests.put_file("x.wasm.minisig", new.of(&guests, &traps).as_bytes());
+    guests.put("x", &traps);
+    node.until_generation("x", 2).await;
+    std::fs::rename(&away, &state).unwrap();
+    node.stop().await;
+    // when the old key is not trusted any more, then a rollback leads to it all the same.
+    new.sign(guests.folder.path());
+    let node = TestNode::with(&database, Settings { trust: Some(public(&new)), ..old.settings(&guests) }).await;
+    assert_eq!(node.generation("x"), 2);
+    assert_eq!((node.get("/x/1").await.status.as_u16(), node.generation("x")), (200, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use galo::config::{Settings, StateFolder};
+use galo::guest::Digest;
 use galo::registry::Stage;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -33,25 +34,20 @@ impl Kept {
 
     async fn node_with(&self, folder: &Path) -> TestNode {
         let state = StateFolder::Required(folder.to_owned());
-        let node = TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await;
-        // A component that is replaced before it is kept cannot be returned to.
-        until("its component is kept", String::new, || has_component(folder)).await;
-        node
+        TestNode::with(&self.database, Settings { state, ..settings(self.guests.folder.path()) }).await
     }
 
     /// The program with this state.
     fn program(&self) -> Program {
         let mut command = galo();
         command.arg("serve").arg("--state").arg(&self.state);
-        let program = Program::serve_with(command, &self.database, self.guests.folder.path());
-        wait_until("its component is kept", || has_component(&self.state));
-        program
+        Program::serve_with(command, &self.database, self.guests.folder.path())
     }
-}
 
-fn has_component(state: &Path) -> bool {
-    let files = std::fs::read_dir(state).into_iter().flatten().flatten();
-    files.into_iter().any(|file| file.path().extension().is_some_and(|extension| extension == "wasm"))
+    /// Where a component lies in the state folder.
+    fn file(&self, component: &[u8]) -> PathBuf {
+        self.state.join(format!("{}.wasm", Digest::of(component)))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +115,54 @@ async fn a_broken_component_does_not_keep_a_node_from_starting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_was_replaced_before_it_was_kept_serves_after_a_restart() {
+    // Given a first component that cannot be put into the state folder before another one has replaced it,
+    let kept = Kept::new().await;
+    let (right, traps) = (answers(200), Guest::default().component());
+    std::fs::create_dir_all(kept.file(&right)).unwrap();
+    let first = kept.node().await;
+    kept.guests.put("x", &traps);
+    first.until_generation("x", 2).await;
+    std::fs::remove_dir(kept.file(&right)).unwrap();
+    // when that is rolled back and the node starts again, then the first one serves.
+    assert_eq!((first.get("/x").await.status.as_u16(), first.generation("x")), (200, 1));
+    first.stop().await;
+    let again = kept.node().await;
+    assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (200, 1));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_cannot_be_written_for_a_while_misses_no_component_that_may_serve_again() {
+    let kept = Kept::new().await;
+    let limits = "limits = { probation_calls = 1, probation_seconds = 1 }\n";
+    kept.guests.put_file("galo.toml", (kept.guests.manifest() + limits).as_bytes());
+    let (proved, traps) = (answers(201), Guest::default().component());
+    let first = kept.node().await;
+    until("the first one is kept", String::new, || kept.file(&answers(200)).is_file()).await;
+    // Given two that came while the folder could not be written: one with a manifest, which was proved, and its
+    // successor,
+    let away = kept.state.with_extension("away");
+    std::fs::rename(&kept.state, &away).unwrap();
+    kept.guests.put("new", &proved);
+    kept.guests.put_file("galo.toml", kept.guests.manifest().replace("x.wasm", "new.wasm").as_bytes());
+    first.until_generation("x", 2).await;
+    assert_eq!(first.get("/x").await.status, 201);
+    let handler = first.handler("x");
+    until("it is proved", String::new, || handler.fallback(&handler.lineage()).is_none()).await;
+    kept.guests.put("new", &traps);
+    first.until_generation("x", 3).await;
+    // when it can be written again, then the node knows both after a restart.
+    std::fs::rename(&away, &kept.state).unwrap();
+    first.stop().await;
+    assert!(kept.file(&proved).is_file() && kept.file(&traps).is_file());
+    let again = kept.node().await;
+    assert_eq!(again.generation("x"), 3);
+    assert_eq!((again.get("/x").await.status.as_u16(), again.generation("x")), (201, 2));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_of_one_folder_have_states_of_their_own() {
     let kept = Kept::new().await;
     let (one, two) = (kept.state.join("one"), kept.state.join("two"));
@@ -162,6 +206,30 @@ async fn a_handler_that_comes_back_after_a_restart_is_remembered() {
     assert_eq!(again.get("/y").await.status, 404);
     kept.guests.put_file("galo.toml", whole.as_bytes());
     until("y is back", String::new, || again.running.node.registry.table().handlers.len() == 2).await;
+    assert_eq!((again.get("/y").await.status.as_u16(), again.generation("y")), (200, 1));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_a_handler_before_it_left_is_remembered_also_if_the_folder_could_not_be_written_then() {
+    let mut kept = Kept::new().await;
+    kept.guests = kept.guests.add("y", &answers(200), "");
+    let (whole, without) = (kept.guests.manifest(), Guests::new().add("x", &answers(200), "").manifest());
+    let first = kept.node().await;
+    // Given a component that was rolled back, and whose handler left, while the state folder could not be written,
+    let away = kept.state.with_extension("away");
+    std::fs::rename(&kept.state, &away).unwrap();
+    kept.guests.put("y", &Guest::default().component());
+    first.until_generation("y", 2).await;
+    assert_eq!((first.get("/y").await.status.as_u16(), first.generation("y")), (200, 1));
+    kept.guests.put_file("galo.toml", without.as_bytes());
+    until("y has left", String::new, || first.running.node.registry.table().handlers.len() == 1).await;
+    std::fs::rename(&away, &kept.state).unwrap();
+    first.stop().await;
+    // when the node starts again and the handler comes back, then the other one still serves.
+    kept.guests.put_file("galo.toml", whole.as_bytes());
+    let again = kept.node().await;
+    assert!(again.handler("y").lineage().rolled_back.is_some());
     assert_eq!((again.get("/y").await.status.as_u16(), again.generation("y")), (200, 1));
     again.stop().await;
 }

@@ -148,6 +148,11 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("batch", wait(BATCH_STATEMENT_TIMEOUT), dash()),
         ("component", kib(usize::try_from(COMPONENT_BYTES_MAX).unwrap()), dash()),
         (
+            "components that wait in memory for the state folder",
+            kib(usize::try_from(STATE_HANDED_BYTES_MAX).unwrap()),
+            dash(),
+        ),
+        (
             "core instances, memories and tables of a component",
             format!("{CORE_INSTANCES_PER_COMPONENT}, {MEMORIES_PER_COMPONENT}, {TABLES_PER_COMPONENT}"),
             dash(),
