@@ -169,7 +169,8 @@ impl State {
             tracing::warn!(
                 sha256,
                 waiting,
-                "a component waits in its file alone until it is put into the state folder, because the bytes that wait                  in memory leave no room for it: if the file is replaced before, a restart cannot go back to it"
+                "a component waits in its file alone until it is put into the state folder, because the bytes that wait \
+                 in memory leave no room for it: if the file is replaced before, a restart cannot go back to it"
             );
         }
         pin
