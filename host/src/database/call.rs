@@ -13,6 +13,7 @@ use super::error::Error;
 use super::exchange::alone;
 use super::lane::{Lane, Left};
 use super::lanes::Way;
+use super::onward::Cluster;
 use super::passage::Passage;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
@@ -116,8 +117,7 @@ impl Database {
         counted.wait.took(sent - planned);
         let (called, shard) = (Arc::clone(procedure), shard.cloned());
         let task = self.calls().spawn(async move {
-            let exchange = run(connection, &called, &arguments, sent, &counted);
-            let outcome = on(shard.as_ref(), exchange).await;
+            let outcome = run(connection, shard.as_ref(), &called, &arguments, sent, &counted).await;
             drop(place);
             (outcome, arguments)
         });
@@ -134,12 +134,14 @@ impl Database {
 
 async fn run(
     connection: Client,
+    shard: Option<&Arc<Shard>>,
     procedure: &Procedure,
     arguments: &[Value],
     sent: Instant,
     counted: &ProcedureMetrics,
 ) -> Result<Rows, Error> {
-    let outcome = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await;
+    let exchange = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT);
+    let outcome = on(shard, &connection, Cluster::Calls, exchange).await;
     counted.ended(sent.elapsed(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
     outcome.inspect_err(|error| drop(error.spare(connection)))
 }

@@ -29,6 +29,8 @@ pub(super) struct Shard {
     partition: u32,
     of: usize,
     available: AtomicBool,
+    /// How often it became available again.
+    returns: AtomicU64,
     /// Why it is not available.
     cause: Mutex<String>,
     /// Statements that were sent and not answered yet.
@@ -49,7 +51,11 @@ pub(super) struct Shard {
 pub(super) type Place = OwnedSemaphorePermit;
 
 /// A statement that is under way on a shard.
-pub(super) struct UnderWay<'a>(&'a Shard);
+pub(super) struct UnderWay<'a> {
+    shard: &'a Shard,
+    /// How often the shard had returned when it was sent.
+    returns: u64,
+}
 
 impl Shards {
     /// So many partitions, for a pool with so many connections for calls.
@@ -60,6 +66,7 @@ impl Shards {
             partition,
             of: partitions as usize,
             available: AtomicBool::new(true),
+            returns: AtomicU64::new(0),
             cause: Mutex::default(),
             under_way: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
@@ -109,7 +116,12 @@ impl Shard {
 
     /// Whether calls are sent to it.
     pub(super) fn is_available(&self) -> bool {
-        self.available.load(Ordering::Relaxed)
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// How often it became available again. A call that finds it available finds this count as well.
+    pub(super) fn returns(&self) -> u64 {
+        self.returns.load(Ordering::Acquire)
     }
 
     /// Whether a call may be sent to it. One that may not is counted.
@@ -140,16 +152,7 @@ impl Shard {
     /// A statement is sent to it.
     pub(super) fn begin(&self) -> UnderWay<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self)
-    }
-
-    /// Records that a statement ended, and why the shard was unavailable, if that is how it ended.
-    pub(super) fn note(&self, unavailable: Option<&str>) {
-        self.counted.calls.inc();
-        if let Some(cause) = unavailable {
-            self.counted.failed.inc();
-            self.fail(cause);
-        }
+        UnderWay { shard: self, returns: self.returns() }
     }
 
     /// How many statements were answered, unless none is under way.
@@ -160,7 +163,7 @@ impl Shard {
     /// Calls are refused from now on.
     pub(super) fn fail(&self, cause: &str) {
         cause.clone_into(&mut self.cause());
-        if self.available.swap(false, Ordering::Relaxed) {
+        if self.available.swap(false, Ordering::AcqRel) {
             self.counted.up.set(0);
             let shard = self.name();
             tracing::error!(%shard, cause, "shard unavailable");
@@ -171,7 +174,9 @@ impl Shard {
 
     /// Calls are sent again.
     pub(super) fn recover(&self) {
-        if !self.available.swap(true, Ordering::Relaxed) {
+        if !self.is_available() {
+            self.returns.fetch_add(1, Ordering::Release);
+            self.available.store(true, Ordering::Release);
             self.counted.up.set(1);
             let shard = self.name();
             tracing::info!(%shard, "shard available again");
@@ -184,10 +189,24 @@ impl Shard {
     }
 }
 
+impl UnderWay<'_> {
+    /// It ended, and why the shard was unavailable, if that is how it ended. One that was sent before the shard last
+    /// returned proves nothing of now.
+    pub(super) fn end(self, unavailable: Option<&str>) {
+        let shard = self.shard;
+        shard.counted.calls.inc();
+        let Some(cause) = unavailable else { return };
+        shard.counted.failed.inc();
+        if self.returns == shard.returns() {
+            shard.fail(cause);
+        }
+    }
+}
+
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.shard.answered.fetch_add(1, Ordering::Relaxed);
+        self.shard.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

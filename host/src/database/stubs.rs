@@ -13,6 +13,7 @@ use super::catalogue::stub::{self, ONLY_READS, Place, Stub};
 use super::catalogue::unusable::Unusable;
 use super::connect::target::Target;
 use super::grant::GrantedProcedure;
+use super::onward::Cluster;
 use crate::limits;
 
 /// The schema of what a router has beside the stubs, and the clusters: of calls, and of batches.
@@ -154,13 +155,21 @@ impl Router {
             "\n-- The number of partitions: a node whose manifest has another one does not start.\n\
              CREATE OR REPLACE FUNCTION {SCHEMA}.partitions() RETURNS integer\nLANGUAGE sql IMMUTABLE AS \
              'SELECT {}';\n\
-             -- Whether the shard of a partition accepts writes: how a node finds out that a shard is back.\n\
-             CREATE OR REPLACE FUNCTION {SCHEMA}.accepts(partition integer) RETURNS boolean\nLANGUAGE plproxy AS $galo$\n    \
-                 CLUSTER '{CALLS}';\n    RUN ON $1;\n    SELECT NOT pg_catalog.pg_is_in_recovery();\n$galo$;\n",
+             -- Whether the shard of a partition accepts writes: how a node finds out that a shard is back, and that \
+             this\n-- session's connection to it is not from before.\n",
             self.partitions,
         );
         self.add_grants(sql, &format!("{SCHEMA}.partitions()"));
-        self.add_grants(sql, &format!("{SCHEMA}.accepts(integer)"));
+        for cluster in [Cluster::Calls, Cluster::Batches] {
+            let (function, name) = cluster.names();
+            let _ = write!(
+                sql,
+                "CREATE OR REPLACE FUNCTION {SCHEMA}.{function}(partition integer) RETURNS boolean\n\
+                 LANGUAGE plproxy AS $galo$\n    CLUSTER '{name}';\n    RUN ON $1;\n    \
+                     SELECT NOT pg_catalog.pg_is_in_recovery();\n$galo$;\n",
+            );
+            self.add_grants(sql, &format!("{SCHEMA}.{function}(integer)"));
+        }
         let hashes = stubs.iter().filter_map(|stub| match stub.place {
             Place::Keys(hash, _) => Some(hash),
             Place::Key(..) | Place::Any => None,
@@ -214,6 +223,21 @@ impl Router {
             "REVOKE ALL ON FUNCTION {function} FROM PUBLIC;\nGRANT EXECUTE ON FUNCTION {function} TO {role};\n"
         );
     }
+}
+
+impl Cluster {
+    /// The function that asks a shard over it, and its own name.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Calls => ("accepts", CALLS),
+            Self::Batches => ("accepts_batches", BATCHES),
+        }
+    }
+}
+
+/// SQL that asks whether the shard of a partition accepts writes, over a cluster.
+pub(super) fn question(cluster: Cluster) -> String {
+    format!("SELECT {SCHEMA}.{}($1)", cluster.names().0)
 }
 
 /// Removes stubs that have another signature now, or whose procedure is no longer granted.

@@ -76,6 +76,7 @@ mod rolling;
 mod scaffold;
 mod shadow;
 mod shard_bounds;
+mod shard_returns;
 mod shards;
 mod slow;
 mod state;
