@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::batch::start_task;
 use super::carried::Carried;
+use super::connect::pooler::Way as Path;
 use super::error::Error;
 use super::exchange::alone;
 use super::lane::{Lane, Left};
@@ -19,6 +20,7 @@ use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use super::router::on;
 use super::shards::Shard;
+use super::trial::chosen;
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -39,8 +41,29 @@ impl Database {
     }
 
     /// As [`Self::call`]. Also returns how the call went, and its arguments.
-    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
-        let shard = self.shard(procedure, &arguments);
+    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, mut arguments: Vec<Value>) -> Carried {
+        // Only one that any shard can answer has others.
+        let begun = procedure.is_anywhere().then(Instant::now);
+        loop {
+            let shard = self.shard(procedure, &arguments);
+            let mut carried = self.carry_out_on(shard, procedure, arguments).await;
+            let is_lost = matches!(&carried.outcome, Err(Failure::Unavailable { .. }));
+            let may_repeat = is_lost
+                && begun.is_some_and(|begun| begun.elapsed() < limits::ACQUIRE_TIMEOUT)
+                && shard.is_some_and(|shard| self.shards().is_some_and(|shards| shards.may_replace(shard)));
+            match carried.arguments.take_if(|_| may_repeat) {
+                Some(again) => arguments = again,
+                None => return carried,
+            }
+        }
+    }
+
+    async fn carry_out_on(
+        self: &Arc<Self>,
+        shard: Option<&Arc<Shard>>,
+        procedure: &Arc<Procedure>,
+        arguments: Vec<Value>,
+    ) -> Carried {
         let refused = shard.and_then(|shard| shard.check().err());
         match (self.lanes().way(procedure, &arguments), refused) {
             (Way::Together(lane), None) => self.call_on_lane(lane, procedure, arguments).await,
@@ -140,7 +163,14 @@ async fn run(
     sent: Instant,
     counted: &ProcedureMetrics,
 ) -> Result<Rows, Error> {
-    let exchange = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT);
+    // Behind a pooler no session keeps a choice: the router chooses.
+    let shard = shard.filter(|_| !procedure.is_anywhere() || *connection.way() == Path::Direct);
+    let exchange = async {
+        if let Some(shard) = shard.filter(|_| procedure.is_anywhere()) {
+            chosen(&connection, shard).await?;
+        }
+        alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await
+    };
     let outcome = on(shard, &connection, Cluster::Calls, exchange).await;
     counted.ended(sent.elapsed(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
     outcome.inspect_err(|error| drop(error.spare(connection)))

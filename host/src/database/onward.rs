@@ -17,6 +17,8 @@ pub(super) enum Cluster {
 pub(super) struct Onward {
     /// How often the shard of a partition had returned when the connection to it was last known to be good.
     good: Mutex<HashMap<(u32, Cluster), u64>>,
+    /// The partition on whose shard it runs what any can answer.
+    chosen: Mutex<Option<u32>>,
 }
 
 impl Onward {
@@ -30,6 +32,16 @@ impl Onward {
     /// It was made, or tried, since the shard had returned so many times.
     pub(super) fn is_good(&self, partition: u32, cluster: Cluster, returns: u64) {
         self.good.lock().unwrap_or_else(PoisonError::into_inner).insert((partition, cluster), returns);
+    }
+
+    /// Whether it runs what any shard can answer on that of this partition.
+    pub(super) fn has_chosen(&self, partition: u32) -> bool {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) == Some(partition)
+    }
+
+    /// It does from now on.
+    pub(super) fn choose(&self, partition: u32) {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(partition);
     }
 }
 

@@ -55,8 +55,13 @@ impl Database {
             }
         }
         self.opener().is_of_router();
-        let shards = || Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events);
-        self.shards.get_or_init(shards);
+        let sql = format!("SELECT pg_catalog.to_regprocedure('{}.choose(integer)') IS NOT NULL", stubs::SCHEMA);
+        let row = client.query_typed_one(&sql, &[]).await;
+        let may_choose = row.and_then(|row| row.try_get(0)).with_context(|| format!("cannot ask {target}"))?;
+        self.shards.get_or_init(|| {
+            let shards = Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events);
+            if may_choose { shards.with_choice() } else { shards }
+        });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::procedure::Procedure;
 use crate::contract::Value;
@@ -20,6 +20,8 @@ use crate::metrics::{ShardCounters, ShardMetrics};
 /// The shards behind a router.
 pub(super) struct Shards {
     partitions: Vec<Arc<Shard>>,
+    /// Since when they take turns with calls that any can answer; `None` if the router does not let a node choose.
+    turns: Option<Instant>,
     /// A shard has become unavailable.
     failed: Arc<Notify>,
 }
@@ -76,7 +78,14 @@ impl Shards {
             events: Arc::clone(events),
             failed: Arc::clone(&failed),
         };
-        Self { partitions: (0..partitions).map(|partition| Arc::new(shard(partition))).collect(), failed }
+        Self { partitions: (0..partitions).map(|partition| Arc::new(shard(partition))).collect(), turns: None, failed }
+    }
+
+    /// The router lets a node choose where it runs calls that any shard can answer.
+    #[must_use]
+    pub(super) fn with_choice(mut self) -> Self {
+        self.turns = Some(Instant::now());
+        self
     }
 
     /// All of them, by their partitions.
@@ -84,10 +93,26 @@ impl Shards {
         &self.partitions
     }
 
-    /// The shard of a call; `None` for one that runs on any, or on the router itself.
+    /// The shard of a call; `None` for one that runs on the router itself, or where the router chooses.
     pub(super) fn of(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
+        if procedure.is_anywhere() {
+            return self.in_turn();
+        }
         let key = procedure.shard?;
         self.partitions.get(key.lane(arguments, self.partitions.len()))
+    }
+
+    /// The one whose turn it is, or the next one that is available. A turn is long enough that few sessions have to
+    /// change.
+    fn in_turn(&self) -> Option<&Arc<Shard>> {
+        let turn = self.turns?.elapsed().as_secs() / limits::SHARD_TURN.as_secs();
+        let (before, from) = self.partitions.split_at(usize::try_from(turn).ok()? % self.partitions.len());
+        from.iter().chain(before).find(|shard| shard.is_available()).or(from.first())
+    }
+
+    /// Whether another one can answer a call that this shard did not.
+    pub(super) fn may_replace(&self, shard: &Shard) -> bool {
+        !shard.is_available() && self.partitions.iter().any(|other| other.is_available())
     }
 
     /// Waits until a shard becomes unavailable.

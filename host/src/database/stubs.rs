@@ -170,6 +170,18 @@ impl Router {
             );
             self.add_grants(sql, &format!("{SCHEMA}.{function}(integer)"));
         }
+        let _ = write!(
+            sql,
+            "\n-- Where this session runs what any shard can answer: on one that is up, because the node chooses.\n\
+             CREATE OR REPLACE FUNCTION {SCHEMA}.choose(partition integer) RETURNS void\nLANGUAGE sql AS \
+             $$SELECT pg_catalog.set_config('{SCHEMA}.chosen', partition::text, false)$$;\n\
+             CREATE OR REPLACE FUNCTION {SCHEMA}.chosen() RETURNS integer\nLANGUAGE sql AS $$\n    \
+                 SELECT coalesce(nullif(pg_catalog.current_setting('{SCHEMA}.chosen', true), '')::integer,\n           \
+                                 pg_catalog.floor(pg_catalog.random() * {})::integer)\n$$;\n",
+            self.partitions,
+        );
+        self.add_grants(sql, &format!("{SCHEMA}.choose(integer)"));
+        self.add_grants(sql, &format!("{SCHEMA}.chosen()"));
         let hashes = stubs.iter().filter_map(|stub| match stub.place {
             Place::Keys(hash, _) => Some(hash),
             Place::Key(..) | Place::Any => None,
@@ -201,7 +213,7 @@ impl Router {
         let (cluster, run) = match place {
             Place::Key(hash, index) => (CALLS, format!("{}(${index})", stub::hashing(*hash).0)),
             Place::Keys(_, index) => (BATCHES, format!("{SCHEMA}.partition_of(${index})")),
-            Place::Any => (CALLS, "ANY".to_owned()),
+            Place::Any => (CALLS, format!("{SCHEMA}.chosen()")),
         };
         let _ = write!(
             sql,

@@ -2,7 +2,8 @@
 //! 2.10 finds out that a connection is dead from the statement that it sends over it, unless it was not used for two
 //! seconds; whether a call that fails so is recorded, nobody knows. So a question goes first, which can be repeated.
 //!
-//! It does so only in sessions of the router itself: behind a pooler the call could be sent in another one.
+//! It does so only in sessions of the router itself: behind a pooler the call could be sent in another one. The same
+//! holds for the choice of a shard for what any of them can answer.
 
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -35,15 +36,30 @@ pub(super) async fn tried(connection: &Client, shard: &Shard, cluster: Cluster) 
     Ok(())
 }
 
-async fn ask(connection: &Client, partition: u32, cluster: Cluster) -> Result<(), Error> {
-    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-    let sql = stubs::question(cluster);
-    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&partition, Type::INT4)];
-    match timeout(limits::SHARD_PROBE_TIMEOUT, connection.query_typed(&sql, &parameters)).await {
-        Ok(Ok(_)) => Ok(()),
-        // Stubs of an earlier version.
-        Ok(Err(error)) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => Ok(()),
-        Ok(Err(error)) => Err(Error::Postgres(error)),
-        Err(_) => Err(Error::NoAnswer),
+/// Makes this session run what any shard can answer on this one.
+///
+/// # Errors
+/// The router does not answer, or refuses; the call must not be sent.
+pub(super) async fn chosen(connection: &Client, shard: &Shard) -> Result<(), Error> {
+    let partition = shard.partition();
+    if !connection.onward().has_chosen(partition) {
+        send(connection, &format!("SELECT {}.choose($1)", stubs::SCHEMA), partition).await?;
+        connection.onward().choose(partition);
     }
+    Ok(())
+}
+
+async fn ask(connection: &Client, partition: u32, cluster: Cluster) -> Result<(), Error> {
+    match send(connection, &stubs::question(cluster), partition).await {
+        // Stubs of an earlier version.
+        Err(Error::Postgres(error)) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => Ok(()),
+        asked => asked,
+    }
+}
+
+async fn send(connection: &Client, sql: &str, partition: u32) -> Result<(), Error> {
+    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&partition, Type::INT4)];
+    let answer = timeout(limits::SHARD_PROBE_TIMEOUT, connection.query_typed(sql, &parameters));
+    answer.await.map_err(|_| Error::NoAnswer)?.map(drop).map_err(Error::Postgres)
 }

@@ -75,6 +75,7 @@ mod replay;
 mod rolling;
 mod scaffold;
 mod shadow;
+mod shard_any;
 mod shard_bounds;
 mod shard_returns;
 mod shards;
