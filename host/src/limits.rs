@@ -549,6 +549,8 @@ pub const SHARD_WATCH_INTERVAL: Duration = Duration::from_millis(100);
 pub const SHARD_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A shard is asked again after this. It serves within two seconds of its return.
 pub const SHARD_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a shard's turn lasts with calls that any shard can answer. Each session changes once for it.
+pub const SHARD_TURN: Duration = Duration::from_secs(1);
 /// How often a router looks whether the client of a statement is still there (`client_connection_check_interval`): the
 /// only thing that ends a statement that waits for a shard that hangs. PL/Proxy 2.10 does not apply its own timeouts
 /// while it waits for a single shard, and to cancel a statement it waits for that shard.

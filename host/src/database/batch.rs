@@ -20,6 +20,7 @@ use super::error::Error;
 use super::exchange::{alone, together};
 use super::form::BatchForm;
 use super::lane::{Lane, Start};
+use super::onward::Cluster;
 use super::passage::UnderWay;
 use super::pool::{Client, Database};
 use super::router::on;
@@ -90,7 +91,7 @@ async fn carry_out_apart(database: Arc<Database>, lane: Arc<Lane>, key: Key) {
         let sent = Instant::now();
         waiter.is_sent(lane.counted(), sent, None);
         let exchange = alone(&connection, waiter.procedure(), waiter.arguments(), sent + limits::CALL_TIMEOUT);
-        let outcome = on(shard.as_ref(), exchange).await;
+        let outcome = on(shard.as_ref(), &connection, Cluster::Calls, exchange).await;
         let procedure = waiter.procedure();
         let stays = matches!(&outcome, Err(error) if !error.is_of_one_call(procedure) || error.is_of_one_row());
         waiter.count(lane.counted(), Instant::now(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
@@ -207,13 +208,15 @@ impl<'a> Carrier<'a> {
         let batch = (part.len() > 1).then(|| UnderWay::next(part.len(), now));
         part.iter_mut().for_each(|waiter| waiter.is_sent(self.lane.counted(), now, batch));
         let (procedure, deadline) = (part[0].procedure(), self.deadline);
+        let form = self.form_for(part);
+        let cluster = if form.is_some() { Cluster::Batches } else { Cluster::Calls };
         let exchange = async {
-            match self.form_for(part) {
+            match form {
                 Some(form) => together(&connection, form, part, deadline).await,
                 None => alone(&connection, procedure, part[0].arguments(), deadline).await.map(|rows| vec![rows]),
             }
         };
-        let outcome = on(self.database.shard_of(&part[0]), exchange).await;
+        let outcome = on(self.database.shard_of(&part[0]), &connection, cluster, exchange).await;
         match outcome {
             Ok(outcomes) => {
                 self.connection = Some(connection);

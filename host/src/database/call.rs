@@ -9,15 +9,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::batch::start_task;
 use super::carried::Carried;
+use super::connect::pooler::Way as Path;
 use super::error::Error;
 use super::exchange::alone;
 use super::lane::{Lane, Left};
 use super::lanes::Way;
+use super::onward::Cluster;
 use super::passage::Passage;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use super::router::on;
 use super::shards::Shard;
+use super::trial::chosen;
 use super::waiter::Waiter;
 use crate::contract::{Rows, Value};
 use crate::failure::Failure;
@@ -38,8 +41,29 @@ impl Database {
     }
 
     /// As [`Self::call`]. Also returns how the call went, and its arguments.
-    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, arguments: Vec<Value>) -> Carried {
-        let shard = self.shard(procedure, &arguments);
+    pub async fn carry_out(self: &Arc<Self>, procedure: &Arc<Procedure>, mut arguments: Vec<Value>) -> Carried {
+        // Only one that any shard can answer has others.
+        let begun = procedure.is_anywhere().then(Instant::now);
+        loop {
+            let shard = self.shard(procedure, &arguments);
+            let mut carried = self.carry_out_on(shard, procedure, arguments).await;
+            let is_lost = matches!(&carried.outcome, Err(Failure::Unavailable { .. }));
+            let may_repeat = is_lost
+                && begun.is_some_and(|begun| begun.elapsed() < limits::ACQUIRE_TIMEOUT)
+                && shard.is_some_and(|shard| self.shards().is_some_and(|shards| shards.may_replace(shard)));
+            match carried.arguments.take_if(|_| may_repeat) {
+                Some(again) => arguments = again,
+                None => return carried,
+            }
+        }
+    }
+
+    async fn carry_out_on(
+        self: &Arc<Self>,
+        shard: Option<&Arc<Shard>>,
+        procedure: &Arc<Procedure>,
+        arguments: Vec<Value>,
+    ) -> Carried {
         let refused = shard.and_then(|shard| shard.check().err());
         match (self.lanes().way(procedure, &arguments), refused) {
             (Way::Together(lane), None) => self.call_on_lane(lane, procedure, arguments).await,
@@ -116,8 +140,7 @@ impl Database {
         counted.wait.took(sent - planned);
         let (called, shard) = (Arc::clone(procedure), shard.cloned());
         let task = self.calls().spawn(async move {
-            let exchange = run(connection, &called, &arguments, sent, &counted);
-            let outcome = on(shard.as_ref(), exchange).await;
+            let outcome = run(connection, shard.as_ref(), &called, &arguments, sent, &counted).await;
             drop(place);
             (outcome, arguments)
         });
@@ -134,12 +157,21 @@ impl Database {
 
 async fn run(
     connection: Client,
+    shard: Option<&Arc<Shard>>,
     procedure: &Procedure,
     arguments: &[Value],
     sent: Instant,
     counted: &ProcedureMetrics,
 ) -> Result<Rows, Error> {
-    let outcome = alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await;
+    // Behind a pooler no session keeps a choice: the router chooses.
+    let shard = shard.filter(|_| !procedure.is_anywhere() || *connection.way() == Path::Direct);
+    let exchange = async {
+        if let Some(shard) = shard.filter(|_| procedure.is_anywhere()) {
+            chosen(&connection, shard).await?;
+        }
+        alone(&connection, procedure, arguments, sent + limits::CALL_TIMEOUT).await
+    };
+    let outcome = on(shard, &connection, Cluster::Calls, exchange).await;
     counted.ended(sent.elapsed(), outcome.as_ref().map_or_else(Error::class, |_| SUCCEEDED));
     outcome.inspect_err(|error| drop(error.spare(connection)))
 }

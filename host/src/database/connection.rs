@@ -8,12 +8,15 @@ use tokio::time::Instant;
 
 use super::connect::open::{Opened, random};
 use super::connect::pooler::Way;
+use super::onward::Onward;
 
 /// A connection of the pool.
 pub(super) struct Connection {
     client: ClientWrapper,
     /// How calls are sent on it.
     way: Way,
+    /// Where it leads, if to a router.
+    onward: Onward,
     epoch: u64,
     end: Instant,
 }
@@ -24,12 +27,17 @@ impl Connection {
     pub(super) fn new(opened: Opened, epoch: u64, age: Duration) -> Self {
         let jitter = age / 4 * u32::from(random()) / 256;
         let client = ClientWrapper::new(opened.client, opened.task);
-        Self { client, way: opened.way, epoch, end: Instant::now() + age - jitter }
+        Self { client, way: opened.way, onward: Onward::default(), epoch, end: Instant::now() + age - jitter }
     }
 
     /// How calls are sent on it.
     pub(super) fn way(&self) -> &Way {
         &self.way
+    }
+
+    /// The connections behind it, if it leads to a router.
+    pub(super) fn onward(&self) -> &Onward {
+        &self.onward
     }
 
     /// The epoch in which opening it began.

@@ -7,6 +7,8 @@
 //!   its rows, `pairing` matches those of a batch to its calls.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
 //!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
+//! - `router` sends a call on to one of its `shards`, which `shard_watch` asks for while they are unavailable; `onward`
+//!   and `trial` are about the connections between router and shards. `stubs` writes the router's SQL.
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and
 //!   Postgres types.
 //! - `migrate/` applies the files of `sql/`; `databases` creates whole databases, and copies of them; `scratch`
@@ -34,6 +36,7 @@ mod health;
 mod lane;
 mod lanes;
 pub mod migrate;
+mod onward;
 mod opener;
 mod pairing;
 mod passage;
@@ -48,6 +51,7 @@ mod shards;
 mod signature;
 mod start;
 mod stubs;
+mod trial;
 pub mod value;
 mod waiter;
 mod waiting;

@@ -196,6 +196,11 @@ impl Procedure {
         self.batch().map_or(0, Batch::lanes)
     }
 
+    /// Whether each shard behind a router can answer it, because it only reads what all of them have.
+    pub(super) fn is_anywhere(&self) -> bool {
+        self.partition == Some(Partition::Any) && !self.is_local() && !self.remote && !self.writes()
+    }
+
     /// Whether calling it needs a database that accepts writes.
     pub fn writes(&self) -> bool {
         self.signature.volatile || self.batch.as_ref().is_some_and(|batch| batch.signature.volatile)

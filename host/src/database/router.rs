@@ -7,10 +7,12 @@ use tokio::sync::SemaphorePermit;
 use tokio_postgres::error::SqlState;
 
 use super::error::Error;
+use super::onward::Cluster;
 use super::pool::{Client, Database};
 use super::procedure::Procedure;
 use super::shards::{Place, Shard, Shards};
 use super::stubs;
+use super::trial::tried;
 use super::waiter::Waiter;
 use crate::contract::Value;
 use crate::failure::Failure;
@@ -53,8 +55,13 @@ impl Database {
             }
         }
         self.opener().is_of_router();
-        let shards = || Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events);
-        self.shards.get_or_init(shards);
+        let sql = format!("SELECT pg_catalog.to_regprocedure('{}.choose(integer)') IS NOT NULL", stubs::SCHEMA);
+        let row = client.query_typed_one(&sql, &[]).await;
+        let may_choose = row.and_then(|row| row.try_get(0)).with_context(|| format!("cannot ask {target}"))?;
+        self.shards.get_or_init(|| {
+            let shards = Shards::new(partitions, self.connections().wanted(), &metrics.shards, &metrics.events);
+            if may_choose { shards.with_choice() } else { shards }
+        });
         Ok(())
     }
 
@@ -123,16 +130,20 @@ impl Database {
     }
 }
 
-/// Sends a statement, to this shard if there is one.
+/// Sends a statement, to this shard if there is one, over this cluster.
 pub(super) async fn on<T>(
     shard: Option<&Arc<Shard>>,
+    connection: &Client,
+    cluster: Cluster,
     exchange: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let Some(shard) = shard else { return exchange.await };
     let under_way = shard.begin();
-    let outcome = exchange.await;
-    drop(under_way);
-    shard.note(outcome.as_ref().err().and_then(Error::of_shard).as_deref());
+    let outcome = match tried(connection, shard, cluster).await {
+        Ok(()) => exchange.await,
+        Err(error) => Err(error),
+    };
+    under_way.end(outcome.as_ref().err().and_then(Error::of_shard).as_deref());
     outcome
 }
 

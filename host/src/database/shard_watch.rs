@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 
 use super::connect::session::Session;
 use super::connect::target::Wanted;
+use super::onward::Cluster;
 use super::pool::Database;
 use super::shards::{Shard, Shards};
 use super::stubs;
@@ -125,7 +126,7 @@ async fn ask(
             }
         }
     };
-    let sql = format!("SELECT {}.accepts($1)", stubs::SCHEMA);
+    let sql = stubs::question(Cluster::Calls);
     let partition = i32::try_from(partition).unwrap_or(i32::MAX);
     match timeout(limits::SHARD_PROBE_TIMEOUT, client.query_typed_one(&sql, &[(&partition, Type::INT4)])).await {
         Ok(Ok(row)) if row.try_get(0).unwrap_or(false) => (index, Finding::Useful, Some(client)),

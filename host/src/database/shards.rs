@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::procedure::Procedure;
 use crate::contract::Value;
@@ -20,6 +20,8 @@ use crate::metrics::{ShardCounters, ShardMetrics};
 /// The shards behind a router.
 pub(super) struct Shards {
     partitions: Vec<Arc<Shard>>,
+    /// Since when they take turns with calls that any can answer; `None` if the router does not let a node choose.
+    turns: Option<Instant>,
     /// A shard has become unavailable.
     failed: Arc<Notify>,
 }
@@ -29,6 +31,8 @@ pub(super) struct Shard {
     partition: u32,
     of: usize,
     available: AtomicBool,
+    /// How often it became available again.
+    returns: AtomicU64,
     /// Why it is not available.
     cause: Mutex<String>,
     /// Statements that were sent and not answered yet.
@@ -49,7 +53,11 @@ pub(super) struct Shard {
 pub(super) type Place = OwnedSemaphorePermit;
 
 /// A statement that is under way on a shard.
-pub(super) struct UnderWay<'a>(&'a Shard);
+pub(super) struct UnderWay<'a> {
+    shard: &'a Shard,
+    /// How often the shard had returned when it was sent.
+    returns: u64,
+}
 
 impl Shards {
     /// So many partitions, for a pool with so many connections for calls.
@@ -60,6 +68,7 @@ impl Shards {
             partition,
             of: partitions as usize,
             available: AtomicBool::new(true),
+            returns: AtomicU64::new(0),
             cause: Mutex::default(),
             under_way: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
@@ -69,7 +78,14 @@ impl Shards {
             events: Arc::clone(events),
             failed: Arc::clone(&failed),
         };
-        Self { partitions: (0..partitions).map(|partition| Arc::new(shard(partition))).collect(), failed }
+        Self { partitions: (0..partitions).map(|partition| Arc::new(shard(partition))).collect(), turns: None, failed }
+    }
+
+    /// The router lets a node choose where it runs calls that any shard can answer.
+    #[must_use]
+    pub(super) fn with_choice(mut self) -> Self {
+        self.turns = Some(Instant::now());
+        self
     }
 
     /// All of them, by their partitions.
@@ -77,10 +93,26 @@ impl Shards {
         &self.partitions
     }
 
-    /// The shard of a call; `None` for one that runs on any, or on the router itself.
+    /// The shard of a call; `None` for one that runs on the router itself, or where the router chooses.
     pub(super) fn of(&self, procedure: &Procedure, arguments: &[Value]) -> Option<&Arc<Shard>> {
+        if procedure.is_anywhere() {
+            return self.in_turn();
+        }
         let key = procedure.shard?;
         self.partitions.get(key.lane(arguments, self.partitions.len()))
+    }
+
+    /// The one whose turn it is, or the next one that is available. A turn is long enough that few sessions have to
+    /// change.
+    fn in_turn(&self) -> Option<&Arc<Shard>> {
+        let turn = self.turns?.elapsed().as_secs() / limits::SHARD_TURN.as_secs();
+        let (before, from) = self.partitions.split_at(usize::try_from(turn).ok()? % self.partitions.len());
+        from.iter().chain(before).find(|shard| shard.is_available()).or(from.first())
+    }
+
+    /// Whether another one can answer a call that this shard did not.
+    pub(super) fn may_replace(&self, shard: &Shard) -> bool {
+        !shard.is_available() && self.partitions.iter().any(|other| other.is_available())
     }
 
     /// Waits until a shard becomes unavailable.
@@ -109,7 +141,12 @@ impl Shard {
 
     /// Whether calls are sent to it.
     pub(super) fn is_available(&self) -> bool {
-        self.available.load(Ordering::Relaxed)
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// How often it became available again. A call that finds it available finds this count as well.
+    pub(super) fn returns(&self) -> u64 {
+        self.returns.load(Ordering::Acquire)
     }
 
     /// Whether a call may be sent to it. One that may not is counted.
@@ -140,16 +177,7 @@ impl Shard {
     /// A statement is sent to it.
     pub(super) fn begin(&self) -> UnderWay<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self)
-    }
-
-    /// Records that a statement ended, and why the shard was unavailable, if that is how it ended.
-    pub(super) fn note(&self, unavailable: Option<&str>) {
-        self.counted.calls.inc();
-        if let Some(cause) = unavailable {
-            self.counted.failed.inc();
-            self.fail(cause);
-        }
+        UnderWay { shard: self, returns: self.returns() }
     }
 
     /// How many statements were answered, unless none is under way.
@@ -160,7 +188,7 @@ impl Shard {
     /// Calls are refused from now on.
     pub(super) fn fail(&self, cause: &str) {
         cause.clone_into(&mut self.cause());
-        if self.available.swap(false, Ordering::Relaxed) {
+        if self.available.swap(false, Ordering::AcqRel) {
             self.counted.up.set(0);
             let shard = self.name();
             tracing::error!(%shard, cause, "shard unavailable");
@@ -171,7 +199,9 @@ impl Shard {
 
     /// Calls are sent again.
     pub(super) fn recover(&self) {
-        if !self.available.swap(true, Ordering::Relaxed) {
+        if !self.is_available() {
+            self.returns.fetch_add(1, Ordering::Release);
+            self.available.store(true, Ordering::Release);
             self.counted.up.set(1);
             let shard = self.name();
             tracing::info!(%shard, "shard available again");
@@ -184,10 +214,24 @@ impl Shard {
     }
 }
 
+impl UnderWay<'_> {
+    /// It ended, and why the shard was unavailable, if that is how it ended. One that was sent before the shard last
+    /// returned proves nothing of now.
+    pub(super) fn end(self, unavailable: Option<&str>) {
+        let shard = self.shard;
+        shard.counted.calls.inc();
+        let Some(cause) = unavailable else { return };
+        shard.counted.failed.inc();
+        if self.returns == shard.returns() {
+            shard.fail(cause);
+        }
+    }
+}
+
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.shard.answered.fetch_add(1, Ordering::Relaxed);
+        self.shard.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

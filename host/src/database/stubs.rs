@@ -13,6 +13,7 @@ use super::catalogue::stub::{self, ONLY_READS, Place, Stub};
 use super::catalogue::unusable::Unusable;
 use super::connect::target::Target;
 use super::grant::GrantedProcedure;
+use super::onward::Cluster;
 use crate::limits;
 
 /// The schema of what a router has beside the stubs, and the clusters: of calls, and of batches.
@@ -154,13 +155,33 @@ impl Router {
             "\n-- The number of partitions: a node whose manifest has another one does not start.\n\
              CREATE OR REPLACE FUNCTION {SCHEMA}.partitions() RETURNS integer\nLANGUAGE sql IMMUTABLE AS \
              'SELECT {}';\n\
-             -- Whether the shard of a partition accepts writes: how a node finds out that a shard is back.\n\
-             CREATE OR REPLACE FUNCTION {SCHEMA}.accepts(partition integer) RETURNS boolean\nLANGUAGE plproxy AS $galo$\n    \
-                 CLUSTER '{CALLS}';\n    RUN ON $1;\n    SELECT NOT pg_catalog.pg_is_in_recovery();\n$galo$;\n",
+             -- Whether the shard of a partition accepts writes: how a node finds out that a shard is back, and that \
+             this\n-- session's connection to it is not from before.\n",
             self.partitions,
         );
         self.add_grants(sql, &format!("{SCHEMA}.partitions()"));
-        self.add_grants(sql, &format!("{SCHEMA}.accepts(integer)"));
+        for cluster in [Cluster::Calls, Cluster::Batches] {
+            let (function, name) = cluster.names();
+            let _ = write!(
+                sql,
+                "CREATE OR REPLACE FUNCTION {SCHEMA}.{function}(partition integer) RETURNS boolean\n\
+                 LANGUAGE plproxy AS $galo$\n    CLUSTER '{name}';\n    RUN ON $1;\n    \
+                     SELECT NOT pg_catalog.pg_is_in_recovery();\n$galo$;\n",
+            );
+            self.add_grants(sql, &format!("{SCHEMA}.{function}(integer)"));
+        }
+        let _ = write!(
+            sql,
+            "\n-- Where this session runs what any shard can answer: on one that is up, because the node chooses.\n\
+             CREATE OR REPLACE FUNCTION {SCHEMA}.choose(partition integer) RETURNS void\nLANGUAGE sql AS \
+             $$SELECT pg_catalog.set_config('{SCHEMA}.chosen', partition::text, false)$$;\n\
+             CREATE OR REPLACE FUNCTION {SCHEMA}.chosen() RETURNS integer\nLANGUAGE sql AS $$\n    \
+                 SELECT coalesce(nullif(pg_catalog.current_setting('{SCHEMA}.chosen', true), '')::integer,\n           \
+                                 pg_catalog.floor(pg_catalog.random() * {})::integer)\n$$;\n",
+            self.partitions,
+        );
+        self.add_grants(sql, &format!("{SCHEMA}.choose(integer)"));
+        self.add_grants(sql, &format!("{SCHEMA}.chosen()"));
         let hashes = stubs.iter().filter_map(|stub| match stub.place {
             Place::Keys(hash, _) => Some(hash),
             Place::Key(..) | Place::Any => None,
@@ -192,7 +213,7 @@ impl Router {
         let (cluster, run) = match place {
             Place::Key(hash, index) => (CALLS, format!("{}(${index})", stub::hashing(*hash).0)),
             Place::Keys(_, index) => (BATCHES, format!("{SCHEMA}.partition_of(${index})")),
-            Place::Any => (CALLS, "ANY".to_owned()),
+            Place::Any => (CALLS, format!("{SCHEMA}.chosen()")),
         };
         let _ = write!(
             sql,
@@ -214,6 +235,21 @@ impl Router {
             "REVOKE ALL ON FUNCTION {function} FROM PUBLIC;\nGRANT EXECUTE ON FUNCTION {function} TO {role};\n"
         );
     }
+}
+
+impl Cluster {
+    /// The function that asks a shard over it, and its own name.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Calls => ("accepts", CALLS),
+            Self::Batches => ("accepts_batches", BATCHES),
+        }
+    }
+}
+
+/// SQL that asks whether the shard of a partition accepts writes, over a cluster.
+pub(super) fn question(cluster: Cluster) -> String {
+    format!("SELECT {SCHEMA}.{}($1)", cluster.names().0)
 }
 
 /// Removes stubs that have another signature now, or whose procedure is no longer granted.

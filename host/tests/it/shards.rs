@@ -57,7 +57,7 @@ impl Sharded {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    async fn apply(&self, sql: &str) {
+    pub async fn apply(&self, sql: &str) {
         connect(&self.router.url(SUPERUSER, DATABASE)).await.batch_execute(sql).await.unwrap();
     }
 
