@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::cli::run;
 use crate::fixture::{answers, calling, marked};
 use crate::harness::{Guests, TestDatabase, galo, scratch};
+use crate::lanes::PROCEDURES;
 
 const EXAMPLE: &str = r#"{"about": "a", "request": {"path": "/a"}, "plan": {"reply": {"status": 204}}}"#;
 
@@ -72,6 +73,30 @@ async fn handlers_that_do_not_fit_are_not_put() {
         assert!(!success && (shown + &logged).contains(why), "{logged}");
         assert!(!to.exists(), "{why}: something was copied");
     }
+}
+
+/// How many connections a node has for lanes is a setting of the node, which `put` and `check` do not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_with_lanes_are_put_unless_no_node_can_have_so_many() {
+    let database = TestDatabase::new().await;
+    database.execute(PROCEDURES).await;
+    let (_folder, to) = scratch("handlers");
+    let grant = "procedures = [\"um\"]\nbatch = { um = { form = \"muitos\", by = \"id\", lanes = 64 } }";
+    let from = Guests::new().add("a", &calling("um"), grant);
+    let (success, shown, logged) = put(&from, &to, &database);
+    assert!(success && shown.contains("1 handlers verified"), "{shown}{logged}");
+    database
+        .execute(
+            "CREATE FUNCTION outro(id integer, x integer, OUT y integer) LANGUAGE sql AS 'SELECT 1';
+             CREATE FUNCTION outros(ordinals integer[], id integer[], x integer[])
+             RETURNS TABLE (ordinal integer, y integer) LANGUAGE sql AS 'SELECT 1, 1'",
+        )
+        .await;
+    let grant_of_another = grant.replace("um", "outro").replace("muitos", "outros");
+    let from = from.add("b", &calling("outro"), &grant_of_another);
+    let (success, _, logged) = put(&from, &to, &database);
+    assert!(!success && logged.contains("have 128 lanes"), "{logged}");
+    assert!(!to.join("b.wasm").exists(), "something was copied");
 }
 
 #[tokio::test(flavor = "multi_thread")]
