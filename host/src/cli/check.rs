@@ -16,7 +16,7 @@ use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
 use galo::registry::Handler;
 use galo::serve::Signals;
-use galo::{example, log, serve};
+use galo::{example, limits, log, serve};
 
 use super::build::unless_stopped;
 use super::database::DatabaseArgs;
@@ -108,8 +108,10 @@ impl CheckArgs {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let sources = Sources { variables: variables::snapshot(), missing };
+        // Of the lanes it refuses what no node can have. None of these connections is opened.
+        let pool_connections = limits::POOL_CONNECTIONS_CEILING;
         let settings =
-            Settings { pool_connections: 1, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
+            Settings { pool_connections, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {

@@ -21,7 +21,7 @@ use crate::fixture::calling;
 use crate::harness::{Connection, Guests, TestDatabase, TestNode, granted, handlers, transacao, until};
 
 /// Both lock the rows of their calls, in order; 99 sleeps, and 77 wants row 8 as well.
-const PROCEDURES: &str = "
+pub const PROCEDURES: &str = "
     CREATE TABLE linhas (id integer PRIMARY KEY);
     INSERT INTO linhas SELECT generate_series(1, 8);
     CREATE TABLE vistos (ordem bigint GENERATED ALWAYS AS IDENTITY, id integer, x integer);
