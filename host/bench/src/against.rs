@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use galo::develop::build::{Cancel, Project};
 
+use crate::alternate;
 use crate::cluster::{Cluster, Durability};
-use crate::compare::in_a_line;
 use crate::contender::Contender;
 use crate::figures::{self, Spread, ratio};
 use crate::measure::{Bench, measure};
@@ -89,7 +89,7 @@ pub async fn run(options: &Options, checkout: &Project, before: &Path, cancel: &
     }
 }
 
-/// Measures both in each round; who comes first changes.
+/// Measures both in each round.
 async fn alternate(
     sides: &mut [Side],
     connections: usize,
@@ -97,20 +97,13 @@ async fn alternate(
     progress: &Progress,
 ) -> anyhow::Result<Vec<Ratios>> {
     let mut ratios = Vec::new();
+    let name = |side: &Side| side.name.to_owned();
     for round in 0..rounds {
-        let seed = u64::try_from(round)?;
-        let mut measured = Vec::new();
-        for side in sides.iter_mut() {
-            progress.begin(format!("round {}: {}, {connections} connections", round + 1, side.name));
-            let one =
-                measure(&side.bench, &mut side.cluster, Placement::Free, Contender::Galo, connections, seed).await?;
-            progress.end(&in_a_line(&one));
-            measured.push((side.name, one));
-        }
-        sides.reverse();
-        measured.sort_by_key(|(name, _)| *name == "after");
-        if let [(_, before), (_, after)] = measured.as_slice() {
-            ratios.push(Ratios::of(after, before));
+        let measured = alternate::round(sides, round, connections, progress, name, async |side, seed| {
+            measure(&side.bench, &mut side.cluster, Placement::Free, Contender::Galo, connections, seed).await
+        });
+        if let [before, after] = measured.await?[..] {
+            ratios.push(Ratios::of(&after, &before));
         }
     }
     Ok(ratios)

@@ -2,6 +2,7 @@
 //! subcommands are the servers that Galo is compared with.
 
 mod against;
+mod alternate;
 mod chart;
 mod cluster;
 mod collector;

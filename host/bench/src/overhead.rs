@@ -3,9 +3,9 @@
 
 use anyhow::{Context as _, ensure};
 
+use crate::alternate;
 use crate::cluster::Durability;
 use crate::collector::Collector;
-use crate::compare::in_a_line;
 use crate::contender::Contender;
 use crate::feature::{Feature, Sampled};
 use crate::figures::{brief, ratio, spread};
@@ -28,22 +28,17 @@ pub async fn run(options: &Options, mut bench: Bench, feature: Feature) -> anyho
     let on = Sampled { feature, every, collector: collector.address };
     let mut cluster = bench.cluster(Durability::Off).await?;
     let progress = Progress::new(2 * options.rounds() * options.connections().len());
+    let name = |sampled: &Option<Sampled>| String::from(if sampled.is_some() { "with" } else { "without" });
     let (mut lines, mut failed) = (Vec::new(), Vec::new());
     for connections in options.connections() {
         let mut rounds: [Vec<Measured>; 2] = Default::default();
         for round in 0..options.rounds() {
-            // Who comes first changes.
-            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-            for side in order {
-                bench.sampled = (side == 1).then_some(on);
-                let name = if side == 1 { "with" } else { "without" };
-                progress.begin(format!("round {}: {name}, {connections} connections", round + 1));
-                let seed = u64::try_from(round)?;
-                let free = Placement::Free;
-                let one = measure(&bench, &mut cluster, free, Contender::Galo, connections, seed).await?;
-                progress.end(&in_a_line(&one));
-                rounds[side].push(one);
-            }
+            let sides = &mut [None, Some(on)];
+            let measured = alternate::round(sides, round, connections, &progress, name, async |sampled, seed| {
+                bench.sampled = *sampled;
+                measure(&bench, &mut cluster, Placement::Free, Contender::Galo, connections, seed).await
+            });
+            rounds.iter_mut().zip(measured.await?).for_each(|(all, one)| all.push(one));
         }
         let (line, is_cheap) = judged(feature, &rounds)?;
         lines.push(format!("{connections} connections, {feature:?} of 1 request in {every}: {line}"));

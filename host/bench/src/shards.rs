@@ -2,7 +2,7 @@
 //! alternation. Everything shares the cores, so throughput does not grow here; what a request costs each component
 //! says what more machines would carry.
 
-use crate::compare::in_a_line;
+use crate::alternate;
 use crate::figures::{brief, ratio, spread, whole};
 use crate::layout::{Ground, Layout};
 use crate::machine;
@@ -36,20 +36,18 @@ struct Samples {
 /// # Errors
 /// What makes a measurement invalid.
 pub async fn run(options: &Options, mut bench: Bench, counts: &[usize]) -> anyhow::Result<()> {
-    let layouts = layouts(counts);
+    let mut layouts = layouts(counts);
     let (connections, rounds) = (options.connections(), options.rounds());
     let mut ground = Ground::start(&bench, &layouts).await?;
     let progress = Progress::new(layouts.len() * rounds * connections.len());
     let mut samples = Vec::new();
     for round in 0..rounds {
         for &connections in &connections {
-            let mut order = layouts.clone();
-            // Who comes first changes.
-            order.rotate_left(round % layouts.len());
-            for layout in order {
-                progress.begin(format!("round {}: {}, {connections} connections", round + 1, layout.name()));
-                let measured = ground.measure(&mut bench, layout, connections, u64::try_from(round)?).await?;
-                progress.end(&in_a_line(&measured));
+            let name = |layout: &Layout| layout.name();
+            let measured = alternate::round(&mut layouts, round, connections, &progress, name, async |layout, seed| {
+                ground.measure(&mut bench, *layout, connections, seed).await
+            });
+            for (measured, &layout) in measured.await?.into_iter().zip(&layouts) {
                 samples.push(Sample { layout, connections, round, measured });
             }
         }

@@ -239,6 +239,23 @@ fn each_promise_of_security_is_tested() {
     assert!(security.lines().count() <= 100, "SECURITY.md has over 100 lines");
 }
 
+/// The names of what `.ci/run` leaves out of a step and nobody has.
+fn unknown_among_skipped(script: &str, modules: &str) -> Vec<String> {
+    let words: Vec<_> = script.split_whitespace().collect();
+    let skipped = words.windows(2).filter(|pair| pair[0] == "--skip").map(|pair| pair[1].trim_end_matches("::"));
+    skipped.filter(|name| !modules.contains(&format!("mod {name};"))).map(str::to_owned).collect()
+}
+
+#[test]
+fn modules_that_a_step_leaves_out_exist() {
+    let read = |path: &str| fs::read_to_string(checkout().root.join(path)).unwrap();
+    let modules = read("host/tests/it/main.rs") + &read("host/bank/tests/processes/main.rs");
+    let script = read(".ci/run");
+    assert!(script.matches("--skip ").count() > 10);
+    assert_eq!(unknown_among_skipped(&script, &modules), Vec::<String>::new());
+    assert_eq!(unknown_among_skipped("cargo test -- --skip tidy:: --skip tidied::", &modules), ["tidied"]);
+}
+
 #[test]
 fn commands_name_the_program_they_run() {
     // The workspace has several programs, and Cargo does not choose one.
