@@ -1,6 +1,7 @@
-//! Tries a connection of PL/Proxy before a call is sent over it, if its shard was unavailable since it was made. PL/Proxy
-//! 2.10 finds out that a connection is dead from the statement that it sends over it, unless it was not used for two
-//! seconds; whether a call that fails so is recorded, nobody knows. So a question goes first, which can be repeated.
+//! Tries a connection of PL/Proxy before a call is sent over it, if its shard was unavailable since it was made.
+//! PL/Proxy 2.10 finds out that a connection is dead from the statement that it sends over it, unless it was not used
+//! for two seconds; whether a call that fails so is recorded, nobody knows. So a question goes first, which can be
+//! repeated.
 //!
 //! It does so only in sessions of the router itself: behind a pooler the call could be sent in another one. The same
 //! holds for the choice of a shard for what any of them can answer.

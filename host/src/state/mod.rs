@@ -222,8 +222,8 @@ impl State {
         self.handed.retain(|sha256| is_needed(sha256) && !kept.iter().any(|kept| kept == sha256));
     }
 
-    /// Those of the handlers that left that differ from what was recorded last. One that is not recorded may have had to
-    /// give way to others: it is among them only if there is room.
+    /// Those of the handlers that left that differ from what was recorded last. One that is not recorded may have had
+    /// to give way to others: it is among them only if there is room.
     fn unrecorded(&self, mut gone: BTreeMap<String, Record>) -> BTreeMap<String, Record> {
         let recorded = self.handlers();
         let has_room = recorded.values().filter(|record| record.left.is_some()).count() < limits::STATE_LEFT_MAX;

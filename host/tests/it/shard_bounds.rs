@@ -144,8 +144,8 @@ impl Pair {
         p99(&self.down) / p99(&self.calm)
     }
 
-    /// The same without the moment of the kill, which costs a machine CPU whatever the node does: a dozen processes end,
-    /// and this test looks for them among all others.
+    /// The same without the moment of the kill, which costs a machine CPU whatever the node does: a dozen processes
+    /// end, and this test looks for them among all others.
     fn ratio_after(&self) -> f64 {
         let after = self.down.iter().filter(|one| one.due > self.killed + Duration::from_millis(100));
         let p99 = |sorted: &[Duration]| percentile(sorted, 990).as_secs_f64();

@@ -1,9 +1,9 @@
 //! The bank test under faults: two nodes, nginx with the configuration that is deployed, Postgres; many clients; then
 //! something dies. And before that: the bank test can fail.
 //!
-//! A test whose verdict is that clients notice nothing, or how long they notice an outage, runs alone: beside others its
-//! nodes would be short of CPU. The rest runs two at a time, because each of them waits a lot. A run is repeated with
-//! BANK_SEED.
+//! A test whose verdict is that clients notice nothing, or how long they notice an outage, runs alone: beside others
+//! its nodes would be short of CPU. The rest runs two at a time, because each of them waits a lot. A run is repeated
+//! with BANK_SEED.
 
 #![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
@@ -55,8 +55,8 @@ const CAN_FAIL: &[(&str, Test)] = &[
     ("can_fail::an_extrato_whose_saldo_is_of_another_moment", can_fail::an_extrato_whose_saldo_is_of_another_moment),
 ];
 
-/// Faults whose verdict is in the ledger only, whatever clients see of them; and the script that doubles shards, without
-/// clients. The longest comes first.
+/// Faults whose verdict is in the ledger only, whatever clients see of them; and the script that doubles shards,
+/// without clients. The longest comes first.
 const IN_THE_LEDGER: &[(&str, Test)] = &[
     ("shards::are_not_doubled_where_something_is_wrong", doubling_refused::where_something_is_wrong),
     ("faults::a_standby_that_lags_is_caught", faults::a_standby_that_lags_is_caught),
