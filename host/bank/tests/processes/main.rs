@@ -1,9 +1,7 @@
 //! The bank test under faults: two nodes, nginx with the configuration that is deployed, Postgres; many clients; then
 //! something dies. And before that: the bank test can fail.
 //!
-//! A test whose verdict is that clients notice nothing, or how long they notice an outage, runs alone: beside others
-//! its nodes would be short of CPU. The rest runs two at a time, because each of them waits a lot. A run is repeated
-//! with BANK_SEED.
+//! One test at a time: several of them measure how long an outage is felt. A run is repeated with BANK_SEED.
 
 #![expect(clippy::unwrap_used, reason = "a test without the standard harness, which clippy does not take for a test")]
 
@@ -27,19 +25,12 @@ mod storm;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::{PoisonError, RwLock};
 
 use galo_testing::program;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test: it fails by panicking.
 type Test = fn();
-
-/// How many of those that may run side by side.
-const SIDE_BY_SIDE: usize = 2;
-
-/// Read by those that run side by side, written by one that runs alone.
-static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Broken procedures that the bank test must notice; they need no proxy in front.
 const CAN_FAIL: &[(&str, Test)] = &[
@@ -55,18 +46,6 @@ const CAN_FAIL: &[(&str, Test)] = &[
     ("can_fail::an_extrato_whose_saldo_is_of_another_moment", can_fail::an_extrato_whose_saldo_is_of_another_moment),
 ];
 
-/// Faults whose verdict is in the ledger only, whatever clients see of them; and the script that doubles shards,
-/// without clients. The longest comes first.
-const IN_THE_LEDGER: &[(&str, Test)] = &[
-    ("shards::are_not_doubled_where_something_is_wrong", doubling_refused::where_something_is_wrong),
-    ("faults::a_standby_that_lags_is_caught", faults::a_standby_that_lags_is_caught),
-    ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),
-    ("faults::a_postgres_that_forgets_is_caught", faults::a_postgres_that_forgets_is_caught),
-    ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
-    ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
-    ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
-];
-
 /// What may happen to a stack. Handlers are swapped during each.
 const FAULTS: &[(&str, Test)] = &[
     ("faults::nothing_but_swaps", faults::nothing_but_swaps),
@@ -75,8 +54,12 @@ const FAULTS: &[(&str, Test)] = &[
     ("faults::a_node_hangs", faults::a_node_hangs),
     ("faults::postgres_is_killed", faults::postgres_is_killed),
     ("faults::a_standby_is_promoted", faults::a_standby_is_promoted),
+    ("faults::a_standby_that_lags_is_caught", faults::a_standby_that_lags_is_caught),
     ("faults::nginx_is_reloaded", faults::nginx_is_reloaded),
     ("faults::clients_leave_right_after_sending", faults::clients_leave_right_after_sending),
+    ("faults::answers_of_postgres_are_cut_off", faults::answers_of_postgres_are_cut_off),
+    ("faults::a_postgres_that_forgets_is_caught", faults::a_postgres_that_forgets_is_caught),
+    ("faults::lost_answers_without_a_key_are_caught", faults::lost_answers_without_a_key_are_caught),
 ];
 
 /// The same on two shards behind a router with PL/Proxy.
@@ -90,9 +73,12 @@ const SHARDS: &[(&str, Test)] = &[
     ("shards::a_shard_is_killed", shards::a_shard_is_killed),
     ("shards::a_shard_hangs", shards::a_shard_hangs),
     ("shards::a_router_is_killed", shards::a_router_is_killed),
+    ("shards::answers_of_the_router_are_cut_off", shards::answers_of_the_router_are_cut_off),
+    ("shards::answers_of_a_shard_are_cut_off", shards::answers_of_a_shard_are_cut_off),
     ("shards::are_doubled", doubling::under_load),
     ("shards::are_doubled_by_a_script_that_is_killed", doubling::by_a_script_that_is_killed),
     ("shards::are_doubled_although_standbys_fail", doubling::although_standbys_fail),
+    ("shards::are_not_doubled_where_something_is_wrong", doubling_refused::where_something_is_wrong),
 ];
 
 /// What nginx sends a second time, and what a node makes of it.
@@ -131,30 +117,23 @@ const LONG: &[(&str, Test)] = &[(
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
+    arguments.test_threads = Some(1);
     let nginx = program::find("nginx");
     if nginx.is_none() && !arguments.list {
         let warning = "*** nginx is not installed: the faults are NOT tested. Install it (apt-get install nginx). ***";
         // A closed stderr is not a reason to fail.
         let _ = writeln!(std::io::stderr(), "\n{warning}\n");
     }
-    let trial = |(name, test): &(&str, Test), is_alone: bool| {
+    let trial = |(name, test): &(&str, Test)| {
         let test = *test;
         Trial::test(*name, move || {
-            // One that failed leaves the machine as it was.
-            let _alone = is_alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-            let _beside = (!is_alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
             test();
             Ok::<(), Failed>(())
         })
     };
-    let beside = |test| trial(test, false);
-    let alone = |test| trial(test, true);
-    let behind_nginx = IN_THE_LEDGER.iter().chain(REPEATS).map(beside);
-    // These come last, so that the others do not wait for them.
-    let behind_nginx = behind_nginx.chain(FAULTS.iter().chain(SHARDS).chain(DEPLOYED).map(alone));
+    let can_fail = CAN_FAIL.iter().map(trial);
+    let behind_nginx = FAULTS.iter().chain(SHARDS).chain(REPEATS).chain(DEPLOYED).map(trial);
     let behind_nginx = behind_nginx.map(|trial| trial.with_ignored_flag(nginx.is_none()));
-    let long = LONG.iter().map(alone).map(|trial| trial.with_ignored_flag(true));
-    let trials = CAN_FAIL.iter().map(beside).chain(behind_nginx).chain(long);
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let long = LONG.iter().map(trial).map(|trial| trial.with_ignored_flag(true));
+    libtest_mimic::run(&arguments, can_fail.chain(behind_nginx).chain(long).collect()).exit_code()
 }
