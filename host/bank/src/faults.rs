@@ -21,7 +21,7 @@ use crate::swap::Swaps;
 use crate::verdict;
 
 /// Enough that both nodes always have something in flight; few enough for a debug build within the containers' limits.
-pub const CLIENTS: u32 = 16;
+const CLIENTS: u32 = 16;
 
 /// Acknowledged before anything is done to the stack, and again after it: the fault happens under load.
 const WARM_TRANSACTIONS: u64 = 100;
@@ -49,11 +49,6 @@ pub trait Stack {
 
     /// Its database.
     fn source(&self) -> Source;
-
-    /// Clients at once.
-    fn clients(&self) -> u32 {
-        CLIENTS
-    }
 
     /// The folder that all nodes serve from.
     fn handlers(&self) -> &Path;
@@ -140,7 +135,7 @@ pub async fn under_load<S: Stack>(
     fault: impl AsyncFnOnce(&mut S, &Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<(History, Vec<Violation>)> {
     let seed = std::env::var("BANK_SEED").map_or(Ok(1), |text| text.parse())?;
-    let load = Load { mix, ..Load::new(stack.base(), stack.clients(), seed) };
+    let load = Load { mix, ..Load::new(stack.base(), CLIENTS, seed) };
     let experiment = Experiment { load, source: stack.source() };
     let during = async |progress: &Progress| {
         let swaps = stack.swaps();

@@ -29,10 +29,6 @@ const MOVING: [&[i32]; 2] = [&[1, 2], &[3, 4]];
 /// How long they may be refused. On a busy machine, three times as long as the script takes to look at everything.
 const REFUSED_MAX: Duration = Duration::from_secs(5);
 
-/// Clients at once. The script starts hundreds of programs, each of which would wait for a core behind more of them;
-/// these are enough to have something in flight of each half at every step.
-const CLIENTS: u32 = 6;
-
 /// Acknowledged between two steps.
 const BETWEEN: u64 = 50;
 
@@ -48,9 +44,11 @@ pub struct Doubling {
 
 impl Doubling {
     pub async fn prepare(stack: &Stack) -> Self {
-        let [first, second] = &stack.shards[..] else { panic!("{} shards", stack.shards.len()) };
-        let (first, second) = tokio::join!(first.standby(2), second.standby(3));
-        let standbys = vec![first, second];
+        let mut standbys = Vec::new();
+        for (number, Shard { durable, database }) in stack.shards.iter().enumerate() {
+            let (durable, database) = durable.standby(database, stack.shards.len() + number).await;
+            standbys.push(Shard { durable, database });
+        }
         let lines = |of: &[Shard], line: fn(&Shard) -> String| of.iter().map(line).collect::<Vec<_>>().join("\n");
         let environment = vec![
             ("SHARDS", lines(&stack.shards, |shard| shard.database.owner_url())),
@@ -118,6 +116,11 @@ impl Doubling {
         running.script.kill().await.unwrap();
         println!("double {command}: killed at `{at}`");
     }
+
+    /// The standbys are shards of the stack now.
+    fn end(self, stack: &mut Stack) {
+        stack.shards.extend(self.standbys);
+    }
 }
 
 /// The script under way.
@@ -178,19 +181,22 @@ pub async fn prove(stack: &Stack) {
     assert_eq!(router.lines(options).await.unwrap(), before);
 }
 
-/// Doubles the shards under load: `run` does all but the last step, and returns how long a half may be refused. Then
-/// nothing is lost or done twice, only the clientes that move were refused, and each is where it belongs.
-fn proved_when(run: impl AsyncFnOnce(&Stack, &mut Doubling, &Progress) -> anyhow::Result<Duration>) {
+pub fn under_load() {
     block_on(async {
         let mut stack = shards::with_partitions(PARTITIONS).await;
-        stack.clients = CLIENTS;
-        let mut most = Duration::ZERO;
+        let mut most = REFUSED_MAX;
         let double = async |stack: &mut Stack, progress: &Progress| {
-            let mut doubling = Doubling::prepare(stack).await;
-            most = run(stack, &mut doubling, progress).await?;
+            let doubling = Doubling::prepare(stack).await;
+            let begun = Instant::now();
+            doubling.succeeds("plan", "shard 1: ready; partitions that are 3 modulo 4 go to").await;
+            most = most.max(begun.elapsed() * 3);
+            doubling.is_refused("clean", "shard 0 has not been moved: `double run`").await;
             progress.until(BETWEEN).await?;
+            doubling.succeeds("run", "moved. When all is well: `double clean`").await;
+            progress.until(BETWEEN).await?;
+            doubling.is_refused("back", "nothing is under way").await;
             doubling.succeeds("clean", "done: 4 shards").await;
-            stack.shards.extend(doubling.standbys);
+            doubling.end(stack);
             Ok(())
         };
         let history = proved(&mut stack, Mix::default(), double).await.unwrap();
@@ -199,94 +205,98 @@ fn proved_when(run: impl AsyncFnOnce(&Stack, &mut Doubling, &Progress) -> anyhow
     });
 }
 
-pub fn under_load() {
-    proved_when(async |_, doubling, progress| {
-        let begun = Instant::now();
-        doubling.succeeds("plan", "shard 1: ready; partitions that are 3 modulo 4 go to").await;
-        let most = REFUSED_MAX.max(begun.elapsed() * 3);
-        doubling.is_refused("clean", "shard 0 has not been moved: `double run`").await;
-        progress.until(BETWEEN).await?;
-        doubling.succeeds("run", "moved. When all is well: `double clean`").await;
-        progress.until(BETWEEN).await?;
-        doubling.is_refused("back", "nothing is under way").await;
-        Ok(most)
-    });
-}
-
 /// At each step, and once more after a standby did not follow.
 pub fn by_a_script_that_is_killed() {
-    proved_when(async |_, doubling, progress| {
-        // Between two steps the load goes on, and a half is refused: its clients try again and again.
-        for step in STEPS {
-            doubling.is_killed("run", step).await;
-        }
-        progress.until(BETWEEN).await?;
-        // The standby of shard 1 gets no fence: the move is taken back, by hand, by itself, and after Ctrl-C.
-        let standby = &doubling.standbys[1].database;
-        standby.execute("SELECT pg_wal_replay_pause()").await;
-        doubling.is_killed("run", "shard 1: replay").await;
-        doubling.succeeds("back", "shard 1: serves both halves again").await;
-        progress.until(BETWEEN).await?;
-        let taken_back = "shard 1: the move was not completed, and is taken back";
-        doubling.is_refused_with("run", "FENCE_MS", "1000", taken_back).await;
-        progress.until(BETWEEN).await?;
-        let running = doubling.until("run", "shard 1: replay").await;
-        kill(Pid::from_raw(running.script.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
-        running.fails(taken_back).await;
-        doubling.is_refused("back", "nothing is under way").await;
-        standby.execute("SELECT pg_wal_replay_resume()").await;
-        progress.until(BETWEEN).await?;
-        doubling.succeeds("run", "shard 3: serves").await;
-        progress.until(BETWEEN).await?;
-        doubling.is_killed("clean", "shard 0: has its own half only").await;
-        Ok(Duration::MAX)
+    block_on(async {
+        let mut stack = shards::with_partitions(PARTITIONS).await;
+        let double = async |stack: &mut Stack, progress: &Progress| {
+            let doubling = Doubling::prepare(stack).await;
+            // Between two steps the load goes on, and a half is refused: its clients try again and again.
+            for step in STEPS {
+                doubling.is_killed("run", step).await;
+            }
+            progress.until(BETWEEN).await?;
+            // The standby of shard 1 gets no fence: the move is taken back, by hand, by itself, and after Ctrl-C.
+            let standby = &doubling.standbys[1].database;
+            standby.execute("SELECT pg_wal_replay_pause()").await;
+            doubling.is_killed("run", "shard 1: replay").await;
+            doubling.succeeds("back", "shard 1: serves both halves again").await;
+            progress.until(BETWEEN).await?;
+            let taken_back = "shard 1: the move was not completed, and is taken back";
+            doubling.is_refused_with("run", "FENCE_MS", "1000", taken_back).await;
+            progress.until(BETWEEN).await?;
+            let running = doubling.until("run", "shard 1: replay").await;
+            kill(Pid::from_raw(running.script.id().unwrap().try_into().unwrap()), Signal::SIGINT).unwrap();
+            running.fails(taken_back).await;
+            doubling.is_refused("back", "nothing is under way").await;
+            standby.execute("SELECT pg_wal_replay_resume()").await;
+            progress.until(BETWEEN).await?;
+            doubling.succeeds("run", "shard 3: serves").await;
+            progress.until(BETWEEN).await?;
+            doubling.is_killed("clean", "shard 0: has its own half only").await;
+            doubling.succeeds("clean", "done: 4 shards").await;
+            doubling.end(stack);
+            Ok(())
+        };
+        let history = proved(&mut stack, Mix::default(), double).await.unwrap();
+        verdict::moved(&history, &MOVING, Duration::MAX).unwrap();
+        prove(&stack).await;
     });
 }
 
 /// One dies between its promotion and the commit, when nobody knows whether it serves; the other one is not promoted.
 pub fn although_standbys_fail() {
-    proved_when(async |stack, doubling, progress| {
-        // The script waits for this lock when it has promoted.
-        let shard = stack.shards[0].database.owner().await;
-        let mut running = doubling.until("run", "shard 0: replay").await;
-        shard.batch_execute("BEGIN; LOCK TABLE galo_shard.doubling IN EXCLUSIVE MODE").await?;
-        running.until("shard 0: promoted").await;
-        doubling.standbys[0].cluster().kill();
-        shard.batch_execute("COMMIT").await?;
-        running.fails("shard 2 may serve already: try again when it can be asked").await;
-        doubling.is_refused("run", "standby 0 cannot be asked").await;
-        doubling.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
-        another_standby_is_refused(stack, doubling).await;
-        doubling.standbys[0].restart().await;
-        // That of shard 1 cannot write the file by which it is promoted.
-        let data = doubling.standbys[1].cluster().data();
-        fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
-        doubling.is_refused("run", "the standby of shard 1 was not promoted").await;
-        progress.until(BETWEEN).await?;
-        doubling.is_refused("clean", "shard 1 has not been moved: `double run`").await;
-        doubling.is_refused("back", "nothing is under way").await;
-        fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
-        // A dead one does not keep its shard from serving both halves.
-        doubling.is_killed("run", "shard 1: replay").await;
-        doubling.standbys[1].cluster().kill();
-        doubling.succeeds("back", "shard 1: serves both halves again").await;
-        progress.until(BETWEEN).await?;
-        doubling.standbys[1].restart().await;
-        doubling.succeeds("plan", "shard 0: moved").await;
-        doubling.succeeds("run", "shard 3: serves").await;
-        Ok(Duration::MAX)
+    block_on(async {
+        let mut stack = shards::with_partitions(PARTITIONS).await;
+        let double = async |stack: &mut Stack, progress: &Progress| {
+            let mut doubling = Doubling::prepare(stack).await;
+            // The script waits for this lock when it has promoted.
+            let shard = stack.shards[0].database.owner().await;
+            let mut running = doubling.until("run", "shard 0: replay").await;
+            shard.batch_execute("BEGIN; LOCK TABLE galo_shard.doubling IN EXCLUSIVE MODE").await?;
+            running.until("shard 0: promoted").await;
+            doubling.standbys[0].durable.kill();
+            shard.batch_execute("COMMIT").await?;
+            running.fails("shard 2 may serve already: try again when it can be asked").await;
+            doubling.is_refused("run", "standby 0 cannot be asked").await;
+            doubling.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
+            // Another one would not have what the first may have acknowledged.
+            let Shard { durable, database } = &stack.shards[0];
+            let other = durable.standby(database, stack.shards.len()).await;
+            let second = doubling.value("STANDBYS").lines().nth(1).unwrap();
+            let replaced = doubling.with("STANDBYS", &format!("{}\n{second}", other.1.owner_url()));
+            replaced.is_refused("run", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            replaced.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
+            other.1.execute("SELECT pg_promote()").await;
+            replaced.is_refused("run", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            replaced.is_refused("back", "shard 2 may serve already, and line 1 of STANDBYS is another Postgres").await;
+            drop(other);
+            let Shard { durable, database } = &mut doubling.standbys[0];
+            durable.restart(database).await;
+            // That of shard 1 cannot write the file by which it is promoted.
+            let data = doubling.standbys[1].durable.data();
+            fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
+            doubling.is_refused("run", "the standby of shard 1 was not promoted").await;
+            progress.until(BETWEEN).await?;
+            doubling.is_refused("clean", "shard 1 has not been moved: `double run`").await;
+            doubling.is_refused("back", "nothing is under way").await;
+            fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+            // A dead one does not keep its shard from serving both halves.
+            doubling.is_killed("run", "shard 1: replay").await;
+            doubling.standbys[1].durable.kill();
+            doubling.succeeds("back", "shard 1: serves both halves again").await;
+            progress.until(BETWEEN).await?;
+            let Shard { durable, database } = &mut doubling.standbys[1];
+            durable.restart(database).await;
+            doubling.succeeds("plan", "shard 0: moved").await;
+            doubling.succeeds("run", "shard 3: serves").await;
+            progress.until(BETWEEN).await?;
+            doubling.succeeds("clean", "done: 4 shards").await;
+            doubling.end(stack);
+            Ok(())
+        };
+        let history = proved(&mut stack, Mix::default(), double).await.unwrap();
+        verdict::moved(&history, &MOVING, Duration::MAX).unwrap();
+        prove(&stack).await;
     });
-}
-
-/// One that was made later would not have what the first one may have acknowledged.
-async fn another_standby_is_refused(stack: &Stack, doubling: &Doubling) {
-    let other = stack.shards[0].standby(2).await;
-    let second = doubling.value("STANDBYS").lines().nth(1).unwrap();
-    let replaced = doubling.with("STANDBYS", &format!("{}\n{second}", other.database.owner_url()));
-    let another = "shard 2 may serve already, and line 1 of STANDBYS is another Postgres";
-    replaced.is_refused("run", another).await;
-    replaced.is_refused("back", "shard 2 may serve already: try again when it can be asked").await;
-    other.database.execute("SELECT pg_promote()").await;
-    replaced.is_refused("run", another).await;
-    replaced.is_refused("back", another).await;
 }

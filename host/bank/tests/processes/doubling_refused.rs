@@ -1,7 +1,5 @@
 //! `deploy/shards/double` where something is wrong: it says what to do, and nothing is changed. Without load.
 
-use std::path::Path;
-
 use galo_bank::source::Source;
 use galo_testing::program::checkout;
 use nix::sys::signal::Signal;
@@ -26,26 +24,13 @@ const OF_A_ROUTER: &str = "SELECT concat_ws(' ',
     (SELECT string_agg(umid::text, ' ' ORDER BY umid) FROM pg_user_mappings),
     (SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'galo_shards'::regnamespace))";
 
-/// Statements, each with the database that runs it.
-type Statements<'a> = &'a [(&'a Database, &'a str)];
-
-/// What is wrong: the statements that make it so, where what then holds, what the script says, and the statements that
-/// mend it.
+/// What is wrong with a database: the statements that make it so, what then holds, and the statements that mend it.
 struct Wrong<'a> {
-    make: Statements<'a>,
-    holds: (&'a Database, &'a str),
+    database: &'a Database,
+    make: &'a [&'a str],
+    holds: &'a str,
+    mend: &'a [&'a str],
     expected: &'a str,
-    mend: Statements<'a>,
-}
-
-impl Wrong<'_> {
-    /// Makes it so, has the script refuse, and mends it.
-    async fn is_refused(&self, doubling: &Doubling, command: &str) {
-        each(self.make).await;
-        until(self.holds.0, self.holds.1).await;
-        doubling.is_refused(command, self.expected).await;
-        each(self.mend).await;
-    }
 }
 
 /// Everything that the script changes.
@@ -62,8 +47,8 @@ async fn line(database: &Database, sql: &str) -> Vec<String> {
 }
 
 /// One by one: some are refused within a transaction.
-async fn each(statements: Statements<'_>) {
-    for (database, statement) in statements {
+async fn each(database: &Database, statements: &[&str]) {
+    for statement in statements {
         database.execute(statement).await;
     }
 }
@@ -138,56 +123,65 @@ async fn databases(stack: &Stack, doubling: &Doubling) {
     let primary = line(standby, "SELECT quote_literal(current_setting('primary_conninfo'))").await;
     let follow = format!("ALTER SYSTEM SET primary_conninfo = {}", primary[0]);
     let reload = "SELECT pg_reload_conf()";
-    // The script asks the standby for rows.
-    let has_arrived = (shard, "pg_current_wal_lsn() <= (SELECT replay_lsn FROM pg_stat_replication)");
-    for wrong in [
+    for Wrong { database, make, holds, mend, expected } in [
         Wrong {
+            database: shard,
             make: &[
-                (shard, "ALTER TABLE rinha.clientes DISABLE TRIGGER so_deste_shard"),
-                (shard, "INSERT INTO rinha.clientes (id, limite) VALUES (3, 1)"),
+                "ALTER TABLE rinha.clientes DISABLE TRIGGER so_deste_shard",
+                "INSERT INTO rinha.clientes (id, limite) VALUES (3, 1)",
             ],
-            holds: has_arrived,
-            expected: "rinha.clientes on shard 0 has rows of other shards, or without a key: move or delete them first",
+            holds: "true",
             mend: &[
-                (shard, "DELETE FROM rinha.clientes WHERE id = 3"),
-                (shard, "ALTER TABLE rinha.clientes ENABLE TRIGGER so_deste_shard"),
+                "DELETE FROM rinha.clientes WHERE id = 3",
+                "ALTER TABLE rinha.clientes ENABLE TRIGGER so_deste_shard",
             ],
+            expected: "rinha.clientes on shard 0 has rows of other shards, or without a key: move or delete them first",
         },
         Wrong {
-            make: &[(shard, "ALTER TABLE rinha.transacoes SET UNLOGGED")],
-            holds: has_arrived,
+            database: shard,
+            make: &["ALTER TABLE rinha.transacoes SET UNLOGGED"],
+            holds: "true",
+            mend: &["ALTER TABLE rinha.transacoes SET LOGGED"],
             expected: "ALTER TABLE rinha.transacoes SET LOGGED",
-            mend: &[(shard, "ALTER TABLE rinha.transacoes SET LOGGED")],
         },
         Wrong {
-            make: &[(shard, "ALTER SYSTEM SET synchronous_standby_names = '*'"), (shard, reload)],
-            holds: (shard, "(SELECT sync_state = 'sync' FROM pg_stat_replication)"),
+            database: shard,
+            make: &["ALTER SYSTEM SET synchronous_standby_names = '*'", reload],
+            holds: "(SELECT sync_state = 'sync' FROM pg_stat_replication)",
+            mend: &["ALTER SYSTEM RESET synchronous_standby_names", reload],
             expected: "wait for this standby (sync): remove it from synchronous_standby_names",
-            mend: &[(shard, "ALTER SYSTEM RESET synchronous_standby_names"), (shard, reload)],
         },
         Wrong {
-            make: &[(standby, "ALTER SYSTEM SET synchronous_standby_names = 'other'"), (standby, reload)],
-            holds: (standby, "current_setting('synchronous_standby_names') = 'other'"),
+            database: standby,
+            make: &["ALTER SYSTEM SET synchronous_standby_names = 'other'", reload],
+            holds: "current_setting('synchronous_standby_names') = 'other'",
+            mend: &["ALTER SYSTEM RESET synchronous_standby_names", reload],
             expected: "would wait for standbys of its own (other): empty its synchronous_standby_names",
-            mend: &[(standby, "ALTER SYSTEM RESET synchronous_standby_names"), (standby, reload)],
         },
         Wrong {
-            make: &[(standby, "ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'"), (standby, reload)],
-            holds: (standby, "NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"),
+            database: standby,
+            make: &["ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'", reload],
+            holds: "NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')",
+            mend: &[&follow, reload],
             expected: "the standby of shard 0 does not stream",
-            mend: &[(standby, &follow), (standby, reload)],
         },
         Wrong {
-            make: &[
-                (standby, "SELECT pg_wal_replay_pause()"),
-                (shard, "SELECT pg_logical_emit_message(false, '', repeat('x', 20000000))"),
-            ],
-            holds: (standby, "pg_get_wal_replay_pause_state() = 'paused'"),
+            database: standby,
+            make: &["SELECT pg_wal_replay_pause()"],
+            holds: "pg_get_wal_replay_pause_state() = 'paused'",
+            mend: &["SELECT pg_wal_replay_resume()"],
             expected: "bytes behind; wait until it has caught up",
-            mend: &[(standby, "SELECT pg_wal_replay_resume()")],
         },
     ] {
-        wrong.is_refused(doubling, "run").await;
+        each(database, make).await;
+        until(database, holds).await;
+        if expected.contains("behind") {
+            shard.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 20000000))").await;
+        } else if database.owner_url() == shard.owner_url() {
+            until_equal(shard, standby).await;
+        }
+        doubling.is_refused("run", expected).await;
+        each(database, mend).await;
         until(standby, "EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").await;
         until_equal(shard, standby).await;
     }
@@ -197,32 +191,36 @@ async fn routers(stack: &Stack, doubling: &Doubling) {
     let router = &stack.database;
     let (shard, standby) = (stack.shards[0].database.place(), doubling.standbys[0].database.place());
     let before = line(router, OF_A_ROUTER).await;
-    let alter = |partition: usize, place: &str| {
-        format!("ALTER SERVER galo_shards_batches OPTIONS (SET p{partition} '{place}')")
+    let alter = |cluster: &str, partition: usize, place: &str| {
+        format!("ALTER SERVER {cluster} OPTIONS (SET p{partition} '{place}')")
     };
+    // Stubs of four shards, too early: the standby would refuse all writes of its half.
     let places = [0, 1].map(|n| stack.shards[n].database.place());
     let standbys = [0, 1].map(|n| doubling.standbys[n].database.place());
-    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let [handlers, of_two] = [(0, PARTITIONS), (1, 2)].map(|(n, count)| shards::handlers(folders[n].path(), count));
-    let stubs = |handlers: &Path, places: &[String]| shards::stubs(handlers, &stack.shards[0].database, places);
-    // Stubs of four shards, too early: the standby would refuse all writes of its half.
-    router.execute(&stubs(&handlers, &[places.clone(), standbys].concat())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let handlers = shards::handlers(folder.path(), PARTITIONS);
+    let early = shards::stubs(&handlers, &stack.shards[0].database, &[places.clone(), standbys].concat());
+    router.execute(&early).await;
     doubling.is_refused("run", "router 0 sends partition 2 to the standby of shard 0 already: `double back`").await;
     doubling.succeeds("back", "nothing is under way").await;
     assert_eq!(line(router, OF_A_ROUTER).await, before);
     doubling.is_refused("back", "nothing is under way").await;
-    let stubs_of_two = stubs(&of_two, &places);
-    let stubs = stubs(&handlers, &places);
-    for (make, expected) in [
-        // Each cluster is asked.
-        (alter(1, &shard), "router 0 sends partition 1 to another Postgres than shard 1"),
-        (alter(0, &standby), "router 0 sends partition 0 to another Postgres than shard 0"),
-        (stubs_of_two, "router 0 has 2 partitions, and 4 shards need at least 4: see \"More partitions\""),
-    ] {
-        let (make, mend) = (&[(router, &*make)], &[(router, &*stubs)]);
-        Wrong { make, holds: (router, "true"), expected, mend }.is_refused(doubling, "run").await;
-        assert_eq!(line(router, OF_A_ROUTER).await, before);
+    // Each cluster is asked.
+    for (partition, place) in [(1, &shard), (0, &standby)] {
+        router.execute(&alter("galo_shards_batches", partition, place)).await;
+        let expected = format!("router 0 sends partition {partition} to another Postgres than shard {partition}");
+        doubling.is_refused("run", &expected).await;
+        router.execute(&shards::stubs(&handlers, &stack.shards[0].database, &places)).await;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let of_two = shards::handlers(folder.path(), 2);
+    router.execute(&shards::stubs(&of_two, &stack.shards[0].database, &places)).await;
+    doubling
+        .is_refused("run", "router 0 has 2 partitions, and 4 shards need at least 4: see \"More partitions\"")
+        .await;
+    let stubs = shards::stubs(&handlers, &stack.shards[0].database, &places);
+    router.execute(&stubs).await;
+    assert_eq!(line(router, OF_A_ROUTER).await, before);
     // One hangs when it is to take the new map: all others have the old one again, and the shard serves both halves.
     let (second, database) = Durable::empty().await;
     database.execute(&stubs).await;
@@ -251,36 +249,26 @@ async fn moved(stack: &Stack, doubling: &Doubling) {
     // A router that nobody named sends a call to the old shard.
     let error = old.owner().await.batch_execute("SELECT realizar_transacao(1, 1, 'c', 'x')").await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "57P03", "{error}");
-    let is_kept = (old, "count(*) = 1 FROM rinha.transacoes WHERE cliente_id = 1");
-    let place = format!("ALTER SERVER galo_shards OPTIONS (SET p2 '{}')", old.place());
-    for wrong in [
-        Wrong {
-            make: &[],
-            holds: is_kept,
-            expected: "shard 0 has refused 1 calls of the moved half: a router that is not in ROUTERS",
-            mend: &[],
-        },
-        // The new shard lost a transaction.
-        Wrong {
-            make: &[(new, "CREATE TABLE kept AS TABLE rinha.transacoes"), (new, "DELETE FROM rinha.transacoes")],
-            holds: is_kept,
-            expected: "shard 2 has fewer rows of rinha.transacoes than have moved",
-            mend: &[(new, "INSERT INTO rinha.transacoes TABLE kept"), (new, "DROP TABLE kept")],
-        },
-        // A router has the old map again.
-        Wrong {
-            make: &[(&stack.database, &place)],
-            holds: is_kept,
-            expected: "router 0 has an old map: `double run`",
-            mend: &[],
-        },
-    ] {
-        wrong.is_refused(doubling, "clean").await;
-        until(is_kept.0, is_kept.1).await;
-        if wrong.mend.is_empty() {
-            doubling.succeeds("run", "shard 2: serves").await;
-        }
-    }
+    let is_kept = async || {
+        let found = line(old, "SELECT count(*) FROM rinha.transacoes WHERE cliente_id = 1").await;
+        assert_eq!(found, ["1"], "clean deleted before it had proved");
+    };
+    doubling
+        .is_refused("clean", "shard 0 has refused 1 calls of the moved half: a router that is not in ROUTERS")
+        .await;
+    is_kept().await;
+    doubling.succeeds("run", "shard 2: serves").await;
+    // The new shard lost a transaction.
+    each(new, &["CREATE TABLE kept AS TABLE rinha.transacoes", "DELETE FROM rinha.transacoes"]).await;
+    doubling.is_refused("clean", "shard 2 has fewer rows of rinha.transacoes than have moved").await;
+    is_kept().await;
+    each(new, &["INSERT INTO rinha.transacoes TABLE kept", "DROP TABLE kept"]).await;
+    // A router has the old map again.
+    let place = old.place();
+    stack.database.execute(&format!("ALTER SERVER galo_shards OPTIONS (SET p2 '{place}')")).await;
+    doubling.is_refused("clean", "router 0 has an old map: `double run`").await;
+    is_kept().await;
+    doubling.succeeds("run", "shard 2: serves").await;
     // The ledger must not be deleted from, which concerns the service.
     let never = "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''append-only''; END';
                  CREATE TRIGGER never BEFORE DELETE ON rinha.transacoes FOR EACH ROW EXECUTE FUNCTION never()";
@@ -306,6 +294,6 @@ async fn vacuums(shard: &Database) {
         "ALTER SYSTEM SET autovacuum_naptime = '1s'",
         "SELECT pg_reload_conf()",
     ];
-    each(&statements.map(|statement| (shard, statement))).await;
+    each(shard, &statements).await;
     until(shard, "EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = 'rinha.transacoes'::regclass)").await;
 }

@@ -1,8 +1,7 @@
 //! The databases: of a cluster that all tests share, or of a durable one that a test may kill. A node reaches either
 //! through a door, a folder of its own whose socket leads to where Postgres is at the moment; a test has another one.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -22,10 +21,6 @@ use tokio_postgres::Client;
 /// What Postgres calls its socket.
 pub const SOCKET: &str = ".s.PGSQL.5432";
 
-/// What is read on a standby is not cancelled when its replay was paused for over 30 s, which a busy machine makes of a
-/// pause; and a standby whose connection is mended follows at once, and not 5 s later.
-const OF_A_STANDBY: &str = "max_standby_streaming_delay = -1\nwal_retrieve_retry_interval = '100ms'\n";
-
 async fn start(data: Data) -> Cluster {
     tokio::task::spawn_blocking(|| Cluster::start(program::galo(), data).unwrap()).await.unwrap()
 }
@@ -44,21 +39,17 @@ pub struct Database {
 impl Database {
     /// One of the shared cluster, which is not durable. The guard of the cluster deletes it when this process ends.
     pub async fn shared() -> Self {
-        Self::shared_empty().await.migrated().await
-    }
-
-    /// The same with nothing in it.
-    pub async fn shared_empty() -> Self {
         static CLUSTER: OnceCell<Mutex<Cluster>> = OnceCell::const_new();
         let cluster = CLUSTER.get_or_init(|| async { Mutex::new(start(Data::Throwaway).await) }).await;
         let socket = cluster.lock().unwrap().socket.clone();
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        Self::empty(socket, format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
+        Self::create(socket, format!("bank_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
     }
 
-    async fn migrated(self) -> Self {
-        database::apply(&target(&self.owner_url()), &checkout().sql()).await.unwrap();
-        self
+    async fn create(socket: PathBuf, name: String) -> Self {
+        let database = Self::empty(socket, name).await;
+        database::apply(&target(&database.owner_url()), &checkout().sql()).await.unwrap();
+        database
     }
 
     /// With nothing in it.
@@ -159,8 +150,10 @@ pub struct Durable {
 impl Durable {
     /// A new one, with a database in it.
     pub async fn start() -> (Self, Database) {
-        let (cluster, database) = Self::empty().await;
-        (cluster, database.migrated().await)
+        let data = tempfile::tempdir().unwrap();
+        let cluster = start(Data::Lasting(data.path().to_owned())).await;
+        let database = Database::create(cluster.socket.clone(), DATABASE.to_owned()).await;
+        (Self { cluster: Some(cluster), data }, database)
     }
 
     /// The same with nothing in the database.
@@ -179,8 +172,6 @@ impl Durable {
         script.arg(database.owner_url()).arg(&folder).arg(shard.to_string());
         let output = script.output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut settings = File::options().append(true).open(folder.join("postgresql.auto.conf")).unwrap();
-        settings.write_all(OF_A_STANDBY.as_bytes()).unwrap();
         // Root makes the copy; the account that runs Postgres owns it.
         let mut chown = std::process::Command::new("chown");
         chown.arg("-R").arg("--reference").arg(self.data()).arg(&folder);

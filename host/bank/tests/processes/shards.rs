@@ -1,8 +1,9 @@
 //! The bank test on two shards behind a router, set up as `deploy/shards` does it: with the faults of one Postgres, and
 //! with those of shards.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use galo::develop::build::Profile;
 use galo_bank::faults::{self, proved};
@@ -12,17 +13,13 @@ use galo_bank::shard_faults;
 use galo_bank::verdict;
 use galo_testing::folder;
 use galo_testing::program::{self, checkout};
-use galo_testing::shards as testing;
 
 use crate::cut::Cut;
 use crate::postgres::{Database, Durable};
-use crate::stack::{Stack, block_on};
+use crate::stack::{Stack, block_on, copy};
 
 /// The clientes of the second shard.
 const OF_THE_SECOND: &[i32] = &[3, 4];
-
-/// How many there are.
-const SHARDS: usize = 2;
 
 /// Answers of the router that are lost.
 const CUTS: usize = 40;
@@ -31,44 +28,22 @@ const CUTS: usize = 40;
 const CUTS_OF_A_SHARD: usize = 10;
 
 /// Ends the sessions of the service.
-const LEAVE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                     WHERE usename = 'galo' AND datname = current_database()";
+const LEAVE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'galo'";
 
 /// A part of the clientes.
 pub struct Shard {
-    /// None on the shared cluster.
-    durable: Option<Durable>,
+    pub durable: Durable,
     pub database: Database,
-}
-
-impl Shard {
-    /// On a cluster of its own.
-    pub fn durable((durable, database): (Durable, Database)) -> Self {
-        Self { durable: Some(durable), database }
-    }
-
-    /// Its cluster.
-    pub fn cluster(&mut self) -> &mut Durable {
-        self.durable.as_mut().expect("the shared cluster is neither killed nor stopped")
-    }
-
-    /// A streaming standby of it, for this new shard.
-    pub async fn standby(&self, shard: usize) -> Self {
-        let durable = self.durable.as_ref().expect("the shared cluster has no standby");
-        Self::durable(durable.standby(&self.database, shard).await)
-    }
-
-    /// Starts its cluster again.
-    pub async fn restart(&mut self) {
-        let Self { durable, database } = self;
-        durable.as_mut().expect("the shared cluster is not killed").restart(database).await;
-    }
 }
 
 /// Handlers with a manifest for so many partitions, in this folder.
 pub fn handlers(folder: &Path, partitions: usize) -> PathBuf {
-    let handlers = folder.join("handlers");
-    testing::handlers(&checkout(), folder::handlers(Profile::Release), &handlers, partitions).unwrap();
+    let (built, handlers) = (folder::handlers(Profile::Release), folder.join("handlers"));
+    copy(built, &handlers);
+    let mut script = Command::new(checkout().root.join("deploy/shards/manifest"));
+    let manifest = File::open(built.join("galo.toml")).unwrap();
+    let written = script.arg(partitions.to_string()).stdin(manifest).output().unwrap();
+    fs::write(handlers.join("galo.toml"), written.stdout).unwrap();
     handlers
 }
 
@@ -89,74 +64,64 @@ pub fn stubs(handlers: &Path, shard: &Database, places: &[String]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Two nodes behind nginx, a router and two shards: databases of the shared cluster.
-async fn shared() -> Stack {
-    let shard = async |number| {
-        let database = Database::shared().await;
-        database.execute(&testing::part(&checkout(), number, SHARDS).unwrap()).await;
-        Shard { durable: None, database }
-    };
-    let shards = vec![shard(0).await, shard(1).await];
-    Stack::sharded((None, Database::shared_empty().await), shards, SHARDS).await
-}
-
-/// The same on clusters of their own, which can be killed.
-async fn durable() -> Stack {
-    with_partitions(SHARDS).await
+/// Two nodes behind nginx, a router and two shards, each of which can be killed.
+async fn stack() -> Stack {
+    with_partitions(2).await
 }
 
 /// The same with so many partitions on the two shards.
 pub async fn with_partitions(partitions: usize) -> Stack {
-    let shard = async |number| {
-        let shard = Shard::durable(Durable::start().await);
-        shard.database.execute(&testing::part(&checkout(), number, SHARDS).unwrap()).await;
-        shard
-    };
-    let (router, first, second) = tokio::join!(Durable::empty(), shard(0), shard(1));
-    let (durable, database) = router;
-    Stack::sharded((Some(durable), database), vec![first, second], partitions).await
+    let sql = fs::read_to_string(checkout().root.join("deploy/shards/shard.sql")).unwrap();
+    let mut shards = Vec::new();
+    for number in 0..2 {
+        let (durable, database) = Durable::start().await;
+        let sql = sql.replace(":shards", "2").replace(":'shard'", &format!("'{number}'"));
+        database.execute(&sql.replace(":shard", &number.to_string())).await;
+        shards.push(Shard { durable, database });
+    }
+    Stack::sharded(Durable::empty().await, shards, partitions).await
 }
 
 pub fn nothing_but_swaps() {
-    block_on(async { faults::nothing_but_swaps(&mut shared().await).await.unwrap() });
+    block_on(async { faults::nothing_but_swaps(&mut stack().await).await.unwrap() });
 }
 
 pub fn a_node_is_killed_again_and_again() {
-    block_on(async { faults::a_node_is_killed_again_and_again(&mut shared().await).await.unwrap() });
+    block_on(async { faults::a_node_is_killed_again_and_again(&mut stack().await).await.unwrap() });
 }
 
 pub fn both_nodes_are_restarted_in_turn() {
-    block_on(async { faults::both_nodes_are_restarted_in_turn(&mut shared().await).await.unwrap() });
+    block_on(async { faults::both_nodes_are_restarted_in_turn(&mut stack().await).await.unwrap() });
 }
 
 pub fn a_node_hangs() {
-    block_on(async { faults::a_node_hangs(&mut shared().await).await.unwrap() });
+    block_on(async { faults::a_node_hangs(&mut stack().await).await.unwrap() });
 }
 
 pub fn nginx_is_reloaded() {
-    block_on(async { faults::nginx_is_reloaded(&mut shared().await).await.unwrap() });
+    block_on(async { faults::nginx_is_reloaded(&mut stack().await).await.unwrap() });
 }
 
 pub fn clients_leave_right_after_sending() {
-    block_on(async { faults::clients_leave_right_after_sending(&mut shared().await).await.unwrap() });
+    block_on(async { faults::clients_leave_right_after_sending(&mut stack().await).await.unwrap() });
 }
 
 pub fn a_shard_is_killed() {
-    block_on(async { shard_faults::a_shard_is_killed(&mut durable().await, 1, OF_THE_SECOND).await.unwrap() });
+    block_on(async { shard_faults::a_shard_is_killed(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
 }
 
 pub fn a_shard_hangs() {
-    block_on(async { shard_faults::a_shard_hangs(&mut durable().await, 1, OF_THE_SECOND).await.unwrap() });
+    block_on(async { shard_faults::a_shard_hangs(&mut stack().await, 1, OF_THE_SECOND).await.unwrap() });
 }
 
 pub fn a_router_is_killed() {
-    block_on(async { faults::postgres_is_killed(&mut durable().await).await.unwrap() });
+    block_on(async { faults::postgres_is_killed(&mut stack().await).await.unwrap() });
 }
 
 /// Between the nodes and the router.
 pub fn answers_of_the_router_are_cut_off() {
     block_on(async {
-        let mut stack = shared().await;
+        let mut stack = stack().await;
         let cut = Cut::start(&stack.database.door(), &stack.database.socket(), 1);
         // The nodes come by the door again.
         stack.database.execute(LEAVE).await;
@@ -171,7 +136,7 @@ pub fn answers_of_the_router_are_cut_off() {
 /// Between the router and a shard: whether a batch is recorded there is what the router cannot know.
 pub fn answers_of_a_shard_are_cut_off() {
     block_on(async {
-        let mut stack = shared().await;
+        let mut stack = stack().await;
         let shard = &stack.shards[1].database;
         let cut = Cut::behind_a_router(&shard.door(), &shard.socket(), 1);
         // The router comes by the door again.

@@ -75,8 +75,6 @@ pub struct Stack {
     /// What the last run acknowledged of the handler without a key and did not record.
     pub lost: Vec<Broken>,
     handlers: PathBuf,
-    /// Clients of the ledger at once.
-    pub clients: u32,
     /// A component that is not swapped, because the test deploys it.
     pub spared: Option<&'static str>,
     pub folder: TempDir,
@@ -96,7 +94,7 @@ impl Stack {
     }
 
     /// The same on a router of so many partitions in front of these shards.
-    pub async fn sharded(router: (Option<Durable>, Database), shards: Vec<Shard>, partitions: usize) -> Self {
+    pub async fn sharded(router: (Durable, Database), shards: Vec<Shard>, partitions: usize) -> Self {
         let (durable, database) = router;
         let places: Vec<_> = shards.iter().map(|shard| shard.database.place()).collect();
         let folder = tempfile::tempdir().unwrap();
@@ -105,7 +103,7 @@ impl Stack {
         shards::admit(&handlers, "somar");
         let nodes = Self::serving(database, &PAIR, &[], (folder, handlers)).await;
         let mut stack = nodes.behind(|deployed| deployed).await;
-        (stack.durable, stack.shards) = (durable, shards);
+        (stack.durable, stack.shards) = (Some(durable), shards);
         stack
     }
 
@@ -160,7 +158,6 @@ impl Stack {
             shards: Vec::new(),
             lost: Vec::new(),
             handlers,
-            clients: faults::CLIENTS,
             spared: None,
             folder,
         }
@@ -210,10 +207,6 @@ impl faults::Stack for Stack {
             Some(_) => front_socket(self.folder.path()),
             None => self.nodes[0].socket(),
         })
-    }
-
-    fn clients(&self) -> u32 {
-        self.clients
     }
 
     fn source(&self) -> Source {
@@ -275,22 +268,23 @@ impl faults::Stack for Stack {
     }
 
     async fn kill_shard(&mut self, shard: usize) -> anyhow::Result<()> {
-        self.shards[shard].cluster().kill();
+        self.shards[shard].durable.kill();
         Ok(())
     }
 
     async fn pause_shard(&mut self, shard: usize) -> anyhow::Result<()> {
-        self.shards[shard].cluster().signal_all(Signal::SIGSTOP);
+        self.shards[shard].durable.signal_all(Signal::SIGSTOP);
         Ok(())
     }
 
     async fn resume_shard(&mut self, shard: usize) -> anyhow::Result<()> {
-        self.shards[shard].cluster().signal_all(Signal::SIGCONT);
+        self.shards[shard].durable.signal_all(Signal::SIGCONT);
         Ok(())
     }
 
     async fn start_shard(&mut self, shard: usize) -> anyhow::Result<()> {
-        self.shards[shard].restart().await;
+        let Shard { durable, database } = &mut self.shards[shard];
+        durable.restart(database).await;
         Ok(())
     }
 
