@@ -14,7 +14,7 @@ use galo_bank::verdict;
 use galo_testing::program::{self, checkout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::shards::{self, Shard};
@@ -132,12 +132,14 @@ pub struct Running {
 impl Running {
     /// Waits until it prints this.
     async fn until(&mut self, at: &str) {
-        loop {
-            let line = self.lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it never printed `{at}`"));
+        while let Some(line) = self.lines.next_line().await.unwrap() {
             if line.starts_with(at) {
                 return;
             }
         }
+        let mut why = String::new();
+        self.script.stderr.take().unwrap().read_to_string(&mut why).await.unwrap();
+        panic!("it never printed `{at}`: {why}");
     }
 
     /// Waits until it has failed with this message.

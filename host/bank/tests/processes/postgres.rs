@@ -1,7 +1,8 @@
 //! The databases: of a cluster that all tests share, or of a durable one that a test may kill. A node reaches either
 //! through a door, a folder of its own whose socket leads to where Postgres is at the moment; a test has another one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +21,10 @@ use tokio_postgres::Client;
 
 /// What Postgres calls its socket.
 pub const SOCKET: &str = ".s.PGSQL.5432";
+
+/// What is read on a standby is not cancelled when its replay was paused for over 30 s, which a busy machine makes of a
+/// pause; and a standby whose connection is mended follows at once, and not 5 s later.
+const OF_A_STANDBY: &str = "max_standby_streaming_delay = -1\nwal_retrieve_retry_interval = '100ms'\n";
 
 async fn start(data: Data) -> Cluster {
     tokio::task::spawn_blocking(|| Cluster::start(program::galo(), data).unwrap()).await.unwrap()
@@ -172,6 +177,8 @@ impl Durable {
         script.arg(database.owner_url()).arg(&folder).arg(shard.to_string());
         let output = script.output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut settings = File::options().append(true).open(folder.join("postgresql.auto.conf")).unwrap();
+        settings.write_all(OF_A_STANDBY.as_bytes()).unwrap();
         // Root makes the copy; the account that runs Postgres owns it.
         let mut chown = std::process::Command::new("chown");
         chown.arg("-R").arg("--reference").arg(self.data()).arg(&folder);
