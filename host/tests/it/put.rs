@@ -84,7 +84,7 @@ async fn handlers_with_lanes_are_put_unless_no_node_can_have_so_many() {
     let grant = "procedures = [\"um\"]\nbatch = { um = { form = \"muitos\", by = \"id\", lanes = 64 } }";
     let from = Guests::new().add("a", &calling("um"), grant);
     let (success, shown, logged) = put(&from, &to, &database);
-    assert!(success && shown.contains("verified"), "{shown}{logged}");
+    assert!(success && shown.contains("1 handlers verified"), "{shown}{logged}");
     database
         .execute(
             "CREATE FUNCTION terceiro(id integer, x integer, OUT y integer) LANGUAGE sql AS 'SELECT 1';
@@ -127,7 +127,7 @@ async fn public_keys_are_put_and_secrets_are_not() {
     let (success, shown, logged) = run(&mut check());
     assert!(!success && logged.contains("config: `b`: the variable SHOP_KEY is not set; set it in"), "{shown}{logged}");
     let (success, shown, logged) = run(check().env("SHOP_KEY", "hunter3"));
-    assert!(success && shown.contains("verified"), "{shown}{logged}");
+    assert!(success && shown.contains("1 handlers verified"), "{shown}{logged}");
     assert!(!(shown + &logged).contains("hunter"));
 }
 
