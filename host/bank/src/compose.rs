@@ -32,7 +32,8 @@ impl Compose {
     pub fn find(project: &'static str) -> anyhow::Result<Self> {
         let remedy = "run the command with .ci/with-docker, which starts one";
         docker(&["info"]).with_context(|| format!("no Docker engine answers; {remedy}"))?;
-        for image in ["galo", "galo-migrations", "galo-handlers"] {
+        let sharded = ["galo-router", "galo-set-up", "galo-sharded-handlers"];
+        for image in ["galo", "galo-migrations", "galo-handlers"].into_iter().chain(sharded) {
             let found = docker(&["image", "inspect", image]);
             found.with_context(|| format!("no image `{image}`; .ci/quick-images makes it"))?;
         }

@@ -11,6 +11,7 @@
 
 mod durable;
 mod project;
+mod shards;
 mod stack;
 mod variants;
 
@@ -51,6 +52,10 @@ const TESTS: &[(&str, Test)] = &[
     ("variants::placed_keeps_each_process_on_its_core", Variant(variants::placed_keeps_each_process_on_its_core)),
     ("variants::four_nodes_serve_without_a_restart", Variant(variants::four_nodes_serve_without_a_restart)),
     ("project::a_project_of_its_own_comes_up_and_swaps", Variant(project::a_project_of_its_own_comes_up_and_swaps)),
+    (
+        "shards::each_client_is_on_its_shard_and_outlives_it",
+        Variant(shards::each_client_is_on_its_shard_and_outlives_it),
+    ),
     ("variants::nodes_and_postgres_speak_tcp", Variant(variants::nodes_and_postgres_speak_tcp)),
 ];
 

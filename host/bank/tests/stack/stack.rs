@@ -47,17 +47,23 @@ impl Stack {
     }
 
     pub fn start(&self) {
+        let took = self.bring_up();
+        assert!(took < START_MAX, "the first answer took {took:?}");
+    }
+
+    /// Starts it, and returns how long that took.
+    pub fn bring_up(&self) -> Duration {
         let begun = Instant::now();
         self.compose.run(&["up", "-d", "--no-build"]).unwrap();
         self.until_ready();
         let took = begun.elapsed();
         println!("the first answer after {took:?}");
-        assert!(took < START_MAX, "the first answer took {took:?}");
         // A stand-in for an official image is never taken for it.
         for service in ["nginx", "postgres", "handlers"] {
             let log = self.compose.run(&["logs", service]).unwrap();
             assert!(log.contains("image: "), "{service} does not print which image it is: {log}");
         }
+        took
     }
 
     /// Waits until nginx passes on what a node answers.
@@ -72,8 +78,18 @@ impl Stack {
 
     /// Sends a transaction through nginx; returns status and body.
     pub fn post(&self, headers: &[(&str, &str)], body: &str) -> (u16, String) {
-        let (status, body) = self.runtime.block_on(self.client().post(1, headers, body)).unwrap();
+        self.post_of(1, headers, body)
+    }
+
+    /// The same for another cliente.
+    pub fn post_of(&self, cliente: i32, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let (status, body) = self.runtime.block_on(self.client().post(cliente, headers, body)).unwrap();
         (status, String::from_utf8(body.into()).unwrap())
+    }
+
+    /// The saldo of a cliente, through nginx.
+    pub fn saldo(&self, cliente: i32) -> anyhow::Result<i64> {
+        Ok(self.runtime.block_on(self.client().extrato(cliente))?.saldo.total)
     }
 
     /// Sends a body to a path through nginx; returns status and body.
@@ -100,7 +116,12 @@ impl Stack {
 
     /// Runs a statement as the administrator, and returns what it prints.
     pub fn sql(&self, statement: &str) -> String {
-        self.exec("postgres", &[&PSQL[..], &["-c", statement]].concat()).unwrap()
+        self.sql_of("postgres", statement)
+    }
+
+    /// The same in the container of another Postgres.
+    pub fn sql_of(&self, service: &str, statement: &str) -> String {
+        self.exec(service, &[&PSQL[..], &["-c", statement]].concat()).unwrap()
     }
 
     /// What a node reports of one of its handlers.

@@ -71,8 +71,14 @@ pub fn nodes_and_postgres_speak_tcp(compose: &Compose) {
 
 /// Every container runs without privileges, only nginx publishes a port, and all together keep to the limits.
 pub fn assert_confined(stack: &Stack) {
+    let (cpus, bytes) = confined(stack, &["nginx", "node-1", "node-2", "postgres"]);
+    assert!(cpus <= NANO_CPUS_MAX && bytes <= MEMORY_BYTES_MAX, "{cpus} ns of CPU a second, {bytes} bytes");
+}
+
+/// Asserts the same of these services but for the sum of their limits, of CPU and memory, which it returns.
+pub fn confined(stack: &Stack, services: &[&str]) -> (u64, u64) {
     let (mut cpus, mut bytes) = (0, 0);
-    for service in ["nginx", "node-1", "node-2", "postgres"] {
+    for &service in services {
         let container = stack.inspect(service);
         let host = &container["HostConfig"];
         let limit = |name: &str| host[name].as_u64().filter(|limit| *limit > 0);
@@ -86,5 +92,5 @@ pub fn assert_confined(stack: &Stack) {
         let ports = host["PortBindings"].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(ports, usize::from(service == "nginx"), "{service} publishes {ports} ports");
     }
-    assert!(cpus <= NANO_CPUS_MAX && bytes <= MEMORY_BYTES_MAX, "{cpus} ns of CPU a second, {bytes} bytes");
+    (cpus, bytes)
 }
