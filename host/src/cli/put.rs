@@ -16,7 +16,7 @@ use super::check::{Check, CheckArgs};
 use super::compile::{Compile, CompileArgs};
 use super::database::DatabaseArgs;
 use super::folder;
-use super::runtime::{Task, run_on};
+use super::runtime::{Task, decline_huge_pages, run_on};
 
 #[derive(Args)]
 pub(super) struct PutArgs {
@@ -57,6 +57,7 @@ impl PutArgs {
         let put = self.parse(mistakes)?;
         Some(Box::new(|| {
             folder::check_built(&put.from)?;
+            decline_huge_pages();
             run_on(None, put.run())
         }))
     }

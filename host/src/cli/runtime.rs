@@ -1,14 +1,23 @@
-//! What a command runs on: an async runtime, and the open files it may have.
+//! What a command runs on: an async runtime, the open files it may have, and pages of the ordinary size.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use galo::drain::Outcome;
 use galo::limits;
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// A command whose settings are valid, ready to run.
 pub(super) type Task = Box<dyn FnOnce() -> anyhow::Result<ExitCode>>;
+
+/// Declines huge pages for this process and those that it starts, which run in a container with a limit on memory. The
+/// allocator asks for them: where the system grants them, a node takes five times the memory, for no more requests a
+/// second (BENCHMARKS.md).
+pub(super) fn decline_huge_pages() {
+    // Where this is forbidden, it runs as before.
+    let _ = prctl::set_thp_disable(true);
+}
 
 /// Runs a future on a runtime of its own.
 pub(super) fn run_on(

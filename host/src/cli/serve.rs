@@ -10,7 +10,7 @@ use galo::serve::{self, Signals};
 
 use super::folder;
 use super::node::{Defaults, NodeArgs, state_folder};
-use super::runtime::{Task, run_on};
+use super::runtime::{Task, decline_huge_pages, run_on};
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
@@ -51,6 +51,7 @@ impl ServeArgs {
         let (target, (settings, workers)) = target.zip(node)?;
         Some(Box::new(move || {
             folder::check_built(&settings.handlers)?;
+            decline_huge_pages();
             run_on(workers, async {
                 serve::serve(&settings, &target, &Engine::start()?, &mut Signals::of_a_node()?, |_| {}).await
             })
