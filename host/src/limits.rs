@@ -808,7 +808,7 @@ pub const RELOAD_NICENESS: i32 = 6;
 /// (`RLIMIT_DATA`). Ours take under 40 MiB; a JavaScript engine of 12 MB takes 500 MB.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// If the container or the service has a limit, a compiler may use what the node leaves of it, but never less than
-/// this: an empty compiler has 33 MiB, ours fit into 40. A node of the compose stack leaves 50 of its 80 MB.
+/// this: an empty compiler has 33 MiB, ours fit into 40. A node of the compose stack leaves 70 of its 80 MB.
 pub const COMPILE_MEMORY_BYTES_MIN: u64 = 40 * 1024 * 1024;
 /// CPU time of it. Ours take 0.1 s, the JavaScript engine 14 s.
 pub const COMPILE_CPU_MAX: Duration = Duration::from_secs(30);

@@ -187,7 +187,10 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .ok(),
     };
     let state = State::configured(&settings.state)?.map(Arc::new);
-    let database = Database::new(target, settings.pool_connections, metrics);
+    let database = match settings.is_check {
+        true => Database::for_checks(target, metrics),
+        false => Database::new(target, settings.pool_connections, metrics),
+    };
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
     if let Some(shards) = &manifest.shards {

@@ -16,12 +16,12 @@ use galo::manifest::{Entry, IDEMPOTENCY_KEY, Retry};
 use galo::metrics::Metrics;
 use galo::registry::Handler;
 use galo::serve::Signals;
-use galo::{example, limits, log, serve};
+use galo::{example, log, serve};
 
 use super::build::unless_stopped;
 use super::database::DatabaseArgs;
 use super::project::ProjectArgs;
-use super::runtime::{Task, run_on};
+use super::runtime::{Task, decline_huge_pages, run_on};
 use super::size::Size;
 use super::{folder, memory, proofs, variables};
 
@@ -85,7 +85,11 @@ impl CheckArgs {
         };
         let ((memory, target), place) = memory.zip(target).zip(place)?;
         let how = Check { missing: Missing::Refused, trust: self.trust, memory };
-        Some(Box::new(move || run_on(None, Self::check(place, target, how))))
+        Some(Box::new(move || {
+            // It estimates the memory of a node.
+            decline_huge_pages();
+            run_on(None, Self::check(place, target, how))
+        }))
     }
 
     /// Checks until a signal.
@@ -108,10 +112,7 @@ impl CheckArgs {
         let nowhere = Address::Unix(PathBuf::new());
         // Without a cache: a check proves that the components compile, not that they once did.
         let sources = Sources { variables: variables::snapshot(), missing };
-        // Of the lanes it refuses what no node can have. None of these connections is opened.
-        let pool_connections = limits::POOL_CONNECTIONS_CEILING;
-        let settings =
-            Settings { pool_connections, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
+        let settings = Settings { is_check: true, sources, trust, ..Settings::new(handlers, nowhere.clone(), nowhere) };
         let serve::Loaded { table, database, .. } =
             serve::load(&settings, target, &Engine::start()?, &Metrics::new()).await?;
         for handler in &table.handlers {

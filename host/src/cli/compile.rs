@@ -20,7 +20,7 @@ use galo::reload;
 
 use super::folder;
 use super::node::default_cache;
-use super::runtime::{Task, run_on};
+use super::runtime::{Task, decline_huge_pages, run_on};
 use super::size::{Least, Size};
 
 #[derive(Args)]
@@ -69,6 +69,7 @@ impl CompileArgs {
         let compile = self.parse(mistakes)?;
         Some(Box::new(|| {
             folder::check_built(&compile.handlers)?;
+            decline_huge_pages();
             run_on(Some(1), compile.run())
         }))
     }

@@ -11,9 +11,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// A command whose settings are valid, ready to run.
 pub(super) type Task = Box<dyn FnOnce() -> anyhow::Result<ExitCode>>;
 
-/// Declines huge pages for this process and those that it starts, which run in a container with a limit on memory. The
-/// allocator asks for them: where the system grants them, a node takes five times the memory, for no more requests a
-/// second (BENCHMARKS.md).
+/// Declines huge pages for this process and those that it starts: they count against the limit of a container. The
+/// allocator asks for them, and where the system grants them a node has five times the anonymous memory, for no more
+/// requests a second (BENCHMARKS.md).
 pub(super) fn decline_huge_pages() {
     // Where this is forbidden, it runs as before.
     let _ = prctl::set_thp_disable(true);

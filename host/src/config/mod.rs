@@ -51,6 +51,8 @@ pub struct Settings {
     pub state: StateFolder,
     /// Database connections, opened at the start and kept.
     pub pool_connections: usize,
+    /// Whether nothing is called: one connection is opened, and as many lanes are accepted as any node may have.
+    pub is_check: bool,
     /// The maximum age of a database connection.
     pub connection_age_max: Duration,
     /// Open client connections.
@@ -95,6 +97,7 @@ impl Settings {
             compile: CompileLimits::default(),
             state: StateFolder::Unwanted,
             pool_connections: limits::POOL_CONNECTIONS_DEFAULT,
+            is_check: false,
             connection_age_max: limits::CONNECTION_AGE_MAX,
             connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             in_flight_max: limits::IN_FLIGHT_MAX_DEFAULT,

@@ -45,6 +45,11 @@ pub struct Database {
     /// Limits the calls of keys that are apart: to half of a full pool, so that the other half is free for other calls.
     apart: Semaphore,
     catalogue: CatalogueConnection,
+    /// Lanes that the procedures may have together: as many as there are connections for calls, which stand in for
+    /// theirs.
+    lanes_max: usize,
+    /// Whether connections for lanes are opened.
+    opens_lanes: bool,
     /// If the database is a router in front of shards (`router`).
     pub(super) shards: OnceLock<Shards>,
 }
@@ -52,7 +57,7 @@ pub struct Database {
 impl Database {
     /// Creates the pool; no connection is opened yet.
     pub fn new(target: &Target, connections: usize, metrics: &Metrics) -> Self {
-        let apart = Semaphore::new(half(connections));
+        let (apart, lanes_max) = (Semaphore::new(half(connections)), connections);
         let connections = Arc::new(Connections::new(connections));
         let opener = Opener::new(target, &connections);
         let for_batches = Arc::new(Connections::new(0));
@@ -68,8 +73,16 @@ impl Database {
             lanes: Lanes::new(Arc::clone(&metrics.procedures)),
             apart,
             catalogue: CatalogueConnection::new(target),
+            lanes_max,
+            opens_lanes: true,
             shards: OnceLock::new(),
         }
+    }
+
+    /// Creates one for a process that calls nothing: it opens a connection beside the catalogue's, and takes procedures
+    /// that any node could have.
+    pub fn for_checks(target: &Target, metrics: &Metrics) -> Self {
+        Self { lanes_max: limits::POOL_CONNECTIONS_CEILING, opens_lanes: false, ..Self::new(target, 1, metrics) }
     }
 
     /// Sets the age at which a connection is replaced.
@@ -114,14 +127,23 @@ impl Database {
     /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);
-        self.for_batches.want(self.lanes.connections());
+        self.want_lanes();
     }
 
     /// Drops the lanes and metrics of procedures that are no longer granted.
     pub fn keep(&self, granted: &[Arc<Procedure>]) {
         self.open_lanes(granted);
         self.lanes.keep(granted);
-        self.for_batches.want(self.lanes.connections());
+        self.want_lanes();
+    }
+
+    fn want_lanes(&self) {
+        self.for_batches.want(if self.opens_lanes { self.lanes.connections() } else { 0 });
+    }
+
+    /// Lanes that the procedures may have together.
+    pub(super) fn lanes_max(&self) -> usize {
+        self.lanes_max
     }
 
     /// Whether there are connections and the database is usable.

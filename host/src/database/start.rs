@@ -47,7 +47,7 @@ impl Database {
     /// # Errors
     /// A description of how many lanes there are, and what to do.
     pub fn check_lanes<'a>(&self, procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), String> {
-        let (lanes, most) = (connections_of_lanes(procedures), self.connections().wanted());
+        let (lanes, most) = (connections_of_lanes(procedures), self.lanes_max());
         if lanes <= most {
             return Ok(());
         }

@@ -3,10 +3,13 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use tokio_postgres::Client;
 
 use crate::cli::run;
 use crate::fixture::{answers, calling, marked};
-use crate::harness::{Guests, TestDatabase, galo, scratch};
+use crate::harness::{Guests, TestDatabase, connect, galo, scratch};
 use crate::lanes::PROCEDURES;
 
 const EXAMPLE: &str = r#"{"about": "a", "request": {"path": "/a"}, "plan": {"reply": {"status": 204}}}"#;
@@ -75,6 +78,13 @@ async fn handlers_that_do_not_fit_are_not_put() {
     }
 }
 
+/// Connections to this database that were ever opened, and have ended: a backend reports its own at its end.
+async fn sessions(client: &Client) -> i64 {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let count = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()";
+    client.query_one(count, &[]).await.unwrap().get(0)
+}
+
 /// How many connections a node has for lanes is a setting of the node, which `put` and `check` do not have.
 #[tokio::test(flavor = "multi_thread")]
 async fn handlers_with_lanes_are_put_unless_no_node_can_have_so_many() {
@@ -83,8 +93,13 @@ async fn handlers_with_lanes_are_put_unless_no_node_can_have_so_many() {
     let (_folder, to) = scratch("handlers");
     let grant = "procedures = [\"um\"]\nbatch = { um = { form = \"muitos\", by = \"id\", lanes = 64 } }";
     let from = Guests::new().add("a", &calling("um"), grant);
+    let client = connect(&database.owner_url()).await;
+    let before = sessions(&client).await;
     let (success, shown, logged) = put(&from, &to, &database);
     assert!(success && shown.contains("1 handlers verified"), "{shown}{logged}");
+    // A database in use has none to spare.
+    let opened = sessions(&client).await - before;
+    assert!((1..=3).contains(&opened), "{opened} connections were opened");
     database
         .execute(
             "CREATE FUNCTION terceiro(id integer, x integer, OUT y integer) LANGUAGE sql AS 'SELECT 1';

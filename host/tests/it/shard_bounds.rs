@@ -108,7 +108,7 @@ fn percentile(sorted: &[Duration], thousandths: usize) -> Duration {
     sorted[(sorted.len() * thousandths / 1000).min(sorted.len() - 1)]
 }
 
-/// A window with both shards, and one at whose beginning the second is killed.
+/// A window with both shards, and one at whose beginning a Postgres is killed.
 struct Pair {
     calm: Vec<Answered>,
     down: Vec<Answered>,
@@ -203,7 +203,9 @@ async fn the_bounds_are_measured() {
         // Its connections are there and have been used, and the node that is measured is as warm as before.
         load(&other_node, LONG).await;
         load(&node, LONG).await;
-        bystanders.push(Pair::with_killed(&mut elsewhere.shards[1], &node, LONG).await);
+        let pair = Pair::with_killed(&mut elsewhere.shards[1], &node, LONG).await;
+        assert!(pair.down.iter().all(|answer| answer.status == 200));
+        bystanders.push(pair);
         until_status(&other_node, "/clientes/3/extrato", 200, Duration::from_secs(2)).await;
         load(&node, LONG).await;
     }

@@ -190,9 +190,10 @@ impl Drop for Stack {
 
 /// Drops the program's pages from the kernel's cache, as on a machine that has just been started. The container that
 /// reads a page first is charged for it: one whose limit is too low for the program reads it from the disk again and
-/// again, and takes half a minute for what takes a tenth of a second. (`dd` that copies nothing drops the whole file.)
+/// again. With 30 MB a development build took half a minute for what takes a tenth of a second. (`dd` that copies nothing
+/// drops the whole file.)
 fn forget_the_program() {
-    // The other images share a file with the first.
+    // `galo-set-up` has a copy of the program; all other images share one.
     for image in ["galo", "galo-set-up"] {
         let run = ["run", "--rm", "--network", "none", "--entrypoint", "dd", image];
         docker(&[&run[..], &["if=/usr/local/bin/galo", "iflag=nocache", "count=0"]].concat()).unwrap();

@@ -64,8 +64,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // As `galo serve` does: every connection holds a file.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    // And it declines huge pages, which would be counted as memory.
-    prctl::set_thp_disable(true)?;
+    // And it declines huge pages, which would be counted as memory; where that is forbidden, it has them.
+    let _ = prctl::set_thp_disable(true);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.workers)
         .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
