@@ -187,10 +187,8 @@ pub async fn load(settings: &Settings, target: &Target, engine: &Engine, metrics
             .ok(),
     };
     let state = State::configured(&settings.state)?.map(Arc::new);
-    let database = match settings.is_check {
-        true => Database::for_checks(target, metrics),
-        false => Database::new(target, settings.pool_connections, metrics),
-    };
+    let for_checks = settings.is_check.then(|| Database::for_checks(target, metrics));
+    let database = for_checks.unwrap_or_else(|| Database::new(target, settings.pool_connections, metrics));
     let database = Arc::new(database.renewed_after(settings.connection_age_max));
     database.reach().await?;
     if let Some(shards) = &manifest.shards {

@@ -101,29 +101,6 @@ impl Database {
         self.catalogue.describe(granted).await
     }
 
-    /// Prepares the statements of these procedures, and drops those of others. Connections stay open, and half of the
-    /// idle ones stay available to calls: these, and those in use, prepare missing statements when they are called.
-    pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
-        self.open_lanes(&procedures);
-        if self.opener.set_procedures(procedures.clone()) {
-            // Lanes use those for calls until they are replaced.
-            self.for_batches.give_up();
-        }
-        // Held until all are done, because the pool would hand out the first one again. Calls get these first.
-        let mut prepared = Vec::new();
-        for (opener, connections) in [(&self.opener, &self.connections), (&self.batch_opener, &self.for_batches)] {
-            connections.for_each_idle(|connection| connection.statement_cache.clear());
-            for _ in 0..connections.idle_count() / 2 {
-                let Some(connection) = connections.try_get() else { break };
-                match timeout(limits::PREPARE_TIMEOUT, opener.prepare(&connection, &procedures)).await {
-                    Ok(Ok(())) => prepared.push(connection),
-                    // The caretaker finds the cause.
-                    Ok(Err(_)) | Err(_) => return connection.discard(),
-                }
-            }
-        }
-    }
-
     /// Adds the missing lanes of these procedures. Each lane has one statement under way at a time.
     pub(super) fn open_lanes(&self, procedures: &[Arc<Procedure>]) {
         self.lanes.open(procedures);

@@ -1,5 +1,5 @@
 //! Starts a node against its database, which may itself be starting: waits for it, fills the pool, and logs the first
-//! cause of a wait at once.
+//! cause of a wait at once. After a reload it prepares the statements anew.
 
 use std::sync::Arc;
 
@@ -80,6 +80,30 @@ impl Database {
         }
         self.health().start();
         Ok(())
+    }
+
+    /// Prepares the statements of these procedures, and drops those of others. Connections stay open, and half of the
+    /// idle ones stay available to calls: these, and those in use, prepare missing statements when they are called.
+    pub async fn prepare_anew(&self, procedures: Vec<Arc<Procedure>>) {
+        self.open_lanes(&procedures);
+        if self.opener().set_procedures(procedures.clone()) {
+            // Lanes use those for calls until they are replaced.
+            self.batch_connections().give_up();
+        }
+        // Held until all are done, because the pool would hand out the first one again. Calls get these first.
+        let mut prepared = Vec::new();
+        let sets = [(self.opener(), self.connections()), (self.batch_opener(), self.batch_connections())];
+        for (opener, connections) in sets {
+            connections.for_each_idle(|connection| connection.statement_cache.clear());
+            for _ in 0..connections.idle_count() / 2 {
+                let Some(connection) = connections.try_get() else { break };
+                match timeout(limits::PREPARE_TIMEOUT, opener.prepare(&connection, &procedures)).await {
+                    Ok(Ok(())) => prepared.push(connection),
+                    // The caretaker finds the cause.
+                    Ok(Err(_)) | Err(_) => return connection.discard(),
+                }
+            }
+        }
     }
 
     /// Opens the missing connections. Returns why one could not be opened.

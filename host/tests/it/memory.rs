@@ -310,5 +310,6 @@ async fn a_node_takes_no_huge_pages() {
     };
     assert_eq!(shown("status", "THP_enabled:"), 0);
     // What was touched before it could decline.
-    assert!(shown("smaps_rollup", "AnonHugePages:") <= 4096);
+    let huge = shown("smaps_rollup", "AnonHugePages:");
+    assert!(huge <= 8192, "{huge} KiB");
 }

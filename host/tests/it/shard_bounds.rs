@@ -151,8 +151,8 @@ impl Pair {
         p99(&self.down) / p99(&self.calm)
     }
 
-    /// Without the moment of the kill, which costs a machine CPU whatever the node does: a dozen processes end, and this
-    /// test looks for them among all others.
+    /// Without the moment of the kill, which costs a machine CPU whatever the node does: a dozen processes end, and
+    /// this test looks for them among all others.
     fn after(&self) -> impl Iterator<Item = &Answered> {
         self.down.iter().filter(|one| one.due > self.killed + Duration::from_millis(100))
     }

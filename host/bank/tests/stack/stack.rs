@@ -190,8 +190,8 @@ impl Drop for Stack {
 
 /// Drops the program's pages from the kernel's cache, as on a machine that has just been started. The container that
 /// reads a page first is charged for it: one whose limit is too low for the program reads it from the disk again and
-/// again. With 30 MB a development build took half a minute for what takes a tenth of a second. (`dd` that copies nothing
-/// drops the whole file.)
+/// again. With 30 MB a development build took half a minute for what takes a tenth of a second. (`dd` that copies
+/// nothing drops the whole file.)
 fn forget_the_program() {
     // `galo-set-up` has a copy of the program; all other images share one.
     for image in ["galo", "galo-set-up"] {
