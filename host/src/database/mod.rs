@@ -6,7 +6,8 @@
 //!   for a shared statement; `passage` is how it went, and `answer` answers it. `exchange` sends a statement and reads
 //!   its rows, `pairing` matches those of a batch to its calls.
 //! - `pool` hands connections out (`connections`, `connection`, `waiting`); `health` records the state of the database.
-//!   `start` fills the pool, `caretaker` probes the database and refills it (`filling`, `opener`).
+//!   `start` fills the pool, and prepares statements anew after a reload; `caretaker` probes the database and refills
+//!   the pool (`filling`, `opener`).
 //! - `router` sends a call on to one of its `shards`, which `shard_watch` asks for while they are unavailable; `onward`
 //!   and `trial` are about the connections between router and shards. `stubs` writes the router's SQL.
 //! - `connect/` covers everything from a URL to an open connection; `value/` converts between the contract's values and

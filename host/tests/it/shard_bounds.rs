@@ -209,12 +209,11 @@ async fn the_bounds_are_measured() {
         until_status(&other_node, "/clientes/3/extrato", 200, Duration::from_secs(2)).await;
         load(&node, LONG).await;
     }
-    print(&sharded_pairs, "both shards up", |pair| pair.calm.iter().collect());
-    print(&sharded_pairs, "a shard killed", |pair| pair.down.iter().collect());
-    print(&sharded_pairs, "from 100 ms after it", |pair| pair.after().collect());
-    print(&bystanders, "both shards up", |pair| pair.calm.iter().collect());
-    print(&bystanders, "a shard killed of another installation", |pair| pair.down.iter().collect());
-    print(&bystanders, "from 100 ms after it", |pair| pair.after().collect());
+    for (killed, pairs) in [("a shard", &sharded_pairs), ("a shard of another installation", &bystanders)] {
+        print(pairs, "both shards up", |pair| pair.calm.iter().collect());
+        print(pairs, &format!("{killed} killed"), |pair| pair.down.iter().collect());
+        print(pairs, "from 100 ms after it", |pair| pair.after().collect());
+    }
     let mut refusals: Vec<_> = sharded_pairs.iter().flat_map(Pair::refusals).collect();
     refusals.sort();
     println!("{} refusals: {}", refusals.len(), figures(&refusals));
